@@ -1,0 +1,173 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: network links and addresses, asked of the kernel over rtnetlink.
+
+This is what ``ip -d addr`` asks too, but needs neither a subprocess nor the iproute2 package, which
+small container images lack. Message formats: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+import typing as t
+
+RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR = 16, 18, 20, 22
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+REQUEST_DUMP = 0x301
+ARPHRD = {1: "ethernet", 32: "infiniband", 772: "loopback"}
+OPERSTATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
+SCOPES = {0: "global", 200: "site", 253: "link", 254: "host"}
+IFF_UP = 0x1
+LIMIT_S = 2.0
+
+_HEADER = struct.Struct("=IHHII")
+_LINK = struct.Struct("=BxHiII")
+_ADDRESS = struct.Struct("=BBBBI")
+_ATTRIBUTE = struct.Struct("=HH")
+
+
+class Link(t.NamedTuple):
+    """One network interface. ``info`` is the kernel's own kind (veth, bridge, ...) or None."""
+
+    number: int
+    name: str
+    type: str
+    up: bool
+    state: str
+    carrier: bool | None
+    mtu: int | None
+    mac: str | None
+    master: int | None
+    parent: int | None
+    info: str | None
+
+
+class Address(t.NamedTuple):
+    """One address of the interface ``number``; ``family`` is ipv4 or ipv6."""
+
+    number: int
+    address: str
+    prefix: int
+    family: str
+    scope: str
+
+
+def dump(kind: int) -> list[bytes]:
+    """Ask the kernel for all objects of a kind (RTM_GETLINK or RTM_GETADDR).
+
+    Returns the raw datagrams. Raises OSError where netlink is not permitted or does not answer.
+    """
+    deadline = time.monotonic() + LIMIT_S
+    datagrams: list[bytes] = []
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as channel:
+        channel.settimeout(LIMIT_S)
+        payload = bytes(_LINK.size)
+        channel.sendto(_HEADER.pack(_HEADER.size + len(payload), kind, REQUEST_DUMP, 1, 0) + payload, (0, 0))
+        while time.monotonic() < deadline:
+            data = channel.recv(256 * 1024)
+            datagrams.append(data)
+            kinds = [found for found, _body in messages(data)]
+            if NLMSG_ERROR in kinds:
+                raise OSError("the kernel refuses to list its interfaces")
+            if NLMSG_DONE in kinds:
+                return datagrams
+    raise OSError("the kernel did not finish the list of its interfaces")
+
+
+def messages(data: bytes) -> t.Iterator[tuple[int, bytes]]:
+    """Split a datagram into (type, payload); stops at the first impossible length."""
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        length, kind, _flags, _seq, _pid = _HEADER.unpack_from(data, offset)
+        if length < _HEADER.size or offset + length > len(data):
+            return
+        yield kind, data[offset + _HEADER.size : offset + length]
+        offset += (length + 3) & ~3
+
+
+def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
+    """The attributes of a payload from ``offset`` on, by type; stops at the first impossible length."""
+    found: dict[int, bytes] = {}
+    while offset + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+        if length < _ATTRIBUTE.size or offset + length > len(data):
+            break
+        found[kind & 0x3FFF] = data[offset + _ATTRIBUTE.size : offset + length]
+        offset += (length + 3) & ~3
+    return found
+
+
+def parse_links(datagrams: t.Iterable[bytes]) -> list[Link]:
+    """Every interface of the datagrams, in the kernel's order."""
+    links = []
+    for data in datagrams:
+        for kind, body in messages(data):
+            if kind == RTM_NEWLINK and len(body) >= _LINK.size:
+                links.append(_link(body))
+    return [link for link in links if link.name]
+
+
+def _link(body: bytes) -> Link:
+    _family, hardware, number, flags, _change = _LINK.unpack_from(body)
+    found = attributes(body, _LINK.size)
+    state = _number(found.get(16)) or 0
+    carrier = _number(found.get(33))
+    return Link(
+        number=number,
+        name=_string(found.get(3)) or "",
+        type=ARPHRD.get(hardware, str(hardware)),
+        up=bool(flags & IFF_UP),
+        state=OPERSTATES[state] if state < len(OPERSTATES) else "unknown",
+        carrier=None if carrier is None or not flags & IFF_UP else carrier == 1,
+        mtu=_number(found.get(4)),
+        mac=found[1].hex(":") if any(found.get(1, b"")) else None,
+        master=_number(found.get(10)),
+        parent=_number(found.get(5)),
+        info=_string(attributes(found.get(18, b"")).get(1)),
+    )
+
+
+def parse_addresses(datagrams: t.Iterable[bytes]) -> list[Address]:
+    """Every IPv4 and IPv6 address of the datagrams, in the kernel's order (primary first)."""
+    addresses = []
+    for data in datagrams:
+        for kind, body in messages(data):
+            address = _address(body) if kind == RTM_NEWADDR and len(body) >= _ADDRESS.size else None
+            if address:
+                addresses.append(address)
+    return addresses
+
+
+def _address(body: bytes) -> Address | None:
+    family, prefix, _flags, scope, number = _ADDRESS.unpack_from(body)
+    found = attributes(body, _ADDRESS.size)
+    raw = found.get(2, found.get(1, b""))  # the local end; on a point-to-point link 1 is the other end
+    size = {socket.AF_INET: 4, socket.AF_INET6: 16}.get(family)
+    if size is None or len(raw) != size:
+        return None
+    name = "ipv4" if size == 4 else "ipv6"
+    return Address(number, socket.inet_ntop(family, raw), prefix, name, SCOPES.get(scope, str(scope)))
+
+
+def _number(raw: bytes | None) -> int | None:
+    return int.from_bytes(raw, "little" if struct.pack("=H", 1)[0] else "big") if raw and len(raw) <= 4 else None
+
+
+def _string(raw: bytes | None) -> str | None:
+    return raw.split(b"\0", 1)[0].decode("utf-8", "replace") or None if raw else None
+
+
+__all__ = (
+    "RTM_GETADDR",
+    "RTM_GETLINK",
+    "Address",
+    "Link",
+    "attributes",
+    "dump",
+    "messages",
+    "parse_addresses",
+    "parse_links",
+)

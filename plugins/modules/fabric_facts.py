@@ -1,0 +1,392 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Facts about a node's network, RDMA devices, names, limits and host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: fabric_facts
+short_description: Read what network, names, limits and host a training node really has
+version_added: "1.0.0"
+author:
+  - trainmesh.cluster contributors (@trainmesh)
+description:
+  - Reads the interfaces, RDMA devices, routes, name resolution, firewalls, ports, limits, disks and the system
+    of a node, with the system Python alone and before anything is installed.
+  - Only reads. Sends no packet except the questions of the node's own name resolver, and changes nothing.
+  - What cannot be known, for want of privilege or because the node does not have it, is V(null); nothing is guessed.
+    Firewall rules, the sockets of C(sshd) and PCI ACS need root.
+  - Every command, every name look-up and every question to a network file system has a time limit, so the module
+    always returns. What did not answer says so in its C(error).
+extends_documentation_fragment:
+  - trainmesh.cluster.attributes.facts
+options:
+  peers:
+    description:
+      - Addresses or names of the other nodes. For each one RV(ansible_facts.trainmesh_fabric.routes) tells the
+        interface and source address that lead to it.
+    type: list
+    elements: str
+    default: []
+  names:
+    description:
+      - Names to resolve on the node. The node's own name and O(peers) are always among them.
+    type: list
+    elements: str
+    default: []
+  paths:
+    description:
+      - Paths whose disk space and file-system type are wanted. Where a path does not exist, its nearest existing
+        parent is taken. A leading C(~) is the home of the user who runs the module.
+    type: list
+    elements: str
+    default:
+      - /opt/trainmesh
+      - ~/.cache
+  timeout:
+    description:
+      - Seconds that everything together may wait for. Name look-ups wait for 3 seconds at most.
+    type: float
+    default: 10
+  root:
+    description:
+      - Directory whose C(proc), C(sys), C(etc), C(run) and C(dev) are read in the place of the real ones, to look
+        at a recorded machine. The network is always the real one.
+      - Without this option, the file C(/etc/trainmesh/replay_root) (one line, an absolute path; nobody but root may
+        write it) makes RDMA devices, C(peermem) and C(dmabuf) alone come from that directory. Tests use it to give
+        a node without hardware the devices of another; RV(ansible_facts.trainmesh_fabric.replayed_from) then names it.
+    type: path
+    default: /
+seealso:
+  - module: trainmesh.cluster.gpu_facts
+  - module: trainmesh.cluster.stack_facts
+"""
+
+EXAMPLES = r"""
+- name: Read the fabric of every node
+  trainmesh.cluster.fabric_facts:
+
+- name: Find the interface that leads to the other nodes
+  trainmesh.cluster.fabric_facts:
+    peers:
+      - 10.0.0.11
+      - 10.0.0.12
+    names:
+      - node1.example.org
+      - node2.example.org
+
+- name: Measure the disks that the installation needs
+  trainmesh.cluster.fabric_facts:
+    paths:
+      - /data/trainmesh
+      - ~/.cache
+    timeout: 5
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: The facts.
+  returned: always
+  type: dict
+  contains:
+    trainmesh_fabric:
+      description: Network and host of the node. Every key is always there; V(null) means unknown or absent.
+      type: dict
+      contains:
+        hostname:
+          description: The name that the kernel has.
+          type: str
+          sample: node2
+        hostname_file:
+          description: The content of C(/etc/hostname).
+          type: str
+          sample: node2
+        fqdn:
+          description: The name that Python's C(socket.getfqdn) finds, which is what torch announces.
+          type: str
+          sample: node2.example.org
+        resolution:
+          description:
+            - What the own name, O(names) and O(peers) resolve to on this node, by name.
+            - C(addresses) in the resolver's order; C(loopback) when any of them is one; C(error).
+          type: dict
+          sample: {node2: {addresses: [127.0.1.1], loopback: true, error: null}}
+        hosts_entries:
+          description: The lines of C(/etc/hosts) that name this node or an address in 127.0.0.0/8.
+          type: list
+          elements: dict
+          sample: [{line: 2, address: 127.0.1.1, names: [node2]}]
+        hostname_file_mounted:
+          description: Whether C(/etc/hostname) is a mount point, so that it cannot be replaced but only written.
+          type: bool
+          sample: true
+        hosts_file_mounted:
+          description: Whether C(/etc/hosts) is a mount point.
+          type: bool
+          sample: true
+        machine_id:
+          description: The machine-id; equal ones mean cloned machines.
+          type: str
+          sample: 446f205ac1024219a05fb4f8abd60ae1
+        os:
+          description: C(id), C(version_id), C(pretty_name) and C(id_like) of os-release.
+          type: dict
+          sample: {id: debian, version_id: "12", pretty_name: Debian GNU/Linux 12 (bookworm), id_like: null}
+        kernel:
+          description: The kernel release.
+          type: str
+          sample: 6.1.0-37-amd64
+        arch:
+          description: The machine type of C(uname).
+          type: str
+          sample: x86_64
+        glibc:
+          description: The version of glibc; V(null) on another C library.
+          type: str
+          sample: "2.36"
+        python:
+          description: The system's C(python3), and whether it has C(ensurepip), without which it makes no venv.
+          type: dict
+          sample: {path: /usr/bin/python3, version: 3.11.2, ensurepip: true}
+        package_manager:
+          description: V(apt), V(dnf), V(yum) or V(zypper).
+          type: str
+          sample: apt
+        container:
+          description: The kind of container, such as V(docker), V(podman), V(lxc), V(kubernetes) or V(wsl).
+          type: str
+          sample: docker
+        virtual:
+          description: The hypervisor, such as V(kvm), V(vmware) or V(amazon); V(other) if it does not say which.
+          type: str
+          sample: kvm
+        interfaces:
+          description:
+            - Every network interface. C(kind) is V(loopback), V(physical), V(virtual), or what the kernel calls it,
+              such as V(bond), V(bridge), V(vlan), V(veth), V(vxlan), V(tun), V(wireguard) or V(dummy). In a container
+              the interface to the outside is usually a V(veth).
+            - C(speed_mbps) is V(null) where there is no real one. C(family) of an address is V(ipv4) or V(ipv6),
+              C(scope) is V(global), V(link) or V(host).
+          type: list
+          elements: dict
+          sample:
+            - name: eth0
+              kind: veth
+              type: ethernet
+              up: true
+              state: up
+              carrier: true
+              speed_mbps: null
+              mtu: 1500
+              mac: "02:42:0a:4d:00:0c"
+              master: null
+              driver: null
+              numa_node: null
+              rdma_device: null
+              addresses: [{address: 10.77.0.12, prefix: 24, family: ipv4, scope: global}]
+        default_route:
+          description: Interface, gateway and own address of the default route; V(null) without one.
+          type: dict
+          sample: {interface: eth0, gateway: 10.77.0.1, address: 10.77.0.12}
+        routes:
+          description:
+            - How each of O(peers) is reached. C(interface) is the one that has the source address.
+            - C(reachable) says that there is a route; whether the peer answers is not tried.
+          type: dict
+          sample:
+            10.77.0.11: {address: 10.77.0.11, interface: eth0, source: 10.77.0.12, reachable: true, error: null}
+        rdma:
+          description:
+            - C(devices), their C(source) (V(sysfs), V(ibv_devinfo) or V(ibstat)), the character devices C(uverbs) and
+              whether C(libibverbs) is installed.
+            - C(state) of a port is V(ACTIVE), V(DOWN), V(INIT) (no subnet manager) or V(ARMED). Judge it before
+              C(rate_gbps), which a port that is down keeps. The error counters stick at their maximum.
+          type: dict
+          sample:
+            source: sysfs
+            uverbs: [uverbs0]
+            libibverbs: true
+            devices:
+              - name: mlx5_bond_0
+                fw_ver: 32.38.3056
+                board_id: MT_0000000884
+                hca_type: MT41692
+                node_guid: null
+                node_type: null
+                pci_address: null
+                driver: null
+                numa_node: null
+                interfaces: []
+                ports:
+                  - port: 1
+                    state: ACTIVE
+                    phys_state: LinkUp
+                    rate: 200 Gb/sec (2X NDR)
+                    rate_gbps: 200
+                    link_layer: Ethernet
+                    lid: null
+                    sm_lid: null
+                    active_mtu: null
+                    max_mtu: null
+                    gids: []
+                    counters: {link_downed: 0, link_error_recovery: 0, symbol_error: 0, port_rcv_errors: 0}
+        peermem:
+          description: Whether the module that gives RDMA devices access to GPU memory is loaded.
+          type: bool
+          sample: false
+        dmabuf:
+          description: Whether driver and kernel can do the same by DMA-BUF; V(null) without an NVIDIA driver.
+          type: bool
+          sample: true
+        iommu:
+          description: Whether an IOMMU is on, its groups by type, and the kernel options that name it.
+          type: dict
+          sample: {enabled: true, groups: 2, types: {DMA-FQ: 2}, cmdline: [intel_iommu=on]}
+        acs:
+          description: Whether PCI bridges redirect peer-to-peer traffic, and which; read on GPU and RDMA nodes by root.
+          type: dict
+          sample: {enabled: false, bridges: []}
+        ssh_session:
+          description: The ssh connection that carries this run, V(null) for a local one.
+          type: dict
+          sample: {client_address: 10.77.0.1, client_port: 37454, server_address: 10.77.0.12, server_port: 2222}
+        limits:
+          description:
+            - C(memlock) and C(stack) in bytes, C(nofile) in files. V(-1) is unlimited. Soft limits, and C(hard) ones.
+            - C(of) is V(ssh session) when they are those that sshd gives to a command, else V(this process).
+          type: dict
+          sample:
+            memlock: 8388608
+            nofile: 1024
+            stack: 8388608
+            hard: {memlock: 8388608, nofile: 20000, stack: -1}
+            of: ssh session
+        listening_ports:
+          description: TCP ports that something on the node listens on, on any address.
+          type: list
+          elements: int
+          sample: [2222, 33859]
+        sshd:
+          description:
+            - C(ports) on which the sshd of this login listens. C(source) is V(process) if its sockets were read (root),
+              V(config) if something listens on the ports that its configuration names, V(session) if only the port
+              of this login is known.
+            - C(config_ports) are those that the configuration asks for, listened on or not.
+          type: dict
+          sample:
+            ports: [2222]
+            source: process
+            addresses: [0.0.0.0, "::"]
+            pid: 96
+            config_ports: [2222]
+            unit: ssh.service
+        firewalls:
+          description:
+            - The firewalls that are installed or have rules. C(active) says whether rules of this one can keep a packet
+              out now, V(null) if that could not be read. V(nftables) and V(iptables) are rules outside the others.
+          type: list
+          elements: dict
+          sample:
+            - {name: firewalld, active: false, evidence: firewalld.service is not active}
+            - {name: ufw, active: true, evidence: "ENABLED=yes in /etc/ufw/ufw.conf, its chains are loaded"}
+        port_range:
+          description: The ephemeral ports, inclusive, and the ports that are reserved out of them.
+          type: dict
+          sample: {low: 32768, high: 60999, reserved: null}
+        unprivileged_port_start:
+          description: The first port that a user who is not root may listen on.
+          type: int
+          sample: 1024
+        memory_bytes:
+          description: Memory of the machine.
+          type: int
+          sample: 25276510208
+        memory_available_bytes:
+          description: Memory that is available without swapping.
+          type: int
+          sample: 24643649536
+        cpus:
+          description: Processors that the run may use.
+          type: int
+          sample: 2
+        cgroup_limits:
+          description: Memory and processors that the container may use; V(null) is unlimited.
+          type: dict
+          sample: {memory_bytes: null, cpus: 1.5}
+        shm:
+          description: Size and free space of C(/dev/shm), V(null) when nothing is mounted there.
+          type: dict
+          sample: {total_bytes: 268435456, free_bytes: 268435456}
+        disks:
+          description:
+            - The file system of each of O(paths), under the path as given. C(existing) is the place that was measured,
+              C(free_bytes) what an ordinary user may fill, C(local) false for network and FUSE file systems.
+          type: dict
+          sample:
+            /opt/trainmesh:
+              path: /opt/trainmesh
+              existing: /opt
+              mount: /
+              source: overlay
+              fs_type: overlay
+              local: true
+              readonly: false
+              total_bytes: 270553174016
+              free_bytes: 82514124800
+              error: null
+        clock:
+          description:
+            - The time daemon that runs (V(chronyd), V(systemd-timesyncd), V(ntpd)), whether the kernel holds the clock
+              for synchronised, its own bound of the error, and the time.
+          type: dict
+          sample: {source: chronyd, synchronised: true, max_error_us: 21500, epoch: 1795245581.28}
+        selinux:
+          description: V(enforcing), V(permissive) or V(disabled).
+          type: str
+          sample: disabled
+        apparmor:
+          description: Whether AppArmor is on.
+          type: bool
+          sample: false
+        replayed_from:
+          description: The directory that C(/etc/trainmesh/replay_root) names; V(null) on an ordinary node.
+          type: str
+          sample: null
+        errors:
+          description: Parts that could not be read although they should have been, and why; normally empty.
+          type: dict
+          sample: {}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_facts import Wish, gather
+from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu_machine import replay_root
+
+
+def main() -> None:
+    """Read the options, gather, answer."""
+    module = AnsibleModule(
+        argument_spec={
+            "peers": {"type": "list", "elements": "str", "default": []},
+            "names": {"type": "list", "elements": "str", "default": []},
+            "paths": {"type": "list", "elements": "str", "default": ["/opt/trainmesh", "~/.cache"]},
+            "timeout": {"type": "float", "default": 10},
+            "root": {"type": "path", "default": "/"},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    if given["timeout"] <= 0:
+        module.fail_json(msg=f"timeout must be more than 0 seconds, not {given['timeout']}: nothing was read.")
+    wish = Wish(given["peers"], given["names"], given["paths"], given["timeout"])
+    replay = replay_root() if given["root"] == "/" else None
+    if replay:
+        module.warn(f"the RDMA devices are those of the recorded machine {replay}, not of this node")
+    module.exit_json(changed=False, ansible_facts={"trainmesh_fabric": gather(wish, given["root"], replay)})
+
+
+if __name__ == "__main__":
+    main()
