@@ -1,0 +1,103 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: let the cluster's addresses in through firewalld or ufw.
+
+All TCP, because torch, NCCL and gloo use ephemeral ports both ways (launchers choose only the
+rendezvous port); nothing else is opened, and neither firewall is switched off.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+
+MARK = "trainmesh.cluster"
+PRIORITY = -2950
+_UFW_ADDED = re.compile(r"^ufw (?:prepend )?allow from (\S+)(?: to any)? proto tcp comment '" + re.escape(MARK) + "'$")
+
+
+class Plan(t.NamedTuple):
+    """Addresses that had access and shall have it, and the commands that make it so."""
+
+    before: list[str]
+    after: list[str]
+    commands: list[list[str]]
+
+
+def by_family(addresses: t.Iterable[str]) -> dict[int, list[str]]:
+    """Addresses by IP version, sorted."""
+    families: dict[int, list[str]] = {4: [], 6: []}
+    for address in {str(ipaddress.ip_address(item)) for item in addresses}:
+        families[ipaddress.ip_address(address).version].append(address)
+    return {version: sorted(items, key=ipaddress.ip_address) for version, items in families.items()}
+
+
+def ordered(addresses: t.Iterable[str]) -> list[str]:
+    """Every address once, IPv4 first."""
+    families = by_family(addresses)
+    return families[4] + families[6]
+
+
+def ufw_addresses(show_added: str) -> list[str]:
+    """Addresses of our rules in the output of C(ufw show added)."""
+    found = (_UFW_ADDED.match(line.strip()) for line in show_added.splitlines())
+    return ordered(match.group(1) for match in found if match)
+
+
+def plan_ufw(have: t.Sequence[str], want: t.Sequence[str]) -> Plan:
+    """One rule an address, put ahead of the user's rules so that a deny below can't win."""
+    after = ordered(want)
+    commands = []
+    for address in after:
+        if address not in have:
+            commands.append(["ufw", "prepend", "allow", "proto", "tcp", "from", address, "comment", MARK])
+    for address in have:
+        if address not in after:
+            commands.append(["ufw", "delete", "allow", "proto", "tcp", "from", address])
+    return Plan(list(have), after, commands)
+
+
+def rich_rule(address: str) -> str:
+    """The rule of one address. Its priority marks it as ours, and puts it ahead of the zone's reject rules."""
+    version = ipaddress.ip_address(address).version
+    source = f'source address="{address}"'
+    return f'rule priority="{PRIORITY}" family="ipv{version}" {source} protocol value="tcp" accept'
+
+
+def firewalld_addresses(rich_rules: str) -> list[str]:
+    """Addresses of our rules in the output of C(firewall-cmd --list-rich-rules)."""
+    ours = (line for line in rich_rules.splitlines() if f'priority="{PRIORITY}"' in line)
+    found = (re.search(r'source address="([^"]+)"', line) for line in ours)
+    return ordered(match.group(1) for match in found if match)
+
+
+def plan_firewalld(runtime: t.Sequence[str], permanent: t.Sequence[str], want: t.Sequence[str], zone: str) -> Plan:
+    """One rich rule an address in the zone that the peers' packets enter.
+
+    Rules are changed in the running firewall and in its configuration, without a reload, which
+    would drop what users have added to the running one only.
+    """
+    after = ordered(want)
+    commands = []
+    for have, where in ((runtime, []), (permanent, ["--permanent"])):
+        options = [f"--add-rich-rule={rich_rule(address)}" for address in after if address not in have]
+        if options:
+            commands.append(["firewall-cmd", "--quiet", *where, f"--zone={zone}", *options])
+        options = [f"--remove-rich-rule={rich_rule(address)}" for address in have if address not in after]
+        if options:
+            commands.append(["firewall-cmd", "--quiet", *where, f"--zone={zone}", *options])
+    return Plan(ordered([*runtime, *permanent]), after, commands)
+
+
+__all__ = (
+    "MARK",
+    "PRIORITY",
+    "Plan",
+    "firewalld_addresses",
+    "plan_firewalld",
+    "plan_ufw",
+    "rich_rule",
+    "ufw_addresses",
+)

@@ -1,0 +1,95 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: make sshd listen on one more port without ever closing another."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _textfile
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+MAIN = "/etc/ssh/sshd_config"
+DROP_IN = "/etc/ssh/sshd_config.d/50-trainmesh.conf"
+_INCLUDE = re.compile(r"(?im)^\s*Include\s+.*/etc/ssh/sshd_config\.d/\*\.conf")
+
+
+def wish(main_text: str, main_ports: t.Iterable[int], asked: int) -> tuple[str, str]:
+    """(path, text) of the file that names every port.
+
+    ``main_ports`` are the ports sshd has now. A Port line in a drop-in replaces the silent default
+    of 22, so the ports of today are written down beside the one asked for: nobody is locked out.
+    """
+    ports = sorted({*main_ports, asked})
+    lines = [f"Port {port}" for port in ports]
+    if _INCLUDE.search(main_text):
+        return DROP_IN, "# Written by trainmesh.cluster. Ports found are kept beside the one asked for.\n" + "\n".join(
+            lines
+        ) + "\n"
+    # sshd before 8.2, or a configuration without drop-ins: a block at the start, ahead of any Match.
+    return MAIN, _textfile.with_block(main_text, lines, at_start=True)
+
+
+def ports_of(sshd_t_output: str) -> list[int]:
+    """Ports in the output of C(sshd -T), in its order."""
+    return [int(port) for port in re.findall(r"(?m)^port (\d+)$", sshd_t_output)]
+
+
+def listens(port: int, limit: float) -> bool:
+    """True as soon as something on this machine answers on the port with an SSH banner."""
+    deadline = time.monotonic() + limit
+    while True:
+        for address in ("127.0.0.1", "::1"):
+            try:
+                with socket.create_connection((address, port), 2) as connection:
+                    connection.settimeout(2)
+                    if connection.recv(4) == b"SSH-":
+                        return True
+            except OSError:
+                continue
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.3)
+
+
+def apply(module: AnsibleModule, change: _textfile.Change) -> str:
+    """Write, check with sshd itself and reload; the old file comes back if sshd refuses. Returns an error or ''."""
+    sshd = module.get_bin_path("sshd", required=True, opt_dirs=["/usr/sbin", "/sbin"])
+    existed = os.path.exists(change.path)
+    _textfile.write(module, change)
+    rc, _out, err = module.run_command([sshd, "-t"])
+    if rc == 0:
+        return reload(module)
+    if existed:
+        _textfile.write(module, change._replace(before=change.after, after=change.before))
+    else:
+        os.unlink(change.path)
+    return f"sshd refuses the new configuration, the old one is back: {err.strip()}"
+
+
+def reload(module: AnsibleModule) -> str:
+    """Make the running sshd read its configuration; sessions stay open. Returns an error or ''."""
+    systemctl = module.get_bin_path("systemctl")
+    if systemctl and os.path.isdir("/run/systemd/system"):
+        rc, _out, _err = module.run_command([systemctl, "is-active", "--quiet", "ssh.socket"])
+        if rc == 0:  # socket activation (Ubuntu 22.10 and later): a generator turns Port into the socket's addresses
+            module.run_command([systemctl, "daemon-reload"])
+            rc, _out, err = module.run_command([systemctl, "restart", "ssh.socket"])
+            return "" if rc == 0 else err.strip()
+        for unit in ("ssh", "sshd"):
+            rc, _out, err = module.run_command([systemctl, "reload", unit])
+            if rc == 0:
+                return ""
+        return err.strip()
+    rc, _out, err = module.run_command(["pkill", "-HUP", "-o", "-x", "sshd"])
+    return "" if rc == 0 else f"no running sshd found to reload: {err.strip()}"
+
+
+__all__ = ("apply", "listens", "ports_of", "wish")

@@ -1,0 +1,121 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Let the cluster's addresses in."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_firewall
+short_description: Allow all TCP from the addresses of the cluster through firewalld and ufw
+version_added: "1.0.0"
+author: [trainmesh.cluster contributors (@trainmesh)]
+description:
+  - In firewalld, keeps one rich rule an address in the zone of the data interface, marked by its priority. In ufw, keeps
+    one rule an address, marked by its comment.
+  - Addresses that are no longer wanted go away. Nothing else is opened or closed, and no firewall is switched on or off.
+  - NCCL, gloo and torch listen on ephemeral ports, so that opening the rendezvous port alone is not enough.
+options:
+  backends:
+    description: The firewalls to look after; none of them leaves all alone.
+    type: list
+    elements: str
+    choices: [firewalld, ufw]
+    required: true
+  addresses:
+    description: IP addresses of all nodes.
+    type: list
+    elements: str
+    required: true
+  interface:
+    description: The data interface, whose firewalld zone gets the rule; default is firewalld's default zone.
+    type: str
+    default: ""
+extends_documentation_fragment:
+  - trainmesh.cluster.attributes
+"""
+
+EXAMPLES = r"""
+- name: Let the other nodes in
+  trainmesh.cluster.cluster_firewall:
+    backends: [firewalld]
+    addresses: [10.0.0.11, 10.0.0.12]
+    interface: eth0
+
+- name: Take every address out again
+  trainmesh.cluster.cluster_firewall:
+    backends: [ufw]
+    addresses: []
+"""
+
+RETURN = r"""
+commands:
+  description: Commands that were, or would be, run.
+  returned: always
+  type: list
+  elements: list
+  sample:
+    - [ufw, prepend, allow, proto, tcp, from, 10.0.0.12, comment, trainmesh.cluster]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _firewall
+
+
+def read_ufw(module: AnsibleModule) -> list[str]:
+    """Addresses of our ufw rules."""
+    ufw = module.get_bin_path("ufw", required=True, opt_dirs=["/usr/sbin"])
+    _rc, out, _err = module.run_command([ufw, "show", "added"], check_rc=True)
+    return _firewall.ufw_addresses(out)
+
+
+def plan_firewalld(module: AnsibleModule) -> _firewall.Plan:
+    """Read our rules in the zone of the data interface, and plan."""
+    command = module.get_bin_path("firewall-cmd", required=True)
+    zone = ""
+    if module.params["interface"]:
+        rc, out, _err = module.run_command([command, f"--get-zone-of-interface={module.params['interface']}"])
+        zone = out.strip() if rc == 0 else ""
+    if not zone:
+        _rc, out, _err = module.run_command([command, "--get-default-zone"], check_rc=True)
+        zone = out.strip()
+    query = [f"--zone={zone}", "--list-rich-rules"]
+    _rc, runtime, _err = module.run_command([command, *query], check_rc=True)
+    _rc, permanent, _err = module.run_command([command, "--permanent", *query], check_rc=True)
+    have = [_firewall.firewalld_addresses(text) for text in (runtime, permanent)]
+    return _firewall.plan_firewalld(have[0], have[1], module.params["addresses"], zone)
+
+
+def main() -> None:
+    """Entry point."""
+    backends = {"type": "list", "elements": "str", "choices": ["firewalld", "ufw"], "required": True}
+    module = AnsibleModule(
+        argument_spec={
+            "backends": backends,
+            "addresses": {"type": "list", "elements": "str", "required": True},
+            "interface": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    plans = {}
+    for backend in module.params["backends"]:
+        if backend == "ufw":
+            plans[backend] = _firewall.plan_ufw(read_ufw(module), module.params["addresses"])
+        else:
+            plans[backend] = plan_firewalld(module)
+    commands = [command for plan in plans.values() for command in plan.commands]
+    if not module.check_mode:
+        for command in commands:
+            path = module.get_bin_path(command[0], required=True, opt_dirs=["/usr/sbin"])
+            module.run_command([path, *command[1:]], check_rc=True)
+    diff = [
+        {"header": name, "before": "\n".join([*plan.before, ""]), "after": "\n".join([*plan.after, ""])}
+        for name, plan in plans.items()
+        if plan.commands
+    ]
+    module.exit_json(changed=bool(commands), commands=commands, diff=diff)
+
+
+if __name__ == "__main__":
+    main()

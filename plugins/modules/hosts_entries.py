@@ -1,0 +1,96 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The cluster's block of the hosts file."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: hosts_entries
+short_description: Keep every node of the cluster in one block of the hosts file
+version_added: "1.0.0"
+author: [trainmesh.cluster contributors (@trainmesh)]
+description:
+  - Writes one managed block with an address and all its names a line at the start of the file, in one write.
+  - Takes the names of nodes off loopback lines, such as the C(127.0.1.1) line that Debian and Ubuntu write for the own
+    name and that sends gloo and torchrun to the loopback. Every other line is kept.
+  - Works where the file is a bind mount, which can be written but not replaced.
+options:
+  entries:
+    description: The lines of the block; empty takes the block out.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      address:
+        description: IP address.
+        type: str
+        required: true
+      names:
+        description: Names of the address, the canonical one first.
+        type: list
+        elements: str
+        required: true
+  path:
+    description: The hosts file.
+    type: path
+    default: /etc/hosts
+extends_documentation_fragment:
+  - trainmesh.cluster.attributes
+"""
+
+EXAMPLES = r"""
+- name: Let every node know the others by name
+  trainmesh.cluster.hosts_entries:
+    entries:
+      - address: 10.0.0.11
+        names: [node1.trainmesh.internal, node1]
+      - address: 10.0.0.12
+        names: [node2.trainmesh.internal, node2]
+
+- name: Take the block out
+  trainmesh.cluster.hosts_entries:
+    entries: []
+"""
+
+RETURN = r"""
+conflicts:
+  description: Foreign lines that give a node's name another address; they are kept, and the block wins over them.
+  returned: always
+  type: list
+  elements: str
+  sample: ["'192.0.2.7 node2' names node2 too"]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _hosts_file, _textfile
+
+
+def main() -> None:
+    """Entry point."""
+    entry = {
+        "address": {"type": "str", "required": True},
+        "names": {"type": "list", "elements": "str", "required": True},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "entries": {"type": "list", "elements": "dict", "required": True, "options": entry},
+            "path": {"type": "path", "default": "/etc/hosts"},
+        },
+        supports_check_mode=True,
+    )
+    path = module.params["path"]
+    entries = [(item["address"], item["names"]) for item in module.params["entries"]]
+    plan = _hosts_file.plan(_textfile.read_text(path), entries)
+    changes = _textfile.changes_of([(path, plan.text, None)])
+    for conflict in plan.conflicts:
+        module.warn(f"{path}: the line {conflict}; the cluster's block above it wins")
+    if not module.check_mode:
+        for change in changes:
+            _textfile.write(module, change)
+    module.exit_json(changed=bool(changes), conflicts=plan.conflicts, diff=[change.diff for change in changes])
+
+
+if __name__ == "__main__":
+    main()

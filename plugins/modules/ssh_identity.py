@@ -1,0 +1,96 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The job user's own key, and the host keys of the node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ssh_identity
+short_description: Make the job user's ssh key on the node and read the node's host keys
+version_added: "1.0.0"
+author: [trainmesh.cluster contributors (@trainmesh)]
+description:
+  - Makes an ed25519 key pair for the user that runs the module, in C(~/.ssh/trainmesh), unless there is one. The private
+    key never leaves the node.
+  - Reads the public host keys of the node from its files. They come over Ansible's own, authenticated connection, so that
+    the other nodes can pin them without trusting a key scan.
+options:
+  comment:
+    description: Comment of the key, shown in authorized_keys files.
+    type: str
+    required: true
+extends_documentation_fragment:
+  - trainmesh.cluster.attributes
+"""
+
+EXAMPLES = r"""
+- name: Know who the node is to the others
+  trainmesh.cluster.ssh_identity:
+    comment: "trainmesh {{ inventory_hostname }}"
+  register: identity
+"""
+
+RETURN = r"""
+public_key:
+  description: Type and key, without comment; empty in check mode where the key is still to be made.
+  returned: always
+  type: str
+  sample: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExampleExampleExampleExampleExampleExampleEx
+host_keys:
+  description: Public host keys, type and key, that sshd presents; the ed25519 key alone where there is one.
+  returned: always
+  type: list
+  elements: str
+  sample: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHostHostHostHostHostHostHostHostHostHostHost]
+user:
+  description: The user that ran the module.
+  returned: always
+  type: str
+  sample: root
+home:
+  description: Home directory of this user, from the password database.
+  returned: always
+  type: str
+  sample: /root
+"""
+
+import os
+import pwd
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _ssh_files
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(argument_spec={"comment": {"type": "str", "required": True}}, supports_check_mode=True)
+    account = pwd.getpwuid(os.geteuid())
+    key = f"{account.pw_dir}/.ssh/{_ssh_files.OURS}/{_ssh_files.KEY_NAME}"
+    keygen = module.get_bin_path("ssh-keygen", required=True)
+    missing = not (os.path.exists(key) and os.path.exists(f"{key}.pub"))
+    if missing and not module.check_mode:
+        _ssh_files.close(_ssh_files.directories(account.pw_dir))
+        if os.path.exists(key):  # a private key without its public half: derive that
+            rc, out, err = module.run_command([keygen, "-y", "-P", "", "-f", key], check_rc=True)
+            with open(f"{key}.pub", "w", encoding="utf-8") as stream:
+                stream.write(out)
+        else:
+            command = [keygen, "-q", "-t", "ed25519", "-N", "", "-C", module.params["comment"], "-f", key]
+            module.run_command(command, check_rc=True)
+    public = _ssh_files.key_line(_ssh_files.read_text_if_allowed(f"{key}.pub"))
+    texts = [_ssh_files.read_text_if_allowed(path) for path in _ssh_files.host_key_files()]
+    host_keys = _ssh_files.pinned(line for line in map(_ssh_files.key_line, texts) if line)
+    module.exit_json(
+        changed=missing,
+        public_key=public or "",
+        host_keys=host_keys,
+        user=account.pw_name,
+        home=account.pw_dir,
+        diff=[{"header": f"{key}.pub", "before": "absent\n", "after": "present\n"}] if missing else [],
+    )
+
+
+if __name__ == "__main__":
+    main()

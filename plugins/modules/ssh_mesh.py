@@ -1,0 +1,110 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The job user's ssh files of the mesh."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ssh_mesh
+short_description: Let the job user reach every node of the cluster over ssh without a password
+version_added: "1.0.0"
+author: [trainmesh.cluster contributors (@trainmesh)]
+description:
+  - Writes, for the user that runs the module, the nodes' public keys as a managed block of C(~/.ssh/authorized_keys), and
+    in files of its own under C(~/.ssh/trainmesh) the pinned host keys and the client configuration, which a managed block
+    at the start of C(~/.ssh/config) includes.
+  - Gives directories and files the modes that OpenSSH insists on, and takes write permission on the home from others.
+  - The client configuration is tried with C(ssh -G) before it goes live.
+options:
+  authorized_keys:
+    description: Lines of the block; a key that is no longer among them goes away.
+    type: list
+    elements: str
+    required: true
+  known_hosts:
+    description: Lines of the known_hosts file.
+    type: list
+    elements: str
+    required: true
+  config:
+    description: Text of the client configuration.
+    type: str
+    required: true
+extends_documentation_fragment:
+  - trainmesh.cluster.attributes
+"""
+
+EXAMPLES = r"""
+- name: Join the mesh
+  trainmesh.cluster.ssh_mesh:
+    authorized_keys: ["ssh-ed25519 AAAA... trainmesh node1"]
+    known_hosts: ["node1,10.0.0.11 ssh-ed25519 AAAA..."]
+    config: |
+      Host node1 10.0.0.11
+        HostName 10.0.0.11
+        Port 22
+
+- name: Leave the mesh
+  trainmesh.cluster.ssh_mesh:
+    authorized_keys: []
+    known_hosts: []
+    config: ""
+"""
+
+RETURN = r"""
+files:
+  description: Files that were, or would be, changed.
+  returned: always
+  type: list
+  elements: str
+  sample: [/root/.ssh/authorized_keys]
+"""
+
+import os
+import pwd
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _ssh_files, _textfile
+
+
+def check_config(module: AnsibleModule, config: str) -> None:
+    """Fail, with ssh's own words, if the client configuration is not valid."""
+    ssh = module.get_bin_path("ssh", required=True)
+    # A file of its own instead of a pipe: ssh -F reads names only.
+    path = os.path.join(module.tmpdir, "trainmesh_ssh_config")
+    with open(path, "w", encoding="utf-8") as stream:
+        stream.write(config)
+    rc, _out, err = module.run_command([ssh, "-G", "-F", path, "localhost"])
+    if rc != 0:
+        module.fail_json(msg=f"ssh refuses the client configuration, nothing was written: {err.strip()}")
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "authorized_keys": {"type": "list", "elements": "str", "required": True, "no_log": False},
+            "known_hosts": {"type": "list", "elements": "str", "required": True},
+            "config": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    home = pwd.getpwuid(os.geteuid()).pw_dir
+    wishes = _ssh_files.file_wishes(
+        home, *(module.params[name] for name in ("authorized_keys", "known_hosts", "config"))
+    )
+    changes, closing = _ssh_files.changes(home, wishes)
+    diff = _ssh_files.mode_diffs(closing) + [change.diff for change in changes]
+    if changes:
+        check_config(module, module.params["config"])
+    if not module.check_mode:
+        _ssh_files.close(closing)
+        for change in changes:
+            _textfile.write(module, change)
+    module.exit_json(changed=bool(changes or closing), files=[change.path for change in changes], diff=diff)
+
+
+if __name__ == "__main__":
+    main()
