@@ -1,0 +1,89 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of M(trainmesh.cluster.inventory_check)."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _inventory_text
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory_check import check
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import PREFIX
+
+
+def origin(value: t.Any) -> str:
+    """Where ansible-core read a value, as file:line; empty where it does not tell."""
+    try:
+        from ansible._internal._datatag._tags import Origin
+    except ImportError:
+        return ""
+    tag = Origin.get_tag(value) if value is not None else None
+    if tag is None or not getattr(tag, "path", None):
+        return ""
+    return f"{tag.path}:{tag.line_num}" if getattr(tag, "line_num", None) else str(tag.path)
+
+
+def inventory_files(sources: t.Iterable[str]) -> list[str]:
+    """The files behind the inventory sources: each file, and those directly in each directory."""
+    files = []
+    for source in sources:
+        if os.path.isdir(source):
+            names = sorted(
+                name for name in os.listdir(source) if not name.startswith(".") and not name.endswith("_vars")
+            )
+            files += [os.path.join(source, name) for name in names]
+        else:
+            files.append(source)
+    return files
+
+
+def state_dir(variables: t.Mapping[str, t.Any]) -> str:
+    """Where lock and memory of this inventory live: beside the first inventory source that is a path."""
+    for source in variables.get("ansible_inventory_sources") or []:
+        if os.path.exists(source):
+            place = source if os.path.isdir(source) else os.path.dirname(os.path.abspath(source))
+            return os.path.join(os.path.abspath(place), ".trainmesh")
+    return os.path.abspath(".trainmesh")
+
+
+class ActionModule(ActionBase):
+    """Checks the inventory on the controller; contacts no machine."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Run once for all hosts; fails with every fault at once."""
+        result = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        hostvars = variables["hostvars"]
+        wanted = self._task.args.get("group", "all")
+        groups = variables.get("groups", {})
+        if wanted not in groups:
+            known = ", ".join(sorted(groups))
+            return {
+                **result,
+                "failed": True,
+                "msg": f"trainmesh_group: the inventory has no group {wanted!r}; it has {known}",
+            }
+        hosts = {name: self._host(hostvars[name]) for name in groups[wanted]}
+        repeats = []
+        for path in inventory_files(variables.get("ansible_inventory_sources") or []):
+            repeats += _inventory_text.repeats_in_file(path)
+        faults = [str(fault) for fault in check(hosts, repeats, origin)]
+        if faults:
+            head = f"The inventory has {len(faults)} fault(s); no machine was touched."
+            text = "\n".join([head, *(f"  {number}. {fault}" for number, fault in enumerate(faults, 1))])
+            return {**result, "failed": True, "msg": text}
+        peers = [str(host.get(PREFIX + "address") or host.get("ansible_host") or name) for name, host in hosts.items()]
+        return {**result, "changed": False, "hosts": list(hosts), "peers": peers, "state_dir": state_dir(variables)}
+
+    @staticmethod
+    def _host(values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """Only what the check reads: templating every variable of every host would cost seconds."""
+        wanted = ("ansible_host", "ansible_port")
+        return {name: values[name] for name in values if name in wanted or name.startswith(PREFIX)}

@@ -1,0 +1,61 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: inventory_check
+short_description: Check the inventory of a cluster before any machine is touched
+version_added: "1.0.0"
+author: [trainmesh.cluster contributors (@trainmesh)]
+description:
+  - Reads the variables of every host of the inventory on the controller and lists all faults at once, each with its
+    host and, where ansible-core tells it, its file and line.
+  - >-
+    Looks for: no host at all, names that stand twice, two hosts with one machine, name or data address, bad ports, bad
+    slots, unknown variables with the prefix C(trainmesh_), values of the wrong form, an unknown head, variables of the
+    whole cluster that differ between hosts, a rendezvous port that is an ssh port.
+options:
+  group:
+    description: Inventory group that holds the nodes.
+    type: str
+    default: all
+extends_documentation_fragment:
+  - trainmesh.cluster.attributes.read
+notes:
+  - Runs on the controller only; use C(run_once).
+"""
+
+EXAMPLES = r"""
+- name: Check the inventory
+  trainmesh.cluster.inventory_check:
+  run_once: true
+
+- name: Check the nodes of one group only
+  trainmesh.cluster.inventory_check:
+    group: trainers
+  run_once: true
+"""
+
+RETURN = r"""
+hosts:
+  description: The inventory names of the nodes, in the inventory's order.
+  returned: success
+  type: list
+  elements: str
+  sample: [node1, node2, node3]
+peers:
+  description: Where each node is reached, its data address if the inventory tells, else C(ansible_host) or its name.
+  returned: success
+  type: list
+  elements: str
+  sample: [10.0.0.11, 10.0.0.12, 10.0.0.13]
+state_dir:
+  description: The directory for lock and memory, beside the inventory.
+  returned: success
+  type: str
+  sample: /home/me/cluster/.trainmesh
+"""

@@ -1,0 +1,141 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: every fault of an inventory at once, before any machine is touched."""
+
+from __future__ import annotations
+
+import difflib
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory_text import Repeat
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import HOST_NAME, PREFIX, VARIABLES
+
+# Facts and registered results of our own plays, which later plays see among the variables.
+RESULTS = ("fabric", "gpu", "identity", "inventory", "plan", "stack")
+HostVars = t.Mapping[str, t.Mapping[str, t.Any]]
+Origin = t.Callable[[t.Any], str]
+
+
+class Fault(t.NamedTuple):
+    """One fault: the host (empty for the whole inventory), where it stands, and what is wrong."""
+
+    host: str
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        place = ", ".join(part for part in (self.host, self.where) if part)
+        return f"{place}: {self.message}" if place else self.message
+
+
+def check(hosts: HostVars, repeats: t.Iterable[Repeat] = (), origin: Origin = lambda _value: "") -> list[Fault]:
+    """All faults of the inventory.
+
+    ``hosts`` maps each inventory name to its variables (Ansible's and ours), ``repeats`` are the
+    names found twice in a file, ``origin`` tells where a value was written (file:line or nothing).
+    """
+    if not hosts:
+        text = "the inventory holds no machine: expected at least one host line such as 'node1 ansible_host=10.0.0.11'"
+        return [Fault("", "", text)]
+    faults = [
+        Fault(item.name, f"{item.path}:{item.line}", f"this name already stands in line {item.first_line}")
+        for item in repeats
+    ]
+    for number, (name, values) in enumerate(hosts.items()):
+        faults += _names(name, values, origin) + _values(name, values, origin, number == 0)
+    faults += _differing(hosts, origin) + _head(hosts, origin) + _collisions(hosts, origin)
+    return faults + _master_port(hosts, origin)
+
+
+def _names(name: str, values: t.Mapping[str, t.Any], origin: Origin) -> list[Fault]:
+    faults = []
+    if not HOST_NAME.match(name):
+        faults.append(Fault(name, "", "is no host name: expected letters, digits, dots and dashes only"))
+    for variable, value in values.items():
+        if variable.startswith(PREFIX) and variable[len(PREFIX) :] not in (*VARIABLES, *RESULTS):
+            near = difflib.get_close_matches(variable, [PREFIX + known for known in VARIABLES], 1)
+            hint = f"; did you mean {near[0]}?" if near else "; the README lists those that exist"
+            faults.append(Fault(name, origin(value), f"unknown variable {variable}{hint}"))
+    return faults
+
+
+def _values(name: str, values: t.Mapping[str, t.Any], origin: Origin, first: bool) -> list[Fault]:
+    """Values of the wrong form; those of the whole cluster are judged once, on the first host."""
+    faults = []
+    for short, variable in VARIABLES.items():
+        value = values.get(PREFIX + short)
+        if value is not None and (first or variable.scope == "host"):
+            try:
+                variable.read(value)
+            except ValueError as error:
+                faults.append(Fault(name, origin(value), f"{PREFIX}{short}: {error}, found {value!r}"))
+    port = values.get("ansible_port")
+    if port is not None and not (str(port).isdigit() and 1 <= int(port) <= 65535):
+        text = f"ansible_port: expected a TCP port, a whole number from 1 to 65535, found {port!r}"
+        faults.append(Fault(name, origin(port), text))
+    return faults
+
+
+def _differing(hosts: HostVars, origin: Origin) -> list[Fault]:
+    """A variable of the whole cluster must have one value; the first host's is taken as the meant one."""
+    faults = []
+    first_name, first = next(iter(hosts.items()))
+    for short, variable in VARIABLES.items():
+        if variable.scope == "cluster":
+            meant = first.get(PREFIX + short)
+            for name, values in hosts.items():
+                found = values.get(PREFIX + short)
+                if found != meant:
+                    text = (
+                        f"{PREFIX}{short} is one value for the whole cluster: {found!r} here, {meant!r} on {first_name}"
+                    )
+                    faults.append(Fault(name, origin(found), text))
+    return faults
+
+
+def _head(hosts: HostVars, origin: Origin) -> list[Fault]:
+    head = next(iter(hosts.values())).get(PREFIX + "head")
+    if head is None or head in hosts:
+        return []
+    return [
+        Fault(
+            "", origin(head), f"trainmesh_head: expected a host of the inventory ({', '.join(hosts)}), found {head!r}"
+        )
+    ]
+
+
+def _collisions(hosts: HostVars, origin: Origin) -> list[Fault]:
+    """Two lines that lead to one machine, or give two machines one name or address."""
+    keys: dict[tuple[str, str], str] = {}
+    faults = []
+    for name, values in hosts.items():
+        target = f"{values.get('ansible_host') or name} port {values.get('ansible_port') or 22}"
+        wanted = [
+            ("the machine", target, values.get("ansible_host")),
+            ("the data address", values.get(PREFIX + "address"), values.get(PREFIX + "address")),
+            ("the host name", str(values.get(PREFIX + "hostname") or name.split(".")[0]).lower(), name),
+        ]
+        for what, key, value in wanted:
+            if key is None:
+                continue
+            other = keys.setdefault((what, str(key)), name)
+            if other != name:
+                faults.append(Fault(name, origin(value), f"{what} {key} is already that of {other}"))
+    return faults
+
+
+def _master_port(hosts: HostVars, origin: Origin) -> list[Fault]:
+    """The rendezvous can't share a port with an sshd (seed: main_process_port 22)."""
+    port = next(iter(hosts.values())).get(PREFIX + "master_port") or VARIABLES["master_port"].default
+    faults = []
+    for name, values in hosts.items():
+        for variable in ("ansible_port", PREFIX + "ssh_port"):
+            value = values.get(variable)
+            if value is not None and str(value) == str(port):
+                text = f"{variable} {value} is also trainmesh_master_port: the rendezvous needs a port of its own"
+                faults.append(Fault(name, origin(value), text))
+    return faults
+
+
+__all__ = ("Fault", "check")

@@ -1,0 +1,86 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: hosts that an inventory file names twice.
+
+Ansible merges a host that stands twice in silence, so that a line copied for a new node and not
+renamed swallows the old one. Only the text of the file can tell.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+import yaml
+
+_SECTION = re.compile(r"\[([^\]:]+)(?::(\w+))?\]")
+
+
+class Repeat(t.NamedTuple):
+    """A host name that stands in a file again with variables of its own."""
+
+    name: str
+    path: str
+    line: int
+    first_line: int
+
+
+def repeats_in_file(path: str) -> list[Repeat]:
+    """Repeated hosts of one inventory file; an unreadable or executable one gives none."""
+    if not os.path.isfile(path) or os.access(path, os.X_OK):
+        return []
+    try:
+        with open(path, encoding="utf-8") as stream:
+            text = stream.read()
+    except (OSError, UnicodeDecodeError):
+        return []
+    if path.endswith((".yml", ".yaml")):
+        return _in_yaml(text, path)
+    return [] if path.endswith(".json") else _in_ini(text, path)
+
+
+def _in_ini(text: str, path: str) -> list[Repeat]:
+    """A host line with variables counts each time; a bare name merely puts a host into a group."""
+    first: dict[str, int] = {}
+    repeats = []
+    hosts_section = True
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.split("#", 1)[0].strip()
+        section = _SECTION.match(line)
+        if section:
+            hosts_section = section.group(2) is None
+        elif hosts_section and re.match(r"[^\s;]+\s+\w+=", line):
+            name = line.split()[0]
+            if name in first:
+                repeats.append(Repeat(name, path, number, first[name]))
+            first.setdefault(name, number)
+    return repeats
+
+
+def _in_yaml(text: str, path: str) -> list[Repeat]:
+    """Keys that stand twice in one mapping below C(hosts)."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        return []  # Ansible itself says what is wrong with it
+    repeats: list[Repeat] = []
+    _walk(root, path, repeats, False)
+    return repeats
+
+
+def _walk(node: t.Any, path: str, repeats: list[Repeat], is_hosts: bool) -> None:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    first: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if is_hosts and key.value in first:
+            repeats.append(Repeat(key.value, path, line, first[key.value]))
+        first.setdefault(key.value, line)
+        if not is_hosts:
+            _walk(value, path, repeats, key.value == "hosts")
+
+
+__all__ = ("Repeat", "repeats_in_file")

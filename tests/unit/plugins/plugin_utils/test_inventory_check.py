@@ -1,0 +1,100 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory_check import check
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory_text import repeats_in_file
+
+GOOD = {"node1": {"ansible_host": "10.0.0.11"}, "node2": {"ansible_host": "10.0.0.12", "ansible_port": 2222}}
+
+
+def faults(hosts):
+    return [str(fault) for fault in check(hosts)]
+
+
+def with_(name, **values):
+    return {**GOOD, name: {**GOOD.get(name, {}), **values}}
+
+
+def everywhere(**values):
+    return {name: {**host, **values} for name, host in GOOD.items()}
+
+
+def test_a_good_inventory_has_no_fault():
+    assert faults(GOOD) == []
+
+
+def test_an_empty_inventory_says_what_was_expected():
+    assert "holds no machine" in faults({})[0] and "ansible_host=" in faults({})[0]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "words"),
+    [
+        (with_("node1", trainmesh_slots=0), ["node1", "trainmesh_slots", "found 0"]),
+        (with_("node1", trainmesh_slots="eight"), ["node1", "trainmesh_slots", "'eight'"]),
+        (with_("node1", trainmesh_slots=True), ["node1", "trainmesh_slots"]),
+        (with_("node2", ansible_port=70000), ["node2", "ansible_port", "70000"]),
+        (with_("node2", ansible_port="ssh"), ["node2", "ansible_port", "'ssh'"]),
+        (with_("node2", trainmesh_ssh_port=0), ["node2", "trainmesh_ssh_port"]),
+        (with_("node1", trainmesh_slot=1), ["unknown variable trainmesh_slot", "did you mean trainmesh_slots"]),
+        (with_("node1", trainmesh_address="127.0.0.1"), ["trainmesh_address", "other nodes can reach"]),
+        (with_("node1", trainmesh_address="node1"), ["trainmesh_address", "IP address"]),
+        (with_("node2", ansible_host="10.0.0.11", ansible_port=22), ["node2", "already that of node1"]),
+        (with_("node3", ansible_host="10.0.0.13", trainmesh_hostname="NODE1"), ["node3", "host name", "node1"]),
+        (with_("node_3", ansible_host="10.0.0.13"), ["node_3", "no host name"]),
+        (everywhere(trainmesh_head="node9"), ["trainmesh_head", "node1, node2", "node9"]),
+        (everywhere(trainmesh_master_port=2222), ["node2", "ansible_port 2222", "rendezvous"]),
+        (everywhere(trainmesh_prefix="opt/x"), ["trainmesh_prefix", "absolute path"]),
+        (everywhere(trainmesh_prefix="/opt/../etc"), ["trainmesh_prefix"]),
+        (everywhere(trainmesh_launchers=["mpirun", "srun"]), ["trainmesh_launchers", "srun"]),
+        (everywhere(trainmesh_env={"A B": "x"}), ["trainmesh_env", "'A B'"]),
+        (everywhere(trainmesh_env={"A": "x; rm"}), ["trainmesh_env", "without blanks"]),
+        (everywhere(trainmesh_torch="latest"), ["trainmesh_torch", "exact version"]),
+        (with_("node2", trainmesh_prefix="/data"), ["node2", "one value for the whole cluster"]),
+    ],
+)
+def test_each_fault_names_host_and_expectation(hosts, words):
+    found = faults(hosts)
+    assert len(found) == 1
+    assert all(word in found[0] for word in words), found[0]
+
+
+def test_two_containers_behind_one_address_are_fine_on_unlike_ports():
+    hosts = {"a": {"ansible_host": "10.0.0.1", "ansible_port": 2201}, "b": {"ansible_host": "10.0.0.1", "ansible_port": 2202}}
+    assert faults(hosts) == []
+
+
+def test_all_faults_come_at_once():
+    hosts = {"node1": {"trainmesh_slots": 0, "ansible_port": 0}, "node2": {"trainmesh_address": "x"}}
+    assert len(faults(hosts)) == 3
+
+
+def test_results_of_our_own_plays_are_no_unknown_variables():
+    assert faults(with_("node1", trainmesh_plan={}, trainmesh_identity={})) == []
+
+
+def test_the_origin_of_a_value_is_told():
+    found = check(with_("node1", trainmesh_slots=0), origin=lambda value: "hosts.yml:7")
+    assert str(found[0]).startswith("node1, hosts.yml:7: ")
+
+
+def test_ini_lines_that_repeat_a_host_are_found(tmp_path):
+    path = tmp_path / "hosts.ini"
+    path.write_text("[gpu]\nnode1 ansible_host=10.0.0.1\nnode1 ansible_host=10.0.0.2\n[other]\nnode1\n[gpu:vars]\na=1\na=2\n")
+    assert [(item.name, item.line, item.first_line) for item in repeats_in_file(str(path))] == [("node1", 3, 2)]
+
+
+def test_yaml_keys_that_repeat_a_host_are_found(tmp_path):
+    path = tmp_path / "hosts.yml"
+    path.write_text("all:\n  hosts:\n    node1: {}\n    node1: {}\n  children:\n    a: {hosts: {node1: {}}}\n")
+    assert [(item.name, item.line, item.first_line) for item in repeats_in_file(str(path))] == [("node1", 4, 3)]
+
+
+@pytest.mark.parametrize("text", ["", "\x00", "all: [", "- a\n- b\n", "a: *b"])
+def test_garbage_gives_no_repeats(tmp_path, text):
+    path = tmp_path / "hosts.yml"
+    path.write_text(text)
+    assert repeats_in_file(str(path)) == []
