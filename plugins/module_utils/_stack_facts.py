@@ -1,0 +1,116 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: put the readers of the software stack together to one set of facts."""
+
+from __future__ import annotations
+
+import os
+import time
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils import (
+    _bounded,
+    _stack_cuda,
+    _stack_libraries,
+    _stack_login_env,
+    _stack_nccl,
+    _stack_python,
+    _stack_tools,
+    _stack_torch,
+    _stack_torch_import,
+)
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree, printable
+
+Runner = t.Callable[..., _bounded.Outcome]
+Record = dict[str, t.Any]
+
+COMMAND_LIMIT = 10.0
+"""Seconds for each small command (nvcc --version, pdsh -V); the interpreter and NCCL get it too."""
+
+
+class Budget:
+    """Runs commands until the time of all of them together is spent; after that none is started."""
+
+    def __init__(self, run: Runner, seconds: float) -> None:
+        self._run = run
+        self._end = time.monotonic() + seconds
+
+    def __call__(self, argv: t.Sequence[str], limit: float, **options: t.Any) -> _bounded.Outcome:
+        """Like ``_bounded.run``, with what is left of the budget as the upper limit."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            return _bounded.Outcome(None, "", "", True, False, 0.0)
+        return self._run(argv, min(limit, left), **options)
+
+
+class Wish(t.NamedTuple):
+    """The options of the module."""
+
+    python: str
+    import_torch: bool
+    timeout: float
+
+
+def gather(wish: Wish, tree: Tree, environ: t.Mapping[str, str], run: Runner = _bounded.run) -> Record:
+    """All facts of one node, as the module returns them under ``trainmesh_stack``; never raises.
+
+    ``environ`` is the module's own environment. What could not be found out is None or empty.
+    """
+    run, limit = Budget(run, wish.timeout), min(COMMAND_LIMIT, wish.timeout)
+    source, shell, login = _stack_login_env.read(tree, environ, run, limit)
+    path = login.get("PATH")
+    shown, hidden = _stack_login_env.chosen(login)
+    python = _stack_python.interpreter(tree, wish.python, login, run, limit)
+    sites, prefix = python["sites"], python["prefix"]
+    libraries = _stack_libraries.system_directories(tree)
+    compilers = _stack_cuda.Compilers(tree, run, limit)
+    toolkits = _stack_cuda.toolkits(tree, login, prefix, compilers)
+    library_path = _stack_libraries.split_path(login.get("LD_LIBRARY_PATH"))
+    everywhere = [*library_path, *libraries, *(f"{one['path']}/lib64" for one in toolkits)]
+    found = _stack_nccl.find(tree, sites, prefix, library_path, everywhere)
+    facts: Record = {
+        "login_environment": {"source": source, "shell": shell, "variables": shown, "hidden": hidden},
+        "cuda": {
+            "toolkits": toolkits,
+            "nvcc": _stack_cuda.first_nvcc(tree, path, compilers),
+            "build_home": _stack_cuda.build_home(tree, login, compilers),
+        },
+        "cudnn": _stack_cuda.cudnn(tree, [one["path"] for one in toolkits], sites, everywhere),
+        "nccl": _stack_nccl.with_versions(tree, found, run, limit),
+        "python": python,
+        "compilers": _stack_tools.compilers(tree, path, run, limit),
+        "libaio": _stack_tools.libaio(tree, everywhere),
+        "tools": _stack_tools.tools(tree, path, os.path.dirname(wish.python), run, limit),
+    }
+    facts.update(environment(tree, sites, facts["nccl"]))
+    facts["torch_import"] = None
+    if wish.import_torch and facts["torch"] and not python["problem"]:
+        facts["torch_import"] = _stack_torch_import.torch_import(tree, wish.python, login, run, wish.timeout)
+    result: Record = printable(facts)
+    return result
+
+
+def environment(tree: Tree, sites: t.Sequence[str], nccl: t.Sequence[Record]) -> Record:
+    """``packages``, ``other_copies``, ``torch`` and ``deepspeed`` of the search path ``sites``.
+
+    The NCCL of PyTorch is the one in the wheel beside it, as the library itself says; PyTorch up to
+    1.13 has it built in, and then only an import tells.
+    """
+    versions, copies = _stack_torch.packages(_stack_python.distributions(tree, sites))
+    torch = _stack_torch.torch(tree, sites, versions)
+    deepspeed = _stack_torch.deepspeed(tree, sites, versions)
+    for name in ("torch", "torchvision", "torchaudio"):  # their version files name the build, their metadata may not
+        build = _stack_torch.text_of(_stack_torch.version_file(tree, sites, name)[1], "__version__")
+        versions[name] = build or versions[name]
+    if torch and torch["cuda"]:
+        torch["nccl"] = next((one["version"] for one in nccl if one["place"] in ("wheel", "torch")), None)
+    return {
+        "packages": versions,
+        "other_copies": copies,
+        "torch": torch,
+        "deepspeed": deepspeed,
+    }
+
+
+__all__ = ("COMMAND_LIMIT", "Wish", "environment", "gather")

@@ -1,0 +1,296 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module stack_facts: read the CUDA, NCCL, Python and tool versions that a training job gets on a node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: stack_facts
+short_description: Gather facts about the training software of a node
+version_added: "1.0.0"
+description:
+  - Reads which CUDA toolkits, cuDNN and NCCL libraries, Python packages, compilers and tools a training job finds on
+    a node, and the environment that a launcher's non-interactive ssh session has there.
+  - Nothing is imported and no library of cuDNN is loaded unless O(import) is set. The interpreter O(python) is
+    started once to say where it looks; versions come from file names and files.
+  - Every NCCL library is loaded in a child process of its own and asked for its version, because the metadata of a
+    package and C(torch.cuda.nccl.version) may both name another one than the file that is used.
+  - Every command has a time limit. A value that is not known is null. Nothing is guessed.
+  - Run it as the user who starts the training, so that the session, C(PATH) and packages are that user's.
+options:
+  python:
+    description: Path of the Python interpreter of the environment to look into. It need not exist yet.
+    type: path
+    default: /opt/trainmesh/env/bin/python
+  import:
+    description:
+      - Import PyTorch once in a child process and ask it for its devices and libraries; costs seconds.
+      - If the import fails while C(LD_LIBRARY_PATH) is set, it is tried again without that variable.
+    type: bool
+    default: false
+  timeout:
+    description:
+      - Seconds that all commands together may take, the import included. No other command gets more than 10 of them.
+    type: float
+    default: 120.0
+extends_documentation_fragment:
+  - trainmesh.cluster.attributes.facts
+notes:
+  - The login environment is the module's own when Ansible came by ssh as the very user. After C(sudo), C(su) or the
+    like, and on a local connection, the user's login shell is started without a terminal, as C(sshd) would, and asked.
+    Variables set by the C(environment) keyword of a task belong to the module's own and are reported as such.
+  - Values of variables that look like secrets are never returned, and logins in URLs are masked.
+seealso:
+  - module: trainmesh.cluster.gpu_facts
+  - module: trainmesh.cluster.fabric_facts
+author:
+  - trainmesh.cluster contributors (@trainmesh)
+"""
+
+EXAMPLES = r"""
+- name: Gather the facts of the training software
+  trainmesh.cluster.stack_facts:
+
+- name: Look into another environment, and import PyTorch from it
+  trainmesh.cluster.stack_facts:
+    python: /home/alice/miniconda3/envs/train/bin/python
+    import: true
+
+- name: Stop where the import fails
+  ansible.builtin.assert:
+    that: ansible_facts.trainmesh_stack.torch_import.ok
+    fail_msg: "{{ ansible_facts.trainmesh_stack.torch_import.error }}"
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: The facts.
+  returned: always
+  type: dict
+  contains:
+    trainmesh_stack:
+      description: What is known of the node's training software.
+      returned: always
+      type: dict
+      contains:
+        login_environment:
+          description:
+            - What a non-interactive ssh session gets. C(source) is V(session) for the module's own environment,
+              V(shell) when the login shell was asked, V(unknown) when that shell gave no answer.
+            - C(variables) are those that change where a job finds its software or how it talks (C(PATH),
+              C(LD_LIBRARY_PATH), C(PYTHONPATH), C(CUDA_*), C(NCCL_*), C(GLOO_*), proxies and the like), without
+              secrets. C(hidden) names the ones among them that were withheld.
+          returned: always
+          type: dict
+          sample:
+            source: shell
+            shell: /bin/bash
+            variables:
+              PATH: /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+              NCCL_SOCKET_IFNAME: eth1
+              https_proxy: http://***@proxy.example.com:3128
+            hidden: [HF_TOKEN]
+        cuda:
+          description:
+            - C(toolkits), each once; links to it are its C(aliases).
+            - C(nvcc), the first on the session's C(PATH); null when there is none.
+            - C(build_home), the toolkit that PyTorch compiles extensions with; null when there is none.
+          returned: always
+          type: dict
+          sample:
+            toolkits:
+              - path: /usr/local/cuda-13.0
+                aliases: [/usr/local/cuda]
+                version: 13.0.88
+                nvcc: /usr/local/cuda-13.0/bin/nvcc
+                nvcc_version: 13.0.88
+                nvcc_release: "13.0"
+            nvcc:
+              path: /usr/local/cuda-13.0/bin/nvcc
+              release: "13.0"
+              version: 13.0.88
+            build_home:
+              path: /usr/local/cuda-13.0
+              nvcc:
+                path: /usr/local/cuda-13.0/bin/nvcc
+                release: "13.0"
+                version: 13.0.88
+        cudnn:
+          description:
+            - Every cuDNN, by its header (C(source) is V(wheel) or V(header)) or else by its file's name (V(library)).
+          returned: always
+          type: list
+          elements: dict
+          sample:
+            - version: 9.24.0
+              path: /opt/trainmesh/env/lib/python3.11/site-packages/nvidia/cudnn/include/cudnn_version.h
+              source: wheel
+        nccl:
+          description:
+            - Every NCCL library. C(place) is V(wheel), V(torch), V(library_path) (in C(LD_LIBRARY_PATH)),
+              V(environment) or V(system).
+            - C(source) of the version is V(library) (it said so itself), V(file) (its banner, found in the file),
+              V(header) (C(nccl.h) beside it), or null.
+          returned: always
+          type: list
+          elements: dict
+          sample:
+            - path: /opt/trainmesh/env/lib/python3.11/site-packages/nvidia/nccl/lib/libnccl.so.2
+              place: wheel
+              version: 2.30.7
+              source: library
+        python:
+          description:
+            - The interpreter O(python). C(kind) is V(venv), V(conda) or V(system); C(sites) is where it looks for
+              packages; C(headers) tells whether C(Python.h) is there, which compiling needs.
+            - C(problem) is null, or a sentence that says why the interpreter did not answer.
+          returned: always
+          type: dict
+          sample:
+            path: /opt/trainmesh/env/bin/python
+            version: 3.11.7
+            prefix: /opt/trainmesh/env
+            kind: venv
+            sites: [/usr/lib/python3.11, /opt/trainmesh/env/lib/python3.11/site-packages]
+            headers: true
+            problem: null
+        packages:
+          description: Version of each package that training needs, with the build if its files name it; null if absent.
+          returned: always
+          type: dict
+          sample:
+            torch: 2.13.0+cpu
+            torchvision: null
+            torchaudio: null
+            triton: null
+            deepspeed: 0.19.8
+            accelerate: 1.15.0
+            transformers: 5.23.0
+            ninja: 1.13.2
+            mpi4py: null
+            numpy: 2.4.6
+            nvidia-nccl-cu13: 2.30.7
+        other_copies:
+          description:
+            - Further copies of those packages on the search path, hidden by the first ones, as C(name), C(version)
+              and C(path).
+          returned: always
+          type: list
+          elements: dict
+          sample: []
+        torch:
+          description:
+            - The installed PyTorch, null when there is none. C(version) names the build, C(dist_version) is that of
+              the package; C(cuda), C(hip) and C(arch_list) are those it was built for.
+            - C(nccl) is what its NCCL library says of itself, C(nccl_package) what the package says; C(cudnn) is
+              that of the package.
+          returned: always
+          type: dict
+          sample:
+            version: 2.14.1+cu130
+            dist_version: 2.14.1
+            path: /opt/trainmesh/env/lib/python3.11/site-packages/torch
+            cuda: "13.0"
+            hip: null
+            git_version: 5c4886908584029761b579af026dcfb627c84070
+            cudnn: 9.24.0.43
+            nccl: 2.30.7
+            nccl_package: 2.30.7
+            arch_list: [sm_75, sm_80, sm_86, sm_90, sm_100, sm_120]
+            other_copies: []
+        deepspeed:
+          description:
+            - The installed DeepSpeed, null when there is none. C(built_torch), C(built_cuda) and C(built_nccl) are
+              what it was built against (null when built without PyTorch or CUDA); that matters only for the
+              operations in C(installed_ops), which were compiled then.
+          returned: always
+          type: dict
+          sample:
+            version: 0.19.8
+            path: /opt/trainmesh/env/lib/python3.11/site-packages/deepspeed
+            git_hash: unknown
+            git_branch: unknown
+            installed_ops: []
+            built_torch: "2.13"
+            built_cuda: null
+            built_nccl: null
+        torch_import:
+          description:
+            - What PyTorch says when it is imported; null unless O(import) is set and PyTorch is installed.
+            - When C(ok) is false, C(error) is the end of what it printed, and C(without_ld_library_path) has C(ok)
+              and C(error) of the second attempt (null if there was none).
+          returned: always
+          type: dict
+          sample:
+            ok: true
+            error: null
+            seconds: 0.87
+            version: 2.13.0+cpu
+            cuda: null
+            cuda_available: false
+            device_count: 0
+            compute_capabilities: []
+            bf16: null
+            arch_list: []
+            cudnn: null
+            nccl: null
+            nccl_available: false
+            cuda_error: null
+            without_ld_library_path: null
+        compilers:
+          description: C(gcc), C(g++) and C(c++) on the session's C(PATH), each null or with C(path) and C(version).
+          returned: always
+          type: dict
+          sample:
+            gcc: {path: /usr/bin/gcc, version: 12.2.0}
+            g++: {path: /usr/bin/g++, version: 12.2.0}
+            c++: {path: /usr/bin/c++, version: 12.2.0}
+        libaio:
+          description: Path of the library and of the header; both are needed to compile DeepSpeed's C(async_io).
+          returned: always
+          type: dict
+          sample: {library: null, header: null}
+        tools:
+          description:
+            - C(pdsh), C(mpirun), C(ninja), C(git) and C(rsync), each null or with its C(path).
+            - C(ssh) of C(pdsh) tells whether it has the ssh module; C(open_mpi) of C(mpirun) is null for another MPI;
+              C(on_path) of C(ninja) is false for one that only the environment has.
+          returned: always
+          type: dict
+          sample:
+            git: {path: /usr/bin/git}
+            rsync: null
+            pdsh: {path: /usr/bin/pdsh, version: "2.34", rcmd_modules: [ssh, rsh, exec], default_rcmd: rsh, ssh: true}
+            mpirun: null
+            ninja: {path: /usr/bin/ninja, on_path: true}
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree
+from ansible_collections.trainmesh.cluster.plugins.module_utils._stack_facts import Wish, gather
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "python": {"type": "path", "default": "/opt/trainmesh/env/bin/python"},
+            "import": {"type": "bool", "default": False},
+            "timeout": {"type": "float", "default": 120.0},
+        },
+        supports_check_mode=True,
+    )
+    wish = Wish(module.params["python"], module.params["import"], module.params["timeout"])
+    if wish.timeout <= 0:
+        module.fail_json(msg=f"timeout must be more than 0 seconds, not {wish.timeout}: nothing was read.")
+    facts = gather(wish, Tree(), dict(os.environ))
+    module.exit_json(changed=False, ansible_facts={"trainmesh_stack": facts})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compilers and tools: their version texts, and that nothing is asked that is not there."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _stack_tools as tools
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree
+
+PDSH = "pdsh-2.34 (+readline+debug)\nrcmd modules: ssh,rsh,exec (default: rsh)\nmisc modules: genders\n"
+PDSH_MRSH = "pdsh-2.29 (+readline)\nrcmd modules: exec,mrsh (default: mrsh)\nmisc modules: (none)\n"
+OPEN_MPI = "mpirun (Open MPI) 4.1.4\n\nReport bugs to http://www.open-mpi.org/community/help/\n"
+OPEN_MPI_PRE = "mpirun (Open MPI) 5.0.0rc12\n"
+MPICH = "HYDRA build details:\n    Version:                                 4.0.2\n"
+INTEL_MPI = "Intel(R) MPI Library for Linux* OS, Version 2021.9 Build 20230306 (id: d82b3071db)\n"
+
+
+def test_pdsh_tells_its_modules() -> None:
+    assert tools.pdsh_facts(PDSH) == {
+        "version": "2.34",
+        "rcmd_modules": ["ssh", "rsh", "exec"],
+        "default_rcmd": "rsh",
+        "ssh": True,
+    }
+    assert tools.pdsh_facts(PDSH_MRSH)["ssh"] is False
+    assert tools.pdsh_facts("") == {"version": None, "rcmd_modules": [], "default_rcmd": None, "ssh": False}
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [(OPEN_MPI, "4.1.4"), (OPEN_MPI_PRE, "5.0.0rc12"), (MPICH, None), (INTEL_MPI, None), ("", None)],
+)
+def test_only_open_mpi_has_an_open_mpi_version(text: str, version: str | None) -> None:
+    assert tools.open_mpi_version(text) == version
+
+
+@pytest.mark.parametrize(("text", "version"), [("12.2.0\n", "12.2.0"), ("9\n", "9"), ("gcc: error", None), ("", None)])
+def test_gcc_prints_its_version_alone(text: str, version: str | None) -> None:
+    assert tools.gcc_version(text) == version
+
+
+class Shell:
+    """A directory of pretended commands."""
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self.root = root
+        self.tree = Tree(str(root))
+        self.calls: list[str] = []
+
+    def command(self, path: str) -> None:
+        place = self.root / path.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("#!/bin/sh\n")
+        place.chmod(0o755)
+
+    def run(self, argv: t.Sequence[str], _limit: float, **_options: t.Any) -> _bounded.Outcome:
+        name = argv[0].rpartition("/")[2]
+        self.calls.append(name)
+        said = {"pdsh": PDSH, "mpirun": OPEN_MPI}.get(name, "12.2.0\n")
+        return _bounded.Outcome(0, said, "", False, False, 0.0)
+
+
+def test_a_bare_node_starts_no_command(tmp_path: pathlib.Path) -> None:
+    shell = Shell(tmp_path)
+    found = tools.tools(shell.tree, "/usr/bin", "/env/bin", shell.run, 1)
+    assert found == dict.fromkeys(("git", "rsync", "pdsh", "mpirun", "ninja"))
+    assert tools.compilers(shell.tree, "/usr/bin", shell.run, 1) == dict.fromkeys(("gcc", "g++", "c++"))
+    assert tools.libaio(shell.tree, ["/usr/lib"]) == {"library": None, "header": None}
+    assert shell.calls == []
+
+
+def test_only_what_decides_something_is_asked_for_its_version(tmp_path: pathlib.Path) -> None:
+    shell = Shell(tmp_path)
+    for name in ("git", "rsync", "pdsh", "mpirun", "gcc", "g++"):
+        shell.command(f"/usr/bin/{name}")
+    (tmp_path / "usr/bin/c++").symlink_to("g++")
+    shell.command("/env/bin/ninja")
+    found = tools.tools(shell.tree, "/usr/bin", "/env/bin", shell.run, 1)
+    assert (found["git"], found["rsync"]) == ({"path": "/usr/bin/git"}, {"path": "/usr/bin/rsync"})
+    assert found["mpirun"] == {"path": "/usr/bin/mpirun", "open_mpi": "4.1.4"}
+    assert found["ninja"] == {"path": "/env/bin/ninja", "on_path": False}
+    compilers = tools.compilers(shell.tree, "/usr/bin", shell.run, 1)
+    assert compilers["c++"] == {"path": "/usr/bin/c++", "version": "12.2.0"}
+    assert sorted(shell.calls) == ["g++", "gcc", "mpirun", "pdsh"]
+
+
+@pytest.mark.parametrize("name", ["libaio.so.1", "libaio.so.1t64", "libaio.so.1.0.1", "libaio.so"])
+def test_libaio_is_found_under_its_names(tmp_path: pathlib.Path, name: str) -> None:
+    shell = Shell(tmp_path)
+    shell.command(f"/usr/lib64/{name}")
+    shell.command("/usr/include/libaio.h")
+    found = tools.libaio(shell.tree, ["/usr/lib64"])
+    assert found == {"library": f"/usr/lib64/{name}", "header": "/usr/include/libaio.h"}

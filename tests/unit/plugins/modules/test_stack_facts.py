@@ -1,0 +1,66 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module stack_facts itself: its options, its result, its documentation."""
+
+from __future__ import annotations
+
+import json
+import sys
+import typing as t
+
+import pytest
+import yaml
+from ansible.module_utils import basic
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.trainmesh.cluster.plugins.modules import stack_facts
+
+
+def run(arguments: dict[str, t.Any], capsys: pytest.CaptureFixture[str]) -> dict[str, t.Any]:
+    with patch_module_args(arguments), pytest.raises(SystemExit):
+        stack_facts.main()
+    found: dict[str, t.Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_it_only_reads_and_works_the_same_in_check_mode(check: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run({"python": sys.executable, "_ansible_check_mode": check}, capsys)
+    assert result["changed"] is False
+    assert result["ansible_facts"]["trainmesh_stack"]["python"]["path"] == sys.executable
+
+
+def test_every_fact_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
+    result = run({"python": sys.executable}, capsys)
+    documented = yaml.safe_load(stack_facts.RETURN)["ansible_facts"]["contains"]["trainmesh_stack"]["contains"]
+    assert set(documented) == set(result["ansible_facts"]["trainmesh_stack"])
+    for name, entry in documented.items():
+        sample, value = entry["sample"], result["ansible_facts"]["trainmesh_stack"][name]
+        if isinstance(value, dict) and name != "packages":
+            assert set(sample) == set(value), name
+
+
+def test_a_limit_of_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    result = run({"timeout": 0}, capsys)
+    assert result["failed"]
+    assert "timeout" in result["msg"]
+
+
+def test_the_options_are_those_of_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, t.Any] = {}
+
+    class Stop(Exception):
+        pass
+
+    def catch(_self: basic.AnsibleModule, argument_spec: dict[str, t.Any], **_options: t.Any) -> None:
+        seen.update(argument_spec)
+        raise Stop
+
+    monkeypatch.setattr(basic.AnsibleModule, "__init__", catch)
+    with pytest.raises(Stop):
+        stack_facts.main()
+    options = yaml.safe_load(stack_facts.DOCUMENTATION)["options"]
+    assert {name: (one["type"], one["default"]) for name, one in options.items()} == {
+        name: (one["type"], one["default"]) for name, one in seen.items()
+    }
