@@ -1,0 +1,194 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: the image of the embedded nodes, built on this machine.
+
+Where a registry answers, it is an ordinary build on a Debian base; elsewhere C(mmdebstrap) makes the
+same from the machine's own package source, so that a mirror or a network without registry is enough.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+import shlex
+import tempfile
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_cli import (
+    Host,
+    LocalNodesError,
+    find_tool,
+    reason,
+)
+from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_engine import install_package
+from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_nodes import INIT
+
+REPOSITORY = "trainmesh-node"
+BASE = "debian:12"
+RECIPE_FILES = ("Dockerfile", "packages.txt", "init.sh", "finish.sh")
+PULL_LIMIT = 180.0
+BUILD_LIMIT = 900.0
+BUILD_PREFIX = "trainmesh-image-"  # the number of the building process follows
+BUILD_ROOT = "/var/tmp"  # not /tmp, which may be small and in memory
+# Nobody reads manuals on a node that lives for an hour: 80 MB and a third of the time less.
+DPKG_OPTIONS = tuple(f"path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale", "info"))
+
+
+def recipe_tag(recipe_dir: str, version: str) -> str:
+    """Return the image's name: it carries a hash of the recipe, so that a new recipe is a new image."""
+    digest = hashlib.sha256(version.encode())
+    for name in RECIPE_FILES:
+        with open(os.path.join(recipe_dir, name), "rb") as stream:
+            digest.update(name.encode() + b"\0" + stream.read())
+    return f"{REPOSITORY}:{digest.hexdigest()[:12]}"
+
+
+def ensure_image(host: Host, recipe_dir: str, *, apply: bool) -> tuple[bool, str, str]:
+    """Build the node image unless it is there; returns (changed, its name, how it was made)."""
+    tag = recipe_tag(recipe_dir, "1")
+    if host.docker("image", "inspect", tag).ok:
+        return False, tag, "present"
+    if not apply:
+        return True, tag, ""
+    reasons = []
+    outcome = host.docker("pull", "-q", BASE, limit=PULL_LIMIT)
+    if outcome.ok:
+        outcome = host.docker("build", "-q", "--build-arg", f"BASE={BASE}", "-t", tag, recipe_dir, limit=BUILD_LIMIT)
+        if outcome.ok:
+            return True, tag, f"built on {BASE}"
+        reasons.append(f"docker build failed ({reason(outcome, BUILD_LIMIT)})")
+    else:
+        reasons.append(f"no image registry answers ({reason(outcome, PULL_LIMIT)})")
+    if not find_tool("apt-get"):
+        raise LocalNodesError(f"could not make the node image: {reasons[0]}, and this machine has no apt-get")
+    try:
+        release = _build_with_mmdebstrap(host, recipe_dir, tag)
+    except LocalNodesError as error:
+        raise LocalNodesError(f"could not make the node image: {reasons[0]}; {error}") from error
+    return True, tag, f"made by mmdebstrap from this machine's own source of {release}, as {reasons[0]}"
+
+
+def _build_with_mmdebstrap(host: Host, recipe_dir: str, tag: str) -> str:
+    """Make the image from the machine's own package source and return the release's code name."""
+    if not find_tool("mmdebstrap"):
+        install_package(host, "mmdebstrap")
+    for path in stale_builds():
+        host.root("rm", "-rf", path, limit=120)
+    work = tempfile.mkdtemp(prefix=f"{BUILD_PREFIX}{os.getpid()}-", dir=BUILD_ROOT)
+    os.chmod(work, 0o755)  # apt reads its sources as a user of its own
+    try:
+        release, sources = _write_sources(work)
+        tar = os.path.join(work, "node.tar")
+        argv = mmdebstrap_argv(recipe_dir, release, tar, sources)
+        outcome = host.root(*argv, limit=BUILD_LIMIT, env={"TMPDIR": work})
+        if not outcome.ok:
+            raise LocalNodesError(f"mmdebstrap failed ({_error_line(outcome.text) or reason(outcome, BUILD_LIMIT)})")
+        command = ["-c", f'CMD ["{INIT}"]', tar, tag]
+        host.need("import the node image", "import", *command, limit=300)
+        return release
+    finally:
+        host.root("rm", "-rf", work, limit=120)
+
+
+def _write_sources(work: str) -> tuple[str, list[str]]:
+    """Write the machine's own package sources for this release; returns (code name, the files written)."""
+    with open("/etc/os-release", encoding="utf-8") as stream:
+        release = code_name(stream.read())
+    texts = {}
+    for path in ["/etc/apt/sources.list", *sorted(glob.glob("/etc/apt/sources.list.d/*"))]:
+        if os.path.isfile(path) and path.endswith((".list", ".sources")):
+            with open(path, encoding="utf-8") as stream:
+                texts[path] = stream.read()
+    written = []
+    for suffix, text in apt_sources(texts, release).items():
+        if text:
+            written.append(os.path.join(work, f"node.{suffix}"))
+            with open(written[-1], "w", encoding="utf-8") as stream:
+                stream.write(text)
+    if not written:
+        raise LocalNodesError(f"no package source of '{release}' in /etc/apt/sources.list or sources.list.d")
+    return release, written
+
+
+def code_name(os_release: str) -> str:
+    """Return the code name of the release from the text of ``/etc/os-release``; that of the parent if it names one."""
+    values = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', os_release, re.MULTILINE))
+    return values.get("UBUNTU_CODENAME") or values.get("VERSION_CODENAME", "")
+
+
+def apt_sources(texts: dict[str, str], release: str) -> dict[str, str]:
+    """Return the sources of a release by format ("list", "sources"), out of apt's files (path to text).
+
+    Kept are the archive itself, its updates and security: foreign repositories have no "main" or
+    other suites.
+    """
+    suites = (release, f"{release}-updates", f"{release}-security", f"{release}/updates")
+    lines, stanzas = [], []
+    for path, text in texts.items():
+        if path.endswith(".sources"):
+            for stanza in re.split(r"\n\s*\n", text):
+                stanzas += _own_stanza(stanza, suites)
+        else:
+            lines += [line.strip() for line in text.splitlines() if _is_own_line(line, suites)]
+    return {"list": "".join(f"{line}\n" for line in lines), "sources": "\n".join(stanzas)}
+
+
+def _is_own_line(line: str, suites: tuple[str, ...]) -> bool:
+    """True for a one-line entry of the distribution's own archive."""
+    match = re.match(r"\s*deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)\s+(.*)", line)
+    return bool(match and not match[1].startswith("cdrom:") and match[2] in suites and "main" in match[3].split())
+
+
+def _own_stanza(stanza: str, suites: tuple[str, ...]) -> list[str]:
+    """Return the stanza without its comments, narrowed to our suites, or nothing."""
+    text = "\n".join(line for line in stanza.splitlines() if line.strip() and not line.startswith("#"))
+    fields = {name.lower(): value for name, value in re.findall(r"^([\w-]+):[ \t]*(.*)$", text, re.MULTILINE)}
+    ours = [suite for suite in fields.get("suites", "").split() if suite in suites]
+    if not ours or "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() == "no":
+        return []
+    if "main" not in fields.get("components", "").split():
+        return []
+    narrowed = re.sub(r"^Suites:.*$", f"Suites: {' '.join(ours)}", text, flags=re.MULTILINE | re.IGNORECASE)
+    return [re.sub(r"^Types:.*$", "Types: deb", narrowed, flags=re.MULTILINE | re.IGNORECASE) + "\n"]
+
+
+def mmdebstrap_argv(recipe_dir: str, release: str, tar: str, sources: list[str]) -> list[str]:
+    """Return the command that makes the tree of a node as a tar file."""
+    with open(os.path.join(recipe_dir, "packages.txt"), encoding="utf-8") as stream:
+        packages = [line.strip() for line in stream if line.strip()]
+    argv = ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}"]
+    argv += ['--aptopt=Acquire::Languages "none"', *(f"--dpkgopt={option}" for option in DPKG_OPTIONS)]
+    scripts = " ".join(shlex.quote(os.path.join(recipe_dir, name)) for name in ("init.sh", "finish.sh"))
+    argv += ['--customize-hook=mkdir -p "$1/recipe"', f"--customize-hook=copy-in {scripts} /recipe"]
+    argv += ['--customize-hook=chroot "$1" sh /recipe/finish.sh', '--customize-hook=rm -rf "$1/recipe"']
+    return [*argv, release, tar, *sources]
+
+
+def _error_line(text: str) -> str:
+    """Return the first line in which apt or mmdebstrap names an error; the last ones only say that it failed."""
+    return next((line.strip() for line in text.splitlines() if line.startswith("E:")), "")
+
+
+def stale_builds() -> list[str]:
+    """Return the directories of builds that were interrupted: the process that their names carry is gone."""
+    found = []
+    for path in glob.glob(f"{BUILD_ROOT}/{BUILD_PREFIX}*"):
+        pid = os.path.basename(path)[len(BUILD_PREFIX) :].split("-")[0]
+        if os.stat(path).st_uid == os.geteuid() and not os.path.exists(f"/proc/{pid}"):
+            found.append(path)
+    return found
+
+
+def remove_images(host: Host, *, apply: bool) -> list[str]:
+    """Remove every image of ours that no container uses, and what an interrupted build left; returns their names."""
+    listed = host.need("list the images", "image", "ls", REPOSITORY, "--format", "{{.Repository}}:{{.Tag}}").split()
+    if apply:
+        for path in stale_builds():
+            host.root("rm", "-rf", path, limit=120)
+        return [name for name in listed if host.docker("image", "rm", name).ok]
+    return listed
+
+
+__all__ = ("apt_sources", "code_name", "ensure_image", "mmdebstrap_argv", "recipe_tag", "remove_images")

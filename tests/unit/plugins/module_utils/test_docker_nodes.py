@@ -1,0 +1,181 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The embedded nodes as data: what must be made, started and removed, and on which addresses."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_nodes import (
+    NodeHave,
+    NodeWish,
+    create_argv,
+    describe,
+    free_subnets,
+    known_hosts,
+    make_plan,
+    read_nodes,
+    read_routes,
+    read_subnets,
+    wished_nodes,
+)
+
+SUBNET = "10.213.0.0/24"
+NODE1 = NodeWish("node1", firewall="firewalld")
+NODE2 = NodeWish("node2", ssh_port=2222, firewall="ufw")
+NODE3 = NodeWish("node3", extra_interface=True)
+
+# /proc/net/route of a machine with a default route, a Docker bridge and a local network.
+ROUTES = """\
+Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
+docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0
+eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
+"""
+
+
+def container(wish: NodeWish, address: str, *, running: bool = True) -> NodeHave:
+    networks = ("trainmesh-x", "trainmesh-x-extra") if wish.extra_interface else ("trainmesh-x",)
+    return NodeHave(wish.name, f"trainmesh-x-{wish.name}", running, address, wish.settings, networks)
+
+
+def inspected(node: NodeWish, address: str, *, running: bool) -> str:
+    """What ``docker inspect`` (20.10) says of a container, as far as it is read."""
+    endpoint = {"IPAMConfig": {"IPv4Address": address}, "IPAddress": address if running else ""}
+    labels = {"io.trainmesh.local-node": node.name, "io.trainmesh.local-node-settings": node.settings}
+    return json.dumps(
+        [
+            {
+                "Name": f"/trainmesh-x-{node.name}",
+                "State": {"Running": running},
+                "Config": {"Labels": labels},
+                "NetworkSettings": {"Networks": {"trainmesh-x": endpoint}},
+            }
+        ]
+    )
+
+
+def test_nodes_are_made_with_addresses_in_the_order_of_the_list() -> None:
+    plan = make_plan([NODE1, NODE2, NODE3], [], SUBNET)
+    assert describe(plan) == {"created": ["node1", "node2", "node3"], "started": [], "removed": []}
+    assert plan.addresses == {"node1": "10.213.0.11", "node2": "10.213.0.12", "node3": "10.213.0.13"}
+    assert plan.connect == ["node3"]
+
+
+def test_nothing_is_done_when_all_is_there() -> None:
+    have = [container(node, f"10.213.0.{11 + i}") for i, node in enumerate((NODE1, NODE2, NODE3))]
+    plan = make_plan([NODE1, NODE2, NODE3], have, SUBNET)
+    assert not plan.changed
+    assert not plan.faults
+
+
+def test_a_fourth_node_leaves_the_others_alone() -> None:
+    have = [container(NODE1, "10.213.0.11"), container(NODE2, "10.213.0.12")]
+    plan = make_plan([NODE1, NODE2, NodeWish("node4")], have, SUBNET)
+    assert describe(plan) == {"created": ["node4"], "started": [], "removed": []}
+    assert plan.addresses["node1"] == "10.213.0.11"
+    assert plan.addresses["node4"] == "10.213.0.13"
+
+
+def test_stopped_nodes_are_started_at_the_address_they_had() -> None:
+    have = read_nodes(inspected(NODE2, "10.213.0.40", running=False), "trainmesh-x")
+    plan = make_plan([NODE2], have, SUBNET)
+    assert describe(plan)["started"] == ["node2"]
+    assert plan.addresses == {"node2": "10.213.0.40"}
+
+
+def test_nodes_not_asked_for_are_removed() -> None:
+    plan = make_plan([NODE1], [container(NODE1, "10.213.0.11"), container(NODE2, "10.213.0.12")], SUBNET)
+    assert describe(plan) == {"created": [], "started": [], "removed": ["node2"]}
+
+
+def test_an_interrupted_making_is_taken_up_at_the_second_network() -> None:
+    half = NodeHave("node3", "trainmesh-x-node3", False, "10.213.0.13", NODE3.settings, ("trainmesh-x",))
+    plan = make_plan([NODE3], [half], SUBNET)
+    assert (plan.connect, [node.name for node in plan.start], plan.create) == (["node3"], ["node3"], [])
+
+
+def test_other_settings_are_a_fault_that_names_them() -> None:
+    plan = make_plan([NodeWish("node2", firewall="ufw")], [container(NODE2, "10.213.0.12")], SUBNET)
+    assert plan.faults == [
+        "node2 was made with other settings (ssh_port is 2222, asked for 22):"
+        " take the nodes down first, then bring them up again"
+    ]
+
+
+def test_the_login_user_may_change() -> None:
+    wish = NodeWish("node2", ssh_port=2222, firewall="ufw", user="trainer")
+    assert not make_plan([wish], [container(NODE2, "10.213.0.12")], SUBNET).faults
+
+
+def test_routes_are_read_without_the_default_one() -> None:
+    assert read_routes(ROUTES) == ["172.17.0.0/16", "192.0.2.0/24"]
+
+
+def test_subnets_of_docker_networks_are_read() -> None:
+    text = json.dumps(
+        [
+            {"IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}, {"Subnet": "fd00:1::/64"}]}},
+            {"IPAM": {"Config": None}},
+        ]
+    )
+    assert read_subnets(text) == ["172.17.0.0/16"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(8, 32)), max_size=8))
+def test_a_free_subnet_overlaps_with_nothing(taken: list[tuple[int, int]]) -> None:
+    networks = [ipaddress.ip_network((number, length), strict=False) for number, length in taken]
+    for subnet in itertools.islice(free_subnets(str(network) for network in networks), 3):
+        found = ipaddress.ip_network(subnet)
+        assert found.is_private
+        assert not any(found.overlaps(network) for network in networks)
+
+
+def test_no_subnet_is_free_when_everything_is_routed() -> None:
+    assert list(free_subnets(["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"])) == []
+
+
+@pytest.mark.parametrize(
+    ("count", "present", "names"),
+    [
+        (0, [], ["node1", "node2", "node3"]),
+        (0, ["node1", "node4", "node12", "other"], ["node1", "node2", "node3", "node4", "node12"]),
+        (2, ["node4"], ["node1", "node2"]),
+        (5, [], ["node1", "node2", "node3", "node4", "node5"]),
+    ],
+)
+def test_the_number_of_nodes(count: int, present: list[str], names: list[str]) -> None:
+    listed = [{"name": "node1"}, {"name": "node2"}, {"name": "node3"}]
+    assert [node.name for node in wished_nodes(listed, {}, count, present)] == names
+
+
+def test_what_holds_for_all_holds_for_added_nodes_and_yields_to_the_node() -> None:
+    listed = [{"name": "a", "user": "root", "ssh_port": None}, {"name": "b", "user": None}]
+    wish = wished_nodes(listed, {"user": "trainer", "ssh_port": 2200, "firewall": None}, 3, [])
+    assert [(node.name, node.user, node.ssh_port, node.firewall) for node in wish] == [
+        ("a", "root", 2200, "none"),
+        ("b", "trainer", 2200, "none"),
+        ("node1", "trainer", 2200, "none"),
+    ]
+
+
+def test_an_isolated_node_gets_no_resolver_and_its_first_process_is_told() -> None:
+    argv = create_argv("x", NodeWish("a", isolated=True), "10.213.0.11", "image:1", apparmor=True)
+    assert argv[-2:] == ["image:1", "/usr/local/sbin/trainmesh-node-init"]
+    assert "TRAINMESH_NODE_ISOLATED=1" in argv
+    assert argv[argv.index("--dns") + 1] == "127.0.0.1"
+    assert "apparmor=unconfined" in argv
+    assert "TRAINMESH_NODE_BIND_MOUNTS=1" not in argv
+
+
+def test_known_hosts_names_the_port_unless_it_is_22() -> None:
+    keys = ["ssh-ed25519 AAAA root@localhost", "not-a-key"]
+    assert known_hosts("10.0.0.1", 22, keys) == ["10.0.0.1 ssh-ed25519 AAAA"]
+    assert known_hosts("10.0.0.1", 2222, keys) == ["[10.0.0.1]:2222 ssh-ed25519 AAAA"]
