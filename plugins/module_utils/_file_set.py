@@ -1,0 +1,236 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: a set of files under one directory, written as one thing.
+
+The names of the files written are kept in a manifest beside them, so that a file that leaves the set
+is removed, and no file of anybody else ever is. The directory may belong to an unprivileged user
+while root writes into it, so no symbolic link below it is followed: every step goes through a
+descriptor opened with ``O_NOFOLLOW`` (openat(2)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import re
+import stat
+import typing as t
+
+MANIFEST = ".trainmesh-files.json"
+MODE = re.compile(r"0?[0-7]{3}\Z")
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+SHOWN_BYTES = 64 * 1024
+
+
+class FileSetError(Exception):
+    """The set cannot be read or written as wished; the text says which file and why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A file's content and permission bits."""
+
+    content: bytes
+    mode: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What must be written and what removed, by relative path; ``before`` is what is there now."""
+
+    write: t.Mapping[str, File]
+    remove: t.Sequence[str]
+    before: t.Mapping[str, File]
+    manifest: t.Sequence[str]
+    manifest_stale: bool
+
+    @property
+    def changed(self) -> bool:
+        """True when anything must be done."""
+        return bool(self.write or self.remove or self.manifest_stale)
+
+
+def wish_of(entries: t.Iterable[t.Mapping[str, str]]) -> dict[str, File]:
+    """The wished files by path; FileSetError for a path that leaves the directory, twice given, or a bad mode."""
+    wish: dict[str, File] = {}
+    for entry in entries:
+        path = checked_path(entry["path"])
+        if path in wish:
+            raise FileSetError(f"{path} is given twice")
+        mode = str(entry.get("mode") or "0644")
+        if not MODE.match(mode):
+            raise FileSetError(f"{path}: the mode is three octal digits such as 0644, not {mode}")
+        wish[path] = File(entry["content"].encode(), int(mode, 8))
+    for path in wish:
+        for other in wish:
+            if other.startswith(f"{path}/"):
+                raise FileSetError(f"{path} is given as a file and as a directory of {other}")
+    return wish
+
+
+def checked_path(path: str) -> str:
+    """``path`` when it is relative and stays in the directory."""
+    parts = path.split("/")
+    if not path or path.startswith("/") or any(part in ("", ".", "..") for part in parts) or "\0" in path:
+        raise FileSetError(f"{path!r} is not a plain path below the directory")
+    if path == MANIFEST:
+        raise FileSetError(f"{MANIFEST} is the list of the files itself")
+    return path
+
+
+def read(directory: str, wish: t.Iterable[str]) -> tuple[dict[str, File], list[str]]:
+    """What is there: the files of ``wish`` and of the manifest, and the manifest's names."""
+    try:
+        root = os.open(directory, DIRECTORY)
+    except FileNotFoundError:
+        return {}, []
+    except OSError as error:
+        raise FileSetError(f"{directory}: {os.strerror(error.errno or 0)}") from error
+    try:
+        listed = _read_file(root, MANIFEST)
+        names = _names(listed.content) if listed else []
+        found = {path: _read_file(root, path) for path in dict.fromkeys([*wish, *names])}
+        return {path: file for path, file in found.items() if file is not None}, names
+    finally:
+        os.close(root)
+
+
+def plan(wish: t.Mapping[str, File], have: t.Mapping[str, File], listed: t.Sequence[str]) -> Plan:
+    """Pure: the difference between the wish and what is there."""
+    write = {path: file for path, file in wish.items() if have.get(path) != file}
+    remove = [path for path in listed if path not in wish and path in have]
+    names = sorted(wish)
+    return Plan(write, remove, have, names, list(listed) != names)
+
+
+def apply(directory: str, todo: Plan) -> None:
+    """Write, then remove. The manifest names old and new files until all is done, so that a run that is
+    cut short forgets none."""
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    root = os.open(directory, DIRECTORY)
+    try:
+        if todo.write or todo.remove:
+            _write_file(root, MANIFEST, _manifest_file([*todo.manifest, *todo.remove]))
+        for path, file in todo.write.items():
+            _write_file(root, path, file)
+        for path in todo.remove:
+            _remove_file(root, path)
+        if todo.manifest:
+            _write_file(root, MANIFEST, _manifest_file(todo.manifest))
+        else:
+            _remove_file(root, MANIFEST)
+    except OSError as error:
+        raise FileSetError(f"{directory}: {error}") from error
+    finally:
+        os.close(root)
+
+
+def differences(directory: str, todo: Plan, secret: bool = False) -> list[dict[str, str]]:
+    """Before and after of every file that changes, as Ansible shows them."""
+    diffs = []
+    for path in [*todo.write, *todo.remove]:
+        before, after = todo.before.get(path), todo.write.get(path)
+        hidden = secret or any(file is not None and not file.mode & 0o077 for file in (before, after))
+        diffs.append(
+            {
+                "before_header": f"{directory}/{path}" + (f" (mode {before.mode:04o})" if before else " (absent)"),
+                "after_header": f"{directory}/{path}" + (f" (mode {after.mode:04o})" if after else " (absent)"),
+                "before": _shown(before, hidden, "content before"),
+                "after": _shown(after, hidden, "content after"),
+            }
+        )
+    return diffs
+
+
+def _shown(file: File | None, hidden: bool, name: str) -> str:
+    """A file's text for a diff; a file that only its owner may read is not shown."""
+    if file is None:
+        return ""
+    if hidden:
+        return f"({name} not shown: {len(file.content)} bytes)\n"
+    return file.content[:SHOWN_BYTES].decode("utf-8", "replace")
+
+
+def _names(content: bytes) -> list[str]:
+    """The manifest's names; a manifest that somebody broke or forged names nothing outside the directory."""
+    try:
+        return [checked_path(str(name)) for name in json.loads(content)["files"]]
+    except (ValueError, KeyError, TypeError, FileSetError):
+        return []
+
+
+def _manifest_file(names: t.Iterable[str]) -> File:
+    return File((json.dumps({"files": sorted(set(names))}, indent=1) + "\n").encode(), 0o644)
+
+
+@contextlib.contextmanager
+def _parent(root: int, path: str, create: bool = False) -> t.Iterator[tuple[int, str]]:
+    """A descriptor of the directory that holds ``path``, reached without following any link, and the last name."""
+    *folders, name = path.split("/")
+    current = os.dup(root)
+    try:
+        for folder in folders:
+            if create:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(folder, 0o755, dir_fd=current)
+            following = os.open(folder, DIRECTORY, dir_fd=current)
+            os.close(current)
+            current = following
+        yield current, name
+    finally:
+        os.close(current)
+
+
+def _read_file(root: int, path: str) -> File | None:
+    """The file, or None when there is none; FileSetError when something else than a plain file is there."""
+    try:
+        with _parent(root, path) as (parent, name):
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        reason = "is or lies behind a symbolic link" if error.errno in (errno.ELOOP, errno.ENOTDIR) else str(error)
+        raise FileSetError(f"{path}: {reason}; remove it, then run again") from error
+    state = os.fstat(descriptor)
+    if not stat.S_ISREG(state.st_mode):
+        os.close(descriptor)
+        raise FileSetError(f"{path} is there and is not a plain file; remove it, then run again")
+    with os.fdopen(descriptor, "rb") as source:
+        return File(source.read(), stat.S_IMODE(state.st_mode))
+
+
+def _write_file(root: int, path: str, file: File) -> None:
+    """Write beside the target and rename over it: a reader sees the old file or the new one."""
+    with _parent(root, path, create=True) as (parent, name):
+        temporary = f".{name}.trainmesh-new"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=parent)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(temporary, flags, 0o600, dir_fd=parent)
+        with os.fdopen(descriptor, "wb") as target:
+            target.write(file.content)
+            target.flush()
+            os.fchmod(descriptor, file.mode)
+            os.fsync(descriptor)
+        os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+
+
+def _remove_file(root: int, path: str) -> None:
+    """Remove the file and the directories that it leaves empty."""
+    with contextlib.suppress(FileNotFoundError), _parent(root, path) as (parent, name):
+        os.unlink(name, dir_fd=parent)
+    folder = path
+    while "/" in folder:
+        folder = folder.rsplit("/", 1)[0]
+        try:
+            with _parent(root, folder) as (parent, name):
+                os.rmdir(name, dir_fd=parent)
+        except OSError:
+            return  # not empty, or gone
+
+
+__all__ = ("MANIFEST", "File", "FileSetError", "Plan", "apply", "differences", "plan", "read", "wish_of")

@@ -1,0 +1,62 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: act as the job user for a while.
+
+A module that starts as root gives its rights up before it touches anything below the prefix: what
+the job user could have turned into a symbolic link is then the job user's own problem.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import typing as t
+
+
+def account(name: str) -> pwd.struct_passwd:
+    """The account of a user; raises ValueError with one sentence when there is none."""
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        raise ValueError(f"there is no user {name} here: create it, or set trainmesh_user to one that exists") from None
+
+
+@contextlib.contextmanager
+def acting_as(name: str) -> t.Iterator[None]:
+    """Within this block the process is ``name``; nothing changes when it is that already.
+
+    Root is kept in the saved ids alone, so that this process comes back at the end, while commands
+    it starts can't: a command's saved ids are its effective ones. Import what is needed before, as
+    Ansible's archive of the module can be read by root only. Raises ValueError when the user does
+    not exist, or when this process is neither root nor that user.
+    """
+    user = account(name)
+    if os.geteuid() == user.pw_uid:
+        yield
+        return
+    if os.geteuid() != 0:
+        raise ValueError(f"only root can work for {name}: run this task with become")
+    groups, group, home = (
+        os.getgroups(),
+        os.getegid(),
+        {key: os.environ.get(key) for key in ("HOME", "USER", "LOGNAME")},
+    )
+    os.initgroups(name, user.pw_gid)
+    os.setresgid(user.pw_gid, user.pw_gid, group)
+    os.setresuid(user.pw_uid, user.pw_uid, 0)
+    os.environ.update(HOME=user.pw_dir, USER=name, LOGNAME=name)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+        os.setresgid(group, group, group)
+        os.setgroups(groups)
+        for key, value in home.items():
+            os.environ.pop(key, None)
+            if value is not None:
+                os.environ[key] = value
+
+
+__all__ = ("account", "acting_as")

@@ -1,0 +1,189 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: whether a small training job really ran across the whole cluster.
+
+A launcher's exit status is not proof (DeepSpeed's runner ends with 0 when pdsh is killed), so the
+verdict is read from the records that the ranks wrote (see the role launch_config, ``probe_train.py``).
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+Data = t.Mapping[str, t.Any]
+
+
+class Fault(t.TypedDict):
+    """One thing that is wrong; ``host`` is empty when it is not one node's."""
+
+    host: str
+    cause: str
+
+
+class Verdict(t.TypedDict):
+    """What a launcher's job came to; ``world_size`` is what the ranks themselves counted."""
+
+    launcher: str
+    ok: bool
+    world_size: int
+    seconds: float
+    faults: list[Fault]
+
+
+def verdict(
+    plan: Data,
+    launcher: str,
+    records_by_node: t.Mapping[str, t.Sequence[Data]],
+    rc: int | None,
+    log_tail: str,
+    seconds: float,
+) -> Verdict:
+    """Judge one job against the plan of the cluster (V(order), V(nodes), V(world_size), V(gpus)).
+
+    ``records_by_node`` has a node's records under its inventory name; a node that could not be asked
+    is missing from it. ``rc`` is None when the job was stopped at its time limit. ``log_tail`` goes
+    into the cause when no rank could say it.
+    """
+    faults: list[Fault] = []
+    first = 0
+    for name in plan["order"]:
+        slots = int(plan["nodes"][name]["slots"])
+        faults += _node_faults(plan, name, range(first, first + slots), records_by_node.get(name))
+        first += slots
+    records = [record for group in records_by_node.values() for record in group]
+    faults += _job_faults(records, rc, log_tail, seconds, bool(faults))
+    worlds = [int(record.get("world_size") or 0) for record in records]
+    return {
+        "launcher": launcher,
+        "ok": not faults,
+        "world_size": max(worlds, default=0),
+        "seconds": seconds,
+        "faults": _worst_first(faults, records_by_node),
+    }
+
+
+def _node_faults(plan: Data, name: str, ranks: range, records: t.Sequence[Data] | None) -> list[Fault]:
+    """What is wrong with the records found on one node."""
+    if records is None:
+        return [{"host": name, "cause": "its records could not be read"}]
+    causes = []
+    found = [int(record.get("rank", -1)) for record in records]
+    missing = sorted(set(ranks) - set(found))
+    if missing:
+        causes.append(f"no record of {_ranks(missing)}: it never came so far, or was killed")
+    strange = sorted(set(found) - set(ranks))
+    if strange:
+        causes.append(f"{_ranks(strange)} ran here and belongs on another node")
+    if len(found) != len(set(found)):
+        causes.append("a rank has more than one record")
+    for record in records:
+        causes += _record_causes(plan, plan["nodes"][name], record)
+    return [{"host": name, "cause": cause} for cause in causes]
+
+
+def _record_causes(plan: Data, node: Data, record: Data) -> list[str]:
+    """What is wrong with one rank; its own error first, and alone, because the rest follows from it."""
+    name = f"rank {record.get('rank')}"
+    if record.get("error"):
+        return [f"{name}: {_last_line(str(record['error']))}"]
+    causes = []
+    world = int(plan["world_size"])
+    if record.get("world_size") != world:
+        causes.append(f"{name} is in a world of {record.get('world_size')} instead of {world}")
+    total = record.get("allreduce") or {}
+    expected = world * (world + 1) / 2
+    if not total.get("ok") or total.get("got") != expected:
+        causes.append(f"{name}: the sum over all ranks is {total.get('got')} instead of {expected:.0f}")
+    losses = record.get("losses") or []
+    if len(losses) < 2 or not losses[-1] < losses[0]:
+        causes.append(f"{name}: the loss does not go down: {losses[:1]} to {losses[-1:]}")
+    backend = "nccl" if plan["gpus"] else "gloo"
+    if backend not in str(record.get("backend")):
+        causes.append(f"{name} used {record.get('backend')} instead of {backend}")
+    return causes + _network_causes(plan, node, record, name)
+
+
+def _network_causes(plan: Data, node: Data, record: Data, name: str) -> list[str]:
+    """Whether the rank spoke from the address and interface meant for its node.
+
+    With one node there is nothing to speak to. ``addresses_used`` are those of the open connections;
+    a cluster over RDMA may have none besides the rendezvous.
+    """
+    if len(plan["order"]) < 2:
+        return []
+    used = record.get("addresses_used") or []
+    if used and node["address"] not in used:
+        return [f"{name} spoke from {', '.join(used)} instead of {node['address']}"]
+    interface, wanted = record.get("interface"), node.get("interface")
+    if not used and interface and wanted and interface != wanted:
+        return [f"{name} reaches the head over {interface} instead of {wanted}"]
+    return []
+
+
+def _job_faults(
+    records: t.Sequence[Data], rc: int | None, log_tail: str, seconds: float, explained: bool
+) -> list[Fault]:
+    """What is wrong with the job as a whole."""
+    if rc is None:
+        return [{"host": "", "cause": f"not finished within {seconds:.0f} s{_because(log_tail, records)}"}]
+    if rc != 0:
+        # the ranks' own words come first when there are any
+        return [{"host": "", "cause": f"the launcher ended with status {rc}{_because(log_tail, records)}"}]
+    if not records and not explained:
+        return [{"host": "", "cause": "no rank wrote a record"}]
+    return []
+
+
+def _because(log_tail: str, records: t.Sequence[Data]) -> str:
+    """The log's last line of an error, unless the ranks have said what was wrong."""
+    if any(record.get("error") for record in records):
+        return ""
+    line = _error_line(log_tail)
+    return f": {line}" if line else ""
+
+
+def _error_line(text: str) -> str:
+    """The first line that looks like a cause, else the last line with anything in it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for line in lines:
+        if CAUSE.search(line):
+            return line[:300]
+    return lines[-1][:300] if lines else ""
+
+
+def _worst_first(faults: list[Fault], records_by_node: t.Mapping[str, t.Sequence[Data]]) -> list[Fault]:
+    """Errors of ranks before missing ranks before the launcher's status.
+
+    Among the errors those that only say that another rank went away come last.
+    """
+
+    def weight(fault: Fault) -> int:
+        if not fault["host"]:
+            return 3
+        if not records_by_node.get(fault["host"]):
+            return 2
+        return 1 if any(word in fault["cause"] for word in CONSEQUENCES) else 0
+
+    return sorted(faults, key=weight)
+
+
+# what a line of a launcher's log has when it names a cause
+CAUSE = re.compile(r"[Ee]rror: |\btrainmesh-[a-z-]+: |refused|denied|No route|not found|terminate called|exit code")
+# what torch says on a rank whose peer went away first
+CONSEQUENCES = ("Connection closed by peer", "Connection reset", "Broken pipe", "timed out", "Timed out", "Timeout")
+
+
+def _last_line(text: str) -> str:
+    """The last line of a traceback: the exception itself."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "failed without a word"
+
+
+def _ranks(numbers: t.Sequence[int]) -> str:
+    """``rank 3`` or ``ranks 3, 4``."""
+    return f"rank{'s' if len(numbers) > 1 else ''} {', '.join(str(number) for number in numbers)}"
+
+
+__all__ = ("Fault", "Verdict", "verdict")
