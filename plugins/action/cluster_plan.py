@@ -1,0 +1,87 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of M(trainmesh.cluster.cluster_plan)."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _memory, _plan, _variables
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan_nodes import Host
+
+display = Display()
+
+
+class ActionModule(ActionBase):
+    """Computes the cluster model once, on the controller, from what the play has gathered."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Run once for all hosts; fails with every reason at once."""
+        result = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        hostvars, names = variables["hostvars"], variables["groups"][self._task.args.get("group", "all")]
+        live = set(variables["ansible_play_hosts"])
+        try:
+            hosts = [self._host(name, hostvars[name], name in live) for name in names]
+            options = self._options(hostvars, names, live)
+            path = os.path.join(self._task.args["state_dir"], "cluster.json")
+            plan = _plan.make(hosts, options, _memory.load(path))
+        except (ValueError, _plan.PlanError) as error:
+            faults = error.faults if isinstance(error, _plan.PlanError) else [str(error)]
+            head = f"These machines can't make the cluster asked for ({len(faults)} reason(s)); nothing was installed."
+            text = "\n".join([head, *(f"  {number}. {fault}" for number, fault in enumerate(faults, 1))])
+            return {**result, "failed": True, "msg": text}
+        cluster = plan.pop("model")
+        if not self._task.check_mode:
+            _memory.save(path, _memory.text(cluster))
+        for warning in plan["warnings"]:
+            display.warning(warning)
+        display.display(self._summary(plan))
+        del plan["warnings"]  # shown above; Ansible would print them once more for every host
+        return {**result, **plan, "changed": False, "state_dir": os.path.dirname(path)}
+
+    @staticmethod
+    def _host(name: str, values: t.Mapping[str, t.Any], live: bool) -> Host:
+        facts = values.get("ansible_facts") or {} if live else {}
+        return Host(
+            name=name,
+            wish=_variables.read(values, "host"),
+            ansible_host=str(values.get("ansible_host") or name),
+            ansible_port=int(values.get("ansible_port") or 22),
+            fabric=facts.get("trainmesh_fabric") or {},
+            gpu=facts.get("trainmesh_gpu") or {},
+            identity=(values.get("trainmesh_identity") or {}) if live else {},
+        )
+
+    @staticmethod
+    def _options(hostvars: t.Mapping[str, t.Any], names: t.Sequence[str], live: t.Collection[str]) -> dict[str, t.Any]:
+        options = _variables.read(hostvars[names[0]], "cluster")
+        found = [hostvars[name].get("trainmesh_identity") or {} for name in names if name in live]
+        users = sorted({str(identity["user"]) for identity in found if identity.get("user")})
+        if options["user"] is None and len(users) > 1:
+            raise ValueError(
+                f"the login users differ ({', '.join(users)}): set trainmesh_user to the one that runs the jobs"
+            )
+        options["user"] = options["user"] or (users[0] if users else "root")
+        return options
+
+    @staticmethod
+    def _summary(plan: t.Mapping[str, t.Any]) -> str:
+        lines = ["", "The plan:"]
+        for name in plan["order"]:
+            node = plan["nodes"][name]
+            gpus = f", {len(node['gpus'])} x {node['gpus'][0]}" if node["gpus"] else ", no GPU"
+            away = "" if node["reachable"] else " (not reached)"
+            place = (
+                f"{node['address']} on {node['interface']}, ssh port {node['ssh_port']}, {node['slots']} slot(s){gpus}"
+            )
+            lines.append(f"  rank {node['rank']}  {name}  {place}{away}")
+        return "\n".join([*lines, *(f"  {reason}" for reason in plan["reasons"])])

@@ -1,0 +1,84 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_plan
+short_description: Compute the model of the whole cluster once, on the controller
+version_added: "1.0.0"
+author: [trainmesh.cluster contributors (@trainmesh)]
+description:
+  - Reads the variables, facts and identities of all hosts that the play has gathered and computes ranks, addresses,
+    interfaces, slots, precision, the build of torch, and the finished texts of every file that names other nodes. The
+    roles only put these in their place.
+  - Refuses, with every reason at once, what can't work, such as a GPU whose driver is broken or bf16 on a GPU without it.
+  - Remembers the nodes in C(cluster.json) of O(state_dir), so that ranks stay where they are and an unreachable node
+    keeps its place. Check mode remembers nothing.
+options:
+  group:
+    description: Inventory group that holds the nodes.
+    type: str
+    default: all
+  state_dir:
+    description: Directory on the controller for the memory.
+    type: path
+    required: true
+extends_documentation_fragment:
+  - trainmesh.cluster.attributes.read
+notes:
+  - Runs on the controller only; use C(run_once).
+  - Expects the facts of M(trainmesh.cluster.gpu_facts) and M(trainmesh.cluster.fabric_facts), and the result of
+    M(trainmesh.cluster.ssh_identity) in the variable C(trainmesh_identity), for each host.
+"""
+
+EXAMPLES = r"""
+- name: Plan the cluster
+  trainmesh.cluster.cluster_plan:
+    state_dir: "{{ inventory_dir }}/.trainmesh"
+  run_once: true
+  register: trainmesh_plan
+"""
+
+RETURN = r"""
+head:
+  description: Inventory name of the node of rank 0.
+  returned: success
+  type: str
+  sample: node1
+master:
+  description: Address and port of the rendezvous.
+  returned: success
+  type: dict
+  sample: {address: 10.0.0.11, port: 29500}
+order:
+  description: Inventory names in rank order.
+  returned: success
+  type: list
+  elements: str
+  sample: [node1, node2]
+world_size:
+  description: Sum of the slots.
+  returned: success
+  type: int
+  sample: 16
+reasons:
+  description: Why precision and build were chosen.
+  returned: success
+  type: list
+  elements: str
+  sample: ["fp16: node2 has V100S-PCIE-32GB, compute capability 7.0"]
+nodes:
+  description: What concerns one node, by inventory name; its files, interface, slots and addresses.
+  returned: success
+  type: dict
+  sample: {node1: {rank: 0, address: 10.0.0.11, slots: 8, interface: eth0}}
+stack:
+  description: Versions, build and platform of the Python environment.
+  returned: success
+  type: dict
+  sample: {torch_build: cu126, requirements: ["torch==2.13.0+cu126", "deepspeed==0.19.8"]}
+"""

@@ -1,0 +1,205 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: the plan of the whole cluster, from facts to finished texts."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _plan_nodes, _plan_stack, _ssh_texts
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._launch_files import nccl_conf, node_files
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._memory import recall
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Cluster, Node
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan_nodes import Host
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._torch_builds import GpuFact, choose_precision
+
+# A port that a firewall opened for the rendezvous port alone would block; above the usual ephemeral range.
+HIGH_PORT = 61999
+FEW_NODES = 16
+
+Options = t.Mapping[str, t.Any]
+Memory = t.Mapping[str, t.Mapping[str, t.Any]]
+
+
+class PlanError(Exception):
+    """The machines, as they are, can't make the cluster asked for; ``faults`` holds one sentence each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+@dataclasses.dataclass
+class Draft:
+    """What the plan gathers on its way: sentences for the user."""
+
+    faults: list[str] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    reasons: list[str] = dataclasses.field(default_factory=list)
+
+
+def make(hosts: t.Sequence[Host], options: Options, memory: Memory) -> dict[str, t.Any]:
+    """The plan as plain data for the roles; raises PlanError with every fault at once.
+
+    ``hosts`` are all hosts of the inventory in its order, ``options`` the cluster's variables by short
+    name (with ``user`` filled in), ``memory`` the nodes of earlier runs.
+    """
+    draft = Draft()
+    use_gpus = options["torch_build"] != "cpu"
+    nodes = _nodes(hosts, options, memory, use_gpus, draft)
+    if draft.faults or not nodes:
+        raise PlanError(draft.faults or ["no host could be reached, and none is remembered from an earlier run"])
+    gpus = _gpu_facts(hosts, nodes)
+    precision = _precision(options, gpus, draft)
+    cluster = Cluster(
+        nodes=tuple(nodes),
+        user=options["user"],
+        prefix=options["prefix"],
+        master_port=options["master_port"],
+        precision=precision,
+        zero_stage=options["zero_stage"],
+        launchers=tuple(options["launchers"]),
+        env=options["env"],
+    )
+    _check_cluster(cluster, hosts, draft)
+    stack = _plan_stack.make(cluster, options, gpus, draft.faults, draft.reasons)
+    if draft.faults:
+        raise PlanError(draft.faults)
+    return {
+        **_data(cluster, options),
+        "stack": stack,
+        "reasons": draft.reasons,
+        "warnings": draft.warnings,
+        "model": cluster,
+    }
+
+
+def _nodes(hosts: t.Sequence[Host], options: Options, memory: Memory, use_gpus: bool, draft: Draft) -> list[Node]:
+    """The nodes in rank order; a host without facts is taken from memory, or left out with a warning."""
+    by_name = {host.name: host for host in hosts}
+    nodes: list[Node] = []
+    for name in _plan_nodes.order(list(by_name), options["head"], list(memory)):
+        host = by_name[name]
+        if host.fabric:
+            node = _plan_nodes.build_node(host, len(nodes), options["domain"], use_gpus)
+            draft.faults += [f"{name}: {fault}" for fault in _plan_nodes.faults(host, node, use_gpus)]
+        elif name in memory:
+            node = recall(memory[name], len(nodes))
+            draft.warnings.append(f"{name} was not reached: it keeps rank {node.rank} and what is remembered of it")
+        else:
+            draft.warnings.append(
+                f"{name} was not reached and never was part of the cluster: the others go on without it"
+            )
+            continue
+        nodes.append(node)
+    return nodes
+
+
+def _gpu_facts(hosts: t.Sequence[Host], nodes: t.Sequence[Node]) -> list[GpuFact]:
+    """Every GPU of the cluster; of remembered nodes their weakest stands for all."""
+    facts = []
+    reached = {host.name: host for host in hosts if host.fabric}
+    for node in nodes:
+        if node.name in reached and node.gpus:
+            for gpu in _plan_nodes.usable_gpus(reached[node.name]):
+                facts.append(
+                    GpuFact(node.name, str(gpu.get("name")), gpu.get("compute_capability"), node.driver_version)
+                )
+        elif node.gpus:
+            facts.append(GpuFact(node.name, node.gpus[0], node.compute_capability, node.driver_version))
+    return facts
+
+
+def _precision(options: Options, gpus: list[GpuFact], draft: Draft) -> str:
+    chosen, reason = choose_precision(gpus)
+    asked = str(options["precision"])
+    if asked == "auto":
+        draft.reasons.append(reason)
+        return chosen
+    if asked == "bf16" and gpus and chosen != "bf16":
+        draft.faults.append(f"trainmesh_precision: bf16 can't run on every GPU ({reason}); set auto or {chosen}")
+    draft.reasons.append(f"{asked}: set by trainmesh_precision")
+    return asked
+
+
+def _check_cluster(cluster: Cluster, hosts: t.Sequence[Host], draft: Draft) -> None:
+    """What can only be judged over all nodes together."""
+    owners: dict[str, str] = {}
+    for node in cluster.nodes:
+        other = owners.setdefault(node.address, node.name)
+        if other != node.name:
+            advice = "two lines of the inventory lead to one machine, or trainmesh_address must tell them apart"
+            draft.faults.append(f"{node.name}: the data address {node.address} is also that of {other}: {advice}")
+    without = [node.name for node in cluster.nodes if not node.gpus]
+    if without and len(without) < len(cluster.nodes):
+        advice = "take them out, or set trainmesh_torch_build: cpu to train on CPUs only"
+        draft.faults.append(f"{', '.join(without)}: no GPU found, while other nodes have some; {advice}")
+    if not cluster.equal_slots:
+        slots = ", ".join(f"{node.name} {node.slots}" for node in cluster.nodes)
+        draft.warnings.append(f"the nodes have unlike slots ({slots}): the slowest sets the pace")
+    port = cluster.master_port
+    for host in hosts:
+        span = host.fabric.get("port_range") or {}
+        if span and span["low"] <= port <= span["high"]:
+            where = f"its ephemeral range {span['low']}-{span['high']}"
+            draft.faults.append(f"{host.name}: trainmesh_master_port {port} lies in {where}: choose one outside")
+        if port in ((host.fabric.get("sshd") or {}).get("ports") or []):
+            draft.faults.append(f"{host.name}: trainmesh_master_port {port} is the port of its sshd: choose another")
+
+
+def _data(cluster: Cluster, options: Options) -> dict[str, t.Any]:
+    """The plain data that the roles read."""
+    entries = _ssh_texts.hosts_entries(cluster)
+    return {
+        "head": cluster.head.name,
+        "master": {"address": cluster.master_address, "port": cluster.master_port},
+        "order": [node.name for node in cluster.nodes],
+        "world_size": cluster.world_size,
+        "user": cluster.user,
+        "prefix": cluster.prefix,
+        "precision": cluster.precision,
+        "launchers": list(cluster.launchers),
+        "gpus": cluster.gpus,
+        "hosts_entries": entries,
+        "addresses": [node.address for node in cluster.nodes],
+        "ssh": {
+            "authorized_keys": _ssh_texts.authorized_keys(cluster),
+            "known_hosts": _ssh_texts.known_hosts(cluster),
+            "config": _ssh_texts.client_config(cluster),
+        },
+        "firewall": options["firewall"],
+        "probe_ports": [cluster.master_port, HIGH_PORT],
+        "targets": [_target(cluster, node) for node in cluster.nodes],
+        "nodes": {node.name: _node_data(cluster, node) for node in cluster.nodes},
+    }
+
+
+def _target(cluster: Cluster, node: Node) -> dict[str, t.Any]:
+    """What the probes try of a node: every name between few nodes, one between many, as all stand in one block."""
+    every = len(cluster.nodes) <= FEW_NODES
+    names = [*node.names, node.address] if every else [node.hostname]
+    ports = [cluster.master_port, HIGH_PORT]
+    return {"name": node.name, "address": node.address, "hostname": node.hostname, "ssh_names": names, "ports": ports}
+
+
+def _node_data(cluster: Cluster, node: Node) -> dict[str, t.Any]:
+    return {
+        "name": node.name,
+        "rank": node.rank,
+        "address": node.address,
+        "ssh_port": node.ssh_port,
+        "slots": node.slots,
+        "interface": node.interface,
+        "hostname": node.hostname,
+        "fqdn": node.fqdn,
+        "names": list(node.names),
+        "gpus": list(node.gpus),
+        "reachable": node.reachable,
+        "files": node_files(cluster, node),
+        "nccl_conf": nccl_conf(cluster, node),
+    }
+
+
+__all__ = ("PlanError", "make")

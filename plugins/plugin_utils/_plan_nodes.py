@@ -1,0 +1,172 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: from one host's variables and facts to its node of the model."""
+
+from __future__ import annotations
+
+import collections
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Node
+
+Facts = t.Mapping[str, t.Any]
+# States of the NVIDIA stack with which nothing can train; what each means: gpu_facts.
+BROKEN = (
+    "no_driver",
+    "driver_not_loaded",
+    "library_mismatch",
+    "gpu_lost",
+    "no_permission",
+    "no_devices",
+    "hung",
+    "unknown",
+)
+
+
+class Host(t.NamedTuple):
+    """What is known of one host of the inventory.
+
+    ``wish`` are its variables by short name, ``fabric`` and ``gpu`` its facts, ``identity`` the
+    result of ssh_identity; the three are empty when this run could not, or should not, reach it.
+    """
+
+    name: str
+    wish: Facts
+    ansible_host: str
+    ansible_port: int
+    fabric: Facts
+    gpu: Facts
+    identity: Facts
+
+
+def order(names: t.Sequence[str], head: str | None, remembered: t.Sequence[str]) -> list[str]:
+    """Inventory names in rank order.
+
+    The head leads: the one asked for, else the one of earlier runs, else the first of the inventory. Then come
+    the nodes of earlier runs in their order, and at last the new ones, so that no old rank moves.
+    """
+    old = [name for name in remembered if name in names]
+    new = [name for name in names if name not in old]
+    first = head if head in names else (old or new)[0]
+    return [first, *(name for name in [*old, *new] if name != first)]
+
+
+def data_address(host: Host) -> str:
+    """The data address: asked for, or the source of the routes to the other nodes, or the one ssh came in by."""
+    if host.wish.get("address"):
+        return str(host.wish["address"])
+    own = own_addresses(host)
+    routes = (host.fabric.get("routes") or {}).items()
+    sources = [route.get("source") for peer, route in routes if route.get("address", peer) not in own]
+    counted = collections.Counter(source for source in sources if source and not source.startswith("127."))
+    if counted:
+        return str(counted.most_common(1)[0][0])
+    candidates: list[str | None] = [(host.fabric.get("ssh_session") or {}).get("server_address")]
+    candidates.append((host.fabric.get("default_route") or {}).get("address"))
+    return next((str(item) for item in candidates if item), own[0] if own else "")
+
+
+def own_addresses(host: Host) -> list[str]:
+    """Every global address of the node."""
+    found = []
+    for interface in host.fabric.get("interfaces") or []:
+        found += [item["address"] for item in interface["addresses"] if item.get("scope") == "global"]
+    return found
+
+
+def interface_of(host: Host, address: str) -> str:
+    """The interface asked for, or the one that holds the address; empty when none does."""
+    if host.wish.get("interface"):
+        return str(host.wish["interface"])
+    for interface in host.fabric.get("interfaces") or []:
+        if any(item["address"] == address for item in interface["addresses"]):
+            return str(interface["name"])
+    return ""
+
+
+def ssh_port(host: Host) -> int:
+    """The port of the node's sshd as its peers see it, which may differ from the controller's (port forwarding)."""
+    if host.wish.get("ssh_port"):
+        return int(host.wish["ssh_port"])
+    listening = (host.fabric.get("sshd") or {}).get("ports") or []
+    if not listening or host.ansible_port in listening:
+        return host.ansible_port
+    return int(listening[0])
+
+
+def usable_gpus(host: Host) -> list[Facts]:
+    """GPUs that a rank can have to itself."""
+    return list(host.gpu.get("gpus") or []) if host.gpu.get("status") == "ok" else []
+
+
+def build_node(host: Host, rank: int, domain: str, use_gpus: bool) -> Node:
+    """The node of a host whose facts are there."""
+    gpus = usable_gpus(host) if use_gpus else []
+    address = data_address(host)
+    hostname = host.wish.get("hostname") or host.name.split(".")[0]
+    capabilities = [gpu["compute_capability"] for gpu in gpus if gpu.get("compute_capability")]
+    weakest = min(capabilities, key=lambda text: tuple(map(int, text.split(".")))) if capabilities else None
+    return Node(
+        name=host.name,
+        rank=rank,
+        address=address,
+        ssh_port=ssh_port(host),
+        slots=int(host.wish.get("slots") or len(gpus) or 1),
+        interface=interface_of(host, address),
+        hostname=hostname,
+        fqdn=host.wish.get("fqdn") or (host.name if "." in host.name else f"{hostname}.{domain}"),
+        addresses=tuple(dict.fromkeys([address, *own_addresses(host)])),
+        gpus=tuple(str(gpu.get("name")) for gpu in gpus),
+        compute_capability=weakest,
+        driver_version=host.gpu.get("driver_version"),
+        cpus=int(host.fabric.get("cpus") or 1),
+        memory_bytes=host.fabric.get("memory_bytes"),
+        home=str(host.identity.get("home") or ""),
+        public_key=str(host.identity.get("public_key") or ""),
+        host_keys=tuple(host.identity.get("host_keys") or ()),
+        python_version=str((host.fabric.get("python") or {}).get("version") or ""),
+        glibc=str(host.fabric.get("glibc") or ""),
+        arch=str(host.fabric.get("arch") or "x86_64"),
+    )
+
+
+def faults(host: Host, node: Node, use_gpus: bool) -> list[str]:
+    """Why this host can't be a node as it is, one sentence each."""
+    problems = []
+    if not node.address:
+        problems.append("no address leads to the other nodes: set trainmesh_address")
+    elif not node.interface:
+        held = ", ".join(own_addresses(host)) or "none"
+        problems.append(
+            f"no interface holds the data address {node.address} (it has {held}): set trainmesh_address to one it has"
+        )
+    names = [item["name"] for item in host.fabric.get("interfaces") or []]
+    if node.interface and names and node.interface not in names:
+        problems.append(f"trainmesh_interface: expected one of {', '.join(names)}, found {node.interface}")
+    status = host.gpu.get("status")
+    if use_gpus and status in BROKEN:
+        advice = (
+            "repair it, or take the node out of the inventory, or set trainmesh_torch_build: cpu to train without GPUs"
+        )
+        problems.append(f"its GPUs can't be used ({status}): {host.gpu.get('problem')}; {advice}")
+    if node.gpus and node.slots > len(node.gpus):
+        problems.append(
+            f"trainmesh_slots: expected at most {len(node.gpus)}, the GPUs that were found, found {node.slots}"
+        )
+    if use_gpus and any(gpu.get("mig_mode") == "enabled" for gpu in usable_gpus(host)):
+        problems.append("MIG is enabled, and MIG instances can't train together: nvidia-smi -mig 0")
+    return problems
+
+
+__all__ = (
+    "BROKEN",
+    "Host",
+    "build_node",
+    "data_address",
+    "faults",
+    "interface_of",
+    "order",
+    "own_addresses",
+    "ssh_port",
+)

@@ -1,0 +1,72 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: the ssh files of the mesh, the same on every node."""
+
+from __future__ import annotations
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Cluster, Node
+
+KEY = "~/.ssh/trainmesh/id_ed25519"
+KNOWN_HOSTS = "~/.ssh/trainmesh/known_hosts"
+# What a diff shows in check mode for a key that the run is still to make.
+NOT_YET = "ssh-ed25519 (made on the node by the run)"
+
+
+def authorized_keys(cluster: Cluster) -> list[str]:
+    """One line a node; each key opens the door only from the addresses of its own node."""
+    lines = []
+    for node in cluster.nodes:
+        if node.public_key or node.reachable:
+            sources = ",".join(dict.fromkeys([*node.addresses, "127.0.0.0/8", "::1"]))
+            options = f'from="{sources}",no-agent-forwarding,no-X11-forwarding'
+            lines.append(f"{options} {node.public_key or NOT_YET} trainmesh {node.name}")
+    return lines
+
+
+def known_hosts(cluster: Cluster) -> list[str]:
+    """One line a node and host key, with every name and address, and the C([name]:port) forms."""
+    lines = []
+    for node in cluster.nodes:
+        names = [*node.names, node.address]
+        if node.ssh_port != 22:
+            names = [f"[{name}]:{node.ssh_port}" for name in names]
+        lines += [f"{','.join(names)} {key}" for key in node.host_keys]
+    return lines
+
+
+def client_config(cluster: Cluster) -> str:
+    """A Host block for each node and one for all. No trailing comments: old OpenSSH reads them as values."""
+    blocks = [_host_block(node, cluster.user) for node in cluster.nodes]
+    everyone = " ".join(name for node in cluster.nodes for name in (*node.names, node.address))
+    common = [
+        f"Host {everyone}",
+        f"  IdentityFile {KEY}",
+        "  IdentitiesOnly yes",
+        f"  UserKnownHostsFile {KNOWN_HOSTS}",
+        "  StrictHostKeyChecking yes",
+        "  ConnectTimeout 10",
+        "  ServerAliveInterval 30",
+    ]
+    return "# Written by trainmesh.cluster\n" + "\n".join([*blocks, "\n".join(common)]) + "\n"
+
+
+def _host_block(node: Node, user: str) -> str:
+    lines = [
+        f"Host {' '.join((*node.names, node.address))}",
+        f"  HostName {node.address}",
+        f"  User {user}",
+        f"  Port {node.ssh_port}",
+    ]
+    return "\n".join(lines)
+
+
+def hosts_entries(cluster: Cluster) -> list[dict[str, object]]:
+    """Address and names of every node for /etc/hosts, the fully qualified name first, as getfqdn wants it."""
+    return [
+        {"address": node.address, "names": list(dict.fromkeys((node.fqdn, node.hostname, *node.names)))}
+        for node in cluster.nodes
+    ]
+
+
+__all__ = ("authorized_keys", "client_config", "hosts_entries", "known_hosts")

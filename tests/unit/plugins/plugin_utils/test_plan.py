@@ -1,0 +1,183 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _memory, _plan
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan_nodes import order
+
+from .cluster_samples import gpu, host, interface, options
+
+
+def plan(hosts, memory=None, **wish):
+    return _plan.make(hosts, options(**wish), memory or {})
+
+
+def faults(hosts, **wish):
+    with pytest.raises(_plan.PlanError) as caught:
+        plan(hosts, **wish)
+    return caught.value.faults
+
+
+def remembered(hosts):
+    return {node["name"]: node for node in json.loads(_memory.text(plan(hosts)["model"]))["nodes"]}
+
+
+def test_three_bare_nodes_become_a_cpu_cluster():
+    made = plan([host(1), host(2), host(3)])
+    assert (made["head"], made["master"]) == ("node1", {"address": "10.0.0.11", "port": 29500})
+    assert (made["world_size"], made["precision"], made["stack"]["torch_build"]) == (3, "fp32", "cpu")
+    assert made["stack"]["platform"] == "x86_64-manylinux_2_36"
+
+
+def test_a100_and_v100_get_cu126_and_fp16_and_the_plan_says_why():
+    made = plan([host(1, [gpu()] * 8), host(2, [gpu("Tesla V100S-PCIE-32GB", "7.0")] * 2)])
+    assert (made["stack"]["torch_build"], made["precision"], made["world_size"]) == ("cu126", "fp16", 10)
+    assert any("node2" in reason and "V100S" in reason and "7.0" in reason for reason in made["reasons"])
+
+
+def test_bf16_only_where_every_gpu_can():
+    assert plan([host(1, [gpu()]), host(2, [gpu("H100 80GB HBM3", "9.0")])])["precision"] == "bf16"
+    found = faults([host(1, [gpu()]), host(2, [gpu("Tesla T4", "7.5")])], precision="bf16")
+    assert "node2" in found[0] and "fp16" in found[0]
+
+
+@pytest.mark.parametrize("status", ["hung", "library_mismatch", "gpu_lost", "driver_not_loaded"])
+def test_broken_gpus_are_refused_by_host_and_cause(status):
+    broken = host(2, gpu_facts={"status": status, "problem": "the evidence"})
+    found = faults([host(1, [gpu()]), broken])
+    assert any(text.startswith("node2: ") and status in text and "the evidence" in text for text in found)
+
+
+def test_broken_gpus_do_not_matter_to_a_cpu_cluster():
+    broken = host(2, gpu_facts={"status": "hung", "problem": "x"})
+    assert plan([host(1, [gpu()]), broken], torch_build="cpu")["world_size"] == 2
+
+
+def test_a_node_without_gpus_among_others_is_refused():
+    assert "node2: no GPU found" in faults([host(1, [gpu()]), host(2)])[0]
+
+
+def test_more_slots_than_gpus_are_refused():
+    assert "at most 1" in faults([host(1, [gpu()], {"slots": 2})])[0]
+
+
+def test_the_interface_is_the_one_that_holds_the_data_address():
+    facts = {"interfaces": [interface("docker0", "172.17.0.1"), interface("eno1", "10.0.0.12")]}
+    made = plan([host(1, [gpu()]), host(2, [gpu()], fabric=facts)])
+    assert made["nodes"]["node2"]["interface"] == "eno1"
+    assert any("eno1" in line for line in made["nodes"]["node2"]["nccl_conf"])
+
+
+def test_an_address_that_no_interface_holds_is_refused():
+    assert "no interface holds" in faults([host(1, wish={"address": "203.0.113.7"})])[0]
+
+
+def test_two_lines_for_one_machine_are_refused():
+    twin = host(2, fabric={"interfaces": [interface("eth0", "10.0.0.11")], "routes": {"x": {"source": "10.0.0.11"}}})
+    assert "also that of node1" in faults([host(1), twin])[0]
+
+
+def test_the_master_port_must_lie_outside_of_the_ephemeral_range_and_off_sshd():
+    assert "ephemeral range" in faults([host(1)], master_port=40000)[0]
+    assert "port of its sshd" in faults([host(1, fabric={"sshd": {"ports": [2222]}})], master_port=2222)[0]
+
+
+def test_peers_use_the_port_that_sshd_really_has():
+    assert plan([host(1, fabric={"sshd": {"ports": [2222]}})])["nodes"]["node1"]["ssh_port"] == 2222
+
+
+def test_unlike_pythons_are_refused_unless_one_is_named():
+    old = host(2, fabric={"python": {"path": "/usr/bin/python3", "version": "3.12.1"}})
+    assert "node2 3.12" in faults([host(1), old])[0]
+    assert plan([host(1), old], python="/usr/bin/python3.11")["stack"]["python_version"] == "3.11"
+    assert plan([host(1), old], python_env="conda")["stack"]["python_version"] == "3.11"
+
+
+def test_a_python_without_wheels_is_refused():
+    assert "3.9" in faults([host(1, fabric={"python": {"path": "/usr/bin/python3", "version": "3.9.2"}})])[0]
+
+
+def test_ranks_stay_when_a_line_is_added_on_top_or_taken_out():
+    memory = remembered([host(1), host(2), host(3)])
+    assert plan([host(4), host(1), host(2), host(3)], memory)["order"] == ["node1", "node2", "node3", "node4"]
+    assert plan([host(1), host(3)], memory)["order"] == ["node1", "node3"]
+    assert plan([host(2), host(3)], memory)["order"] == ["node2", "node3"]
+
+
+def test_the_head_asked_for_leads():
+    assert plan([host(1), host(2)], head="node2")["order"] == ["node2", "node1"]
+
+
+def test_a_removed_node_is_gone_from_every_text():
+    made = plan([host(1), host(3)], remembered([host(1), host(2), host(3)]))
+    texts = json.dumps({name: made[name] for name in ("ssh", "hosts_entries", "addresses", "nodes")})
+    assert "node2" not in texts and "10.0.0.12" not in texts
+
+
+def test_an_unreachable_node_keeps_rank_line_and_key():
+    made = plan([host(1), host(2, reached=False), host(3)], remembered([host(1), host(2), host(3)]))
+    assert made["order"] == ["node1", "node2", "node3"]
+    assert any("KEY2" in line for line in made["ssh"]["authorized_keys"])
+    assert "node2 was not reached" in made["warnings"][0]
+    assert not made["nodes"]["node2"]["reachable"]
+
+
+def test_a_node_never_seen_is_left_out_with_a_word():
+    made = plan([host(1), host(2, reached=False)])
+    assert made["order"] == ["node1"] and "node2" in made["warnings"][0]
+
+
+def test_nobody_reached_is_one_clear_fault():
+    assert "no host could be reached" in faults([host(1, reached=False)])[0]
+
+
+def test_order_never_moves_old_ranks():
+    assert order(["a", "b", "c"], None, ["c", "b"]) == ["c", "b", "a"]
+
+
+def test_keys_open_only_from_their_own_node():
+    line = plan([host(1), host(2)])["ssh"]["authorized_keys"][0]
+    assert line.startswith('from="10.0.0.11,127.0.0.0/8,::1",') and line.endswith("ssh-ed25519 KEY1 trainmesh node1")
+
+
+def test_host_keys_are_pinned_in_the_form_of_the_port():
+    other = host(2, fabric={"sshd": {"ports": [2222]}})
+    lines = plan([host(1), other])["ssh"]["known_hosts"]
+    assert lines[0].startswith("node1,node1.trainmesh.internal,10.0.0.11 ")
+    assert lines[1].startswith("[node2]:2222,[node2.trainmesh.internal]:2222,[10.0.0.12]:2222 ")
+
+
+def test_shared_files_are_the_same_on_every_node():
+    made = plan([host(1), host(2)])
+    hostfiles = {
+        next(item["content"] for item in node["files"] if item["path"] == "etc/hostfile")
+        for node in made["nodes"].values()
+    }
+    assert hostfiles == {"node1 slots=1\nnode2 slots=1\n"}
+
+
+def test_memory_round_trip(tmp_path):
+    path = str(tmp_path / "deep" / "cluster.json")
+    assert _memory.load(path) == {}
+    text = _memory.text(plan([host(1), host(2)])["model"])
+    _memory.save(path, text)
+    loaded = _memory.load(path)
+    assert list(loaded) == ["node1", "node2"]
+    assert _memory.recall(loaded["node2"], 1).address == "10.0.0.12"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"format": 99, "nodes": []}', '{"format": 1}', '{"format": 1, "nodes": [3]}']
+)
+def test_a_damaged_memory_is_one_clear_error(tmp_path, text):
+    path = tmp_path / "cluster.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="restore it, or remove it"):
+        _memory.load(str(path))
+    with pytest.raises(ValueError, match="damaged"):
+        _memory.recall({"name": "x", "colour": 1}, 0)
