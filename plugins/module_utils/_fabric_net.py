@@ -158,7 +158,7 @@ def parse_ipv4_default(text: str) -> tuple[str, str | None] | None:
         via = socket.inet_ntoa(struct.pack("=I", gateway & 0xFFFFFFFF)) if gateway else None
         if best is None or metric < best[0]:
             best = (metric, fields[0], via)
-    return best[1:] if best else None
+    return (best[1], best[2]) if best else None
 
 
 def parse_ipv6_default(text: str) -> tuple[str, str | None] | None:
@@ -177,7 +177,7 @@ def parse_ipv6_default(text: str) -> tuple[str, str | None] | None:
             continue
         if best is None or metric < best[0]:
             best = (metric, fields[9], via)
-    return best[1:] if best else None
+    return (best[1], best[2]) if best else None
 
 
 __all__ = (

@@ -60,6 +60,7 @@ commands:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _firewall
 
 

@@ -64,6 +64,7 @@ conflicts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _hosts_file, _textfile
 
 

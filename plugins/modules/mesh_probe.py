@@ -88,6 +88,7 @@ row:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _mesh_probe
 
 

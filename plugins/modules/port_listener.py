@@ -64,6 +64,7 @@ problems:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _port_listener
 
 

@@ -60,6 +60,7 @@ import os
 import pwd
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _ssh_files
 
 
@@ -73,7 +74,7 @@ def main() -> None:
     if missing and not module.check_mode:
         _ssh_files.close(_ssh_files.directories(account.pw_dir))
         if os.path.exists(key):  # a private key without its public half: derive that
-            rc, out, err = module.run_command([keygen, "-y", "-P", "", "-f", key], check_rc=True)
+            _rc, out, _err = module.run_command([keygen, "-y", "-P", "", "-f", key], check_rc=True)
             with open(f"{key}.pub", "w", encoding="utf-8") as stream:
                 stream.write(out)
         else:

@@ -66,6 +66,7 @@ import os
 import pwd
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _ssh_files, _textfile
 
 

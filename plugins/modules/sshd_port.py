@@ -41,6 +41,7 @@ ports:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _sshd, _textfile
 
 

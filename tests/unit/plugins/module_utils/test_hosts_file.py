@@ -45,5 +45,7 @@ def test_a_foreign_line_with_another_address_is_kept_and_named():
 
 
 def test_localhost_names_stay_on_the_loopback_even_if_a_node_is_called_so():
-    plan = _hosts_file.plan("127.0.1.1 localhost.localdomain node1\n", [("10.0.0.11", ["localhost.localdomain", "node1"])])
+    plan = _hosts_file.plan(
+        "127.0.1.1 localhost.localdomain node1\n", [("10.0.0.11", ["localhost.localdomain", "node1"])]
+    )
     assert "127.0.1.1\tlocalhost.localdomain" in plan.text

@@ -7,6 +7,7 @@ import socket
 import time
 
 import pytest
+
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _mesh_probe, _port_listener
 from ansible_collections.trainmesh.cluster.plugins.module_utils._bounded import Outcome
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _ssh_files
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _textfile
 
 

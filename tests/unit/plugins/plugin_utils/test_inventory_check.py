@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory_check import check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory_text import repeats_in_file
 
@@ -63,7 +64,10 @@ def test_each_fault_names_host_and_expectation(hosts, words):
 
 
 def test_two_containers_behind_one_address_are_fine_on_unlike_ports():
-    hosts = {"a": {"ansible_host": "10.0.0.1", "ansible_port": 2201}, "b": {"ansible_host": "10.0.0.1", "ansible_port": 2202}}
+    hosts = {
+        "a": {"ansible_host": "10.0.0.1", "ansible_port": 2201},
+        "b": {"ansible_host": "10.0.0.1", "ansible_port": 2202},
+    }
     assert faults(hosts) == []
 
 
@@ -83,7 +87,9 @@ def test_the_origin_of_a_value_is_told():
 
 def test_ini_lines_that_repeat_a_host_are_found(tmp_path):
     path = tmp_path / "hosts.ini"
-    path.write_text("[gpu]\nnode1 ansible_host=10.0.0.1\nnode1 ansible_host=10.0.0.2\n[other]\nnode1\n[gpu:vars]\na=1\na=2\n")
+    path.write_text(
+        "[gpu]\nnode1 ansible_host=10.0.0.1\nnode1 ansible_host=10.0.0.2\n[other]\nnode1\n[gpu:vars]\na=1\na=2\n"
+    )
     assert [(item.name, item.line, item.first_line) for item in repeats_in_file(str(path))] == [("node1", 3, 2)]
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import VARIABLES, read
 
 
@@ -21,7 +22,9 @@ def test_a_bad_value_raises():
         read({"trainmesh_slots": 0}, "host")
 
 
-@pytest.mark.parametrize("name", [name for name, variable in VARIABLES.items() if variable.default not in (None, "", [])])
+@pytest.mark.parametrize(
+    "name", [name for name, variable in VARIABLES.items() if variable.default not in (None, "", [])]
+)
 def test_each_default_is_a_value_it_accepts(name):
     variable = VARIABLES[name]
     assert variable.read(variable.default) == variable.default

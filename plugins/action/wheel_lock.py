@@ -1,0 +1,105 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of M(trainmesh.cluster.wheel_lock)."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _wheel_lock
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_store import Store
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_tools import ToolError, Tools
+
+display = Display()
+ARGUMENTS = {
+    "state": {"type": "str", "choices": ["locked", "filled"], "default": "locked"},
+    "state_dir": {"type": "path", "required": True},
+    "python_version": {"type": "str", "required": True},
+    "platform": {"type": "str", "required": True},
+    "torch_build": {"type": "str", "default": ""},
+    "torch_backend": {"type": "str", "default": ""},
+    "requirements": {"type": "list", "elements": "str", "required": True},
+    "index_url": {"type": "str", "default": "", "no_log": True},
+    "wheelhouse": {"type": "str", "default": ""},
+    "timeout": {"type": "int", "default": 3600},
+}
+
+
+class ActionModule(ActionBase):
+    """Makes the lock and fills the wheelhouse on the controller; contacts no node."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Run once for all nodes."""
+        result = super().run(tmp, task_vars)
+        _report, args = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        store = self._store(args)
+        try:
+            text, made = store.lock_text(), False
+            if not text and self._task.check_mode and args["state"] == "filled":
+                return {**result, "changed": True, "files": [], "offline": bool(store.wheelhouse), "torch_backend": ""}
+            if not text:
+                text, made = store.make(self._task.check_mode), True
+            preview = made and self._task.check_mode
+            result.update(self._lock(store, text, made, preview))
+            if args["state"] == "filled" and not preview:
+                result.update(self._fill(store, args["timeout"], made))
+        except (ToolError, ValueError, OSError) as error:
+            result.update(failed=True, msg=str(error))
+        for note in store.notes:
+            display.warning(note)
+        return result
+
+    def _store(self, args: t.Mapping[str, t.Any]) -> Store:
+        wish = _wheel_lock.Wish(
+            python_version=args["python_version"],
+            platform=args["platform"],
+            torch_build=args["torch_build"],
+            requirements=tuple(args["requirements"]),
+            torch_backend=args["torch_backend"],
+        )
+        return Store(
+            state_dir=os.path.abspath(args["state_dir"]),
+            wish=wish,
+            tools=Tools(args["python_version"], args["platform"], args["index_url"]),
+            wheelhouse=args["wheelhouse"],
+            say=lambda text: display.display(f"  {text}"),
+        )
+
+    @staticmethod
+    def _lock(store: Store, text: str, made: bool, preview: bool) -> dict[str, t.Any]:
+        lock = _wheel_lock.read(text)
+        return {
+            "changed": made,
+            "lock": store.lock_path,
+            "key": _wheel_lock.digest(text),
+            "packages": lock.versions,
+            "files": [],
+            "offline": bool(store.wheelhouse) if preview else store.offline(lock),
+            "torch_backend": lock.torch_backend,
+            "diff": {"before": "", "after": text, "after_header": store.lock_path} if made else {},
+        }
+
+    def _fill(self, store: Store, seconds: float, made: bool) -> dict[str, t.Any]:
+        """The files that a node needs, fetched and built where they are missing."""
+        check = self._task.check_mode
+        rebuilt = False if check else store.complete_built()
+        lock = _wheel_lock.read(store.lock_text())
+        offline = store.offline(lock, notify=True)
+        wheels, fetched = store.fill(seconds, check) if offline else (store.built(lock), False)
+        uv = [] if check else [store.tools.node_uv(os.path.join(store.lock_dir, "tools"))]
+        files = [store.lock_path, *uv, *wheels]
+        return {
+            "changed": made or rebuilt or fetched,
+            "key": _wheel_lock.digest(store.lock_text()),
+            "files": files,
+            "megabytes": round(sum(os.path.getsize(path) for path in files) / 1e6),
+            "offline": offline,
+        }

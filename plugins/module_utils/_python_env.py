@@ -1,0 +1,171 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: the directories of the prefix, the tools a node needs, the environment's state."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded
+from ansible_collections.trainmesh.cluster.plugins.module_utils._python_stack import python_of, text_of
+
+DIRECTORIES = ("tools", "workspace", "var", "var/cache")
+# Directories that a login shell of root or a plain user may leave out of its search path.
+_SEARCH = os.pathsep.join(
+    ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/lib64/openmpi/bin")
+)
+_ASK = "import sys, venv; print('%d.%d' % sys.version_info[:2])"
+_FAMILIES = {
+    "debian": "debian",
+    "ubuntu": "debian",
+    "rhel": "redhat",
+    "fedora": "redhat",
+    "suse": "suse",
+    "arch": "arch",
+}
+_START_SECONDS = 30.0
+
+
+class Fault(Exception):
+    """Something that only the user can put right; one sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Environment:
+    """The environment as it is: ``ok``, ``absent``, or ``wrong`` (another kind or version, or broken)."""
+
+    state: str
+    python: str
+    reason: str = ""
+
+
+def family(os_release: str) -> str:
+    """Family of a distribution from the text of /etc/os-release: debian, redhat, suse, arch, or empty."""
+    words: list[str] = []
+    for key in ("ID", "ID_LIKE"):
+        match = re.search(rf"^{key}=[\"']?([^\"'\n]*)", os_release, re.MULTILINE)
+        words += match.group(1).lower().split() if match else []
+    for word in words:
+        for start, name in _FAMILIES.items():
+            if word == start or word.startswith(f"{start}-") or (start == "suse" and "suse" in word):
+                return name
+    return ""
+
+
+def missing_tools(
+    tools: t.Sequence[t.Mapping[str, t.Any]], which: t.Callable[..., str | None] = shutil.which
+) -> list[str]:
+    """Commands that are on no usual search path."""
+    path = os.environ.get("PATH", "") + os.pathsep + _SEARCH
+    return [str(tool["command"]) for tool in tools if not which(str(tool["command"]), path=path)]
+
+
+def packages_of(tools: t.Sequence[t.Mapping[str, t.Any]], commands: t.Sequence[str], kind: str) -> list[str]:
+    """The distribution packages that bring these commands; the command's own name where none is known."""
+    names: list[str] = []
+    for tool in tools:
+        if tool["command"] in commands:
+            names += tool.get("packages", {}).get(kind) or [str(tool["command"])]
+    return list(dict.fromkeys(names))
+
+
+def environment(
+    prefix: str, kind: str, python_version: str, run: t.Callable[..., _bounded.Outcome] = _bounded.run
+) -> Environment:
+    """The environment below ``prefix`` compared with the kind (venv, conda) and version that are wanted."""
+    path = f"{prefix}/env"
+    if not os.path.isdir(path) or not os.listdir(path):
+        return Environment("absent", "", "there is no environment yet")
+    found = "conda" if os.path.isdir(f"{path}/conda-meta") else "venv" if os.path.exists(f"{path}/pyvenv.cfg") else ""
+    python = python_of(path, run)
+    if not found or not python:
+        return Environment("wrong", python, "the environment is incomplete or its interpreter does not run")
+    if found != kind:
+        return Environment("wrong", python, f"the environment is of the kind {found}, and {kind} is wanted")
+    if python != python_version:
+        return Environment("wrong", python, f"the environment has Python {python}, and {python_version} is wanted")
+    return Environment("ok", python)
+
+
+def claim_fault(prefix: str, state: str, claim: str) -> str:
+    """Why the environment may not be touched: it was there before us. Empty when it is ours or absent."""
+    if state == "absent" or claim:
+        return ""
+    return f"{prefix}/env is there and was not made by this collection: move it away, or set another trainmesh_prefix"
+
+
+def interpreter(wanted: str, python_version: str, run: t.Callable[..., _bounded.Outcome] = _bounded.run) -> str:
+    """The path of the interpreter for a venv (a path, or a version such as 3.11); raises Fault."""
+    name = wanted if "/" in wanted else f"python{wanted}"
+    path = (
+        name if os.access(name, os.X_OK) else shutil.which(name, path=os.environ.get("PATH", "") + os.pathsep + _SEARCH)
+    )
+    advice = "install it, or set trainmesh_python to one that every node has, or trainmesh_python_env: conda"
+    if not path:
+        raise Fault(f"there is no interpreter {name} here: {advice}")
+    outcome = run([path, "-I", "-c", _ASK], _START_SECONDS)
+    if not outcome.ok:
+        raise Fault(f"{path} can't make environments ({outcome.text.strip().splitlines()[-1:]}): {advice}")
+    if outcome.out.strip() != python_version:
+        raise Fault(
+            f"{path} is Python {outcome.out.strip()}, and the cluster's environment is for {python_version}: {advice}"
+        )
+    return path
+
+
+def owner_fault(prefix: str, uid: int, user: str) -> str:
+    """Why an existing prefix can't be the job user's; empty when it can."""
+    try:
+        info = os.lstat(prefix)
+    except FileNotFoundError:
+        return ""
+    if not os.path.isdir(prefix) or os.path.islink(prefix):
+        return f"{prefix} is there and is not a directory"
+    if info.st_uid != uid and os.listdir(prefix):
+        remedy = "change its owner, or set another trainmesh_prefix"
+        return f"{prefix} belongs to another user than {user} and is not empty: {remedy}"
+    return ""
+
+
+def absent_directories(prefix: str) -> list[str]:
+    """The directories below the prefix that have to be made."""
+    return [path for path in (f"{prefix}/{name}" for name in DIRECTORIES) if not os.path.isdir(path)]
+
+
+def claim_path(prefix: str) -> str:
+    """The file that says that the environment is ours."""
+    return f"{prefix}/var/environment.json"
+
+
+def claim_text(kind: str, python_version: str) -> str:
+    """What the claim says."""
+    return json.dumps({"environment": kind, "python": python_version}, sort_keys=True) + "\n"
+
+
+def read_claim(prefix: str) -> str:
+    """The claim, empty when there is none."""
+    return text_of(claim_path(prefix))
+
+
+__all__ = (
+    "DIRECTORIES",
+    "Environment",
+    "Fault",
+    "absent_directories",
+    "claim_fault",
+    "claim_path",
+    "claim_text",
+    "environment",
+    "family",
+    "interpreter",
+    "missing_tools",
+    "owner_fault",
+    "packages_of",
+    "read_claim",
+)

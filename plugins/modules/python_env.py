@@ -1,0 +1,222 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The directories of the prefix and what the environment lacks."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: python_env
+short_description: Make the directories of the prefix and tell what the environment of a node lacks
+version_added: "1.0.0"
+author: [trainmesh.cluster contributors (@trainmesh)]
+description:
+  - Makes the prefix, gives it to the job user, and makes the directories below it as that user.
+  - Tells which commands are missing with the distribution packages that bring them, and whether the environment is of
+    the kind and version of Python that are wanted. Makes and removes no environment itself.
+  - Refuses an environment that was in its place before.
+options:
+  prefix:
+    description: Directory of everything, the same on every node.
+    type: path
+    required: true
+  user:
+    description: The job user. A module that starts as root makes the prefix and then works as this user.
+    type: str
+    required: true
+  kind:
+    description: Kind of environment.
+    type: str
+    choices: [venv, conda]
+    default: venv
+  python:
+    description: Path of the interpreter for a venv, or a version such as V(3.11).
+    type: str
+    default: /usr/bin/python3
+  python_version:
+    description: Major and minor version that the environment shall have.
+    type: str
+    required: true
+  tools:
+    description: Commands that must be there.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      command:
+        description: Name of the command.
+        type: str
+        required: true
+      packages:
+        description: Lists of distribution packages by family (V(debian), V(redhat), V(suse), V(arch)).
+        type: dict
+extends_documentation_fragment:
+  - trainmesh.cluster.attributes
+seealso:
+  - module: trainmesh.cluster.python_stack
+"""
+
+EXAMPLES = r"""
+- name: Prepare a node for a venv of the distribution's own Python
+  trainmesh.cluster.python_env:
+    prefix: /opt/trainmesh
+    user: train
+    python_version: "3.11"
+  become: true
+
+- name: Prepare a node that launches jobs
+  trainmesh.cluster.python_env:
+    prefix: /opt/trainmesh
+    user: train
+    python_version: "3.11"
+    tools:
+      - command: pdsh
+        packages:
+          debian: [pdsh]
+          redhat: [pdsh, pdsh-rcmd-ssh]
+  become: true
+"""
+
+RETURN = r"""
+environment:
+  description: The environment as it is.
+  returned: always
+  type: dict
+  contains:
+    state:
+      description: V(ok), V(absent), or V(wrong) for another kind or version, or a broken one.
+      type: str
+      sample: absent
+    python:
+      description: Its version of Python, empty when no interpreter runs.
+      type: str
+      sample: "3.11"
+    reason:
+      description: What is wrong with it, in words.
+      type: str
+      sample: there is no environment yet
+interpreter:
+  description: Interpreter to make a venv with; empty when none has to be made.
+  returned: always
+  type: str
+  sample: /usr/bin/python3
+missing:
+  description: Commands that are not there.
+  returned: always
+  type: list
+  elements: str
+  sample: [pdsh]
+packages:
+  description: Distribution packages that bring them.
+  returned: always
+  type: list
+  elements: str
+  sample: [pdsh]
+family:
+  description: Family of the distribution, empty when it is none that is known.
+  returned: always
+  type: str
+  sample: debian
+ready:
+  description: Whether nothing is left to do.
+  returned: always
+  type: bool
+  sample: false
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user, _python_env
+from ansible_collections.trainmesh.cluster.plugins.module_utils._python_stack import text_of
+
+
+def make_prefix(prefix: str, user: str, check_mode: bool) -> list[str]:
+    """Make the prefix and give it to the user; returns the paths that change."""
+    account = _job_user.account(user)
+    fault = _python_env.owner_fault(prefix, account.pw_uid, user)
+    if fault:
+        raise _python_env.Fault(fault)
+    have = os.lstat(prefix).st_uid if os.path.isdir(prefix) else None
+    if have != account.pw_uid and not check_mode:
+        os.makedirs(prefix, mode=0o755, exist_ok=True)
+        os.chmod(prefix, 0o755)
+        os.chown(prefix, account.pw_uid, account.pw_gid)
+    return [] if have == account.pw_uid else [prefix]
+
+
+def make_directories(prefix: str, check_mode: bool) -> list[str]:
+    """Make the directories below the prefix; returns those that change."""
+    wanted = _python_env.absent_directories(prefix)
+    if not check_mode:
+        for path in wanted:
+            os.makedirs(path, mode=0o755, exist_ok=True)
+    return wanted
+
+
+def claim(prefix: str, kind: str, python_version: str, state: str, check_mode: bool) -> list[str]:
+    """Say that the environment is ours, before it is made; returns the file when that changes."""
+    have, text = _python_env.read_claim(prefix), _python_env.claim_text(kind, python_version)
+    fault = _python_env.claim_fault(prefix, state, have)
+    if fault:
+        raise _python_env.Fault(fault)
+    if have == text:
+        return []
+    path = _python_env.claim_path(prefix)
+    if not check_mode:
+        with open(path, "w", encoding="utf-8") as stream:
+            stream.write(text)
+    return [path]
+
+
+def prepare(params: dict[str, t.Any], check_mode: bool) -> tuple[list[str], _python_env.Environment, str]:
+    """(paths that change, the environment as it is, interpreter for a new venv); raises Fault, ValueError, OSError."""
+    prefix, kind, version = (params[name] for name in ("prefix", "kind", "python_version"))
+    changed = make_prefix(prefix, params["user"], check_mode)
+    with _job_user.acting_as(params["user"]):
+        changed += make_directories(prefix, check_mode)
+        found = _python_env.environment(prefix, kind, version)
+        is_new_venv = found.state != "ok" and kind == "venv"
+        interpreter = _python_env.interpreter(params["python"], version) if is_new_venv else ""
+        changed += claim(prefix, kind, version, found.state, check_mode)
+    return changed, found, interpreter
+
+
+def main() -> None:
+    """Entry point."""
+    tool = {"command": {"type": "str", "required": True}, "packages": {"type": "dict"}}
+    module = AnsibleModule(
+        argument_spec={
+            "prefix": {"type": "path", "required": True},
+            "user": {"type": "str", "required": True},
+            "kind": {"type": "str", "choices": ["venv", "conda"], "default": "venv"},
+            "python": {"type": "str", "default": "/usr/bin/python3"},
+            "python_version": {"type": "str", "required": True},
+            "tools": {"type": "list", "elements": "dict", "default": [], "options": tool},
+        },
+        supports_check_mode=True,
+    )
+    tools = [{**one, "packages": one["packages"] or {}} for one in module.params["tools"]]
+    family = _python_env.family(text_of("/etc/os-release"))
+    missing = _python_env.missing_tools(tools)
+    try:
+        changed, found, interpreter = prepare(module.params, module.check_mode)
+    except (_python_env.Fault, ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(
+        changed=bool(changed),
+        environment={"state": found.state, "python": found.python, "reason": found.reason},
+        interpreter=interpreter,
+        missing=missing,
+        packages=_python_env.packages_of(tools, missing, family),
+        family=family,
+        ready=found.state == "ok" and not missing,
+        diff={"before": "", "after": "".join(f"{path}\n" for path in changed)} if changed else {},
+    )
+
+
+if __name__ == "__main__":
+    main()

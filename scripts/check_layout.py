@@ -1,0 +1,130 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The layout rules that no ready-made linter knows; prints one line for each fault and exits 1 if there is any.
+
+- every Python and shell file starts with the three lines of copyright, licence and SPDX name;
+- a function has at most 40 lines (``main()`` of a module 60), a module without its documentation strings 300;
+- shared code under plugins/module_utils and plugins/plugin_utils is private: its name starts with an underscore;
+- plugins/module_utils runs on the nodes: it imports the standard library and its neighbours only;
+- a role has README.md, meta/argument_specs.yml and tasks/main.yml.
+"""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import subprocess
+import sys
+import typing as t
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+OURS = "ansible_collections.trainmesh.cluster"
+HEADER = (
+    "# Copyright: (c) 2026, trainmesh.cluster contributors",
+    "# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)",
+    "# SPDX-License-Identifier: GPL-3.0-or-later",
+)
+MAX_FUNCTION, MAX_MAIN, MAX_MODULE = 40, 60, 300
+DOCUMENTATION_NAMES = {"DOCUMENTATION", "EXAMPLES", "RETURN"}
+ROLE_FILES = ("README.md", "meta/argument_specs.yml", "tasks/main.yml")
+
+
+def our_files() -> list[pathlib.Path]:
+    """The files that git tracks, and those that are new and not ignored, relative to the root."""
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+    return sorted({pathlib.Path(name) for name in names if name and (ROOT / name).is_file()})
+
+
+def header_fault(lines: list[str]) -> str | None:
+    """What is wrong with the first lines of a source file."""
+    start = 1 if lines and lines[0].startswith("#!") else 0
+    return None if tuple(lines[start : start + 3]) == HEADER else "does not start with the three header lines"
+
+
+def documentation_lines(tree: ast.Module) -> int:
+    """Lines of the documentation strings of a module or plugin."""
+    total = 0
+    for node in tree.body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
+        if isinstance(target, ast.Name) and target.id in DOCUMENTATION_NAMES:
+            total += (node.end_lineno or node.lineno) - node.lineno + 1
+    return total
+
+
+def function_faults(tree: ast.Module) -> t.Iterator[str]:
+    """Functions that are too long."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            limit = MAX_MAIN if node.name == "main" else MAX_FUNCTION
+            if length > limit:
+                yield f"line {node.lineno}: {node.name}() has {length} lines, at most {limit} are wanted"
+
+
+def import_faults(tree: ast.Module) -> t.Iterator[str]:
+    """Imports of module_utils that a node may not be able to follow."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module or ""]
+        else:
+            continue
+        for name in names:
+            neighbour = name.startswith((f"{OURS}.plugins.module_utils", "ansible.module_utils"))
+            if not neighbour and name.split(".")[0] not in sys.stdlib_module_names:
+                yield f"line {node.lineno}: imports {name}, which a node need not have"
+
+
+def python_faults(path: pathlib.Path, text: str) -> t.Iterator[str]:
+    """Faults of one Python file; tests and scripts may be long."""
+    tree = ast.parse(text)
+    folder = path.parts[:2]
+    if folder in {("plugins", "module_utils"), ("plugins", "plugin_utils")} and not path.name.startswith("_"):
+        yield "is shared code and private: its name must start with an underscore"
+    if folder == ("plugins", "module_utils"):
+        yield from import_faults(tree)
+    if path.parts[0] != "tests":
+        yield from function_faults(tree)
+        length = text.count("\n") - documentation_lines(tree)
+        if length > MAX_MODULE:
+            yield f"has {length} lines without its documentation, at most {MAX_MODULE} are wanted"
+
+
+def file_faults(path: pathlib.Path) -> t.Iterator[str]:
+    """Faults of one source file, without its name."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    if not text:
+        return
+    fault = header_fault(text.splitlines())
+    if fault:
+        yield fault
+    if path.suffix == ".py":
+        yield from python_faults(path, text)
+
+
+def is_source(path: pathlib.Path) -> bool:
+    """Whether the file is Python or shell; other files have no common header."""
+    return path.suffix in {".py", ".sh"} or path == pathlib.Path(".ci/run")
+
+
+def role_faults() -> t.Iterator[str]:
+    """Files that a role lacks."""
+    for role in sorted((ROOT / "roles").glob("*/")):
+        for name in ROLE_FILES:
+            if not (role / name).is_file():
+                yield f"roles/{role.name}: has no {name}"
+
+
+def main() -> int:
+    """Check everything and print the faults."""
+    faults = [f"{path}: {fault}" for path in our_files() if is_source(path) for fault in file_faults(path)]
+    faults += role_faults()
+    print("\n".join(faults) or "no faults")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

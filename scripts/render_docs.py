@@ -1,0 +1,94 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write the documents that repeat what code says: each role's README.md and docs/variables.md.
+
+``python scripts/render_docs.py`` writes them, ``--check`` says which are out of date and exits 1.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import sys
+import typing as t
+
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "collections"))
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import PREFIX, VARIABLES  # noqa: E402
+
+
+def markdown(text: str) -> str:
+    """Ansible's markup as Markdown, safe inside a table."""
+    return re.sub(r"[A-Z]\(([^)]*)\)", r"`\1`", text).replace("|", r"\|")
+
+
+def role_readme(role: pathlib.Path) -> str:
+    """A role's README from its argument specification and defaults."""
+    spec = yaml.safe_load((role / "meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]["main"]
+    defaults_file = role / "defaults/main.yml"
+    defaults = (yaml.safe_load(defaults_file.read_text(encoding="utf-8")) or {}) if defaults_file.exists() else {}
+    description = spec.get("description") or []
+    lines = [f"# trainmesh.cluster.{role.name}", "", spec["short_description"] + ".", ""]
+    lines += [f"- {markdown(line)}" for line in ([description] if isinstance(description, str) else description)]
+    lines += ["", "| variable | type | default | meaning |", "|---|---|---|---|"]
+    for name, option in sorted((spec.get("options") or {}).items()):
+        about = option["description"]
+        meaning = about if isinstance(about, str) else " ".join(about)
+        default = f"`{defaults[name]!r}`" if name in defaults else ""
+        lines.append(
+            f"| `{name}` | {option.get('type', 'str')} | {default.replace('|', chr(92) + '|')} | {markdown(meaning)} |"
+        )
+    return "\n".join([*lines, "", "Made from `meta/argument_specs.yml` by `scripts/render_docs.py`.", ""])
+
+
+def variables() -> str:
+    """The table of the variables that an inventory may set."""
+    lines = [
+        "# Variables of the inventory",
+        "",
+        "Everything has a default; a minimal inventory holds names and addresses only.",
+        "",
+    ]
+    for scope, about in (("host", "Of one host"), ("cluster", "Of the whole cluster (one value, in `all.vars`)")):
+        lines += [f"## {about}", "", "| variable | default | meaning |", "|---|---|---|"]
+        for name, variable in VARIABLES.items():
+            if variable.scope == scope:
+                default = "" if variable.default in (None, "") else f"`{variable.default!r}`"
+                lines.append(f"| `{PREFIX}{name}` | {default} | {markdown(variable.meaning)} |")
+        lines.append("")
+    group = (
+        "`trainmesh_group` is read before the inventory is: give it on the command line (`-e trainmesh_group=NAME`)."
+    )
+    return "\n".join(
+        [*lines, group, "", "Made from `plugins/plugin_utils/_variables.py` by `scripts/render_docs.py`.", ""]
+    )
+
+
+def documents() -> t.Iterator[tuple[pathlib.Path, str]]:
+    """Every generated document and the text it should have."""
+    yield ROOT / "docs/variables.md", variables()
+    for role in sorted((ROOT / "roles").iterdir()):
+        if (role / "meta/argument_specs.yml").exists():
+            yield role / "README.md", role_readme(role)
+
+
+def main() -> int:
+    """Write, or with --check only compare."""
+    stale = [
+        (path, text) for path, text in documents() if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    for path, text in stale:
+        if "--check" in sys.argv[1:]:
+            print(f"{path.relative_to(ROOT)} is out of date: run python scripts/render_docs.py")
+        else:
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {path.relative_to(ROOT)}")
+    return 1 if stale and "--check" in sys.argv[1:] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

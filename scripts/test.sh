@@ -1,0 +1,172 @@
+#!/usr/bin/env bash
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Runs the project's checks, all of them even when one fails, and ends with the line "N passed, N failed".
+#
+#   scripts/test.sh                       every step: unit lint sanity docs molecule
+#   scripts/test.sh unit lint             only these (or: ONLY="unit lint" scripts/test.sh)
+#   SCENARIOS="site bad" scripts/test.sh molecule    only these scenarios
+#   KEEP_NODES=1 scripts/test.sh molecule            leave the scenarios' nodes running
+#
+# The tools come from the environment that scripts/bootstrap.sh makes (.venv, or the one named by TRAINMESH_VENV).
+
+set -u -o pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+STEPS="unit lint sanity docs molecule"
+declare -A LIMIT=([unit]=600 [lint]=600 [sanity]=1200 [docs]=300 [molecule]=3600) # seconds
+SCENARIO_LIMIT=900                                                                # seconds for one scenario
+SANITY_DIR=.cache/sanity
+
+VENV=${TRAINMESH_VENV:-$PWD/.venv}
+export PATH="$VENV/bin:$PATH"
+export ANSIBLE_COLLECTIONS_PATH="$PWD/collections${ANSIBLE_COLLECTIONS_PATH:+:$ANSIBLE_COLLECTIONS_PATH}"
+export PYTHONDONTWRITEBYTECODE=1 ANSIBLE_INJECT_FACT_VARS=false
+[ -t 1 ] || export NO_COLOR=1
+
+child=
+trap 'stop_child; exit 130' INT TERM
+
+stop_child() {
+    [ -z "$child" ] || { kill -TERM "$child" && wait "$child"; } 2>/dev/null
+}
+
+# limited SECONDS COMMAND...: the command in its own process group, ended when the time is up or when we are.
+limited() {
+    timeout --kill-after=30 "$@" </dev/null &
+    child=$!
+    wait "$child"
+    local rc=$?
+    child=
+    [ "$rc" -ne 124 ] || echo "Not finished after $1 s: stopped." >&2
+    return "$rc"
+}
+
+# part NAME COMMAND...: one tool of a step; a failure is noted and the next tool still runs.
+part() {
+    local name=$1 started=$SECONDS rc=0
+    shift
+    "$@" || rc=$?
+    printf -- '-- %s: %s (%s s)\n' "$name" "$([ "$rc" -eq 0 ] && echo ok || echo "FAILED, status $rc")" "$((SECONDS - started))"
+    [ "$rc" -eq 0 ] || failed_parts+=("$name")
+}
+
+end_of_parts() {
+    [ "${#failed_parts[@]}" -eq 0 ] && return 0
+    echo "Failed: ${failed_parts[*]}" >&2
+    return 1
+}
+
+# Files of this checkout: what git tracks, and what is new and not ignored (also when another user owns the clone).
+# Leaves out what is deleted but not yet committed.
+our_files() {
+    local name
+    git -c safe.directory='*' ls-files -z --cached --others --exclude-standard --deduplicate |
+        while IFS= read -r -d '' name; do
+            if [ -e "$name" ] || [ -L "$name" ]; then printf '%s\0' "$name"; fi
+        done
+}
+
+step_unit() {
+    python -m pytest -n 2 tests/unit
+}
+
+# Every file that a shell reads, by its name or its first line.
+lint_shell() {
+    our_files | xargs -0 grep -d skip -lIZE -m1 '^#!.*\b(ba)?sh\b' | xargs -0 --no-run-if-empty shellcheck --external-sources --source-path=SCRIPTDIR
+}
+
+step_lint() {
+    failed_parts=()
+    part "ruff check" ruff check --output-format concise .
+    part "ruff format" ruff format --check --output-format concise .
+    part "shellcheck" lint_shell
+    part "layout" python scripts/check_layout.py
+    part "mypy" mypy
+    part "yamllint" yamllint --strict .
+    part "ansible-lint" ansible-lint --offline --strict
+    end_of_parts
+}
+
+# ansible-test only works in a directory called ansible_collections/NAMESPACE/NAME, so it gets a copy of the checkout
+# there; the copy's tests/output and the home beside it hold its virtual environments, which are kept for the next run.
+step_sanity() {
+    local copy=$SANITY_DIR/ansible_collections/trainmesh/cluster
+    local python
+    python=$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])') || return 1
+    mkdir -p "$copy/tests"
+    find "$copy" -mindepth 1 -maxdepth 1 ! -name tests ! -name .git -exec rm -rf {} +
+    find "$copy/tests" -mindepth 1 -maxdepth 1 ! -name output -exec rm -rf {} +
+    our_files | tar --create --null --files-from=- | tar --extract --directory "$copy" || return 1
+    [ -d "$copy/.git" ] || git init --quiet "$copy" || return 1 # ansible-test lists the files through git
+    python scripts/sanity_home.py "$SANITY_DIR/home" || return 1
+    (cd "$copy" && HOME=$OLDPWD/$SANITY_DIR/home ansible-test sanity --venv --python "$python")
+}
+
+step_docs() {
+    failed_parts=()
+    part "plugin and role documentation" antsibull-docs lint-collection-docs --plugin-docs \
+        --validate-collection-refs all --disallow-unknown-collection-refs .
+    part "changelog fragments" antsibull-changelog lint
+    part "commands in the README" python scripts/check_readme.py
+    end_of_parts
+}
+
+# The nodes are made once (scenario "default") and shared by all the other scenarios, one after the other.
+step_molecule() {
+    local name names=${SCENARIOS:-}
+    failed_parts=()
+    export MOLECULE_GLOB='molecule/*/molecule.yml'
+    if [ -z "$names" ]; then
+        names=$(find molecule -mindepth 2 -maxdepth 2 -name molecule.yml -printf '%h\n' | sed 's|.*/||' | grep -vx default | sort)
+    fi
+    if [ -z "$names" ]; then
+        echo "There is no scenario in molecule/." >&2
+        return 1
+    fi
+    molecule reset --scenario-name default # what molecule remembers of nodes that may be gone; "create" finds those that are there
+    part "nodes up" limited "$SCENARIO_LIMIT" molecule create --scenario-name default
+    if [ "${#failed_parts[@]}" -eq 0 ]; then
+        for name in $names; do
+            printf '\n-- scenario %s\n' "$name"
+            part "scenario $name" limited "$SCENARIO_LIMIT" molecule test --destroy=never --scenario-name "$name"
+        done
+    fi
+    if [ -z "${KEEP_NODES:-}" ]; then
+        part "nodes down" limited 300 molecule destroy --scenario-name default
+    fi
+    end_of_parts
+}
+
+main() {
+    local step rc started all_started=$SECONDS passed=() failed=() summary=() chosen="${*:-${ONLY:-$STEPS}}"
+    for step in $chosen; do
+        [[ " $STEPS " == *" $step "* ]] || { echo "There is no step '$step'; the steps are: $STEPS." >&2; exit 2; }
+    done
+    if ! command -v ansible-test >/dev/null || ! command -v pytest >/dev/null; then
+        echo "The test tools are missing in $VENV: run 'make test', which installs them." >&2
+        exit 2
+    fi
+    for step in $chosen; do
+        started=$SECONDS
+        printf '\n== %s (at most %s s)\n' "$step" "${LIMIT[$step]}"
+        limited "${LIMIT[$step]}" "$BASH" "$PWD/scripts/test.sh" --step "$step"
+        rc=$?
+        if [ "$rc" -eq 0 ]; then passed+=("$step"); else failed+=("$step"); fi
+        summary+=("$(printf '%-9s %-7s %5s s' "$step" "$([ "$rc" -eq 0 ] && echo passed || echo FAILED)" "$((SECONDS - started))")")
+    done
+    printf '\n== summary\n'
+    printf '%s\n' "${summary[@]}"
+    printf '%-17s %5s s\n' total "$((SECONDS - all_started))"
+    [ "${#failed[@]}" -eq 0 ] || echo "Failed: ${failed[*]}"
+    echo "${#passed[@]} passed, ${#failed[@]} failed"
+    [ "${#failed[@]}" -eq 0 ]
+}
+
+if [ "${1:-}" = --step ]; then
+    "step_$2"
+else
+    main "$@"
+fi

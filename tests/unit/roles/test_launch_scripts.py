@@ -1,0 +1,205 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Behaviour of the launch scripts, with stand-ins for the launchers, for pdsh and for Python."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._launch_files import node_files
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Cluster, Node
+
+FILES = pathlib.Path(__file__).parents[3] / "roles/launch_config/files"
+NASTY = ["two words", "$HOME `x`", "it's", "%n", "*", "", "--master-port", "ünï\nnewline"]
+SHOW = """#!{python}
+import json, os, sys
+print(json.dumps({{"argv": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ)}}))
+"""
+
+
+@pytest.fixture
+def prefix(tmp_path):
+    """An installation of one node whose interpreter and launchers print what they were given."""
+    root = tmp_path / "prefix"
+    node = Node("node1", 0, "10.0.0.11", 22, 2, "eth7", "node1", "node1")
+    cluster = Cluster((node,), "user", str(root), 29500, "fp32", env={"FROM_PLAYBOOK": "a b"})
+    for file in node_files(cluster, node):
+        path = root / file["path"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(file["content"])
+    for name in ("bin", "libexec", "share"):
+        shutil.copytree(FILES / name, root / name)
+    (root / "env/bin").mkdir(parents=True)
+    (root / "workspace").mkdir()
+    (root / "workspace/train.py").write_text("")
+    for name in ("python", "torchrun", "deepspeed", "accelerate"):
+        executable(root / "env/bin" / name, SHOW.format(python=sys.executable))
+    executable(root / "bin/trainmesh-stop", '#!/bin/sh\necho "$@" > $(dirname $0)/../stopped\n')
+    return root
+
+
+def executable(path, text):
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def call(prefix, *words, **options):
+    return subprocess.run(
+        [str(word) for word in words],
+        cwd=prefix / "workspace",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        **options,
+    )
+
+
+def shown(result):
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def rank_of(prefix, launcher_argv, **variables):
+    """What the user's script gets when a launcher runs the rank wrapper as it was told."""
+    start = next(at for at, word in enumerate(launcher_argv) if word.endswith("libexec/trainmesh-rank"))
+    wrapper, *rest = launcher_argv[start:]
+    return shown(call(prefix, wrapper, *rest, env={"PATH": "/usr/bin:/bin", "NCCL_SOCKET_IFNAME": "x", **variables}))
+
+
+@pytest.mark.parametrize("launcher", ["deepspeed", "accelerate", "accelerate-standard", "torchrun"])
+def test_arguments_directory_and_variables_reach_the_script_unharmed(prefix, launcher):
+    words = ["--env", "FOO=a b$c;%h", "train.py", *NASTY]
+    options = ["--node-only"] if launcher in ("torchrun", "accelerate-standard") else []
+    launched = shown(call(prefix, prefix / f"bin/trainmesh-{launcher}", *options, *words))
+    got = rank_of(prefix, launched["argv"], RANK="0", LD_LIBRARY_PATH="/usr/local/cuda")
+    assert got["argv"] == ["-u", f"{prefix}/workspace/train.py", *NASTY]
+    assert got["cwd"] == f"{prefix}/workspace"
+    env = got["env"]
+    assert (env["FOO"], env["FROM_PLAYBOOK"], env["GLOO_SOCKET_IFNAME"]) == ("a b$c;%h", "a b", "eth7")
+    assert env["TRAINMESH_LAUNCHER"] == launcher.replace("-", "_")
+    assert env["PYTHONPATH"] == f"{prefix}/workspace:{prefix}/share/cpu"
+    assert "LD_LIBRARY_PATH" not in env
+
+
+def test_the_launcher_sees_nothing_of_the_callers_shell(prefix):
+    env = {"PATH": "/usr/bin:/bin", "NCCL_DEBUG": "INFO", "HF_TOKEN": "secret", "HOME": "/home/u"}
+    launched = shown(call(prefix, prefix / "bin/trainmesh-deepspeed", "train.py", env=env))
+    assert not {"NCCL_DEBUG", "HF_TOKEN", "GLOO_SOCKET_IFNAME"} & set(launched["env"])
+    assert launched["env"]["DS_ENV_FILE"] == f"{prefix}/etc/deepspeed_env"
+    assert launched["argv"][:6] == [
+        *("--hostfile", f"{prefix}/etc/hostfile"),
+        *("--master_addr", "10.0.0.11", "--master_port", "29500"),
+    ]
+
+
+def test_accelerates_environment_file_is_new_for_every_run_and_gone_after_it(prefix):
+    launched = shown(call(prefix, prefix / "bin/trainmesh-accelerate", "--run-id", "r1", "train.py"))
+    assert launched["env"]["DS_ENV_FILE"] == f"{prefix}/var/runs/r1/deepspeed_env"
+    assert not (prefix / "var/runs/r1").exists()
+
+
+def test_deepspeeds_local_rank_comes_first_among_the_scripts_arguments(prefix):
+    launched = shown(call(prefix, prefix / "bin/trainmesh-deepspeed", "train.py", "--lr", "1"))["argv"]
+    launched.insert(-2, "--local_rank=1")
+    assert rank_of(prefix, launched)["argv"][2:] == ["--local_rank=1", "--lr", "1"]
+
+
+def test_open_mpis_ranks_become_torchs(prefix):
+    launched = shown(call(prefix, prefix / "bin/trainmesh-torchrun", "--node-only", "-m", "pkg.train"))["argv"]
+    mpi = {"RANK": "5", "SIZE": "8", "LOCAL_RANK": "1", "LOCAL_SIZE": "2"}
+    got = rank_of(
+        prefix, launched, MASTER_PORT="29600", **{f"OMPI_COMM_WORLD_{key}": value for key, value in mpi.items()}
+    )
+    assert got["argv"] == ["-u", "-m", "pkg.train"]
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    assert [got["env"][name] for name in names] == ["5", "8", "1", "2", "10.0.0.11", "29600"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "which script"),
+        (["missing.py"], "there is no file missing.py"),
+        (["--master-port", "22", "train.py"], "from 1024"),
+        (["--master-port", "x", "train.py"], "from 1024"),
+        (["--env", "A B=1", "train.py"], "KEY=VALUE"),
+        (["--run-id", "../x", "train.py"], "letters, digits"),
+        (["--epochs", "3", "train.py"], "unknown option --epochs"),
+    ],
+)
+def test_wrong_calls_are_explained_in_one_line(prefix, words, message):
+    result = call(prefix, prefix / "bin/trainmesh-torchrun", *words)
+    assert result.returncode == 64
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_sshds_port_is_refused_for_the_rendezvous(prefix):
+    path = prefix / "etc/cluster.env"
+    path.write_text(path.read_text().replace("SSH_PORTS=22", "SSH_PORTS=22,2222"))
+    assert "sshd's" in call(prefix, prefix / "bin/trainmesh-torchrun", "--master-port", "2222", "train.py").stderr
+
+
+def test_other_nodes_than_the_head_name_the_head(prefix):
+    path = prefix / "etc/node.env"
+    path.write_text(path.read_text().replace("NODE_RANK=0", "NODE_RANK=1"))
+    result = call(prefix, prefix / "bin/trainmesh-deepspeed", "train.py")
+    assert (result.returncode, "start it on the head, node1" in result.stderr) == (64, True)
+
+
+def test_a_failure_stops_the_run_on_every_node(prefix):
+    executable(prefix / "env/bin/deepspeed", "#!/bin/sh\nexit 7\n")
+    result = call(prefix, prefix / "bin/trainmesh-deepspeed", "--run-id", "r1", "train.py")
+    assert result.returncode == 7
+    assert (prefix / "stopped").read_text() == "--quiet r1\n"
+
+
+def test_a_missing_directory_on_a_node_is_named(prefix):
+    launched = shown(call(prefix, prefix / "bin/trainmesh-deepspeed", "train.py"))["argv"]
+    (prefix / "workspace/train.py").unlink()
+    wrapper = launched[-3:]
+    assert "node1 has no file" in call(prefix, *wrapper, env={"PATH": "/usr/bin:/bin"}).stderr
+
+
+def test_the_pdsh_stand_in_ends_soon_after_a_node_failed(prefix, tmp_path):
+    real = tmp_path / "real"
+    real.mkdir()
+    line = "pdsh@head: node2: ssh exited with exit code 3"
+    executable(real / "pdsh", f'#!/bin/bash\necho "{line}" >&2\nexec sleep 25\n')
+    path = f"{prefix}/libexec/path:{real}:/usr/bin:/bin"
+    result = call(prefix, prefix / "libexec/path/pdsh", "-w", "x", env={"PATH": path})
+    assert result.returncode == 1
+    assert line in result.stderr
+
+
+@pytest.mark.parametrize(("script", "status"), [("exit 0", 0), ("exit 9", 9), ("kill -KILL $$", 137)])
+def test_the_pdsh_stand_in_passes_the_status_on(prefix, tmp_path, script, status):
+    real = tmp_path / "real"
+    real.mkdir()
+    executable(real / "pdsh", f"#!/bin/bash\n{script}\n")
+    path = f"{prefix}/libexec/path:{real}:/usr/bin:/bin"
+    assert call(prefix, prefix / "libexec/path/pdsh", env={"PATH": path}).returncode == status
+
+
+def test_stop_ends_the_processes_of_the_run_and_no_others(prefix):
+    shutil.copy(FILES / "bin/trainmesh-stop", prefix / "bin/trainmesh-stop")
+    marked = subprocess.Popen(["sleep", "60"], env={"TRAINMESH_RUN_ID": "test-a", "PATH": "/usr/bin:/bin"})
+    named = subprocess.Popen(["sh", "-c", "sleep 60; :", "trainmesh-run=test-a"])
+    other = subprocess.Popen(["sleep", "60"], env={"TRAINMESH_RUN_ID": "test-ab", "PATH": "/usr/bin:/bin"})
+    try:
+        result = call(prefix, prefix / "bin/trainmesh-stop", "--here", "test-a")
+        assert "stopped 2 processes" in result.stdout
+        assert (marked.wait(5), named.wait(5)) == (-15, -15)
+        assert other.poll() is None
+    finally:
+        for process in (marked, named, other):
+            process.kill()
+            process.wait()
