@@ -12,9 +12,10 @@ short_description: Allow all TCP from the addresses of the cluster through firew
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
-  - In firewalld, keeps one rich rule an address in the zone of the data interface, marked by its priority. In ufw, keeps
-    one rule an address, marked by its comment.
-  - Addresses that are no longer wanted go away. Nothing else is opened or closed, and no firewall is switched on or off.
+  - In firewalld, keeps one rich rule an address in the zone of the data interface, marked by its priority. In ufw,
+    keeps one rule an address, marked by its comment.
+  - Addresses that are no longer wanted go away. Nothing else is opened or closed, and no firewall is switched on or
+    off.
   - NCCL, gloo and torch listen on ephemeral ports, so that opening the rendezvous port alone is not enough.
 options:
   backends:

@@ -15,7 +15,8 @@ description:
   - Reads the variables, facts and identities of all hosts that the play has gathered and computes ranks, addresses,
     interfaces, slots, precision, the build of torch, and the finished texts of every file that names other nodes. The
     roles only put these in their place.
-  - Refuses, with every reason at once, what can't work, such as a GPU whose driver is broken or bf16 on a GPU without it.
+  - Refuses, with every reason at once, what can't work, such as a GPU whose driver is broken or bf16 on a GPU
+    without it.
   - Remembers the nodes in C(cluster.json) of O(state_dir), so that ranks stay where they are and an unreachable node
     keeps its place. Check mode remembers nothing.
 options:

@@ -12,8 +12,8 @@ short_description: Judge what a run has found, print it, and fail when anything 
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
-  - Prints the faults, each with its host, cause and remedy, a table of the nodes, a table of the launchers, what the run
-    changed, and the line to type next.
+  - Prints the faults, each with its host, cause and remedy, a table of the nodes, a table of the launchers, what the
+    run changed, and the line to type next.
   - Reads the results that the verify role has registered on every host. A launcher's exit status alone proves nothing;
     the verdict comes from the records that the ranks wrote.
 options:
@@ -44,7 +44,7 @@ faults:
   returned: always
   type: list
   elements: str
-  sample: ["node2: from node1, TCP to port 29500 fails: 10.0.0.12 port 29500: No route to host (errno 113); a firewall rejects"]
+  sample: ["node2: from node1, ssh node2 fails: Connection refused; nothing listens there"]
 verdicts:
   description: What each launcher's job came to.
   returned: always

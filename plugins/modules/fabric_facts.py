@@ -245,7 +245,8 @@ ansible_facts:
           type: dict
           sample: {enabled: true, groups: 2, types: {DMA-FQ: 2}, cmdline: [intel_iommu=on]}
         acs:
-          description: Whether PCI bridges redirect peer-to-peer traffic, and which; read on GPU and RDMA nodes by root.
+          description: Whether PCI bridges redirect peer-to-peer traffic, and which; read on GPU and RDMA nodes by
+            root.
           type: dict
           sample: {enabled: false, bridges: []}
         ssh_session:
@@ -270,9 +271,9 @@ ansible_facts:
           sample: [2222, 33859]
         sshd:
           description:
-            - C(ports) on which the sshd of this login listens. C(source) is V(process) if its sockets were read (root),
-              V(config) if something listens on the ports that its configuration names, V(session) if only the port
-              of this login is known.
+            - C(ports) on which the sshd of this login listens. C(source) is V(process) if its sockets were read
+              (root), V(config) if something listens on the ports that its configuration names, V(session) if only
+              the port of this login is known.
             - C(config_ports) are those that the configuration asks for, listened on or not.
           type: dict
           sample:
@@ -284,8 +285,9 @@ ansible_facts:
             unit: ssh.service
         firewalls:
           description:
-            - The firewalls that are installed or have rules. C(active) says whether rules of this one can keep a packet
-              out now, V(null) if that could not be read. V(nftables) and V(iptables) are rules outside the others.
+            - The firewalls that are installed or have rules. C(active) says whether rules of this one can keep a
+              packet out now, V(null) if that could not be read. V(nftables) and V(iptables) are rules outside the
+              others.
           type: list
           elements: dict
           sample:

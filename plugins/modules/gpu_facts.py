@@ -115,8 +115,8 @@ ansible_facts:
         gpus:
           description:
             - The GPUs in the order of C(nvidia-smi). When it does not answer, those that the kernel knows.
-            - C(name) is without the vendor; C(pci_bus_id) is domain (8 digits), bus, device and function in lower case;
-              C(compute_capability) comes from a query, else from a table of names.
+            - C(name) is without the vendor; C(pci_bus_id) is domain (8 digits), bus, device and function in lower
+              case; C(compute_capability) comes from a query, else from a table of names.
             - C(fault) is what C(nvidia-smi) says of a broken GPU; C(recovery_action) what it advises.
             - C(ecc) counts since the driver was loaded (C(_volatile)) and for the life of the board (C(_aggregate)).
             - C(processes) are those that hold memory of the GPU; type C computes, G draws.

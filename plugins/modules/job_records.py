@@ -14,8 +14,8 @@ author:
   - trainmesh.cluster contributors (@trainmesh)
 description:
   - Returns the records that ranks wrote on this node, each below C(var/runs/RUN_ID/LAUNCHER) of O(prefix).
-  - Removes old runs that M(trainmesh.cluster.launch_job) named itself, which are of no further use. This does not count
-    as a change.
+  - Removes old runs that M(trainmesh.cluster.launch_job) named itself, which are of no further use. This does not
+    count as a change.
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.read
 attributes:

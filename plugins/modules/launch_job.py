@@ -34,7 +34,8 @@ options:
     choices: [deepspeed, accelerate, accelerate_standard, torchrun, mpirun]
     required: true
   run_id:
-    description: The name of the run, of letters, digits, dots and dashes. By default one with the date and O(launcher).
+    description: The name of the run, of letters, digits, dots and dashes. By default one with the date and
+      O(launcher).
     type: str
   arguments:
     description:

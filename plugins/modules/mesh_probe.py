@@ -12,8 +12,8 @@ short_description: Try ssh and the jobs' ports from this node to every node of t
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
-  - Logs in to every target by each name given, without a terminal and with strict host-key checking, as launchers do, and
-    compares the host name that answers.
+  - Logs in to every target by each name given, without a terminal and with strict host-key checking, as launchers
+    do, and compares the host name that answers.
   - Connects to the ports on which M(trainmesh.cluster.port_listener) listens on the targets.
   - Runs as the user that will run the jobs; every attempt is bounded.
 options:
@@ -76,15 +76,15 @@ EXAMPLES = r"""
 RETURN = r"""
 row:
   description:
-    - For each target, what each attempt showed. C(layer) is empty when it went well, else the layer that failed, such as
-      V(name), V(refused), V(no_route), V(timeout), V(hostkey_unknown), V(hostkey_changed), V(permission), V(noise),
-      V(wrong_machine), V(stranger).
+    - For each target, what each attempt showed. C(layer) is empty when it went well, else the layer that failed,
+      such as V(name), V(refused), V(no_route), V(timeout), V(hostkey_unknown), V(hostkey_changed), V(permission),
+      V(noise), V(wrong_machine), V(stranger).
   returned: always
   type: dict
   sample:
     node2:
       ssh: {node2: {ok: true, layer: "", evidence: "", seconds: 0.21}}
-      tcp: {"29500": {ok: false, layer: no_route, evidence: "10.0.0.12 port 29500: No route to host (errno 113)", seconds: 0.001}}
+      tcp: {"29500": {ok: false, layer: no_route, evidence: "No route to host (errno 113)", seconds: 0.001}}
 """
 
 from ansible.module_utils.basic import AnsibleModule

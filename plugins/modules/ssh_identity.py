@@ -12,10 +12,10 @@ short_description: Make the job user's ssh key on the node and read the node's h
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
-  - Makes an ed25519 key pair for the user that runs the module, in C(~/.ssh/trainmesh), unless there is one. The private
-    key never leaves the node.
-  - Reads the public host keys of the node from its files. They come over Ansible's own, authenticated connection, so that
-    the other nodes can pin them without trusting a key scan.
+  - Makes an ed25519 key pair for the user that runs the module, in C(~/.ssh/trainmesh), unless there is one. The
+    private key never leaves the node.
+  - Reads the public host keys of the node from its files. They come over Ansible's own, authenticated connection, so
+    that the other nodes can pin them without trusting a key scan.
 options:
   comment:
     description: Comment of the key, shown in authorized_keys files.

@@ -12,9 +12,9 @@ short_description: Let the job user reach every node of the cluster over ssh wit
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
-  - Writes, for the user that runs the module, the nodes' public keys as a managed block of C(~/.ssh/authorized_keys), and
-    in files of its own under C(~/.ssh/trainmesh) the pinned host keys and the client configuration, which a managed block
-    at the start of C(~/.ssh/config) includes.
+  - Writes, for the user that runs the module, the nodes' public keys as a managed block of
+    C(~/.ssh/authorized_keys), and in files of its own under C(~/.ssh/trainmesh) the pinned host keys and the client
+    configuration, which a managed block at the start of C(~/.ssh/config) includes.
   - Gives directories and files the modes that OpenSSH insists on, and takes write permission on the home from others.
   - The client configuration is tried with C(ssh -G) before it goes live.
 options:

@@ -14,8 +14,8 @@ author: [trainmesh.cluster contributors (@trainmesh)]
 description:
   - Adds the port in a drop-in file (or, for an sshd without drop-ins, a managed block of C(sshd_config)), beside the
     ports that sshd has now, which are all kept, so that nobody is locked out.
-  - The configuration is checked with C(sshd -t) and taken back if sshd refuses it; sshd is reloaded, sessions stay open,
-    and the module waits until the port answers with an SSH banner.
+  - The configuration is checked with C(sshd -t) and taken back if sshd refuses it; sshd is reloaded, sessions stay
+    open, and the module waits until the port answers with an SSH banner.
 options:
   port:
     description: TCP port.

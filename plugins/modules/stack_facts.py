@@ -157,7 +157,8 @@ ansible_facts:
             headers: true
             problem: null
         packages:
-          description: Version of each package that training needs, with the build if its files name it; null if absent.
+          description: Version of each package that training needs, with the build if its files name it; null if
+            absent.
           returned: always
           type: dict
           sample:

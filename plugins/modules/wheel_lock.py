@@ -12,9 +12,9 @@ short_description: Make the lock of the environment once, and the wheelhouse, on
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
-  - Resolves the requirements with uv for the Python version and platform of the nodes, and keeps the lock, with hashes,
-    as C(lock/requirements.txt) in the state directory. As long as its head equals the wish it is used as it is, so that
-    a node that is added later gets the same set, and so is a lock that a user brings.
+  - Resolves the requirements with uv for the Python version and platform of the nodes, and keeps the lock, with
+    hashes, as C(lock/requirements.txt) in the state directory. As long as its head equals the wish it is used as it
+    is, so that a node that is added later gets the same set, and so is a lock that a user brings.
   - A lock that does not fit is kept under another name, and the new one keeps its versions where it can.
   - A package that the index has as a source distribution only (deepspeed is one) is built here, once, without any
     compiled operator, and its wheel is kept in C(lock/wheels).

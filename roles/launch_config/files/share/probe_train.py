@@ -21,9 +21,8 @@ import sys
 import time
 import traceback
 
-FEATURES = 32
-STEPS = 8
-BATCH = 16
+FEATURES, STEPS, BATCH = 32, 8, 16
+IFNAMES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
 
 def main():
@@ -63,7 +62,9 @@ def parse():
 def origin():
     """What is known of this rank before anything else runs."""
     address = source_address(os.environ.get("MASTER_ADDR", ""), int(os.environ.get("MASTER_PORT", "29500")))
+    later = ("backend", "device", "zero_stage", "precision", "seconds", "error")
     return {
+        **dict.fromkeys(later),
         "rank": int(os.environ.get("RANK", "-1")),
         "world_size": int(os.environ.get("WORLD_SIZE", "-1")),
         "local_rank": int(os.environ.get("LOCAL_RANK", "-1")),
@@ -71,24 +72,16 @@ def origin():
         "hostname": socket.gethostname(),
         "address": address,
         "interface": interface_of(address),
-        "ifname": {
-            name: os.environ[name] for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if name in os.environ
-        },
+        "ifname": {name: os.environ[name] for name in IFNAMES if name in os.environ},
         "addresses_used": [],
-        "backend": None,
-        "device": None,
         "versions": {},
         "allreduce": {"expected": None, "got": None, "ok": False},
         "losses": [],
         "loss_decreased": False,
-        "zero_stage": None,
-        "precision": None,
         "launcher": os.environ.get("TRAINMESH_LAUNCHER"),
         "run_id": os.environ.get("TRAINMESH_RUN_ID"),
         "pid": os.getpid(),
-        "seconds": None,
         "ok": False,
-        "error": None,
     }
 
 
@@ -161,8 +154,7 @@ def prepare(record):
 def check_sum(torch, device, record):
     """Every rank adds rank + 1; from here on rank and world are those of the group itself."""
     group = torch.distributed
-    record["rank"], record["world_size"] = group.get_rank(), group.get_world_size()
-    record["backend"] = group.get_backend()
+    record.update(rank=group.get_rank(), world_size=group.get_world_size(), backend=group.get_backend())
     value = torch.full((1024,), float(record["rank"] + 1), device=device)
     group.all_reduce(value)
     expected = record["world_size"] * (record["world_size"] + 1) / 2
@@ -197,8 +189,8 @@ def with_ddp(options, record):
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     inputs, wanted = inputs.to(device), wanted.to(device)
     for _step in range(STEPS):
-        loss = torch.nn.functional.mse_loss(model(inputs), wanted)
         optimizer.zero_grad()
+        loss = torch.nn.functional.mse_loss(model(inputs), wanted)
         loss.backward()
         optimizer.step()
         record["losses"].append(mean_loss(torch, loss))

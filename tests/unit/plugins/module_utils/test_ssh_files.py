@@ -15,7 +15,7 @@ def test_keys_of_the_user_stay_and_ours_form_a_block(tmp_path):
     os.mkdir(f"{home}/.ssh", 0o700)
     with open(f"{home}/.ssh/authorized_keys", "w", encoding="utf-8") as stream:
         stream.write("ssh-ed25519 AAAAmine me\n")
-    wishes = dict((path, text) for path, text, _mode in _ssh_files.file_wishes(home, ["KEY1"], ["HOST1"], "Host n\n"))
+    wishes = {path: text for path, text, _mode in _ssh_files.file_wishes(home, ["KEY1"], ["HOST1"], "Host n\n")}
     assert wishes[f"{home}/.ssh/authorized_keys"].splitlines()[0] == "ssh-ed25519 AAAAmine me"
     assert "KEY1" in wishes[f"{home}/.ssh/authorized_keys"]
     assert wishes[f"{home}/.ssh/config"].splitlines()[1] == "Include trainmesh/config"
