@@ -15,6 +15,8 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._job_verdict imp
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._versions import Finding, compare
 
 display = Display()
+UNREACHED = "could not be reached; ssh's own words stand above, the other nodes were looked after without it"
+LEFT = "left the run; the error of its task stands above"
 
 
 def changed_tasks(values: t.Mapping[str, t.Any]) -> list[str]:
@@ -44,7 +46,7 @@ class ActionModule(ActionBase):
             stacks=stacks,
             findings=self._findings(stacks, facts),
             verdicts=self._verdicts(hostvars, live, plan),
-            dropped=[name for name in variables["ansible_play_hosts_all"] if name not in live],
+            dropped=self._dropped(hostvars, variables["ansible_play_hosts_all"], live),
             untested=str(self._task.args.get("untested") or ""),
             changed={name: changed_tasks(hostvars[name]) for name in live},
             check_mode=self._task.check_mode,
@@ -61,6 +63,16 @@ class ActionModule(ActionBase):
         """One key of a registered result for every node that has it."""
         found = {name: (hostvars[name].get(register) or {}).get(key) for name in live}
         return {name: value for name, value in found.items() if value is not None}
+
+    @staticmethod
+    def _dropped(hostvars: t.Mapping[str, t.Any], every: t.Iterable[str], live: t.Collection[str]) -> dict[str, str]:
+        """Nodes that are no longer in the run: never reached if they have no facts, else failed on the way."""
+        away = {}
+        for name in every:
+            if name not in live:
+                read = (hostvars[name].get("ansible_facts") or {}).get("trainmesh_fabric")
+                away[name] = LEFT if read else UNREACHED
+        return away
 
     def _findings(self, stacks: dict[str, t.Any], facts: dict[str, t.Any]) -> list[Finding]:
         """What comparing the installed stacks shows; check mode has installed nothing to compare."""

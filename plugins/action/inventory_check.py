@@ -74,7 +74,10 @@ class ActionModule(ActionBase):
         repeats = []
         for path in inventory_files(variables.get("ansible_inventory_sources") or []):
             repeats += _inventory_text.repeats_in_file(path)
-        faults = [str(fault) for fault in check(hosts, repeats, origin)]
+        sources = variables.get("ansible_inventory_sources") or []
+        absent = [source for source in sources if "," not in source and not os.path.exists(source)]
+        faults = [f"the inventory {source} does not exist" for source in absent]
+        faults += [str(fault) for fault in check(hosts, repeats, origin)]
         if faults:
             head = f"The inventory has {len(faults)} fault(s); no machine was touched."
             text = "\n".join([head, *(f"  {number}. {fault}" for number, fault in enumerate(faults, 1))])

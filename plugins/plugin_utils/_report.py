@@ -34,7 +34,7 @@ class Evidence:
 
     ``rows`` are those of mesh_probe, ``listeners`` the ports that could not be had, ``stacks`` the
     facts of stack_facts, ``findings`` what comparing them showed, ``verdicts`` those of the jobs,
-    ``dropped`` the nodes that left the run with an error, ``untested`` why the jobs were not run
+    ``dropped`` the nodes that left the run and why, ``untested`` why the jobs were not run
     (empty when they were), ``changed`` the registers of the tasks that changed a node.
     """
 
@@ -43,7 +43,7 @@ class Evidence:
     listeners: t.Mapping[str, Data]
     stacks: t.Mapping[str, Data]
     verdicts: t.Sequence[Data]
-    dropped: t.Sequence[str]
+    dropped: t.Mapping[str, str]
     untested: str
     changed: t.Mapping[str, t.Sequence[str]]
     findings: t.Sequence[Finding] = ()
@@ -52,7 +52,7 @@ class Evidence:
 
 def faults(evidence: Evidence) -> list[str]:
     """One sentence a fault, the host first; nodes that dropped out lead."""
-    found = [f"{name}: left the run, its own error stands above" for name in evidence.dropped]
+    found = [f"{name}: {reason}" for name, reason in evidence.dropped.items()]
     for name, listeners in evidence.listeners.items():
         for port, problem in listeners.items():
             found.append(f"{name}: port {port} can't be had ({problem[1]}): a job that is left over holds it")

@@ -152,8 +152,19 @@ def read(lock: str) -> Lock:
 
 def with_hash(lock: str, name: str, sha256: str) -> str:
     """The lock with this one hash for a package, all else as it was."""
-    pattern = re.compile(rf"^({re.escape(name)}==[^\s;\\]+)[^\n]*(?:\\\n[^\n]*)*", re.MULTILINE | re.IGNORECASE)
-    return pattern.sub(rf"\1 \\\n    --hash=sha256:{sha256}", lock)
+    rows: list[str] = []
+    skipping = False
+    for row in lock.splitlines():
+        continues = row.endswith("\\")
+        match = None if skipping else _PIN.match(row)
+        if match and normal(match["name"]) == name:
+            rows += [f"{match['name']}=={match['version']} \\", f"    --hash=sha256:{sha256}"]
+            skipping = continues
+        elif skipping:
+            skipping = continues
+        else:
+            rows.append(row)
+    return "\n".join(rows) + "\n"
 
 
 def _entries(rows: t.Sequence[str]) -> t.Iterator[str]:

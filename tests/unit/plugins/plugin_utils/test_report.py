@@ -26,7 +26,7 @@ def evidence(**more):
         "listeners": {name: {} for name in names},
         "stacks": {name: {"packages": {"torch": "2.13.0+cpu"}} for name in names},
         "verdicts": [{"launcher": "torchrun", "ok": True, "world_size": 2, "seconds": 21.4, "faults": []}],
-        "dropped": [],
+        "dropped": {},
         "untested": "",
         "changed": {name: [] for name in names},
     }
@@ -69,7 +69,9 @@ def test_faults_stand_first_and_no_next_line_is_promised():
 def test_a_node_that_dropped_out_leads_and_is_not_accused_again():
     rows = evidence().rows
     rows = {"node1": {**rows["node1"], "node2": {"ssh": {"node2": BLOCKED}, "tcp": {}}}}
-    assert _report.faults(evidence(rows=rows, dropped=["node2"])) == ["node2: left the run, its own error stands above"]
+    assert _report.faults(evidence(rows=rows, dropped={"node2": "could not be reached"})) == [
+        "node2: could not be reached"
+    ]
 
 
 def test_a_failed_job_names_host_launcher_and_cause():

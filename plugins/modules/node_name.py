@@ -1,0 +1,90 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host name of a node, at once and after the next boot."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: node_name
+short_description: Give the node its host name, without a reboot and lastingly
+version_added: "1.0.0"
+author: [trainmesh.cluster contributors (@trainmesh)]
+description:
+  - Sets the name that the kernel has and the one in C(/etc/hostname), the bare name alone, so that both are equal.
+  - Uses C(hostnamectl) where systemd runs. Where C(/etc/hostname) is a bind mount, as in containers, C(hostnamectl)
+    fails with C(Device or resource busy) and M(ansible.builtin.hostname) leaves the kernel's name as it was; there
+    the file is written in place and C(hostname) sets the name.
+options:
+  name:
+    description: The host name.
+    type: str
+    required: true
+extends_documentation_fragment:
+  - trainmesh.cluster.attributes
+"""
+
+EXAMPLES = r"""
+- name: Name the node
+  trainmesh.cluster.node_name:
+    name: node1
+"""
+
+RETURN = r"""
+before:
+  description: The names that the kernel and the file had.
+  returned: always
+  type: dict
+  sample: {kernel: localhost.localdomain, file: localhost.localdomain}
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._textfile import read_text
+
+PATH = "/etc/hostname"
+
+
+def set_name(module: AnsibleModule, name: str) -> str:
+    """Set both names; returns what went wrong, or nothing."""
+    hostnamectl = module.get_bin_path("hostnamectl")
+    if hostnamectl and os.path.isdir("/run/systemd/system"):
+        rc, _out, _err = module.run_command([hostnamectl, "set-hostname", name])
+        if rc == 0 and read_text(PATH).strip() == name and os.uname().nodename == name:
+            return ""
+    try:
+        with open(PATH, "w", encoding="utf-8") as stream:
+            stream.write(f"{name}\n")
+    except OSError as error:
+        return f"{PATH} can't be written: {error}"
+    rc, _out, err = module.run_command([module.get_bin_path("hostname", required=True), name])
+    if rc == 0:
+        return ""
+    return (
+        f"the kernel's name can't be set ({err.strip()}); a container needs CAP_SYS_ADMIN, or its engine's --hostname"
+    )
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(argument_spec={"name": {"type": "str", "required": True}}, supports_check_mode=True)
+    name = module.params["name"]
+    before = {"kernel": os.uname().nodename, "file": read_text(PATH).strip()}
+    changed = set(before.values()) != {name}
+    if changed and not module.check_mode:
+        error = set_name(module, name)
+        if error:
+            module.fail_json(msg=f"host name {name}: {error}")
+    texts = (
+        "".join(f"{place}: {value}\n" for place, value in names.items())
+        for names in (before, dict.fromkeys(before, name))
+    )
+    diff = [dict(zip(("before", "after"), texts), header="host name")] if changed else []
+    module.exit_json(changed=changed, before=before, diff=diff)
+
+
+if __name__ == "__main__":
+    main()

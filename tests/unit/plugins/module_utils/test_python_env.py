@@ -1,0 +1,112 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The prefix, the tools and the environment of a node."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _python_env
+from ansible_collections.trainmesh.cluster.plugins.module_utils._bounded import Outcome
+
+TOOLS = [
+    {"command": "rsync", "packages": {"debian": ["rsync"]}},
+    {"command": "pdsh", "packages": {"redhat": ["pdsh", "ssh"]}},
+]
+
+
+def answers(text: str, rc: int = 0):
+    return lambda *_args, **_options: Outcome(rc, text, "", False, False, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "family"),
+    [
+        ("ID=debian\n", "debian"),
+        ('ID=ubuntu\nID_LIKE="debian"\n', "debian"),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"\n', "redhat"),
+        ('ID="opensuse-leap"\nID_LIKE="suse opensuse"\n', "suse"),
+        ("ID=sles\nID_LIKE=suse\n", "suse"),
+        ("ID=nixos\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_family_of_a_distribution(text, family):
+    assert _python_env.family(text) == family
+
+
+def test_missing_commands_and_their_packages():
+    missing = _python_env.missing_tools(TOOLS, lambda command, path: None if command == "pdsh" else command)
+    assert missing == ["pdsh"]
+    assert _python_env.packages_of(TOOLS, missing, "redhat") == ["pdsh", "ssh"]
+    assert _python_env.packages_of(TOOLS, missing, "unknown") == ["pdsh"]
+
+
+def made(path: pathlib.Path, kind: str) -> str:
+    (path / "env" / "bin").mkdir(parents=True)
+    (path / "env" / "bin" / "python").touch()
+    if kind == "conda":
+        (path / "env" / "conda-meta").mkdir()
+    elif kind == "venv":
+        (path / "env" / "pyvenv.cfg").touch()
+    return str(path)
+
+
+def test_no_environment_yet(tmp_path):
+    assert _python_env.environment(str(tmp_path), "venv", "3.11").state == "absent"
+    (tmp_path / "env").mkdir()
+    assert _python_env.environment(str(tmp_path), "venv", "3.11").state == "absent"
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted", "python", "state"),
+    [
+        ("venv", "venv", "3.11", "ok"),
+        ("conda", "conda", "3.11", "ok"),
+        ("conda", "venv", "3.11", "wrong"),
+        ("venv", "venv", "3.12", "wrong"),
+        ("", "venv", "3.11", "wrong"),
+    ],
+)
+def test_an_environment_must_be_of_the_kind_and_version(tmp_path, kind, wanted, python, state):
+    found = _python_env.environment(made(tmp_path, kind), wanted, "3.11", answers(python))
+    assert found.state == state
+    assert bool(found.reason) is (state != "ok")
+
+
+def test_an_interpreter_that_does_not_run_makes_it_wrong(tmp_path):
+    assert _python_env.environment(made(tmp_path, "venv"), "venv", "3.11", answers("", 1)).state == "wrong"
+
+
+def test_what_was_there_before_us_is_refused():
+    assert "move it away" in _python_env.claim_fault("/opt/x", "wrong", "")
+    assert _python_env.claim_fault("/opt/x", "wrong", _python_env.claim_text("venv", "3.11")) == ""
+    assert _python_env.claim_fault("/opt/x", "absent", "") == ""
+
+
+def test_the_interpreter_by_path_or_version():
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert _python_env.interpreter(sys.executable, version) == sys.executable
+    with pytest.raises(_python_env.Fault, match="there is no interpreter"):
+        _python_env.interpreter("/no/python", version)
+    with pytest.raises(_python_env.Fault, match=r"for 3\.1 "):
+        _python_env.interpreter(sys.executable, "3.1 ")
+    with pytest.raises(_python_env.Fault, match="can't make"):
+        _python_env.interpreter(sys.executable, version, answers("", 1))
+
+
+def test_a_prefix_of_somebody_else_is_refused(tmp_path):
+    prefix, uid = tmp_path / "p", os.getuid()
+    assert _python_env.owner_fault(str(prefix), uid, "train") == ""
+    prefix.mkdir()
+    assert _python_env.owner_fault(str(prefix), uid + 1, "train") == ""
+    (prefix / "file").touch()
+    assert _python_env.owner_fault(str(prefix), uid, "train") == ""
+    assert "belongs to another" in _python_env.owner_fault(str(prefix), uid + 1, "train")
+    (tmp_path / "link").symlink_to(prefix)
+    assert "not a directory" in _python_env.owner_fault(str(tmp_path / "link"), uid, "train")
