@@ -87,7 +87,8 @@ def known_variables() -> set[str]:
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in {".py", ".yml", ".j2"} and path.is_file():
                 found.update(re.findall(r"\btrainmesh_\w+", path.read_text(encoding="utf-8")))
-    return found
+    listed = (ROOT / "plugins/plugin_utils/_variables.py").read_text(encoding="utf-8")
+    return found | {f"trainmesh_{name}" for name in re.findall(r'(?m)^    "(\w+)": Variable\(', listed)}
 
 
 def document_faults(path: pathlib.Path, targets: set[str], variables: set[str]) -> t.Iterator[str]:

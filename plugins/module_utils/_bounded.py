@@ -73,13 +73,10 @@ def run(
         return Outcome(None, "", str(error), False, True, time.monotonic() - started)
     _feed(process, stdin)
     out, err, finished = _drain(process, started + limit)
-    if finished:
-        finished = _wait(process, started + limit)
+    finished = finished and _wait(process, started + limit)
     if not finished:
         _kill_group(process)
-    for pipe in (process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
+    _close(process)
     return Outcome(
         process.returncode if finished else None,
         out.decode("utf-8", "replace"),
@@ -132,6 +129,13 @@ def _wait(process: subprocess.Popen[bytes], deadline: float) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    """Give the pipes back; who still writes to them gets SIGPIPE."""
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -48,7 +48,7 @@ def order(names: t.Sequence[str], head: str | None, remembered: t.Sequence[str])
     """
     old = [name for name in remembered if name in names]
     new = [name for name in names if name not in old]
-    first = head if head in names else (old or new)[0]
+    first = head if head is not None and head in names else (old or new)[0]
     return [first, *(name for name in [*old, *new] if name != first)]
 
 

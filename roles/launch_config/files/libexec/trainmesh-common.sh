@@ -1,7 +1,7 @@
-# shellcheck shell=bash
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# shellcheck shell=bash
 # What the launch scripts share: their options, the job's payload, starting and stopping.
 #
 # A script turns "train.py --arguments" into one word, @BASE64, that holds the directory, the user's
