@@ -132,7 +132,7 @@ def default_route(files: Tree, found: t.Sequence[t.Mapping[str, t.Any]]) -> dict
         probe = "2001:db8::1"
     if route is None:
         return None
-    interface, gateway = route
+    interface, gateway = route[0], route[1]
     try:
         address: str | None = source_to(probe)
     except OSError:

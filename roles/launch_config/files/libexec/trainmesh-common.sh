@@ -9,6 +9,7 @@
 # launcher, whatever blanks, quotes, $ or % the arguments have; libexec/trainmesh-rank unpacks it.
 # trainmesh-run=ID travels beside it, so that all processes of one job can be found on every node.
 
+# shellcheck disable=SC2034 # the scripts that source this file read what it sets
 set -u
 umask 022
 tm_prefix=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd) || exit 70

@@ -58,7 +58,11 @@ def test_an_empty_set_leaves_nothing_of_ours(tmp_path):
 
 def test_a_run_that_was_cut_short_forgets_no_file(tmp_path, monkeypatch):
     converge(tmp_path, entry("old"))
-    monkeypatch.setattr(file_set, "_remove_file", lambda root, path: (_ for _ in ()).throw(OSError("cut")))
+
+    def cut(root, path):
+        raise OSError("cut")
+
+    monkeypatch.setattr(file_set, "_remove_file", cut)
     with pytest.raises(file_set.FileSetError):
         converge(tmp_path, entry("new"))
     monkeypatch.undo()
