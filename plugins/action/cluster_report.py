@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -37,9 +38,27 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         hostvars, live = variables["hostvars"], list(variables["ansible_play_hosts"])
         plan = self._task.args["plan"]
+        evidence = self._evidence(variables, hostvars, live, plan)
+        if self._task.args.get("stage", "report") == "gate":
+            wanted = boolean(self._task.args.get("jobs", True))
+            return {**result, "changed": False, "untested": _report.blocker(evidence, wanted)}
+        found = _report.faults(evidence)
+        display.display(_report.text(evidence))
+        if found:
+            return {**result, "failed": True, "msg": f"{len(found)} fault(s), the first: {found[0]}"}
+        return {**result, "changed": False, "verdicts": list(evidence.verdicts)}
+
+    def _evidence(
+        self,
+        variables: t.Mapping[str, t.Any],
+        hostvars: t.Mapping[str, t.Any],
+        live: list[str],
+        plan: t.Mapping[str, t.Any],
+    ) -> _report.Evidence:
+        """All that the roles have registered on the hosts."""
         facts = {name: hostvars[name].get("ansible_facts") or {} for name in live}
         stacks = {name: found["trainmesh_stack"] for name, found in facts.items() if found.get("trainmesh_stack")}
-        evidence = _report.Evidence(
+        return _report.Evidence(
             plan=plan,
             rows=self._each(hostvars, live, "__verify_probe", "row"),
             listeners=self._each(hostvars, live, "__verify_listener", "problems"),
@@ -51,12 +70,6 @@ class ActionModule(ActionBase):
             changed={name: changed_tasks(hostvars[name]) for name in live},
             check_mode=self._task.check_mode,
         )
-        found = _report.faults(evidence)
-        display.display(_report.text(evidence))
-        result.update(changed=False, faults=found, verdicts=list(evidence.verdicts))
-        if found:
-            result.update(failed=True, msg=f"{len(found)} fault(s), the first: {found[0]}")
-        return result
 
     @staticmethod
     def _each(hostvars: t.Mapping[str, t.Any], live: t.Iterable[str], register: str, key: str) -> dict[str, t.Any]:

@@ -21,6 +21,16 @@ options:
     description: The result of M(trainmesh.cluster.cluster_plan).
     type: dict
     required: true
+  stage:
+    description: >-
+      V(gate) only tells, before the jobs, whether anything stands in their way; V(report) judges and prints everything.
+    type: str
+    choices: [gate, report]
+    default: report
+  jobs:
+    description: With O(stage=gate), whether jobs are wanted at all.
+    type: bool
+    default: true
   untested:
     description: Why no job was run; empty when jobs were run.
     type: str
@@ -39,15 +49,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-faults:
-  description: One sentence a fault, worst first; empty when all is well.
-  returned: always
-  type: list
-  elements: str
-  sample: ["node2: from node1, ssh node2 fails: Connection refused; nothing listens there"]
+untested:
+  description: Why no job is to be started; empty when nothing stands in the way.
+  returned: with O(stage=gate)
+  type: str
+  sample: check mode starts no jobs
 verdicts:
   description: What each launcher's job came to.
-  returned: always
+  returned: success
   type: list
   elements: dict
   sample: [{launcher: torchrun, ok: true, world_size: 3, seconds: 21.4, faults: []}]

@@ -51,40 +51,61 @@ class Evidence:
 
 
 def faults(evidence: Evidence) -> list[str]:
-    """One sentence a fault, the host first; nodes that dropped out lead."""
+    """One sentence a fault, the host first; nodes that dropped out lead, jobs come last."""
+    found = probe_faults(evidence)
+    for verdict in evidence.verdicts:
+        if not verdict["ok"]:
+            for item in verdict["faults"] or [{"host": "", "cause": "failed without a cause"}]:
+                host = item["host"] or evidence.plan["head"]
+                found.append(f"{host}: {verdict['launcher']}: {item['cause']} (see {verdict.get('log')})")
+    return found
+
+
+def probe_faults(evidence: Evidence) -> list[str]:
+    """The faults that are known before any job is started."""
     found = [f"{name}: {reason}" for name, reason in evidence.dropped.items()]
     for name, listeners in evidence.listeners.items():
         for port, problem in listeners.items():
             found.append(f"{name}: port {port} can't be had ({problem[1]}): a job that is left over holds it")
     found += [_sentence(finding) for finding in evidence.findings if finding.severity == "fail"]
-    for source, row in evidence.rows.items():
-        for target, results in row.items():
-            if target not in evidence.dropped:
-                found += _pair_faults(source, target, results)
-    for verdict in evidence.verdicts:
-        causes = verdict["faults"] or [{"host": "", "cause": "failed without a cause"}]
-        if not verdict["ok"]:
-            found += [
-                f"{item['host'] or evidence.plan['head']}: {verdict['launcher']}: {item['cause']}" for item in causes
-            ]
-    return found
+    return found + _pair_faults(evidence)
+
+
+def blocker(evidence: Evidence, jobs_wanted: bool) -> str:
+    """Why no job is to be started, in words; empty when nothing stands in the way.
+
+    A job over ways that are blocked would only wait for its own time limit.
+    """
+    missing = [name for name in evidence.plan["order"] if name not in evidence.stacks]
+    if evidence.check_mode:
+        return "check mode starts no jobs"
+    if not jobs_wanted:
+        return "trainmesh_verify_jobs is false"
+    if missing:
+        return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not in this run"
+    return "the faults above come first" if probe_faults(evidence) else ""
 
 
 def _sentence(finding: Finding) -> str:
     return f"{', '.join(finding.hosts)}: {finding.cause} {finding.remedy} [{finding.rule}]"
 
 
-def _pair_faults(source: str, target: str, results: Data) -> list[str]:
-    """At most one sentence for ssh and one for the ports of an ordered pair: the first attempt that failed."""
-    sentences = []
-    for kind in ("ssh", "tcp"):
-        bad = [(item, result) for item, result in results[kind].items() if not result["ok"]]
-        if bad:
-            item, result = bad[0]
-            what = f"ssh {item}" if kind == "ssh" else f"TCP to port {item}"
-            advice = _LAYERS.get(result["layer"], "see the evidence")
-            sentences.append(f"{target}: from {source}, {what} fails: {result['evidence']}; {advice}")
-    return sentences
+def _pair_faults(evidence: Evidence) -> list[str]:
+    """Failed attempts of all pairs: those towards one node with one cause are one sentence that names every source."""
+    sources: dict[tuple[str, str, str], list[str]] = {}
+    examples: dict[tuple[str, str, str], str] = {}
+    for source, row in evidence.rows.items():
+        for target, results in row.items():
+            for kind in ("ssh", "tcp") if target not in evidence.dropped else ():
+                bad = [(item, result) for item, result in results[kind].items() if not result["ok"]]
+                if bad:
+                    item, result = bad[0]
+                    what = f"ssh {item}" if kind == "ssh" else f"TCP to port {item}"
+                    key = (target, what, result["layer"])
+                    sources.setdefault(key, []).append(source)
+                    advice = _LAYERS.get(result["layer"], "see the evidence")
+                    examples.setdefault(key, f"{what} fails: {result['evidence']}; {advice}")
+    return [f"{key[0]}: from {', '.join(names)}: {examples[key]}" for key, names in sources.items()]
 
 
 def _score(evidence: Evidence, name: str, kind: str) -> str:

@@ -57,7 +57,7 @@ def test_a_blocked_port_accuses_the_target_and_says_what_to_do():
     }
     found = _report.faults(evidence(rows=rows))
     assert len(found) == 1
-    assert found[0].startswith("node2: from node1, TCP to port 29500 fails") and "firewall" in found[0]
+    assert found[0].startswith("node2: from node1: TCP to port 29500 fails") and "firewall" in found[0]
 
 
 def test_faults_stand_first_and_no_next_line_is_promised():
@@ -80,9 +80,10 @@ def test_a_failed_job_names_host_launcher_and_cause():
         "ok": False,
         "world_size": 1,
         "seconds": 3.0,
+        "log": "/x.log",
         "faults": [{"host": "node2", "cause": "no record of rank 1"}],
     }
-    assert _report.faults(evidence(verdicts=[verdict])) == ["node2: deepspeed: no record of rank 1"]
+    assert _report.faults(evidence(verdicts=[verdict])) == ["node2: deepspeed: no record of rank 1 (see /x.log)"]
 
 
 def test_a_failed_job_without_a_cause_is_a_fault_all_the_same():
@@ -97,3 +98,20 @@ def test_what_was_not_tested_is_said():
 
 def test_changes_are_named_by_host():
     assert "changed: node2." in _report.text(evidence(changed={"node1": [], "node2": ["__hosts_changed_entries"]}))
+
+
+def test_one_cause_seen_from_several_nodes_is_one_sentence():
+    good = evidence().rows
+    bad = {"ssh": {"node2": GOOD}, "tcp": {"29500": BLOCKED}}
+    found = _report.faults(evidence(rows={name: {**row, "node2": bad} for name, row in good.items()}))
+    assert len(found) == 1 and found[0].startswith("node2: from node1, node2: TCP to port 29500 fails")
+
+
+def test_jobs_are_not_started_over_blocked_ways_nor_without_all_nodes():
+    assert _report.blocker(evidence(), True) == ""
+    assert _report.blocker(evidence(), False) == "trainmesh_verify_jobs is false"
+    assert _report.blocker(evidence(check_mode=True), True) == "check mode starts no jobs"
+    assert (
+        _report.blocker(evidence(listeners={"node1": {"29500": [98, "in use"]}}), True) == "the faults above come first"
+    )
+    assert _report.blocker(evidence(stacks={"node1": {}}), True) == "node2 is not in this run"
