@@ -154,7 +154,7 @@ def faults(host: Host, node: Node, use_gpus: bool) -> list[str]:
         problems.append(
             f"trainmesh_slots: expected at most {len(node.gpus)}, the GPUs that were found, found {node.slots}"
         )
-    if use_gpus and any(gpu.get("mig_mode") == "enabled" for gpu in usable_gpus(host)):
+    if use_gpus and any(str(gpu.get("mig_mode")).lower() == "enabled" for gpu in usable_gpus(host)):
         problems.append("MIG is enabled, and MIG instances can't train together: nvidia-smi -mig 0")
     return problems
 
