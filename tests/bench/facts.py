@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What one pass of the three fact modules costs beside ``setup``, on this machine.
 
-``python tests/bench/facts.py [REPETITIONS]`` runs each module as a process of its own, as a node does, in turn, and prints
-the medians of wall and CPU seconds and their ratio to ``setup`` with the subsets that tell comparable things. Compare the
-ratios: the seconds are those of this machine.
+``python tests/bench/facts.py [REPETITIONS]`` runs each module as a process of its own, as a node does, in turn, and
+prints the medians of wall and CPU seconds and their ratio to ``setup``. Compare the ratios: the seconds are those of
+this machine.
 """
 
 from __future__ import annotations
