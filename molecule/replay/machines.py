@@ -12,7 +12,6 @@ from __future__ import annotations
 import pathlib
 import re
 import sys
-import typing as t
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "collections"), str(ROOT / "tests/unit/plugins/module_utils")]
@@ -21,63 +20,49 @@ from gpu_recordings import Recorded, query_of, sample  # noqa: E402
 
 LOST = "Unable to determine the device handle for GPU0000:07:00.0: Unknown Error\n"
 MISMATCH = "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 580.95\n"
-# Deaf to everything but SIGKILL, and a child in a session of its own keeps the pipe open after that.
-HANGING = "#!/bin/sh\ntrap '' TERM INT HUP\nsetsid sleep 90 &\nwhile :; do sleep 1; done\n"
+HANGING = "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n"
 
 
-class Kind(t.NamedTuple):
-    """One kind of GPU, as nvidia-smi tells it."""
-
-    name: str
-    memory_mib: int
-    capability: str
-
-
-A100 = Kind("NVIDIA A100-SXM4-40GB", 40960, "8.0")
-H100 = Kind("NVIDIA H100 80GB HBM3", 81559, "9.0")
-V100S = Kind("Tesla V100S-PCIE-32GB", 32768, "7.0")
-
-
-def xml_of(kind: Kind, count: int, driver: str) -> str:
-    """What ``nvidia-smi -q -x`` prints on a machine with some GPUs of one kind and a driver of branch 580."""
+def xml_of(name: str, count: int, driver: str) -> str:
+    """What ``nvidia-smi -q -x`` prints on a machine with some GPUs of one kind."""
     text = sample("nvidia_smi_two_a100.xml")
     block = re.search(r"\t<gpu id=.*?</gpu>\n", text, re.S)
     if block is None:
         raise SystemExit("the sample holds no GPU")
     blocks = []
     for number in range(count):
-        one = block.group(0).replace("07:00.0", f"{7 + 8 * number:02x}:00.0").replace(A100.name, kind.name)
-        one = one.replace("40960 MiB", f"{kind.memory_mib} MiB")
+        bus = f"{7 + 8 * number:02x}:00.0"
+        one = block.group(0).replace("07:00.0", bus).replace("NVIDIA A100-SXM4-40GB", name)
         blocks.append(re.sub(r"GPU-[0-9a-f-]+", f"GPU-aaaaaaaa-0000-0000-0000-{number:012d}", one))
-    start = re.sub(r"<attached_gpus>\d+", f"<attached_gpus>{count}", text[: block.start()])
+    start, end = text[: block.start()], "</nvidia_smi_log>\n"
+    start = re.sub(r"<attached_gpus>\d+", f"<attached_gpus>{count}", start)
     start = re.sub(r"<driver_version>[\d.]+", f"<driver_version>{driver}", start)
-    start = re.sub(r"<cuda_version>[\d.]+", "<cuda_version>13.0", start)
-    return start + "".join(blocks) + "</nvidia_smi_log>\n"
+    return start + "".join(blocks) + end
 
 
-def machine(root: pathlib.Path, kind: Kind, count: int, driver: str = "580.95.05", library: str = "") -> Recorded:
-    """A healthy machine, or one whose library is of another version than the loaded driver."""
+def machine(root: pathlib.Path, name: str, count: int, driver: str, capability: str) -> Recorded:
+    """A healthy machine with ``count`` GPUs of one kind."""
     made = Recorded(root)
     addresses = [f"0000:{7 + 8 * number:02x}:00.0" for number in range(count)]
     for address in addresses:
         made.pci(address)
     made.driver(driver, addresses)
-    made.library(library or driver)
-    xml = xml_of(kind, count, driver)
-    made.smi(xml=xml, query=query_of(xml, kind.capability))
+    made.library(driver)
+    xml = xml_of(name, count, driver)
+    made.smi(xml=xml, query=query_of(xml, capability))
     return made
 
 
 def main() -> None:
     """Write every machine of the scenario."""
     place = pathlib.Path(sys.argv[1])
-    machine(place / "h100", H100, 8)
-    machine(place / "a100", A100, 4)
-    machine(place / "v100", V100S, 2)
-    mismatch = machine(place / "mismatch", A100, 2, "580.65.06", "580.95.05")
-    mismatch.smi(xml=(18, MISMATCH), query=(18, MISMATCH))
-    machine(place / "lost", A100, 2).smi(xml=(15, LOST), query=(15, LOST))
-    machine(place / "hanging", A100, 2).command("nvidia-smi", HANGING)
+    machine(place / "h100", "NVIDIA H100 80GB HBM3", 8, "580.95.05", "9.0")
+    machine(place / "v100", "Tesla V100S-PCIE-32GB", 2, "580.95.05", "7.0")
+    machine(place / "mismatch", "NVIDIA A100-SXM4-40GB", 2, "580.65.06", "8.0").smi(
+        xml=(18, MISMATCH), query=(18, MISMATCH)
+    )
+    machine(place / "lost", "NVIDIA A100-SXM4-40GB", 2, "580.95.05", "8.0").smi(xml=(15, LOST), query=(15, LOST))
+    machine(place / "hanging", "NVIDIA A100-SXM4-40GB", 2, "580.95.05", "8.0").command("nvidia-smi", HANGING)
 
 
 if __name__ == "__main__":
