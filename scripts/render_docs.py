@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the documents that repeat what code says: each role's README.md and docs/variables.md.
+"""Write the documents that repeat what code says: each role's README.md, docs/variables.md, docs/rules.md.
 
 ``python scripts/render_docs.py`` writes them, ``--check`` says which are out of date and exits 1.
 """
@@ -18,6 +18,7 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "collections"))
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _catalogue  # noqa: E402
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import PREFIX, VARIABLES  # noqa: E402
 
 
@@ -68,9 +69,61 @@ def variables() -> str:
     )
 
 
+LAYERS = {
+    "reach": "From the controller to a host",
+    "ssh": "ssh between the nodes",
+    "launcher": "Launchers, hostfiles, files of a job",
+    "accelerate": "Accelerate",
+    "name": "Names and addresses",
+    "network": "Network, firewalls, rendezvous",
+    "nccl": "NCCL, Gloo and InfiniBand",
+    "gpu": "GPUs",
+    "versions": "Versions, builds, drivers",
+    "precision": "Precision, batches, checkpoints",
+    "job": "Jobs, memory, disks",
+}
+
+
+def cell(text: str) -> str:
+    """A text safe inside a table."""
+    return text.replace("|", r"\|")
+
+
+def rules() -> str:
+    """The catalogue of faults, one table for each layer."""
+    table = _catalogue.entries().values()
+    count = {home: sum(one["home"] == home for one in table) for home in _catalogue.HOMES}
+    lines = [
+        "# Rules",
+        "",
+        f"The {len(table)} faults that this collection knows. A report names them by these ids, which do not change.",
+        "",
+        f"- **rule** ({count['rule']}): `playbooks/verify.yml` looks for it, on any cluster.",
+        f"- **prevented** ({count['prevented']}): it does not happen on a cluster that this collection set up.",
+        f"- **out of scope** ({count['scope']}): neither, for the reason given.",
+        "",
+        "The severity is the usual one; a finding may be milder or worse where the rule knows more. *fail*: a job of",
+        "several nodes cannot work, hangs or gives wrong results; *warn*: it works, but slowly or by luck; *info*:",
+        "worth knowing. In the sources, DS is deepspeedai/DeepSpeed, ACC huggingface/accelerate, PT pytorch/pytorch,",
+        "NC NVIDIA/nccl, NT NVIDIA/nccl-tests and TR huggingface/transformers.",
+        "",
+    ]
+    for layer, title in LAYERS.items():
+        lines += [f"## {title}", "", "| id | severity | what | seen as | home | source |", "|---|---|---|---|---|---|"]
+        for one in table:
+            if one["layer"] == layer:
+                home = one["home"] if one["home"] == _catalogue.RULE else f"{one['home']}: {one['where']}"
+                home = home.replace("scope:", "out of scope:")
+                cells = (f"`{one['id']}`", one["severity"], one["title"], one["symptom"], home, one["source"])
+                lines.append(f"| {' | '.join(map(cell, cells))} |")
+        lines.append("")
+    return "\n".join([*lines, "Made from `plugins/plugin_utils/data/rules.json` by `scripts/render_docs.py`.", ""])
+
+
 def documents() -> t.Iterator[tuple[pathlib.Path, str]]:
     """Every generated document and the text it should have."""
     yield ROOT / "docs/variables.md", variables()
+    yield ROOT / "docs/rules.md", rules()
     for role in sorted((ROOT / "roles").iterdir()):
         if (role / "meta/argument_specs.yml").exists():
             yield role / "README.md", role_readme(role)

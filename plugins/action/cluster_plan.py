@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -29,24 +30,25 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         hostvars, names = variables["hostvars"], variables["groups"][self._task.args.get("group", "all")]
         live = set(variables["ansible_play_hosts"])
+        read_only = boolean(self._task.args.get("read_only", False))
         try:
             hosts = [self._host(name, hostvars[name], name in live) for name in names]
             options = self._options(hostvars, names, live)
             path = os.path.join(self._task.args["state_dir"], "cluster.json")
-            plan = _plan.make(hosts, options, _memory.load(path))
+            plan = _plan.make(hosts, options, _memory.load(path), strict=not read_only)
         except (ValueError, _plan.PlanError) as error:
             faults = error.faults if isinstance(error, _plan.PlanError) else [str(error)]
             head = f"These machines can't make the cluster asked for ({len(faults)} reason(s)); nothing was installed."
             text = "\n".join([head, *(f"  {number}. {fault}" for number, fault in enumerate(faults, 1))])
             return {**result, "failed": True, "msg": text}
         cluster = plan.pop("model")
-        if not self._task.check_mode:
+        if not self._task.check_mode and not read_only:
             _memory.save(path, _memory.text(cluster))
         for warning in plan["warnings"]:
             display.warning(warning)
         display.display(self._summary(plan))
         del plan["warnings"]  # shown above; Ansible would print them once more for every host
-        return {**result, **plan, "changed": False, "state_dir": os.path.dirname(path)}
+        return {**result, **plan, "changed": False, "read_only": read_only, "state_dir": os.path.dirname(path)}
 
     @staticmethod
     def _host(name: str, values: t.Mapping[str, t.Any], live: bool) -> Host:

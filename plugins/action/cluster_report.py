@@ -5,109 +5,104 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _report
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._job_verdict import verdict
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._versions import Finding, compare
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
+    _evidence,
+    _judge,
+    _report_data,
+    _report_files,
+    _report_terminal,
+    _rule_options,
+    _thresholds,
+    _variables,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._catalogue import entry
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Case
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules_collective import expected_mbps
 
 display = Display()
-UNREACHED = "could not be reached; ssh's own words stand above, the other nodes were looked after without it"
-LEFT = "left the run; the error of its task stands above"
-
-
-def changed_tasks(values: t.Mapping[str, t.Any]) -> list[str]:
-    """Names of the roles' registers whose task changed the node: every changing task registers __ROLE_changed_WHAT."""
-    names = [name for name in values if name.startswith("__") and "_changed_" in name]
-    return [name for name in names if isinstance(values[name], t.Mapping) and values[name].get("changed")]
 
 
 class ActionModule(ActionBase):
-    """Judges what the play has gathered and prints it."""
+    """Judges what the play has gathered, prints it and writes it down."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Run once for all hosts; fails when anything failed."""
+        """Run once for all hosts; fails when anything stands in the way of a job."""
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
-        hostvars, live = variables["hostvars"], list(variables["ansible_play_hosts"])
-        plan = self._task.args["plan"]
-        evidence = self._evidence(variables, hostvars, live, plan)
+        live = list(variables["ansible_play_hosts"])
+        try:
+            options = _variables.read(variables["hostvars"][live[0]], "cluster")
+            case, judged = self._judged(variables, live, options)
+        except ValueError as error:
+            return {**result, "failed": True, "msg": str(error)}
         if self._task.args.get("stage", "report") == "gate":
-            wanted = boolean(self._task.args.get("jobs", True))
-            return {**result, "changed": False, "untested": _report.blocker(evidence, wanted)}
-        found = _report.faults(evidence)
-        display.display(_report.text(evidence))
-        if found:
-            return {**result, "failed": True, "msg": f"{len(found)} fault(s), the first: {found[0]}"}
-        return {**result, "changed": False, "verdicts": list(evidence.verdicts)}
+            wanted, _why = expected_mbps(case, {"backend": "nccl" if case.plan["gpus"] else "gloo"})
+            untested = self._blocker(case, judged, live)
+            return {**result, "changed": False, "untested": untested, "slow_below": wanted / 8000}
+        return {**result, **self._report(case, judged, variables, live, options)}
 
-    def _evidence(
-        self,
-        variables: t.Mapping[str, t.Any],
-        hostvars: t.Mapping[str, t.Any],
-        live: list[str],
-        plan: t.Mapping[str, t.Any],
-    ) -> _report.Evidence:
-        """All that the roles have registered on the hosts."""
-        facts = {name: hostvars[name].get("ansible_facts") or {} for name in live}
-        stacks = {name: found["trainmesh_stack"] for name, found in facts.items() if found.get("trainmesh_stack")}
-        return _report.Evidence(
-            plan=plan,
-            rows=self._each(hostvars, live, "__verify_probe", "row"),
-            listeners=self._each(hostvars, live, "__verify_listener", "problems"),
-            stacks=stacks,
-            findings=self._findings(stacks, facts),
-            verdicts=self._verdicts(hostvars, live, plan),
-            dropped=self._dropped(hostvars, variables["ansible_play_hosts_all"], live),
-            untested=str(self._task.args.get("untested") or ""),
-            changed={name: changed_tasks(hostvars[name]) for name in live},
-            check_mode=self._task.check_mode,
+    def _judged(
+        self, variables: t.Mapping[str, t.Any], live: list[str], options: t.Mapping[str, t.Any]
+    ) -> tuple[Case, _judge.Judgement]:
+        """The evidence, and what the rules say of it."""
+        wishes = _rule_options.read(options)
+        case = _evidence.assemble(
+            self._task.args["plan"],
+            variables["hostvars"],
+            live,
+            list(variables["ansible_play_hosts_all"]),
+            _thresholds.read(options["thresholds"]),
+            str(self._task.args.get("untested") or ""),
         )
+        if self._task.check_mode and not case.plan.get("read_only"):
+            return case, _judge.Judgement((), ())  # what a real run would mend must not be judged
+        return case, _judge.judge(case, wishes)
 
-    @staticmethod
-    def _each(hostvars: t.Mapping[str, t.Any], live: t.Iterable[str], register: str, key: str) -> dict[str, t.Any]:
-        """One key of a registered result for every node that has it."""
-        found = {name: (hostvars[name].get(register) or {}).get(key) for name in live}
-        return {name: value for name, value in found.items() if value is not None}
-
-    @staticmethod
-    def _dropped(hostvars: t.Mapping[str, t.Any], every: t.Iterable[str], live: t.Collection[str]) -> dict[str, str]:
-        """Nodes that are no longer in the run: never reached if they have no facts, else failed on the way."""
-        away = {}
-        for name in every:
-            if name not in live:
-                read = (hostvars[name].get("ansible_facts") or {}).get("trainmesh_fabric")
-                away[name] = LEFT if read else UNREACHED
-        return away
-
-    def _findings(self, stacks: dict[str, t.Any], facts: dict[str, t.Any]) -> list[Finding]:
-        """What comparing the installed stacks shows; check mode has installed nothing to compare."""
+    def _blocker(self, case: Case, judged: _judge.Judgement, live: t.Collection[str]) -> str:
+        """Why no job is to be started, in words: over ways that are blocked it would only wait for its time limit."""
+        away = [name for name in case.order if name not in live]
         if self._task.check_mode:
-            return []
-        return compare(stacks, {name: facts[name].get("trainmesh_gpu") or {} for name in stacks})
+            return "check mode starts no jobs"
+        if not boolean(self._task.args.get("jobs", True)):
+            return "trainmesh_verify_jobs is false"
+        if away:
+            return f"{', '.join(away)} {'is' if len(away) == 1 else 'are'} not in this run"
+        return "the faults above come first" if judged.failed else ""
 
-    @classmethod
-    def _verdicts(
-        cls, hostvars: t.Mapping[str, t.Any], live: list[str], plan: t.Mapping[str, t.Any]
-    ) -> list[dict[str, t.Any]]:
-        """The verdict on each job, from the records of its ranks."""
-        records = cls._each(hostvars, live, "__verify_records", "records")
-        jobs = (hostvars[live[0]].get("__verify_jobs") or {}).get("results") or [] if live else []
-        verdicts = []
-        for job in jobs:
-            launcher = str(job["__verify_launcher"])
-            by_node = {
-                name: [record for record in found if record.get("run_id") == job.get("run_id")]
-                for name, found in records.items()
-            }
-            tail = str(job.get("log_tail") or job.get("msg") or "")
-            judged = verdict(plan, launcher, by_node, job.get("rc"), tail, float(job.get("seconds") or 0))
-            verdicts.append({**judged, "log": job.get("log")})
-        return verdicts
+    def _report(
+        self,
+        case: Case,
+        judged: _judge.Judgement,
+        variables: t.Mapping[str, t.Any],
+        live: list[str],
+        options: t.Mapping[str, t.Any],
+    ) -> dict[str, t.Any]:
+        """Print and write the report; the result fails with the first fault."""
+        hostvars = variables["hostvars"]
+        changed = {name: _evidence.changed_tasks(hostvars[name]) for name in live}
+        wanted = boolean(self._task.args.get("jobs", True))
+        data = _report_data.build(case, judged, changed, self._task.check_mode, jobs_wanted=wanted, look=entry)
+        directory = options["report_dir"] or os.path.join(self._task.args["state_dir"], "report")
+        written = (
+            [] if self._task.check_mode else _report_files.write(directory, data, options["report_mask_addresses"])
+        )
+        display.display(_report_terminal.text(data, written))
+        answer = {"changed": False, "outcome": data["outcome"], "summary": data["summary"], "files": written}
+        if data["outcome"] == "faults":
+            first = data["findings"][0]
+            where = ", ".join(first["hosts"]) or "the cluster"
+            said = f"{data['summary']['fail']} fault(s), the first on {where}: {first['cause']} [{first['rule']}]"
+            return {**answer, "failed": True, "msg": said}
+        if data["outcome"] == "incomplete":
+            return {**answer, "unreachable": True, "msg": "not everything could be tested: see the report"}
+        return answer

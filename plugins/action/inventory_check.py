@@ -10,8 +10,9 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _inventory_text
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _action, _inventory_text, _variables
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory_check import check
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import HIGH_PORT
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import PREFIX
 
 
@@ -50,6 +51,29 @@ def state_dir(variables: t.Mapping[str, t.Any]) -> str:
     return os.path.abspath(".trainmesh")
 
 
+def node_arguments(hosts: t.Mapping[str, t.Any], wishes: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What M(trainmesh.cluster.node_facts) has to look at on every node."""
+    return {
+        "peers": [
+            str(host.get(PREFIX + "address") or host.get("ansible_host") or name) for name, host in hosts.items()
+        ],
+        "names": list(hosts),
+        "paths": [wishes["prefix"], "~/.cache", "/tmp"],
+        "python": wishes["verify_python"] or f"{wishes['prefix']}/env/bin/python",
+    }
+
+
+def user_arguments(hosts: t.Mapping[str, t.Any], wishes: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What M(trainmesh.cluster.user_facts) has to look at on every node."""
+    return {
+        "ssh_names": list(hosts),
+        "ports": [wishes["master_port"], HIGH_PORT],
+        "paths": wishes["paths"],
+        "files": wishes["files"],
+        "prefix": wishes["prefix"],
+    }
+
+
 class ActionModule(ActionBase):
     """Checks the inventory on the controller; contacts no machine."""
 
@@ -61,16 +85,11 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
         hostvars = variables["hostvars"]
-        wanted = self._task.args.get("group", "all")
-        groups = variables.get("groups", {})
-        if wanted not in groups:
-            known = ", ".join(sorted(groups))
-            return {
-                **result,
-                "failed": True,
-                "msg": f"trainmesh_group: the inventory has no group {wanted!r}; it has {known}",
-            }
-        hosts = {name: self._host(hostvars[name]) for name in groups[wanted]}
+        try:
+            names = _action.members(variables, str(self._task.args.get("group", "all")))
+        except ValueError as error:
+            return {**result, "failed": True, "msg": str(error)}
+        hosts = {name: self._host(hostvars[name]) for name in names}
         repeats = []
         for path in inventory_files(variables.get("ansible_inventory_sources") or []):
             repeats += _inventory_text.repeats_in_file(path)
@@ -80,10 +99,16 @@ class ActionModule(ActionBase):
         faults += [str(fault) for fault in check(hosts, repeats, origin)]
         if faults:
             head = f"The inventory has {len(faults)} fault(s); no machine was touched."
-            text = "\n".join([head, *(f"  {number}. {fault}" for number, fault in enumerate(faults, 1))])
-            return {**result, "failed": True, "msg": text}
-        peers = [str(host.get(PREFIX + "address") or host.get("ansible_host") or name) for name, host in hosts.items()]
-        return {**result, "changed": False, "hosts": list(hosts), "peers": peers, "state_dir": state_dir(variables)}
+            return {**result, "failed": True, "msg": _action.numbered(head, faults)}
+        wishes = _variables.read(next(iter(hosts.values()), {}), "cluster")
+        return {
+            **result,
+            "changed": False,
+            "hosts": list(hosts),
+            "state_dir": state_dir(variables),
+            "node_facts": node_arguments(hosts, wishes),
+            "user_facts": user_arguments(hosts, wishes),
+        }
 
     @staticmethod
     def _host(values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -27,7 +27,7 @@ FIREWALLS = ("none", "firewalld", "ufw")
 RUN_FLAGS = (
     *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_NICE", "--cap-add", "SYS_PTRACE"),
     *("--security-opt", "seccomp=unconfined", "--cgroupns=private"),
-    *("--tmpfs", "/run", "--tmpfs", "/tmp:exec", "--shm-size", "256m"),
+    *("--tmpfs", "/run", "--tmpfs", "/tmp:exec", "--shm-size", "1g"),
     *("-e", "container=docker", "--stop-signal", "SIGRTMIN+3", "--hostname", BAD_HOSTNAME),
 )
 

@@ -116,7 +116,16 @@ def _local(table: t.Sequence[Mount], path: str) -> bool:
     return mount is not None and mount.fs_type in LOCAL
 
 
-def disks(table: t.Sequence[Mount], paths: t.Iterable[str], limit: float) -> dict[str, dict[str, t.Any]]:
+def expanded(path: str, home: str | None) -> str:
+    """The absolute path, with ~ as ``home``, or as the home of who asks where that is None."""
+    if home and (path == "~" or path.startswith("~/")):
+        path = home + path[1:]
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def disks(
+    table: t.Sequence[Mount], paths: t.Iterable[str], limit: float, home: str | None = None
+) -> dict[str, dict[str, t.Any]]:
     """Space and type of the file system of each path, under the path as it was given (~ is expanded).
 
     Each has ``path``, ``existing`` (the nearest parent that exists), ``mount``, ``source``, ``fs_type``,
@@ -125,7 +134,7 @@ def disks(table: t.Sequence[Mount], paths: t.Iterable[str], limit: float) -> dic
     found: dict[str, dict[str, t.Any]] = {}
     remote: dict[str, list[str]] = {}
     for given in paths:
-        full = os.path.abspath(os.path.expanduser(given))
+        full = expanded(given, home)
         place, local = follow(table, full)
         found[given] = {"path": full, "local": local, "error": None, **_described(mount_of(table, place))}
         if local:
@@ -183,4 +192,15 @@ def shared_memory(table: t.Sequence[Mount]) -> dict[str, int] | None:
     return None if found.get("error") else {key: found[key] for key in ("total_bytes", "free_bytes")}
 
 
-__all__ = ("Mount", "disks", "follow", "is_mounted", "mount_of", "mounts", "parse_mountinfo", "shared_memory", "space")
+__all__ = (
+    "Mount",
+    "disks",
+    "expanded",
+    "follow",
+    "is_mounted",
+    "mount_of",
+    "mounts",
+    "parse_mountinfo",
+    "shared_memory",
+    "space",
+)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import time
 import typing as t
@@ -22,20 +23,36 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils import _fabric_s
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_clock import clock
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree, printable
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_firewall import firewalls
+from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu_machine import replay_root
 
 Facts = dict[str, t.Any]
+
+TIMEOUT_S = 10.0
+"""Seconds that everything together may wait where nobody says otherwise."""
+
+OPTIONS: dict[str, dict[str, t.Any]] = {
+    "peers": {"type": "list", "elements": "str", "default": []},
+    "names": {"type": "list", "elements": "str", "default": []},
+    "paths": {"type": "list", "elements": "str", "default": ["/opt/trainmesh", "~/.cache"]},
+}
+"""The options of every module that returns these facts; documented in the fragment ``node.fabric``."""
 
 RESOLVE_LIMIT_S = 3.0
 LEAST_LIMIT_S = 0.2
 
 
 class Wish(t.NamedTuple):
-    """What a caller wants to know: peers and names to look up, paths to measure, seconds for all of it."""
+    """What a caller wants to know: peers and names to look up, paths to measure, seconds for all of it.
+
+    ``account`` is the job user: ~ in a path is that home, and the limits are those of that login; None for the
+    user who asks.
+    """
 
     peers: t.Sequence[str] = ()
     names: t.Sequence[str] = ()
     paths: t.Sequence[str] = ()
-    timeout: float = 10.0
+    timeout: float = TIMEOUT_S
+    account: pwd.struct_passwd | None = None
 
 
 class Gathering:
@@ -62,6 +79,13 @@ class Gathering:
         except Exception as error:
             self.errors[name] = f"{type(error).__name__}: {error}"
             return None
+
+
+def read(wish: Wish, root: str) -> tuple[Facts, str | None]:
+    """(all facts of the node, RDMA devices of the machine that it replays, what to warn of); never raises."""
+    replay = replay_root() if root == "/" else None
+    facts = gather(wish, root, replay)
+    return facts, f"the RDMA devices are those of the recorded machine {replay}, not of this node" if replay else None
 
 
 def gather(wish: Wish, root: str = "/", replay: str | None = None) -> Facts:
@@ -148,7 +172,7 @@ def _login(run: Gathering) -> Facts:
     found = run.part("listening_ports", lambda: ports.listeners(files)) or []
     return {
         "ssh_session": login,
-        "limits": run.part("limits", lambda: session.limits(files, session.session_pid(files, chain))),
+        "limits": run.part("limits", lambda: session.limits(files, chain, run.wish.account, run.left())),
         "listening_ports": sorted({listener.port for listener in found}),
         "sshd": run.part("sshd", lambda: ports.sshd(files, found, port, chain)),
         "firewalls": run.part("firewalls", lambda: firewalls(files, run.left())),
@@ -161,16 +185,17 @@ def _machine(run: Gathering) -> Facts:
     """Memory, processors, disks, mounted name files and the clock."""
     files = run.files
     table = run.part("mounts", lambda: disk.mounts(files)) or []
+    home = run.wish.account.pw_dir if run.wish.account else None
     return {
         **host.memory(files),
         "cpus": host.cpus(),
         "cgroup_limits": run.part("cgroup_limits", lambda: host.cgroup_limits(files)),
         "shm": run.part("shm", lambda: disk.shared_memory(table)),
-        "disks": run.part("disks", lambda: disk.disks(table, run.wish.paths, run.left())) or {},
+        "disks": run.part("disks", lambda: disk.disks(table, run.wish.paths, run.left(), home)) or {},
         "hostname_file_mounted": disk.is_mounted(table, "/etc/hostname"),
         "hosts_file_mounted": disk.is_mounted(table, "/etc/hosts"),
         "clock": run.part("clock", lambda: clock(files)),
     }
 
 
-__all__ = ("Gathering", "Wish", "gather")
+__all__ = ("OPTIONS", "TIMEOUT_S", "Gathering", "Wish", "gather", "read")

@@ -10,9 +10,11 @@ or as an empty list, never as an exception.
 from __future__ import annotations
 
 import os
+import re
 import typing as t
 
 SMALL = 64 * 1024
+_DIGITS = re.compile("([0-9]+)")
 
 
 class Tree:
@@ -57,12 +59,13 @@ class Tree:
         """The integer in a one-line file, or None."""
         return to_int(self.line(path), base)
 
-    def names(self, path: str) -> list[str]:
-        """The sorted entries of a directory; an empty list when it cannot be read."""
+    def names(self, path: str, like: re.Pattern[str] | None = None) -> list[str]:
+        """The sorted entries of a directory, those alone that begin ``like`` that; [] when it cannot be read."""
         try:
-            return sorted(os.listdir(self.path(path)), key=natural)
+            found = os.listdir(self.path(path))
         except (OSError, ValueError):
             return []
+        return sorted(filter(like.match, found) if like else found, key=natural)
 
     def has(self, path: str) -> bool:
         """True when something has this name, even a dangling link."""
@@ -89,17 +92,8 @@ def to_int(text: str | None, base: int = 10) -> int | None:
 
 def natural(name: str) -> list[t.Any]:
     """Sort key that puts mlx5_2 before mlx5_10."""
-    parts: list[t.Any] = []
-    digits = ""
-    for char in name + "\0":
-        if "0" <= char <= "9":
-            digits += char
-            continue
-        if digits:
-            parts.append((0, int(digits), ""))
-            digits = ""
-        parts.append((1, 0, char))
-    return parts
+    # text and digits take turns, text first, so that like is compared with like
+    return [int(part) if index % 2 else part for index, part in enumerate(_DIGITS.split(name))]
 
 
 def printable(value: t.Any) -> t.Any:

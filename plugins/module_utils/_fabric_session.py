@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import os
+import pwd
 import resource
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree, to_int
 
 MAX_DEPTH = 64
 UNLIMITED = -1
 LOGIN_SERVERS = ("sshd", "dropbear")
+Limits = dict[str, tuple[t.Optional[int], t.Optional[int]]]
 LIMITS = {"memlock": "Max locked memory", "nofile": "Max open files", "stack": "Max stack size"}
 
 
@@ -73,14 +76,20 @@ def ssh_session(files: Tree, environment: t.Mapping[str, str], chain: t.Sequence
     }
 
 
-def limits(files: Tree, login: int | None) -> dict[str, t.Any]:
+def limits(
+    files: Tree, chain: t.Sequence[int], account: pwd.struct_passwd | None = None, limit: float = 5.0
+) -> dict[str, t.Any]:
     """memlock and stack in bytes, nofile in files: soft limits, and the ``hard`` ones; -1 is unlimited.
 
-    Those of the process ``login`` (the command that sshd started) where it can be read, because
-    a program started over ssh gets exactly these; else those of this process. ``of`` says which.
+    Those that sshd gives to a command of the job user ``account``, because a program started over ssh
+    gets exactly these; else those of this run's ssh session (``chain`` are the processes above), else
+    those of this process. ``of`` says which. ``limit`` in seconds for asking.
     """
-    found = parse_limits(files.text(f"/proc/{login}/limits") or "") if login else {}
-    of = "ssh session"
+    login = session_pid(files, chain)
+    found = _of_login(files, chain, account, limit) if account else {}
+    of = f"login of {account.pw_name}" if account and found else "ssh session"
+    if not found and login:
+        found = parse_limits(files.text(f"/proc/{login}/limits") or "")
     if not found:
         numbers = {"memlock": resource.RLIMIT_MEMLOCK, "nofile": resource.RLIMIT_NOFILE, "stack": resource.RLIMIT_STACK}
         found = {name: _own(number) for name, number in numbers.items()}
@@ -90,14 +99,40 @@ def limits(files: Tree, login: int | None) -> dict[str, t.Any]:
     return {**soft, "hard": {name: pair[1] for name, pair in pairs.items()}, "of": of}
 
 
+def _of_login(files: Tree, chain: t.Sequence[int], account: pwd.struct_passwd, limit: float) -> Limits:
+    """What PAM makes of the ssh server's own limits for the user; {} where the session is theirs, or this isn't root.
+
+    The limits of another's session say nothing: "*" in limits.conf does not count for root. runuser does what
+    sshd does (pam_limits), and opens no session with the system.
+    """
+    servers = [pid for pid in chain if (process_name(files, pid) or "").startswith(LOGIN_SERVERS)]
+    if not servers or files.root != "/" or os.geteuid() != 0 or owner(files, servers[0]) == account.pw_uid:
+        return {}
+    base = parse_limits(files.text(f"/proc/{servers[-1]}/limits") or "")
+    words = [f"--{name}={_word(soft)}:{_word(hard)}" for name, (soft, hard) in base.items()]
+    command = ["prlimit", *words, "runuser", "-u", account.pw_name, "--", "cat", "/proc/self/limits"]
+    return parse_limits(_bounded.run(command, limit, cwd="/").out)
+
+
+def _word(value: int | None) -> str:
+    return "unlimited" if value == UNLIMITED else str(value if value is not None else "")
+
+
+def owner(files: Tree, pid: int) -> int | None:
+    """The real user id of a process; the owner of /proc/PID is root's for one that changed its user, as sshd does."""
+    text = files.text(f"/proc/{pid}/status") or ""
+    line = next((line for line in text.splitlines() if line.startswith("Uid:")), "")
+    return to_int([*line.split(), "", ""][1])
+
+
 def _own(number: int) -> tuple[int | None, int | None]:
     soft, hard = resource.getrlimit(number)
     return tuple(UNLIMITED if value == resource.RLIM_INFINITY else value for value in (soft, hard))  # type: ignore[return-value]
 
 
-def parse_limits(text: str) -> dict[str, tuple[int | None, int | None]]:
+def parse_limits(text: str) -> Limits:
     """{memlock, nofile, stack: (soft, hard)} in the text of /proc/PID/limits; names that are absent are left out."""
-    found: dict[str, tuple[int | None, int | None]] = {}
+    found: Limits = {}
     for line in text.splitlines():
         for name, label in LIMITS.items():
             fields = line[len(label) :].split() if line.startswith(label) else []
@@ -110,4 +145,4 @@ def _limit(text: str) -> int | None:
     return UNLIMITED if text == "unlimited" else to_int(text)
 
 
-__all__ = ("ancestors", "limits", "parent", "parse_limits", "process_name", "session_pid", "ssh_session")
+__all__ = ("ancestors", "limits", "owner", "parent", "parse_limits", "process_name", "session_pid", "ssh_session")

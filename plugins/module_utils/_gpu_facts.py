@@ -11,8 +11,20 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu_machine import Machine
+from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu_machine import Machine, replay_root
 from ansible_collections.trainmesh.cluster.plugins.module_utils._nvidia_proc import Kernel, read_kernel
+
+TIMEOUT_S = 30.0
+"""Seconds that all commands together get where nobody says otherwise."""
+
+
+def read(root: str, timeout: float) -> tuple[dict[str, t.Any], str | None]:
+    """(the facts below ``root`` or of the machine that this node replays, what to warn of); never raises."""
+    machine = Machine((replay_root() or root) if root == "/" else root, timeout)
+    facts = gather(machine)
+    if not machine.replayed:
+        return facts, None
+    return facts, f"the GPU facts are those of the recorded machine {machine.root}, not of this node"
 
 
 def gather(machine: Machine) -> dict[str, t.Any]:
@@ -50,4 +62,4 @@ def no_gpu(kernel: Kernel) -> dict[str, t.Any]:
     }
 
 
-__all__ = ("gather", "no_gpu")
+__all__ = ("TIMEOUT_S", "gather", "no_gpu", "read")

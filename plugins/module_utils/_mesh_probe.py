@@ -6,122 +6,157 @@
 from __future__ import annotations
 
 import concurrent.futures
-import re
 import socket
 import time
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._bounded import Outcome, run
-
-MARK = "trainmesh-probe"
-# ssh's own words (OpenSSH 7 to 10), the first that fits names the layer.
-_SSH_LAYERS = (
-    ("name", r"Could not resolve hostname|Name or service not known|Temporary failure in name resolution"),
-    ("hostkey_changed", r"REMOTE HOST IDENTIFICATION HAS CHANGED|HOST KEY .*CHANGED"),
-    ("hostkey_unknown", r"Host key verification failed|No .* host key is known"),
-    ("permission", r"Permission denied|Too many authentication failures"),
-    ("refused", r"Connection refused"),
-    ("no_route", r"No route to host|Network is unreachable"),
-    ("timeout", r"Connection timed out|Operation timed out|timed out during banner"),
-    ("closed", r"Connection closed|Connection reset|kex_exchange_identification"),
-    ("config", r"Bad configuration option|terminating, \d+ bad configuration|Bad owner or permissions"),
-)
-# Source: launchers.md section 3, errno table.
-_ERRNO = {111: "refused", 113: "no_route", 110: "timeout", 101: "no_route"}
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _path_mtu as mtu
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _probe_names as names
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _probe_wire as wire
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _ssh_login as ssh
 
 
 class Target(t.NamedTuple):
-    """A peer to try: its name and data address, the names ssh shall use, and the ports that listen there."""
+    """A peer to try: its name and data address, the names ssh shall use, and the ports that listen there.
+
+    ``addresses`` are all that it is known to have, beside ``address`` and the addresses in ``ssh_names``.
+    """
 
     name: str
     address: str
     hostname: str
     ssh_names: t.Sequence[str]
     ports: t.Sequence[int]
+    addresses: t.Sequence[str] = ()
+
+    @property
+    def known(self) -> frozenset[str]:
+        """All addresses to which a name of the target may lead."""
+        return frozenset([self.address, *self.addresses, *self.ssh_names])
 
 
-def ssh_verdict(outcome: Outcome, hostname: str) -> dict[str, t.Any]:
-    """What one ssh login showed: ``ok``, else the layer that failed and the evidence."""
-    if outcome.missing:
-        return _result(False, "ssh_missing", outcome.err, outcome)
-    if outcome.timed_out:
-        return _result(False, "timeout", f"no answer within {outcome.seconds:.0f} s", outcome)
-    marked = re.search(rf"{MARK} (\S+)", outcome.out)
-    if outcome.rc == 0 and marked:
-        noise = outcome.out.replace(marked.group(0), "").strip()
-        if marked.group(1) != hostname:
-            return _result(False, "wrong_machine", f"answered as {marked.group(1)}, expected {hostname}", outcome)
-        return _result(
-            not noise, "noise" if noise else "", f"the login prints {noise[:120]!r}" if noise else "", outcome
-        )
-    evidence = " ".join(outcome.err.split())[-300:]
-    layer = next((name for name, pattern in _SSH_LAYERS if re.search(pattern, outcome.err)), "other")
-    return _result(False, layer, evidence or f"exit status {outcome.rc}", outcome)
+class Wish(t.NamedTuple):
+    """How to try: the own data address (empty when not known), the listeners' token, seconds a try, how to log in."""
+
+    address: str
+    token: str
+    limit: float
+    login: ssh.Wish
+
+    def is_own(self, target: Target) -> bool:
+        """Whether the target is this very node."""
+        return target.address == self.address if self.address else target.hostname == socket.gethostname()
 
 
-def _result(ok: bool, layer: str, evidence: str, outcome: Outcome) -> dict[str, t.Any]:
-    return {"ok": ok, "layer": layer, "evidence": evidence, "seconds": round(outcome.seconds, 2)}
+def try_logins(target: Target, wish: Wish) -> dict[str, ssh.Login]:
+    """Each name of the target: resolve it, then log in; a name that leads elsewhere is not logged in to.
 
-
-def try_ssh(name: str, hostname: str, limit: float) -> dict[str, t.Any]:
-    """Log in without a terminal and with strict checking, as a launcher does."""
-    options = ["BatchMode=yes", "StrictHostKeyChecking=yes", f"ConnectTimeout={max(1, int(limit) - 1)}"]
-    argv = ["ssh", *(word for option in options for word in ("-o", option)), name, f"echo {MARK} $(hostname)"]
-    return ssh_verdict(run(argv, limit), hostname)
-
-
-def try_tcp(address: str, port: int, greeting: str, limit: float) -> dict[str, t.Any]:
-    """Connect and read the listener's greeting."""
-    started = time.monotonic()
-
-    def answer(layer: str, evidence: str = "") -> dict[str, t.Any]:
-        return {"ok": not layer, "layer": layer, "evidence": evidence, "seconds": round(time.monotonic() - started, 3)}
-
-    try:
-        with socket.create_connection((address, port), limit) as connection:
-            connection.settimeout(limit)
-            heard = connection.recv(200).decode("utf-8", "replace").strip()
-    except (TimeoutError, socket.timeout):
-        return answer("timeout", f"{address} port {port}: no answer within {limit:.0f} s (packets dropped)")
-    except OSError as error:
-        return answer(
-            _ERRNO.get(error.errno or 0, "other"), f"{address} port {port}: {error.strerror} (errno {error.errno})"
-        )
-    if heard != greeting:
-        return answer("stranger", f"{address} port {port}: something else answers there: {heard[:60]!r}")
-    return answer("")
-
-
-def turned(targets: t.Sequence[Target], own: str) -> list[Target]:
-    """The targets from the one behind the own host on, so that the nodes do not all knock at the same door at once.
-
-    sshd drops logins at random when more than ten wait unauthenticated (MaxStartups 10:30:100).
+    Where a login by one name got no answer, another name that leads to the same place is not waited for again.
     """
-    start = next((number + 1 for number, target in enumerate(targets) if target.hostname == own), 0)
+    logins: dict[str, ssh.Login] = {}
+    silent: dict[str, tuple[str, ssh.Login]] = {}
+    for alias in target.ssh_names:
+        started = time.monotonic()
+        found = names.resolve(alias, target.known, target.address, wish.limit)
+        if found.layer:
+            seconds = round(time.monotonic() - started, 2)
+            result = {"ok": False, "layer": found.layer, "evidence": found.evidence, "seconds": seconds}
+            login = ssh.Login(result, None)
+        elif found.way in silent:
+            other, login = silent[found.way]
+            login = login._replace(result={**login.result, "evidence": f"leads where {other} leads: no answer"})
+        else:
+            login = ssh.log_in(alias, target.hostname, wish.login)
+            if login.result["layer"] == "timeout":
+                silent[found.way] = (alias, login)
+        logins[alias] = login._replace(result={**login.result, "addresses": found.addresses})
+    return logins
+
+
+def try_tcp(target: Target, port: int, wish: Wish, burst: bool) -> tuple[dict[str, t.Any], dict[str, t.Any] | None]:
+    """Connect and hear the greeting, with ``burst`` also what becomes of full-size packets both ways.
+
+    Two bursts need two connections: one that has stalled says no more. The last one says good-bye.
+    """
+    started, peer = time.monotonic(), wire.Peer(target.address, port, target.name, wish.token)
+    try:
+        connection, seen = wire.call(peer, wish.limit)
+    except wire.Refusal as refusal:
+        return _tcp_result(started, refusal.layer, refusal.evidence, None), None
+    if wish.address and seen != wish.address:
+        evidence = f"{target.name} port {port} sees {seen}, while the data address here is {wish.address}"
+        result = _tcp_result(started, "wrong_interface", evidence, seen)
+    else:
+        result = _tcp_result(started, "", "", seen)
+    with connection:
+        if not burst:
+            _say_bye(connection, wish)
+            return result, None
+        limit = min(wish.limit, mtu.BURST_LIMIT_S)
+        received = mtu.pull(connection, wish.token, limit)
+    return result, _push_back(peer, wish, received, limit)
+
+
+def _tcp_result(started: float, layer: str, evidence: str, seen: str | None) -> dict[str, t.Any]:
+    seconds = round(time.monotonic() - started, 3)
+    return {"ok": not layer, "layer": layer, "evidence": evidence, "seconds": seconds, "seen_as": seen}
+
+
+def _push_back(peer: wire.Peer, wish: Wish, received: int, limit: float) -> dict[str, t.Any] | None:
+    """The other direction, on a connection of its own; None when that one does not come about."""
+    try:
+        connection, _seen = wire.call(peer, wish.limit)
+    except wire.Refusal:
+        return None
+    with connection:
+        sent = mtu.push(connection, wish.token, limit)
+        way = mtu.way_of(connection)
+        _say_bye(connection, wish)
+        if sent < wire.BURST_BYTES:
+            wire.hang_up(connection)
+    return mtu.refine(mtu.verdict(peer.name, way, received, sent, limit), peer.address, way)
+
+
+def _say_bye(connection: socket.socket, wish: Wish) -> None:
+    try:
+        wire.ask(connection, wish.token, "bye", wish.address or socket.gethostname())
+    except OSError:
+        pass  # the listener then ends with its time or when it is told to
+
+
+def turned(targets: t.Sequence[Target], wish: Wish) -> list[Target]:
+    """The targets from the one behind the own host on, so that the nodes do not all knock at the same door at once."""
+    start = next((number + 1 for number, target in enumerate(targets) if wish.is_own(target)), 0)
     return [*targets[start:], *targets[:start]]
 
 
-def try_target(target: Target, token: str, limit: float) -> dict[str, t.Any]:
-    """One target: its names one after the other, then its ports. A login that sshd cut off is tried once more."""
-    logins = {}
-    for alias in target.ssh_names:
-        logins[alias] = try_ssh(alias, target.hostname, limit)
-        if logins[alias]["layer"] == "closed":
-            time.sleep(1)
-            logins[alias] = try_ssh(alias, target.hostname, limit)
-    greeting = f"trainmesh {token} {target.name}"
+def try_ports(target: Target, wish: Wish) -> dict[str, t.Any]:
+    """The ports of one target; bursts through the first port that answers."""
+    burst: dict[str, t.Any] | None = None
+    tcp = {}
+    for port in target.ports:
+        tcp[str(port)], found = try_tcp(target, port, wish, burst is None and not wish.is_own(target))
+        burst = burst or found
+    return {"tcp": tcp, "mtu": burst}
+
+
+def probe(targets: t.Sequence[Target], wish: Wish, workers: int) -> dict[str, t.Any]:
+    """At most ``workers`` targets at a time: {name: {ssh: {alias: result}, tcp: {port: result}, mtu, session}}.
+
+    Ports come first: they take no time, and the listeners wait for nobody who is held up by a login.
+    """
+    ordered = turned(targets, wish)
+    with concurrent.futures.ThreadPoolExecutor(max_workers=workers) as pool:
+        ports = list(pool.map(lambda target: try_ports(target, wish), ordered))
+        logins = list(pool.map(lambda target: try_logins(target, wish), ordered))
     return {
-        "ssh": logins,
-        "tcp": {str(port): try_tcp(target.address, port, greeting, limit) for port in target.ports},
+        target.name: {
+            "ssh": {alias: login.result for alias, login in tried.items()},
+            **found,
+            "session": next((login.session for login in tried.values() if login.session), None),
+        }
+        for target, found, tried in zip(ordered, ports, logins)
     }
 
 
-def probe(targets: t.Sequence[Target], token: str, limit: float, workers: int) -> dict[str, t.Any]:
-    """At most ``workers`` targets at a time: {name: {ssh: {alias: result}, tcp: {port: result}}}."""
-    ordered = turned(targets, socket.gethostname())
-    with concurrent.futures.ThreadPoolExecutor(max_workers=workers) as pool:
-        results = list(pool.map(lambda target: try_target(target, token, limit), ordered))
-    return {target.name: result for target, result in zip(ordered, results)}
-
-
-__all__ = ("MARK", "Target", "probe", "ssh_verdict", "try_ssh", "try_target", "try_tcp", "turned")
+__all__ = ("Target", "Wish", "probe", "try_logins", "try_ports", "try_tcp", "turned")

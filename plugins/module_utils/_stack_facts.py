@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import time
+import types
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import (
     _bounded,
+    _job_user,
+    _own_process,
     _stack_cuda,
     _stack_libraries,
     _stack_login_env,
@@ -18,12 +21,21 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils import (
     _stack_python,
     _stack_tools,
     _stack_torch,
-    _stack_torch_import,
 )
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree, printable
 
 Runner = t.Callable[..., _bounded.Outcome]
 Record = dict[str, t.Any]
+
+TIMEOUT_S = 120.0
+"""Seconds that all commands together get where nobody says otherwise, an import of PyTorch included."""
+
+OPTIONS: dict[str, dict[str, t.Any]] = {
+    "python": {"type": "path", "default": "/opt/trainmesh/env/bin/python"},
+    "import": {"type": "bool", "default": False},
+    "user": {"type": "str"},
+}
+"""The options of every module that returns these facts; documented in the fragment ``node.stack``."""
 
 COMMAND_LIMIT = 10.0
 """Seconds for each small command (nvcc --version, pdsh -V); the interpreter and NCCL get it too."""
@@ -50,15 +62,40 @@ class Wish(t.NamedTuple):
     python: str
     import_torch: bool
     timeout: float
+    user: str | None = None
 
 
-def gather(wish: Wish, tree: Tree, environ: t.Mapping[str, str], run: Runner = _bounded.run) -> Record:
+def start(wish: Wish, environ: t.Mapping[str, str]) -> _own_process.Process:
+    """Begin to read the facts of this node as ``wish.user``; its ``result()`` has them.
+
+    Raises ValueError when there is no such user, or when this process may not become that user.
+    """
+    if wish.import_torch:
+        _importer()  # now: the process can't read this archive once it is that user
+    account = _job_user.account(wish.user) if wish.user else None
+    became = account is not None and account.pw_uid != os.geteuid()
+
+    def work() -> Record:
+        # once it is another user, root's variables are gone, and must not come back from here
+        return gather(wish, Tree(), dict(os.environ) if became else environ, became=became)
+
+    return _own_process.start(work, account)
+
+
+def read(wish: Wish, environ: t.Mapping[str, str]) -> Record:
+    """All facts of this node as ``wish.user``. Raises ValueError as :func:`start` does, or when nothing came back."""
+    return t.cast(Record, start(wish, environ).result(wish.timeout))
+
+
+def gather(
+    wish: Wish, tree: Tree, environ: t.Mapping[str, str], run: Runner = _bounded.run, *, became: bool = False
+) -> Record:
     """All facts of one node, as the module returns them under ``trainmesh_stack``; never raises.
 
-    ``environ`` is the module's own environment. What could not be found out is None or empty.
+    ``environ`` is the process's own environment, ``became`` whether it took another user's rights itself.
     """
     run, limit = Budget(run, wish.timeout), min(COMMAND_LIMIT, wish.timeout)
-    source, shell, login = _stack_login_env.read(tree, environ, run, limit)
+    source, shell, login = _stack_login_env.read(tree, environ, run, limit, became=became)
     path = login.get("PATH")
     shown, hidden = _stack_login_env.chosen(login)
     python = _stack_python.interpreter(tree, wish.python, login, run, limit)
@@ -78,6 +115,7 @@ def gather(wish: Wish, tree: Tree, environ: t.Mapping[str, str], run: Runner = _
         },
         "cudnn": _stack_cuda.cudnn(tree, [one["path"] for one in toolkits], sites, everywhere),
         "nccl": _stack_nccl.with_versions(tree, found, run, limit),
+        "library_path_cuda": _stack_libraries.cuda_in(tree, library_path),
         "python": python,
         "compilers": _stack_tools.compilers(tree, path, run, limit),
         "libaio": _stack_tools.libaio(tree, everywhere),
@@ -86,9 +124,17 @@ def gather(wish: Wish, tree: Tree, environ: t.Mapping[str, str], run: Runner = _
     facts.update(environment(tree, sites, facts["nccl"]))
     facts["torch_import"] = None
     if wish.import_torch and facts["torch"] and not python["problem"]:
-        facts["torch_import"] = _stack_torch_import.torch_import(tree, wish.python, login, run, wish.timeout)
+        facts["torch_import"] = _importer().torch_import(tree, wish.python, login, run, wish.timeout)
     result: Record = printable(facts)
     return result
+
+
+def _importer() -> types.ModuleType:
+    """The reader that imports PyTorch, which most runs do without."""
+    # pylint: disable-next=import-outside-toplevel
+    from ansible_collections.trainmesh.cluster.plugins.module_utils import _stack_torch_import
+
+    return _stack_torch_import
 
 
 def environment(tree: Tree, sites: t.Sequence[str], nccl: t.Sequence[Record]) -> Record:
@@ -113,4 +159,4 @@ def environment(tree: Tree, sites: t.Sequence[str], nccl: t.Sequence[Record]) ->
     }
 
 
-__all__ = ("COMMAND_LIMIT", "Wish", "environment", "gather")
+__all__ = ("COMMAND_LIMIT", "OPTIONS", "TIMEOUT_S", "Wish", "environment", "gather", "read", "start")

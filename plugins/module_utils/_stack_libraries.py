@@ -26,6 +26,7 @@ _USUAL = (
     "/usr/local/cuda/lib64",
 )
 _MOST_CONF_FILES = 64
+_CUDA = re.compile(r"(libcudart|libcublas|libcublasLt)\.so\.([\d.]*\d)\Z")
 
 
 def split_path(value: str | None) -> list[str]:
@@ -93,11 +94,24 @@ def files_named(tree: Tree, directories: t.Iterable[str], pattern: str) -> list[
     regex = re.compile(pattern)
     found: dict[str, str] = {}
     for directory in dict.fromkeys(directories):
-        for name in tree.names(directory):
-            if regex.match(name):
-                path = os.path.join(directory, name)
-                found.setdefault(real(tree, path), path)
+        for name in tree.names(directory, regex):
+            path = os.path.join(directory, name)
+            found.setdefault(real(tree, path), path)
     return list(found.values())
 
 
-__all__ = ("executable", "files_named", "real", "split_path", "system_directories", "which")
+def cuda_in(tree: Tree, directories: t.Iterable[str]) -> list[dict[str, t.Any]]:
+    """The CUDA libraries in these directories: ``library``, ``path`` and ``version``.
+
+    The version is that in the name of the real file, which of libcudart is the toolkit's (11.4.148); one
+    directory has several names of one file, and the first counts.
+    """
+    found = []
+    for path in files_named(tree, directories, _CUDA.pattern):
+        match = _CUDA.match(os.path.basename(real(tree, path))) or _CUDA.match(os.path.basename(path))
+        if match:
+            found.append({"library": match.group(1), "path": path, "version": match.group(2)})
+    return found
+
+
+__all__ = ("cuda_in", "executable", "files_named", "real", "split_path", "system_directories", "which")

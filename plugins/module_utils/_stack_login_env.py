@@ -41,19 +41,24 @@ _NO_SECRET = frozenset(("NCCL_IB_PKEY",))  # the index of an InfiniBand partitio
 _URL_LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
 _PROXY_LOGIN = re.compile(r"^(?:(\w+://))?.*@", re.DOTALL)
 _OTHER_USER = frozenset(("sudo", "su", "doas", "runuser", "machinectl", "pbrun", "dzdo", "ksu"))
-_SSHD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# What sshd itself gives (the --with-superuser-path and --with-default-path of Debian's build; others differ in order).
+_ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_USER_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/games"
 _LONGEST = 4096
 _MARK = "trainmesh-environment"
 
 
-def read(tree: Tree, environ: t.Mapping[str, str], run: Runner, limit: float) -> tuple[str, str, dict[str, str]]:
-    """(source, shell, environment) of a non-interactive login of the user that the module runs as.
+def read(
+    tree: Tree, environ: t.Mapping[str, str], run: Runner, limit: float, *, became: bool = False
+) -> tuple[str, str, dict[str, str]]:
+    """(source, shell, environment) of a non-interactive login of the user that this process runs as.
 
     ``source`` is ``session`` (the module's own environment), ``shell`` (asked of the login shell)
     or ``unknown`` (the shell gave no answer within ``limit`` seconds; the module's own then).
+    ``became`` says that the process itself gave root's rights up, which its ancestors do not show.
     """
     shell = _login_shell()
-    if environ.get("SSH_CONNECTION") and not became_another_user(tree):
+    if environ.get("SSH_CONNECTION") and not became and not became_another_user(tree):
         return "session", shell, dict(environ)
     base = {name: environ[name] for name in ("SSH_CLIENT", "SSH_CONNECTION") if environ.get(name)}
     asked = _ask_shell(tree, shell, base, run, limit)
@@ -119,7 +124,7 @@ def _ask_shell(tree: Tree, shell: str, base: t.Mapping[str, str], run: Runner, l
     except KeyError:
         who = {"HOME": "/"}
     start = {
-        "PATH": _SSHD_PATH,
+        "PATH": _USER_PATH if os.geteuid() else _ROOT_PATH,
         **etc_environment(tree.text("/etc/environment") or ""),
         "SSH_CLIENT": "127.0.0.1 22 22",
         **who,

@@ -22,9 +22,11 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._stack_libraries
 Runner = t.Callable[..., _bounded.Outcome]
 Record = dict[str, t.Any]
 
+# The place of the headers is that of sysconfig.get_path("include"), without the price of importing sysconfig.
 _CHILD = (
-    "import json, sys, sysconfig; print(json.dumps({'version': '%d.%d.%d' % sys.version_info[:3], "
-    "'prefix': sys.prefix, 'path': sys.path, 'include': sysconfig.get_path('include')}))"
+    "import json, sys; print(json.dumps({'version': '%d.%d.%d' % sys.version_info[:3], 'prefix': sys.prefix, "
+    "'path': sys.path, "
+    "'include': '%s/include/python%d.%d%s' % (sys.base_prefix, *sys.version_info[:2], sys.abiflags)}))"
 )
 _METADATA = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._]*)-(?P<version>[^-]+)(?:-py[\d.]+)?\.(?:dist|egg)-info\Z")
 _DEVELOP = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\.egg-info\Z")

@@ -28,6 +28,13 @@ options:
     description: Directory on the controller for the memory.
     type: path
     required: true
+  read_only:
+    description:
+      - Whether the cluster is only looked at. Then nothing is remembered, machines that could not make a cluster are
+        planned as they are (RV(refusals) says what would be refused), and a cluster that this collection did not set
+        up keeps its own host names.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.read
 notes:
@@ -77,6 +84,17 @@ nodes:
   returned: success
   type: dict
   sample: {node1: {rank: 0, address: 10.0.0.11, slots: 8, interface: eth0}}
+refusals:
+  description: What a run that sets the cluster up would refuse; always empty without O(read_only=true).
+  returned: success
+  type: list
+  elements: str
+  sample: ["node2: its GPUs can't be used (gpu_lost)"]
+managed:
+  description: Whether this collection has set the cluster up.
+  returned: success
+  type: bool
+  sample: true
 stack:
   description: Versions, build and platform of the Python environment.
   returned: success

@@ -12,10 +12,15 @@ short_description: Judge what a run has found, print it, and fail when anything 
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
-  - Prints the faults, each with its host, cause and remedy, a table of the nodes, a table of the launchers, what the
-    run changed, and the line to type next.
-  - Reads the results that the verify role has registered on every host. A launcher's exit status alone proves nothing;
-    the verdict comes from the records that the ranks wrote.
+  - Asks every rule of the collection about what the run has gathered, and those that the user added in
+    C(trainmesh_extra_rules).
+  - Prints the findings, the worst first, each with host, cause and remedy, then the matrix of the nodes' ways to each
+    other, the nodes, the jobs, what could not be tested, what the run changed, and the line to type next.
+  - Writes C(report.json), C(report.html) and C(report.md) into C(trainmesh_report_dir) on the controller, not in check
+    mode.
+  - Fails when anything stands in the way of a job, which ends C(ansible-playbook) with status 2. When nothing does, but
+    something that was asked for could not be tested, the status is 4, as with a machine that can't be reached.
+  - A launcher's exit status alone proves nothing; the verdict on a job comes from the records that its ranks wrote.
 options:
   plan:
     description: The result of M(trainmesh.cluster.cluster_plan).
@@ -31,6 +36,9 @@ options:
     description: With O(stage=gate), whether jobs are wanted at all.
     type: bool
     default: true
+  state_dir:
+    description: Directory on the controller under which the report is written, unless C(trainmesh_report_dir) is set.
+    type: path
   untested:
     description: Why no job was run; empty when jobs were run.
     type: str
@@ -45,6 +53,7 @@ EXAMPLES = r"""
 - name: Report
   trainmesh.cluster.cluster_report:
     plan: "{{ trainmesh_plan }}"
+    state_dir: "{{ trainmesh_plan.state_dir }}"
   run_once: true
 """
 
@@ -54,10 +63,25 @@ untested:
   returned: with O(stage=gate)
   type: str
   sample: check mode starts no jobs
-verdicts:
-  description: What each launcher's job came to.
-  returned: success
+slow_below:
+  description: GB/s of bus bandwidth below which the sum over all nodes is called slow; V(0) when that is not known.
+  returned: with O(stage=gate)
+  type: float
+  sample: 0.03125
+outcome:
+  description: V(clean), V(faults) or V(incomplete), when something that was asked for could not be tested.
+  returned: with O(stage=report)
+  type: str
+  sample: clean
+summary:
+  description: Number of findings by severity, of what was not tested, and of rules that hold.
+  returned: with O(stage=report)
+  type: dict
+  sample: {fail: 0, warn: 0, info: 3, untested: 0, held: 199}
+files:
+  description: The files that were written.
+  returned: with O(stage=report)
   type: list
-  elements: dict
-  sample: [{launcher: torchrun, ok: true, world_size: 3, seconds: 21.4, faults: []}]
+  elements: str
+  sample: [/home/me/cluster/.trainmesh/report/report.json]
 """

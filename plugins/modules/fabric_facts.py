@@ -22,29 +22,8 @@ description:
     always returns. What did not answer says so in its C(error).
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.facts
+  - trainmesh.cluster.node.fabric
 options:
-  peers:
-    description:
-      - Addresses or names of the other nodes. For each one RV(ansible_facts.trainmesh_fabric.routes) tells the
-        interface and source address that lead to it.
-    type: list
-    elements: str
-    default: []
-  names:
-    description:
-      - Names to resolve on the node. The node's own name and O(peers) are always among them.
-    type: list
-    elements: str
-    default: []
-  paths:
-    description:
-      - Paths whose disk space and file-system type are wanted. Where a path does not exist, its nearest existing
-        parent is taken. A leading C(~) is the home of the user who runs the module.
-    type: list
-    elements: str
-    default:
-      - /opt/trainmesh
-      - ~/.cache
   timeout:
     description:
       - Seconds that everything together may wait for. Name look-ups wait for 3 seconds at most.
@@ -60,6 +39,7 @@ options:
     type: path
     default: /
 seealso:
+  - module: trainmesh.cluster.node_facts
   - module: trainmesh.cluster.gpu_facts
   - module: trainmesh.cluster.stack_facts
 """
@@ -239,11 +219,11 @@ ansible_facts:
         dmabuf:
           description: Whether driver and kernel can do the same by DMA-BUF; V(null) without an NVIDIA driver.
           type: bool
-          sample: true
+          sample: null
         iommu:
           description: Whether an IOMMU is on, its groups by type, and the kernel options that name it.
           type: dict
-          sample: {enabled: true, groups: 2, types: {DMA-FQ: 2}, cmdline: [intel_iommu=on]}
+          sample: {enabled: false, groups: 0, types: {}, cmdline: []}
         acs:
           description: Whether PCI bridges redirect peer-to-peer traffic, and which; read on GPU and RDMA nodes by
             root.
@@ -256,7 +236,8 @@ ansible_facts:
         limits:
           description:
             - C(memlock) and C(stack) in bytes, C(nofile) in files. V(-1) is unlimited. Soft limits, and C(hard) ones.
-            - C(of) is V(ssh session) when they are those that sshd gives to a command, else V(this process).
+            - C(of) is V(ssh session) when they are those that sshd gives to a command, else V(this process). With a job
+              user other than that of the session (M(trainmesh.cluster.node_facts)) it is V(login of) and the name.
           type: dict
           sample:
             memlock: 8388608
@@ -291,8 +272,10 @@ ansible_facts:
           type: list
           elements: dict
           sample:
-            - {name: firewalld, active: false, evidence: firewalld.service is not active}
-            - {name: ufw, active: true, evidence: "ENABLED=yes in /etc/ufw/ufw.conf, its chains are loaded"}
+            - {name: firewalld, active: true, evidence: firewalld.service is active}
+            - {name: ufw, active: false, evidence: "ENABLED=no in /etc/ufw/ufw.conf, its chains are not loaded"}
+            - {name: nftables, active: false, evidence: no rule of its own drops or rejects}
+            - {name: iptables, active: false, evidence: INPUT accepts everything}
         port_range:
           description: The ephemeral ports, inclusive, and the ports that are reserved out of them.
           type: dict
@@ -316,7 +299,7 @@ ansible_facts:
         cgroup_limits:
           description: Memory and processors that the container may use; V(null) is unlimited.
           type: dict
-          sample: {memory_bytes: null, cpus: 1.5}
+          sample: {memory_bytes: null, cpus: null}
         shm:
           description: Size and free space of C(/dev/shm), V(null) when nothing is mounted there.
           type: dict
@@ -343,7 +326,7 @@ ansible_facts:
             - The time daemon that runs (V(chronyd), V(systemd-timesyncd), V(ntpd)), whether the kernel holds the clock
               for synchronised, its own bound of the error, and the time.
           type: dict
-          sample: {source: chronyd, synchronised: true, max_error_us: 21500, epoch: 1795245581.28}
+          sample: {source: null, synchronised: false, max_error_us: 16000000, epoch: 1795260974.262438}
         selinux:
           description: V(enforcing), V(permissive) or V(disabled).
           type: str
@@ -364,18 +347,15 @@ ansible_facts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_facts import Wish, gather
-from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu_machine import replay_root
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _fabric_facts
 
 
 def main() -> None:
     """Read the options, gather, answer."""
     module = AnsibleModule(
         argument_spec={
-            "peers": {"type": "list", "elements": "str", "default": []},
-            "names": {"type": "list", "elements": "str", "default": []},
-            "paths": {"type": "list", "elements": "str", "default": ["/opt/trainmesh", "~/.cache"]},
-            "timeout": {"type": "float", "default": 10},
+            **_fabric_facts.OPTIONS,
+            "timeout": {"type": "float", "default": _fabric_facts.TIMEOUT_S},
             "root": {"type": "path", "default": "/"},
         },
         supports_check_mode=True,
@@ -383,11 +363,11 @@ def main() -> None:
     given = module.params
     if given["timeout"] <= 0:
         module.fail_json(msg=f"timeout must be more than 0 seconds, not {given['timeout']}: nothing was read.")
-    wish = Wish(given["peers"], given["names"], given["paths"], given["timeout"])
-    replay = replay_root() if given["root"] == "/" else None
-    if replay:
-        module.warn(f"the RDMA devices are those of the recorded machine {replay}, not of this node")
-    module.exit_json(changed=False, ansible_facts={"trainmesh_fabric": gather(wish, given["root"], replay)})
+    wish = _fabric_facts.Wish(given["peers"], given["names"], given["paths"], given["timeout"])
+    facts, warning = _fabric_facts.read(wish, given["root"])
+    if warning:
+        module.warn(warning)
+    module.exit_json(changed=False, ansible_facts={"trainmesh_fabric": facts})
 
 
 if __name__ == "__main__":

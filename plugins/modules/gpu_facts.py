@@ -35,6 +35,7 @@ options:
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.facts
 seealso:
+  - module: trainmesh.cluster.node_facts
   - module: ansible.builtin.setup
   - module: ansible.builtin.gather_facts
 author:
@@ -148,7 +149,7 @@ ansible_facts:
               pci_bus_id: "00000000:53:00.0"
               pcie: {"gen_current": 5, "gen_max": 5, "width_current": 16, "width_max": 16}
               persistence_mode: Enabled
-              processes: [{"memory_mib": 22430, "pid": 100477, "type": "C"}]
+              processes: []
               recovery_action: null
               remapped_rows: {"correctable": 0, "failure": false, "pending": false, "uncorrectable": 0}
               throttle_reasons: [gpu_idle]
@@ -172,12 +173,36 @@ ansible_facts:
           returned: always
           type: dict
           sample:
-            cpu_affinity: ["0-55,112-167", "56-111,168-223"]
-            gpu_gpu: [["X", "NV18"], ["NV18", "X"]]
-            gpu_nic: [["PIX", "SYS"], ["SYS", "PIX"]]
-            gpus: [GPU0, GPU1]
-            nics: [mlx5_0, mlx5_1]
-            numa_affinity: [0, 1]
+            cpu_affinity:
+              - "0-55,112-167"
+              - "0-55,112-167"
+              - "0-55,112-167"
+              - "0-55,112-167"
+              - "56-111,168-223"
+              - "56-111,168-223"
+              - "56-111,168-223"
+              - "56-111,168-223"
+            gpu_gpu:
+              - [X, NV18, NV18, NV18, NV18, NV18, NV18, NV18]
+              - [NV18, X, NV18, NV18, NV18, NV18, NV18, NV18]
+              - [NV18, NV18, X, NV18, NV18, NV18, NV18, NV18]
+              - [NV18, NV18, NV18, X, NV18, NV18, NV18, NV18]
+              - [NV18, NV18, NV18, NV18, X, NV18, NV18, NV18]
+              - [NV18, NV18, NV18, NV18, NV18, X, NV18, NV18]
+              - [NV18, NV18, NV18, NV18, NV18, NV18, X, NV18]
+              - [NV18, NV18, NV18, NV18, NV18, NV18, NV18, X]
+            gpu_nic:
+              - [PIX, PIX, NODE, NODE, SYS, SYS, SYS, SYS]
+              - [PIX, PIX, NODE, NODE, SYS, SYS, SYS, SYS]
+              - [NODE, NODE, PIX, PIX, SYS, SYS, SYS, SYS]
+              - [NODE, NODE, PIX, PIX, SYS, SYS, SYS, SYS]
+              - [SYS, SYS, SYS, SYS, PIX, PIX, NODE, NODE]
+              - [SYS, SYS, SYS, SYS, PIX, PIX, NODE, NODE]
+              - [SYS, SYS, SYS, SYS, NODE, NODE, PIX, PIX]
+              - [SYS, SYS, SYS, SYS, NODE, NODE, PIX, PIX]
+            gpus: [GPU0, GPU1, GPU2, GPU3, GPU4, GPU5, GPU6, GPU7]
+            nics: [NIC0, NIC1, NIC2, NIC3, NIC4, NIC5, NIC6, NIC7]
+            numa_affinity: [0, 0, 0, 0, 1, 1, 1, 1]
         nvlink:
           description:
             - The NVLinks of each GPU with their speed in GB/s in one direction, that of the slowest active link.
@@ -230,8 +255,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu_facts import gather
-from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu_machine import Machine, replay_root
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _gpu_facts
 
 
 def main() -> None:
@@ -239,20 +263,18 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "root": {"type": "path", "default": "/"},
-            "timeout": {"type": "float", "default": 30.0},
+            "timeout": {"type": "float", "default": _gpu_facts.TIMEOUT_S},
         },
         supports_check_mode=True,
     )
     root, timeout = module.params["root"], module.params["timeout"]
     if timeout <= 0:
         module.fail_json(msg=f"timeout must be more than 0 seconds, not {timeout}: nothing was read.")
-    if root == "/":
-        root = replay_root() or root
-    machine = Machine(root, timeout)
-    result: dict[str, t.Any] = {"ansible_facts": {"trainmesh_gpu": gather(machine)}}
-    if machine.replayed:
-        module.warn(f"the GPU facts are those of the recorded machine {machine.root}, not of this node")
-        result["replayed_from"] = machine.root
+    facts, warning = _gpu_facts.read(root, timeout)
+    result: dict[str, t.Any] = {"ansible_facts": {"trainmesh_gpu": facts}}
+    if warning:
+        module.warn(warning)
+        result["replayed_from"] = facts["replayed_from"]
     module.exit_json(changed=False, **result)
 
 

@@ -47,15 +47,19 @@ hosts:
   type: list
   elements: str
   sample: [node1, node2, node3]
-peers:
-  description: Where each node is reached, its data address if the inventory tells, else C(ansible_host) or its name.
-  returned: success
-  type: list
-  elements: str
-  sample: [10.0.0.11, 10.0.0.12, 10.0.0.13]
 state_dir:
   description: The directory for lock and memory, beside the inventory.
   returned: success
   type: str
   sample: /home/me/cluster/.trainmesh
+node_facts:
+  description: Arguments for M(trainmesh.cluster.node_facts) on every node.
+  returned: success
+  type: dict
+  sample: {peers: [10.0.0.11, 10.0.0.12], names: [node1, node2]}
+user_facts:
+  description: Arguments for M(trainmesh.cluster.user_facts) on every node.
+  returned: success
+  type: dict
+  sample: {ssh_names: [node1, node2], ports: [29500, 61999], prefix: /opt/trainmesh}
 """

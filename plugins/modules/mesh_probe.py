@@ -8,14 +8,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: mesh_probe
-short_description: Try ssh and the jobs' ports from this node to every node of the cluster
+short_description: Try names, ssh and the jobs' ports from this node to every node of the cluster
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
-  - Logs in to every target by each name given, without a terminal and with strict host-key checking, as launchers
-    do, and compares the host name that answers.
-  - Connects to the ports on which M(trainmesh.cluster.port_listener) listens on the targets.
-  - Runs as the user that will run the jobs; every attempt is bounded.
+  - Resolves every name of every target as ssh and as other programs do, logs in by it, without a terminal and with
+    strict host-key checking, as launchers do, and compares the host name that answers. A name that leads elsewhere is
+    not logged in to.
+  - Connects to the ports on which M(trainmesh.cluster.port_listener) listens on the targets, asks from which address
+    it is seen, and sends and receives a burst of 256 KiB, which a path that loses full-size packets does not pass.
+  - Runs as the user that will run the jobs; every attempt is bounded. Nothing is written on any node.
 options:
   targets:
     description: The nodes to try, the own one among them.
@@ -31,12 +33,17 @@ options:
         description: Data address.
         type: str
         required: true
+      addresses:
+        description: All other IP addresses of the node to which a name of it may lead.
+        type: list
+        elements: str
+        default: []
       hostname:
         description: Host name that must answer.
         type: str
         required: true
       ssh_names:
-        description: Names and addresses for ssh.
+        description: Names and addresses for ssh, as the launchers use them.
         type: list
         elements: str
         required: true
@@ -45,51 +52,97 @@ options:
         type: list
         elements: int
         default: []
+  address:
+    description:
+      - The own data address, from which the others should see this node. Empty for not known; then the own node is
+        told by its host name, and no port is called V(wrong_interface).
+    type: str
+    default: ""
   token:
     description: The listeners' word.
     type: str
     default: ""
+  python:
+    description: Path of an interpreter that a session on each target should be able to run. Empty to not look.
+    type: str
+    default: ""
+  commands:
+    description: Commands to look up in the C(PATH) of a session on each target.
+    type: list
+    elements: str
+    default: []
   timeout:
-    description: Seconds for one attempt.
+    description: Seconds for one attempt to resolve or to connect.
     type: int
     default: 10
+  login_timeout:
+    description: Seconds for one whole login, once connected.
+    type: int
+    default: 30
+  slow_seconds:
+    description:
+      - Seconds from which on a login that works is called V(slow). Typical causes are C(UseDNS) and
+        C(GSSAPIAuthentication) of sshd without a name server that answers, and PAM modules.
+    type: float
+    default: 5.0
   workers:
     description: Targets at a time.
     type: int
     default: 16
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.read
+notes:
+  - Only after a burst has stalled the size that passes is looked for, by C(ping) with the DF bit set, where C(ping)
+    may be used. This takes up to 10 seconds.
 """
 
 EXAMPLES = r"""
 - name: Try every node from every node
   trainmesh.cluster.mesh_probe:
+    address: 10.0.0.11
     token: 5f3a
+    python: /opt/trainmesh/env/bin/python
+    commands: [python3, ninja]
     targets:
       - name: node2
         address: 10.0.0.12
+        addresses: [192.0.2.12]
         hostname: node2
         ssh_names: [node2, 10.0.0.12]
-        ports: [29500]
+        ports: [29500, 49321]
 """
 
 RETURN = r"""
 row:
   description:
-    - For each target, what each attempt showed. C(layer) is empty when it went well, else the layer that failed,
-      such as V(name), V(refused), V(no_route), V(timeout), V(hostkey_unknown), V(hostkey_changed), V(permission),
-      V(noise), V(wrong_machine), V(stranger).
+    - For each target, what each attempt showed. C(layer) is empty when it went well, else what failed.
+    - For C(ssh) one of V(name), V(loopback), V(wrong_address), V(refused), V(no_route), V(timeout),
+      V(hostkey_unknown), V(hostkey_changed), V(permission), V(closed), V(config), V(noise), V(wrong_machine),
+      V(slow) (C(ok) is true then), V(ssh_missing), V(other); C(addresses) are those to which the name resolves.
+    - For C(tcp) one of V(refused), V(no_route), V(timeout), V(stranger), V(wrong_interface), V(other);
+      C(seen_as) is the own address as the listener saw it, null without a connection.
+    - C(mtu) is about full-size packets through the first port that answers, null when none does and for the own
+      node. C(interface) and C(interface_mtu) are this node's, C(passed) and C(failed) are sizes in bytes of IP
+      packets, null where not known, C(stalls) lists V(send) and V(receive).
+    - C(session) is what a login finds there, null without one; C(python) is null unless O(python) can be run there,
+      C(commands) is the path of each of O(commands), or null.
   returned: always
   type: dict
   sample:
     node2:
-      ssh: {node2: {ok: true, layer: "", evidence: "", seconds: 0.21}}
-      tcp: {"29500": {ok: false, layer: no_route, evidence: "No route to host (errno 113)", seconds: 0.001}}
+      ssh: {node2: {ok: true, layer: "", evidence: "", seconds: 0.21, addresses: [10.0.0.12]}}
+      tcp:
+        "29500": {ok: false, layer: no_route, evidence: "10.0.0.12 port 29500: No route to host (errno 113)",
+                  seconds: 0.001, seen_as: null}
+        "49321": {ok: true, layer: "", evidence: "", seconds: 0.001, seen_as: 10.0.0.11}
+      mtu: {ok: true, interface: eth0, interface_mtu: 1500, passed: 1500, failed: null, stalls: [], evidence: ""}
+      session: {path: "/usr/bin:/bin", python: /opt/trainmesh/env/bin/python,
+                commands: {python3: /usr/bin/python3, ninja: null}}
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _mesh_probe
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _mesh_probe, _ssh_login
 
 
 def main() -> None:
@@ -97,6 +150,7 @@ def main() -> None:
     target = {
         "name": {"type": "str", "required": True},
         "address": {"type": "str", "required": True},
+        "addresses": {"type": "list", "elements": "str", "default": []},
         "hostname": {"type": "str", "required": True},
         "ssh_names": {"type": "list", "elements": "str", "required": True},
         "ports": {"type": "list", "elements": "int", "default": []},
@@ -104,16 +158,23 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "targets": {"type": "list", "elements": "dict", "required": True, "options": target},
+            "address": {"type": "str", "default": ""},
             "token": {"type": "str", "default": "", "no_log": False},
+            "python": {"type": "str", "default": ""},
+            "commands": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "int", "default": 10},
+            "login_timeout": {"type": "int", "default": 30},
+            "slow_seconds": {"type": "float", "default": 5.0},
             "workers": {"type": "int", "default": 16},
         },
         supports_check_mode=True,
     )
     given = module.params
     targets = [_mesh_probe.Target(**item) for item in given["targets"]]
-    row = _mesh_probe.probe(targets, given["token"], given["timeout"], given["workers"])
-    module.exit_json(changed=False, row=row)
+    limits = (given["timeout"], given["login_timeout"], given["slow_seconds"])
+    login = _ssh_login.Wish(*limits, given["python"], given["commands"])
+    wish = _mesh_probe.Wish(given["address"], given["token"], given["timeout"], login)
+    module.exit_json(changed=False, row=_mesh_probe.probe(targets, wish, given["workers"]))
 
 
 if __name__ == "__main__":

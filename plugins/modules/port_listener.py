@@ -12,35 +12,48 @@ short_description: Listen for a moment on the ports of the jobs, for the other n
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
-  - Starts a small process that greets whoever connects to the given ports of the node's data address, and returns. The
-    process ends by itself when every caller has been there or its time is over.
-  - M(trainmesh.cluster.mesh_probe) on the other nodes is the caller.
+  - Starts a small process that greets whoever connects to the given ports of the node's data address, and returns.
+  - M(trainmesh.cluster.mesh_probe) and M(trainmesh.cluster.link_probe) on the other nodes are the callers. Who knows
+    the token may also ask for short bursts of data and for turns in measuring; everybody else gets the greeting only.
+  - A port is free again as soon as every caller has been there. The process ends when all its ports are free, when it
+    is told to, or when its time is over.
 options:
-  address:
-    description: IP address to listen on, the data address.
+  state:
+    description:
+      - V(started) starts the process; one with the same O(name) and O(token) that a broken run left is ended first.
+      - V(stopped) ends it at once and returns when its ports are free. Only O(name) and O(token) are needed for this.
     type: str
-    required: true
+    choices: [started, stopped]
+    default: started
+  address:
+    description: IP address to listen on, the data address. Needed to start.
+    type: str
   ports:
-    description: TCP ports.
+    description: TCP ports. Needed to start.
     type: list
     elements: int
-    required: true
   name:
     description: Name of the node, which the greeting tells.
     type: str
     required: true
   token:
-    description: Word that tells this run's listeners from anything else on the port.
+    description: Word that tells this run's listeners from anything else on the port, without blanks.
     type: str
     required: true
   callers:
-    description: Number of connections to expect on each port.
+    description: Number of nodes that will call on each port, this one included. Needed to start.
     type: int
-    required: true
+  link_port:
+    description:
+      - The one of O(ports) that M(trainmesh.cluster.link_probe) uses afterwards. It closes when each pair of
+        this node has been measured both ways, the process is stopped or its time is over. V(0) for none.
+    type: int
+    default: 0
   seconds:
-    description: Seconds after which the process ends in any case.
+    description:
+      - Seconds after which the process ends in any case. Give it enough for the probes of all nodes.
     type: int
-    default: 90
+    default: 900
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.read
 """
@@ -50,17 +63,30 @@ EXAMPLES = r"""
   trainmesh.cluster.port_listener:
     address: 10.0.0.11
     ports: [29500, 49321]
+    link_port: 49321
     name: node1
     token: 5f3a
     callers: 3
+    seconds: 900
+
+- name: Free the ports for the jobs
+  trainmesh.cluster.port_listener:
+    state: stopped
+    name: node1
+    token: 5f3a
 """
 
 RETURN = r"""
 problems:
   description: Ports that could not be had, with the system's errno and text.
-  returned: always
+  returned: when started
   type: dict
   sample: {"29500": [98, Address already in use]}
+stopped:
+  description: Whether there was a process to end.
+  returned: when stopped
+  type: bool
+  sample: true
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -72,19 +98,27 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
-            "address": {"type": "str", "required": True},
-            "ports": {"type": "list", "elements": "int", "required": True},
+            "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
+            "address": {"type": "str"},
+            "ports": {"type": "list", "elements": "int"},
             "name": {"type": "str", "required": True},
             "token": {"type": "str", "required": True, "no_log": False},
-            "callers": {"type": "int", "required": True},
-            "seconds": {"type": "int", "default": 90},
+            "callers": {"type": "int"},
+            "link_port": {"type": "int", "default": 0},
+            "seconds": {"type": "int", "default": 900},
         },
+        required_if=[("state", "started", ("address", "ports", "callers"))],
         supports_check_mode=True,
     )
+    given = dict(module.params)
+    if " " in given["token"] or " " in given["name"]:
+        module.fail_json(msg="token and name must not contain blanks")
     try:
-        problems = _port_listener.start(_port_listener.Wish(**module.params))
-    except OSError as error:
-        module.fail_json(msg=f"the ports could not be tried: {error}")
+        if given.pop("state") == "stopped":
+            module.exit_json(changed=False, stopped=_port_listener.stop(given["token"], given["name"]))
+        problems = _port_listener.start(_port_listener.Wish(**given))
+    except (OSError, ValueError) as error:
+        module.fail_json(msg=f"the ports of {given['name']} could not be listened on, or not be freed: {error}")
     module.exit_json(changed=False, problems={str(port): list(problem) for port, problem in problems.items()})
 
 

@@ -21,6 +21,10 @@ options:
     description: Comment of the key, shown in authorized_keys files.
     type: str
     required: true
+  create:
+    description: Whether a missing key is made; else it is only read.
+    type: bool
+    default: true
 extends_documentation_fragment:
   - trainmesh.cluster.attributes
 """
@@ -66,11 +70,14 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils import _ssh_file
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec={"comment": {"type": "str", "required": True}}, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={"comment": {"type": "str", "required": True}, "create": {"type": "bool", "default": True}},
+        supports_check_mode=True,
+    )
     account = pwd.getpwuid(os.geteuid())
     key = f"{account.pw_dir}/.ssh/{_ssh_files.OURS}/{_ssh_files.KEY_NAME}"
     keygen = module.get_bin_path("ssh-keygen", required=True)
-    missing = not (os.path.exists(key) and os.path.exists(f"{key}.pub"))
+    missing = module.params["create"] and not (os.path.exists(key) and os.path.exists(f"{key}.pub"))
     if missing and not module.check_mode:
         _ssh_files.close(_ssh_files.directories(account.pw_dir))
         if os.path.exists(key):  # a private key without its public half: derive that

@@ -18,18 +18,9 @@ description:
   - Every NCCL library is loaded in a child process of its own and asked for its version, because the metadata of a
     package and C(torch.cuda.nccl.version) may both name another one than the file that is used.
   - Every command has a time limit. A value that is not known is null. Nothing is guessed.
-  - Run it as the user who starts the training, so that the session, C(PATH) and packages are that user's.
+  - Run it as the user who starts the training, or as root with O(user), so that the session, C(PATH) and packages
+    are that user's.
 options:
-  python:
-    description: Path of the Python interpreter of the environment to look into. It need not exist yet.
-    type: path
-    default: /opt/trainmesh/env/bin/python
-  import:
-    description:
-      - Import PyTorch once in a child process and ask it for its devices and libraries; costs seconds.
-      - If the import fails while C(LD_LIBRARY_PATH) is set, it is tried again without that variable.
-    type: bool
-    default: false
   timeout:
     description:
       - Seconds that all commands together may take, the import included. No other command gets more than 10 of them.
@@ -37,12 +28,15 @@ options:
     default: 120.0
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.facts
+  - trainmesh.cluster.node.stack
 notes:
   - The login environment is the module's own when Ansible came by ssh as the very user. After C(sudo), C(su) or the
-    like, and on a local connection, the user's login shell is started without a terminal, as C(sshd) would, and asked.
+    like, with another O(user), and on a local connection, the user's login shell is started without a terminal, as
+    C(sshd) would, and asked.
     Variables set by the C(environment) keyword of a task belong to the module's own and are reported as such.
   - Values of variables that look like secrets are never returned, and logins in URLs are masked.
 seealso:
+  - module: trainmesh.cluster.node_facts
   - module: trainmesh.cluster.gpu_facts
   - module: trainmesh.cluster.fabric_facts
 author:
@@ -57,6 +51,11 @@ EXAMPLES = r"""
   trainmesh.cluster.stack_facts:
     python: /home/alice/miniconda3/envs/train/bin/python
     import: true
+
+- name: Look into the software of the job user
+  trainmesh.cluster.stack_facts:
+    user: trainer
+  become: true
 
 - name: Stop where the import fails
   ansible.builtin.assert:
@@ -88,8 +87,8 @@ ansible_facts:
             source: shell
             shell: /bin/bash
             variables:
-              PATH: /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-              NCCL_SOCKET_IFNAME: eth1
+              NCCL_SOCKET_IFNAME: eth0
+              PATH: /usr/local/cuda-12.6/bin:/usr/local/bin:/usr/bin:/bin:/usr/games
               https_proxy: http://***@proxy.example.com:3128
             hidden: [HF_TOKEN]
         cuda:
@@ -101,22 +100,22 @@ ansible_facts:
           type: dict
           sample:
             toolkits:
-              - path: /usr/local/cuda-13.0
+              - path: /usr/local/cuda-12.6
                 aliases: [/usr/local/cuda]
-                version: 13.0.88
-                nvcc: /usr/local/cuda-13.0/bin/nvcc
-                nvcc_version: 13.0.88
-                nvcc_release: "13.0"
+                version: 12.6.85
+                nvcc: /usr/local/cuda-12.6/bin/nvcc
+                nvcc_version: 12.6.85
+                nvcc_release: "12.6"
             nvcc:
-              path: /usr/local/cuda-13.0/bin/nvcc
-              release: "13.0"
-              version: 13.0.88
+              path: /usr/local/cuda-12.6/bin/nvcc
+              release: "12.6"
+              version: 12.6.85
             build_home:
-              path: /usr/local/cuda-13.0
+              path: /usr/local/cuda-12.6
               nvcc:
-                path: /usr/local/cuda-13.0/bin/nvcc
-                release: "13.0"
-                version: 13.0.88
+                path: /usr/local/cuda-12.6/bin/nvcc
+                release: "12.6"
+                version: 12.6.85
         cudnn:
           description:
             - Every cuDNN, by its header (C(source) is V(wheel) or V(header)) or else by its file's name (V(library)).
@@ -137,9 +136,9 @@ ansible_facts:
           type: list
           elements: dict
           sample:
-            - path: /opt/trainmesh/env/lib/python3.11/site-packages/nvidia/nccl/lib/libnccl.so.2
-              place: wheel
-              version: 2.30.7
+            - path: /lib/x86_64-linux-gnu/libnccl.so.2
+              place: system
+              version: 2.21.5
               source: library
         python:
           description:
@@ -150,11 +149,15 @@ ansible_facts:
           type: dict
           sample:
             path: /opt/trainmesh/env/bin/python
-            version: 3.11.7
+            version: 3.11.2
             prefix: /opt/trainmesh/env
             kind: venv
-            sites: [/usr/lib/python3.11, /opt/trainmesh/env/lib/python3.11/site-packages]
-            headers: true
+            sites:
+              - /usr/lib/python311.zip
+              - /usr/lib/python3.11
+              - /usr/lib/python3.11/lib-dynload
+              - /opt/trainmesh/env/lib/python3.11/site-packages
+            headers: false
             problem: null
         packages:
           description: Version of each package that training needs, with the build if its files name it; null if
@@ -172,7 +175,6 @@ ansible_facts:
             ninja: 1.13.2
             mpi4py: null
             numpy: 2.4.6
-            nvidia-nccl-cu13: 2.30.7
         other_copies:
           description:
             - Further copies of those packages on the search path, hidden by the first ones, as C(name), C(version)
@@ -190,16 +192,16 @@ ansible_facts:
           returned: always
           type: dict
           sample:
-            version: 2.14.1+cu130
-            dist_version: 2.14.1
+            version: 2.13.0+cpu
+            dist_version: 2.13.0+cpu
             path: /opt/trainmesh/env/lib/python3.11/site-packages/torch
-            cuda: "13.0"
+            cuda: null
             hip: null
-            git_version: 5c4886908584029761b579af026dcfb627c84070
-            cudnn: 9.24.0.43
-            nccl: 2.30.7
-            nccl_package: 2.30.7
-            arch_list: [sm_75, sm_80, sm_86, sm_90, sm_100, sm_120]
+            git_version: cf30153c4c131c8164ee7798e5022d810682e2cb
+            cudnn: null
+            nccl: null
+            nccl_package: null
+            arch_list: null
             other_copies: []
         deepspeed:
           description:
@@ -214,7 +216,7 @@ ansible_facts:
             git_hash: unknown
             git_branch: unknown
             installed_ops: []
-            built_torch: "2.13"
+            built_torch: null
             built_cuda: null
             built_nccl: null
         torch_import:
@@ -227,7 +229,7 @@ ansible_facts:
           sample:
             ok: true
             error: null
-            seconds: 0.87
+            seconds: 1.61
             version: 2.13.0+cpu
             cuda: null
             cuda_available: false
@@ -248,6 +250,15 @@ ansible_facts:
             gcc: {path: /usr/bin/gcc, version: 12.2.0}
             g++: {path: /usr/bin/g++, version: 12.2.0}
             c++: {path: /usr/bin/c++, version: 12.2.0}
+        library_path_cuda:
+          description:
+            - The CUDA libraries in the session's C(LD_LIBRARY_PATH), which may go before those that PyTorch brings.
+              C(library) is V(libcudart), V(libcublas) or V(libcublasLt); C(version) is that in the file's name, of
+              C(libcudart) the version of the toolkit.
+          returned: always
+          type: list
+          elements: dict
+          sample: [{library: libcudart, path: /usr/local/cuda-11.4/lib64/libcudart.so.11.0, version: 11.4.148}]
         libaio:
           description: Path of the library and of the header; both are needed to compile DeepSpeed's C(async_io).
           returned: always
@@ -261,35 +272,34 @@ ansible_facts:
           returned: always
           type: dict
           sample:
-            git: {path: /usr/bin/git}
-            rsync: null
+            git: null
+            rsync: {path: /usr/bin/rsync}
             pdsh: {path: /usr/bin/pdsh, version: "2.34", rcmd_modules: [ssh, rsh, exec], default_rcmd: rsh, ssh: true}
-            mpirun: null
-            ninja: {path: /usr/bin/ninja, on_path: true}
+            mpirun: {path: /usr/bin/mpirun, open_mpi: 4.1.4}
+            ninja: {path: /opt/trainmesh/env/bin/ninja, on_path: false}
 """
 
 import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._stack_facts import Wish, gather
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _stack_facts
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={
-            "python": {"type": "path", "default": "/opt/trainmesh/env/bin/python"},
-            "import": {"type": "bool", "default": False},
-            "timeout": {"type": "float", "default": 120.0},
-        },
+        argument_spec={**_stack_facts.OPTIONS, "timeout": {"type": "float", "default": _stack_facts.TIMEOUT_S}},
         supports_check_mode=True,
     )
-    wish = Wish(module.params["python"], module.params["import"], module.params["timeout"])
-    if wish.timeout <= 0:
-        module.fail_json(msg=f"timeout must be more than 0 seconds, not {wish.timeout}: nothing was read.")
-    facts = gather(wish, Tree(), dict(os.environ))
+    given = module.params
+    if given["timeout"] <= 0:
+        module.fail_json(msg=f"timeout must be more than 0 seconds, not {given['timeout']}: nothing was read.")
+    wish = _stack_facts.Wish(given["python"], given["import"], given["timeout"], given["user"])
+    try:
+        facts = _stack_facts.read(wish, dict(os.environ))
+    except ValueError as error:
+        module.fail_json(msg=f"{error}.")
     module.exit_json(changed=False, ansible_facts={"trainmesh_stack": facts})
 
 

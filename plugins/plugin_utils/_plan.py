@@ -40,16 +40,20 @@ class Draft:
     reasons: list[str] = dataclasses.field(default_factory=list)
 
 
-def make(hosts: t.Sequence[Host], options: Options, memory: Memory) -> dict[str, t.Any]:
+def make(hosts: t.Sequence[Host], options: Options, memory: Memory, strict: bool = True) -> dict[str, t.Any]:
     """The plan as plain data for the roles; raises PlanError with every fault at once.
 
     ``hosts`` are all hosts of the inventory in its order, ``options`` the cluster's variables by short
-    name (with ``user`` filled in), ``memory`` the nodes of earlier runs.
+    name (with ``user`` filled in), ``memory`` the nodes of earlier runs. Without ``strict`` a cluster
+    that site.yml would refuse is planned as it is, for the rules to judge; its faults stand in
+    V(refusals).
     """
     draft = Draft()
+    managed = strict or bool(memory) or any(_installed(host, options["prefix"]) for host in hosts)
+    hosts = hosts if managed else [_as_named(host) for host in hosts]
     use_gpus = options["torch_build"] != "cpu"
     nodes = _nodes(hosts, options, memory, use_gpus, draft)
-    if draft.faults or not nodes:
+    if (draft.faults and strict) or not nodes:
         raise PlanError(draft.faults or ["no host could be reached, and none is remembered from an earlier run"])
     gpus = _gpu_facts(hosts, nodes)
     precision = _precision(options, gpus, draft)
@@ -65,10 +69,12 @@ def make(hosts: t.Sequence[Host], options: Options, memory: Memory) -> dict[str,
     )
     _check_cluster(cluster, hosts, draft)
     stack = _plan_stack.make(cluster, options, gpus, draft.faults, draft.reasons)
-    if draft.faults:
+    if draft.faults and strict:
         raise PlanError(draft.faults)
     return {
-        **_data(cluster, options),
+        **_data(cluster, options, managed),
+        "managed": managed,
+        "refusals": draft.faults,
         "stack": stack,
         "reasons": draft.reasons,
         "warnings": draft.warnings,
@@ -124,6 +130,18 @@ def _precision(options: Options, gpus: list[GpuFact], draft: Draft) -> str:
     return asked
 
 
+def _installed(host: Host, prefix: str) -> bool:
+    """Whether the prefix exists on a host: another controller may have set it up."""
+    place = (host.fabric.get("disks") or {}).get(prefix) or {}
+    return bool(place.get("existing") == prefix)
+
+
+def _as_named(host: Host) -> Host:
+    """A host that we did not set up keeps the name it has, whatever the inventory calls it."""
+    own = str(host.fabric.get("hostname") or "")
+    return host if not own or host.wish.get("hostname") else host._replace(wish={**host.wish, "hostname": own})
+
+
 def _check_cluster(cluster: Cluster, hosts: t.Sequence[Host], draft: Draft) -> None:
     """What can only be judged over all nodes together."""
     owners: dict[str, str] = {}
@@ -149,7 +167,7 @@ def _check_cluster(cluster: Cluster, hosts: t.Sequence[Host], draft: Draft) -> N
             draft.faults.append(f"{host.name}: trainmesh_master_port {port} is the port of its sshd: choose another")
 
 
-def _data(cluster: Cluster, options: Options) -> dict[str, t.Any]:
+def _data(cluster: Cluster, options: Options, managed: bool) -> dict[str, t.Any]:
     """The plain data that the roles read."""
     entries = _ssh_texts.hosts_entries(cluster)
     return {
@@ -171,20 +189,36 @@ def _data(cluster: Cluster, options: Options) -> dict[str, t.Any]:
         },
         "firewall": options["firewall"],
         "probe_ports": [cluster.master_port, HIGH_PORT],
-        "targets": [_target(cluster, node) for node in cluster.nodes],
-        "nodes": {node.name: _node_data(cluster, node) for node in cluster.nodes},
+        "targets": [_target(cluster, node, managed) for node in cluster.nodes],
+        "places": [{"name": node.name, "address": node.address} for node in cluster.nodes],
+        "ranks": [
+            {"name": n.name, "ssh_name": n.hostname, "address": n.address, "slots": n.slots, "interface": n.interface}
+            for n in cluster.nodes
+        ],
+        "env": dict(cluster.env),
+        "nodes": {node.name: _node_data(cluster, node, managed) for node in cluster.nodes},
     }
 
 
-def _target(cluster: Cluster, node: Node) -> dict[str, t.Any]:
+def _names(node: Node, managed: bool) -> list[str]:
+    """What the others call a node: of one that we did not set up, only its own name is known."""
+    return list(node.names) if managed else [node.hostname]
+
+
+def _target(cluster: Cluster, node: Node, managed: bool) -> dict[str, t.Any]:
     """What the probes try of a node: every name between few nodes, one between many, as all stand in one block."""
     every = len(cluster.nodes) <= FEW_NODES
-    names = [*node.names, node.address] if every else [node.hostname]
-    ports = [cluster.master_port, HIGH_PORT]
-    return {"name": node.name, "address": node.address, "hostname": node.hostname, "ssh_names": names, "ports": ports}
+    return {
+        "name": node.name,
+        "address": node.address,
+        "addresses": list(dict.fromkeys([node.address, *node.addresses])),
+        "hostname": node.hostname,
+        "ssh_names": [*_names(node, managed), node.address] if every else [node.hostname],
+        "ports": [cluster.master_port, HIGH_PORT],
+    }
 
 
-def _node_data(cluster: Cluster, node: Node) -> dict[str, t.Any]:
+def _node_data(cluster: Cluster, node: Node, managed: bool) -> dict[str, t.Any]:
     return {
         "name": node.name,
         "rank": node.rank,
@@ -194,7 +228,7 @@ def _node_data(cluster: Cluster, node: Node) -> dict[str, t.Any]:
         "interface": node.interface,
         "hostname": node.hostname,
         "fqdn": node.fqdn,
-        "names": list(node.names),
+        "names": _names(node, managed),
         "gpus": list(node.gpus),
         "reachable": node.reachable,
         "files": node_files(cluster, node),

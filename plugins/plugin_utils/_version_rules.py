@@ -9,7 +9,6 @@ what a node does not know breaks no rule.
 
 from __future__ import annotations
 
-import dataclasses
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat_data import (
@@ -20,6 +19,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat_data imp
     runs_on,
     short_name,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Finding
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._torch_builds import requires_python
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._version_relations import (
     kernels,
@@ -32,21 +32,6 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._version_relatio
 )
 
 Facts = t.Mapping[str, t.Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """One fault: which rule, how bad (``fail``, ``warn``, ``info``), where, what was seen, why, and the way out.
-
-    ``evidence`` maps each host to what was seen there.
-    """
-
-    rule: str
-    severity: str
-    hosts: tuple[str, ...]
-    evidence: dict[str, str]
-    cause: str
-    remedy: str
 
 
 class Node:
@@ -221,4 +206,4 @@ CHECKS: tuple[t.Callable[[Node], None], ...] = (
 )
 """The rules on a single node."""
 
-__all__ = ("CHECKS", "Finding", "Node")
+__all__ = ("CHECKS", "Node")

@@ -13,13 +13,13 @@ import dataclasses
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat_data import key, table
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import SEVERITIES, Finding
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._version_relations import look_up, text_at
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._version_rules import CHECKS, Finding, Node
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._version_rules import CHECKS, Node
 
 Facts = t.Mapping[str, t.Any]
 
 ABSENT = "not installed"
-_SEVERITIES = ("fail", "warn", "info")
 _MOST_NAMES = 5
 
 
@@ -37,7 +37,7 @@ def compare(stack_by_host: t.Mapping[str, Facts], gpu_by_host: t.Mapping[str, Fa
         for check in CHECKS:
             check(node)
         findings += node.findings
-    return sorted(_merged(findings), key=lambda finding: _SEVERITIES.index(finding.severity))
+    return sorted(_merged(findings), key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def groups(values: t.Mapping[str, str], parts: int) -> list[tuple[str, list[str]]]:
@@ -155,4 +155,4 @@ def _merged(findings: t.Iterable[Finding]) -> list[Finding]:
     return list(found.values())
 
 
-__all__ = ("ABSENT", "Finding", "compare", "groups", "names", "version_table")
+__all__ = ("ABSENT", "compare", "groups", "names", "version_table")

@@ -1,72 +1,122 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one pass of the three fact modules costs beside ``setup``, on this machine.
+"""What the fact modules cost on a node beside ``setup``, packed as Ansible sends them.
 
-``python tests/bench/facts.py [REPETITIONS]`` runs each module as a process of its own, as a node does, in turn, and
-prints the medians of wall and CPU seconds and their ratio to ``setup``. Compare the ratios: the seconds are those of
-this machine.
+``python tests/bench/facts.py --via "docker exec -i NODE"`` (or ``--via "ssh root@NODE"``; without it, this machine)
+packs each module with ansible-core's own packer, starts the archives on the node in turns, and prints the medians of
+wall and CPU seconds, what each took of its children included, and their ratios to ``setup`` with all subsets. Compare
+the ratios: the seconds are those of the machine.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import pathlib
-import resource
+import shlex
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 import typing as t
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-OURS = "ansible_collections.trainmesh.cluster.plugins.modules"
-MODULES: dict[str, tuple[str, dict[str, t.Any]]] = {
-    "setup all": ("ansible.modules.setup", {}),
-    "setup hardware, network, virtual": (
-        "ansible.modules.setup",
-        {"gather_subset": ["!all", "!min", "hardware", "network", "virtual"]},
-    ),
-    "setup distribution, pkg_mgr, service_mgr": (
-        "ansible.modules.setup",
-        {"gather_subset": ["!all", "!min", "distribution", "pkg_mgr", "service_mgr"]},
-    ),
-    "ping": ("ansible.modules.ping", {}),
-    "gpu_facts": (f"{OURS}.gpu_facts", {}),
-    "fabric_facts": (f"{OURS}.fabric_facts", {}),
-    "stack_facts": (f"{OURS}.stack_facts", {"python": sys.executable}),
-}
+os.environ.setdefault("ANSIBLE_COLLECTIONS_PATH", str(ROOT / "collections"))
 
+from ansible.executor.module_common import modify_module  # noqa: E402
+from ansible.parsing.dataloader import DataLoader  # noqa: E402
+from ansible.plugins.loader import init_plugin_loader, module_loader  # noqa: E402
+from ansible.template import Templar  # noqa: E402
 
-def once(module: str, arguments: dict[str, t.Any]) -> tuple[float, float]:
-    """Wall and CPU seconds (children included) of one run."""
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as stream:
-        json.dump({"ANSIBLE_MODULE_ARGS": arguments}, stream)
-        stream.flush()
+SMALL_SETUP = ["!all", "!min", "distribution", "pkg_mgr", "service_mgr"]
+BASE = "setup, all subsets"
+ONE_START = "node_facts, which is the three in one start"
+OURS = ("gpu_facts", "fabric_facts", "stack_facts")
+
+# Runs on the node: each archive from standard input, as Ansible's pipelining does, and what it cost.
+METER = """
+import json, resource, subprocess, sys, time
+asked = json.load(sys.stdin)
+for turn in range(asked["turns"]):
+    for name, archive in asked["archives"].items():
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "collections")}
-        command = [sys.executable, "-m", module, stream.name]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+        done = subprocess.run([sys.executable], input=archive.encode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        good = done.returncode == 0 and b'"ansible_facts"' in done.stdout or name == "ping"
+        print(json.dumps([name, wall, cpu, None if good else (done.stdout + done.stderr).decode()[-2000:]]), flush=True)
+"""
+
+
+def modules(python: str) -> dict[str, tuple[str, dict[str, t.Any]]]:
+    """What is measured: the heading, the module and its options; ``python`` is that of the environment looked into."""
+    return {
+        BASE: ("ansible.builtin.setup", {}),
+        "setup, only what this collection asks": ("ansible.builtin.setup", {"gather_subset": SMALL_SETUP}),
+        "ping": ("ansible.builtin.ping", {}),
+        "gpu_facts": ("trainmesh.cluster.gpu_facts", {}),
+        "fabric_facts": ("trainmesh.cluster.fabric_facts", {}),
+        "stack_facts": ("trainmesh.cluster.stack_facts", {"python": python}),
+        ONE_START: ("trainmesh.cluster.node_facts", {"python": python}),
+    }
+
+
+def packed(module: str, options: dict[str, t.Any]) -> str:
+    """The archive that Ansible would send."""
+    found = module_loader.find_plugin_with_context(module)
+    if not found.resolved:
+        raise SystemExit(f"There is no module {module}.")
+    built = modify_module(
+        module_name=found.resolved_fqcn or module,
+        module_path=found.plugin_resolved_path,
+        module_args={
+            **options,
+            "_ansible_version": "2",
+            "_ansible_remote_tmp": "/tmp",
+            "_ansible_keep_remote_files": False,
+        },
+        templar=Templar(loader=DataLoader()),
+        task_vars={"ansible_python_interpreter": "/usr/bin/python3", "inventory_hostname": "node"},
+        module_compression="ZIP_DEFLATED",
+    )
+    return t.cast(bytes, built.b_module_data).decode()
+
+
+def measure(via: list[str], interpreter: str, turns: int, python: str) -> dict[str, list[tuple[float, float]]]:
+    """(wall, CPU) seconds of every run, in turns, so that a busy moment hits all alike."""
+    archives = {name: packed(*what) for name, what in modules(python).items()}
+    meter = [interpreter, "-c", METER]
+    command = [*via, shlex.join(meter)] if via and os.path.basename(via[0]) == "ssh" else [*via, *meter]
+    asked = json.dumps({"turns": turns, "archives": archives})
+    done = subprocess.run(command, input=asked, text=True, stdout=subprocess.PIPE, check=True)
+    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in archives}
+    for line in done.stdout.splitlines():
+        name, wall, cpu, problem = json.loads(line)
+        if problem:
+            raise SystemExit(f"{name} failed on the node: {problem}")
+        samples[name].append((wall, cpu))
+    return samples
 
 
 def main() -> None:
-    """Measure in turns, so that a busy moment hits all alike, and print the table."""
-    repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 7
-    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in MODULES}
-    for _turn in range(repetitions):
-        for name, (module, arguments) in MODULES.items():
-            samples[name].append(once(module, arguments))
-    medians = {name: tuple(statistics.median(column) for column in zip(*rows)) for name, rows in samples.items()}
-    three = ("gpu_facts", "fabric_facts", "stack_facts")
-    medians["the three together"] = tuple(sum(medians[name][column] for name in three) for column in (0, 1))
-    base = medians["setup all"]
-    print(f"{'':42}   wall s    CPU s   wall / setup all   CPU / setup all")
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--via", default="", help='how to start a command on the node, such as "docker exec -i NODE"')
+    parser.add_argument("--interpreter", help="the node's Python (default: python3 with --via, else this one)")
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--python", default="/opt/trainmesh/env/bin/python", help="the environment to look into")
+    given = parser.parse_args()
+    init_plugin_loader()
+    via = shlex.split(given.via)
+    interpreter = given.interpreter or ("python3" if via else sys.executable)
+    samples = measure(via, interpreter, given.turns, given.python)
+    medians = {name: [statistics.median(column) for column in zip(*rows)] for name, rows in samples.items()}
+    medians["the three single modules, added"] = [sum(medians[name][column] for name in OURS) for column in (0, 1)]
+    base = medians[BASE]
+    print(f"{'':45}  wall s   CPU s   wall / setup   CPU / setup")
     for name, (wall, cpu) in medians.items():
-        print(f"{name:42} {wall:8.3f} {cpu:8.3f} {wall / base[0]:18.2f} {cpu / base[1]:17.2f}")
+        print(f"{name:45} {wall:7.3f} {cpu:7.3f} {wall / base[0]:14.2f} {cpu / base[1]:13.2f}")
 
 
 if __name__ == "__main__":

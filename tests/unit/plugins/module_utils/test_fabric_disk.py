@@ -144,3 +144,17 @@ def test_damaged_mount_tables_never_raise(text: str, cut: int) -> None:
         table = disk.parse_mountinfo(sample)
         disk.mount_of(table, "/data/x")
         disk.is_mounted(table, "/etc/hosts")
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("~/.cache", "/home/trainer/.cache"),
+        ("~", "/home/trainer"),
+        ("/data/../x", "/x"),
+        ("~root", os.path.expanduser("~root")),
+    ],
+)
+def test_the_home_of_another_user_is_that_of_the_tilde(path: str, expected: str) -> None:
+    assert disk.expanded(path, "/home/trainer") == expected
+    assert disk.expanded("~/.cache", None) == os.path.expanduser("~/.cache")

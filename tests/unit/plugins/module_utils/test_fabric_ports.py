@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import typing as t
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _fabric_ports as ports
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _fabric_session as session
+from ansible_collections.trainmesh.cluster.plugins.module_utils._bounded import Outcome
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
@@ -172,7 +174,7 @@ def test_the_session_is_found_above_sudo(tmp_path: Path) -> None:
         "server_address": "10.0.0.1",
         "server_port": 2222,
     }
-    found = session.limits(files, 60)
+    found = session.limits(files, chain)
     assert (found["memlock"], found["nofile"], found["stack"], found["of"]) == (65536, 1024, 8388608, "ssh session")
     assert found["hard"] == {"memlock": -1, "nofile": 524288, "stack": -1}
 
@@ -182,9 +184,43 @@ def test_a_local_run_has_no_session_and_its_own_limits(tmp_path: Path) -> None:
     chain = session.ancestors(files, 61)
     assert session.ssh_session(files, {}, chain) is None
     assert session.session_pid(files, chain) is None
-    found = session.limits(files, None)
+    found = session.limits(files, chain)
     assert found["of"] == "this process"
     assert all(isinstance(found[name], int) for name in session.LIMITS)
+
+
+@pytest.mark.parametrize("owner", [0, 4711])
+def test_another_users_session_says_nothing_of_the_job_users_limits(
+    owner: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def run(command: list[str], *_arguments: object, **_options: object) -> Outcome:
+        asked.append(command)
+        return Outcome(0, LIMITS.replace("1024 ", "4096 "), "", False, False, 0.1)
+
+    account = pwd.struct_passwd(("trainer", "x", 4711, 4711, "", "/home/trainer", "/bin/sh"))
+    texts = {
+        **process(30, "sshd", 1),
+        **process(40, "sshd-session", 30),
+        **process(60, "sh", 40),
+        **process(62, "python3", 60),
+        "proc/30/limits": LIMITS,
+        "proc/40/status": f"Name:\tsshd\nUid:\t{owner}\t0\t0\t0\n",
+        "proc/60/limits": LIMITS,
+    }
+    files = tree(tmp_path, texts)
+    monkeypatch.setattr(files, "path", lambda path: os.path.join(tmp_path, path.lstrip("/")))
+    files.root = "/"  # as if it were the node itself
+    monkeypatch.setattr(session._bounded, "run", run)
+    monkeypatch.setattr(session.os, "geteuid", lambda: 0)
+    found = session.limits(files, session.ancestors(files, 62), account)
+    if owner == account.pw_uid:
+        assert (found["of"], found["nofile"], asked) == ("ssh session", 1024, [])
+    else:
+        assert (found["of"], found["nofile"]) == ("login of trainer", 4096)
+        base = ["prlimit", "--stack=8388608:unlimited", "--nofile=1024:524288", "--memlock=65536:unlimited"]
+        assert asked == [[*base, "runuser", "-u", "trainer", "--", "cat", "/proc/self/limits"]]
 
 
 def test_a_ring_of_parents_ends(tmp_path: Path) -> None:

@@ -4,56 +4,23 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _mesh_probe, _port_listener
-from ansible_collections.trainmesh.cluster.plugins.module_utils._bounded import Outcome
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _mesh_probe as mesh
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _port_listener, _probe_names, _ssh_login
+
+LOGIN = _ssh_login.Wish(5, 20, 5.0)
 
 
-def outcome(rc=0, out="", err="", timed_out=False, missing=False):
-    return Outcome(rc, out, err, timed_out, missing, 0.1)
+def wish(address="127.0.0.1", token="tok", limit=5):
+    return mesh.Wish(address, token, limit, LOGIN)
 
 
-@pytest.mark.parametrize(
-    ("err", "layer"),
-    [
-        ("ssh: Could not resolve hostname n: Name or service not known", "name"),
-        ("ssh: connect to host n port 22: Connection refused", "refused"),
-        ("ssh: connect to host n port 22: No route to host", "no_route"),
-        ("ssh: connect to host n port 22: Connection timed out", "timeout"),
-        ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.", "hostkey_changed"),
-        ("No ED25519 host key is known for n and you have requested strict checking.", "hostkey_unknown"),
-        ("me@n: Permission denied (publickey).", "permission"),
-        ("kex_exchange_identification: Connection closed by remote host", "closed"),
-        ("something new", "other"),
-    ],
-)
-def test_the_layer_that_failed_is_told_apart(err, layer):
-    assert _mesh_probe.ssh_verdict(outcome(255, err=err), "n")["layer"] == layer
-
-
-def test_a_login_that_answers_as_expected_is_ok():
-    assert _mesh_probe.ssh_verdict(outcome(out="trainmesh-probe n\n"), "n")["ok"]
-
-
-def test_another_machine_behind_the_name_is_noticed():
-    assert _mesh_probe.ssh_verdict(outcome(out="trainmesh-probe m\n"), "n")["layer"] == "wrong_machine"
-
-
-def test_noise_is_noticed():
-    verdict = _mesh_probe.ssh_verdict(outcome(out="welcome!\ntrainmesh-probe n\n"), "n")
-    assert verdict["layer"] == "noise" and "welcome" in verdict["evidence"]
-
-
-def test_no_answer_is_a_timeout():
-    assert _mesh_probe.ssh_verdict(outcome(None, timed_out=True), "n")["layer"] == "timeout"
-
-
-def test_every_node_begins_behind_itself():
-    targets = [_mesh_probe.Target(name, "10.0.0.1", name, [], []) for name in "abc"]
-    assert [target.name for target in _mesh_probe.turned(targets, "b")] == ["c", "a", "b"]
+def target(name="n", ports=(), address="127.0.0.1", ssh_names=()):
+    return mesh.Target(name, address, name, ssh_names, ports)
 
 
 def free_port():
@@ -62,20 +29,94 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def test_listener_greets_every_caller_and_goes_away():
-    port = free_port()
-    assert _port_listener.start(_port_listener.Wish("127.0.0.1", [port], "n", "tok", 1, 20)) == {}
-    assert _mesh_probe.try_tcp("127.0.0.1", port, "trainmesh tok n", 5)["ok"]
+@pytest.fixture
+def port(request):
+    """A port with a listener called n, whose token is the test's name, for one caller."""
+    found = free_port()
+    assert _port_listener.start(_port_listener.Wish("127.0.0.1", [found], "n", request.node.name, 1, 20)) == {}
+    yield found
+    _port_listener.stop(request.node.name, "n")
+
+
+def test_every_node_begins_behind_itself():
+    targets = [target(name, address=f"10.0.0.{number}") for number, name in enumerate("abc")]
+    assert [found.name for found in mesh.turned(targets, wish("10.0.0.1"))] == ["c", "a", "b"]
+    assert [found.name for found in mesh.turned(targets, wish("10.0.0.9"))] == ["a", "b", "c"]
+
+
+def test_without_an_address_the_own_node_is_told_by_its_host_name():
+    own = mesh.Target("x", "10.0.0.1", socket.gethostname(), [], [])
+    assert wish("").is_own(own) and not wish("").is_own(own._replace(hostname="another"))
+
+
+def test_a_good_port_tells_as_whom_it_saw_us_and_is_free_afterwards(port, request):
+    found, burst = mesh.try_tcp(target(), port, wish(token=request.node.name), burst=False)
+    assert (found["ok"], found["layer"], found["seen_as"], burst) == (True, "", "127.0.0.1", None)
     time.sleep(1)
-    assert _mesh_probe.try_tcp("127.0.0.1", port, "trainmesh tok n", 5)["layer"] == "refused"
+    assert mesh.try_tcp(target(), port, wish(), burst=False)[0]["layer"] == "refused"
 
 
-def test_a_taken_port_is_reported_and_a_stranger_noticed():
+def test_bursts_go_both_ways_before_good_bye(port, request):
+    found, burst = mesh.try_tcp(target(), port, wish(token=request.node.name), burst=True)
+    assert found["ok"] and burst["ok"] and (burst["interface"], burst["stalls"]) == ("lo", [])
+
+
+def test_another_source_address_than_the_data_address_is_noticed(port, request):
+    found, burst = mesh.try_tcp(target(), port, wish("127.0.0.9", request.node.name), burst=True)
+    assert (found["ok"], found["layer"], found["seen_as"]) == (False, "wrong_interface", "127.0.0.1")
+    assert "sees 127.0.0.1, while the data address here is 127.0.0.9" in found["evidence"] and burst["ok"]
+
+
+@pytest.mark.parametrize(("said", "layer"), [(None, "timeout"), (b"SSH-2.0-x\r\n", "stranger"), (b"", "stranger")])
+def test_a_stranger_on_the_port_is_noticed(said, layer):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        port = other.getsockname()[1]
-        problems = _port_listener.start(_port_listener.Wish("127.0.0.1", [port], "n", "tok", 1, 5))
-        assert problems[port][1] == "Address already in use"
-        other.settimeout(5)
-        assert _mesh_probe.try_tcp("127.0.0.1", port, "trainmesh tok n", 1)["layer"] == "timeout"
+        if said is not None:
+
+            def answer():
+                connection = other.accept()[0]
+                connection.sendall(said)
+                connection.close()
+
+            threading.Thread(target=answer, daemon=True).start()
+        found, burst = mesh.try_tcp(target(), other.getsockname()[1], wish(limit=1), burst=True)
+    assert (found["ok"], found["layer"], found["seen_as"], burst) == (False, layer, None, None)
+
+
+def test_the_listener_of_another_run_is_a_stranger(port):
+    assert mesh.try_tcp(target(), port, wish(token="older"), burst=False)[0]["layer"] == "stranger"
+
+
+def scripted(monkeypatch, names, logins):
+    """resolve() and log_in() from tables; returns the names that were logged in to."""
+    called = []
+    monkeypatch.setattr(mesh.names, "resolve", lambda name, *rest: names[name])
+    monkeypatch.setattr(mesh.ssh, "log_in", lambda name, *rest: called.append(name) or logins[name])
+    return called
+
+
+def login(layer="", session=None):
+    result = {"ok": not layer, "layer": layer, "evidence": "", "seconds": 0.1}
+    return _ssh_login.Login(result, session)
+
+
+def test_a_name_that_leads_elsewhere_is_not_logged_in_to(monkeypatch):
+    names = {
+        "n": _probe_names.Names("loopback", "n resolves to 127.0.1.1", ["127.0.1.1"]),
+        "10.0.0.2": _probe_names.Names("", "", ["10.0.0.2"], "way"),
+    }
+    called = scripted(monkeypatch, names, {"10.0.0.2": login(session={"path": "/bin"})})
+    row = mesh.probe([target(address="10.0.0.2", ssh_names=list(names))], wish("10.0.0.1"), 4)
+    assert called == ["10.0.0.2"]
+    assert row["n"]["ssh"]["n"]["layer"] == "loopback" and row["n"]["ssh"]["n"]["addresses"] == ["127.0.1.1"]
+    assert row["n"]["ssh"]["10.0.0.2"]["ok"] and row["n"]["session"] == {"path": "/bin"}
+    assert (row["n"]["tcp"], row["n"]["mtu"]) == ({}, None)
+
+
+def test_silence_is_waited_for_once(monkeypatch):
+    names = {name: _probe_names.Names("", "", ["10.0.0.2"], way) for name, way in (("n", "a"), ("m", "a"), ("o", "b"))}
+    called = scripted(monkeypatch, names, {"n": login("timeout"), "o": login()})
+    tried = mesh.try_logins(target(ssh_names=list(names)), wish())
+    assert called == ["n", "o"]
+    assert tried["m"].result["layer"] == "timeout" and "leads where n leads" in tried["m"].result["evidence"]

@@ -15,7 +15,11 @@ import pytest
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _stack_cuda as cuda
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._stack_libraries import system_directories, which
+from ansible_collections.trainmesh.cluster.plugins.module_utils._stack_libraries import (
+    cuda_in,
+    system_directories,
+    which,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parents[4]
 FIXTURES = pathlib.Path(os.environ.get("TRAINMESH_FIXTURES") or ROOT.parent / "shared/fixtures")
@@ -179,3 +183,13 @@ def test_path_entries_that_are_empty_or_relative_are_left_out(node: Node) -> Non
     node.nvcc("/usr/bin/nvcc", NVCC_122)
     assert which(node.tree, "nvcc", ":bin:/nowhere:/usr/bin") == "/usr/bin/nvcc"
     assert which(node.tree, "nvcc", None) is None
+
+
+def test_cuda_libraries_of_a_search_path_have_the_version_of_the_real_file(node: Node) -> None:
+    node.file("/cuda/lib64/libcudart.so.11.4.148")
+    (node.root / "cuda/lib64/libcudart.so.11.0").symlink_to("libcudart.so.11.4.148")
+    (node.root / "cuda/lib64/libcudart.so").symlink_to("libcudart.so.11.0")
+    node.file("/cuda/lib64/libcublas.so.11.6.5.2")
+    node.file("/cuda/lib64/libcufft.so.10.5.2")
+    found = {one["library"]: one["version"] for one in cuda_in(node.tree, ["/cuda/lib64", "/nowhere"])}
+    assert found == {"libcudart": "11.4.148", "libcublas": "11.6.5.2"}

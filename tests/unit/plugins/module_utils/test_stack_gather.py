@@ -24,6 +24,7 @@ KEYS = {
     "cuda",
     "cudnn",
     "nccl",
+    "library_path_cuda",
     "python",
     "packages",
     "other_copies",

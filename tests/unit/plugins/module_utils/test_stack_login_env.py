@@ -55,6 +55,18 @@ def test_after_becoming_another_user_the_login_shell_is_asked(tmp_path: pathlib.
     assert asked[0][0][-2] == "-c"
 
 
+def test_a_process_that_gave_root_up_asks_the_shell_of_whom_it_is_now(tmp_path: pathlib.Path) -> None:
+    process(tmp_path, "self", "python3", 900)
+    process(tmp_path, "900", "sshd-session", 1)
+
+    def run(*_arguments: t.Any, **_options: t.Any) -> _bounded.Outcome:
+        return _bounded.Outcome(0, "trainmesh-environment\nPATH=/opt/bin\0", "", False, False, 0.1)
+
+    environ = {"SSH_CONNECTION": "192.0.2.1 50000 192.0.2.2 22", "PATH": "/root/bin"}
+    source, _shell, found = login_env.read(Tree(str(tmp_path)), environ, run, 1, became=True)
+    assert (source, found) == ("shell", {"PATH": "/opt/bin"})
+
+
 def test_values_never_travel_in_the_arguments_of_a_command(tmp_path: pathlib.Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/environment").write_text("https_proxy=http://alice:s3cret@proxy.example.com:3128\n")

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from ansible_collections.trainmesh.cluster.plugins.modules import fabric_facts
+from ansible_collections.trainmesh.cluster.tests.unit.plugins.modules import documented
 
 
 def run_module(arguments: dict[str, t.Any], check: bool = False) -> dict[str, t.Any]:
@@ -61,6 +62,10 @@ def test_no_time_at_all_is_refused() -> None:
     result = run_module({"timeout": 0})
     assert result["failed"] is True
     assert "timeout" in result["msg"]
+
+
+def test_the_options_are_those_of_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    documented.check(fabric_facts, monkeypatch)
 
 
 def test_the_documentation_names_every_fact_and_no_other() -> None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pathlib
@@ -18,6 +17,7 @@ import yaml
 
 from ansible_collections.trainmesh.cluster.plugins.modules import gpu_facts
 from ansible_collections.trainmesh.cluster.tests.unit.plugins.module_utils.gpu_recordings import Recorded
+from ansible_collections.trainmesh.cluster.tests.unit.plugins.modules import documented
 
 
 def run_module(arguments: dict[str, t.Any], check: bool = False) -> dict[str, t.Any]:
@@ -73,30 +73,15 @@ def test_a_limit_of_no_time_is_refused(timeout: int) -> None:
 
 
 def test_the_documentation_is_the_specification(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, t.Any] = {}
-
-    class Stop(Exception):
-        pass
-
-    def spy(**arguments: t.Any) -> None:
-        seen.update(arguments)
-        raise Stop
-
-    monkeypatch.setattr(gpu_facts, "AnsibleModule", spy)
-    with pytest.raises(Stop):
-        gpu_facts.main()
-    documented = yaml.safe_load(io.StringIO(gpu_facts.DOCUMENTATION))["options"]
-    assert set(documented) == set(seen["argument_spec"])
-    for name, option in seen["argument_spec"].items():
-        assert (documented[name]["type"], documented[name]["default"]) == (option["type"], option["default"])
+    documented.check(gpu_facts, monkeypatch)
 
 
 def test_every_fact_is_documented(tmp_path: pathlib.Path) -> None:
     Recorded(tmp_path).two_a100()
     facts = run_module({"root": str(tmp_path)})["ansible_facts"]["trainmesh_gpu"]
-    documented = yaml.safe_load(gpu_facts.RETURN)["ansible_facts"]["contains"]["trainmesh_gpu"]["contains"]
-    assert set(documented) == set(facts)
-    assert set(documented["gpus"]["sample"][0]) == set(facts["gpus"][0])
-    assert set(documented["gpus"]["sample"][0]["ecc"]) == set(facts["gpus"][0]["ecc"])
-    assert set(documented["topology"]["sample"]) == set(facts["topology"])
-    assert set(documented["nvlink"]["sample"][0]) == set(facts["nvlink"][0])
+    told = yaml.safe_load(gpu_facts.RETURN)["ansible_facts"]["contains"]["trainmesh_gpu"]["contains"]
+    assert set(told) == set(facts)
+    assert set(told["gpus"]["sample"][0]) == set(facts["gpus"][0])
+    assert set(told["gpus"]["sample"][0]["ecc"]) == set(facts["gpus"][0]["ecc"])
+    assert set(told["topology"]["sample"]) == set(facts["topology"])
+    assert set(told["nvlink"]["sample"][0]) == set(facts["nvlink"][0])

@@ -11,10 +11,10 @@ import typing as t
 
 import pytest
 import yaml
-from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.trainmesh.cluster.plugins.modules import stack_facts
+from ansible_collections.trainmesh.cluster.tests.unit.plugins.modules import documented
 
 
 def run(arguments: dict[str, t.Any], capsys: pytest.CaptureFixture[str]) -> dict[str, t.Any]:
@@ -48,19 +48,14 @@ def test_a_limit_of_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_the_options_are_those_of_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, t.Any] = {}
+    documented.check(stack_facts, monkeypatch)
 
-    class Stop(Exception):
-        pass
 
-    def catch(_self: basic.AnsibleModule, argument_spec: dict[str, t.Any], **_options: t.Any) -> None:
-        seen.update(argument_spec)
-        raise Stop
-
-    monkeypatch.setattr(basic.AnsibleModule, "__init__", catch)
-    with pytest.raises(Stop):
-        stack_facts.main()
-    options = yaml.safe_load(stack_facts.DOCUMENTATION)["options"]
-    assert {name: (one["type"], one["default"]) for name, one in options.items()} == {
-        name: (one["type"], one["default"]) for name, one in seen.items()
-    }
+@pytest.mark.parametrize("user", ["no-such-user-here", "root"])
+def test_a_user_that_cannot_be_is_refused(
+    user: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 4711)
+    result = run({"user": user}, capsys)
+    assert result["failed"]
+    assert user in result["msg"]

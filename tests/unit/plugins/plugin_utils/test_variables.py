@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import VARIABLES, read
+from ansible_collections.trainmesh.cluster.plugins.modules.user_facts import KINDS
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import FILE_KINDS, VARIABLES, read
 
 
 def test_defaults_fill_in():
@@ -28,3 +29,38 @@ def test_a_bad_value_raises():
 def test_each_default_is_a_value_it_accepts(name):
     variable = VARIABLES[name]
     assert variable.read(variable.default) == variable.default
+
+
+def test_files_of_the_user_have_a_kind_and_a_place():
+    wish = [{"kind": "hostfile", "path": "~/hostfile"}]
+    assert read({"trainmesh_files": wish}, "cluster")["files"] == wish
+    for wrong, message in (
+        ([{"kind": "hosts", "path": "/x"}], "entry 1: expected one of hostfile"),
+        ([{"kind": "hostfile"}], "entry 1: expected the keys kind and path"),
+        ([{"kind": "hostfile", "path": "hostfile"}], "absolute path"),
+        ("/x", "expected a list"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read({"trainmesh_files": wrong}, "cluster")
+
+
+def test_every_kind_of_file_is_one_that_the_nodes_can_read():
+    assert set(FILE_KINDS) == set(KINDS)
+
+
+def test_paths_are_absolute():
+    assert read({"trainmesh_paths": ["/data/model"]}, "cluster")["paths"] == ["/data/model"]
+    with pytest.raises(ValueError, match="absolute path"):
+        read({"trainmesh_paths": ["data"]}, "cluster")
+
+
+def test_wishes_on_rules_are_checked_with_the_inventory():
+    with pytest.raises(ValueError, match="unknown rule"):
+        read({"trainmesh_rules": {"no-such-rule": "off"}}, "cluster")
+    with pytest.raises(ValueError, match="expected a list of rules"):
+        read({"trainmesh_extra_rules": {}}, "cluster")
+    with pytest.raises(ValueError, match="unknown threshold"):
+        read({"trainmesh_thresholds": {"no_such": 1}}, "cluster")
+    assert read({"trainmesh_thresholds": {"link_share_of_best": "0.2"}}, "cluster")["thresholds"] == {
+        "link_share_of_best": 0.2
+    }

@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Break a healthy cluster in one way at a time, and see what verify.yml says of it.
+
+    run.py --inventory hosts.yml --nodes faults [--only NAME ...] [--results results.json]
+
+The nodes are the containers trainmesh-NODES-node1 and so on. A fault (``cases/*.yml``) has
+
+- ``name``, ``what``: a slug and a sentence;
+- ``break``: node to shell script, run as root on the node; ``undo``: the same, the way back;
+- ``files``: local changes of a single run: ``vars`` are extra variables of the playbook;
+- ``rule``, ``hosts``, ``severity``: what has to be named, and nothing beside it except ``also`` (rule to reason);
+- ``repair``: ``site`` (site.yml mends it), ``remedy`` (the command in the printed remedy does: ``command`` is
+  the pattern that finds it, ``node`` the one to run it on), or ``undo`` (it is not for a program to mend);
+- ``jobs``: true when only a job shows it; ``during``: node to script, started beside the playbook.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+import typing as t
+
+import yaml
+
+HERE = pathlib.Path(__file__).resolve().parent
+PROJECT = HERE.parents[1]
+PLAYBOOK_LIMIT = 400
+SCRIPT_LIMIT = 60
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What came of one fault; ``problems`` is empty when all was as it has to be."""
+
+    name: str
+    what: str
+    rule: str
+    hosts: list[str]
+    repair: str
+    seconds: float = 0.0
+    repair_seconds: float = 0.0
+    detected: bool = False
+    right_host: bool = False
+    alone: bool = False
+    repaired: bool = False
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+
+class Cluster:
+    """The cluster under test: its nodes' containers and its playbooks."""
+
+    def __init__(self, inventory: str, nodes: str) -> None:
+        self.inventory = inventory
+        self.nodes = nodes
+        self.report = pathlib.Path(inventory).parent / ".trainmesh" / "report" / "report.json"
+        self.healthy_runs = 0
+        self.false_accusations: list[str] = []
+
+    def shell(self, node: str, script: str, check: bool = True) -> str:
+        """Run a script as root on a node (``controller`` is this machine)."""
+        argv = ["bash", "-euc", script]
+        if node != "controller":
+            argv = ["docker", "exec", f"trainmesh-{self.nodes}-{node}", *argv]
+        env = {**os.environ, "NODES": self.nodes, "INVENTORY": self.inventory}
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=SCRIPT_LIMIT, check=False, env=env)
+        if check and done.returncode:
+            raise RuntimeError(f"{node}: {script!r} ended with {done.returncode}: {done.stderr[-500:]}")
+        return done.stdout
+
+    def scripts(self, scripts: t.Mapping[str, str] | None) -> None:
+        """Run one script on each of some nodes."""
+        for node, script in (scripts or {}).items():
+            self.shell(node, script)
+
+    def play(self, playbook: str, variables: t.Mapping[str, t.Any], jobs: bool = False) -> tuple[int, dict[str, t.Any]]:
+        """Run a playbook as a user does; its status and the report it wrote."""
+        self.report.unlink(missing_ok=True)
+        extra = {"trainmesh_verify_jobs": jobs, **variables}
+        argv = ["ansible-playbook", str(PROJECT / playbook), "-i", self.inventory, "-e", json.dumps(extra)]
+        env = {**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=PLAYBOOK_LIMIT, check=False, env=env, cwd="/"
+        )
+        if not self.report.exists():
+            raise RuntimeError(f"{playbook} wrote no report (status {done.returncode}): {done.stdout[-1500:]}")
+        return done.returncode, json.loads(self.report.read_text())
+
+    def healthy(self, playbook: str = "playbooks/verify.yml") -> list[str]:
+        """What is accused although nothing should be wrong."""
+        _rc, report = self.play(playbook, {})
+        found = [f"{item['rule']} on {', '.join(item['hosts'])}: {item['cause']}" for item in accused(report)]
+        self.healthy_runs += 1
+        self.false_accusations += found
+        return found
+
+
+def accused(report: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    """The findings that accuse: failures and warnings."""
+    return [item for item in report["findings"] if item["severity"] in ("fail", "warn")]
+
+
+def judge(fault: t.Mapping[str, t.Any], report: t.Mapping[str, t.Any], rc: int, outcome: Outcome) -> None:
+    """Compare what was said with what is true."""
+    found = [item for item in accused(report) if item["rule"] == fault["rule"]]
+    outcome.detected = bool(found)
+    outcome.right_host = any(sorted(item["hosts"]) == sorted(fault["hosts"]) for item in found)
+    others = [item for item in accused(report) if item["rule"] not in {fault["rule"], *fault.get("also", {})}]
+    outcome.alone = not others and len(found) <= 1
+    if not outcome.detected:
+        outcome.problems.append(f"{fault['rule']} was not named")
+    elif not outcome.right_host:
+        outcome.problems.append(f"hosts {[item['hosts'] for item in found]} instead of {fault['hosts']}")
+    outcome.problems += [f"also accused: {item['rule']} on {item['hosts']}: {item['cause']}" for item in others]
+    if len(found) > 1:
+        outcome.problems.append(f"named {len(found)} times: {[item['hosts'] for item in found]}")
+    worst = found[0]["severity"] if found else "fail"
+    if worst != fault.get("severity", "fail"):
+        outcome.problems.append(f"severity {worst} instead of {fault.get('severity', 'fail')}")
+    if (rc == 0) != (worst == "warn"):
+        outcome.problems.append(f"exit status {rc} with severity {worst}")
+
+
+def repair(cluster: Cluster, fault: t.Mapping[str, t.Any], report: t.Mapping[str, t.Any], outcome: Outcome) -> None:
+    """Mend the fault in the way that the case names, and see that the cluster is healthy again."""
+    how = fault["repair"]
+    if how == "remedy":
+        remedy = " ".join(item["remedy"] for item in report["findings"] if item["rule"] == fault["rule"])
+        match = re.search(fault["command"], remedy)
+        if not match:
+            outcome.problems.append(f"no {fault['command']!r} in the remedy {remedy!r}")
+            how = "undo"
+        else:
+            cluster.shell(fault["node"], match.group(match.lastindex or 0))
+    if how == "undo":
+        cluster.scripts(fault["undo"])
+    left = cluster.healthy("site.yml" if how == "site" else "playbooks/verify.yml")
+    outcome.repaired = not left
+    outcome.problems += [f"after {how}: {one}" for one in left]
+
+
+def try_fault(cluster: Cluster, fault: t.Mapping[str, t.Any]) -> Outcome:
+    """Break, look, judge, mend."""
+    outcome = Outcome(fault["name"], fault["what"], fault["rule"], list(fault["hosts"]), fault["repair"])
+    started = time.monotonic()
+    try:
+        cluster.scripts(fault.get("break"))
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            beside = [pool.submit(cluster.shell, *pair) for pair in (fault.get("during") or {}).items()]
+            started = time.monotonic()
+            rc, report = cluster.play("playbooks/verify.yml", fault.get("vars") or {}, bool(fault.get("jobs")))
+            outcome.seconds = round(time.monotonic() - started, 1)
+            for one in beside:
+                one.result()
+        judge(fault, report, rc, outcome)
+        started = time.monotonic()
+        repair(cluster, fault, report, outcome)
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        outcome.problems.append(str(error))
+    outcome.repair_seconds = round(time.monotonic() - started, 1)
+    if not outcome.repaired:
+        reset(cluster, fault, outcome)
+    return outcome
+
+
+def reset(cluster: Cluster, fault: t.Mapping[str, t.Any], outcome: Outcome) -> None:
+    """Bring the cluster back at any price, so that one bad case does not spoil the others."""
+    try:
+        for node, script in (fault.get("undo") or {}).items():
+            cluster.shell(node, script, check=False)
+        left = cluster.healthy("site.yml")
+        outcome.problems += [f"not healthy after the case: {one}" for one in left]
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        outcome.problems.append(f"not healthy after the case: {error}")
+
+
+def load(only: t.Collection[str]) -> list[dict[str, t.Any]]:
+    """The faults of all files, in their order."""
+    faults: list[dict[str, t.Any]] = []
+    for path in sorted((HERE / "cases").glob("*.yml")):
+        faults += yaml.safe_load(path.read_text())
+    return [fault for fault in faults if not only or fault["name"] in only]
+
+
+def table(outcomes: t.Sequence[Outcome], cluster: Cluster) -> str:
+    """The page of the documentation: one line a fault."""
+    lines = [
+        "# The faults that are tried",
+        "",
+        "Each of these was made for real, one at a time, on three machines (containers with systemd, sshd, firewalld",
+        "or ufw, and addresses of their own). Then `playbooks/verify.yml` had to name it: the right rule, the right",
+        "hosts, and nothing else. `repaired` says how the cluster became healthy again: by `site.yml`, by the very",
+        "command that the report printed (`remedy`), or by undoing what was done, where a program has no business to",
+        "(`by hand`).",
+        "",
+        f"{sum(not one.problems for one in outcomes)} of {len(outcomes)} as they have to be;"
+        f" {cluster.healthy_runs} runs on the healthy cluster in between,"
+        f" {len(cluster.false_accusations)} false accusations in them. Written by `molecule/faults/run.py`.",
+        "",
+        "| fault | rule | detected | right host | nothing else | repaired | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    how = {"site": "site.yml", "remedy": "remedy", "undo": "by hand"}
+    for one in outcomes:
+        said = ["yes" if fine else "NO" for fine in (one.detected, one.right_host, one.alone)]
+        mended = how[one.repair] if one.repaired else "NO"
+        lines.append(f"| {one.what} | `{one.rule}` | {' | '.join(said)} | {mended} | {one.seconds:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Entry point; 0 when every fault was named rightly and nothing was accused without cause."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inventory", required=True, help="of the healthy cluster")
+    parser.add_argument("--nodes", required=True, help="name of the node set")
+    parser.add_argument("--results", type=pathlib.Path, help="file for the results as JSON")
+    parser.add_argument("--docs", type=pathlib.Path, help="file for the results as a page of the documentation")
+    parser.add_argument("--healthy", type=int, default=0, help="runs on the healthy cluster before the first fault")
+    parser.add_argument("--only", nargs="*", default=[], help="names of faults")
+    given = parser.parse_args()
+    cluster = Cluster(given.inventory, given.nodes)
+    for _number in range(given.healthy):
+        cluster.healthy()
+    outcomes = []
+    for fault in load(given.only):
+        outcome = try_fault(cluster, fault)
+        outcomes.append(outcome)
+        state = "ok" if not outcome.problems else "WRONG"
+        print(f"{state:5} {outcome.name} ({outcome.seconds:.0f} s, {outcome.repair} {outcome.repair_seconds:.0f} s)")
+        for problem in outcome.problems:
+            print(f"      {problem}")
+        sys.stdout.flush()
+    wrong = [outcome for outcome in outcomes if outcome.problems]
+    print(f"{len(outcomes) - len(wrong)} of {len(outcomes)} faults named rightly; {cluster.healthy_runs} healthy runs,")
+    print(f"{len(cluster.false_accusations)} false accusations in them")
+    if given.docs:
+        given.docs.write_text(table(outcomes, cluster))
+    if given.results:
+        data = {
+            "faults": [dataclasses.asdict(outcome) for outcome in outcomes],
+            "healthy_runs": cluster.healthy_runs,
+            "false_accusations": cluster.false_accusations,
+        }
+        given.results.write_text(json.dumps(data, indent=1) + "\n")
+    return 1 if wrong or cluster.false_accusations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

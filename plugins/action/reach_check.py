@@ -1,0 +1,60 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of M(trainmesh.cluster.reach_check)."""
+
+from __future__ import annotations
+
+import importlib.util
+import typing as t
+
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _action, _reach
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_client import Target
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_target import Play, target
+
+display = Display()
+TIMEOUT_S, WORKERS = 10.0, 64
+NO_PARAMIKO = "paramiko is not installed on the controller: pip install paramiko"
+
+
+class ActionModule(ActionBase):
+    """Tries every host of the inventory from the controller; changes nothing anywhere."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Run once for all hosts; fails only when it is asked to."""
+        result = super().run(tmp, task_vars)
+        variables, args = task_vars or {}, self._task.args
+        try:
+            names = _action.members(variables, str(args.get("group", "all")))
+            limit, workers = float(args.get("timeout", TIMEOUT_S)), int(args.get("workers", WORKERS))
+            wanted = boolean(args.get("fail", False))
+            if limit <= 0 or workers <= 0:
+                raise ValueError("timeout and workers must be more than 0")
+        except (TypeError, ValueError) as error:
+            return {**result, "failed": True, "msg": str(error)}
+        rows = _reach.check(self._targets(variables["hostvars"], names), limit, workers)
+        bad = [name for name, row in rows.items() if row["ok"] is False]
+        if bad:
+            display.display(_reach.table(rows))
+        answer = {**result, "changed": False, "hosts": rows, "failed_hosts": bad}
+        if bad and wanted:
+            answer |= {"failed": True, "msg": f"{len(bad)} of {len(rows)} hosts can't be used: {', '.join(bad)}"}
+        return answer
+
+    def _targets(self, hostvars: t.Mapping[str, t.Any], names: t.Iterable[str]) -> list[Target]:
+        """What Ansible would do with each host; nothing is tried without the library."""
+        if importlib.util.find_spec("paramiko") is None:
+            return [Target(name, name, untested=NO_PARAMIKO) for name in names]
+        play = Play(
+            keywords={"remote_user": self._task.remote_user, "port": self._task.port},
+            password=self._play_context.password or None,
+            has_become_pass=bool(self._play_context.become_pass),
+        )
+        return [target(name, hostvars[name], play) for name in names]

@@ -1,0 +1,61 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the options that node_facts shares with fabric_facts and stack_facts."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """One block for the options of each part; ``root`` and ``timeout`` mean something else in each module."""
+
+    DOCUMENTATION = r"""
+options: {}
+"""
+
+    FABRIC = r"""
+options:
+  peers:
+    description:
+      - Addresses or names of the other nodes. For each one C(routes) of the fabric facts tells the interface and
+        source address that lead to it.
+    type: list
+    elements: str
+    default: []
+  names:
+    description:
+      - Names to resolve on the node. The node's own name and O(peers) are always among them.
+    type: list
+    elements: str
+    default: []
+  paths:
+    description:
+      - Paths whose disk space and file-system type are wanted. Where a path does not exist, its nearest existing
+        parent is taken. A leading C(~) is the home of the job user where the module is told that user, else of the
+        user who runs the module.
+    type: list
+    elements: str
+    default:
+      - /opt/trainmesh
+      - ~/.cache
+"""
+
+    STACK = r"""
+options:
+  python:
+    description: Path of the Python interpreter of the environment to look into. It need not exist yet.
+    type: path
+    default: /opt/trainmesh/env/bin/python
+  import:
+    description:
+      - Import PyTorch once in a child process and ask it for its devices and libraries; costs seconds.
+      - If the import fails while C(LD_LIBRARY_PATH) is set, it is tried again without that variable.
+    type: bool
+    default: false
+  user:
+    description:
+      - The job user, whose login environment, C(PATH) and packages are read. The user who runs the module if not given.
+      - Root becomes that user in a child process, for good, before anything of the software is read or started.
+        Anybody else can only name themselves.
+    type: str
+"""

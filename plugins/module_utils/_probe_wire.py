@@ -1,0 +1,150 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: what the probes and their listeners say to each other.
+
+Whoever connects is greeted with one line: a proof that the listener knows the run's token, its name, and the
+address that it sees. Then the caller may send requests, one line each, that begin with the token:
+
+``pull BYTES SECONDS``: send me that much; ``push BYTES SECONDS``: take what I send, then tell ``got BYTES SECONDS``;
+``echo COUNT SIZE``: send back each message; ``turn SECONDS``: answer ``yours`` or ``busy``, one caller at a time;
+``bye WHO``: WHO will not come back to this port; ``stop``: end at once (on the control socket only).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import socket
+import time
+import typing as t
+
+LONGEST_LINE = 512
+BURST_BYTES = 256 * 1024
+# What connect(2) comes to. The last two are the kernel's answer to routes of the kinds blackhole and prohibit.
+_LAYERS = {
+    errno.ECONNREFUSED: "refused",
+    errno.EHOSTUNREACH: "no_route",
+    errno.ENETUNREACH: "no_route",
+    errno.ETIMEDOUT: "timeout",
+    errno.EINVAL: "no_route",
+    errno.EACCES: "no_route",
+}
+
+
+class Peer(t.NamedTuple):
+    """A listener: where it is, its node's name, and the run's token."""
+
+    address: str
+    port: int
+    name: str
+    token: str
+
+
+class Refusal(Exception):
+    """A connection that did not come about: which layer failed, and what was seen."""
+
+    def __init__(self, layer: str, evidence: str) -> None:
+        super().__init__(evidence)
+        self.layer = layer
+        self.evidence = evidence
+
+
+def proof(token: str, name: str) -> str:
+    """What only a listener of this run can say; the token itself is told to nobody who merely connects."""
+    return hashlib.sha256(f"greeting {token} {name}".encode()).hexdigest()[:16]
+
+
+def greeting(token: str, name: str, seen: str) -> bytes:
+    """The line that greets a caller who comes from the address ``seen``."""
+    return f"trainmesh {proof(token, name)} {name} {seen}\n".encode()
+
+
+def control_name(token: str, name: str) -> str:
+    """The abstract unix socket of a node's listener: no file, gone with its process."""
+    return "\0trainmesh-" + hashlib.sha256(f"control {token} {name}".encode()).hexdigest()[:24]
+
+
+def read_line(connection: socket.socket, limit: float) -> str:
+    """One line without its end, within ``limit`` seconds; empty when the other side has closed.
+
+    Byte by byte, since bulk data may follow. Raises OSError (a time-out included), ValueError when there is no end.
+    """
+    deadline, heard = time.monotonic() + limit, bytearray()
+    while len(heard) < LONGEST_LINE:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise socket.timeout("timed out")
+        connection.settimeout(remaining)
+        byte = connection.recv(1)
+        if byte in (b"", b"\n"):
+            return heard.decode("utf-8", "replace").strip()
+        heard += byte
+    raise ValueError(f"no end of line within {LONGEST_LINE} bytes: {bytes(heard[:60])!r}")
+
+
+def explain(error: OSError, where: str, limit: float) -> Refusal:
+    """The layer and the evidence of a failed connection."""
+    if isinstance(error, (TimeoutError, socket.timeout)) and error.errno is None:
+        return Refusal("timeout", f"{where}: no answer within {limit:.0f} s (packets dropped)")
+    return Refusal(_LAYERS.get(error.errno or 0, "other"), f"{where}: {error.strerror} (errno {error.errno})")
+
+
+def call(peer: Peer, limit: float) -> tuple[socket.socket, str]:
+    """Connect and hear the greeting: the connection, and the address that the listener saw.
+
+    Raises Refusal. The source address is left to the route, since that is what the jobs do too.
+    """
+    where = f"{peer.address} port {peer.port}"
+    try:
+        connection = socket.create_connection((peer.address, peer.port), limit)
+    except OSError as error:
+        raise explain(error, where, limit) from error
+    try:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        heard = read_line(connection, limit)
+        words = heard.split(" ")
+        if len(words) == 4 and words[:3] == ["trainmesh", proof(peer.token, peer.name), peer.name]:
+            return connection, words[3]
+        said = repr(heard[:60]) if heard else "it closes the connection"
+        refusal = Refusal("stranger", f"{where}: something else answers there: {said}")
+    except OSError as error:
+        refusal = explain(error, where, limit)
+    except ValueError as error:
+        refusal = Refusal("stranger", f"{where}: something else answers there: {error}")
+    connection.close()
+    raise refusal
+
+
+def call_control(token: str, name: str, limit: float) -> socket.socket:
+    """Connect to the listener of this very node, whatever its firewall says. Raises OSError."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(limit)
+        connection.connect(control_name(token, name))
+        if proof(token, name) not in read_line(connection, limit):
+            raise OSError(errno.EPROTO, "another program has the listener's control socket")
+    except (OSError, ValueError):
+        connection.close()
+        raise
+    return connection
+
+
+def ask(connection: socket.socket, token: str, *words: t.Any) -> None:
+    """Send one request. Raises OSError."""
+    connection.sendall(" ".join([token, *(str(word) for word in words)]).encode() + b"\n")
+
+
+def hang_up(connection: socket.socket) -> None:
+    """Close at once and drop what is still to be sent, so that it does not disturb what comes next."""
+    try:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    except OSError:
+        pass  # already closed by the other side
+    connection.close()
+
+
+__all__ = (
+    "BURST_BYTES", "Peer", "Refusal", "ask", "call", "call_control", "control_name", "explain", "greeting", "hang_up",
+    "proof", "read_line",
+)  # fmt: skip

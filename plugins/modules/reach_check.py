@@ -1,0 +1,112 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: reach_check
+short_description: Try every host of the inventory at once, and say what is wrong with each
+version_added: "1.1.0"
+author: [trainmesh.cluster contributors (@trainmesh)]
+description:
+  - >-
+    Tries from the controller, for all hosts at the same time and before anything else, what Ansible needs of a host:
+    its name, TCP, the banner of an ssh server, its host key, the login, Python there, and sudo.
+  - A table with cause and remedy is printed when something failed, in seconds instead of a wall of C(UNREACHABLE).
+  - >-
+    It follows what Ansible's own ssh connection would do: C(ansible_host), C(ansible_port), C(ansible_user),
+    C(ansible_ssh_private_key_file), C(ansible_password), C(ansible_ssh_common_args), C(ansible_ssh_extra_args), the
+    command line and C(ansible.cfg), and by C(ssh -G) the configuration of the ssh client, its agent and jump hosts.
+  - Host keys are only compared with the known_hosts files; none is ever added. Nothing is changed on a host.
+  - >-
+    What can't be followed, such as other connections than ssh, security keys, host certificates or a sudo that wants a
+    password, is called untested, which is neither good nor bad.
+options:
+  group:
+    description: Inventory group that holds the nodes.
+    type: str
+    default: all
+  timeout:
+    description: Seconds that one host has for the whole way.
+    type: float
+    default: 10
+  workers:
+    description: Number of hosts that are tried at the same time.
+    type: int
+    default: 64
+  fail:
+    description: Fail when a host can't be used. By default the result alone tells.
+    type: bool
+    default: false
+requirements:
+  - paramiko on the controller; without it every host is untested
+extends_documentation_fragment:
+  - trainmesh.cluster.attributes.read
+notes:
+  - Runs on the controller only; use C(run_once).
+"""
+
+EXAMPLES = r"""
+- name: Try every host
+  trainmesh.cluster.reach_check:
+  run_once: true
+  register: reach
+
+- name: Try the nodes of one group, and stop when one can't be used
+  trainmesh.cluster.reach_check:
+    group: trainers
+    timeout: 5
+    fail: true
+  run_once: true
+"""
+
+RETURN = r"""
+hosts:
+  description:
+    - What was found, by inventory name.
+    - C(ok) is true, false, or null when the host could not be tested.
+    - >-
+      C(layer) is where it ended, empty when all was good. C(config) the ssh client refuses its configuration, C(name)
+      no address, C(tcp_refused), C(tcp_timeout) and C(no_route) no connection, C(banner) no ssh server,
+      C(hostkey_unknown) and C(hostkey_changed) the host key, C(auth) no login, C(python) no command or no usable
+      Python, C(sudo) no root, C(untested).
+    - C(evidence) holds the words that were seen, C(cause) and C(remedy) are a sentence each.
+    - C(address), C(port) and C(user) are what ssh would use; C(seconds) is the time it took.
+    - C(clock) is what the host's clock said, and the controller's times before and after, in seconds since 1970.
+  returned: success
+  type: dict
+  sample:
+    node1:
+      ok: true
+      layer: ""
+      evidence: ""
+      cause: ""
+      remedy: ""
+      address: 10.0.0.11
+      port: 22
+      user: root
+      seconds: 0.21
+      clock: {epoch: 1795262400.51, started: 1795262400.48, ended: 1795262400.69}
+    node2:
+      ok: false
+      layer: tcp_refused
+      evidence: "10.0.0.12: Connection refused (ECONNREFUSED)"
+      cause: "the machine answers, but nothing listens on its port 2222: sshd is down or has another port"
+      remedy: >-
+        on its console: systemctl enable --now ssh (Debian, Ubuntu) or sshd (others), and ss -ltnp | grep sshd; or set
+        ansible_port to the port of sshd
+      address: 10.0.0.12
+      port: 2222
+      user: root
+      seconds: 0.01
+      clock: null
+failed_hosts:
+  description: The hosts that can't be used.
+  returned: success
+  type: list
+  elements: str
+  sample: [node2]
+"""

@@ -1,0 +1,333 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module user_facts: read what decides on a node whether a user can log in, launch and train there."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: user_facts
+short_description: Gather facts about the user who runs the training jobs on a node
+version_added: "1.0.0"
+description:
+  - Reads the user's ssh keys and the modes that sshd looks at, the settings of sshd for this user, where ssh would go
+    for each name, files that launchers take up silently, caches, processes that earlier jobs left, and the files and
+    directories that the caller names.
+  - Whether something can be read or written is found out as that user. As root the module gives its rights up in a
+    child process for that; as an ordinary user it can only look for itself, and what root alone may see is null.
+  - Every reading of files has a time limit, so that a file server that is gone does not hold the module up.
+  - No private key is read. Values of names that look secret are replaced by V(<hidden>) in all texts and commands.
+options:
+  user:
+    description: The user who runs the jobs. Left out, the one who runs this task.
+    type: str
+  ssh_names:
+    description: Names and addresses of the nodes, for which C(ssh -G) is asked.
+    type: list
+    elements: str
+    default: []
+  ports:
+    description: TCP ports whose owners are wanted.
+    type: list
+    elements: int
+    default: []
+  paths:
+    description: Files and directories to describe and to digest, such as scripts, code and models. V(~) is expanded.
+    type: list
+    elements: str
+    default: []
+  files:
+    description: Files whose text is wanted, at most 64 KiB of each.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      kind:
+        description: What the file is; returned as it was given.
+        type: str
+        required: true
+        choices:
+          - hostfile
+          - accelerate
+          - deepspeed_json
+          - deepspeed_env
+          - ssh_config
+          - launch_script
+          - nccl_log
+          - ds_report
+          - collect_env
+      path:
+        description: Where it is on the node. V(~) is expanded.
+        type: str
+        required: true
+  prefix:
+    description: Where the files of this collection are on the node.
+    type: path
+    default: /opt/trainmesh
+  peer:
+    description: An address from which the logins of the other nodes come, for Match blocks of sshd.
+    type: str
+    default: 127.0.0.1
+  timeout:
+    description: Seconds for everything together; digests get a quarter of them.
+    type: float
+    default: 20.0
+extends_documentation_fragment:
+  - trainmesh.cluster.attributes.facts
+notes:
+  - A digest is C(sha256) of all bytes, or C(sha256-sampled) when files above 4 MiB were digested by size, start and
+    end. Hidden files and byte code below a directory are passed over; above 10000 files there is no digest.
+seealso:
+  - module: trainmesh.cluster.stack_facts
+  - module: trainmesh.cluster.fabric_facts
+author:
+  - trainmesh.cluster contributors (@trainmesh)
+"""
+
+EXAMPLES = r"""
+- name: Look as root for the user who trains
+  trainmesh.cluster.user_facts:
+    user: trainer
+    ssh_names: [node1, node2]
+    ports: [29500]
+    paths: [/data/model, ~/code/train.py]
+    files:
+      - {kind: launch_script, path: ~/run.sh}
+      - {kind: accelerate, path: ~/accelerate.yaml}
+  become: true
+
+- name: Look for oneself
+  trainmesh.cluster.user_facts:
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: The facts.
+  returned: always
+  type: dict
+  contains:
+    trainmesh_user:
+      description: What is known of the user. Every key is always there.
+      returned: always
+      type: dict
+      contains:
+        name:
+          description: The user.
+          type: str
+          sample: trainer
+        uid:
+          description: Number of the user.
+          type: int
+          sample: 1000
+        home:
+          description: Home directory.
+          type: str
+          sample: /home/trainer
+        shell:
+          description: Login shell.
+          type: str
+          sample: /bin/bash
+        problem:
+          description: Why something could not be read, in a sentence; null when all went well.
+          type: str
+          sample: "there is no user trainer here: create it, or set trainmesh_user to one that exists"
+        paths:
+          description:
+            - Owner and mode of C(home), C(ssh_dir), C(authorized_keys), C(config) and C(identity) (the private key).
+              C(exists) is null where even root cannot see it.
+          type: dict
+          sample:
+            ssh_dir:
+              path: /home/trainer/.ssh
+              exists: true
+              mode: "0700"
+              owner: trainer
+              group: trainer
+              others_write: false
+        authorized_keys:
+          description: The keys that may log in as this user, from the files that sshd reads.
+          type: list
+          elements: dict
+          sample:
+            - type: ssh-ed25519
+              fingerprint: SHA256:pT2mVgFvLqK1C4ZxkU0nRz1hB6wYd3aXo9sQeJfN7uI
+              comment: trainer@node1
+              options: ""
+              file: /home/trainer/.ssh/authorized_keys
+        keys:
+          description: The user's own key pairs. The private part is not read; C(mode) is its mode.
+          type: list
+          elements: dict
+          sample:
+            - path: /home/trainer/.ssh/id_ed25519
+              type: ssh-ed25519
+              fingerprint: SHA256:pT2mVgFvLqK1C4ZxkU0nRz1hB6wYd3aXo9sQeJfN7uI
+              mode: "0600"
+              comment: trainer@node1
+        known_hosts:
+          description: The files of known hosts that there are, without their content.
+          type: dict
+          sample: {files: [/home/trainer/.ssh/trainmesh/known_hosts]}
+        sshd:
+          description:
+            - The settings of sshd for this user. C(source) is V(sshd -T), V(config) (Match blocks are not judged
+              then) or null; C(problem) says what kept sshd from telling.
+          type: dict
+          sample:
+            source: sshd -T
+            strictmodes: true
+            pubkeyauthentication: true
+            permitrootlogin: without-password
+            authorizedkeysfile: .ssh/authorized_keys .ssh/authorized_keys2
+            allowusers: []
+            denyusers: []
+            allowgroups: []
+            denygroups: []
+            maxstartups: 10:30:100
+            ports: [22]
+            usepam: true
+            problem: null
+        ssh_client:
+          description: Where C(ssh) would go for each of O(ssh_names), and its complaint about its configuration.
+          type: dict
+          sample: {problem: null, targets: {node2: {hostname: 10.0.0.12, port: 2222, user: trainer}}}
+        nccl_conf:
+          description: NCCL's configuration files that there are.
+          type: list
+          elements: dict
+          sample: [{path: /etc/nccl.conf, values: {NCCL_SOCKET_IFNAME: "=eth0"}}]
+        accelerate_default:
+          description: The configuration that C(accelerate launch) takes without being told; C(values) are flat.
+          type: list
+          elements: dict
+          sample:
+            - path: /home/trainer/.cache/huggingface/accelerate/default_config.yaml
+              values: {distributed_type: DEEPSPEED, deepspeed_config.zero_stage: "3", num_machines: "2"}
+        deepspeed_env:
+          description: Environment files in the home directory and in the workspace, which DeepSpeed sends to all nodes.
+          type: list
+          elements: dict
+          sample: [{path: ~/.deepspeed_env, text: "HF_TOKEN=<hidden>\nNCCL_DEBUG=INFO\n"}]
+        processes:
+          description:
+            - Launchers and ranks that run, of any user. C(kind) is V(deepspeed), V(torchrun), V(accelerate),
+              V(mpirun) or V(rank); C(ours) are those of this collection's scripts, with their C(run_id).
+          type: list
+          elements: dict
+          sample:
+            - pid: 4711
+              user: trainer
+              kind: torchrun
+              run_id: null
+              age_seconds: 86400
+              ours: false
+              command: /opt/conda/bin/python /opt/conda/bin/torchrun --nnodes 2 train.py
+        port_owners:
+          description: Who listens on O(ports), by port; C(pid) is null when only root may know.
+          type: dict
+          sample: {"29500": {pid: 4711, user: trainer, command: "python train.py"}}
+        caches:
+          description:
+            - The user's C(home), C(tmp), C(hf), C(triton), C(torch_extensions) and C(pip). C(existing) is the nearest
+              parent that is there and that was measured; C(writable) is whether this user may write there.
+          type: dict
+          sample:
+            triton:
+              path: /home/trainer/.triton
+              existing: /home/trainer
+              exists: false
+              writable: true
+              fs_type: ext4
+              local: true
+              free_bytes: 82514124800
+              total_bytes: 270553174016
+              inodes_free: 15800000
+              error: null
+        asked:
+          description: What is at each of O(paths), for this user.
+          type: dict
+          sample:
+            /data/model:
+              exists: true
+              kind: dir
+              size: 13476831232
+              digest: sha256-sampled:aa7ff5d6a11ba2ee1b8b4f9ccd59b6a1b1f4aaf1a6e6bd8d2ef9e0ec33b5d1c4
+              readable: true
+              writable: false
+              mode: "0755"
+              fs_type: nfs4
+              local: false
+              error: null
+        managed:
+          description: Whether this collection's files are below O(prefix), and their digests.
+          type: dict
+          sample:
+            exists: true
+            files:
+              etc/hostfile: sha256:0d1c6c5ad0c3ef0f9ac8ac1cf8ee5b6c3f9ff7fb2d8c4a1b1c1c2ddc4f4d3a10
+        files:
+          description: The files that were named in O(files), without secrets.
+          type: list
+          elements: dict
+          sample: [{kind: hostfile, path: ~/hostfile, exists: true, text: "node1 slots=8\n", error: null}]
+        oom_kills:
+          description:
+            - The last times that the kernel ended a process for want of memory; null when its log cannot be read. In a
+              container it is the log of the machine.
+          type: list
+          elements: dict
+          sample:
+            - time: "2026-11-20T08:15:30Z"
+              line: "[86400.123456] Out of memory: Killed process 4711 (python) total-vm:98304000kB"
+        login_shell_ok:
+          description: Whether the login shell runs a command without a terminal.
+          type: bool
+          sample: true
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user_facts import Wish, gather
+
+KINDS = (
+    "hostfile",
+    "accelerate",
+    "deepspeed_json",
+    "deepspeed_env",
+    "ssh_config",
+    "launch_script",
+    "nccl_log",
+    "ds_report",
+    "collect_env",
+)
+
+
+def main() -> None:
+    """Read the options, gather, answer."""
+    file = {
+        "kind": {"type": "str", "required": True, "choices": list(KINDS)},
+        "path": {"type": "str", "required": True},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "user": {"type": "str"},
+            "ssh_names": {"type": "list", "elements": "str", "default": []},
+            "ports": {"type": "list", "elements": "int", "default": []},
+            "paths": {"type": "list", "elements": "str", "default": []},
+            "files": {"type": "list", "elements": "dict", "default": [], "options": file},
+            "prefix": {"type": "path", "default": "/opt/trainmesh"},
+            "peer": {"type": "str", "default": "127.0.0.1"},
+            "timeout": {"type": "float", "default": 20.0},
+        },
+        supports_check_mode=True,
+    )
+    if module.params["timeout"] <= 0:
+        module.fail_json(msg=f"timeout must be more than 0 seconds, not {module.params['timeout']}: nothing was read.")
+    facts = gather(Wish(**module.params), Tree())
+    module.exit_json(changed=False, ansible_facts={"trainmesh_user": facts})
+
+
+if __name__ == "__main__":
+    main()

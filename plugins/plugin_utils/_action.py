@@ -1,0 +1,24 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: what the action plugins on the controller share."""
+
+from __future__ import annotations
+
+import typing as t
+
+
+def members(variables: t.Mapping[str, t.Any], group: str) -> list[str]:
+    """The hosts of a group in the inventory's order; raises ValueError for one that is not there."""
+    groups: t.Mapping[str, list[str]] = variables.get("groups") or {}
+    if group not in groups:
+        raise ValueError(f"trainmesh_group: the inventory has no group {group!r}; it has {', '.join(sorted(groups))}")
+    return list(groups[group])
+
+
+def numbered(head: str, faults: t.Iterable[object]) -> str:
+    """A line and the faults under it, each with its number."""
+    return "\n".join([head, *(f"  {number}. {fault}" for number, fault in enumerate(faults, 1))])
+
+
+__all__ = ("members", "numbered")

@@ -1,0 +1,122 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: what Ansible's ssh connection would do with a host, from its variables and the settings.
+
+Ansible's own option tables are asked, so that variables, their aliases, the command line, the environment and
+ansible.cfg count in its own order.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import typing as t
+
+from ansible import constants as C
+from ansible import context
+from ansible.plugins.loader import become_loader, connection_loader
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_client import Target
+
+SSH = ("ssh", "smart", "paramiko", "paramiko_ssh")
+AUTO = ("auto", "auto_silent", "auto_legacy", "auto_legacy_silent")
+Values = t.Mapping[str, t.Any]
+
+
+class Play(t.NamedTuple):
+    """What the play and the command line add: keywords, the password of -k, and whether -K gave one."""
+
+    keywords: dict[str, t.Any]
+    password: str | None
+    has_become_pass: bool
+
+
+def target(name: str, values: Values, play: Play) -> Target:
+    """The Target of a host; one whose variables can't be read is untested, with the reason."""
+    try:
+        return _target(name, values, play)
+    except Exception as error:  # a template or a type in one host's variables
+        return Target(name, name, untested=f"its variables can't be read: {error}")
+
+
+def _target(name: str, values: Values, play: Play) -> Target:
+    connection = str(values.get("ansible_connection") or context.CLIARGS.get("connection") or C.DEFAULT_TRANSPORT)
+    if connection.rpartition(".")[2] not in SSH:
+        return Target(name, name, untested=f"its ansible_connection is {connection}, not ssh")
+    options = _options("connection", "ssh", values, play.keywords)
+    for option, variable in (
+        ("private_key", "ansible_private_key"),
+        ("pkcs11_provider", "ansible_ssh_pkcs11_provider"),
+    ):
+        if options.get(option):
+            return Target(name, str(options["host"]), untested=f"{variable} is not followed here")
+    become, command, unsure = _become(values, play)
+    return Target(
+        name=name,
+        host=str(options["host"]),
+        args=tuple(arguments(options)),
+        executable=str(options["ssh_executable"]),
+        password=options["password"] or play.password,
+        pythons=tuple(_pythons(values)),
+        become=become,
+        become_command=command,
+        become_untested=unsure,
+    )
+
+
+def _options(sort: str, plugin: str, values: Values, keywords: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The options of a plugin as Ansible would set them; only the variables that it knows are templated."""
+    loader = connection_loader if sort == "connection" else become_loader
+    loader.get(plugin, class_only=True)  # makes its options known
+    known = C.config.get_configuration_definitions(sort, plugin).values()
+    names = {entry["name"] for option in known for entry in option.get("vars") or []}
+    variables = {name: values[name] for name in names if name in values}
+    options: dict[str, t.Any] = C.config.get_plugin_options(sort, plugin, keys=keywords, variables=variables)
+    return options
+
+
+def arguments(options: Values) -> list[str]:
+    """The arguments that Ansible gives to ssh, in its order: the first value of an option counts."""
+    argv = shlex.split(options["ssh_args"] or "")
+    if options["host_key_checking"] is False:
+        argv += ["-o", "StrictHostKeyChecking=no"]
+    if options["port"] is not None:
+        argv += ["-o", f"Port={options['port']}"]
+    if options["private_key_file"]:
+        argv += ["-o", f'IdentityFile="{os.path.expanduser(options["private_key_file"])}"']
+    if options["remote_user"]:
+        argv += ["-o", f'User="{options["remote_user"]}"']
+    for name in ("ssh_common_args", "ssh_extra_args"):
+        argv += shlex.split(options[name] or "")
+    return argv
+
+
+def _become(values: Values, play: Play) -> tuple[bool | None, tuple[str, ...], str]:
+    """Whether root is wanted (None: unless the login is root's), the command, and why it can't be tried."""
+    method = str(values.get("ansible_become_method") or C.DEFAULT_BECOME_METHOD).rpartition(".")[2]
+    wanted = None if values.get("ansible_become") is None else _truth(values["ansible_become"])
+    if method != "sudo":
+        return wanted, (), f"becoming root with {method} is not tried here"
+    options = _options("become", "sudo", values, {})
+    command = (*shlex.split(options["become_exe"] or "sudo"), "-n", "-u", str(options["become_user"] or "root"))
+    if options["become_pass"] or play.has_become_pass:
+        return wanted, command, "sudo with a password (ansible_become_password) is not tried here"
+    return wanted, command, ""
+
+
+def _truth(value: t.Any) -> bool:
+    return str(value).lower() in ("true", "yes", "on", "1", "y", "t")
+
+
+def _pythons(values: Values) -> list[str]:
+    """The interpreters that Ansible would try, in its order."""
+    names = ("ansible_python_interpreter", "ansible_interpreter_python_fallback")
+    variables = {name: values[name] for name in names if name in values}
+    chosen = str(C.config.get_config_value("INTERPRETER_PYTHON", variables=variables))
+    if chosen not in AUTO:
+        return [chosen]
+    return [str(name) for name in C.config.get_config_value("INTERPRETER_PYTHON_FALLBACK", variables=variables)]
+
+
+__all__ = ("Play", "arguments", "target")

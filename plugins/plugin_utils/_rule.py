@@ -1,0 +1,134 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: what a rule is, what it is given, and what it answers.
+
+A rule is a pure function from a Case to Findings and Untesteds, registered under its public ids. It
+reads no machine and knows no other rule. What is common to all of an id (layer, default severity,
+source) stands in the catalogue, ``data/rules.json``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+Data = t.Mapping[str, t.Any]
+Hosts = t.Mapping[str, Data]
+
+FAIL, WARN, INFO = "fail", "warn", "info"
+SEVERITIES = (FAIL, WARN, INFO)
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One fault: which rule, how bad (``fail``, ``warn``, ``info``), where, what was seen, why, and the way out.
+
+    ``hosts`` are the nodes to blame (inventory names), empty when no single one is. ``evidence`` maps
+    each host to what was seen there. ``cause`` and ``remedy`` are a sentence each; ``remedy`` names
+    the exact command or variable. ``source`` is filled in from the catalogue when it is empty.
+    """
+
+    rule: str
+    severity: str
+    hosts: tuple[str, ...]
+    evidence: dict[str, str]
+    cause: str
+    remedy: str
+    source: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Untested:
+    """What could not be judged, on which hosts, and why: neither a pass nor a fault."""
+
+    rule: str
+    hosts: tuple[str, ...]
+    why: str
+
+
+Answer = t.Union[Finding, Untested]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """All that a run knows of a cluster; every mapping is by inventory name and lacks the nodes that gave nothing.
+
+    ``plan`` is that of cluster_plan. ``fabric``, ``gpu``, ``stack`` and ``user`` are the facts of the
+    nodes. ``mesh`` (mesh_probe), ``links`` (link_probe) are source to target to result; ``listeners``
+    the ports that could not be had (port_listener). ``collective`` is the answer of collective_probe,
+    None when it was not run. ``jobs`` are the verdicts on the launchers' jobs. ``reach`` is what the
+    controller saw of each host (reach_check). ``dropped`` are nodes that left the run, and why.
+    ``skipped`` says why jobs and collectives were not run, empty when they were. ``thresholds`` are
+    the limits in force, by name.
+    """
+
+    plan: Data
+    fabric: Hosts = dataclasses.field(default_factory=dict)
+    gpu: Hosts = dataclasses.field(default_factory=dict)
+    stack: Hosts = dataclasses.field(default_factory=dict)
+    user: Hosts = dataclasses.field(default_factory=dict)
+    mesh: Hosts = dataclasses.field(default_factory=dict)
+    listeners: Hosts = dataclasses.field(default_factory=dict)
+    links: Hosts = dataclasses.field(default_factory=dict)
+    collective: Data | None = None
+    jobs: t.Sequence[Data] = ()
+    reach: Hosts = dataclasses.field(default_factory=dict)
+    dropped: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    skipped: str = ""
+    thresholds: Data = dataclasses.field(default_factory=dict)
+
+    @property
+    def order(self) -> t.Sequence[str]:
+        """The nodes in rank order."""
+        names: t.Sequence[str] = self.plan["order"]
+        return names
+
+    def node(self, name: str) -> Data:
+        """What the plan says of a node."""
+        found: Data = self.plan["nodes"][name]
+        return found
+
+
+Judge = t.Callable[[Case], t.Iterable[Answer]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A registered function, the ids it answers for, and the parts of a Case it can't do without."""
+
+    ids: tuple[str, ...]
+    needs: tuple[str, ...]
+    judge: Judge
+
+
+REGISTRY: list[Rule] = []
+
+
+def rule(*ids: str, needs: t.Sequence[str] = ()) -> t.Callable[[Judge], Judge]:
+    """Register a function for ``ids``; ``needs`` names attributes of Case without which nothing can be said."""
+
+    def register(judge: Judge) -> Judge:
+        REGISTRY.append(Rule(ids, tuple(needs), judge))
+        return judge
+
+    return register
+
+
+def dig(data: t.Any, path: str, default: t.Any = None) -> t.Any:
+    """The value at a dotted path of mappings, ``default`` where there is none or it is None."""
+    for part in path.split("."):
+        data = data.get(part) if isinstance(data, t.Mapping) else None
+    return default if data is None else data
+
+
+def pack(found: t.Mapping[str, str], rule_id: str, severity: str, cause: str, remedy: str) -> t.Iterator[Finding]:
+    """One Finding for all hosts of ``found`` (host to evidence), none when it is empty."""
+    if found:
+        yield Finding(rule_id, severity, tuple(found), dict(found), cause, remedy)
+
+
+__all__ = (
+    "FAIL", "INFO", "REGISTRY", "SEVERITIES", "WARN", "Answer", "Case", "Data", "Finding", "Hosts", "Rule",
+    "Untested", "dig", "pack", "rule",
+)  # fmt: skip

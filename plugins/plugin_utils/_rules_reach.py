@@ -1,0 +1,95 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: rules on what the controller saw of each host, and on hosts that were lost on the way."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import (
+    FAIL,
+    Answer,
+    Case,
+    Data,
+    Finding,
+    Untested,
+    dig,
+    pack,
+    rule,
+)
+
+RULES = {
+    "config": "reach-config",
+    "name": "reach-name",
+    "tcp_refused": "reach-tcp-refused",
+    "tcp_timeout": "reach-tcp-timeout",
+    "no_route": "reach-no-route",
+    "banner": "reach-banner",
+    "hostkey_unknown": "reach-hostkey-unknown",
+    "hostkey_changed": "reach-hostkey-changed",
+    "auth": "reach-auth",
+    "sudo": "reach-sudo",
+    "python": "reach-python",
+}
+# A layer that this version does not know is at least a host that the controller could not use.
+OTHER = "reach-banner"
+
+
+@rule(
+    "reach-config",
+    "reach-name",
+    "reach-tcp-refused",
+    "reach-tcp-timeout",
+    "reach-no-route",
+    "reach-banner",
+    "reach-hostkey-unknown",
+    "reach-hostkey-changed",
+    "reach-auth",
+    "reach-sudo",
+    "reach-python",
+    needs=("reach",),
+)
+def unreached(case: Case) -> t.Iterator[Answer]:
+    """One finding for all hosts of the same layer, cause and remedy; the row brings the words."""
+    groups: dict[tuple[str, str, str], dict[str, str]] = {}
+    untested: dict[str, list[str]] = {}
+    for name, row in case.reach.items():
+        layer = str(dig(row, "layer", ""))
+        if layer == "untested":
+            untested.setdefault(str(dig(row, "evidence", "no reason given")), []).append(name)
+        elif failed(row):
+            key = (RULES.get(layer, OTHER), str(dig(row, "cause", "")), str(dig(row, "remedy", "")))
+            groups.setdefault(key, {})[name] = str(dig(row, "evidence", layer))
+    for (rule_id, cause, remedy), found in groups.items():
+        yield from pack(found, rule_id, FAIL, cause, remedy)
+    for why, names in untested.items():
+        rule_id = "reach-sudo" if all(dig(case.reach[name], "ok") is True for name in names) else "reach"
+        yield Untested(rule_id, tuple(names), why)
+
+
+def failed(row: t.Any) -> bool:
+    """Whether the controller could not use the host; null is untested."""
+    return isinstance(row, t.Mapping) and row.get("ok") is False
+
+
+@rule("reach-node-lost")
+def lost(case: Case) -> t.Iterator[Finding]:
+    """Nodes that left the run although the controller had reached them, or had not tried."""
+    found = {name: str(reason) for name, reason in case.dropped.items() if not failed(_row(case, name))}
+    yield from pack(
+        found,
+        "reach-node-lost",
+        FAIL,
+        "the node left the run on the way: it froze, went down, lost its network, or a task on it failed",
+        "look at the error of its last task above and at the machine's console (dmesg -T, uptime), then run again "
+        "with --limit and the node's name",
+    )
+
+
+def _row(case: Case, name: str) -> Data:
+    row: Data = case.reach.get(name) or {}
+    return row
+
+
+__all__ = ("failed", "lost", "unreached")

@@ -1,0 +1,196 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: read what a user hands in: hostfiles, Accelerate and DeepSpeed files, ssh configurations.
+
+Pure functions from text to data. They never raise: what is wrong with a text comes back as Problems
+with line numbers. Nothing is judged here but whether the program that reads the file takes a line.
+Formats: DeepSpeed 0.19.6 launcher/runner.py, accelerate 1.15 commands/config, ssh_config(5).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import re
+import typing as t
+
+import yaml
+
+Data = dict[str, t.Any]
+
+BOM = "\ufeff"
+_HOST_LINE = re.compile(r"^(\S+)\s+slots=(\d+)")  # DeepSpeed's own, after strip()
+_ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=(.*)$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What is wrong with a line (the first is 1, 0 is the whole text); ``what`` is a word, ``text`` the line."""
+
+    line: int
+    what: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """A host of a hostfile."""
+
+    name: str
+    slots: int
+    line: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Hostfile:
+    """The hosts in their order, and the problems: ``bad``, ``bom``, ``range``, ``empty``."""
+
+    hosts: tuple[Slot, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def slots(self) -> dict[str, int]:
+        """Slots by name; of a name that is there twice, the first counts."""
+        return {host.name: host.slots for host in reversed(self.hosts)}
+
+
+@functools.lru_cache(maxsize=256)
+def hostfile(text: str) -> Hostfile:
+    """A hostfile as DeepSpeed reads it."""
+    hosts, problems = [], []
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.strip()
+        if number == 1 and line.startswith(BOM):
+            problems.append(Problem(1, "bom", line.lstrip(BOM)))
+            line = line.lstrip(BOM)
+        if not line or line.startswith("#"):
+            continue
+        match = _HOST_LINE.match(line)
+        if not match:
+            problems.append(Problem(number, "bad", line))
+            continue
+        if re.search(r"[\[\]]", match.group(1)) and not re.fullmatch(r"\[[0-9a-fA-F:.]+\]", match.group(1)):
+            problems.append(Problem(number, "range", line))
+        hosts.append(Slot(match.group(1), int(match.group(2)), number))
+    if not hosts and not problems:
+        problems.append(Problem(0, "empty", ""))
+    return Hostfile(tuple(hosts), tuple(problems))
+
+
+@functools.lru_cache(maxsize=256)
+def mapping(text: str) -> tuple[Data, tuple[Problem, ...]]:
+    """(the mapping in a YAML or JSON text, problems): an empty one when it is none."""
+    try:
+        value = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
+    except json.JSONDecodeError as error:
+        return {}, (Problem(error.lineno, "syntax", error.msg),)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        return {}, (Problem(mark.line + 1 if mark else 0, "syntax", " ".join(str(error).split())[:200]),)
+    if not isinstance(value, dict):
+        return {}, (Problem(0, "syntax", "it is not a mapping"),)
+    return {str(key): item for key, item in value.items()}, ()
+
+
+def integer(value: t.Any) -> int | None:
+    """A number of a configuration, or None: truth values are none, numbers in quotes are."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def word(value: t.Any) -> str:
+    """A scalar as Accelerate compares it: lower case; YAML's bare ``no`` is false and means ``no``."""
+    if value is None or value is False:
+        return "no"
+    return str(value).strip().lower()
+
+
+@functools.lru_cache(maxsize=256)
+def environment_file(text: str) -> tuple[dict[str, str], tuple[Problem, ...]]:
+    """(variables, problems) of a .deepspeed_env: ``blank`` and ``no_value`` raise, ``comment`` cuts the command off."""
+    values: dict[str, str] = {}
+    problems = []
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
+        name, equals, value = line.partition("=")
+        if not line.strip():
+            problems.append(Problem(number, "blank", ""))
+        elif line.lstrip().startswith("#"):
+            problems.append(Problem(number, "comment", line))
+        elif not equals:
+            problems.append(Problem(number, "no_value", line))
+        else:
+            values[name.strip()] = value
+    return values, tuple(problems)
+
+
+@dataclasses.dataclass(frozen=True)
+class SshHost:
+    """A Host block: its patterns, and (keyword, value, line) of each setting, the keyword in lower case."""
+
+    patterns: tuple[str, ...]
+    line: int
+    settings: tuple[tuple[str, str, int], ...]
+
+    def get(self, keyword: str) -> str | None:
+        """The first value of a keyword, which is the one that counts."""
+        return next((value for name, value, _line in self.settings if name == keyword), None)
+
+
+@functools.lru_cache(maxsize=256)
+def ssh_config(text: str) -> tuple[tuple[SshHost, ...], tuple[Problem, ...]]:
+    """(Host blocks, problems) of an ssh configuration: ``comment`` is a # behind a value, ``garbage`` one word more."""
+    blocks: list[tuple[tuple[str, ...], int, list[tuple[str, str, int]]]] = [(("*",), 0, [])]
+    problems = []
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        match = re.match(r"([A-Za-z]+)(?:\s*=\s*|\s+)(.*)", line)
+        if not match:
+            problems.append(Problem(number, "garbage", line))
+            continue
+        keyword, value = match.group(1).lower(), match.group(2).strip()
+        bare, comment, _rest = re.sub(r'"[^"]*"', lambda quoted: "_" * len(quoted.group(0)), value).partition(" #")
+        if comment:
+            problems.append(Problem(number, "comment", line))
+            value = value[: len(bare)].rstrip()
+        if keyword in ("host", "match"):
+            blocks.append((tuple(value.split()) if keyword == "host" else (), number, []))
+        else:
+            blocks[-1][2].append((keyword, value.strip('"'), number))
+        if keyword in ("port", "hostname", "user") and len(value.split()) > 1:
+            problems.append(Problem(number, "garbage", line))
+    found = tuple(SshHost(patterns, line, tuple(rows)) for patterns, line, rows in blocks if line or rows)
+    return found, tuple(problems)
+
+
+def inclusion(value: str) -> dict[str, list[int] | None]:
+    """``h1:0,1@h2`` as {h1: [0, 1], h2: None}; slots that are no numbers are left out."""
+    found: dict[str, list[int] | None] = {}
+    for part in value.split("@"):
+        name, colon, slots = part.strip().partition(":")
+        numbers = [int(slot) for slot in slots.split(",") if slot.strip().isdigit()]
+        if name:
+            found[name] = numbers if colon else None
+    return found
+
+
+__all__ = (
+    "Hostfile",
+    "Problem",
+    "Slot",
+    "SshHost",
+    "environment_file",
+    "hostfile",
+    "inclusion",
+    "integer",
+    "mapping",
+    "ssh_config",
+    "word",
+)

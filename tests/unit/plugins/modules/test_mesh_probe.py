@@ -1,0 +1,76 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The three modules of the probes together, each as a process of its own, as a play runs them."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+
+TOKEN = "modules"
+
+
+def run(module, tmp_path, **arguments):
+    """The module's exit status and answer."""
+    given = tmp_path / "arguments.json"
+    given.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
+    name = f"ansible_collections.trainmesh.cluster.plugins.modules.{module}"
+    done = subprocess.run([sys.executable, "-m", name, str(given)], capture_output=True, text=True, timeout=60)
+    return done.returncode, json.loads(done.stdout)
+
+
+def free_ports(count):
+    held = [socket.socket() for _number in range(count)]
+    for probe in held:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in held]
+    for probe in held:
+        probe.close()
+    return ports
+
+
+def refused(address, port):
+    with socket.socket() as probe:
+        return probe.connect_ex((address, port)) == 111
+
+
+def test_listen_probe_measure_and_free_the_ports(tmp_path):
+    ports = free_ports(2)
+    nodes = {"a": "127.0.0.1", "b": "127.0.0.2"}
+    try:
+        for name, address in nodes.items():
+            wish = {"name": name, "address": address, "ports": ports, "link_port": ports[1], "callers": 1}
+            rc, answer = run("port_listener", tmp_path, token=TOKEN, **wish)
+            assert (rc, answer["changed"], answer["problems"]) == (0, False, {})
+        targets = [
+            {"name": name, "address": address, "hostname": name, "ssh_names": [], "ports": ports}
+            for name, address in nodes.items()
+        ]
+        # On loopback the kernel speaks to every 127.x address from that very address.
+        _rc, answer = run("mesh_probe", tmp_path, token=TOKEN, address="127.0.0.1", targets=targets)
+        for name, found in answer["row"].items():
+            assert found["session"] is None and found["ssh"] == {}
+            assert [found["tcp"][str(port)]["seen_as"] for port in ports] == [nodes["a"]] * 2, name
+        assert answer["row"]["a"]["mtu"] is None and answer["row"]["b"]["mtu"]["ok"]
+        wish = {"token": TOKEN, "port": ports[1], "targets": targets, "seconds": 0.05}
+        _rc, answer = run("link_probe", tmp_path, name="a", **wish)
+        assert answer["streams"] == 1 and list(answer["row"]) == ["b"] and answer["row"]["b"]["ok"]
+    finally:
+        stopped = [run("port_listener", tmp_path, state="stopped", name=name, token=TOKEN) for name in nodes]
+    assert [answer["stopped"] for _rc, answer in stopped] == [True, True]
+    assert all(refused(address, port) for address in nodes.values() for port in ports)
+
+
+def test_what_is_needed_is_said(tmp_path):
+    rc, answer = run("port_listener", tmp_path, name="a", token=TOKEN)
+    assert rc == 1 and "address, ports, callers" in answer["msg"]
+    rc, answer = run("port_listener", tmp_path, name="a", token="two words", address="127.0.0.1", ports=[1], callers=1)
+    assert rc == 1 and "blanks" in answer["msg"]
+    pair = [{"name": "b", "address": "127.0.0.2"}]
+    rc, answer = run("link_probe", tmp_path, name="a", token=TOKEN, port=1, targets=pair)
+    assert rc == 1 and "must contain this node, a" in answer["msg"]
+    rc, answer = run("link_probe", tmp_path, name="a", token=TOKEN, port=1, targets=[{"name": "a"}])
+    assert rc == 1 and "needs a name and an address" in answer["msg"]

@@ -1,0 +1,138 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module node_facts: three readers in one start, none of which can lose another."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import pwd
+import sys
+import time
+import typing as t
+
+import pytest
+import yaml
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils import (
+    _fabric_facts,
+    _gpu_facts,
+    _node_facts,
+    _own_process,
+    _stack_facts,
+)
+from ansible_collections.trainmesh.cluster.plugins.modules import fabric_facts, gpu_facts, node_facts, stack_facts
+from ansible_collections.trainmesh.cluster.tests.unit.plugins.module_utils.gpu_recordings import Recorded
+from ansible_collections.trainmesh.cluster.tests.unit.plugins.modules import documented
+
+ALL = {"trainmesh_gpu", "trainmesh_fabric", "trainmesh_stack", "trainmesh_errors"}
+
+
+def run(arguments: dict[str, t.Any], capsys: pytest.CaptureFixture[str]) -> dict[str, t.Any]:
+    with patch_module_args({"python": sys.executable, **arguments}), pytest.raises(SystemExit):
+        node_facts.main()
+    found: dict[str, t.Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def never(*_arguments: t.Any, **_options: t.Any) -> t.NoReturn:
+    raise AssertionError("not asked for")
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_all_three_come_in_one_result(check: bool, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Recorded(tmp_path).two_a100()
+    result = run({"root": str(tmp_path), "peers": ["127.0.0.1"], "_ansible_check_mode": check}, capsys)
+    facts = result["ansible_facts"]
+    assert (set(facts), facts["trainmesh_errors"], result["changed"]) == (ALL, {}, False)
+    assert len(facts["trainmesh_gpu"]["gpus"]) == 2
+    assert list(facts["trainmesh_fabric"]["routes"]) == ["127.0.0.1"]
+    assert facts["trainmesh_stack"]["python"]["path"] == sys.executable
+    assert result["replayed_from"] == str(tmp_path)
+
+
+def test_each_part_has_the_keys_of_its_own_module(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Recorded(tmp_path).two_a100()
+    facts = run({"root": str(tmp_path)}, capsys)["ansible_facts"]
+    for module, name in ((gpu_facts, "gpu"), (fabric_facts, "fabric"), (stack_facts, "stack")):
+        told = yaml.safe_load(module.RETURN)["ansible_facts"]["contains"][f"trainmesh_{name}"]["contains"]
+        assert set(facts[f"trainmesh_{name}"]) == set(told), name
+
+
+def test_only_what_is_asked_for_is_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(_stack_facts, "start", never)
+    monkeypatch.setattr(_fabric_facts, "read", never)
+    assert set(run({"gather": ["gpu"]}, capsys)["ansible_facts"]) == {"trainmesh_gpu", "trainmesh_errors"}
+    assert run({"gather": []}, capsys)["ansible_facts"] == {"trainmesh_errors": {}}
+
+
+@pytest.mark.parametrize("part", _node_facts.PARTS)
+def test_a_part_that_fails_loses_no_other(
+    part: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_arguments: t.Any, **_options: t.Any) -> t.NoReturn:
+        raise RuntimeError("the disk is on fire")
+
+    readers = {"gpu": (_gpu_facts, "gather"), "fabric": (_fabric_facts, "gather"), "stack": (_stack_facts, "gather")}
+    monkeypatch.setattr(*readers[part], fail)
+    result = run({}, capsys)
+    facts = result["ansible_facts"]
+    assert facts["trainmesh_errors"] == {part: "RuntimeError: the disk is on fire"}
+    assert set(facts) == ALL - {f"trainmesh_{part}"}
+    assert f"the {part} facts could not be read" in json.dumps(result["warnings"])
+
+
+def test_an_unknown_user_costs_the_stack_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = run({"user": "no-such-user-here"}, capsys)["ansible_facts"]
+    assert "no-such-user-here" in facts["trainmesh_errors"]["stack"]
+    assert set(facts) == ALL - {"trainmesh_stack"}
+
+
+def test_a_reader_that_hangs_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def sleep(*_arguments: t.Any, **_options: t.Any) -> None:
+        time.sleep(2)
+
+    monkeypatch.setattr(_own_process, "GRACE_S", 0.2)
+    monkeypatch.setattr(_fabric_facts, "gather", sleep)
+    monkeypatch.setattr(_stack_facts, "gather", sleep)
+    started = time.monotonic()
+    errors = run({"timeout": 0.1}, capsys)["ansible_facts"]["trainmesh_errors"]
+    assert time.monotonic() - started < 1.5
+    assert set(errors) == {"fabric", "stack"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_root_reads_the_software_as_the_job_user(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = pwd.getpwnam("nobody")
+    monkeypatch.setenv("OF_ROOT", "secret")
+
+    def who(*_arguments: t.Any, became: bool, **_options: t.Any) -> dict[str, t.Any]:
+        return {"ids": [*os.getresuid(), *os.getresgid()], "groups": os.getgroups(), "became": became, **os.environ}
+
+    monkeypatch.setattr(_stack_facts, "gather", who)
+    result = run({"user": "nobody", "paths": ["~/.cache"]}, capsys)["ansible_facts"]
+    found = result["trainmesh_stack"]
+    assert found["ids"] == [other.pw_uid] * 3 + [other.pw_gid] * 3
+    assert found["groups"] == sorted(set(os.getgrouplist("nobody", other.pw_gid)))
+    assert (found["became"], found["HOME"], found["USER"]) == (True, other.pw_dir, "nobody")
+    assert "OF_ROOT" not in found
+    assert result["trainmesh_fabric"]["disks"]["~/.cache"]["path"] == f"{other.pw_dir}/.cache"
+    assert os.geteuid() == 0
+
+
+@pytest.mark.parametrize("timeout", [0, -1])
+def test_a_limit_of_no_time_is_refused(timeout: int, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run({"timeout": timeout}, capsys)
+    assert result["failed"]
+    assert "timeout must be more than 0" in result["msg"]
+
+
+def test_the_options_are_those_of_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    documented.check(node_facts, monkeypatch)
