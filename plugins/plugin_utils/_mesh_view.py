@@ -95,7 +95,7 @@ def _attempts(case: Case, kind: str) -> t.Iterator[Attempt]:
                 bool(dig(result, "ok", False)),
                 str(dig(result, "layer", "")),
                 str(dig(result, "evidence", "")),
-                float(dig(result, "seconds", 0.0)),
+                number(dig(result, "seconds")) or 0.0,
             )
 
 

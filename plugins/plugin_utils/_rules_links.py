@@ -41,7 +41,7 @@ def links(case: Case) -> dict[Pair, Data]:
     return {
         (source, target): result
         for source, row in case.links.items()
-        for target, result in row.items()
+        for target, result in (row or {}).items()
         if source != target and not {source, target} & away and isinstance(result, t.Mapping)
     }
 
@@ -144,7 +144,8 @@ def expected(case: Case, pair: Pair, speeds: t.Sequence[float]) -> tuple[float, 
     What one process can prove is bounded (``link_provable_mbps``): a slower result on a 100 Gb/s network says
     something about the processor and not about the network. Where interfaces tell no speed, as virtual ones,
     half the median counts, a quarter of the best links (one slow node makes most of few links slow), and at
-    any rate what Gigabit Ethernet reaches by far.
+    any rate what Gigabit Ethernet reaches by far; but no more than ``link_unknown_mbps``, since above it busy
+    processors make such links look unlike.
     """
     known = [speed for name in pair if (speed := number(dig(data_interface(case, name), "speed_mbps")))]
     if len(known) == len(pair):
@@ -153,9 +154,10 @@ def expected(case: Case, pair: Pair, speeds: t.Sequence[float]) -> tuple[float, 
             *known, limit(case, "link_provable_mbps", 10000)
         ), f"the interfaces have {min(known):.0f} Mb/s"
     middle, best = statistics.median(speeds), _quantile(speeds, 0.75)
+    most = limit(case, "link_unknown_mbps", 1000)
     wishes = [
-        (limit(case, "link_share_of_median", 0.5) * middle, f"the median is {middle:.0f} Mb/s"),
-        (limit(case, "link_share_of_best", 0.25) * best, f"the best links have {best:.0f} Mb/s"),
+        (min(most, limit(case, "link_share_of_median", 0.5) * middle), f"the median is {middle:.0f} Mb/s"),
+        (min(most, limit(case, "link_share_of_best", 0.25) * best), f"the best links have {best:.0f} Mb/s"),
         (limit(case, "link_floor_mbps", 300), "less than Gigabit Ethernet gives"),
     ]
     return max(wishes)

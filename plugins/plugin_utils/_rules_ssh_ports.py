@@ -146,7 +146,7 @@ def not_yet_restarted(case: Case) -> t.Iterable[Answer]:
                 "sshd-not-listening",
                 WARN,
                 name,
-                f"sshd listens on {', '.join(map(str, sshd['ports']))}, its configuration asks for "
+                f"sshd listens on {', '.join(map(str, dig(sshd, 'ports', []))) or 'no port'}, configured is "
                 f"{', '.join(map(str, dig(sshd, 'config_ports', [])))}",
                 "Its sshd has not taken up its configuration: after the next restart it listens elsewhere.",
                 f"sshd -t && systemctl restart {unit}; then set trainmesh_ssh_port to the port that is meant.",

@@ -77,12 +77,14 @@ def test_a_part_that_fails_loses_no_other(
         raise RuntimeError("the disk is on fire")
 
     readers = {"gpu": (_gpu_facts, "gather"), "fabric": (_fabric_facts, "gather"), "stack": (_stack_facts, "gather")}
+    warned: list[str] = []  # Ansible's own list drops what the process has said before
+    monkeypatch.setattr(node_facts.AnsibleModule, "warn", lambda _module, text: warned.append(text))
     monkeypatch.setattr(*readers[part], fail)
     result = run({}, capsys)
     facts = result["ansible_facts"]
     assert facts["trainmesh_errors"] == {part: "RuntimeError: the disk is on fire"}
     assert set(facts) == ALL - {f"trainmesh_{part}"}
-    assert f"the {part} facts could not be read" in json.dumps(result["warnings"])
+    assert any(f"the {part} facts could not be read" in text for text in warned)
 
 
 def test_an_unknown_user_costs_the_stack_alone(capsys: pytest.CaptureFixture[str]) -> None:

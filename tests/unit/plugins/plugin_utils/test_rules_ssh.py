@@ -30,6 +30,16 @@ def test_rules_say_nothing_of_what_is_not_known():
     assert told(healthy(fabric=nothing, gpu=nothing, stack=nothing, user=nothing, mesh=rows, links=rows)) == {}
 
 
+@pytest.mark.parametrize("part", ["fabric", "user", "stack", "mesh", "links"])
+def test_a_fact_that_is_missing_breaks_no_rule(part):
+    for name in getattr(healthy(), part)["node2"]:
+        case = healthy()
+        fail_logins(case, [("node1", "node2"), ("node3", "node2")], "permission")
+        fail_logins(case, [("node2", "node3")], "refused")
+        getattr(case, part)["node2"][name] = None
+        assert findings(case, "fail"), name
+
+
 @pytest.mark.parametrize("layer", ["permission", "refused", "timeout", "hostkey_changed", "noise", "closed", "other"])
 def test_a_node_that_left_the_run_is_not_accused(layer):
     case = healthy()
