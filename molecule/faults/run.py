@@ -1,10 +1,9 @@
-#!/usr/bin/env python3
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Break a healthy cluster in one way at a time, and see what verify.yml says of it.
 
-    run.py --inventory hosts.yml --nodes faults [--only NAME ...] [--results results.json]
+    run.py --inventory hosts.yml --nodes faults [--only NAME ... | --every N] [--results results.json]
 
 The nodes are the containers trainmesh-NODES-node1 and so on. A fault (``cases/*.yml``) has
 
@@ -15,6 +14,9 @@ The nodes are the containers trainmesh-NODES-node1 and so on. A fault (``cases/*
 - ``repair``: ``site`` (site.yml mends it), ``remedy`` (the command in the printed remedy does: ``command`` is
   the pattern that finds it, ``node`` the one to run it on), or ``undo`` (it is not for a program to mend);
 - ``jobs``: true when only a job shows it; ``during``: node to script, started beside the playbook.
+
+A file is a list of faults, or a mapping with the list under ``faults`` and the ground that they stand on: ``before``
+and ``after`` (node to script) make it and take it away, ``vars`` go to every run of a playbook.
 """
 
 from __future__ import annotations
@@ -66,6 +68,7 @@ class Cluster:
         self.report = pathlib.Path(inventory).parent / ".trainmesh" / "report" / "report.json"
         self.healthy_runs = 0
         self.false_accusations: list[str] = []
+        self.ground: t.Mapping[str, t.Any] = {}
 
     def shell(self, node: str, script: str, check: bool = True) -> str:
         """Run a script as root on a node (``controller`` is this machine)."""
@@ -73,6 +76,7 @@ class Cluster:
         if node != "controller":
             argv = ["docker", "exec", f"trainmesh-{self.nodes}-{node}", *argv]
         env = {**os.environ, "NODES": self.nodes, "INVENTORY": self.inventory}
+        env.update(FAULTS=str(HERE), PYTHON=sys.executable)
         done = subprocess.run(argv, capture_output=True, text=True, timeout=SCRIPT_LIMIT, check=False, env=env)
         if check and done.returncode:
             raise RuntimeError(f"{node}: {script!r} ended with {done.returncode}: {done.stderr[-500:]}")
@@ -83,10 +87,19 @@ class Cluster:
         for node, script in (scripts or {}).items():
             self.shell(node, script)
 
+    def stand_on(self, ground: t.Mapping[str, t.Any]) -> None:
+        """Take the ground of the faults before away and make that of the next ones; on it the cluster is healthy."""
+        if ground == self.ground:
+            return
+        self.scripts(self.ground.get("after"))
+        self.ground = ground
+        self.scripts(ground.get("before"))
+        self.healthy()
+
     def play(self, playbook: str, variables: t.Mapping[str, t.Any], jobs: bool = False) -> tuple[int, dict[str, t.Any]]:
         """Run a playbook as a user does; its status and the report it wrote."""
         self.report.unlink(missing_ok=True)
-        extra = {"trainmesh_verify_jobs": jobs, **variables}
+        extra = {"trainmesh_verify_jobs": jobs, **(self.ground.get("vars") or {}), **variables}
         argv = ["ansible-playbook", str(PROJECT / playbook), "-i", self.inventory, "-e", json.dumps(extra)]
         env = {**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
         done = subprocess.run(
@@ -163,6 +176,8 @@ def try_fault(cluster: Cluster, fault: t.Mapping[str, t.Any]) -> Outcome:
             for one in beside:
                 one.result()
         judge(fault, report, rc, outcome)
+        kept = cluster.report.parent / f"{fault['name']}.json"
+        kept.write_text(json.dumps(report, indent=1)) if outcome.problems else kept.unlink(missing_ok=True)
         started = time.monotonic()
         repair(cluster, fault, report, outcome)
     except (RuntimeError, subprocess.TimeoutExpired) as error:
@@ -184,12 +199,14 @@ def reset(cluster: Cluster, fault: t.Mapping[str, t.Any], outcome: Outcome) -> N
         outcome.problems.append(f"not healthy after the case: {error}")
 
 
-def load(only: t.Collection[str]) -> list[dict[str, t.Any]]:
-    """The faults of all files, in their order."""
+def load(only: t.Collection[str], every: int = 1) -> list[dict[str, t.Any]]:
+    """The faults of all files in their order; with ``every`` the first of each so many."""
     faults: list[dict[str, t.Any]] = []
     for path in sorted((HERE / "cases").glob("*.yml")):
-        faults += yaml.safe_load(path.read_text())
-    return [fault for fault in faults if not only or fault["name"] in only]
+        content = yaml.safe_load(path.read_text())
+        ground = {} if isinstance(content, list) else {key: content.get(key) for key in ("before", "after", "vars")}
+        faults += [{**fault, "ground": ground} for fault in (content["faults"] if ground else content)]
+    return [fault for fault in faults if fault["name"] in only] if only else faults[::every]
 
 
 def table(outcomes: t.Sequence[Outcome], cluster: Cluster) -> str:
@@ -226,13 +243,15 @@ def main() -> int:
     parser.add_argument("--results", type=pathlib.Path, help="file for the results as JSON")
     parser.add_argument("--docs", type=pathlib.Path, help="file for the results as a page of the documentation")
     parser.add_argument("--healthy", type=int, default=0, help="runs on the healthy cluster before the first fault")
+    parser.add_argument("--every", type=int, default=1, help="try one fault of so many, to be quick")
     parser.add_argument("--only", nargs="*", default=[], help="names of faults")
     given = parser.parse_args()
     cluster = Cluster(given.inventory, given.nodes)
     for _number in range(given.healthy):
         cluster.healthy()
     outcomes = []
-    for fault in load(given.only):
+    for fault in load(given.only, given.every):
+        cluster.stand_on(fault["ground"])
         outcome = try_fault(cluster, fault)
         outcomes.append(outcome)
         state = "ok" if not outcome.problems else "WRONG"
@@ -240,6 +259,7 @@ def main() -> int:
         for problem in outcome.problems:
             print(f"      {problem}")
         sys.stdout.flush()
+    cluster.stand_on({})
     wrong = [outcome for outcome in outcomes if outcome.problems]
     print(f"{len(outcomes) - len(wrong)} of {len(outcomes)} faults named rightly; {cluster.healthy_runs} healthy runs,")
     print(f"{len(cluster.false_accusations)} false accusations in them")

@@ -23,7 +23,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
     _variables,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._catalogue import entry
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Case
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Case, Untested
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules_collective import expected_mbps
 
 display = Display()
@@ -65,7 +65,8 @@ class ActionModule(ActionBase):
             str(self._task.args.get("untested") or ""),
         )
         if self._task.check_mode and not case.plan.get("read_only"):
-            return case, _judge.Judgement((), ())  # what a real run would mend must not be judged
+            # what a real run would mend must not be judged
+            return case, _judge.Judgement((Untested("jobs", (), "check mode starts no jobs"),), ())
         return case, _judge.judge(case, wishes)
 
     def _blocker(self, case: Case, judged: _judge.Judgement, live: t.Collection[str]) -> str:

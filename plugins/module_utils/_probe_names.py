@@ -38,7 +38,7 @@ def addresses_of(name: str, limit: float, family: int = 0) -> list[str]:
     def look_up() -> None:
         try:
             found = socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)
-            answers.put(list(dict.fromkeys(str(item[4][0]).split("%")[0] for item in found)))
+            answers.put(list(dict.fromkeys(str(item[4][0]).split("%", maxsplit=1)[0] for item in found)))
         except (OSError, UnicodeError):
             answers.put([])
 

@@ -94,7 +94,7 @@ def parse(text: str, target: Target) -> Client:
     """The answer of ``ssh -G`` as a Client."""
     values: dict[str, list[str]] = {}
     for line in text.splitlines():
-        word, _, rest = line.strip().partition(" ")
+        word, _blank, rest = line.strip().partition(" ")
         values.setdefault(word.lower(), []).append(rest.strip())
 
     def one(name: str, default: str = "") -> str:

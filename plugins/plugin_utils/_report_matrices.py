@@ -118,7 +118,7 @@ def shown(matrix: Data, most: int) -> tuple[list[int], list[int]]:
         return list(range(count)), list(range(count))
     median = median_of(matrix)
     pairs = [(row, column) for row in range(count) for column in range(count) if bad(matrix, row, column, median)]
-    rows, columns = sorted({row for row, _ in pairs}), sorted({column for _, column in pairs})
+    rows, columns = sorted({pair[0] for pair in pairs}), sorted({pair[1] for pair in pairs})
     return rows[:most], columns[:most]
 
 

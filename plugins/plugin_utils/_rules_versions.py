@@ -76,7 +76,7 @@ def replaced(case: Case) -> t.Iterator[Answer]:
     wanted = next((match[2] for match in pins if match[1] == "torch"), "")
     if not wanted or len(set(installed.values())) != 1:
         return
-    have = next(iter(installed.values()))
+    have = next(iter(installed.values()), "")
     if have == wanted or ("+" not in wanted and have.partition("+")[0] == wanted):
         return
     yield from pack(

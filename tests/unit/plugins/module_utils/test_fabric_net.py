@@ -98,6 +98,13 @@ def test_interfaces_carry_what_the_kernel_says_of_them(tmp_path: Path) -> None:
     assert (by_name["eth9"]["kind"], by_name["eth9"]["carrier"]) == ("virtual", None)
 
 
+def test_interfaces_count_what_went_wrong_on_them(tmp_path: Path) -> None:
+    sysfs(tmp_path, "eth0", {"carrier_changes": "7\n", "statistics/rx_errors": "12\n"})
+    sysfs(tmp_path, "bond0", {"carrier_changes": "many\n", "statistics/rx_errors": "\xff"})
+    by_name = {item["name"]: (item["carrier_changes"], item["rx_errors"]) for item in interfaces(tmp_path)}
+    assert by_name == {"lo": (None, None), "eth0": (7, 12), "bond0": (None, None), "eth9": (None, None)}
+
+
 @pytest.mark.parametrize("speed", ["-1\n", "0\n", "4294967295\n", "Unknown!\n", ""])
 def test_a_speed_that_the_driver_does_not_know_is_null(tmp_path: Path, speed: str) -> None:
     sysfs(tmp_path, "eth0", {"speed": speed, "device/numa_node": "-1\n"})

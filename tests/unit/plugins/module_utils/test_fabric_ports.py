@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import socket
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -89,6 +91,35 @@ def test_the_sshd_of_this_login_is_found_by_its_sockets(tmp_path: Path) -> None:
     result = ports.sshd(Tree(str(tmp_path)), found, 2222, [60, 50, 40])
     assert (result["ports"], result["source"], result["pid"]) == ([2222], "process", 40)
     assert result["addresses"] == ["10.77.0.12", "::"]
+
+
+@pytest.mark.parametrize(
+    ("program", "deleted"),
+    [("/usr/sbin/sshd", False), ("/usr/sbin/sshd (deleted)", True), ("/usr/sbin/sshd (deleted)x", False), (None, None)],
+)
+def test_an_sshd_whose_program_was_replaced_is_seen(tmp_path: Path, program: str | None, deleted: bool | None) -> None:
+    links = {"proc/40/fd/3": "socket:[102]", **({"proc/40/exe": program} if program else {})}
+    found = ports.listeners(tree(tmp_path, {**LISTENING, **process(40, "sshd", 1)}, links))
+    result = ports.sshd(Tree(str(tmp_path)), found, 2222, [40])
+    assert (result["pid"], result["binary_deleted"]) == (40, deleted)
+
+
+def test_of_an_sshd_that_nobody_may_look_at_the_program_is_unknown(tmp_path: Path) -> None:
+    found = ports.listeners(tree(tmp_path, LISTENING))
+    assert ports.sshd(Tree(str(tmp_path)), found, 2222)["binary_deleted"] is None
+
+
+def test_a_process_of_this_machine_whose_program_is_removed(tmp_path: Path) -> None:
+    program = tmp_path / "sleep"
+    shutil.copy(str(shutil.which("sleep")), program)
+    with subprocess.Popen([str(program), "30"]) as running:
+        try:
+            assert ports.binary_deleted(Tree(), running.pid) is False
+            shutil.copy(str(program), f"{program}.new")
+            os.replace(f"{program}.new", program)
+            assert ports.binary_deleted(Tree(), running.pid) is True
+        finally:
+            running.kill()
 
 
 def test_sshd_is_searched_among_all_processes_for_a_local_run(tmp_path: Path) -> None:

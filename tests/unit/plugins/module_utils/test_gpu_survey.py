@@ -50,6 +50,8 @@ GPU_KEYS = {
     "ecc",
     "remapped_rows",
     "persistence_mode",
+    "compute_mode",
+    "temperature_c",
     "pcie",
     "throttle_reasons",
     "fabric",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 import pytest
@@ -64,6 +65,19 @@ def test_recorded_gpus(name: str, want: dict[str, t.Any]) -> None:
 
 
 @pytest.mark.parametrize(("name", "want"), expected_in("nvidia_smi_xml"))
+def test_recorded_temperatures_and_compute_modes(name: str, want: dict[str, t.Any]) -> None:
+    text = recorded("nvidia_smi_xml", name)
+    gpus = parse(text).gpus
+    assert len(gpus) == want["gpu_blocks"]
+    degrees = re.findall(r"<gpu_temp>([^<]*)</gpu_temp>", text)
+    assert [gpu["temperature_c"] for gpu in gpus] == [integer(each.removesuffix(" C")) for each in degrees]
+    assert all(gpu["temperature_c"] is not None or gpu["fault"] for gpu in gpus)
+    assert {gpu["compute_mode"] for gpu in gpus} <= {"Default"} | (
+        {None} if any(gpu["fault"] for gpu in gpus) else set()
+    )
+
+
+@pytest.mark.parametrize(("name", "want"), expected_in("nvidia_smi_xml"))
 def test_recorded_errors(name: str, want: dict[str, t.Any]) -> None:
     for got, gpu in zip(parse(recorded("nvidia_smi_xml", name)).gpus, want["gpus"]):
         counters = [got["ecc"][key] for key in ("uncorrected_volatile", "corrected_volatile", "uncorrected_aggregate")]
@@ -104,6 +118,7 @@ def test_a_whole_sample() -> None:
     assert gpu["remapped_rows"] == {"correctable": 0, "uncorrectable": 1, "pending": True, "failure": False}
     assert gpu["processes"] == [{"pid": 4711, "type": "C", "memory_mib": 1005}]
     assert gpu["throttle_reasons"] == ["gpu_idle"]
+    assert (gpu["temperature_c"], gpu["compute_mode"]) == (34, "Exclusive_Process")
 
 
 def test_driver_610_deprecates_its_version_labels() -> None:
@@ -154,10 +169,10 @@ def test_a_word_for_no_value_is_none(word: str) -> None:
         f"<fb_memory_usage><total>{word}</total></fb_memory_usage>"
         f"<ecc_mode><current_ecc>{word}</current_ecc></ecc_mode>"
         f"<fabric><state>{word}</state></fabric><remapped_rows>{word}</remapped_rows>"
+        f"<temperature><gpu_temp>{word}</gpu_temp></temperature><compute_mode>{word}</compute_mode>"
     )
-    assert [gpu[key] for key in ("uuid", "persistence_mode", "mig_mode", "memory_mib", "remapped_rows", "fault")] == [
-        None
-    ] * 6
+    keys = ("uuid", "persistence_mode", "mig_mode", "memory_mib", "remapped_rows", "temperature_c", "compute_mode")
+    assert {key: gpu[key] for key in (*keys, "fault")} == dict.fromkeys((*keys, "fault"))
     assert gpu["ecc"]["mode"] is None
     assert gpu["fabric"]["state"] is None
 
@@ -241,6 +256,7 @@ def test_command_lines_may_hold_anything() -> None:
             "part of fb_memory_usage twice",
             2,
         ),
+        (TWO.replace("<gpu_temp>34 C</gpu_temp>", "<gpu_temp>34 C</gpu_temp>" * 2), "part of temperature twice", 2),
         (
             TWO.replace("<attached_gpus>2</attached_gpus>", "<attached_gpus>2</attached_gpus>" * 2),
             "attached_gpus twice",

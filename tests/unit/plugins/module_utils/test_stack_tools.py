@@ -16,6 +16,16 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files im
 
 PDSH = "pdsh-2.34 (+readline+debug)\nrcmd modules: ssh,rsh,exec (default: rsh)\nmisc modules: genders\n"
 PDSH_MRSH = "pdsh-2.29 (+readline)\nrcmd modules: exec,mrsh (default: mrsh)\nmisc modules: (none)\n"
+# What pdsh 2.34 said of a directory and of a module that everybody could write to.
+PDSH_PATH = (
+    'pdsh@node3: module path "/usr/lib/pdsh" insecure.\n'
+    'pdsh@node3: "/usr/lib/pdsh": World writable and sticky bit is not set\n'
+    "pdsh@node3: Couldn't load any pdsh modules\n"
+)
+PDSH_MODULE = (
+    "pdsh-2.34 (+readline+debug)\nrcmd modules: rsh,exec (default: rsh)\nmisc modules: genders\n"
+    'pdsh@node3: skipping insecure module "/usr/lib/pdsh/sshcmd.so" (check perms)\n'
+)
 OPEN_MPI = "mpirun (Open MPI) 4.1.4\n\nReport bugs to http://www.open-mpi.org/community/help/\n"
 OPEN_MPI_PRE = "mpirun (Open MPI) 5.0.0rc12\n"
 MPICH = "HYDRA build details:\n    Version:                                 4.0.2\n"
@@ -28,9 +38,27 @@ def test_pdsh_tells_its_modules() -> None:
         "rcmd_modules": ["ssh", "rsh", "exec"],
         "default_rcmd": "rsh",
         "ssh": True,
+        "problem": None,
     }
     assert tools.pdsh_facts(PDSH_MRSH)["ssh"] is False
-    assert tools.pdsh_facts("") == {"version": None, "rcmd_modules": [], "default_rcmd": None, "ssh": False}
+    nothing = {"version": None, "rcmd_modules": [], "default_rcmd": None, "ssh": False, "problem": None}
+    assert tools.pdsh_facts("") == tools.pdsh_facts("\0\ufffd pdsh@ : x\n") == nothing
+
+
+def test_pdsh_tells_why_it_refuses_its_modules() -> None:
+    refused = tools.pdsh_facts(PDSH_PATH)
+    assert (refused["version"], refused["rcmd_modules"], refused["ssh"]) == (None, [], False)
+    assert refused["problem"] == (
+        'module path "/usr/lib/pdsh" insecure; "/usr/lib/pdsh": World writable and sticky bit is not set; '
+        "Couldn't load any pdsh modules"
+    )
+    one = tools.pdsh_facts(PDSH_MODULE)
+    assert (one["rcmd_modules"], one["problem"]) == (
+        ["rsh", "exec"],
+        'skipping insecure module "/usr/lib/pdsh/sshcmd.so" (check perms)',
+    )
+    flood = tools.pdsh_facts("".join(f"pdsh@n: complaint {number}\n" for number in range(10000)))
+    assert len(flood["problem"]) == tools.MOST_COMPLAINT
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ def run(module, tmp_path, **arguments):
     given = tmp_path / "arguments.json"
     given.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
     name = f"ansible_collections.trainmesh.cluster.plugins.modules.{module}"
-    done = subprocess.run([sys.executable, "-m", name, str(given)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", name, str(given)], capture_output=True, text=True, timeout=60, check=False
+    )
     return done.returncode, json.loads(done.stdout)
 
 

@@ -29,6 +29,8 @@ GPU: Facts = {
     "mig_mode": "Disabled",
     "mig_mode_pending": "Disabled",
     "persistence_mode": "Enabled",
+    "compute_mode": "Default",
+    "temperature_c": 34,
     "processes": [],
     "throttle_reasons": ["gpu_idle"],
     "pcie": {"gen_current": 1, "gen_max": 4, "width_current": 16, "width_max": 16},

@@ -78,7 +78,7 @@ def test_every_rule_is_in_the_catalogue_as_one():
 @pytest.mark.parametrize("rule_id", ids(_catalogue.PREVENTED))
 def test_what_is_prevented_has_its_proof(rule_id):
     one = _catalogue.entries()[rule_id]
-    path, _, function = one["test"].partition("::")
+    path, _colons, function = one["test"].partition("::")
     assert f"\ndef {function}(" in (ROOT / path).read_text(encoding="utf-8")
     names = one["where"].partition(":")[0].split(", ")
     places = (*ROOT.glob("roles/*"), *ROOT.glob("plugins/modules/*.py"))

@@ -67,6 +67,10 @@ def test_sound_nodes_are_not_accused() -> None:
         ("gpus/1/ecc/retired_pages_double_bit", 11, "gpu-retired-pages", "warn"),
         ("gpus/1/ecc/retired_pages_single_bit", 61, "gpu-retired-pages", "fail"),
         ("gpus/1/throttle_reasons", ["hw_slowdown", "hw_thermal_slowdown"], "gpu-throttle", "warn"),
+        ("gpus/1/temperature_c", 76, "gpu-temperature", "warn"),
+        ("gpus/0/compute_mode", "Prohibited", "gpu-compute-mode", "fail"),
+        ("gpus/0/compute_mode", "Exclusive_Process", "gpu-compute-mode", "info"),
+        ("gpus/0/compute_mode", "Exclusive_Thread", "gpu-compute-mode", "info"),
         ("gpus/0/pcie/width_current", 8, "gpu-pcie-narrow", "fail"),
         ("nvlink/0/active", 11, "gpu-nvlink", "fail"),
         ("nvlink/0/gb_per_s", 12.5, "gpu-nvlink", "warn"),
@@ -94,6 +98,9 @@ def test_a_fault_is_found_on_its_node(path: str, value: t.Any, rule: str, severi
         ("gpus/1/processes", [{"pid": 7, "type": "G", "memory_mib": 900}]),
         ("gpus/1/processes", [{"pid": 7, "type": "C", "memory_mib": 4}]),
         ("gpus/1/throttle_reasons", ["gpu_idle", "sw_power_cap"]),
+        ("gpus/1/temperature_c", 75),
+        ("gpus/1/temperature_c", None),
+        ("gpus/0/compute_mode", None),
         ("gpus/0/pcie/gen_current", 3),
         ("gpus/0/ecc/corrected_volatile", 1),
         ("gpus/0/ecc", None),
@@ -226,7 +233,26 @@ def test_a_fabric_that_is_set_up_needs_no_manager_in_sight() -> None:
     assert said(case) == []
 
 
+def test_a_hot_gpu_is_told_by_what_makes_it_hot() -> None:
+    works, slowed = samples.case(), samples.case()
+    works.gpu["node1"]["gpus"][0].update(temperature_c=84, processes=[{"pid": 7, "type": "C", "memory_mib": 900}])
+    assert said(works) == [("gpu-busy-by-other", "warn", ("node1",))]
+    slowed.gpu["node2"]["gpus"][0].update(temperature_c=94, throttle_reasons=["sw_thermal_slowdown"])
+    assert said(slowed) == [("gpu-throttle", "warn", ("node2",))]
+
+
+def test_where_pytorch_does_without_gpus_their_compute_mode_is_nothing() -> None:
+    case = samples.case()
+    case.gpu["node1"]["gpus"][0]["compute_mode"] = "Prohibited"
+    for host in samples.NODES:
+        case.stack[host]["torch"].update(version="2.13.0+cpu", cuda=None)
+    assert said(case) == []
+
+
 def test_thresholds_are_heeded() -> None:
+    hot = samples.case()
+    hot.gpu["node1"]["gpus"][0]["temperature_c"] = 80
+    assert said(Case(plan=hot.plan, gpu=hot.gpu, thresholds={"gpu_temperature_warn_c": 80})) == []
     case = samples.case()
     case.gpu["node1"]["nvlink"][0]["active"] = 10
     limits = {"nvlink_links": {"A100-SXM": 10}}

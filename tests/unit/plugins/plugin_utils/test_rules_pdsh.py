@@ -46,11 +46,32 @@ def test_pdsh_without_its_ssh_module():
     assert found.remedy == "dnf install -y pdsh-rcmd-ssh"
 
 
-@pytest.mark.parametrize("change", [{"rcmd_modules": []}, {"problem": 'module path "/opt/pdsh/lib" insecure.'}])
-def test_pdsh_that_does_not_trust_its_modules(change):
+PATH = 'module path "/opt/pdsh" insecure; "/opt/pdsh": World writable and sticky bit is not set'
+MODULE = 'skipping insecure module "/opt/pdsh lib/sshcmd.so" (check perms)'
+
+
+@pytest.mark.parametrize(
+    ("change", "command"),
+    [
+        ({"rcmd_modules": []}, "apt-get install -y pdsh"),
+        ({"rcmd_modules": [], "version": None, "problem": PATH}, "chown root /opt/pdsh && chmod go-w /opt/pdsh;"),
+        ({"rcmd_modules": ["rsh", "exec"], "problem": MODULE}, "chmod go-w '/opt/pdsh lib/sshcmd.so';"),
+        ({"rcmd_modules": [], "problem": "module path is insecure, in other words"}, "else chmod go-w the directories"),
+    ],
+)
+def test_pdsh_that_does_not_trust_its_modules(change, command):
     case = healthy()
     case.stack["node1"]["tools"]["pdsh"].update(change)
     assert told(case) == {("pdsh-module-path-insecure", "fail"): ("node1",)}
+    assert command in one(case).remedy
+
+
+def test_a_module_that_is_not_needed_may_be_refused():
+    case, none = healthy(), healthy()
+    case.stack["node1"]["tools"]["pdsh"]["problem"] = MODULE.replace("sshcmd", "genders")
+    assert told(case) == {}
+    none.stack["node1"]["tools"]["pdsh"].update(rcmd_modules=[], version=None, problem="no modules found")
+    assert told(none) == {("pdsh-ssh-module-missing", "fail"): ("node1",)}
 
 
 def test_the_remote_shell_of_pdsh():
