@@ -1,0 +1,69 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _evidence
+
+PLAN = {
+    "order": ["node1", "node2", "node3"],
+    "nodes": {name: {"slots": 1, "address": f"10.0.0.1{name[-1]}"} for name in ("node1", "node2", "node3")},
+    "world_size": 3,
+    "gpus": False,
+}
+FACTS = {"trainmesh_fabric": {"a": 1}, "trainmesh_stack": {"b": 1}, "trainmesh_user": {"c": 1}}
+
+
+def assemble(hostvars, live, skipped=""):
+    return _evidence.assemble(PLAN, hostvars, live, PLAN["order"], {"limit": 1}, skipped)
+
+
+def test_nodes_that_left_are_told_apart_by_what_is_known_of_them():
+    hostvars = {"node1": {"ansible_facts": FACTS}, "node2": {"ansible_facts": FACTS}, "node3": {}}
+    case = assemble(hostvars, ["node1"], "node2 is not in this run")
+    assert case.dropped == {"node2": _evidence.LEFT, "node3": _evidence.UNREACHED}
+    assert set(case.fabric) == set(case.stack) == set(case.user) == {"node1"}
+    assert case.gpu == {} and case.skipped == "node2 is not in this run"
+
+
+def test_what_the_tasks_registered_is_found_under_each_host():
+    hostvars = {
+        name: {
+            "ansible_facts": FACTS,
+            "__verify_probe": {"row": {"node2": {}}},
+            "__verify_listener": {"problems": {}},
+            "__verify_links": {"skipped": True},
+            "__verify_collective": {"skipped": True},
+            "trainmesh_reach": {"hosts": {"node1": {"ok": True}}},
+        }
+        for name in PLAN["order"]
+    }
+    case = assemble(hostvars, PLAN["order"])
+    assert set(case.mesh) == set(case.listeners) == set(PLAN["order"])
+    assert case.links == {} and case.collective is None
+    assert case.reach == {"node1": {"ok": True}} and case.thresholds == {"limit": 1}
+
+
+def test_the_verdict_on_a_job_comes_from_the_records_of_its_run_alone():
+    job = {"__verify_launcher": "torchrun", "run_id": "new", "rc": 0, "seconds": 3.0, "log": "/log"}
+    hostvars = {
+        name: {
+            "ansible_facts": FACTS,
+            "__verify_jobs": {"results": [job]},
+            "__verify_records": {"records": [{"run_id": "old", "rank": 0, "world_size": 3}]},
+        }
+        for name in PLAN["order"]
+    }
+    verdict = assemble(hostvars, PLAN["order"]).jobs[0]
+    assert not verdict["ok"] and verdict["log"] == "/log"
+    assert {fault["host"] for fault in verdict["faults"]} >= set(PLAN["order"])
+
+
+def test_only_registers_of_changes_that_changed_something_count():
+    values = {
+        "__hosts_changed_name": {"changed": True},
+        "__ssh_mesh_changed_files": {"changed": False},
+        "__verify_probe": {"changed": True},
+        "other_changed_thing": {"changed": True},
+    }
+    assert _evidence.changed_tasks(values) == ["__hosts_changed_name"]
