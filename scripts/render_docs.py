@@ -18,7 +18,7 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "collections"))
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _catalogue  # noqa: E402
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _catalogue, _thresholds  # noqa: E402
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import PREFIX, VARIABLES  # noqa: E402
 
 
@@ -84,9 +84,72 @@ LAYERS = {
 }
 
 
+# What a user may want of the rules; tests/unit/scripts/test_render_docs.py reads it as the collection does.
+WISHES = """\
+trainmesh_rules:
+  build-aio-missing: "off"          # nobody here offloads to NVMe disks
+  drv-differs: fail                 # a warning otherwise
+
+trainmesh_thresholds:
+  clock_skew_warn_s: 0.5
+  nvlink_links: {H200 NVL: 4}       # a limit by GPU: a name's beginning, or one number for all
+
+trainmesh_extra_rules:
+  - id: site-jumbo-frames
+    severity: warn
+    expression: "fabric.interfaces[?name == 'eth0' && mtu < `9000`].mtu"
+    cause: Our switches carry frames of 9000 bytes, and this interface does not use them.
+    remedy: ip link set eth0 mtu 9000, and the same in the network's configuration.
+  - id: site-unlike-cpus
+    scope: cluster
+    severity: info
+    expression: "max(hosts[].fabric.cpus) != min(hosts[].fabric.cpus)"
+    cause: The nodes have unlike numbers of processors.
+    remedy: Set the workers of data loaders for the smallest.
+"""
+
+
+ABOUT_WISHES = f"""\
+## Other severities, silence, rules of your own
+
+In `all.vars` of the inventory, or in a file for `-e @FILE`:
+
+```yaml
+{WISHES}```
+
+- `trainmesh_rules`: `off`, `info`, `warn` or `fail` by id. A rule that is off is not shown at all. Only `fail` keeps
+  the jobs from being run and makes the exit status 2.
+- `trainmesh_extra_rules`: [JMESPath](https://jmespath.org) expressions. A rule is violated where its expression gives
+  anything but null, false, 0 or something empty; what it gives is the evidence. With `scope: host` (the default) it is
+  asked once a node, of `name`, `node` (its part of the plan), `fabric`, `gpu`, `stack` and `user`; with
+  `scope: cluster` once, of `plan` and of `hosts`, a list of these. What is in them stands in the documentation of the
+  modules `fabric_facts`, `gpu_facts`, `stack_facts` and `user_facts` (`ansible-doc trainmesh.cluster.fabric_facts`).
+  `title` is put before the cause; `null_is_untested: true` makes null mean that it could not be tested.
+- `trainmesh_thresholds`: [limits](#thresholds) by name. Those in force stand in `report.json`.
+
+A name that does not exist, or an expression that is none, is refused before any machine is touched.
+"""
+
+
 def cell(text: str) -> str:
     """A text safe inside a table."""
     return text.replace("|", r"\|")
+
+
+def limit(one: t.Mapping[str, t.Any]) -> str:
+    """A threshold's default with its unit."""
+    if one["by"] is None:
+        return f"{one['default']:,} {one['unit']}"
+    kinds = (f"{kind}: {'none' if value is None else value}" for kind, value in one["by"].items())
+    return f"by GPU, in {one['unit']}: {', '.join(kinds)}"
+
+
+def thresholds() -> list[str]:
+    """The limits that rules compare with."""
+    lines = ["## Thresholds", "", "| name | default | meaning | source |", "|---|---|---|---|"]
+    for one in _thresholds.entries().values():
+        lines.append(f"| `{one['name']}` | {cell(limit(one))} | {cell(one['meaning'])} | {cell(one['source'])} |")
+    return [*lines, ""]
 
 
 def rules() -> str:
@@ -107,6 +170,8 @@ def rules() -> str:
         "worth knowing. In the sources, DS is deepspeedai/DeepSpeed, ACC huggingface/accelerate, PT pytorch/pytorch,",
         "NC NVIDIA/nccl, NT NVIDIA/nccl-tests and TR huggingface/transformers.",
         "",
+        *ABOUT_WISHES.splitlines(),
+        "",
     ]
     for layer, title in LAYERS.items():
         lines += [f"## {title}", "", "| id | severity | what | seen as | home | source |", "|---|---|---|---|---|---|"]
@@ -117,7 +182,8 @@ def rules() -> str:
                 cells = (f"`{one['id']}`", one["severity"], one["title"], one["symptom"], home, one["source"])
                 lines.append(f"| {' | '.join(map(cell, cells))} |")
         lines.append("")
-    return "\n".join([*lines, "Made from `plugins/plugin_utils/data/rules.json` by `scripts/render_docs.py`.", ""])
+    made = "Made from `rules.json` and `thresholds.json` in `plugins/plugin_utils/data` by `scripts/render_docs.py`."
+    return "\n".join([*lines, *thresholds(), made, ""])
 
 
 def documents() -> t.Iterator[tuple[pathlib.Path, str]]:

@@ -70,14 +70,14 @@ class Cluster:
         self.false_accusations: list[str] = []
         self.ground: t.Mapping[str, t.Any] = {}
 
-    def shell(self, node: str, script: str, check: bool = True) -> str:
+    def shell(self, node: str, script: str, check: bool = True, limit: float = SCRIPT_LIMIT) -> str:
         """Run a script as root on a node (``controller`` is this machine)."""
         argv = ["bash", "-euc", script]
         if node != "controller":
             argv = ["docker", "exec", f"trainmesh-{self.nodes}-{node}", *argv]
         env = {**os.environ, "NODES": self.nodes, "INVENTORY": self.inventory}
         env.update(FAULTS=str(HERE), PYTHON=sys.executable)
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=SCRIPT_LIMIT, check=False, env=env)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=limit, check=False, env=env)
         if check and done.returncode:
             raise RuntimeError(f"{node}: {script!r} ended with {done.returncode}: {done.stderr[-500:]}")
         return done.stdout
@@ -169,7 +169,9 @@ def try_fault(cluster: Cluster, fault: t.Mapping[str, t.Any]) -> Outcome:
     try:
         cluster.scripts(fault.get("break"))
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            beside = [pool.submit(cluster.shell, *pair) for pair in (fault.get("during") or {}).items()]
+            beside = [
+                pool.submit(cluster.shell, *pair, limit=PLAYBOOK_LIMIT) for pair in (fault.get("during") or {}).items()
+            ]
             started = time.monotonic()
             rc, report = cluster.play("playbooks/verify.yml", fault.get("vars") or {}, bool(fault.get("jobs")))
             outcome.seconds = round(time.monotonic() - started, 1)
@@ -218,7 +220,8 @@ def table(outcomes: t.Sequence[Outcome], cluster: Cluster) -> str:
         "or ufw, and addresses of their own). Then `playbooks/verify.yml` had to name it: the right rule, the right",
         "hosts, and nothing else. `repaired` says how the cluster became healthy again: by `site.yml`, by the very",
         "command that the report printed (`remedy`), or by undoing what was done, where a program has no business to",
-        "(`by hand`).",
+        "(`by hand`). Those that begin with `replayed` are states of GPUs and InfiniBand, which these machines lack:",
+        "there the nodes show the files and nvidia-smi of a machine that `molecule/faults/gpus.py` wrote.",
         "",
         f"{sum(not one.problems for one in outcomes)} of {len(outcomes)} as they have to be;"
         f" {cluster.healthy_runs} runs on the healthy cluster in between,"

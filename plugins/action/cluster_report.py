@@ -25,6 +25,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._catalogue import entry
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Case, Untested
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules_collective import expected_mbps
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules_environment import NO_TORCH
 
 display = Display()
 
@@ -78,7 +79,9 @@ class ActionModule(ActionBase):
             return "trainmesh_verify_jobs is false"
         if away:
             return f"{', '.join(away)} {'is' if len(away) == 1 else 'are'} not in this run"
-        return "the faults above come first" if judged.failed else ""
+        if judged.failed:
+            return "the faults above come first"
+        return next((answer.why for answer in judged.untested if answer.rule == NO_TORCH), "")
 
     def _report(
         self,

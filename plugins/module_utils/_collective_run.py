@@ -27,9 +27,10 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._collective_resu
     event,
     note_exits,
 )
+from ansible_collections.trainmesh.cluster.plugins.module_utils._ssh_login import QUIETLY
 
 MAX_LINES = 6000  # of a host: the first half (how it came up) and the last (how it ended)
-SSH = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=10")
+SSH = ("ssh", "-T", *QUIETLY, "-o", "ConnectTimeout=10")
 GRACE_SECONDS = 5.0
 START_SECONDS = 45.0  # to load torch from a slow disk
 
@@ -77,7 +78,7 @@ def by_ssh(node: Node, python: str, spec: t.Mapping[str, t.Any]) -> Command:
         f"import os;b=b''\nwhile len(b)<{len(program)}:\n c=os.read(0,{len(program)}-len(b))\n"
         " if not c:os._exit(1)\n b+=c\nexec(compile(b,'collective_probe','exec'),{'__name__':'probe'})"
     )
-    remote = f"exec {shlex.quote(python)} -u -c {shlex.quote(boot)}"
+    remote = f"exec {shlex.quote(python)} -uB -c {shlex.quote(boot)}"
     return Command(node.name, [*SSH, node.ssh_name, remote], program)
 
 

@@ -26,7 +26,8 @@ def interfaces(
 ) -> list[dict[str, t.Any]]:
     """Describe every interface; ``rdma_of`` maps interface names to RDMA devices.
 
-    Speed is in Mb/s. Sources: rtnetlink, /sys/class/net/NAME/{speed,device/numa_node,device/driver}.
+    Speed is in Mb/s. Sources: rtnetlink, /sys/class/net/NAME/{speed,carrier_changes,statistics/rx_errors,
+    device/numa_node,device/driver}; carrier changes and errors count since the interface is there.
     """
     names = {link.number: link.name for link in links}
     return [_interface(link, addresses, names, sysfs, rdma_of) for link in links]
@@ -59,6 +60,8 @@ def _interface(
         "driver": sysfs.target(f"{base}/device/driver") if physical else None,
         "numa_node": numa if numa is not None and numa >= 0 else None,
         "rdma_device": rdma_of.get(link.name),
+        "carrier_changes": sysfs.number(f"{base}/carrier_changes"),
+        "rx_errors": sysfs.number(f"{base}/statistics/rx_errors"),
         "addresses": [{key: found._asdict()[key] for key in ("address", "prefix", "family", "scope")} for found in own],
     }
 

@@ -91,6 +91,7 @@ def sshd(
         "source": source,
         "addresses": addresses,
         "pid": pid,
+        "binary_deleted": binary_deleted(files, pid),
         "config_ports": configured,
         "unit": next((unit for unit in SERVICES if unit_active(files, unit)), None) or enabled_socket(files),
     }
@@ -110,6 +111,15 @@ def process_ports(files: Tree, found: t.Sequence[Listener], chain: t.Sequence[in
         numbers = [pid for pid in map(to_int, files.names("/proc")[:MAX_PROCESSES]) if pid]
         ports, holders = held_ports(files, [n for n in numbers if process_name(files, n) in SSHD_NAMES], found)
     return ports, holders[0] if holders else None
+
+
+def binary_deleted(files: Tree, pid: int | None) -> bool | None:
+    """Whether the program that a process runs was replaced or removed on the disk; None if not known (needs root).
+
+    The kernel says so itself: proc(5), /proc/PID/exe.
+    """
+    program = files.target(f"/proc/{pid}/exe") if pid else None
+    return program.endswith(" (deleted)") if program else None
 
 
 def held_ports(files: Tree, pids: t.Iterable[int], found: t.Sequence[Listener]) -> tuple[list[int], list[int]]:

@@ -31,6 +31,8 @@ _GPU_KEYS = (
     "ecc",
     "remapped_rows",
     "persistence_mode",
+    "compute_mode",
+    "temperature_c",
     "throttle_reasons",
     "recovery_action",
     "fault",

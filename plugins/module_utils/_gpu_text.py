@@ -37,7 +37,7 @@ FAULTS = frozenset(("gpu is lost", "gpu requires reset"))
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]")
 _VERSION = re.compile(r"\s*(\d{1,6}\.\d{1,6}(?:\.\d{1,6})?)(?![\w.])")
-_INTEGER = re.compile(r"\s*(\d{1,18})\s*(?:x|MiB|bank\(s\))?\s*\Z")
+_INTEGER = re.compile(r"\s*(\d{1,18})\s*(?:x|MiB|C|bank\(s\))?\s*\Z")
 _BUS_ID = re.compile(r"(?:([0-9a-f]{1,8}):)?([0-9a-f]{2}):([0-9a-f]{2})(?:\.([0-7]))?\Z", re.IGNORECASE)
 _YES_NO = {"yes": True, "no": False, "enabled": True, "disabled": False, "1": True, "0": False}
 
@@ -56,7 +56,7 @@ def fault(text: str | None) -> str | None:
 
 
 def integer(text: str | None) -> int | None:
-    """A whole number, with the units that nvidia-smi adds: ``81559 MiB``, ``16x``, ``0``."""
+    """A whole number, with the units that nvidia-smi adds: ``81559 MiB``, ``16x``, ``31 C``, ``0``."""
     match = _INTEGER.match(text or "")
     return int(match.group(1)) if match else None
 

@@ -4,7 +4,7 @@
 """PRIVATE to the collection: one GPU of ``nvidia-smi -q -x``, from its XML element to plain values.
 
 The element names are those of the schemas v8 (driver 375) to v13 (driver 595); every one of them
-may be missing. Memory is in MiB, PCIe generations and widths are numbers.
+may be missing. Memory is in MiB, temperature in degrees Celsius, PCIe generations and widths are numbers.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ READ_TAGS = frozenset(
         "uuid",
         "minor_number",
         "persistence_mode",
+        "compute_mode",
         "mig_mode",
         "pci",
         "clocks_event_reasons",
@@ -37,6 +38,7 @@ READ_TAGS = frozenset(
         "retired_pages",
         "remapped_rows",
         "fabric",
+        "temperature",
         "processes",
         "mig_devices",
         "gpu_recovery_action",
@@ -57,6 +59,7 @@ READ_GROUPS = (
     "ecc_errors/aggregate",
     "remapped_rows",
     "fabric",
+    "temperature",
 )
 """The elements whose children are single values: each of these may appear only once too."""
 
@@ -77,6 +80,8 @@ def read_gpu(element: ET.Element) -> dict[str, t.Any]:
         "ecc": _ecc(element),
         "remapped_rows": _remapped_rows(element.find("remapped_rows")),
         "persistence_mode": value(element.findtext("persistence_mode")),
+        "compute_mode": value(element.findtext("compute_mode")),
+        "temperature_c": integer(element.findtext("temperature/gpu_temp")),
         "pcie": _pcie(element.find("pci/pci_gpu_link_info")),
         "throttle_reasons": _throttle_reasons(element),
         "fabric": {

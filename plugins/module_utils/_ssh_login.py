@@ -13,6 +13,12 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.module_utils._bounded import Outcome, run
 
 MARK = "trainmesh-probe"
+# As a launcher logs in, but leaving nothing behind: ssh by itself adds further host keys of the other side to
+# known_hosts, and a shared connection that the user's configuration asks for would stay, or hide what is tried.
+QUIETLY = (
+    *("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"),
+    *("-o", "UpdateHostKeys=no", "-o", "ControlPath=none"),
+)
 # ssh's own words (OpenSSH 7 to 10), the first that fits names the layer.
 _LAYERS = (
     ("name", r"Could not resolve hostname|Name or service not known|Temporary failure in name resolution"),
@@ -114,8 +120,8 @@ def log_in(name: str, hostname: str, wish: Wish) -> Login:
 
     sshd drops logins at random when more than ten wait unauthenticated (MaxStartups 10:30:100).
     """
-    options = ["BatchMode=yes", "StrictHostKeyChecking=yes", f"ConnectTimeout={max(1, int(wish.connect_limit) - 1)}"]
-    argv = ["ssh", *(word for option in options for word in ("-o", option)), name, script(wish.python, wish.commands)]
+    limit = f"ConnectTimeout={max(1, int(wish.connect_limit) - 1)}"
+    argv = ["ssh", *QUIETLY, "-o", limit, name, script(wish.python, wish.commands)]
     login = verdict(run(argv, wish.limit), hostname, wish)
     if login.result["layer"] == "closed":
         time.sleep(1)
@@ -123,4 +129,4 @@ def log_in(name: str, hostname: str, wish: Wish) -> Login:
     return login
 
 
-__all__ = ("MARK", "Login", "Wish", "log_in", "parse_session", "script", "verdict")
+__all__ = ("MARK", "QUIETLY", "Login", "Wish", "log_in", "parse_session", "script", "verdict")

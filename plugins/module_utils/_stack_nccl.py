@@ -76,7 +76,7 @@ def ask(paths: t.Sequence[str], run: Runner, limit: float) -> dict[int, str]:
     """Load each library in a child and ask it; position -> version, missing where it gave no answer."""
     if not paths:
         return {}
-    return answers(run([sys.executable, "-I", "-S", "-c", _CHILD, *paths], limit, cwd="/").out)
+    return answers(run([sys.executable, "-I", "-S", "-B", "-c", _CHILD, *paths], limit, cwd="/").out)
 
 
 def search(path: str) -> str | None:

@@ -58,7 +58,7 @@ def interpreter(tree: Tree, python: str, environment: t.Mapping[str, str], run: 
         facts["problem"] = f"{python} does not exist or is not executable"
         return facts
     words, variables = child_environment(environment)
-    outcome = run([*words, tree.path(python), "-c", _CHILD], limit, env=variables, cwd="/")
+    outcome = run([*words, tree.path(python), "-B", "-c", _CHILD], limit, env=variables, cwd="/")
     said = parse_interpreter(outcome.out)
     if said:
         include = said.pop("include")

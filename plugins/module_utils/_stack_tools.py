@@ -15,10 +15,14 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._stack_libraries
 Runner = t.Callable[..., _bounded.Outcome]
 Record = dict[str, t.Any]
 
+MOST_COMPLAINT = 500
+"""Characters that are kept of what a tool complains of."""
+
 _GCC = re.compile(r"^(\d{1,3}(?:\.\d{1,3}){0,2})\s*$", re.MULTILINE)
 _OPEN_MPI = re.compile(r"\((?:Open MPI|OpenRTE)\) (\d{1,3}(?:\.\d{1,3}){1,2}\w*)")
 _PDSH = re.compile(r"^pdsh-(\d{1,3}(?:\.\d{1,3}){0,2})", re.MULTILINE)
 _PDSH_MODULES = re.compile(r"^rcmd modules: *([\w, -]*?) *(?:\(default: *(\w+)\))? *$", re.MULTILINE)
+_PDSH_COMPLAINT = re.compile(r"^pdsh@[^:\s]{1,255}: (.+)$", re.MULTILINE)
 _AIO_HEADERS = ("/usr/include/libaio.h", "/usr/local/include/libaio.h")
 
 
@@ -37,15 +41,18 @@ def open_mpi_version(text: str) -> str | None:
 def pdsh_facts(text: str) -> Record:
     """Version, remote-command modules and default module from ``pdsh -V``.
 
-    Distributions build it with different modules; the launchers need ``ssh`` among them.
+    Distributions build it with different modules; the launchers need ``ssh`` among them. ``problem`` is
+    what it complains of, such as a module that it does not trust (pdsh src/pdsh/mod.c), or None.
     """
     version, modules = _PDSH.search(text), _PDSH_MODULES.search(text)
+    complaints = dict.fromkeys(line.strip().rstrip(".") for line in _PDSH_COMPLAINT.findall(text))
     names = [name.strip() for name in modules.group(1).split(",")] if modules else []
     return {
         "version": version.group(1) if version else None,
         "rcmd_modules": [name for name in names if name],
         "default_rcmd": modules.group(2) if modules else None,
         "ssh": "ssh" in names,
+        "problem": "; ".join(complaints)[:MOST_COMPLAINT] or None,
     }
 
 

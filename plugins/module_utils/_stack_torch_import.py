@@ -91,7 +91,7 @@ def parse(text: str) -> Record | None:
 def attempt(tree: Tree, python: str, environment: t.Mapping[str, str], run: Runner, limit: float) -> Record:
     """One import in ``environment``: ``ok``, ``error`` (the end of what it said) and the :data:`FIELDS`."""
     words, variables = child_environment(environment)
-    outcome = run([*words, tree.path(python), "-c", _CHILD], limit, env=variables, cwd="/")
+    outcome = run([*words, tree.path(python), "-B", "-c", _CHILD], limit, env=variables, cwd="/")
     said = parse(outcome.out)
     if said is not None:
         return {"ok": True, "error": None, **said}

@@ -149,6 +149,8 @@ ansible_facts:
               the interface to the outside is usually a V(veth).
             - C(speed_mbps) is V(null) where there is no real one. C(family) of an address is V(ipv4) or V(ipv6),
               C(scope) is V(global), V(link) or V(host).
+            - C(carrier_changes) is how often the link went up or down, C(rx_errors) how many broken packets came,
+              both since the interface is there.
           type: list
           elements: dict
           sample:
@@ -165,6 +167,8 @@ ansible_facts:
               driver: null
               numa_node: null
               rdma_device: null
+              carrier_changes: 2
+              rx_errors: 0
               addresses: [{address: 10.77.0.12, prefix: 24, family: ipv4, scope: global}]
         default_route:
           description: Interface, gateway and own address of the default route; V(null) without one.
@@ -256,12 +260,15 @@ ansible_facts:
               (root), V(config) if something listens on the ports that its configuration names, V(session) if only
               the port of this login is known.
             - C(config_ports) are those that the configuration asks for, listened on or not.
+            - C(binary_deleted) says whether its program was replaced on the disk since it was started, as an upgrade
+              without a restart leaves it; V(null) when C(source) is not V(process).
           type: dict
           sample:
             ports: [2222]
             source: process
             addresses: [0.0.0.0, "::"]
             pid: 96
+            binary_deleted: false
             config_ports: [2222]
             unit: ssh.service
         firewalls:

@@ -120,12 +120,15 @@ ansible_facts:
               case; C(compute_capability) comes from a query, else from a table of names.
             - C(fault) is what C(nvidia-smi) says of a broken GPU; C(recovery_action) what it advises.
             - C(ecc) counts since the driver was loaded (C(_volatile)) and for the life of the board (C(_aggregate)).
+            - C(temperature_c) is that of the chip in degrees Celsius; C(compute_mode) is V(Default),
+              V(Exclusive_Process), V(Exclusive_Thread) or V(Prohibited).
             - C(processes) are those that hold memory of the GPU; type C computes, G draws.
           returned: always
           type: list
           elements: dict
           sample:
             - compute_capability: "9.0"
+              compute_mode: Default
               ecc:
                 corrected_aggregate: 0
                 corrected_volatile: 0
@@ -152,6 +155,7 @@ ansible_facts:
               processes: []
               recovery_action: null
               remapped_rows: {"correctable": 0, "failure": false, "pending": false, "uncorrectable": 0}
+              temperature_c: 29
               throttle_reasons: [gpu_idle]
               uuid: GPU-00000000-0000-0000-0000-000000000000
         mig_devices:

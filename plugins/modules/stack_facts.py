@@ -267,14 +267,21 @@ ansible_facts:
         tools:
           description:
             - C(pdsh), C(mpirun), C(ninja), C(git) and C(rsync), each null or with its C(path).
-            - C(ssh) of C(pdsh) tells whether it has the ssh module; C(open_mpi) of C(mpirun) is null for another MPI;
+            - C(ssh) of C(pdsh) tells whether it has the ssh module, C(problem) what it complains of, such as modules
+              that others may write to, else null; C(open_mpi) of C(mpirun) is null for another MPI;
               C(on_path) of C(ninja) is false for one that only the environment has.
           returned: always
           type: dict
           sample:
             git: null
             rsync: {path: /usr/bin/rsync}
-            pdsh: {path: /usr/bin/pdsh, version: "2.34", rcmd_modules: [ssh, rsh, exec], default_rcmd: rsh, ssh: true}
+            pdsh:
+              path: /usr/bin/pdsh
+              version: "2.34"
+              rcmd_modules: [ssh, rsh, exec]
+              default_rcmd: rsh
+              ssh: true
+              problem: null
             mpirun: {path: /usr/bin/mpirun, open_mpi: 4.1.4}
             ninja: {path: /opt/trainmesh/env/bin/ninja, on_path: false}
 """

@@ -79,7 +79,7 @@ def _verdicts(hostvars: Hosts, live: t.Sequence[str], plan: Data) -> list[dict[s
     records = each(hostvars, live, "__verify_records", "records")
     jobs = (hostvars[live[0]].get("__verify_jobs") or {}).get("results") or [] if live else []
     verdicts = []
-    for job in jobs:
+    for job in [job for job in jobs if not job.get("skipped")]:
         launcher = str(job["__verify_launcher"])
         by_node = {
             name: [record for record in found if record.get("run_id") == job.get("run_id")]

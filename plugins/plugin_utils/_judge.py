@@ -37,6 +37,9 @@ _PARTS = {
     "links": "its links were not measured",
     "reach": "the controller did not try to reach it",
 }
+_NO_SCRIPTS = (
+    "no launcher was started: this collection did not set the cluster up, and its launch scripts are not there"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +104,13 @@ def _missing_parts(case: Case) -> t.Iterator[Untested]:
             yield Untested(part, silent, why)
     if case.dropped:
         yield Untested("node", tuple(case.dropped), "it left the run; nothing more could be tried there")
+    apart = tuple(name for name in case.plan.get("left_out") or () if name not in case.dropped)
+    if apart:
+        yield Untested("node", apart, "it is not in this run (--limit), and nothing is remembered of it")
     if case.skipped:
         yield Untested("jobs", (), case.skipped)
+    elif case.collective is not None and case.plan.get("managed") is False:
+        yield Untested("jobs", (), _NO_SCRIPTS)
 
 
 def _merged(answers: t.Iterable[Answer]) -> list[Answer]:

@@ -73,7 +73,7 @@ def make(hosts: t.Sequence[Host], options: Options, memory: Memory, strict: bool
         raise PlanError(draft.faults)
     return {
         **_data(cluster, options, managed),
-        "managed": managed,
+        "left_out": [host.name for host in hosts if host.name not in {node.name for node in nodes}],
         "refusals": draft.faults,
         "stack": stack,
         "reasons": draft.reasons,
@@ -93,10 +93,13 @@ def _nodes(hosts: t.Sequence[Host], options: Options, memory: Memory, use_gpus: 
             draft.faults += [f"{name}: {fault}" for fault in _plan_nodes.faults(host, node, use_gpus)]
         elif name in memory:
             node = recall(memory[name], len(nodes))
-            draft.warnings.append(f"{name} was not reached: it keeps rank {node.rank} and what is remembered of it")
+            draft.warnings.append(
+                f"{name} was not reached, or is not in this run: it keeps rank {node.rank} and what is remembered of it"
+            )
         else:
             draft.warnings.append(
-                f"{name} was not reached and never was part of the cluster: the others go on without it"
+                f"{name} was not reached, or is not in this run, and never was part of the cluster: the others go on "
+                "without it"
             )
             continue
         nodes.append(node)
@@ -137,9 +140,12 @@ def _installed(host: Host, prefix: str) -> bool:
 
 
 def _as_named(host: Host) -> Host:
-    """A host that we did not set up keeps the name it has, whatever the inventory calls it."""
+    """A host that we did not set up keeps the names it has, whatever the inventory calls it."""
     own = str(host.fabric.get("hostname") or "")
-    return host if not own or host.wish.get("hostname") else host._replace(wish={**host.wish, "hostname": own})
+    if not own or host.wish.get("hostname"):
+        return host
+    fqdn = host.wish.get("fqdn") or host.fabric.get("fqdn") or own
+    return host._replace(wish={**host.wish, "hostname": own, "fqdn": fqdn})
 
 
 def _check_cluster(cluster: Cluster, hosts: t.Sequence[Host], draft: Draft) -> None:
@@ -171,6 +177,7 @@ def _data(cluster: Cluster, options: Options, managed: bool) -> dict[str, t.Any]
     """The plain data that the roles read."""
     entries = _ssh_texts.hosts_entries(cluster)
     return {
+        "managed": managed,
         "head": cluster.head.name,
         "master": {"address": cluster.master_address, "port": cluster.master_port},
         "order": [node.name for node in cluster.nodes],

@@ -209,6 +209,28 @@ def persistence(case: Case) -> t.Iterator[Answer]:
     )
 
 
+@rule("gpu-compute-mode", needs=("gpu",))
+def compute_mode(case: Case) -> t.Iterator[Answer]:
+    """A GPU that no process, or only one at a time, may use. Exclusive is fine for one rank on each GPU."""
+    closed, single = {}, {}
+    for host in [] if cpu_torch_only(case) else case.gpu:
+        modes = [(gpu_place(gpu), text(gpu, "compute_mode").lower()) for gpu in gpus(case, host)]
+        prohibited = [place for place, mode in modes if mode == "prohibited"]
+        exclusive = [place for place, mode in modes if mode.startswith("exclusive")]
+        if prohibited:
+            closed[host] = shortened("compute mode Prohibited on " + ", ".join(prohibited), 300)
+        elif exclusive:
+            single[host] = shortened("compute mode Exclusive on " + ", ".join(exclusive), 300)
+    remedy = "Run nvidia-smi -c DEFAULT there as root (-i INDEX for one GPU); a reboot brings the default back as well."
+    cause = "The compute mode of a GPU forbids every process to compute on it: CUDA finds no usable device."
+    yield from pack(closed, "gpu-compute-mode", FAIL, cause, remedy)
+    cause = (
+        "A GPU takes one process at a time: enough for one rank, but a second one, as a rank that touches GPU 0 by "
+        "mistake or a notebook, gets 'all CUDA-capable devices are busy or unavailable'."
+    )
+    yield from pack(single, "gpu-compute-mode", INFO, cause, remedy)
+
+
 @rule("hostfile-slots-exceed-gpus", "gpus-unused-by-slots", needs=("gpu",))
 def slots(case: Case) -> t.Iterator[Answer]:
     """Ranks that the plan puts on a node, and the GPUs that were found there."""

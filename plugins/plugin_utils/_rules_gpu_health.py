@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: rules on the health of GPUs that answer: errors, memory, throttling, links."""
+"""PRIVATE to the collection: rules on the health of GPUs that answer: errors, memory, links."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule_facts impo
     rows,
     shortened,
     text,
-    texts,
 )
 
 _RESET = "nvidia-smi --gpu-reset -i INDEX, with no process on it, or a reboot of the node"
@@ -81,7 +80,7 @@ def _xid_reason(event: Data) -> tuple[str, str, str] | None:
     )
 
 
-def _collect(case: Case, judge: Judge) -> Seen:
+def collect(case: Case, judge: Judge) -> Seen:
     """{severity: {host: what was seen there}} of a judge on single GPUs."""
     found: Seen = {FAIL: {}, WARN: {}}
     for host in case.gpu:
@@ -91,7 +90,8 @@ def _collect(case: Case, judge: Judge) -> Seen:
     return found
 
 
-def _joined(found: t.Mapping[str, list[str]]) -> dict[str, str]:
+def joined(found: t.Mapping[str, list[str]]) -> dict[str, str]:
+    """What was seen on each host in one line."""
     return {host: shortened("; ".join(said), 300) for host, said in found.items()}
 
 
@@ -113,13 +113,13 @@ def ecc(case: Case) -> t.Iterator[Answer]:
         if mended > corrected:
             yield WARN, f"{mended:g} corrected errors since the driver was loaded (limit {corrected:g})"
 
-    found = _collect(case, judge)
+    found = collect(case, judge)
     cause = "The memory of a GPU has uncorrected errors: jobs on it end, or compute wrong results."
     yield from pack(
-        _joined(found[FAIL]), "gpu-ecc", FAIL, cause, f"Reset the GPU ({_RESET}); if it comes back: {_REPLACE}"
+        joined(found[FAIL]), "gpu-ecc", FAIL, cause, f"Reset the GPU ({_RESET}); if it comes back: {_REPLACE}"
     )
     yield from pack(
-        _joined(found[WARN]),
+        joined(found[WARN]),
         "gpu-ecc",
         WARN,
         "The memory of a GPU has errors that could be corrected, or had others before: it may be failing.",
@@ -143,9 +143,9 @@ def row_remap(case: Case) -> t.Iterator[Answer]:
             elif dig(gpu, "remapped_rows.pending") is True:
                 pending.setdefault(host, []).append(f"{gpu_place(gpu)}: a remapped row waits for a reset")
     cause = "The spare rows of a GPU's memory are used up: its errors cannot be mended any more."
-    yield from pack(_joined(worn), "gpu-row-remap", FAIL, cause, _REPLACE)
+    yield from pack(joined(worn), "gpu-row-remap", FAIL, cause, _REPLACE)
     cause = "A bad row of a GPU's memory is still in use until the GPU is reset."
-    yield from pack(_joined(pending), "gpu-row-remap", FAIL, cause, f"Reset the GPU: {_RESET}.")
+    yield from pack(joined(pending), "gpu-row-remap", FAIL, cause, f"Reset the GPU: {_RESET}.")
 
 
 @rule("gpu-retired-pages", needs=("gpu",))
@@ -163,32 +163,11 @@ def retired_pages(case: Case) -> t.Iterator[Answer]:
         elif dig(gpu, "ecc.retired_pages_pending") is True:
             yield WARN, "a page waits to be retired"
 
-    found = _collect(case, judge)
+    found = collect(case, judge)
     cause = "A GPU has retired nearly all the pages of memory that it can."
-    yield from pack(_joined(found[FAIL]), "gpu-retired-pages", FAIL, cause, _REPLACE)
+    yield from pack(joined(found[FAIL]), "gpu-retired-pages", FAIL, cause, _REPLACE)
     cause = "A GPU takes pages of its memory out of use."
-    yield from pack(_joined(found[WARN]), "gpu-retired-pages", WARN, cause, f"Reset the GPU ({_RESET}), and watch it.")
-
-
-@rule("gpu-throttle", needs=("gpu",))
-def throttle(case: Case) -> t.Iterator[Answer]:
-    """The hardware slows a GPU down while nothing runs. Idle clocks and a power cap are normal."""
-    bad = ("hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown", "sw_thermal_slowdown")
-    found = _collect(
-        case,
-        lambda gpu: (
-            [(WARN, ", ".join(hit))]
-            if (hit := [each for each in bad if each in texts(gpu, "throttle_reasons")])
-            else []
-        ),
-    )
-    yield from pack(
-        _joined(found[WARN]),
-        "gpu-throttle",
-        WARN,
-        "A GPU is slowed down by heat or by its power supply although no job runs: every rank will wait for it.",
-        "Look at nvidia-smi -q -d TEMPERATURE,POWER,PERFORMANCE, at the fans, and at the power cables.",
-    )
+    yield from pack(joined(found[WARN]), "gpu-retired-pages", WARN, cause, f"Reset the GPU ({_RESET}), and watch it.")
 
 
 @rule("gpu-pcie-narrow", needs=("gpu",))
@@ -207,9 +186,9 @@ def pcie(case: Case) -> t.Iterator[Answer]:
             severity = FAIL if "SXM" in text(gpu, "name") or "HBM" in text(gpu, "name") else WARN
             yield severity, f"{width:g} lanes, others of this model have {usual:g}"
 
-    for severity, seen in _collect(case, judge).items():
+    for severity, seen in collect(case, judge).items():
         yield from pack(
-            _joined(seen),
+            joined(seen),
             "gpu-pcie-narrow",
             severity,
             "A GPU has fewer PCIe lanes than others of its model: copies to it are slower, and every step waits.",
@@ -243,7 +222,7 @@ def nvlink(case: Case) -> t.Iterator[Answer]:
                 seen[WARN].setdefault(host, []).append(said)
     for severity, said_by in seen.items():
         yield from pack(
-            _joined(said_by),
+            joined(said_by),
             "gpu-nvlink",
             severity,
             "NVLinks of a GPU are down or slow: NCCL goes over PCIe, or fails when it sets the links up.",
@@ -275,9 +254,10 @@ def fabric_manager(case: Case) -> t.Iterator[Answer]:
         ready = bool(with_fabric) and all(state == "Completed" and status == "Success" for state, status in with_fabric)
         manager, driver = dig(facts, "fabric_manager", {}), text(facts, "driver_version")
         version = text(manager, "version")
-        if ready or text(facts, "status") == "none":
-            continue
-        contained = dig(case.fabric.get(host), "container")  # then the manager runs outside, and cannot be seen
+        if ready or text(facts, "status") != "ok":
+            continue  # without a driver that answers it cannot run, which has a rule of its own
+        # in a container the manager runs outside and cannot be seen; a machine that is replayed is seen whole
+        contained = dig(case.fabric.get(host), "container") and not dig(facts, "replayed_from")
         if number(manager, "nvswitches") and dig(manager, "running") is False and not contained:
             stopped[host] = f"{number(manager, 'nvswitches'):g} NVSwitches, nv-fabricmanager does not run"
         elif number(manager, "nvswitches") and version and driver and key(version) != key(driver):
@@ -295,4 +275,4 @@ def fabric_manager(case: Case) -> t.Iterator[Answer]:
     yield from pack(unready, "drv-fabricmanager", FAIL, cause, remedy)
 
 
-__all__ = ()
+__all__ = ("collect", "joined")

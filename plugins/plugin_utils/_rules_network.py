@@ -229,7 +229,7 @@ def no_firewall(case: Case) -> t.Iterable[Answer]:
         found = dig(facts, "firewalls", [])
         installed = [str(dig(item, "name")) for item in found if dig(item, "name") in TOOLS]
         if installed and all(dig(item, "active") is False for item in found) and host not in gone(case):
-            others = [str(dig(node(case, name), "address")) for name in names(case) if name != host]
+            nodes = [str(dig(node(case, name), "address")) for name in names(case)]  # the same words for all hosts
             first = "ufw enable" if installed == ["ufw"] else f"systemctl enable --now {installed[0]}"
             sheet.add(
                 "fw-disabled-entirely",
@@ -237,7 +237,7 @@ def no_firewall(case: Case) -> t.Iterable[Answer]:
                 host,
                 f"{', '.join(installed)} installed, not active",
                 "No firewall is in force: every port of the jobs is open to whoever reaches the node.",
-                f"Where the network is not closed, let {shorten(others)} and your own address in first, then {first}.",
+                f"Where the network is not closed, let {shorten(nodes)} and your own address in first, then {first}.",
             )
     return sheet.findings()
 

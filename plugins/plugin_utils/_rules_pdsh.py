@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _rules_files_common as common
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view import Sheet, gone, limit, shorten
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import (
     FAIL,
@@ -19,9 +22,12 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import (
     dig,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._user_script import PDSH
 
 EADDRINUSE = 98
 LAUNCHER_KINDS = frozenset({"deepspeed", "torchrun", "accelerate", "mpirun", "launcher"})
+# `"PATH": World writable and sticky bit is not set`, `skipping insecure module "PATH" (check perms)`; pdsh mod.c
+_DISTRUSTED = re.compile(r'"(/[^"]+)"(?:: | \(check )')
 _INSTALL = {
     "apt": "apt-get install -y pdsh",
     "dnf": "dnf install -y epel-release && dnf install -y pdsh pdsh-rcmd-ssh",
@@ -31,10 +37,15 @@ _INSTALL = {
 
 
 def _uses_pdsh(case: Case) -> bool:
-    """DeepSpeed and Accelerate's DeepSpeed plugin start over pdsh; our own scripts start torchrun over it too."""
+    """DeepSpeed and Accelerate's DeepSpeed plugin start over pdsh; our own scripts start torchrun over it too.
+
+    Which launchers are used on a cluster that we did not set up is not known: without DeepSpeed it is none of these.
+    """
     users = {"deepspeed", "accelerate"}
     if dig(case.plan, "managed", False):
         users |= {"accelerate_standard", "torchrun"}
+    elif not dig(case.stack.get(str(dig(case.plan, "head", ""))), "packages.deepspeed"):
+        return any(True for _each in common.commands(case, PDSH))
     return bool(users & set(dig(case.plan, "launchers", [])))
 
 
@@ -43,6 +54,17 @@ def _tools(case: Case) -> tuple[str, Data | None]:
     head = str(dig(case.plan, "head", ""))
     tools = dig(case.stack.get(head), "tools")
     return head, tools if isinstance(tools, t.Mapping) and head not in gone(case) else None
+
+
+def _closed(problem: str, install: str) -> str:
+    """How to get modules that pdsh trusts: close what it complains of, where it says what that is."""
+    found = list(dict.fromkeys(_DISTRUSTED.findall(problem)))
+    if not found:
+        return f"Use the distribution's package: {install}; else chmod go-w the directories above pdsh's modules."
+    listed = shlex.join(found)
+    return (
+        f"Run as root there: chown root {listed} && chmod go-w {listed}; or use the distribution's package: {install}"
+    )
 
 
 @rule("pdsh-not-installed", "pdsh-ssh-module-missing", "pdsh-module-path-insecure", needs=("stack",))
@@ -60,13 +82,15 @@ def pdsh_usable(case: Case) -> t.Iterable[Answer]:
         return
     path, modules = str(dig(pdsh, "path", "pdsh")), dig(pdsh, "rcmd_modules", [])
     problem = str(dig(pdsh, "problem", ""))
-    if "insecure" in problem or (not modules and dig(pdsh, "version")):
+    if "ssh" in modules:
+        return  # a module that it does not trust and that is not this one keeps no job from starting
+    if "insecure" in problem or (not modules and not problem and dig(pdsh, "version")):
         evidence = {head: f"{path}: {problem or 'pdsh -V names no module'}"}
-        cause = "pdsh loads none of its modules, as it does when others may write to a directory above them."
-        remedy = f"Use the distribution's package: {install}; else chmod go-w the directories above pdsh's modules."
-        yield Finding("pdsh-module-path-insecure", FAIL, (head,), evidence, cause, remedy)
-    elif modules and "ssh" not in modules:
-        evidence = {head: f"{path} has the modules {', '.join(map(str, modules))}"}
+        cause = "pdsh does not load its modules when others than root may write to them or to their directories."
+        yield Finding("pdsh-module-path-insecure", FAIL, (head,), evidence, cause, _closed(problem, install))
+    elif modules or problem:
+        has = f" has the modules {', '.join(map(str, modules))}" if modules else f": {problem}"
+        evidence = {head: f"{path}{has}"}
         cause = "pdsh can't use ssh: its ssh module is a package of its own on this distribution."
         remedy = f"{manager} install -y pdsh-rcmd-ssh" if manager in ("dnf", "yum") else install
         yield Finding("pdsh-ssh-module-missing", FAIL, (head,), evidence, cause, remedy)
@@ -89,7 +113,8 @@ def default_rsh(case: Case) -> t.Iterable[Answer]:
     elif not chosen and default and default != "ssh" and not managed:
         evidence = {head: f"pdsh -V: default {default}, PDSH_RCMD_TYPE is not set"}
         cause = f"A pdsh that is not told otherwise uses {default}; DeepSpeed tells it, scripts often do not."
-        yield Finding("pdsh-default-rsh", WARN, (head,), evidence, cause, remedy)
+        severity = WARN if any(True for _each in common.commands(case, PDSH)) else INFO
+        yield Finding("pdsh-default-rsh", severity, (head,), evidence, cause, remedy)
 
 
 def processes(case: Case, host: str) -> list[Data]:

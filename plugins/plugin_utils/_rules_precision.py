@@ -47,14 +47,14 @@ def bf16(case: Case) -> t.Iterator[Answer]:
 @rule("nccl-mixed-gpu", "gpu-mixed-memory", needs=("gpu",))
 def mixed(case: Case) -> t.Iterator[Answer]:
     """Unlike models, and unlike memory: the slowest sets the pace, the smallest the size."""
+    # the driver alone tells models without their capability, so that the name is what is compared
+    models = {host: sorted({model(gpu) for gpu in gpus(case, host)} - {""}) for host in case.gpu}
+    newest: dict[str, tuple[int, ...]] = {}
+    for gpu in (gpu for host in case.gpu for gpu in gpus(case, host)):
+        newest[model(gpu)] = max(newest.get(model(gpu), ()), key(text(gpu, "compute_capability")))
     # newest first: where two models are as common as each other, the older one stands out
-    found = {
-        host: sorted({(key(text(gpu, "compute_capability")), model(gpu)) for gpu in gpus(case, host) if model(gpu)})
-        for host in case.gpu
-    }
-    usual = most_common([each for kinds in found.values() for each in kinds])
-    odd = [host for host, kinds in found.items() if any(each != usual for each in kinds)]
-    models = {host: [name for _capability, name in kinds] for host, kinds in found.items()}
+    usual = most_common([(newest[name], name) for names in models.values() for name in names])
+    odd = [host for host, names in models.items() if any(name != usual[1] for name in names)]
     if odd:
         shown = {host: ", ".join(names) for host, names in models.items() if names}
         yield from _standing_out(

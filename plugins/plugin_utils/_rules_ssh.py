@@ -154,7 +154,7 @@ def slow(case: Case) -> t.Iterable[Answer]:
     sheet = Sheet()
     at_most = limit(case, "ssh_slow_s", 10)
     good = [item for item in logins(case) if item.ok]
-    late = [item for item in good if item.layer == "slow" or item.seconds >= at_most]
+    late = [item for item in good if item.seconds >= at_most]
     for item in late:
         towards = {other.source for other in good if other.target == item.target}
         late_towards = {other.source for other in late if other.target == item.target}

@@ -33,11 +33,14 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule_facts impo
     texts,
     variables,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules_environment import in_their_words
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._torch_builds import requires_python
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._versions import compare
 
 _PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;,]+)\Z")
 _CACHES = ("torch_extensions", "triton")
+_UNFIT = ("drv-too-old", "ver-arch-unsupported", "ver-wheel-index-wrong")
+"""What tells that a build does not fit the machines; another build is then what the plan rightly asks for."""
 
 
 @rule(
@@ -62,7 +65,11 @@ _CACHES = ("torch_extensions", "triton")
 def versions(case: Case) -> t.Iterable[Answer]:
     """The comparison of versions, in the order of the ranks."""
     present = [host for host in case.order if host in case.stack]
-    return compare({host: case.stack[host] for host in present}, {host: case.gpu.get(host) or {} for host in present})
+    gpus_of = {host: case.gpu.get(host) or {} for host in present}
+    found = compare({host: case.stack[host] for host in present}, gpus_of)
+    if any(each.rule == "drv-too-old" for each in found):  # the same driver is what has to be changed
+        found = [each for each in found if each.rule != "drv-differs"]
+    return found if dig(case.plan, "managed") is True else in_their_words(found)
 
 
 @rule("ver-torch-silently-replaced", needs=("stack",))
@@ -78,6 +85,9 @@ def replaced(case: Case) -> t.Iterator[Answer]:
         return
     have = next(iter(installed.values()), "")
     if have == wanted or ("+" not in wanted and have.partition("+")[0] == wanted):
+        return
+    same_release = have.partition("+")[0] == wanted.partition("+")[0]
+    if same_release and any(answer.rule in _UNFIT for answer in versions(case)):
         return
     yield from pack(
         dict.fromkeys(installed, f"torch {have}"),

@@ -185,7 +185,7 @@ VARIABLES: dict[str, Variable] = {
         text,
     ),
     "report_mask_addresses": Variable(
-        "cluster", False, "Put other addresses and host names into the reports, to show them to strangers.", boolean
+        "cluster", False, "Put other addresses and host names into C(report.md), to show it to strangers.", boolean
     ),
 }
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import pathlib
+import re
+import subprocess
 import sys
 
 import pytest
@@ -69,3 +71,44 @@ def test_the_cases_are_whole_and_their_names_their_own():
         assert case["repair"] in ("site", "remedy", "undo")
         assert case["repair"] != "remedy" or {"node", "command"} <= set(case)
         assert "undo" in case
+
+
+class Recorder(run.Cluster):
+    """A cluster on which nothing is run, and every script and run of verify.yml is noted."""
+
+    def __init__(self):
+        super().__init__("/nowhere/hosts.yml", "x")
+        self.seen = []
+
+    def shell(self, node, script, check=True, limit=0):
+        self.seen.append(f"{node}: {script}")
+        return ""
+
+    def healthy(self, playbook="playbooks/verify.yml"):
+        self.seen.append(f"healthy with {(self.ground.get('vars') or {}).get('color')}")
+        return []
+
+
+def test_a_ground_is_made_once_for_all_its_faults_and_taken_away():
+    cluster = Recorder()
+    ground = {"before": {"node1": "make"}, "after": {"node1": "unmake"}, "vars": {"color": "red"}}
+    for each in ({}, ground, ground, {}):
+        cluster.stand_on(each)
+    assert cluster.seen == ["node1: make", "healthy with red", "node1: unmake", "healthy with None"]
+
+
+def test_the_replayed_cases_share_one_ground_and_say_that_they_are_replayed():
+    grounded = [case for case in run.load([]) if case["ground"]]
+    assert grounded and all(case["ground"] == grounded[0]["ground"] for case in grounded)
+    assert all(case["what"].startswith("replayed: ") for case in grounded)
+    assert set(grounded[0]["ground"]["after"]) == {"node1", "node2", "node3"}
+
+
+def test_every_machine_that_a_case_replays_is_written(tmp_path):
+    pytest.importorskip("ansible")
+    done = subprocess.run([sys.executable, PLACE.parent / "gpus.py", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    scripts = " ".join(str(case.get("break")) for case in run.load([]) if case["ground"])
+    wanted = set(re.findall(r"/srv/replay/([\w-]+)", scripts))
+    written = {path.name for path in tmp_path.iterdir()}
+    assert wanted | {"healthy"} == written

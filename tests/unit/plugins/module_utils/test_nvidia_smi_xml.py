@@ -72,9 +72,8 @@ def test_recorded_temperatures_and_compute_modes(name: str, want: dict[str, t.An
     degrees = re.findall(r"<gpu_temp>([^<]*)</gpu_temp>", text)
     assert [gpu["temperature_c"] for gpu in gpus] == [integer(each.removesuffix(" C")) for each in degrees]
     assert all(gpu["temperature_c"] is not None or gpu["fault"] for gpu in gpus)
-    assert {gpu["compute_mode"] for gpu in gpus} <= {"Default"} | (
-        {None} if any(gpu["fault"] for gpu in gpus) else set()
-    )
+    modes = re.findall(r"<compute_mode>([^<]*)</compute_mode>", text)
+    assert [gpu["compute_mode"] for gpu in gpus if gpu["compute_mode"]] == [mode for mode in map(value, modes) if mode]
 
 
 @pytest.mark.parametrize(("name", "want"), expected_in("nvidia_smi_xml"))

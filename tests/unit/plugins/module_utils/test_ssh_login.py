@@ -104,3 +104,5 @@ def test_a_login_that_sshd_cut_off_is_tried_once_more(monkeypatch):
     monkeypatch.setattr(ssh.time, "sleep", lambda seconds: None)
     assert ssh.log_in("n", "n", WISH).result["ok"] and len(calls) == 2
     assert "BatchMode=yes" in calls[0] and "StrictHostKeyChecking=yes" in calls[0]
+    # nothing of the user's is written, and no connection is left open
+    assert "UpdateHostKeys=no" in calls[0] and "ControlPath=none" in calls[0]

@@ -44,6 +44,12 @@ def test_what_the_tasks_registered_is_found_under_each_host():
     assert case.reach == {"node1": {"ok": True}} and case.thresholds == {"limit": 1}
 
 
+def test_launchers_that_were_left_out_are_no_jobs():
+    skipped = [{"__verify_launcher": name, "skipped": True} for name in ("deepspeed", "torchrun")]
+    hostvars = {name: {"ansible_facts": FACTS, "__verify_jobs": {"results": skipped}} for name in PLAN["order"]}
+    assert assemble(hostvars, PLAN["order"]).jobs == []
+
+
 def test_the_verdict_on_a_job_comes_from_the_records_of_its_run_alone():
     job = {"__verify_launcher": "torchrun", "run_id": "new", "rc": 0, "seconds": 3.0, "log": "/log"}
     hostvars = {

@@ -82,3 +82,16 @@ def test_silenced_rules_do_not_fail_the_cluster(rules):
 def test_every_module_of_rules_can_be_loaded():
     assert len(_judge.load()) > 50
     assert all(isinstance(rule.ids, tuple) and rule.ids for rule in _rule.REGISTRY)
+
+
+def test_what_was_not_tried_is_said_without_an_accusation(rules):
+    plan = {**PLAN, "managed": False, "left_out": ["node3", "node4"]}
+    judged = _judge.judge(a_case(plan=plan, collective={"ok": True}, dropped={"node4": "why"}), WISHES)
+    assert judged.findings == []
+    assert {(one.rule, one.hosts) for one in judged.untested} == {
+        ("node", ("node3",)),
+        ("node", ("node4",)),
+        ("jobs", ()),
+    }
+    quiet = _judge.judge(a_case(plan={**PLAN, "managed": True}, collective={"ok": True}), WISHES)
+    assert quiet.answers == ()

@@ -132,6 +132,16 @@ def test_a_node_never_seen_is_left_out_with_a_word():
     assert made["order"] == ["node1"] and "node2" in made["warnings"][0]
 
 
+def test_a_cluster_that_others_made_keeps_its_own_names():
+    own = {"hostname": "alpha", "fqdn": "alpha.lab"}
+    hosts = [host(1, fabric=own), host(2, reached=False)]
+    made = _plan.make(hosts, options(), {}, strict=False)
+    node = made["nodes"]["node1"]
+    assert not made["managed"] and made["left_out"] == ["node2"]
+    assert (node["hostname"], node["fqdn"], node["names"]) == ("alpha", "alpha.lab", ["alpha"])
+    assert made["ranks"][0]["ssh_name"] == "alpha" and "node1" not in made["targets"][0]["ssh_names"]
+
+
 def test_nobody_reached_is_one_clear_fault():
     assert "no host could be reached" in faults([host(1, reached=False)])[0]
 

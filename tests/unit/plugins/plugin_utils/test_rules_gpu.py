@@ -18,13 +18,14 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
     _rule,
     _rules_gpu,
     _rules_gpu_health,
+    _rules_gpu_heat,
     _rules_precision,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Case, Untested
 from ansible_collections.trainmesh.cluster.tests.unit.plugins.module_utils.gpu_recordings import recorded
 from ansible_collections.trainmesh.cluster.tests.unit.plugins.plugin_utils import rule_samples as samples
 
-MODULES = {module.__name__ for module in (_rules_gpu, _rules_gpu_health, _rules_precision)}
+MODULES = {module.__name__ for module in (_rules_gpu, _rules_gpu_health, _rules_gpu_heat, _rules_precision)}
 RULES = [rule for rule in _rule.REGISTRY if rule.judge.__module__ in MODULES]
 WEAK = {"name": "Tesla V100S-PCIE-32GB", "compute_capability": "7.0"}
 
@@ -230,6 +231,24 @@ def test_a_fabric_that_is_set_up_needs_no_manager_in_sight() -> None:
     for gpu in case.gpu["node1"]["gpus"]:
         gpu["fabric"] = {"state": "Completed", "status": "Success"}
     case.gpu["node1"]["fabric_manager"] = {"nvswitches": 4, "running": False, "version": None}
+    assert said(case) == []
+
+
+def test_a_manager_is_missed_where_it_should_be_seen_and_can_run() -> None:
+    case = samples.case()
+    samples.put(case.gpu["node2"], "fabric_manager", {"nvswitches": 4, "running": False, "version": None})
+    case.fabric["node2"]["container"] = "docker"
+    assert said(case) == []
+    case.gpu["node2"]["replayed_from"] = "/srv/replay/healthy"
+    assert said(case) == [("drv-fabricmanager", "fail", ("node2",))]
+    case.gpu["node2"]["status"] = "driver_not_loaded"
+    assert said(case) == [("gpu-driver-not-loaded", "fail", ("node2",))]
+
+
+def test_a_model_whose_capability_nobody_told_is_no_other_model() -> None:
+    case = samples.case()
+    for gpu in case.gpu["node3"]["gpus"]:
+        gpu["compute_capability"] = None
     assert said(case) == []
 
 

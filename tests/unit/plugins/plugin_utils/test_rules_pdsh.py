@@ -37,6 +37,15 @@ def test_pdsh_is_not_needed_on_other_nodes_nor_by_other_launchers():
     assert told(others) == {}
 
 
+def test_pdsh_is_not_asked_for_on_a_cluster_that_others_made_without_deepspeed():
+    case = healthy()
+    case.plan["managed"] = False
+    case.stack["node1"]["tools"]["pdsh"] = None
+    assert told(case) == {}
+    case.stack["node1"]["packages"] = {"deepspeed": "0.19.6"}
+    assert told(case) == {("pdsh-not-installed", "fail"): ("node1",)}
+
+
 def test_pdsh_without_its_ssh_module():
     case = healthy()
     case.stack["node1"]["tools"]["pdsh"].update(rcmd_modules=["rsh", "exec"], ssh=False)
@@ -79,7 +88,13 @@ def test_the_remote_shell_of_pdsh():
     told_rsh.stack["node1"]["login_environment"]["variables"]["PDSH_RCMD_TYPE"] = "rsh"
     assert told(told_rsh) == {("pdsh-default-rsh", "fail"): ("node1",)}
     default.plan["managed"] = False
-    assert told(default) == {("pdsh-default-rsh", "warn"): ("node1",)}
+    assert told(default) == {}  # nothing there that would use it
+    default.stack["node1"]["packages"] = {"deepspeed": "0.19.6"}
+    found = [item.severity for item in findings(default) if item.rule == "pdsh-default-rsh"]
+    assert found == ["info"]  # DeepSpeed tells it
+    script = {"kind": "launch_script", "path": "/home/t/go.sh", "text": "pdsh -S -w n1,n2 hostname </dev/null\n"}
+    default.user["node1"]["files"] = [script]
+    assert told(default)[("pdsh-default-rsh", "warn")] == ("node1",)
     named.plan["managed"] = False
     named.stack["node1"]["login_environment"]["variables"]["PDSH_RCMD_TYPE"] = "ssh"
     assert told(named) == {}

@@ -287,7 +287,7 @@ def test_a_shell_that_prints_is_the_targets_fault():
 def test_slow_logins():
     target, source = healthy(), healthy()
     for name in NAMES:
-        target.mesh[name]["node3"]["ssh"]["node3"] = login(True, "slow", "6 s", 6.1)
+        target.mesh[name]["node3"]["ssh"]["node3"] = login(True, "slow", "16 s", 16.1)
         source.mesh["node2"][name]["ssh"][name] = login(True, "", "", 12.0)
     assert told(target) == {("ssh-login-slow", "warn"): ("node3",)}
     assert told(source) == {("ssh-login-slow", "warn"): ("node2",)}

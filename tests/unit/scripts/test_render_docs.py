@@ -1,0 +1,50 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tests of scripts/render_docs.py: the examples that it writes are such as the collection accepts."""
+
+from __future__ import annotations
+
+import yaml
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _rule_options, _thresholds, _variables
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Case
+from ansible_collections.trainmesh.cluster.tests.unit.scripts.test_check_layout import load
+
+render_docs = load("render_docs")
+WISHES = yaml.safe_load(render_docs.WISHES)
+
+
+def host(cpus: int, mtu: int) -> dict[str, object]:
+    return {"cpus": cpus, "interfaces": [{"name": "lo", "mtu": 65536}, {"name": "eth0", "mtu": mtu}]}
+
+
+def case(**fabric: dict[str, object]) -> Case:
+    return Case(plan={"order": list(fabric), "nodes": {name: {} for name in fabric}}, fabric=fabric)
+
+
+def said(found: Case) -> dict[str, tuple[str, ...]]:
+    options = _rule_options.read(_variables.read(WISHES, "cluster"))
+    return {answer.rule: answer.hosts for answer in _rule_options.extra(found, options)}
+
+
+def test_the_example_of_own_rules_holds_where_it_should() -> None:
+    assert said(case(node1=host(8, 9000), node2=host(8, 9000))) == {}
+
+
+def test_the_example_of_own_rules_names_what_it_should() -> None:
+    found = said(case(node1=host(8, 9000), node2=host(4, 1500)))
+    assert found == {"site-jumbo-frames": ("node2",), "site-unlike-cpus": ()}
+
+
+def test_the_example_of_thresholds_and_levels_is_accepted() -> None:
+    options = _variables.read(WISHES, "cluster")
+    assert options["rules"] == {"build-aio-missing": "off", "drv-differs": "fail"}
+    limits = _thresholds.read(options["thresholds"])
+    assert _thresholds.limit(limits, "nvlink_links", "NVIDIA H200 NVL") == 4
+    assert _thresholds.limit(limits, "nvlink_links", "NVIDIA H200") == 18
+
+
+def test_every_threshold_stands_in_the_page() -> None:
+    page = render_docs.rules()
+    assert [name for name in _thresholds.entries() if f"| `{name}` |" not in page] == []
