@@ -94,7 +94,8 @@ class ActionModule(ActionBase):
         """Print and write the report; the result fails with the first fault."""
         hostvars = variables["hostvars"]
         changed = {name: _evidence.changed_tasks(hostvars[name]) for name in live}
-        wanted = boolean(self._task.args.get("jobs", True))
+        limited = set(case.order) - set(variables["ansible_play_hosts_all"])  # --limit: the user wants no jobs
+        wanted = boolean(self._task.args.get("jobs", True)) and not limited
         data = _report_data.build(case, judged, changed, self._task.check_mode, jobs_wanted=wanted, look=entry)
         directory = options["report_dir"] or os.path.join(self._task.args["state_dir"], "report")
         written = (
