@@ -37,6 +37,7 @@ def assemble(
         jobs=_verdicts(hostvars, live, plan),
         reach=(first.get("trainmesh_reach") or {}).get("hosts") or {},
         dropped=_dropped(hostvars, every, live),
+        apart=tuple(name for name in [*plan["order"], *(plan.get("left_out") or ())] if name not in every),
         skipped=skipped,
         thresholds=thresholds,
     )

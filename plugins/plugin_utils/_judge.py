@@ -97,16 +97,16 @@ def _ask(rule: Rule, case: Case) -> list[Answer]:
 
 def _missing_parts(case: Case) -> t.Iterator[Untested]:
     """What no rule can say anything about, because a node told nothing."""
+    away = {*case.dropped, *case.apart}
     for part, why in _PARTS.items():
         known: t.Mapping[str, t.Any] = getattr(case, part)
-        silent = tuple(name for name in case.order if name not in known and name not in case.dropped)
+        silent = tuple(name for name in case.order if name not in known and name not in away)
         if silent and not (part in ("mesh", "listeners", "links", "reach") and not known):
             yield Untested(part, silent, why)
     if case.dropped:
         yield Untested("node", tuple(case.dropped), "it left the run; nothing more could be tried there")
-    apart = tuple(name for name in case.plan.get("left_out") or () if name not in case.dropped)
-    if apart:
-        yield Untested("node", apart, "it is not in this run (--limit), and nothing is remembered of it")
+    if case.apart:
+        yield Untested("node", case.apart, "it is not in this run (--limit)")
     if case.skipped:
         yield Untested("jobs", (), case.skipped)
     elif case.collective is not None and case.plan.get("managed") is False:

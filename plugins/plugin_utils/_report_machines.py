@@ -25,7 +25,8 @@ Row = dict[str, t.Any]
 def missing(case: Case) -> dict[str, str]:
     """Nodes that were asked for and gave nothing, or not all, and why."""
     found = {name: str(why) for name, why in case.dropped.items()}
-    for name in case.order:
+    asked = [name for name in case.order if name not in case.apart]
+    for name in asked:
         reach = case.reach.get(name)
         if name not in found and isinstance(reach, t.Mapping) and reach.get("ok") is False:
             found[name] = str(reach.get("cause") or reach.get("evidence") or "it could not be reached")
@@ -35,7 +36,7 @@ def missing(case: Case) -> dict[str, str]:
         "its software": case.stack,
         "the job user's files": case.user,
     }
-    for name in case.order:
+    for name in asked:
         silent = [what for what, known in parts.items() if known and name not in known]
         if name not in found and silent:
             found[name] = f"{', '.join(silent)} could not be read"

@@ -58,8 +58,8 @@ class Case:
     nodes. ``mesh`` (mesh_probe), ``links`` (link_probe) are source to target to result; ``listeners``
     the ports that could not be had (port_listener). ``collective`` is the answer of collective_probe,
     None when it was not run. ``jobs`` are the verdicts on the launchers' jobs. ``reach`` is what the
-    controller saw of each host (reach_check). ``dropped`` are nodes that left the run, and why.
-    ``skipped`` says why jobs and collectives were not run, empty when they were. ``thresholds`` are
+    controller saw of each host (reach_check). ``dropped`` are nodes that left the run, and why; ``apart``
+    those that the user left out of it (--limit). ``skipped`` says why jobs and collectives were not run, empty when they were. ``thresholds`` are
     the limits in force, by name.
     """
 
@@ -75,6 +75,7 @@ class Case:
     jobs: t.Sequence[Data] = ()
     reach: Hosts = dataclasses.field(default_factory=dict)
     dropped: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    apart: tuple[str, ...] = ()
     skipped: str = ""
     thresholds: Data = dataclasses.field(default_factory=dict)
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _evidence
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _evidence, _report_machines
 
 PLAN = {
     "order": ["node1", "node2", "node3"],
@@ -48,6 +48,14 @@ def test_launchers_that_were_left_out_are_no_jobs():
     skipped = [{"__verify_launcher": name, "skipped": True} for name in ("deepspeed", "torchrun")]
     hostvars = {name: {"ansible_facts": FACTS, "__verify_jobs": {"results": skipped}} for name in PLAN["order"]}
     assert assemble(hostvars, PLAN["order"]).jobs == []
+
+
+def test_nodes_that_the_user_left_out_are_apart_and_not_lost():
+    hostvars = {"node1": {"ansible_facts": FACTS}, "node2": {}, "node3": {}}
+    plan = {**PLAN, "left_out": ["node4"]}
+    case = _evidence.assemble(plan, hostvars, ["node1"], ["node1"], {}, "node2, node3 are not in this run")
+    assert case.apart == ("node2", "node3", "node4") and case.dropped == {}
+    assert _report_machines.missing(case) == {}
 
 
 def test_the_verdict_on_a_job_comes_from_the_records_of_its_run_alone():

@@ -85,8 +85,9 @@ def test_every_module_of_rules_can_be_loaded():
 
 
 def test_what_was_not_tried_is_said_without_an_accusation(rules):
-    plan = {**PLAN, "managed": False, "left_out": ["node3", "node4"]}
-    judged = _judge.judge(a_case(plan=plan, collective={"ok": True}, dropped={"node4": "why"}), WISHES)
+    plan = {**PLAN, "managed": False}
+    case = a_case(plan=plan, collective={"ok": True}, dropped={"node4": "why"}, apart=("node3",))
+    judged = _judge.judge(case, WISHES)
     assert judged.findings == []
     assert {(one.rule, one.hosts) for one in judged.untested} == {
         ("node", ("node3",)),
