@@ -59,8 +59,8 @@ class Case:
     the ports that could not be had (port_listener). ``collective`` is the answer of collective_probe,
     None when it was not run. ``jobs`` are the verdicts on the launchers' jobs. ``reach`` is what the
     controller saw of each host (reach_check). ``dropped`` are nodes that left the run, and why; ``apart``
-    those that the user left out of it (--limit). ``skipped`` says why jobs and collectives were not run, empty when they were. ``thresholds`` are
-    the limits in force, by name.
+    those that the user left out of it (--limit). ``skipped`` says why jobs and collectives were not run,
+    empty when they were. ``thresholds`` are the limits in force, by name.
     """
 
     plan: Data
