@@ -106,7 +106,9 @@ def test_the_replayed_cases_share_one_ground_and_say_that_they_are_replayed():
 
 def test_every_machine_that_a_case_replays_is_written(tmp_path):
     pytest.importorskip("ansible")
-    done = subprocess.run([sys.executable, PLACE.parent / "gpus.py", tmp_path], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, PLACE.parent / "gpus.py", tmp_path], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     scripts = " ".join(str(case.get("break")) for case in run.load([]) if case["ground"])
     wanted = set(re.findall(r"/srv/replay/([\w-]+)", scripts))
