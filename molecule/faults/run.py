@@ -9,14 +9,14 @@ The nodes are the containers trainmesh-NODES-node1 and so on. A fault (``cases/*
 
 - ``name``, ``what``: a slug and a sentence;
 - ``break``: node to shell script, run as root on the node; ``undo``: the same, the way back;
-- ``files``: local changes of a single run: ``vars`` are extra variables of the playbook;
+- ``vars``: extra variables of the playbook that has to name it;
 - ``rule``, ``hosts``, ``severity``: what has to be named, and nothing beside it except ``also`` (rule to reason);
 - ``repair``: ``site`` (site.yml mends it), ``remedy`` (the command in the printed remedy does: ``command`` is
   the pattern that finds it, ``node`` the one to run it on), or ``undo`` (it is not for a program to mend);
 - ``jobs``: true when only a job shows it; ``during``: node to script, started beside the playbook.
 
-A file is a list of faults, or a mapping with the list under ``faults`` and the ground that they stand on: ``before``
-and ``after`` (node to script) make it and take it away, ``vars`` go to every run of a playbook.
+A file has the list under ``faults``, and may have the ground that they stand on: ``before`` and ``after`` (node to
+script) make it and take it away, ``vars`` go to every run of a playbook.
 """
 
 from __future__ import annotations
@@ -206,8 +206,8 @@ def load(only: t.Collection[str], every: int = 1) -> list[dict[str, t.Any]]:
     faults: list[dict[str, t.Any]] = []
     for path in sorted((HERE / "cases").glob("*.yml")):
         content = yaml.safe_load(path.read_text())
-        ground = {} if isinstance(content, list) else {key: content.get(key) for key in ("before", "after", "vars")}
-        faults += [{**fault, "ground": ground} for fault in (content["faults"] if ground else content)]
+        ground = {key: content[key] for key in ("before", "after", "vars") if key in content}
+        faults += [{**fault, "ground": ground} for fault in content["faults"]]
     return [fault for fault in faults if fault["name"] in only] if only else faults[::every]
 
 

@@ -98,9 +98,7 @@ class ActionModule(ActionBase):
         wanted = boolean(self._task.args.get("jobs", True)) and not limited
         data = _report_data.build(case, judged, changed, self._task.check_mode, jobs_wanted=wanted, look=entry)
         directory = options["report_dir"] or os.path.join(self._task.args["state_dir"], "report")
-        written = (
-            [] if self._task.check_mode else _report_files.write(directory, data, options["report_mask_addresses"])
-        )
+        written = [] if self._task.check_mode else self._written(directory, data, options["report_mask_addresses"])
         display.display(_report_terminal.text(data, written))
         answer = {"changed": False, "outcome": data["outcome"], "summary": data["summary"], "files": written}
         if data["outcome"] == "faults":
@@ -111,3 +109,12 @@ class ActionModule(ActionBase):
         if data["outcome"] == "incomplete":
             return {**answer, "unreachable": True, "msg": "not everything could be tested: see the report"}
         return answer
+
+    @staticmethod
+    def _written(directory: str, data: t.Mapping[str, t.Any], mask_addresses: bool) -> list[str]:
+        """The files of the report; a place that can't be written must not cost what the terminal shows."""
+        try:
+            return _report_files.write(directory, data, mask_addresses)
+        except OSError as error:
+            display.warning(f"the report could not be written to {directory} ({error}): set trainmesh_report_dir")
+            return []
