@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Break a healthy cluster in one way at a time, and see what verify.yml says of it.
 
-    run.py --inventory hosts.yml --nodes faults [--only NAME ... | --every N] [--results results.json]
+    run.py --inventory hosts.yml --nodes faults [--only NAME ... | --every N] [--results results.json [--resume]]
 
 The nodes are the containers trainmesh-NODES-node1 and so on. A fault (``cases/*.yml``) has
 
@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import dataclasses
 import json
 import os
 import pathlib
@@ -35,39 +34,23 @@ import typing as t
 
 import yaml
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from results import Outcome, Results
+
 HERE = pathlib.Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
 PLAYBOOK_LIMIT = 400
 SCRIPT_LIMIT = 60
 
 
-@dataclasses.dataclass
-class Outcome:
-    """What came of one fault; ``problems`` is empty when all was as it has to be."""
-
-    name: str
-    what: str
-    rule: str
-    hosts: list[str]
-    repair: str
-    seconds: float = 0.0
-    repair_seconds: float = 0.0
-    detected: bool = False
-    right_host: bool = False
-    alone: bool = False
-    repaired: bool = False
-    problems: list[str] = dataclasses.field(default_factory=list)
-
-
 class Cluster:
     """The cluster under test: its nodes' containers and its playbooks."""
 
-    def __init__(self, inventory: str, nodes: str) -> None:
+    def __init__(self, inventory: str, nodes: str, results: Results) -> None:
         self.inventory = inventory
+        self.results = results
         self.nodes = nodes
         self.report = pathlib.Path(inventory).parent / ".trainmesh" / "report" / "report.json"
-        self.healthy_runs = 0
-        self.false_accusations: list[str] = []
         self.ground: t.Mapping[str, t.Any] = {}
 
     def shell(self, node: str, script: str, check: bool = True, limit: float = SCRIPT_LIMIT) -> str:
@@ -113,8 +96,7 @@ class Cluster:
         """What is accused although nothing should be wrong."""
         _rc, report = self.play(playbook, {})
         found = [f"{item['rule']} on {', '.join(item['hosts'])}: {item['cause']}" for item in accused(report)]
-        self.healthy_runs += 1
-        self.false_accusations += found
+        self.results.healthy(found)
         return found
 
 
@@ -211,31 +193,13 @@ def load(only: t.Collection[str], every: int = 1) -> list[dict[str, t.Any]]:
     return [fault for fault in faults if fault["name"] in only] if only else faults[::every]
 
 
-def table(outcomes: t.Sequence[Outcome], cluster: Cluster) -> str:
-    """The page of the documentation: one line a fault."""
-    lines = [
-        "# The faults that are tried",
-        "",
-        "Each of these was made for real, one at a time, on three machines (containers with systemd, sshd, firewalld",
-        "or ufw, and addresses of their own). Then `playbooks/verify.yml` had to name it: the right rule, the right",
-        "hosts, and nothing else. `repaired` says how the cluster became healthy again: by `site.yml`, by the very",
-        "command that the report printed (`remedy`), or by undoing what was done, where a program has no business to",
-        "(`by hand`). Those that begin with `replayed` are states of GPUs and InfiniBand, which these machines lack:",
-        "there the nodes show the files and nvidia-smi of a machine that `molecule/faults/gpus.py` wrote.",
-        "",
-        f"{sum(not one.problems for one in outcomes)} of {len(outcomes)} as they have to be;"
-        f" {cluster.healthy_runs} runs on the healthy cluster in between,"
-        f" {len(cluster.false_accusations)} false accusations in them. Written by `molecule/faults/run.py`.",
-        "",
-        "| fault | rule | detected | right host | nothing else | repaired | seconds |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    how = {"site": "site.yml", "remedy": "remedy", "undo": "by hand"}
-    for one in outcomes:
-        said = ["yes" if fine else "NO" for fine in (one.detected, one.right_host, one.alone)]
-        mended = how[one.repair] if one.repaired else "NO"
-        lines.append(f"| {one.what} | `{one.rule}` | {' | '.join(said)} | {mended} | {one.seconds:.0f} |")
-    return "\n".join(lines) + "\n"
+def tell(outcome: Outcome) -> None:
+    """One line, and one for each problem."""
+    state = "ok" if not outcome.problems else "WRONG"
+    print(f"{state:5} {outcome.name} ({outcome.seconds:.0f} s, {outcome.repair} {outcome.repair_seconds:.0f} s)")
+    for problem in outcome.problems:
+        print(f"      {problem}")
+    sys.stdout.flush()
 
 
 def main() -> int:
@@ -243,39 +207,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inventory", required=True, help="of the healthy cluster")
     parser.add_argument("--nodes", required=True, help="name of the node set")
-    parser.add_argument("--results", type=pathlib.Path, help="file for the results as JSON")
+    parser.add_argument("--results", type=pathlib.Path, help="file for the results as JSON, written after each fault")
+    parser.add_argument("--resume", action="store_true", help="leave out what --results has as named rightly")
     parser.add_argument("--docs", type=pathlib.Path, help="file for the results as a page of the documentation")
     parser.add_argument("--healthy", type=int, default=0, help="runs on the healthy cluster before the first fault")
     parser.add_argument("--every", type=int, default=1, help="try one fault of so many, to be quick")
     parser.add_argument("--only", nargs="*", default=[], help="names of faults")
     given = parser.parse_args()
-    cluster = Cluster(given.inventory, given.nodes)
+    results = Results(given.results, given.resume)
+    cluster = Cluster(given.inventory, given.nodes, results)
     for _number in range(given.healthy):
         cluster.healthy()
-    outcomes = []
     for fault in load(given.only, given.every):
+        if results.settled(fault["name"]):
+            continue
         cluster.stand_on(fault["ground"])
-        outcome = try_fault(cluster, fault)
-        outcomes.append(outcome)
-        state = "ok" if not outcome.problems else "WRONG"
-        print(f"{state:5} {outcome.name} ({outcome.seconds:.0f} s, {outcome.repair} {outcome.repair_seconds:.0f} s)")
-        for problem in outcome.problems:
-            print(f"      {problem}")
-        sys.stdout.flush()
+        results.add(try_fault(cluster, fault))
+        tell(results.outcomes[fault["name"]])
     cluster.stand_on({})
-    wrong = [outcome for outcome in outcomes if outcome.problems]
-    print(f"{len(outcomes) - len(wrong)} of {len(outcomes)} faults named rightly; {cluster.healthy_runs} healthy runs,")
-    print(f"{len(cluster.false_accusations)} false accusations in them")
+    tried, accusations = len(results.outcomes), results.false_accusations
+    print(f"{tried - len(results.wrong())} of {tried} faults named rightly; {results.healthy_runs} healthy runs,")
+    print(f"{len(accusations)} false accusations in them")
     if given.docs:
-        given.docs.write_text(table(outcomes, cluster))
-    if given.results:
-        data = {
-            "faults": [dataclasses.asdict(outcome) for outcome in outcomes],
-            "healthy_runs": cluster.healthy_runs,
-            "false_accusations": cluster.false_accusations,
-        }
-        given.results.write_text(json.dumps(data, indent=1) + "\n")
-    return 1 if wrong or cluster.false_accusations else 0
+        given.docs.write_text(results.page(load([])))
+    return 1 if results.wrong() or accusations else 0
 
 
 if __name__ == "__main__":

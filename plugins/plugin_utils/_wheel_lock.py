@@ -48,7 +48,7 @@ class Wish:
             TITLE,
             f"# python {self.python_version}",
             f"# platform {self.platform}",
-            f"# torch build {self.torch_build}",
+            f"# torch build {self.torch_build or 'any'}",
             *(f"# asked for {line}" for line in self.requirements),
         )
 

@@ -77,7 +77,7 @@ class Recorder(run.Cluster):
     """A cluster on which nothing is run, and every script and run of verify.yml is noted."""
 
     def __init__(self):
-        super().__init__("/nowhere/hosts.yml", "x")
+        super().__init__("/nowhere/hosts.yml", "x", run.Results(None))
         self.seen = []
 
     def shell(self, node, script, check=True, limit=0):
@@ -114,3 +114,25 @@ def test_every_machine_that_a_case_replays_is_written(tmp_path):
     wanted = set(re.findall(r"/srv/replay/([\w-]+)", scripts))
     written = {path.name for path in tmp_path.iterdir()}
     assert wanted | {"healthy"} == written
+
+
+def test_results_are_kept_after_each_fault_and_a_resumed_run_leaves_out_the_right_ones(tmp_path):
+    kept = run.Results(tmp_path / "results.json")
+    kept.add(run.Outcome("right", "right", "x", ["node1"], "site", repaired=True))
+    kept.add(run.Outcome("wrong", "wrong", "x", ["node1"], "site", problems=["not named"]))
+    kept.healthy(["link-slow on node1"])
+    again = run.Results(tmp_path / "results.json", resume=True)
+    assert (again.settled("right"), again.settled("wrong"), again.settled("new")) == (True, False, False)
+    assert (again.healthy_runs, again.false_accusations) == (1, ["link-slow on node1"])
+    assert [one.name for one in again.wrong()] == ["wrong"]
+    assert not run.Results(tmp_path / "results.json").settled("right")
+
+
+def test_the_page_has_a_line_for_each_fault_also_for_those_not_tried():
+    results = run.Results(None)
+    results.add(run.Outcome("x", "it breaks", "rule-x", ["node1"], "site", 12.4, 5, True, True, True, True))
+    faults = [{"name": "x", "what": "it breaks", "rule": "rule-x"}, {"name": "y", "what": "other", "rule": "rule-y"}]
+    page = results.page(faults)
+    assert "1 of 2 as they have to be, 1 not tried; 0 runs" in page
+    assert "| it breaks | `rule-x` | yes | yes | yes | site.yml | 12 |" in page
+    assert "| other | `rule-y` | not tried |" in page

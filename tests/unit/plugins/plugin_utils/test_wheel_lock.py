@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import string
 
@@ -45,13 +46,15 @@ def wheel(name: str, sha: str = SHA, url: str = "https://files.example.com/") ->
     return File(name, url + name, sha)
 
 
-def test_a_lock_is_read_as_it_was_written():
+@pytest.mark.parametrize("build", ["cpu", ""])
+def test_a_lock_is_read_as_it_was_written(build):
+    wish = dataclasses.replace(WISH, torch_build=build)
     packages = [
         Package("torch", "2.13.0+cpu", (wheel("torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl"),)),
         Package("numpy", "2.4.6", (wheel("a.whl", "b" * 64), wheel("b.whl", "c" * 64))),
     ]
-    lock = _wheel_lock.read(_wheel_lock.text(WISH, packages, "uv 0.13.8", "cu126", DAY))
-    assert lock.head == WISH.head
+    lock = _wheel_lock.read(_wheel_lock.text(wish, packages, "uv 0.13.8", "cu126", DAY))
+    assert lock.head == wish.head
     assert lock.torch_backend == "cu126"
     assert lock.versions == {"torch": "2.13.0+cpu", "numpy": "2.4.6"}
     assert lock.pins["numpy"].hashes == ("b" * 64, "c" * 64)
