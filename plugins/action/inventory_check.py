@@ -60,6 +60,7 @@ def node_arguments(hosts: t.Mapping[str, t.Any], wishes: t.Mapping[str, t.Any]) 
         "names": list(hosts),
         "paths": [wishes["prefix"], "~/.cache", "/tmp"],
         "python": wishes["verify_python"] or f"{wishes['prefix']}/env/bin/python",
+        "import": wishes["verify_import"],
     }
 
 

@@ -143,6 +143,12 @@ VARIABLES: dict[str, Variable] = {
         "Path of the Python that the jobs use, on a cluster that this collection did not set up.",
         text,
     ),
+    "verify_import": Variable(
+        "cluster",
+        False,
+        "Import PyTorch on every node, as a rank does, to see what LD_LIBRARY_PATH or a broken installation does to it.",
+        boolean,
+    ),
     "verify_jobs": Variable("cluster", True, "Run a real job through each launcher at the end.", boolean),
     "job_timeout": Variable(
         "cluster", 300, "Seconds that one job of the verification may take.", number(10, 86400, "seconds")
