@@ -5,7 +5,7 @@
 #
 # Runs the project's checks, all of them even when one fails, and ends with the line "N passed, N failed".
 #
-#   scripts/test.sh                       every step: unit lint sanity docs molecule
+#   scripts/test.sh                       every step: unit lint sanity integration docs molecule
 #   scripts/test.sh unit lint             only these (or: ONLY="unit lint" scripts/test.sh)
 #   SCENARIOS="site bad" scripts/test.sh molecule    only these scenarios
 #   KEEP_NODES=1 scripts/test.sh molecule            leave the scenarios' nodes running
@@ -15,8 +15,8 @@
 set -u -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="unit lint sanity docs molecule"
-declare -A LIMIT=([unit]=600 [lint]=600 [sanity]=1200 [docs]=300 [molecule]=3600) # seconds
+STEPS="unit lint sanity integration docs molecule"
+declare -A LIMIT=([unit]=600 [lint]=600 [sanity]=1200 [integration]=300 [docs]=300 [molecule]=3600) # seconds
 SCENARIO_LIMIT=900                                                                # seconds for one scenario
 SANITY_DIR=.cache/sanity
 
@@ -90,10 +90,11 @@ step_lint() {
     end_of_parts
 }
 
-# ansible-test only works in a directory called ansible_collections/NAMESPACE/NAME, so it gets a copy of the checkout
-# there; the copy's tests/output and the home beside it hold its virtual environments, which are kept for the next run.
-step_sanity() {
-    local copy=$SANITY_DIR/ansible_collections/trainmesh/cluster
+# ansible_test COMMAND [ARGUMENTS]: it only works in a directory called ansible_collections/NAMESPACE/NAME, so it gets a
+# copy of the checkout there; the copy's tests/output and the home beside it hold its virtual environments, which are
+# kept for the next run.
+ansible_test() {
+    local copy=$SANITY_DIR/ansible_collections/trainmesh/cluster command=$1
     local python
     python=$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])') || return 1
     mkdir -p "$copy/tests"
@@ -102,7 +103,16 @@ step_sanity() {
     our_files | tar --create --null --files-from=- | tar --extract --directory "$copy" || return 1
     [ -d "$copy/.git" ] || git init --quiet "$copy" || return 1 # ansible-test lists the files through git
     python scripts/sanity_home.py "$SANITY_DIR/home" || return 1
-    (cd "$copy" && HOME=$OLDPWD/$SANITY_DIR/home ansible-test sanity --venv --python "$python")
+    (cd "$copy" && HOME=$OLDPWD/$SANITY_DIR/home ansible-test "$command" --venv --python "$python" "${@:2}")
+}
+
+step_sanity() {
+    ansible_test sanity
+}
+
+# What needs a machine and no cluster, in a directory of its own on this one. Only root may: others leave it out.
+step_integration() {
+    ansible_test integration
 }
 
 step_docs() {
@@ -155,11 +165,11 @@ main() {
         limited "${LIMIT[$step]}" "$BASH" "$PWD/scripts/test.sh" --step "$step"
         rc=$?
         if [ "$rc" -eq 0 ]; then passed+=("$step"); else failed+=("$step"); fi
-        summary+=("$(printf '%-9s %-7s %5s s' "$step" "$([ "$rc" -eq 0 ] && echo passed || echo FAILED)" "$((SECONDS - started))")")
+        summary+=("$(printf '%-11s %-7s %5s s' "$step" "$([ "$rc" -eq 0 ] && echo passed || echo FAILED)" "$((SECONDS - started))")")
     done
     printf '\n== summary\n'
     printf '%s\n' "${summary[@]}"
-    printf '%-17s %5s s\n' total "$((SECONDS - all_started))"
+    printf '%-19s %5s s\n' total "$((SECONDS - all_started))"
     [ "${#failed[@]}" -eq 0 ] || echo "Failed: ${failed[*]}"
     echo "${#passed[@]} passed, ${#failed[@]} failed"
     [ "${#failed[@]}" -eq 0 ]
