@@ -72,7 +72,7 @@ hosts:
       C(layer) is where it ended, empty when all was good. C(config) the ssh client refuses its configuration, C(name)
       no address, C(tcp_refused), C(tcp_timeout) and C(no_route) no connection, C(banner) no ssh server,
       C(hostkey_unknown) and C(hostkey_changed) the host key, C(auth) no login, C(python) no command or no usable
-      Python, C(sudo) no root, C(untested).
+      Python, C(tmp) nothing can be written in C(/tmp), C(sudo) no root, C(untested).
     - C(evidence) holds the words that were seen, C(cause) and C(remedy) are a sentence each.
     - C(address), C(port) and C(user) are what ssh would use; C(seconds) is the time it took.
     - C(clock) is what the host's clock said, and the controller's times before and after, in seconds since 1970.

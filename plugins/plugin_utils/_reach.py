@@ -15,6 +15,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _reach_client, _reach_wire
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _reach_words as words
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _reach_words_host as host_words
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_client import Client, Target
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_wire import Clock
 
@@ -77,7 +78,7 @@ class Attempt:
         if isinstance(error, TimeoutError) or self.clock.over:
             return words.stuck(self.client, self.clock.stage, self.clock.limit)
         if self.client and self.clock.stage == "command":
-            return words.shell(self.client, f"{type(error).__name__}: {error}")
+            return host_words.shell(self.client, f"{type(error).__name__}: {error}")
         return words.untested(f"{type(error).__name__}: {error}")
 
     def _walk(self) -> None:
@@ -117,9 +118,12 @@ def question(pythons: t.Sequence[str], become: t.Sequence[str]) -> str:
     for python in pythons:  # unquoted, as Ansible runs it: it may be "/usr/bin/env python3"
         parts.append(f'[ -n "$f" ] || {{ v=$({python} -c {code} </dev/null 2>&1) && f=1; echo {MARK} python $v; }}')
     parts.append(
-        f"for m in {' '.join(words.INSTALL)}; do command -v $m >/dev/null 2>&1 && "
+        f"for m in {' '.join(host_words.INSTALL)}; do command -v $m >/dev/null 2>&1 && "
         f"{{ echo {MARK} manager $m; break; }}; done"
     )
+    # a directory that comes and goes, as Ansible's own does: access(2) sees no full disk
+    made = f"{{ o=$(mktemp -d /tmp/.trainmesh.XXXXXX 2>&1) && rmdir $o || echo {MARK} tmp $o; }}"
+    parts.append(f"command -v mktemp >/dev/null 2>&1 && {made}")
     if become:
         parts.append(f"o=$({shlex.join(become)} true </dev/null 2>&1); echo {MARK} become $? $o")
     return f"/bin/sh -c {shlex.quote('; '.join(parts))}"
@@ -151,20 +155,23 @@ def judge(client: Client, output: str, become: bool, target: Target) -> None:
     """Raise Stop for a Python or a become command that does not work; lines that are not ours are noise."""
     marked = [line[len(MARK) + 1 :] for line in output.splitlines() if line.startswith(f"{MARK} ")]
     if not marked:
-        raise words.shell(client, " ".join(output.split())[:200] or "the command printed nothing")
+        raise host_words.shell(client, " ".join(output.split())[:200] or "the command printed nothing")
     tries = [line.removeprefix("python ") for line in marked if line.startswith("python ")]
     manager = next((line.split()[1] for line in marked if line.startswith("manager ")), "")
     last = tries[-1] if tries else "nothing"
     match = re.search(r"@(\d+)\.(\d+)\.(\d+)@(.*)@", last)
     if not match:
-        raise words.python(client, _words_of(output, last), (), manager)
+        raise host_words.python(client, _words_of(output, last), (), manager)
     *numbers, path = match.groups()
     version = tuple(map(int, numbers))
-    if version < words.MIN_PYTHON:
-        raise words.python(client, f"Python {'.'.join(numbers)} at {path}", version, manager)
+    if version < host_words.MIN_PYTHON:
+        raise host_words.python(client, f"Python {'.'.join(numbers)} at {path}", version, manager)
+    full = next((line for line in marked if line.startswith("tmp ")), "")
+    if full:
+        raise host_words.tmp(client, full.removeprefix("tmp ")[:200])
     told = next((line for line in marked if line.startswith("become ")), "")
     if become and told.split()[1:2] != ["0"]:
-        raise words.sudo(client, told.partition(" ")[2].partition(" ")[2] or "no words", target.become_command[0])
+        raise host_words.sudo(client, told.partition(" ")[2].partition(" ")[2] or "no words", target.become_command[0])
 
 
 def _words_of(output: str, last: str) -> str:

@@ -11,15 +11,6 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_client import Client
 
-MIN_PYTHON = (3, 8)
-INSTALL = {
-    "apt-get": "apt-get install -y python3",
-    "dnf": "dnf install -y python3",
-    "yum": "yum install -y python3",
-    "zypper": "zypper install -y python3",
-    "apk": "apk add python3",
-}
-
 
 class Stop(Exception):
     """The attempt ends here: ``layer`` as in the documentation of reach_check, and one sentence each for the rest.
@@ -207,41 +198,6 @@ def auth(client: Client, evidence: str, offered: t.Collection[str], problem: tup
     return Stop("auth", evidence, cause, remedy)
 
 
-def python(client: Client, evidence: str, version: tuple[int, ...], manager: str) -> Stop:
-    """No Python, or one that is too old for Ansible."""
-    least = ".".join(map(str, MIN_PYTHON))
-    cause = f"Python there is older than {least}" if version else "the interpreter that Ansible would use does not run"
-    install = INSTALL.get(manager, "install python3 with the system's package manager")
-    return Stop(
-        "python",
-        evidence,
-        f"{cause}: Ansible's modules can't run",
-        f"ssh {login(client)}, there as root: {install}; or set ansible_python_interpreter to Python {least} or newer",
-    )
-
-
-def shell(client: Client, evidence: str) -> Stop:
-    """Logged in, but no command runs: a login shell that refuses, a forced command."""
-    return Stop(
-        "python",
-        evidence,
-        f"{client.user} can log in but runs no commands: its login shell or a forced command is in the way",
-        f"on the machine as root: usermod -s /bin/bash {client.user}, and look for command= in its authorized_keys",
-    )
-
-
-def sudo(client: Client, evidence: str, method: str) -> Stop:
-    """The user may not become root without a password, and none is set."""
-    file = f"/etc/sudoers.d/{client.user.replace('.', '_')}"
-    line = shlex.quote(f"{client.user} ALL=(ALL) NOPASSWD: ALL")
-    return Stop(
-        "sudo",
-        evidence,
-        f"{client.user} can't become root with {method} without a password, and the inventory has none",
-        f"on the machine as root: echo {line} > {file} && chmod 440 {file} && visudo -c; or run with --ask-become-pass",
-    )
-
-
 def stuck(client: Client | None, stage: str, seconds: float) -> Stop:
     """The time of a host is over; ``stage`` is where it was."""
     words = f"no answer within {seconds:g} s"
@@ -271,8 +227,6 @@ def stuck(client: Client | None, stage: str, seconds: float) -> Stop:
 
 
 __all__ = (
-    "INSTALL",
-    "MIN_PYTHON",
     "Stop",
     "auth",
     "banner",
@@ -286,11 +240,8 @@ __all__ = (
     "login",
     "name",
     "no_route",
-    "python",
     "refused",
-    "shell",
     "stuck",
-    "sudo",
     "timeout",
     "too_many",
     "untested",

@@ -31,6 +31,7 @@ RULES = {
     "auth": "reach-auth",
     "sudo": "reach-sudo",
     "python": "reach-python",
+    "tmp": "reach-tmp",
 }
 # A layer that this version does not know is at least a host that the controller could not use.
 OTHER = "reach-banner"
@@ -48,6 +49,7 @@ OTHER = "reach-banner"
     "reach-auth",
     "reach-sudo",
     "reach-python",
+    "reach-tmp",
     needs=("reach",),
 )
 def unreached(case: Case) -> t.Iterator[Answer]:

@@ -146,7 +146,7 @@ VARIABLES: dict[str, Variable] = {
     "verify_import": Variable(
         "cluster",
         False,
-        "Import PyTorch on every node, as a rank does, to see what LD_LIBRARY_PATH or a broken installation does to it.",
+        "Import PyTorch on every node as a rank does: shows what a broken installation or LD_LIBRARY_PATH does to it.",
         boolean,
     ),
     "verify_jobs": Variable("cluster", True, "Run a real job through each launcher at the end.", boolean),

@@ -165,6 +165,9 @@ def test_a_sudo_that_wants_a_password_is_untested_and_the_host_good(ssh_keys, ho
         ("This account is currently not available.", "python", "not available", "usermod"),
         ("", "python", "Welcome!", "usermod"),
         (GOOD.replace("become 0 ", "become 1 sudo: a password is required"), "sudo", "password is", "/etc/sudoers.d"),
+        (f"{GOOD}TRAINMESH tmp mktemp: No space left on device", "tmp", "No space", "df -i /tmp"),
+        (f"{GOOD}TRAINMESH tmp mktemp: Read-only file system", "tmp", "Read-only", "fsck"),
+        (f"{GOOD}TRAINMESH tmp mktemp: Permission denied", "tmp", "Permission", "chmod 1777 /tmp"),
     ],
 )
 def test_python_and_sudo_on_the_host(ssh_keys, host, answer, layer, evidence, remedy):
@@ -396,7 +399,7 @@ def test_the_command_is_what_a_shell_understands():
     lines = outcome.stdout.splitlines()
     assert _reach.node_clock(outcome.stdout, 0.0, 1.0)["epoch"] > 1.7e9
     assert "not found" in lines[1] and lines[2].startswith("TRAINMESH python @3.")
-    assert lines[-1].strip() == "TRAINMESH become 0"
+    assert lines[-1].strip() == "TRAINMESH become 0" and "TRAINMESH tmp" not in outcome.stdout
     assert "!" not in command and "\n" not in command
 
 

@@ -1,0 +1,72 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: what is said of a host that lets us in, and on which Ansible can't work."""
+
+from __future__ import annotations
+
+import shlex
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_client import Client
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_words import Stop, login
+
+MIN_PYTHON = (3, 8)
+INSTALL = {
+    "apt-get": "apt-get install -y python3",
+    "dnf": "dnf install -y python3",
+    "yum": "yum install -y python3",
+    "zypper": "zypper install -y python3",
+    "apk": "apk add python3",
+}
+
+
+def python(client: Client, evidence: str, version: tuple[int, ...], manager: str) -> Stop:
+    """No Python, or one that is too old for Ansible."""
+    least = ".".join(map(str, MIN_PYTHON))
+    cause = f"Python there is older than {least}" if version else "the interpreter that Ansible would use does not run"
+    install = INSTALL.get(manager, "install python3 with the system's package manager")
+    return Stop(
+        "python",
+        evidence,
+        f"{cause}: Ansible's modules can't run",
+        f"ssh {login(client)}, there as root: {install}; or set ansible_python_interpreter to Python {least} or newer",
+    )
+
+
+def shell(client: Client, evidence: str) -> Stop:
+    """Logged in, but no command runs: a login shell that refuses, a forced command."""
+    return Stop(
+        "python",
+        evidence,
+        f"{client.user} can log in but runs no commands: its login shell or a forced command is in the way",
+        f"on the machine as root: usermod -s /bin/bash {client.user}, and look for command= in its authorized_keys",
+    )
+
+
+def sudo(client: Client, evidence: str, method: str) -> Stop:
+    """The user may not become root without a password, and none is set."""
+    file = f"/etc/sudoers.d/{client.user.replace('.', '_')}"
+    line = shlex.quote(f"{client.user} ALL=(ALL) NOPASSWD: ALL")
+    return Stop(
+        "sudo",
+        evidence,
+        f"{client.user} can't become root with {method} without a password, and the inventory has none",
+        f"on the machine as root: echo {line} > {file} && chmod 440 {file} && visudo -c; or run with --ask-become-pass",
+    )
+
+
+def tmp(client: Client, evidence: str) -> Stop:
+    """Nothing can be written where Ansible puts its modules."""
+    if "No space" in evidence:
+        cause = "/tmp has no room, or no inode, left"
+        remedy = "df -h /tmp; df -i /tmp; du -xhd1 /tmp | sort -h, and remove what nobody needs"
+    elif "Read-only" in evidence:
+        cause = "/tmp is read-only, which Linux makes of a file system after errors of its disk"
+        remedy = "dmesg -T | grep -iE 'I/O error|remount|EXT4-fs|XFS' names the disk; mend it (fsck), then reboot"
+    else:
+        cause = f"{client.user} can't write in /tmp"
+        remedy = "as root: chmod 1777 /tmp"
+    return Stop("tmp", evidence, f"{cause}: Ansible's modules can't run", f"ssh {login(client)}, there: {remedy}")
+
+
+__all__ = ("INSTALL", "MIN_PYTHON", "python", "shell", "sudo", "tmp")
