@@ -8,7 +8,7 @@
 The nodes are the containers trainmesh-NODES-node1 and so on. A fault (``cases/*.yml``) has
 
 - ``name``, ``what``: a slug and a sentence;
-- ``break``: node to shell script, run as root on the node; ``undo``: the same, the way back;
+- ``break``: node (or ``all``) to shell script, run as root on the node; ``undo``: the same, the way back;
 - ``vars``: extra variables of the playbook that has to name it;
 - ``rule``, ``hosts``, ``severity``: what has to be named, and nothing beside it except ``also`` (rule to reason);
 - ``repair``: ``site`` (site.yml mends it), ``remedy`` (the command in the printed remedy does: ``command`` is
@@ -39,6 +39,7 @@ from results import Outcome, Results
 
 HERE = pathlib.Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
+NODES = ("node1", "node2", "node3")
 PLAYBOOK_LIMIT = 400
 SCRIPT_LIMIT = 60
 
@@ -65,10 +66,11 @@ class Cluster:
             raise RuntimeError(f"{node}: {script!r} ended with {done.returncode}: {done.stderr[-500:]}")
         return done.stdout
 
-    def scripts(self, scripts: t.Mapping[str, str] | None) -> None:
-        """Run one script on each of some nodes."""
-        for node, script in (scripts or {}).items():
-            self.shell(node, script)
+    def scripts(self, scripts: t.Mapping[str, str] | None, check: bool = True) -> None:
+        """Run one script on each of some nodes; ``all`` are all nodes."""
+        for name, script in (scripts or {}).items():
+            for node in NODES if name == "all" else (name,):
+                self.shell(node, script, check)
 
     def stand_on(self, ground: t.Mapping[str, t.Any]) -> None:
         """Take the ground of the faults before away and make that of the next ones; on it the cluster is healthy."""
@@ -175,8 +177,7 @@ def try_fault(cluster: Cluster, fault: t.Mapping[str, t.Any]) -> Outcome:
 def reset(cluster: Cluster, fault: t.Mapping[str, t.Any], outcome: Outcome) -> None:
     """Bring the cluster back at any price, so that one bad case does not spoil the others."""
     try:
-        for node, script in (fault.get("undo") or {}).items():
-            cluster.shell(node, script, check=False)
+        cluster.scripts(fault.get("undo"), check=False)
         left = cluster.healthy("site.yml")
         outcome.problems += [f"not healthy after the case: {one}" for one in left]
     except (RuntimeError, subprocess.TimeoutExpired) as error:
