@@ -16,7 +16,8 @@ import typing as t
 ROOT, LATE, GENERIC = 0, 1, 2
 
 ADDRESS = re.compile(r"(?:peer|[Cc]onnect to|remote peer) (?P<peer>[^\s<>]{1,200})<(?P<port>\d{1,5})>")
-STATUS = re.compile(r"status[=:]\s?(?:[A-Za-z_][\w ]{0,60}\()?(?P<status>\d{1,3})\b")
+# NCCL before 2.12 calls the status an error: "completion with error 12"
+STATUS = re.compile(r"(?:status[=:]\s?(?:[A-Za-z_][\w ]{0,60}\()?|completion with error )(?P<status>\d{1,3})\b")
 VENDOR = re.compile(r"vendor[ _]err[=:]?\s?(?P<vendor>\d{1,6})")
 HCA = re.compile(r"\bhca (?P<hca>[\w.-]{1,40})")
 

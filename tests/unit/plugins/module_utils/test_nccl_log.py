@@ -167,6 +167,15 @@ def test_kinds_of_failures(text: str, kind: str | None) -> None:
     assert (found["kind"] if found else None) == kind
 
 
+def test_the_status_of_a_completion_in_old_words_and_in_new_ones() -> None:
+    for text in (
+        "NET/IB : Got completion with error 12, opcode 0, len 11155, vendor err 129",
+        "NET/IB: Got completion from peer 10.0.0.2<1> with status=12 opcode=0 len=0 vendor err 129",
+    ):
+        found = classify(text)
+        assert found and (found["status"], found["vendor_err"]) == (12, 129)
+
+
 def test_the_warning_is_the_cause_and_not_the_generic_error_after_it() -> None:
     text = (
         "RuntimeError: NCCL error in: x.cpp:1269, unhandled system error, NCCL version 2.10.3\n"
