@@ -24,6 +24,9 @@ ECHO_BYTES, ECHO_WARM = 64, 5
 CHUNK_BYTES = 1024 * 1024
 # One TCP stream of Python fills this much; faster interfaces get four.
 ONE_STREAM_MBPS, MANY_STREAMS = 25000, 4
+# A link with less than this share of the fastest one before it is measured again, as the first one is: a moment in
+# which a machine was busy must accuse nobody.
+DOUBTFUL_SHARE, AGAIN, PAUSE_S = 0.5, 3, 0.2
 
 
 class Target(t.NamedTuple):
@@ -90,11 +93,20 @@ def probe(targets: t.Sequence[Target], wish: Wish) -> dict[str, t.Any]:
     found = {target.name: target for target in targets}
     own, end = found[wish.name], time.monotonic() + wish.limit
     order = [target.name for target in targets]
-    return {name: _pair(own, found[name], order, wish, end) for name in partners(order, own.name)}
+    results: dict[str, dict[str, t.Any]] = {}
+    for name in partners(order, own.name):
+        fastest = max((float(result["mbps"] or 0) for result in results.values()), default=0.0)
+        results[name] = _pair(own, found[name], order, wish, end, fastest)
+    return results
 
 
-def _pair(own: Target, other: Target, order: t.Sequence[str], wish: Wish, end: float) -> dict[str, t.Any]:
-    """One pair: a turn with both listeners, then the measurement. Turns are taken in the nodes' order: no deadlock."""
+def _pair(
+    own: Target, other: Target, order: t.Sequence[str], wish: Wish, end: float, fastest: float
+) -> dict[str, t.Any]:
+    """One pair: a turn with both listeners, then the measurement. Turns are taken in the nodes' order: no deadlock.
+
+    ``fastest``: Mbit/s of the fastest link so far.
+    """
     started, waited = time.monotonic(), min(wish.wait, end - time.monotonic())
     result: dict[str, t.Any] = {"ok": False, "latency_us": None, "mbps": None, "layer": "", "evidence": ""}
     held: list[socket.socket] = []
@@ -103,7 +115,7 @@ def _pair(own: Target, other: Target, order: t.Sequence[str], wish: Wish, end: f
             raise wire.Refusal("not_met", f"the {wish.limit:.0f} s for all measurements are over")
         for target in sorted((own, other), key=lambda target: order.index(target.name)):
             held.append(_turn(own, target, wish, started + waited))
-        result.update(_measure(held[order.index(own.name) < order.index(other.name)], other, wish))
+        result.update(_measure(held[order.index(own.name) < order.index(other.name)], other, wish, fastest))
     except wire.Refusal as refusal:
         result.update(layer=refusal.layer, evidence=refusal.evidence)
     finally:
@@ -134,7 +146,7 @@ def _turn(own: Target, target: Target, wish: Wish, deadline: float) -> socket.so
     raise wire.Refusal("not_met", f"{target.name} {said} for {limit:.0f} s")
 
 
-def _measure(connection: socket.socket, other: Target, wish: Wish) -> dict[str, t.Any]:
+def _measure(connection: socket.socket, other: Target, wish: Wish, fastest: float) -> dict[str, t.Any]:
     """Latency, then bandwidth. Raises Refusal."""
     where = f"{other.address} port {wish.port}"
     try:
@@ -149,7 +161,27 @@ def _measure(connection: socket.socket, other: Target, wish: Wish) -> dict[str, 
     if taken == 0:
         evidence = f"{where}: small messages pass, of the bulk transfer nothing arrived in {wish.seconds} s"
         return {"latency_us": latency, "mbps": 0.0, "layer": "stalled", "evidence": evidence}
-    return {"ok": True, "latency_us": latency, "mbps": mbps}
+    return {"ok": True, "latency_us": latency, "mbps": _best(mbps, other, wish, fastest)}
+
+
+def _best(mbps: float, other: Target, wish: Wish, fastest: float) -> float:
+    """The best of several attempts where the first was doubtful; one that fails takes nothing back."""
+    for _number in range(AGAIN if fastest else 1):
+        if fastest and mbps >= DOUBTFUL_SHARE * fastest:
+            break
+        time.sleep(PAUSE_S)
+        peer = wire.Peer(other.address, wish.port, other.name, wish.token)
+        try:
+            connection = wire.call(peer, wish.timeout)[0]
+        except wire.Refusal:
+            break
+        try:
+            mbps = max(mbps, _bandwidth(connection, other, wish)[1])
+        except (OSError, ValueError):
+            break
+        finally:
+            wire.hang_up(connection)
+    return mbps
 
 
 def _latency(connection: socket.socket, wish: Wish) -> float:

@@ -119,6 +119,23 @@ def test_bulk_data_that_does_not_arrive_is_told_from_small_messages(nodes, monke
     assert (found["ok"], found["layer"], found["mbps"]) == (False, "stalled", 0.0) and found["latency_us"] > 0
 
 
+@pytest.mark.parametrize(
+    ("speeds", "found"),
+    [
+        ([900, 1000, 980], {"n2": 1000.0, "n3": 980.0}),  # the first is measured twice, the next is not
+        ([900, 1000, 90, 950], {"n2": 1000.0, "n3": 950.0}),  # a moment
+        ([900, 1000, 90, 91, 92, 93], {"n2": 1000.0, "n3": 93.0}),  # no moment
+    ],
+)
+def test_a_link_that_was_slow_for_a_moment_is_measured_again(nodes, monkeypatch, speeds, found):
+    targets, token, port = nodes(3)
+    left = iter(speeds)
+    monkeypatch.setattr(link, "_bandwidth", lambda connection, other, given: (1, float(next(left))))
+    monkeypatch.setattr(link, "partners", lambda order, own: ["n2", "n3"])
+    probed = link.probe(targets, wish("n1", token, port))
+    assert {name: result["mbps"] for name, result in probed.items()} == found and not list(left)
+
+
 def test_one_stream_where_the_speed_is_not_known(monkeypatch, tmp_path):
     assert link.streams_for("127.0.0.1") == 1
     (tmp_path / "eth9").mkdir()
