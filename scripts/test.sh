@@ -17,7 +17,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 STEPS="unit lint sanity integration docs molecule"
 declare -A LIMIT=([unit]=600 [lint]=600 [sanity]=1200 [integration]=300 [docs]=300 [molecule]=3600) # seconds
-SCENARIO_LIMIT=900                                                                # seconds for one scenario
+SCENARIO_LIMIT=1200                                                               # seconds for one scenario
 SANITY_DIR=.cache/sanity
 
 VENV=${TRAINMESH_VENV:-$PWD/.venv}
