@@ -71,13 +71,13 @@ prepare() {
 
 # One environment, copied to the others at the same place.
 install() {
-    docker cp --quiet "$work/wheels" "$1:/opt/wheels"
-    as_trainer "$1" bash -ec 'python3 -m venv --without-pip venv; python3 -m zipfile -e /opt/wheels/uv-*.whl uv
+    docker cp --quiet "$work/wheels" "$1:/srv/wheels"
+    as_trainer "$1" bash -ec 'python3 -m venv --without-pip venv; python3 -m zipfile -e /srv/wheels/uv-*.whl uv
         chmod +x uv/*/scripts/uv
-        uv/*/scripts/uv pip install --quiet --no-cache --offline --no-index --find-links /opt/wheels \
+        uv/*/scripts/uv pip install --quiet --no-cache --offline --no-index --find-links /srv/wheels \
             --link-mode copy --python venv/bin/python torch numpy
         rm -r uv'
-    docker exec "$1" rm -r /opt/wheels
+    docker exec "$1" rm -r /srv/wheels
     for node in "${@:2}"; do
         as_trainer "$1" tar -cf - venv | as_trainer "$node" tar -xf -
     done
