@@ -52,8 +52,9 @@ echo 'print("trains")' >"$work/train.py"
 
 prepare() {
     local node=$1 name=$2
-    # hostnamectl replaces /etc/hostname, which is a mount in a container
-    docker exec "$node" sh -c 'echo "$1" >/etc/hostname && hostname -F /etc/hostname' sh "$name"
+    # Docker mounts /etc/hostname; where the node's first process could not undo that, systemd does at some time later
+    docker exec "$node" sh -c 'umount --lazy /etc/hostname 2>/dev/null
+        echo "$1" >/etc/hostname && hostname -F /etc/hostname' sh "$name"
     docker exec --interactive "$node" sh -c 'cat >>/etc/hosts' <"$work/hosts"
     as_trainer "$node" mkdir -p -m 700 .ssh
     as_trainer "$node" sh -c 'umask 077; cat >.ssh/id_ed25519' <"$work/id_ed25519"
