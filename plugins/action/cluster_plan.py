@@ -58,8 +58,8 @@ class ActionModule(ActionBase):
             wish=_variables.read(values, "host"),
             ansible_host=str(values.get("ansible_host") or name),
             ansible_port=int(values.get("ansible_port") or 22),
-            fabric=facts.get("trainmesh_fabric") or {},
-            gpu=facts.get("trainmesh_gpu") or {},
+            fabric=facts.get("trainmesh_facts_fabric") or {},
+            gpu=facts.get("trainmesh_facts_gpu") or {},
             identity=(values.get("trainmesh_identity") or {}) if live else {},
         )
 

@@ -107,7 +107,7 @@ ansible_facts:
   returned: always
   type: dict
   contains:
-    trainmesh_user:
+    trainmesh_facts_user:
       description: What is known of the user. Every key is always there.
       returned: always
       type: dict
@@ -326,7 +326,7 @@ def main() -> None:
     if module.params["timeout"] <= 0:
         module.fail_json(msg=f"timeout must be more than 0 seconds, not {module.params['timeout']}: nothing was read.")
     facts = gather(Wish(**module.params), Tree())
-    module.exit_json(changed=False, ansible_facts={"trainmesh_user": facts})
+    module.exit_json(changed=False, ansible_facts={"trainmesh_facts_user": facts})
 
 
 if __name__ == "__main__":

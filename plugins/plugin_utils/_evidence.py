@@ -26,10 +26,10 @@ def assemble(
     first = hostvars[live[0]] if live else {}
     return Case(
         plan={**plan, "managed": bool(plan.get("managed"))},
-        fabric=_facts(facts, "trainmesh_fabric"),
-        gpu=_facts(facts, "trainmesh_gpu"),
-        stack=_facts(facts, "trainmesh_stack"),
-        user=_facts(facts, "trainmesh_user"),
+        fabric=_facts(facts, "trainmesh_facts_fabric"),
+        gpu=_facts(facts, "trainmesh_facts_gpu"),
+        stack=_facts(facts, "trainmesh_facts_stack"),
+        user=_facts(facts, "trainmesh_facts_user"),
         mesh=each(hostvars, live, "__verify_probe", "row"),
         listeners=each(hostvars, live, "__verify_listener", "problems"),
         links=each(hostvars, live, "__verify_links", "row"),
@@ -70,7 +70,7 @@ def _dropped(hostvars: Hosts, every: t.Iterable[str], live: t.Collection[str]) -
     away = {}
     for name in every:
         if name not in live:
-            read = (hostvars[name].get("ansible_facts") or {}).get("trainmesh_fabric")
+            read = (hostvars[name].get("ansible_facts") or {}).get("trainmesh_facts_fabric")
             away[name] = LEFT if read else UNREACHED
     return away
 
