@@ -35,7 +35,8 @@ options:
         at a recorded machine. The network is always the real one.
       - Without this option, the file C(/etc/trainmesh/replay_root) (one line, an absolute path; nobody but root may
         write it) makes RDMA devices, C(peermem) and C(dmabuf) alone come from that directory. Tests use it to give
-        a node without hardware the devices of another; RV(ansible_facts.trainmesh_facts_fabric.replayed_from) then names it.
+        a node without hardware the devices of another; RV(ansible_facts.trainmesh_facts_fabric.replayed_from) then
+        names it.
     type: path
     default: /
 seealso:

@@ -15,8 +15,8 @@ author:
 description:
   - Returns what M(trainmesh.cluster.gpu_facts), M(trainmesh.cluster.fabric_facts) and
     M(trainmesh.cluster.stack_facts) return, for the price of one module start. Their documentation describes the facts.
-  - The parts are read at the same time. One that fails is named in RV(ansible_facts.trainmesh_facts_errors), and the others
-    are returned all the same.
+  - The parts are read at the same time. One that fails is named in RV(ansible_facts.trainmesh_facts_errors), and the
+    others are returned all the same.
   - Run it as root with O(user). GPUs and fabric need root to be read in full; the software is read with the rights of
     the job user.
   - Only reads. Nothing on the node is changed.
