@@ -86,9 +86,13 @@ options:
     type: float
     default: 5.0
   workers:
-    description: Targets at a time.
+    description:
+      - Targets at a time to log in to, and no more than this node has processors. When all nodes do it at once, about
+        as many logins at a time come to each, and from C(MaxStartups) of sshd on (10) it closes some at random.
+      - What failed in a way that a crowd of logins can bring about, or was slow, is tried again at the end, alone and
+        one after the other for at most 120 seconds, and that result counts.
     type: int
-    default: 16
+    default: 6
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.read
 notes:
@@ -118,7 +122,9 @@ row:
     - For each target, what each attempt showed. C(layer) is empty when it went well, else what failed.
     - For C(ssh) one of V(name), V(loopback), V(wrong_address), V(refused), V(no_route), V(timeout),
       V(hostkey_unknown), V(hostkey_changed), V(permission), V(closed), V(config), V(noise), V(wrong_machine),
-      V(slow) (C(ok) is true then), V(ssh_missing), V(other); C(addresses) are those to which the name resolves.
+      V(slow) (C(ok) is true then), V(no_answer) (connected, and no login within the time), V(not_met) (could not be
+      tested in time), V(ssh_missing), V(other); C(addresses) are those to which the name resolves, C(first) what the
+      first of two tries showed.
     - For C(tcp) one of V(refused), V(no_route), V(timeout), V(stranger), V(wrong_interface), V(other);
       C(seen_as) is the own address as the listener saw it, null without a connection.
     - C(mtu) is about full-size packets through the first port that answers, null when none does and for the own
@@ -165,7 +171,7 @@ def main() -> None:
             "timeout": {"type": "int", "default": 10},
             "login_timeout": {"type": "int", "default": 30},
             "slow_seconds": {"type": "float", "default": 5.0},
-            "workers": {"type": "int", "default": 16},
+            "workers": {"type": "int", "default": 6},
         },
         supports_check_mode=True,
     )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import collections
+import types
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Node
@@ -22,13 +23,15 @@ BROKEN = (
     "hung",
     "unknown",
 )
+MOST_LOGINS = 6
 
 
 class Host(t.NamedTuple):
     """What is known of one host of the inventory.
 
     ``wish`` are its variables by short name, ``fabric`` and ``gpu`` its facts, ``identity`` the
-    result of ssh_identity; the three are empty when this run could not, or should not, reach it.
+    result of ssh_identity, ``sshd`` the settings of its sshd (user_facts); all but ``wish`` are empty when this run
+    could not, or should not, reach it.
     """
 
     name: str
@@ -38,6 +41,18 @@ class Host(t.NamedTuple):
     fabric: Facts
     gpu: Facts
     identity: Facts
+    sshd: Facts = types.MappingProxyType({})
+
+
+def logins_at_once(hosts: t.Iterable[Host]) -> int:
+    """How many logins each node may have under way while all nodes try each other: half of the lowest MaxStartups.
+
+    From that number on (10 by default, sshd_config(5)) sshd closes some at random; all nodes at once bring to each
+    about as many as one node has under way.
+    """
+    starts = [str(host.sshd.get("maxstartups") or "").partition(":")[0] for host in hosts]
+    lowest = min((int(start) for start in starts if start.isdigit()), default=10)
+    return max(1, min(MOST_LOGINS, lowest // 2))
 
 
 def order(names: t.Sequence[str], head: str | None, remembered: t.Sequence[str]) -> list[str]:
@@ -166,6 +181,7 @@ __all__ = (
     "data_address",
     "faults",
     "interface_of",
+    "logins_at_once",
     "order",
     "own_addresses",
     "ssh_port",

@@ -21,7 +21,15 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view impor
     parts,
     shorten,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import FAIL, WARN, Answer, Case, dig, rule
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import (
+    FAIL,
+    WARN,
+    Answer,
+    Case,
+    Untested,
+    dig,
+    rule,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules_ssh_ports import deaf
 
 # What ssh says of a value with something behind it (OpenSSH readconf.c; old releases know no trailing comment).
@@ -89,6 +97,9 @@ def client_config(case: Case) -> t.Iterable[Answer]:
     sheet = Sheet()
     said: dict[str, list[str]] = {}
     for name, facts in case.user.items():
+        late = dig(facts, "ssh_client.untested")
+        if late and name not in gone(case):
+            yield Untested("ssh-config-invalid", (name,), f"its ssh configuration was not tested: {late}")
         problem = dig(facts, "ssh_client.problem")
         if problem and name not in gone(case):
             said.setdefault(name, []).append(" ".join(str(problem).split())[:200])
@@ -113,7 +124,7 @@ def client_config(case: Case) -> t.Iterable[Answer]:
             if garbage
             else "Mend the line that the message names; ssh -G NAME shows whether ssh accepts the file.",
         )
-    return sheet.findings()
+    yield from sheet.findings()
 
 
 def _trailing(sheet: Sheet, name: str, path: str, text: str) -> None:
@@ -154,7 +165,7 @@ def slow(case: Case) -> t.Iterable[Answer]:
     sheet = Sheet()
     at_most = limit(case, "ssh_slow_s", 10)
     good = [item for item in logins(case) if item.ok]
-    late = [item for item in good if item.seconds >= at_most]
+    late = [item for item in good if item.seconds >= at_most and item.layer != "not_met"]
     for item in late:
         towards = {other.source for other in good if other.target == item.target}
         late_towards = {other.source for other in late if other.target == item.target}
@@ -202,7 +213,8 @@ def session(case: Case) -> t.Iterable[Answer]:
 def failed(case: Case) -> t.Iterable[Answer]:
     """Logins that failed in a way that no other rule knows."""
     sheet = Sheet()
-    for item in logins(case, "closed", "other", "ssh_missing"):
+    yield from _not_met(case)
+    for item in logins(case, "closed", "other", "ssh_missing", "no_answer"):
         seen = f"{item.source} to {item.target} as {item.what}: {item.evidence}"
         if item.ok or dig(case.fabric.get(item.target), "sshd.binary_deleted") is True:
             continue
@@ -220,7 +232,23 @@ def failed(case: Case) -> t.Iterable[Answer]:
                 "missing host keys (ssh-keygen -A), or an upgrade without a restart."
             )
             sheet.add("ssh-login-failed", FAIL, item.target, seen, cause, remedy)
+        elif item.layer == "no_answer":
+            cause = "Its sshd accepts connections, and nobody is logged in in time."
+            remedy = (
+                "Log in by hand with ssh -vvv and see where it stops: mostly a home or a start-up file on storage that "
+                "hangs, PAM, a name server that does not answer (UseDNS no), or an overloaded node (uptime)."
+            )
+            sheet.add("ssh-login-failed", FAIL, item.target, seen, cause, remedy)
         else:
             cause, remedy = "The login failed.", f"Try it by hand: ssh -vv -o BatchMode=yes {item.target} true"
             sheet.add("ssh-login-failed", FAIL, item.target, seen, cause, remedy)
-    return sheet.findings()
+    yield from sheet.findings()
+
+
+def _not_met(case: Case) -> t.Iterator[Untested]:
+    """Logins about which our own time limits leave open whether they work."""
+    for pair, items in by_pair(logins(case, "not_met")).items():
+        bad = [item for item in items if not item.ok]
+        if bad:
+            seen = shorten(f"as {item.what}: {item.evidence}" for item in bad)
+            yield Untested("ssh-login-failed", pair, f"the login from {pair[0]} to {pair[1]} was not tested: {seen}")

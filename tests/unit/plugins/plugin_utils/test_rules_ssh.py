@@ -9,7 +9,20 @@ import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Case
 
-from .case_samples import NAMES, answers, fail_calls, fail_logins, findings, healthy, login, one, plan, told, towards
+from .case_samples import (
+    NAMES,
+    answers,
+    fail_calls,
+    fail_logins,
+    findings,
+    healthy,
+    login,
+    one,
+    plan,
+    told,
+    towards,
+    untested,
+)
 
 EVERY = [(source, target) for source in NAMES for target in NAMES]
 
@@ -322,3 +335,20 @@ def test_every_failed_login_is_explained_by_somebody():
         case = healthy()
         fail_logins(case, [("node1", "node2")], layer, "answered as bighost, expected node2")
         assert [item.severity for item in findings(case, "fail")] == ["fail"], layer
+
+
+def test_an_sshd_that_answers_late_is_no_firewall():
+    case = healthy()
+    fail_logins(case, towards("node3"), "no_answer", "connected, but no login within 30 s")
+    assert told(case) == {("ssh-login-failed", "fail"): ("node3",)}
+    assert "accepts connections" in one(case).cause and "firewall" not in one(case).remedy
+
+
+def test_our_own_time_limits_are_not_tested_and_no_fault():
+    case = healthy()
+    case.user["node2"]["ssh_client"]["untested"] = "ssh -G node1 gave no answer within 5 s"
+    fail_logins(case, [("node1", "node3")], "not_met", "ssh -G node3 gave no answer within 10 s")
+    assert told(case) == {}
+    left = {item.rule: item for item in untested(case)}
+    assert "within 5 s" in left["ssh-config-invalid"].why and left["ssh-config-invalid"].hosts == ("node2",)
+    assert "within 10 s" in left["ssh-login-failed"].why and left["ssh-login-failed"].hosts == ("node1", "node3")
