@@ -202,14 +202,14 @@ def _cluster(case: Case) -> dict[str, t.Any]:
 
 
 def _job(job: Data) -> dict[str, t.Any]:
-    keys = ("launcher", "ok", "world_size", "seconds", "faults", "log")
+    keys = ("launcher", "ok", "world_size", "seconds", "timed_out", "faults", "log")
     return {key: job.get(key) for key in keys}
 
 
 def _collective(found: Data | None) -> dict[str, t.Any] | None:
     if found is None:
         return None
-    keys = ("ok", "backend", "world_size", "via", "error", "sweep", "ranks", "trials", "suspects", "nccl")
+    keys = ("ok", "backend", "world_size", "via", "error", "late", "sweep", "ranks", "trials", "suspects", "nccl")
     lists = {"sweep", "ranks", "trials", "suspects"}
     return {key: dig(found, key, [] if key in lists else {} if key == "nccl" else None) for key in keys}
 

@@ -26,6 +26,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import (
     Case,
     Data,
     Finding,
+    Untested,
     dig,
     pack,
     rule,
@@ -41,6 +42,7 @@ SLOW_REMEDY = (
     "Compare the speed, duplex and errors of the interfaces (ethtool, ip -s link), and what else uses the link; "
     "iperf3 between the two nodes must show the speed of the link"
 )
+MORE_TIME = "raise trainmesh_job_timeout if the nodes are only slow"
 JOB_IDS = tuple(
     dict.fromkeys((*(cause.rule for _pattern, cause in TEXTS), FAILED.rule, RANK_KILLED.rule, HOST_OOM.rule))
 )
@@ -58,13 +60,27 @@ def jobs(case: Case) -> t.Iterator[Answer]:
     for job in case.jobs:
         if dig(job, "ok", True):
             continue
-        for cause, host, text in job_causes(case, job):
+        causes = job_causes(case, job)
+        if dig(job, "timed_out") and all(own_limit(each) for each in causes):
+            yield Untested("job-failed", (), f"the job of {dig(job, 'launcher')}: {_time_over(job)}; {MORE_TIME}")
+            continue
+        for cause, host, text in causes:
             evidence = found.setdefault(cause, {})
             place = host or str(dig(job, "launcher", "job"))
             evidence[place] = "; ".join(filter(None, (evidence.get(place), f"{dig(job, 'launcher')}: {text}")))[:600]
     for cause, evidence in found.items():
         hosts = tuple(name for name in evidence if name in case.plan["nodes"])
         yield Finding(cause.rule, FAIL, hosts, evidence, cause.cause, cause.remedy)
+
+
+def own_limit(told: tuple[Cause, str, str]) -> bool:
+    """Whether a cause is no more than what a job shows that was ended at its time limit, ranks that we killed too."""
+    return told[0] in (FAILED, RANK_KILLED) or _follows(told)
+
+
+def _time_over(job: Data) -> str:
+    texts = [str(dig(fault, "cause", "")) for fault in dig(job, "faults", [])]
+    return next((text for text in texts if "not finished within" in text), "not finished in time")
 
 
 def job_causes(case: Case, job: Data) -> list[tuple[Cause, str, str]]:
@@ -103,6 +119,10 @@ def collective(case: Case) -> t.Iterator[Answer]:
     """The sum over all nodes failed: the suspects and what they showed, else what was said."""
     answer = case.collective
     if answer is None or dig(answer, "ok") is not False:
+        return
+    if dig(answer, "late"):
+        why = f"the sum over all ranks was not tested: {dig(answer, 'late')}; {MORE_TIME}"
+        yield Untested("collective-failed", (), why)
         return
     suspects = dig(answer, "suspects", [])
     for suspect in suspects:
