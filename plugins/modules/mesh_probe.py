@@ -144,11 +144,19 @@ row:
       mtu: {ok: true, interface: eth0, interface_mtu: 1500, passed: 1500, failed: null, stalls: [], evidence: ""}
       session: {path: "/usr/bin:/bin", python: /opt/trainmesh/env/bin/python,
                 commands: {python3: /usr/bin/python3, ninja: null}}
+load:
+  description:
+    - How busy this node was meanwhile. C(load1) is the load average, C(cores) the processors that may be used,
+      C(throttled) the share of the time for which its control group was kept from them, C(stolen) the share of
+      processor time that a hypervisor gave to others; V(null) where not known.
+  returned: always
+  type: dict
+  sample: {load1: 0.4, cores: 64, throttled: 0.0, stolen: 0.0, seconds: 12.3}
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _mesh_probe, _ssh_login
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _load, _mesh_probe, _ssh_login
 
 
 def main() -> None:
@@ -175,12 +183,13 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    given = module.params
+    watch, given = _load.Watch(), module.params
     targets = [_mesh_probe.Target(**item) for item in given["targets"]]
     limits = (given["timeout"], given["login_timeout"], given["slow_seconds"])
     login = _ssh_login.Wish(*limits, given["python"], given["commands"])
     wish = _mesh_probe.Wish(given["address"], given["token"], given["timeout"], login)
-    module.exit_json(changed=False, row=_mesh_probe.probe(targets, wish, given["workers"]))
+    row = _mesh_probe.probe(targets, wish, given["workers"])
+    module.exit_json(changed=False, row=row, load=watch.report())
 
 
 if __name__ == "__main__":

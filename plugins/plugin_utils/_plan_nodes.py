@@ -9,6 +9,7 @@ import collections
 import types
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._host_names import host_name, is_host_name
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Node
 
 Facts = t.Mapping[str, t.Any]
@@ -119,7 +120,7 @@ def build_node(host: Host, rank: int, domain: str, use_gpus: bool) -> Node:
     """The node of a host whose facts are there."""
     gpus = usable_gpus(host) if use_gpus else []
     address = data_address(host)
-    hostname = host.wish.get("hostname") or host.name.split(".")[0]
+    hostname = host_name(host.name, host.wish.get("hostname"))
     capabilities = [gpu["compute_capability"] for gpu in gpus if gpu.get("compute_capability")]
     weakest = min(capabilities, key=lambda text: tuple(map(int, text.split(".")))) if capabilities else None
     return Node(
@@ -130,7 +131,8 @@ def build_node(host: Host, rank: int, domain: str, use_gpus: bool) -> Node:
         slots=int(host.wish.get("slots") or len(gpus) or 1),
         interface=interface_of(host, address),
         hostname=hostname,
-        fqdn=host.wish.get("fqdn") or (host.name if "." in host.name else f"{hostname}.{domain}"),
+        fqdn=host.wish.get("fqdn")
+        or (host.name if "." in host.name and is_host_name(host.name) else f"{hostname}.{domain}"),
         addresses=tuple(dict.fromkeys([address, *own_addresses(host)])),
         gpus=tuple(str(gpu.get("name")) for gpu in gpus),
         compute_capability=weakest,

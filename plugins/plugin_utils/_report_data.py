@@ -118,7 +118,9 @@ def judge(case: Case, answers: t.Iterable[Answer], check_mode: bool = False, job
     if any(isinstance(answer, Finding) and answer.severity == FAIL for answer in answers):
         return FAULTS
     skipped = bool(case.skipped) and jobs_wanted and not check_mode
-    return INCOMPLETE if skipped or _report_machines.missing(case) else CLEAN
+    # ended by a time limit of ours, which no rule calls a fault
+    unfinished = any(dig(job, "ok") is False for job in case.jobs) or bool(dig(case.collective, "late"))
+    return INCOMPLETE if skipped or unfinished or _report_machines.missing(case) else CLEAN
 
 
 @functools.cache

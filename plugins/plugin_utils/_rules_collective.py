@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _thresholds
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _busy, _thresholds
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._job_causes import (
     CONSEQUENCE,
     FAILED,
@@ -162,9 +162,12 @@ def slow(case: Case) -> t.Iterator[Answer]:
     if answer is None or not dig(answer, "ok"):
         return
     cause = "A link between the nodes is much slower than the others, and every sum waits for it"
-    suspects = dig(answer, "suspects", [])
+    suspects, busy = dig(answer, "suspects", []), _busy.ever(case, case.order)
     for suspect in suspects:
         hosts = tuple(name for name in dig(suspect, "hosts", []) if name in case.plan["nodes"])
+        if busy.at_all:
+            yield Untested("collective-slow", hosts, f"busy nodes ({busy.words}): {dig(suspect, 'evidence', '')}")
+            continue
         evidence = dict.fromkeys(hosts, str(dig(suspect, "evidence", "")))
         yield Finding("collective-slow", WARN, hosts, evidence, cause, SLOW_REMEDY)
     rows = [row for row in dig(answer, "sweep", []) if dig(row, "bytes", 0) >= LEAST_BYTES]
@@ -174,6 +177,9 @@ def slow(case: Case) -> t.Iterator[Answer]:
     got = float(dig(rows[-1], "busbw_gbps", 0.0)) * 8000
     if got < wanted:
         text = f"{got:.0f} Mbit/s at {dig(rows[-1], 'bytes')} bytes, at least {wanted:.0f} expected ({why})"
+        if busy.at_all:
+            yield Untested("collective-slow", (), f"busy nodes ({busy.words}): {text}")
+            return
         cause = "The sum over all nodes uses a small part of the network only"
         yield Finding("collective-slow", WARN, (), {"collective probe": text}, cause, SLOW_REMEDY)
 
@@ -244,6 +250,10 @@ def straggler(case: Case) -> t.Iterator[Answer]:
         for host, own in seconds.items()
         if own > most and own - usual > least
     }
+    for host in list(found):
+        busy = _busy.ever(case, [host])
+        if busy.at_all:
+            yield Untested("collective-straggler", (host,), f"busy ({busy.words}): {found.pop(host)}")
     cause = "The node works slower than the others, which wait for it at every step"
     remedy = "Look there at clocks and heat (nvidia-smi -q -d PERFORMANCE,TEMPERATURE), other processes and CPU limits"
     yield from pack(found, "collective-straggler", WARN, cause, remedy)

@@ -8,10 +8,14 @@ Those on refused keys are in ``_rules_ssh_keys``, those on the port in ``_rules_
 
 from __future__ import annotations
 
+import math
 import re
+import statistics
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _busy
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view import (
+    Pair,
     Sheet,
     by_pair,
     gone,
@@ -36,6 +40,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules_ssh_ports
 _GARBAGE = re.compile(
     r"garbage at end of line|extra arguments at end of line|keyword .* extra arguments|Bad number|Bad port", re.I
 )
+FAR_LATER = 4
 _TRAILING = re.compile(r"^\s*[A-Za-z]+[\s=]+[^#\"]*[^#\"\s]\s+#")
 
 
@@ -165,7 +170,18 @@ def slow(case: Case) -> t.Iterable[Answer]:
     sheet = Sheet()
     at_most = limit(case, "ssh_slow_s", 10)
     good = [item for item in logins(case) if item.ok]
+    usual = statistics.median([item.seconds for item in good]) if good else 0.0
     late = [item for item in good if item.seconds >= at_most and item.layer != "not_met"]
+    busy: dict[Pair, list[str]] = {}
+    for item in list(late):
+        ends = _busy.ends(case, item.pair, "mesh")
+        # among busy nodes every login takes long: only one that takes much longer than theirs has its own reason
+        if ends.at_all and (ends.slack == math.inf or item.seconds < FAR_LATER * usual):
+            late.remove(item)
+            busy.setdefault(item.pair, []).append(f"as {item.what} {item.seconds:.1f} s ({ends.words})")
+    for pair, seen in busy.items():
+        why = f"busy nodes: how long logins from {pair[0]} to {pair[1]} take was not tested: {shorten(seen)}"
+        yield Untested("ssh-login-slow", pair, why)
     for item in late:
         towards = {other.source for other in good if other.target == item.target}
         late_towards = {other.source for other in late if other.target == item.target}
@@ -180,7 +196,7 @@ def slow(case: Case) -> t.Iterable[Answer]:
             "See what is slow with ssh -vvv: mostly a name server that does not answer (UseDNS no in sshd_config, "
             "GSSAPIAuthentication no), a home on a slow file system, or a slow ~/.bashrc.",
         )
-    return sheet.findings()
+    yield from sheet.findings()
 
 
 @rule("ssh-noninteractive-env", needs=("mesh",))
@@ -216,6 +232,11 @@ def failed(case: Case) -> t.Iterable[Answer]:
     yield from _not_met(case)
     for item in logins(case, "closed", "other", "ssh_missing", "no_answer"):
         seen = f"{item.source} to {item.target} as {item.what}: {item.evidence}"
+        busy = _busy.ends(case, item.pair, "mesh")
+        if item.layer == "no_answer" and busy.at_all:
+            why = f"busy nodes ({busy.words}): the login was not tested: {seen}"
+            yield Untested("ssh-login-failed", item.pair, why)
+            continue
         if item.ok or dig(case.fabric.get(item.target), "sshd.binary_deleted") is True:
             continue
         if item.layer == "ssh_missing":

@@ -249,3 +249,14 @@ def test_ranks_that_were_not_started_in_time_are_not_tested() -> None:
     given = Case(plan=PLAN, collective={**answer, "late": answer["error"]})
     assert told(given) == [] and [each.rule for each in left(given)] == ["collective-failed"]
     assert "45 s" in left(given)[0].why and "trainmesh_job_timeout" in left(given)[0].why
+
+
+def test_sums_of_busy_nodes_are_not_tested() -> None:
+    ranks = [{"rank": number, "host": name, "seconds": 0.9 if number else 0.1} for number, name in enumerate(ORDER)]
+    slow = summed(sweep=[{"bytes": 4 * 1024**2, "busbw_gbps": 0.001}], ranks=ranks)
+    idle = Case(plan=PLAN, collective=slow, links=LINKS)
+    assert {found[0] for found in told(idle)} >= {"collective-slow"}
+    load = {name: {"links": {"load1": 24.0, "cores": 2}} for name in ORDER}
+    given = Case(plan=PLAN, collective=slow, links=LINKS, load=load)
+    assert told(given) == [] and "collective-slow" in {each.rule for each in left(given)}
+    assert "load 24.0 on 2 processors" in left(given)[0].why
