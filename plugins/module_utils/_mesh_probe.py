@@ -127,7 +127,10 @@ def try_tcp(target: Target, port: int, wish: Wish, burst: bool) -> tuple[dict[st
     try:
         connection, seen = wire.call(peer, wish.limit)
     except wire.Refusal as refusal:
-        return _tcp_result(started, refusal.layer, refusal.evidence, None), None
+        layer, evidence = refusal.layer, refusal.evidence
+        if wish.is_own(target) and layer in ("refused", "timeout", "silent") and not heard(wish, target):
+            layer, evidence = "no_listener", f"{evidence}; the listener of this node does not answer it either"
+        return _tcp_result(started, layer, evidence, None), None
     if wish.address and seen != wish.address:
         evidence = f"{target.name} port {port} sees {seen}, while the data address here is {wish.address}"
         result = _tcp_result(started, "wrong_interface", evidence, seen)
@@ -140,6 +143,15 @@ def try_tcp(target: Target, port: int, wish: Wish, burst: bool) -> tuple[dict[st
         limit = min(wish.limit, mtu.BURST_LIMIT_S)
         received = mtu.pull(connection, wish.token, limit)
     return result, _push_back(peer, wish, received, limit)
+
+
+def heard(wish: Wish, target: Target) -> bool:
+    """Whether the listener of this node is there, asked past every firewall: without it a closed port says nothing."""
+    try:
+        wire.call_control(wish.token, target.name, wish.limit).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _tcp_result(started: float, layer: str, evidence: str, seen: str | None) -> dict[str, t.Any]:

@@ -125,7 +125,8 @@ row:
       V(slow) (C(ok) is true then), V(no_answer) (connected, and no login within the time), V(not_met) (could not be
       tested in time), V(ssh_missing), V(other); C(addresses) are those to which the name resolves, C(first) what the
       first of two tries showed.
-    - For C(tcp) one of V(refused), V(no_route), V(timeout), V(stranger), V(wrong_interface), V(other);
+    - For C(tcp) one of V(refused), V(no_route), V(timeout), V(stranger), V(wrong_interface), V(silent) (connected, and
+      nothing was said), V(no_listener) (of the own node: the listener had ended), V(other);
       C(seen_as) is the own address as the listener saw it, null without a connection.
     - C(mtu) is about full-size packets through the first port that answers, null when none does and for the own
       node. C(interface) and C(interface_mtu) are this node's, C(passed) and C(failed) are sizes in bytes of IP

@@ -53,7 +53,7 @@ def test_a_good_port_tells_as_whom_it_saw_us_and_is_free_afterwards(port, reques
     found, burst = mesh.try_tcp(target(), port, wish(token=request.node.name), burst=False)
     assert (found["ok"], found["layer"], found["seen_as"], burst) == (True, "", "127.0.0.1", None)
     time.sleep(1)
-    assert mesh.try_tcp(target(), port, wish(), burst=False)[0]["layer"] == "refused"
+    assert mesh.try_tcp(target(), port, wish("127.0.0.9"), burst=False)[0]["layer"] == "refused"
 
 
 def test_bursts_go_both_ways_before_good_bye(port, request):
@@ -67,7 +67,7 @@ def test_another_source_address_than_the_data_address_is_noticed(port, request):
     assert "sees 127.0.0.1, while the data address here is 127.0.0.9" in found["evidence"] and burst["ok"]
 
 
-@pytest.mark.parametrize(("said", "layer"), [(None, "timeout"), (b"SSH-2.0-x\r\n", "stranger"), (b"", "stranger")])
+@pytest.mark.parametrize(("said", "layer"), [(None, "silent"), (b"SSH-2.0-x\r\n", "stranger"), (b"", "stranger")])
 def test_a_stranger_on_the_port_is_noticed(said, layer):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -80,7 +80,7 @@ def test_a_stranger_on_the_port_is_noticed(said, layer):
                 connection.close()
 
             threading.Thread(target=answer, daemon=True).start()
-        found, burst = mesh.try_tcp(target(), other.getsockname()[1], wish(limit=1), burst=True)
+        found, burst = mesh.try_tcp(target(), other.getsockname()[1], wish("127.0.0.9", limit=1), burst=True)
     assert (found["ok"], found["layer"], found["seen_as"], burst) == (False, layer, None, None)
 
 
@@ -199,3 +199,14 @@ def test_what_was_not_tried_alone_in_time_is_not_tested(monkeypatch):
     calls, _most = in_turn(monkeypatch, {"n0": [login("closed")]})
     tried = mesh.Again(wish(), seconds=-1).look(crowd(1)[0], {"n0": login("closed")})
     assert calls == [] and tried["n0"].result["layer"] == "not_met" and not tried["n0"].result["ok"]
+
+
+def test_a_listener_that_ended_is_told_from_a_firewall(port, request):
+    token, own = request.node.name, target(ports=[port])
+    closed = free_port()  # nothing listens there, as behind a rule that rejects
+    blocked, _burst = mesh.try_tcp(own, closed, wish(token=token), burst=False)
+    _port_listener.stop(token, "n")
+    ended, _burst = mesh.try_tcp(own, port, wish(token=token), burst=False)
+    other, _burst = mesh.try_tcp(own, port, wish("127.0.0.9", token=token), burst=False)
+    assert [found["layer"] for found in (blocked, ended, other)] == ["refused", "no_listener", "refused"]
+    assert "does not answer it either" in ended["evidence"]
