@@ -54,7 +54,7 @@ def blank(name: str | None) -> Record:
         "paths": {},
         "known_hosts": {"files": []},
         "sshd": {},
-        "ssh_client": {"problem": None, "targets": {}},
+        "ssh_client": {"problem": None, "untested": None, "targets": {}},
         "nccl_conf": [],
         "accelerate_default": [],
         "deepspeed_env": [],

@@ -189,9 +189,11 @@ ansible_facts:
             usepam: true
             problem: null
         ssh_client:
-          description: Where C(ssh) would go for each of O(ssh_names), and its complaint about its configuration.
+          description:
+            - Where C(ssh) would go for each of O(ssh_names), its complaint about its configuration, and in
+              C(untested) what it did not answer in time.
           type: dict
-          sample: {problem: null, targets: {node2: {hostname: 10.0.0.12, port: 2222, user: trainer}}}
+          sample: {problem: null, untested: null, targets: {node2: {hostname: 10.0.0.12, port: 2222, user: trainer}}}
         nccl_conf:
           description: NCCL's configuration files that there are.
           type: list

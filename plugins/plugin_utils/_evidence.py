@@ -33,6 +33,7 @@ def assemble(
         mesh=each(hostvars, live, "__verify_probe", "row"),
         listeners=each(hostvars, live, "__verify_listener", "problems"),
         links=each(hostvars, live, "__verify_links", "row"),
+        load=_load(hostvars, live),
         collective=_collective(hostvars, live),
         jobs=_verdicts(hostvars, live, plan),
         reach=(first.get("trainmesh_reach") or {}).get("hosts") or {},
@@ -57,6 +58,15 @@ def changed_tasks(values: t.Mapping[str, t.Any]) -> list[str]:
 
 def _facts(facts: Hosts, key: str) -> dict[str, Data]:
     return {name: found[key] for name, found in facts.items() if found.get(key)}
+
+
+def _load(hostvars: Hosts, live: t.Iterable[str]) -> t.Mapping[str, Data]:
+    """How busy each node was during each probe."""
+    found: dict[str, dict[str, t.Any]] = {}
+    for part, register in (("mesh", "__verify_probe"), ("links", "__verify_links")):
+        for name, load in each(hostvars, live, register, "load").items():
+            found.setdefault(name, {})[part] = load
+    return found
 
 
 def _collective(hostvars: Hosts, live: t.Sequence[str]) -> Data | None:
