@@ -43,6 +43,19 @@ def assemble(
     )
 
 
+def unread(hosts: t.Sequence[str], hostvars: Hosts, every: t.Sequence[str], thresholds: Data) -> Case:
+    """What is known where no node could be read: what the controller saw of each, and nothing else."""
+    reach = (hostvars[every[0]].get("trainmesh_reach") or {}).get("hosts") or {} if every else {}
+    return Case(
+        plan={"order": list(hosts), "nodes": {}, "managed": False},
+        reach=reach,
+        dropped={name: LEFT if (reach.get(name) or {}).get("ok") else UNREACHED for name in every},
+        apart=tuple(name for name in hosts if name not in every),
+        skipped="no node could be read",
+        thresholds=thresholds,
+    )
+
+
 def each(hostvars: Hosts, live: t.Iterable[str], register: str, key: str) -> dict[str, t.Any]:
     """One key of a registered result for every node that has it."""
     found = {name: (hostvars[name].get(register) or {}).get(key) for name in live}
@@ -92,4 +105,4 @@ def _verdicts(hostvars: Hosts, live: t.Sequence[str], plan: Data) -> list[dict[s
     return verdicts
 
 
-__all__ = ("assemble", "changed_tasks", "each")
+__all__ = ("assemble", "changed_tasks", "each", "unread")
