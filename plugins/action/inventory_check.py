@@ -109,20 +109,22 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": _action.numbered(head, faults)}
         wishes = _variables.read(next(iter(hosts.values()), {}), "cluster")
         place = state_dir(variables)
-        busy = self._taken(str(hosts[names[0]].get("trainmesh_state_dir") or place) if names else place, variables)
-        if busy:
-            return {**result, "failed": True, "msg": busy}
+        try:
+            interrupted = self._taken(str(hosts[names[0]].get("trainmesh_state_dir") or place), variables)
+        except _run_lock.BusyError as error:
+            return {**result, "failed": True, "msg": f"{error}."}
         return {
             **result,
             "changed": False,
             "hosts": list(hosts),
             "state_dir": place,
+            "interrupted": interrupted,
             "node_facts": node_arguments(hosts, wishes),
             "user_facts": user_arguments(hosts, wishes),
         }
 
-    def _taken(self, place: str, variables: t.Mapping[str, t.Any]) -> str:
-        """Have the inventory for this run; who has it already, in words.
+    def _taken(self, place: str, variables: t.Mapping[str, t.Any]) -> bool:
+        """Have the inventory for this run; whether the last one was interrupted. Raises BusyError.
 
         Two runs would end each other's listeners and jobs. A check that changes nothing and listens nowhere may go on.
         """
@@ -130,16 +132,15 @@ class ActionModule(ActionBase):
         mine = _run_lock.own(time.time(), " ".join(os.path.basename(word) for word in sys.argv[:2]))
         try:
             if not self._task.check_mode:
-                _run_lock.take(path, mine)
-            else:
-                _run_lock.check(path, mine)
+                return _run_lock.take(path, mine)
+            _run_lock.check(path, mine)
         except _run_lock.BusyError as error:
             if not self._task.check_mode or boolean(variables.get("trainmesh_read_only") or False, strict=False):
-                return f"{error}."
+                raise
             display.warning(f"{error}: what follows may change under this check")
         except OSError as error:
             display.vv(f"{path} can't be written ({error}): two runs at once would not be noticed")
-        return ""
+        return False
 
     @staticmethod
     def _host(values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -55,6 +55,11 @@ state_dir:
   returned: success
   type: str
   sample: /home/me/cluster/.trainmesh
+interrupted:
+  description: Whether the last run on this inventory did not come to its report, and may have left a job on the nodes.
+  returned: success
+  type: bool
+  sample: false
 node_facts:
   description: Arguments for M(trainmesh.cluster.node_facts) on every node.
   returned: success

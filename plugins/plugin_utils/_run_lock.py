@@ -88,26 +88,39 @@ def check(path: str, mine: Run) -> None:
         raise BusyError(words(other, path, mine))
 
 
-def take(path: str, mine: Run) -> None:
-    """Have the inventory for this run; raises BusyError, or OSError where nothing can be written."""
+def take(path: str, mine: Run) -> bool:
+    """Have the inventory for this run; whether the last run did not come to its end, and may have left something.
+
+    Raises BusyError, or OSError where nothing can be written.
+    """
     directory = os.path.dirname(path)
     os.makedirs(directory, exist_ok=True)
     with _alone(directory):
         check(path, mine)
+        interrupted = os.path.exists(path) and not _is(path, mine)
         handle, temporary = tempfile.mkstemp(dir=directory, prefix=".run-")
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(json.dumps(mine._asdict()) + "\n")
         os.chmod(temporary, 0o644)  # another user's run must be able to read who has it
         os.replace(temporary, path)
+    return interrupted
 
 
 def release(path: str, mine: Run) -> None:
     """Give the inventory back at the end of a run; the end of its process would do, save for other controllers."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
+    if _is(path, mine):
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
+def _is(path: str, mine: Run) -> bool:
+    """Whether the file names this run."""
+    try:
         with open(path, encoding="utf-8") as stream:
             found = Run(**json.load(stream))
-        if (found.pid, found.started, found.host) == (mine.pid, mine.started, mine.host):
-            os.unlink(path)
+    except (OSError, ValueError, TypeError):
+        return False
+    return (found.pid, found.started, found.host) == (mine.pid, mine.started, mine.host)
 
 
 @contextlib.contextmanager

@@ -32,13 +32,13 @@ def run_of(pid, **changes):
 def test_a_living_run_keeps_the_others_out_and_is_named(tmp_path, other):
     path = str(tmp_path / "state" / "run.json")
     theirs, mine = run_of(other.pid), run_of(os.getpid())
-    _run_lock.take(path, theirs)
+    assert _run_lock.take(path, theirs) is False
     with pytest.raises(_run_lock.BusyError) as caught:
         _run_lock.take(path, mine)
     said = str(caught.value)
     assert f"another run on this inventory: pid {other.pid} on {theirs.host} (ansible-playbook site.yml) since " in said
     assert f"wait for it, or stop it (kill -INT {other.pid})" in said
-    _run_lock.take(path, theirs)  # a second check in the same run
+    assert _run_lock.take(path, theirs) is False, "a second check in the same run"
 
 
 @pytest.mark.parametrize("reaped", [True, False])
@@ -50,7 +50,7 @@ def test_a_killed_run_leaves_nothing_in_the_way(tmp_path, other, reaped):
         other.wait()
     else:  # a zombie: its parent has not asked for it yet
         os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
-    _run_lock.take(path, run_of(os.getpid()))
+    assert _run_lock.take(path, run_of(os.getpid())) is True, "what it left on the nodes is to be looked for"
     assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["pid"] == os.getpid()
 
 
