@@ -90,6 +90,12 @@ refusals:
   type: list
   elements: str
   sample: ["node2: its GPUs can't be used (gpu_lost)"]
+unreached:
+  description: Where M(trainmesh.cluster.mesh_probe) may look for the hosts that the controller could not reach.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{name: node3, addresses: [10.0.0.13], port: 22}]
 managed:
   description: Whether this collection has set the cluster up.
   returned: success

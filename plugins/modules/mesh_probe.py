@@ -52,6 +52,25 @@ options:
         type: list
         elements: int
         default: []
+  unreached:
+    description: Machines of the cluster that the controller can't reach. Nobody logs in to them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Inventory name.
+        type: str
+        required: true
+      addresses:
+        description: Addresses that it may have.
+        type: list
+        elements: str
+        required: true
+      port:
+        description: Port of its ssh server.
+        type: int
+        default: 22
   address:
     description:
       - The own data address, from which the others should see this node. Empty for not known; then the own node is
@@ -138,11 +157,20 @@ row:
       mtu: {ok: true, interface: eth0, interface_mtu: 1500, passed: 1500, failed: null, stalls: [], evidence: ""}
       session: {path: "/usr/bin:/bin", python: /opt/trainmesh/env/bin/python,
                 commands: {python3: /usr/bin/python3, ninja: null}}
+unreached:
+  description:
+    - For each machine of O(unreached), what each address of it showed. C(layer) is V(open), V(refused), V(no_route),
+      V(timeout), V(name) or V(other). C(neighbour) tells whether the machine answers on this node's own network, be its
+      port shut or not; null where that is not known.
+  returned: always
+  type: dict
+  sample:
+    node3: [{address: 10.0.0.13, port: 22, layer: timeout, neighbour: true}]
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _mesh_probe, _ssh_login
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _mesh_probe, _ssh_login, _unreached
 
 
 def main() -> None:
@@ -155,9 +183,15 @@ def main() -> None:
         "ssh_names": {"type": "list", "elements": "str", "required": True},
         "ports": {"type": "list", "elements": "int", "default": []},
     }
+    away = {
+        "name": {"type": "str", "required": True},
+        "addresses": {"type": "list", "elements": "str", "required": True},
+        "port": {"type": "int", "default": 22},
+    }
     module = AnsibleModule(
         argument_spec={
             "targets": {"type": "list", "elements": "dict", "required": True, "options": target},
+            "unreached": {"type": "list", "elements": "dict", "default": [], "options": away},
             "address": {"type": "str", "default": ""},
             "token": {"type": "str", "default": "", "no_log": False},
             "python": {"type": "str", "default": ""},
@@ -174,7 +208,9 @@ def main() -> None:
     limits = (given["timeout"], given["login_timeout"], given["slow_seconds"])
     login = _ssh_login.Wish(*limits, given["python"], given["commands"])
     wish = _mesh_probe.Wish(given["address"], given["token"], given["timeout"], login)
-    module.exit_json(changed=False, row=_mesh_probe.probe(targets, wish, given["workers"]))
+    row = _mesh_probe.probe(targets, wish, given["workers"])
+    unreached = _unreached.look_at_all([_unreached.Place(**item) for item in given["unreached"]])
+    module.exit_json(changed=False, row=row, unreached=unreached)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ def assemble(
         collective=_collective(hostvars, live),
         jobs=_verdicts(hostvars, live, plan),
         reach=(first.get("trainmesh_reach") or {}).get("hosts") or {},
+        unreached=each(hostvars, live, "__verify_probe", "unreached"),
         dropped=_dropped(hostvars, every, live),
         apart=tuple(name for name in [*plan["order"], *(plan.get("left_out") or ())] if name not in every),
         skipped=skipped,

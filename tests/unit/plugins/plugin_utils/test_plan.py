@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _memory, _plan
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _memory, _plan, _plan_nodes
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan_nodes import order
 
 from .cluster_samples import gpu, host, interface, options
@@ -191,3 +191,24 @@ def test_a_damaged_memory_is_one_clear_error(tmp_path, text):
         _memory.load(str(path))
     with pytest.raises(ValueError, match="damaged"):
         _memory.recall({"name": "x", "colour": 1}, 0)
+
+
+@pytest.mark.parametrize(
+    ("row", "node", "wanted"),
+    [
+        ({"address": "192.0.2.3", "port": 22}, {}, (["192.0.2.3"], 22)),
+        (
+            {"address": "192.0.2.3", "port": 22},
+            {"address": "10.0.0.3", "ssh_port": 22},
+            (["10.0.0.3", "192.0.2.3"], 22),
+        ),
+        ({"address": "192.0.2.1", "port": 2203}, {"address": "10.0.0.3", "ssh_port": 22}, (["10.0.0.3"], 22)),
+        ({"address": "127.0.0.1", "port": 2203}, {}, None),
+        ({"address": "node3.example", "port": 22}, {}, None),
+        ({"address": None, "port": None}, {"address": "10.0.0.3", "ssh_port": 2222}, (["10.0.0.3"], 2222)),
+        ({"address": "192.0.2.3", "port": 22, "ok": True}, {}, None),
+    ],
+)
+def test_where_the_nodes_may_look_for_a_host_that_the_controller_could_not_reach(row, node, wanted):
+    found = _plan_nodes.unreached({"node3": {"ok": False, **row}}, {"node3": node} if node else {})
+    assert found == ([{"name": "node3", "addresses": wanted[0], "port": wanted[1]}] if wanted else [])
