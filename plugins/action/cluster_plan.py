@@ -12,7 +12,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _memory, _plan, _variables
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _memory, _plan, _plan_nodes, _variables
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan_nodes import Host, logins_at_once
 
 display = Display()
@@ -48,7 +48,10 @@ class ActionModule(ActionBase):
             display.warning(warning)
         display.display(self._summary(plan))
         del plan["warnings"]  # shown above; Ansible would print them once more for every host
-        return {**result, **plan, "changed": False, "read_only": read_only, "state_dir": os.path.dirname(path)}
+        rows = (hostvars[names[0]].get("trainmesh_reach") or {}).get("hosts") or {}
+        unreached = _plan_nodes.unreached({name: rows[name] for name in names if name in rows}, plan["nodes"])
+        place = {"read_only": read_only, "state_dir": os.path.dirname(path)}
+        return {**result, **plan, "changed": False, "unreached": unreached, **place}
 
     @staticmethod
     def _host(name: str, values: t.Mapping[str, t.Any], live: bool) -> Host:

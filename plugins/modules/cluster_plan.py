@@ -95,6 +95,12 @@ logins_at_once:
   returned: success
   type: int
   sample: 5
+unreached:
+  description: Where M(trainmesh.cluster.mesh_probe) may look for the hosts that the controller could not reach.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{name: node3, addresses: [10.0.0.13], port: 22}]
 managed:
   description: Whether this collection has set the cluster up.
   returned: success

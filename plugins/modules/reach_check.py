@@ -109,4 +109,12 @@ failed_hosts:
   type: list
   elements: str
   sample: [node2]
+dead:
+  description:
+    - Those among them to whose ssh port no connection came about, so that no login can begin there, however long and
+      often it is tried.
+  returned: success
+  type: list
+  elements: str
+  sample: [node2]
 """

@@ -37,9 +37,23 @@ def assemble(
         collective=_collective(hostvars, live),
         jobs=_verdicts(hostvars, live, plan),
         reach=(first.get("trainmesh_reach") or {}).get("hosts") or {},
+        unreached=each(hostvars, live, "__verify_probe", "unreached"),
         dropped=_dropped(hostvars, every, live),
         apart=tuple(name for name in [*plan["order"], *(plan.get("left_out") or ())] if name not in every),
         skipped=skipped,
+        thresholds=thresholds,
+    )
+
+
+def unread(hosts: t.Sequence[str], hostvars: Hosts, every: t.Sequence[str], thresholds: Data) -> Case:
+    """What is known where no node could be read: what the controller saw of each, and nothing else."""
+    reach = (hostvars[every[0]].get("trainmesh_reach") or {}).get("hosts") or {} if every else {}
+    return Case(
+        plan={"order": list(hosts), "nodes": {}, "managed": False},
+        reach=reach,
+        dropped={name: LEFT if (reach.get(name) or {}).get("ok") else UNREACHED for name in every},
+        apart=tuple(name for name in hosts if name not in every),
+        skipped="no node could be read",
         thresholds=thresholds,
     )
 
@@ -102,4 +116,4 @@ def _verdicts(hostvars: Hosts, live: t.Sequence[str], plan: Data) -> list[dict[s
     return verdicts
 
 
-__all__ = ("assemble", "changed_tasks", "each")
+__all__ = ("assemble", "changed_tasks", "each", "unread")

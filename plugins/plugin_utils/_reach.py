@@ -20,6 +20,8 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_client im
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_wire import Clock
 
 Row = dict[str, t.Any]
+# Layers below ssh: no login can begin there, however long and often it is tried.
+DEAD = frozenset({"name", "no_route", "tcp_refused", "tcp_timeout"})
 MARK = "TRAINMESH"
 MAX_OUTPUT = 64 * 1024
 # Besides a host's own limit: ending threads and proxies.
@@ -225,4 +227,4 @@ def table(rows: t.Mapping[str, Row]) -> str:
     return "\n".join(lines)
 
 
-__all__ = ("Attempt", "Row", "check", "judge", "question", "table")
+__all__ = ("DEAD", "Attempt", "Row", "check", "judge", "question", "table")

@@ -59,7 +59,8 @@ class Case:
     the ports that could not be had (port_listener). ``load`` is how busy a node
     was during ``mesh`` and ``links``. ``collective`` is the answer of collective_probe,
     None when it was not run. ``jobs`` are the verdicts on the launchers' jobs. ``reach`` is what the
-    controller saw of each host (reach_check). ``dropped`` are nodes that left the run, and why; ``apart``
+    controller saw of each host (reach_check), ``unreached`` what each node saw of those that it could not reach
+    (mesh_probe). ``dropped`` are nodes that left the run, and why; ``apart``
     those that the user left out of it (--limit). ``skipped`` says why jobs and collectives were not run,
     empty when they were. ``thresholds`` are the limits in force, by name.
     """
@@ -76,6 +77,7 @@ class Case:
     collective: Data | None = None
     jobs: t.Sequence[Data] = ()
     reach: Hosts = dataclasses.field(default_factory=dict)
+    unreached: Hosts = dataclasses.field(default_factory=dict)
     dropped: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     apart: tuple[str, ...] = ()
     skipped: str = ""
