@@ -30,7 +30,7 @@ options:
     type: str
     default: all
   timeout:
-    description: Seconds that one host has for the whole way.
+    description: Seconds that one host has for the whole way; twice that, once more, if it answers and is not done.
     type: float
     default: 10
   workers:

@@ -242,3 +242,10 @@ def test_connections_to_a_node_that_is_held_from_its_processors_are_not_tested()
     assert set(told(case)) == {("rdzv-errno-110", "fail")}
     held = dataclasses.replace(case, load={"node3": {"mesh": {"throttled": 0.7}}})
     assert told(held) == {} and "throttled for 70%" in untested(held)[0].why
+
+
+@pytest.mark.parametrize("load", [{"stolen": 0.4}, {"load1": 9.0, "cores": 2}])
+def test_a_load_or_stolen_time_excuses_no_port_that_gives_no_answer(load):
+    case = healthy()
+    fail_calls(case, towards("node3"), "timeout")
+    assert set(told(dataclasses.replace(case, load={"node3": {"mesh": load}}))) == {("rdzv-errno-110", "fail")}
