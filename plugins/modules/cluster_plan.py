@@ -90,6 +90,11 @@ refusals:
   type: list
   elements: str
   sample: ["node2: its GPUs can't be used (gpu_lost)"]
+identity:
+  description: What tells this cluster from others; made once and remembered, and told in the block of C(/etc/hosts).
+  returned: success
+  type: str
+  sample: 3fa9c1d2
 unreached:
   description: Where M(trainmesh.cluster.mesh_probe) may look for the hosts that the controller could not reach.
   returned: success
