@@ -64,7 +64,7 @@ class ActionModule(ActionBase):
         """
         hostvars = variables["hostvars"]
         names = [name for name in variables["ansible_play_hosts_all"] if name in self._task.args["hosts"]]
-        if not names or any("trainmesh_fabric" in (hostvars[name].get("ansible_facts") or {}) for name in names):
+        if not names or any("trainmesh_facts_fabric" in (hostvars[name].get("ansible_facts") or {}) for name in names):
             return {"changed": False, "files": []}
         try:
             options = _variables.read(hostvars[names[0]], "cluster")

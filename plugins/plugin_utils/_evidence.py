@@ -90,12 +90,13 @@ def _collective(hostvars: Hosts, live: t.Sequence[str]) -> Data | None:
 
 
 def _dropped(hostvars: Hosts, every: t.Iterable[str], live: t.Collection[str]) -> dict[str, str]:
-    """Nodes that are no longer in the run: never reached if they have no facts, else failed on the way."""
+    """Nodes that are no longer in the run: never reached if nothing ever was, else failed on the way."""
     away = {}
     for name in every:
         if name not in live:
             read = (hostvars[name].get("ansible_facts") or {}).get("trainmesh_facts_fabric")
-            away[name] = LEFT if read else UNREACHED
+            rows = (hostvars[name].get("trainmesh_reach") or {}).get("hosts") or {}
+            away[name] = LEFT if read or (rows.get(name) or {}).get("ok") else UNREACHED
     return away
 
 

@@ -104,16 +104,17 @@ def _with_nodes(case: Case, name: str, layer: str, cause: str, remedy: str) -> t
             "it and the machine",
             seen,
         )
+    said = cause.rstrip(".")
     if "refused" in layers:
-        return f"It answers the nodes, so it is up, but nothing listens on its ssh port. {cause}", remedy, seen
+        return f"{said}. It answers the nodes, so it is up, but nothing listens on its ssh port.", remedy, seen
     if True in answers:
         return (
-            f"It answers on the nodes' own network, so it is up, but its firewall keeps ssh shut. {cause}",
+            f"{said}. It answers on the nodes' own network, so it is up, but its firewall keeps ssh shut.",
             remedy,
             seen,
         )
     if layers <= {"timeout", "no_route"}:
-        return f"The nodes get no answer from it either: it is off, or its address is wrong. {cause}", remedy, seen
+        return f"{said}. The nodes get no answer from it either: it is off, or its address is wrong.", remedy, seen
     return cause, remedy, seen
 
 

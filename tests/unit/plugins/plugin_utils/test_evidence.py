@@ -115,3 +115,13 @@ def test_where_a_task_failed_everywhere_the_nodes_are_lost_and_not_unreached():
 def test_where_not_even_the_look_was_taken_nothing_is_made_up():
     case = _evidence.unread(PLAN["order"], {"node1": {}}, ["node1"], {})
     assert (dict(case.reach), case.dropped) == ({}, {"node1": _evidence.UNREACHED})
+
+
+def test_a_node_that_answered_and_then_failed_was_reached():
+    rows = {"hosts": {"node2": {"ok": True}, "node3": {"ok": False}}}
+    hostvars = {
+        "node1": {"ansible_facts": FACTS},
+        "node2": {"trainmesh_reach": rows},
+        "node3": {"trainmesh_reach": rows},
+    }
+    assert assemble(hostvars, ["node1"]).dropped == {"node2": _evidence.LEFT, "node3": _evidence.UNREACHED}

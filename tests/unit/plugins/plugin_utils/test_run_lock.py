@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 
 import pytest
@@ -91,3 +92,33 @@ def test_only_the_owner_gives_it_back(tmp_path, other):
 def test_an_action_plugins_run_is_its_parent():
     mine = _run_lock.own(time.time())
     assert (mine.pid, mine.started) == (os.getppid(), _run_lock.started(os.getppid()))
+
+
+# A run whose worker outlives it: the worker is a fork and looks as its parent does.
+FORKS = "import os, time; print(os.fork() or os.getpid(), flush=True); time.sleep(60)"
+
+
+def test_a_worker_that_outlives_its_killed_run_is_ended(tmp_path):
+    path = str(tmp_path / "run.json")
+    with subprocess.Popen([sys.executable, "-c", FORKS], stdout=subprocess.PIPE, text=True) as main:
+        worker = int(main.stdout.readline())
+        left, mine = run_of(main.pid), run_of(os.getpid())
+        _run_lock.take(path, left)
+        main.kill()
+        main.wait()
+        assert _run_lock.orphans(left, mine) == [worker]
+        assert _run_lock.take(path, mine) is True
+    deadline = time.monotonic() + 5
+    while _run_lock.started(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _run_lock.started(worker) is None
+
+
+@pytest.mark.parametrize("change", [{"host": "elsewhere"}, {"command": ""}, {"command": "0" * 64}, {"started": "x"}])
+def test_processes_that_only_look_alike_are_left_alone(other, change):
+    assert _run_lock.orphans(run_of(other.pid)._replace(**change), run_of(os.getpid())) == []
+
+
+def test_the_same_command_begun_before_the_run_is_none_of_its_workers(other):
+    left = run_of(other.pid)._replace(pid=1, started=str(int(_run_lock.started(other.pid)) + 1))
+    assert _run_lock.orphans(left, run_of(os.getpid())) == []
