@@ -101,7 +101,7 @@ class ActionModule(ActionBase):
             fabric=facts.get("trainmesh_facts_fabric") or {},
             gpu=facts.get("trainmesh_facts_gpu") or {},
             identity=(values.get("trainmesh_identity") or {}) if live else {},
-            sshd=(facts.get("trainmesh_user") or {}).get("sshd") or {},
+            sshd=(facts.get("trainmesh_facts_user") or {}).get("sshd") or {},
         )
 
     @staticmethod

@@ -14,7 +14,14 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _action, _inventory_text, _run_lock, _variables
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
+    _action,
+    _controller_needs,
+    _host_names,
+    _inventory_text,
+    _run_lock,
+    _variables,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory_check import check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import HIGH_PORT
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import PREFIX
@@ -57,13 +64,21 @@ def state_dir(variables: t.Mapping[str, t.Any]) -> str:
     return os.path.abspath(".trainmesh")
 
 
+def host_names(hosts: t.Mapping[str, t.Any]) -> list[str]:
+    """The names by which the nodes know each other, as the plan will give them."""
+    return [
+        name if _host_names.is_host_name(name) else _host_names.host_name(name, host.get(PREFIX + "hostname"))
+        for name, host in hosts.items()
+    ]
+
+
 def node_arguments(hosts: t.Mapping[str, t.Any], wishes: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """What M(trainmesh.cluster.node_facts) has to look at on every node."""
     return {
         "peers": [
             str(host.get(PREFIX + "address") or host.get("ansible_host") or name) for name, host in hosts.items()
         ],
-        "names": list(hosts),
+        "names": host_names(hosts),
         "paths": [wishes["prefix"], "~/.cache", "/tmp"],
         "python": wishes["verify_python"] or f"{wishes['prefix']}/env/bin/python",
         "import": wishes["verify_import"],
@@ -73,7 +88,7 @@ def node_arguments(hosts: t.Mapping[str, t.Any], wishes: t.Mapping[str, t.Any]) 
 def user_arguments(hosts: t.Mapping[str, t.Any], wishes: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """What M(trainmesh.cluster.user_facts) has to look at on every node."""
     return {
-        "ssh_names": list(hosts),
+        "ssh_names": host_names(hosts),
         "ports": [wishes["master_port"], HIGH_PORT],
         "paths": wishes["paths"],
         "files": wishes["files"],
@@ -104,6 +119,7 @@ class ActionModule(ActionBase):
         absent = [source for source in sources if "," not in source and not os.path.exists(source)]
         faults = [f"the inventory {source} does not exist" for source in absent]
         faults += [str(fault) for fault in check(hosts, repeats, origin)]
+        faults += self._controller(variables, names)
         if faults:
             head = f"The inventory has {len(faults)} fault(s); no machine was touched."
             return {**result, "failed": True, "msg": _action.numbered(head, faults)}
@@ -122,6 +138,16 @@ class ActionModule(ActionBase):
             "node_facts": node_arguments(hosts, wishes),
             "user_facts": user_arguments(hosts, wishes),
         }
+
+    @staticmethod
+    def _controller(variables: t.Mapping[str, t.Any], names: t.Iterable[str]) -> list[str]:
+        """What is missing on the controller for this run."""
+        read_only = boolean(variables.get("trainmesh_read_only") or False, strict=False)
+        chosen, left = variables.get("ansible_run_tags") or ["all"], variables.get("ansible_skip_tags") or []
+        installs = not read_only and bool({"all", "torch_stack"} & set(chosen)) and "torch_stack" not in left
+        hostvars = variables["hostvars"]
+        logs_in = any(hostvars[name].get("ansible_connection", "ssh") in ("ssh", "smart") for name in names)
+        return _controller_needs.missing(installs, logs_in)
 
     def _taken(self, place: str, variables: t.Mapping[str, t.Any]) -> bool:
         """Have the inventory for this run; whether the last one was interrupted. Raises BusyError.

@@ -50,7 +50,9 @@ def blank(name: str | None) -> Record:
     """The facts when nothing is known: every key is there."""
     return {
         "name": name,
-        **dict.fromkeys(("uid", "home", "shell", "problem", "oom_kills", "login_shell_ok", "authorized_keys", "keys")),
+        **dict.fromkeys(
+            ("uid", "home", "shell", "problem", "oom_kills", "login_shell_ok", "own_keys", "authorized_keys")
+        ),
         "paths": {},
         "known_hosts": {"files": []},
         "sshd": {},
@@ -143,7 +145,7 @@ def _home(reader: Reader, sshd: Record) -> Record:
         "login_shell_ok": answered,
         "paths": _places(user, sshd),
         "authorized_keys": _user_ssh.authorized(tree, keys),
-        "keys": _user_ssh.own_keys(tree, home),
+        "own_keys": _user_ssh.own_keys(tree, home),
         "known_hosts": {"files": _user_ssh.known_hosts(tree, home)},
         "ssh_client": _user_ssh.client(reader.wish.ssh_names, reader.run, reader.limit),
         "nccl_conf": _user_texts.nccl_conf(tree, home),

@@ -155,7 +155,7 @@ ansible_facts:
               comment: trainer@node1
               options: ""
               file: /home/trainer/.ssh/authorized_keys
-        keys:
+        own_keys:
           description: The user's own key pairs. The private part is not read; C(mode) is its mode.
           type: list
           elements: dict

@@ -82,7 +82,7 @@ def _wrong_login(case: Case, item: Attempt) -> Reason | None:
 def _no_key(case: Case, item: Attempt) -> Reason | None:
     """The source has no key that ssh could offer."""
     facts = case.user.get(item.source)
-    keys = dig(facts, "keys")
+    keys = dig(facts, "own_keys")
     if not isinstance(keys, list):
         return None
     user, home = _user(case, item.source), str(dig(facts, "home", "~"))
@@ -166,7 +166,7 @@ def _mode(entry: t.Any) -> int:
 def _not_authorized(case: Case, item: Attempt) -> Reason | None:
     """The source's keys are not among those that the target's file lists, or not from that address."""
     facts = case.user.get(item.target)
-    known, own = dig(facts, "authorized_keys"), dig(case.user.get(item.source), "keys")
+    known, own = dig(facts, "authorized_keys"), dig(case.user.get(item.source), "own_keys")
     if not isinstance(known, list) or not isinstance(own, list):
         return None
     prints = {str(dig(key, "fingerprint")) for key in own}

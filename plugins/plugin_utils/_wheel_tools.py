@@ -10,12 +10,12 @@ import hashlib
 import os
 import platform
 import re
-import shutil
 import sys
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _wheel_index
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._controller_needs import beside_python
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_lock import platform_tags
 
 RESOLVE_SECONDS = 600.0
@@ -74,8 +74,7 @@ class Tools:
     @property
     def uv(self) -> str:
         """uv beside the interpreter that runs Ansible, or on the path."""
-        beside = os.path.join(os.path.dirname(sys.executable), "uv")
-        found = beside if os.access(beside, os.X_OK) else shutil.which("uv")
+        found = beside_python("uv")
         if not found:
             raise ToolError(
                 "uv is missing on the controller: install it into the environment that runs Ansible (pip install uv)"

@@ -178,7 +178,7 @@ def user(name):
             {"fingerprint": f"SHA256:{other}", "options": f'from="{address(other)},127.0.0.0/8,::1"', "file": "x"}
             for other in NAMES
         ],
-        "keys": [{"path": f"{home}/.ssh/id_ed25519", "fingerprint": f"SHA256:{name}", "mode": "0600"}],
+        "own_keys": [{"path": f"{home}/.ssh/id_ed25519", "fingerprint": f"SHA256:{name}", "mode": "0600"}],
         "sshd": {
             "source": "sshd -T",
             "strictmodes": True,

@@ -84,7 +84,7 @@ def test_a_node_that_may_not_log_in_to_itself():
 
 def test_a_source_without_any_key_is_to_blame_itself():
     case = healthy()
-    case.user["node1"]["keys"] = []
+    case.user["node1"]["own_keys"] = []
     fail_logins(case, [("node1", name) for name in NAMES], "permission")
     assert told(case) == {("ssh-key-missing-pair", "fail"): ("node1",)}
 
@@ -126,7 +126,7 @@ def test_without_strict_modes_the_modes_do_not_matter():
 
 def test_a_private_key_that_others_may_read_is_not_used():
     case = healthy()
-    case.user["node3"]["keys"][0]["mode"] = "0644"
+    case.user["node3"]["own_keys"][0]["mode"] = "0644"
     fail_logins(case, [("node3", name) for name in NAMES], "permission")
     found = one(case)
     assert (found.rule, found.hosts) == ("ssh-perms-too-open", ("node3",))
