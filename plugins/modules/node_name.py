@@ -16,6 +16,8 @@ description:
   - Uses C(hostnamectl) where systemd runs. Where C(/etc/hostname) is a bind mount, as in containers, C(hostnamectl)
     fails with C(Device or resource busy) and M(ansible.builtin.hostname) leaves the kernel's name as it was; there
     the file is written in place and C(hostname) sets the name.
+  - Where the kernel refuses another name, as in a container without C(CAP_SYS_ADMIN), both names stay as they are and
+    a warning names C(trainmesh_hostname).
 options:
   name:
     description: The host name.
@@ -48,24 +50,37 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._textfile import
 PATH = "/etc/hostname"
 
 
+class Refused(Exception):
+    """The kernel keeps its name: containers need CAP_SYS_ADMIN for another one."""
+
+
 def set_name(module: AnsibleModule, name: str) -> str:
-    """Set both names; returns what went wrong, or nothing."""
+    """Set both names, the kernel's first; returns what went wrong, or nothing. Raises Refused with nothing changed."""
     hostnamectl = module.get_bin_path("hostnamectl")
     if hostnamectl and os.path.isdir("/run/systemd/system"):
         rc, _out, _err = module.run_command([hostnamectl, "set-hostname", name])
         if rc == 0 and read_text(PATH).strip() == name and os.uname().nodename == name:
             return ""
+    if os.uname().nodename != name:
+        rc, _out, err = module.run_command([module.get_bin_path("hostname", required=True), name])
+        if rc != 0 or os.uname().nodename != name:
+            raise Refused(err.strip() or "no reason was given")
     try:
         with open(PATH, "w", encoding="utf-8") as stream:
             stream.write(f"{name}\n")
     except OSError as error:
         return f"{PATH} can't be written: {error}"
-    rc, _out, err = module.run_command([module.get_bin_path("hostname", required=True), name])
-    if rc == 0:
-        return ""
-    return (
-        f"the kernel's name can't be set ({err.strip()}); a container needs CAP_SYS_ADMIN, or its engine's --hostname"
+    return ""
+
+
+def keep_names(module: AnsibleModule, before: dict[str, str], reason: str) -> None:
+    """Go on with the name that the kernel has: the cluster's own name leads to the node by the hosts file."""
+    module.warn(
+        f"the host name stays {before['kernel']}: the kernel refuses {module.params['name']} ({reason}). The container "
+        f"needs --hostname {module.params['name']} or CAP_SYS_ADMIN; or set trainmesh_hostname: {before['kernel']} for "
+        "this host in the inventory."
     )
+    module.exit_json(changed=False, before=before, diff=[])
 
 
 def main() -> None:
@@ -75,7 +90,10 @@ def main() -> None:
     before = {"kernel": os.uname().nodename, "file": read_text(PATH).strip()}
     changed = set(before.values()) != {name}
     if changed and not module.check_mode:
-        error = set_name(module, name)
+        try:
+            error = set_name(module, name)
+        except Refused as refused:
+            keep_names(module, before, str(refused))
         if error:
             module.fail_json(msg=f"host name {name}: {error}")
     texts = (

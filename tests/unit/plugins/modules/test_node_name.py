@@ -1,0 +1,77 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host name where the kernel takes it, and where it does not."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.modules import node_name
+
+
+class Done(Exception):
+    """exit_json or fail_json; the result is its argument."""
+
+
+class Module:
+    """A node whose kernel takes a new name, or refuses it."""
+
+    check_mode = False
+
+    def __init__(self, kernel, takes):
+        self.params, self.kernel, self.takes, self.warnings, self.calls = {"name": "node1"}, kernel, takes, [], []
+
+    def get_bin_path(self, name, required=False):
+        return f"/bin/{name}" if name == "hostname" else None
+
+    def run_command(self, argv):
+        self.calls.append(argv)
+        if not self.takes:
+            return 1, "", "hostname: you must be root to change the host name"
+        self.kernel = argv[1]
+        return 0, "", ""
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+    def exit_json(self, **result):
+        raise Done(result)
+
+    def fail_json(self, **result):
+        raise Done({"failed": True, **result})
+
+
+def run(monkeypatch, tmp_path, kernel, file, takes):
+    path, module = tmp_path / "hostname", Module(kernel, takes)
+    path.write_text(f"{file}\n")
+    monkeypatch.setattr(node_name, "PATH", str(path))
+    monkeypatch.setattr(node_name, "AnsibleModule", lambda **_spec: module)
+    monkeypatch.setattr(node_name.os, "uname", lambda: types.SimpleNamespace(nodename=module.kernel))
+    with pytest.raises(Done) as done:
+        node_name.main()
+    return done.value.args[0], module, path.read_text().strip()
+
+
+def test_a_kernel_that_refuses_is_a_warning_and_nothing_is_half_done(monkeypatch, tmp_path):
+    for _run in range(2):
+        result, module, file = run(monkeypatch, tmp_path, "p1", "p1", takes=False)
+        assert (result["changed"], result.get("failed"), file) == (False, None, "p1")
+        assert "trainmesh_hostname: p1" in module.warnings[0] and "--hostname node1" in module.warnings[0]
+
+
+def test_only_the_file_is_wrong(monkeypatch, tmp_path):
+    result, module, file = run(monkeypatch, tmp_path, "node1", "localhost", takes=False)
+    assert (result["changed"], file, module.calls, module.warnings) == (True, "node1", [], [])
+
+
+def test_both_names_are_set(monkeypatch, tmp_path):
+    result, module, file = run(monkeypatch, tmp_path, "old", "old", takes=True)
+    assert (result["changed"], file, module.kernel) == (True, "node1", "node1")
+
+
+def test_a_right_name_is_left_alone(monkeypatch, tmp_path):
+    result, module, _file = run(monkeypatch, tmp_path, "node1", "node1", takes=False)
+    assert (result["changed"], module.calls) == (False, [])
