@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 import socket
 import struct
 import typing as t
@@ -24,6 +25,11 @@ PID_FILES = ("/run/sshd.pid", "/var/run/sshd.pid", "/run/dropbear.pid")
 SERVICES = ("ssh.service", "sshd.service", "dropbear.service")
 SOCKETS = ("ssh.socket", "sshd.socket")
 UNIT_PLACES = ("/usr/lib/systemd/system", "/lib/systemd/system", "/run/systemd/generator", "/etc/systemd/system")
+# -p 2222, -Dp2222, dropbear's -p 10.0.0.1:2222, -o Port=2222 and -o "Port 2222".
+_GIVEN_PORT = re.compile(
+    r" -[46DdeEFiqTtV]*p ?(?:\S*:)?(\d{1,5})(?= |\Z)| -[46Ddeiqt]*o ?(?i:port)[= ](\d{1,5})(?= |\Z)"
+)
+_GIVEN_FILE = re.compile(r" -[46Ddeiqt]*f ?(/\S+)")
 MAX_PROCESSES, MAX_INCLUDES = 20000, 200
 
 
@@ -77,8 +83,9 @@ def sshd(
     ``source``: process (root: the sockets that sshd, or systemd for it, holds), config (ports of the
     configuration that something listens on), session (only the port of this login is known).
     """
-    configured = config_ports(files)
     ports, pid = process_ports(files, found, chain)
+    given, config = command_line(files, pid)
+    configured = given or config_ports(files, config)
     source = "process" if ports else None
     open_ports = {listener.port for listener in found}
     if not ports:
@@ -94,7 +101,16 @@ def sshd(
         "binary_deleted": binary_deleted(files, pid),
         "config_ports": configured,
         "unit": next((unit for unit in SERVICES if unit_active(files, unit)), None) or enabled_socket(files),
+        "systemd": files.has("/run/systemd/system"),
     }
+
+
+def command_line(files: Tree, pid: int | None) -> tuple[list[int], str]:
+    """(ports that sshd was started with, its configuration file): -p and -o Port go before the file, see sshd(8)."""
+    text = (files.text(f"/proc/{pid}/cmdline", 4096) or "").replace("\0", " ") if pid else ""
+    ports = {int(one or other) for one, other in _GIVEN_PORT.findall(text)}
+    config = _GIVEN_FILE.search(text)
+    return sorted(port for port in ports if 0 < port < 65536), config[1] if config else "/etc/ssh/sshd_config"
 
 
 def process_ports(files: Tree, found: t.Sequence[Listener], chain: t.Sequence[int]) -> tuple[list[int], int | None]:
@@ -145,12 +161,12 @@ def _links(files: Tree, pid: int) -> t.Iterator[str]:
             yield target
 
 
-def config_ports(files: Tree) -> list[int] | None:
+def config_ports(files: Tree, path: str = "/etc/ssh/sshd_config") -> list[int] | None:
     """The ports that sshd_config asks for, [22] when it names none; None when it cannot be read.
 
     Follows Include, reads Port and ListenAddress up to the first Match. Format: sshd_config(5).
     """
-    text = files.text("/etc/ssh/sshd_config")
+    text = files.text(path)
     if text is None:
         return None
     ports: list[int] = []
@@ -220,4 +236,13 @@ def port_range(files: Tree) -> dict[str, t.Any] | None:
     return {"low": fields[0], "high": fields[1], "reserved": files.line("/proc/sys/net/ipv4/ip_local_reserved_ports")}
 
 
-__all__ = ("Listener", "config_ports", "hex_address", "listeners", "parse_proc_net_tcp", "port_range", "sshd")
+__all__ = (
+    "Listener",
+    "command_line",
+    "config_ports",
+    "hex_address",
+    "listeners",
+    "parse_proc_net_tcp",
+    "port_range",
+    "sshd",
+)

@@ -20,6 +20,8 @@ import re
 import stat
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _umask
+
 MANIFEST = ".trainmesh-files.json"
 MODE = re.compile(r"0?[0-7]{3}\Z")
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -109,7 +111,12 @@ def plan(wish: t.Mapping[str, File], have: t.Mapping[str, File], listed: t.Seque
 
 def apply(directory: str, todo: Plan) -> None:
     """Write, then remove. The manifest names old and new files until all is done, so that a run that is
-    cut short forgets none."""
+    cut short forgets none. Root writes what the job user reads, whatever root's umask is."""
+    with _umask.readable():
+        _apply(directory, todo)
+
+
+def _apply(directory: str, todo: Plan) -> None:
     os.makedirs(directory, mode=0o755, exist_ok=True)
     root = os.open(directory, DIRECTORY)
     try:

@@ -15,7 +15,7 @@ import time
 import typing as t
 import zipfile
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded, _umask
 from ansible_collections.trainmesh.cluster.plugins.module_utils._python_stack import Plan, text_of
 
 LOCK = "requirements.txt"
@@ -145,6 +145,20 @@ def install(
 
     ``names`` are the packages of the lock: the next run knows by them what this one brought.
     """
+    with _umask.readable():
+        return _install(where, directory, offline, index, found, names, seconds, run)
+
+
+def _install(
+    where: Paths,
+    directory: str,
+    offline: bool,
+    index: t.Mapping[str, t.Any],
+    found: Plan,
+    names: t.Sequence[str],
+    seconds: float,
+    run: t.Callable[..., _bounded.Outcome],
+) -> list[str]:
     if not unpack_uv(directory, where.uv):
         raise InstallError(f"uv is not among the files in {directory}")
     os.makedirs(where.cache, exist_ok=True)

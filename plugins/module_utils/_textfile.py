@@ -92,18 +92,23 @@ def changes_of(wishes: t.Iterable[tuple[str, str, int | None]]) -> list[Change]:
 def write(module: AnsibleModule, change: Change) -> None:
     """Put a changed file in place at once; bind-mounted files, which can't be replaced, are written in place.
 
-    A link stays a link: the file that it leads to is the one that changes.
+    A link stays one: its target is what changes, also where that is yet to be made.
     """
-    path = os.path.realpath(change.path)
-    handle, temporary = tempfile.mkstemp(dir=module.tmpdir or os.path.dirname(path))
+    target = os.path.realpath(change.path)
+    if os.path.islink(target):  # realpath gives up on a loop and returns the link itself
+        module.fail_json(msg=f"{change.path} is a symbolic link that leads nowhere (a loop): remove it, then run again")
+    directory = os.path.dirname(target)
+    if not os.path.isdir(directory):
+        module.fail_json(msg=f"{change.path} leads to {target}, and there is no directory {directory}: make it first")
+    handle, temporary = tempfile.mkstemp(dir=module.tmpdir or directory)
     with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write(change.after)
-    existed = os.path.exists(path)
+    existed = os.path.exists(target)
     if change.mode is not None or not existed:
         os.chmod(temporary, change.mode if change.mode is not None else 0o644)
-    module.atomic_move(temporary, path, unsafe_writes=True, keep_dest_attrs=existed)
+    module.atomic_move(temporary, target, unsafe_writes=True, keep_dest_attrs=existed)
     if change.mode is not None:
-        os.chmod(path, change.mode)
+        os.chmod(target, change.mode)
 
 
 __all__ = ("BEGIN", "END", "Change", "changes_of", "mode_of", "read_text", "with_block", "without_block", "write")

@@ -264,7 +264,9 @@ ansible_facts:
             - C(ports) on which the sshd of this login listens. C(source) is V(process) if its sockets were read
               (root), V(config) if something listens on the ports that its configuration names, V(session) if only
               the port of this login is known.
-            - C(config_ports) are those that the configuration asks for, listened on or not.
+            - C(config_ports) are those that its command line (C(-p), C(-o Port)), or else its configuration, asks for,
+              listened on or not.
+            - C(systemd) says whether systemd runs the machine, so that C(systemctl) can restart it.
             - C(binary_deleted) says whether its program was replaced on the disk since it was started, as an upgrade
               without a restart leaves it; V(null) when C(source) is not V(process).
           type: dict
@@ -276,6 +278,7 @@ ansible_facts:
             binary_deleted: false
             config_ports: [2222]
             unit: ssh.service
+            systemd: true
         firewalls:
           description:
             - The firewalls that are installed or have rules. C(active) says whether rules of this one can keep a

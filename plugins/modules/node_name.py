@@ -16,8 +16,8 @@ description:
   - Uses C(hostnamectl) where systemd runs. Where C(/etc/hostname) is a bind mount, as in containers, C(hostnamectl)
     fails with C(Device or resource busy) and M(ansible.builtin.hostname) leaves the kernel's name as it was; there
     the file is written in place and C(hostname) sets the name.
-  - A container without the right to set the kernel's name keeps both names, with a warning. Launchers use the names
-    of the cluster, which C(/etc/hosts) and the ssh configuration resolve, so that jobs run all the same.
+  - Where the kernel refuses another name, as in a container without C(CAP_SYS_ADMIN), both names stay as they are and
+    a warning names C(trainmesh_hostname).
 options:
   name:
     description: The host name.
@@ -54,14 +54,19 @@ PATH = "/etc/hostname"
 def may_set_kernel_name(status: str) -> bool:
     """True where this process may call sethostname(2): CAP_SYS_ADMIN (bit 21) among its effective capabilities.
 
-    ``status`` is the text of C(/proc/self/status); where it does not say, the call itself will.
+    ``status`` is the text of C(/proc/self/status); where it does not say, the call itself will. Check mode asks
+    it, too, and so tells what a run would do.
     """
     found = re.search(r"^CapEff:\s*([0-9a-fA-F]+)$", status, re.MULTILINE)
     return not found or bool(int(found[1], 16) >> 21 & 1)
 
 
+class Refused(Exception):
+    """The kernel keeps its name: containers need CAP_SYS_ADMIN for another one."""
+
+
 def set_name(module: AnsibleModule, name: str) -> str:
-    """Set both names, the kernel's first: where that is refused, nothing is half done. Returns what went wrong."""
+    """Set both names, the kernel's first; returns what went wrong, or nothing. Raises Refused with nothing changed."""
     hostnamectl = module.get_bin_path("hostnamectl")
     if hostnamectl and os.path.isdir("/run/systemd/system"):
         rc, _out, _err = module.run_command([hostnamectl, "set-hostname", name])
@@ -69,14 +74,24 @@ def set_name(module: AnsibleModule, name: str) -> str:
             return ""
     if os.uname().nodename != name:
         rc, _out, err = module.run_command([module.get_bin_path("hostname", required=True), name])
-        if rc != 0:
-            return f"the kernel's name can't be set: {err.strip()}"
+        if rc != 0 or os.uname().nodename != name:
+            raise Refused(err.strip() or "no reason was given")
     try:
         with open(PATH, "w", encoding="utf-8") as stream:
             stream.write(f"{name}\n")
     except OSError as error:
         return f"{PATH} can't be written: {error}"
     return ""
+
+
+def keep_names(module: AnsibleModule, before: dict[str, str], reason: str) -> None:
+    """Go on with the name that the kernel has: the cluster's own name leads to the node by the hosts file."""
+    module.warn(
+        f"the host name stays {before['kernel']}: the kernel refuses {module.params['name']} ({reason}). The container "
+        f"needs --hostname {module.params['name']} or CAP_SYS_ADMIN; or set trainmesh_hostname: {before['kernel']} for "
+        "this host in the inventory."
+    )
+    module.exit_json(changed=False, before=before, diff=[])
 
 
 def main() -> None:
@@ -86,14 +101,12 @@ def main() -> None:
     before = {"kernel": os.uname().nodename, "file": read_text(PATH).strip()}
     changed = set(before.values()) != {name}
     if before["kernel"] != name and not may_set_kernel_name(read_text("/proc/self/status")):
-        module.warn(
-            f"the host name stays {before['kernel']}: this container may not set it (no CAP_SYS_ADMIN). Jobs run all "
-            f"the same; to have no difference set trainmesh_hostname: {before['kernel']}, or start the container with "
-            f"--hostname {name}."
-        )
-        changed = False
+        keep_names(module, before, "no CAP_SYS_ADMIN")
     if changed and not module.check_mode:
-        error = set_name(module, name)
+        try:
+            error = set_name(module, name)
+        except Refused as refused:
+            keep_names(module, before, str(refused))
         if error:
             module.fail_json(msg=f"host name {name}: {error}")
     texts = (

@@ -130,7 +130,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user, _python_env
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user, _python_env, _umask
 from ansible_collections.trainmesh.cluster.plugins.module_utils._python_stack import text_of
 
 
@@ -142,7 +142,7 @@ def make_prefix(prefix: str, user: str, check_mode: bool) -> list[str]:
         raise _python_env.Fault(fault)
     have = os.lstat(prefix).st_uid if os.path.isdir(prefix) else None
     if have != account.pw_uid and not check_mode:
-        _python_env.make_open(prefix)
+        os.makedirs(prefix, mode=0o755, exist_ok=True)
         os.chmod(prefix, 0o755)
         os.chown(prefix, account.pw_uid, account.pw_gid)
     return [] if have == account.pw_uid else [prefix]
@@ -174,6 +174,11 @@ def claim(prefix: str, kind: str, python_version: str, state: str, check_mode: b
 
 def prepare(params: dict[str, t.Any], check_mode: bool) -> tuple[list[str], _python_env.Environment, str]:
     """(paths that change, the environment as it is, interpreter for a new venv); raises Fault, ValueError, OSError."""
+    with _umask.readable():
+        return _prepare(params, check_mode)
+
+
+def _prepare(params: dict[str, t.Any], check_mode: bool) -> tuple[list[str], _python_env.Environment, str]:
     prefix, kind, version = (params[name] for name in ("prefix", "kind", "python_version"))
     changed = make_prefix(prefix, params["user"], check_mode)
     with _job_user.acting_as(params["user"]):

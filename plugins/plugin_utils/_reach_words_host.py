@@ -44,8 +44,16 @@ def shell(client: Client, evidence: str) -> Stop:
 
 
 def sudo(client: Client, evidence: str, method: str) -> Stop:
-    """The user may not become root without a password, and none is set."""
+    """The user may not become root without a password, and none is set; or sudo wants a terminal."""
     file = f"/etc/sudoers.d/{client.user.replace('.', '_')}"
+    if "must have a tty" in evidence or "a terminal is required to run" in evidence:
+        line = shlex.quote(f"Defaults:{client.user} !requiretty")
+        return Stop(
+            "sudo",
+            evidence,
+            f"sudo of {client.user} asks for a terminal (requiretty in its sudoers), and Ansible brings none",
+            f"on the machine as root: echo {line} >> {file} && chmod 440 {file} && visudo -c",
+        )
     line = shlex.quote(f"{client.user} ALL=(ALL) NOPASSWD: ALL")
     return Stop(
         "sudo",

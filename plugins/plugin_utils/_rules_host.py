@@ -45,15 +45,31 @@ def _live(case: Case, facts: t.Mapping[str, Data]) -> list[str]:
     return [name for name in facts if name not in gone(case)]
 
 
+def _slots(case: Case, host: str, gpus: int) -> int:
+    """How many ranks the plan starts on the host; as many as it has GPUs where there is no plan."""
+    planned = number(dig(dig(case.plan, "nodes", {}).get(host), "slots"))
+    return gpus if planned is None else int(planned)
+
+
+def _larger_shm(container: bool) -> str:
+    """How /dev/shm grows; from inside a container it mostly can't (CAP_SYS_ADMIN)."""
+    if container:
+        return (
+            "Start the container anew with --shm-size 16g or --ipc host (Kubernetes: an emptyDir of medium Memory); "
+            "only one that has CAP_SYS_ADMIN can do it itself: mount -o remount -o size=50% /dev/shm"
+        )
+    return (
+        "mount -o remount -o size=50% /dev/shm and the same in /etc/fstab; in a container instead --shm-size 16g or "
+        "--ipc host when it is started."
+    )
+
+
 @rule("shm-too-small", needs=("fabric",))
 def shm(case: Case) -> t.Iterable[Answer]:
     """/dev/shm, through which NCCL's ranks on a node and the workers of a data loader talk."""
     sheet = Sheet()
-    remedy = (
-        "Containers: --ipc host or --shm-size 16g; else mount -o remount -o size=50% /dev/shm and the same in "
-        "/etc/fstab."
-    )
     for host in _live(case, case.fabric):
+        remedy = _larger_shm(bool(dig(case.fabric[host], "container")))
         total, free = (number(dig(case.fabric[host], f"shm.{key}")) for key in ("total_bytes", "free_bytes"))
         count = _gpus(case, host)
         if total is None:
@@ -61,8 +77,8 @@ def shm(case: Case) -> t.Iterable[Answer]:
         least, wanted = limit(case, "shm_fail_bytes", 512 * MIB), count * limit(case, "shm_warn_bytes_per_gpu", GIB)
         if total < least:
             cause = "/dev/shm is so small that data loaders and NCCL end with a bus error or No space left on device."
-            # One rank on a node exchanges nothing through it, and many jobs load their data without workers.
-            severity = FAIL if count > 1 else WARN
+            # One rank, or none with a GPU, trains with little of it: only NCCL between ranks of a node takes much.
+            severity = FAIL if count and _slots(case, host, count) > 1 else WARN
             sheet.add("shm-too-small", severity, host, f"/dev/shm has {size(total)}", cause, remedy)
         elif free is not None and free < limit(case, "shm_free_fail_bytes", 64 * MIB):
             cause = "/dev/shm is full, mostly of what killed jobs left behind."

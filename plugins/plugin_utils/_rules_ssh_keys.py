@@ -188,8 +188,19 @@ def _not_authorized(case: Case, item: Attempt) -> Reason | None:
     else:
         evidence = f"the key of {item.source} is not in {file} of {user} ({len(known)} other keys are)"
         cause = "The keys of the nodes named here are missing where its sshd looks for them."
+    return Reason(rule_id, item.target, evidence, cause, _admit(case, item, user, file))
+
+
+def _admit(case: Case, item: Attempt, user: str, file: str) -> str:
+    """How the key gets where sshd looks; site.yml and ssh-copy-id write below the home alone."""
+    home = str(dig(case.user.get(item.target), "home", "")).rstrip("/")
+    if home and file.startswith("/") and not file.startswith(f"{home}/"):
+        return (
+            f"As root on {item.target}: cat {home}/.ssh/authorized_keys >> {file}; or add .ssh/authorized_keys to "
+            f"AuthorizedKeysFile in its sshd_config, then reload sshd: site.yml writes to {home}/.ssh alone."
+        )
     remedy = "Run site.yml over all nodes, or, as the job user on each node named in the evidence: ssh-copy-id "
-    return Reason(rule_id, item.target, evidence, cause, remedy + f"{user}@{item.what}")
+    return remedy + f"{user}@{item.what}"
 
 
 def _elsewhere(case: Case, source: str, entry: Data) -> bool:

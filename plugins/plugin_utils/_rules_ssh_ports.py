@@ -18,7 +18,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view impor
     names,
     node,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import FAIL, WARN, Answer, Case, dig, rule
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import FAIL, WARN, Answer, Case, Data, dig, rule
 
 NET_LAYERS = ("refused", "timeout", "no_route")
 
@@ -37,6 +37,14 @@ def deaf(case: Case, name: str) -> bool:
     if ports is not None:
         return port not in ports
     return isinstance(everything, list) and port not in everything
+
+
+def restart(sshd: Data) -> str:
+    """The command by which sshd takes up its configuration, also where no systemd runs, as in many containers."""
+    if dig(sshd, "systemd") is not False:
+        return f"sshd -t && systemctl restart {dig(sshd, 'unit') or 'ssh.service'}"
+    pid = dig(sshd, "pid")
+    return f"sshd -t && kill -HUP {pid}" if pid else "sshd -t && { pkill -HUP -o -x sshd || $(command -v sshd); }"
 
 
 @rule("ctr-sshd-port-clash", needs=("mesh",))
@@ -96,7 +104,6 @@ def _wrong_port(case: Case, sheet: Sheet, item: Attempt, port: int) -> None:
     sshd, seen = dig(case.fabric.get(item.target), "sshd", {}), f"from {item.source}: {item.evidence}"
     ports, wanted = dig(sshd, "ports", []), dig(sshd, "config_ports", [])
     shown = ", ".join(map(str, ports))
-    unit = str(dig(sshd, "unit", "ssh.service"))
     if ports and port not in wanted:
         sheet.add(
             "ssh-port-mismatch",
@@ -115,7 +122,7 @@ def _wrong_port(case: Case, sheet: Sheet, item: Attempt, port: int) -> None:
         item.target,
         f"sshd listens on {shown or 'no port'}, {asks}; {seen}",
         f"Nothing listens on its ssh port {port}: sshd does not run, or it runs with an older configuration.",
-        f"sshd -t && systemctl restart {unit}, then ss -ltnp | grep sshd",
+        f"{restart(sshd)}, then ss -ltnp | grep sshd",
     )
 
 
@@ -149,7 +156,7 @@ def not_yet_restarted(case: Case) -> t.Iterable[Answer]:
                 f"sshd listens on {', '.join(map(str, dig(sshd, 'ports', []))) or 'no port'}, configured is "
                 f"{', '.join(map(str, dig(sshd, 'config_ports', [])))}",
                 "Its sshd has not taken up its configuration: after the next restart it listens elsewhere.",
-                f"sshd -t && systemctl restart {unit}; then set trainmesh_ssh_port to the port that is meant.",
+                f"{restart(sshd)}; then set trainmesh_ssh_port to the port that is meant.",
             )
     return sheet.findings()
 
@@ -167,9 +174,9 @@ def upgraded(case: Case) -> t.Iterable[Answer]:
                 name,
                 f"the program of process {dig(facts, 'sshd.pid')} is no longer on the disk",
                 "sshd was upgraded and not restarted: the old daemon starts new helper programs, and logins may fail.",
-                f"sshd -t && systemctl restart {dig(facts, 'sshd.unit', 'ssh.service')}, then try a second login.",
+                f"{restart(dig(facts, 'sshd', {}))}, then try a second login.",
             )
     return sheet.findings()
 
 
-__all__ = ("NET_LAYERS", "deaf", "listens")
+__all__ = ("NET_LAYERS", "deaf", "listens", "restart")

@@ -281,3 +281,27 @@ def test_an_sshd_configuration_of_random_bytes_never_raises(tmp_path: Path) -> N
         (place / "sshd_config").write_bytes(words + os.urandom(400) + b"\n" + words)
         found: t.Any = ports.config_ports(Tree(str(tmp_path)))
         assert found
+
+
+@pytest.mark.parametrize(
+    ("command", "asked"),
+    [
+        ("sshd: /usr/sbin/sshd -D -p 2222 [listener] 0 of 10-100 startups", [2222]),
+        ("/usr/sbin/sshd\0-Dp2222", [2222]),
+        ("/usr/sbin/sshd\0-o\0Port=2222\0-p\x0022", [22, 2222]),
+        ("/usr/sbin/sshd\0-oport 2222", [2222]),
+        ("/usr/sbin/sshd\0-D\0-f\0/etc/other", [2200]),
+        ("dropbear\0-p\x0010.0.0.1:2222", [2222]),
+        ("/usr/sbin/sshd\0-D\0-o\0PermitRootLogin=yes", [22]),
+    ],
+)
+def test_the_command_line_of_sshd_goes_before_its_configuration(tmp_path: Path, command: str, asked: list[int]) -> None:
+    files = {
+        **LISTENING,
+        **process(40, "sshd", 1, command),
+        "etc/ssh/sshd_config": "# Port\n",
+        "etc/other": "Port 2200\n",
+    }
+    found = ports.listeners(tree(tmp_path, files, {"proc/40/fd/3": "socket:[102]"}))
+    result = ports.sshd(Tree(str(tmp_path)), found, 2222, [40])
+    assert (result["ports"], result["config_ports"], result["systemd"]) == ([2222], asked, False)

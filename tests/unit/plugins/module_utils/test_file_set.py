@@ -34,6 +34,18 @@ def test_files_are_written_with_their_modes_and_the_second_run_changes_nothing(t
     assert not converge(root, *wanted).changed
 
 
+@pytest.mark.parametrize("umask", [0o077, 0o027])
+def test_everybody_may_read_the_files_whatever_the_umask(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        converge(tmp_path / "new" / "prefix", entry("etc/a/b.yaml"))
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    for path in ("new", "new/prefix", "new/prefix/etc", "new/prefix/etc/a"):
+        assert (tmp_path / path).stat().st_mode & 0o777 == 0o755
+
+
 def test_only_what_differs_is_written(tmp_path):
     converge(tmp_path, entry("a"), entry("b"))
     (tmp_path / "b").chmod(0o600)

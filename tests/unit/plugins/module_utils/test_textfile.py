@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -28,32 +29,53 @@ def test_changes_name_text_and_mode(tmp_path):
     assert _textfile.changes_of([(str(tmp_path / "new"), "x", None)])[0].before == ""
 
 
-class Module:
-    """As much of AnsibleModule as writing takes; a replaced target is a new file, as with the real one."""
-
-    tmpdir = None
-
-    def atomic_move(self, source, target, **_options):
-        os.replace(source, target)
-
-
-@pytest.mark.parametrize("target", ["../shared_keys", "{place}/shared_keys", "second"])
-def test_a_link_stays_a_link(tmp_path, target):
-    home = tmp_path / "ssh"
-    home.mkdir()
-    shared = tmp_path / "shared_keys"
-    shared.write_text("theirs\n")
-    (home / "second").symlink_to(shared)
-    link = home / "authorized_keys"
-    link.symlink_to(target.format(place=tmp_path))
-    _textfile.write(Module(), _textfile.Change(str(link), "theirs\n", "theirs\nours\n", 0o600))
-    assert link.is_symlink() and (home / "second").is_symlink()
-    assert shared.read_text() == "theirs\nours\n"
-    assert shared.stat().st_mode & 0o777 == 0o600
-
-
 def test_bytes_that_are_no_text_survive(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"caf\xe9\n")
     with_block = _textfile.with_block(_textfile.read_text(str(path)), ["x"])
     assert with_block.encode("utf-8", "surrogateescape").startswith(b"caf\xe9\n")
+
+
+class Refused(Exception):
+    """What fail_json of the module under test raises."""
+
+
+class Module:
+    """The part of AnsibleModule that writing needs."""
+
+    tmpdir = None
+
+    def fail_json(self, msg):
+        raise Refused(msg)
+
+    def atomic_move(self, source, target, unsafe_writes, keep_dest_attrs):
+        if keep_dest_attrs:
+            shutil.copymode(target, source)
+        os.rename(source, target)
+
+
+def test_a_link_stays_a_link_and_its_target_keeps_its_mode(tmp_path):
+    target, link = tmp_path / "shared", tmp_path / "authorized_keys"
+    target.write_text("a\n")
+    target.chmod(0o640)
+    link.symlink_to("shared")
+    _textfile.write(Module(), _textfile.Change(str(link), "a\n", "b\n"))
+    assert link.is_symlink() and target.read_text() == "b\n"
+    assert target.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_dangling_link_gets_its_target(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to("later")
+    _textfile.write(Module(), _textfile.Change(str(link), "", "b\n", 0o600))
+    assert link.is_symlink() and (tmp_path / "later").read_text() == "b\n"
+    assert (tmp_path / "later").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("to", "words"), [("link", "a loop"), ("nowhere/file", "there is no directory")])
+def test_a_link_that_leads_nowhere_is_refused_and_left(tmp_path, to, words):
+    link = tmp_path / "link"
+    link.symlink_to(to)
+    with pytest.raises(Refused, match=words):
+        _textfile.write(Module(), _textfile.Change(str(link), "", "b\n"))
+    assert os.readlink(link) == to and os.listdir(tmp_path) == ["link"]

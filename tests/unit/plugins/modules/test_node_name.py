@@ -1,6 +1,8 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""The host name where the kernel takes it, and where it does not."""
+
 from __future__ import annotations
 
 import types
@@ -9,51 +11,87 @@ import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.modules import node_name
 
-FULL = "Name:\tpython3\nCapEff:\t000001ffffffffff\nCapBnd:\t0\n"
-DOCKER = "Name:\tpython3\nCapEff:\t00000000a80425fb\n"
+
+class Done(Exception):
+    """exit_json or fail_json; the result is its argument."""
 
 
 class Module:
-    """As much of AnsibleModule as naming takes; ``hostname`` answers with ``rc``."""
+    """A node whose kernel takes a new name, or refuses it."""
 
-    def __init__(self, rc: int):
-        self.rc, self.commands = rc, []
+    check_mode = False
+
+    def __init__(self, kernel, takes):
+        self.params, self.kernel, self.takes, self.warnings, self.calls = {"name": "node1"}, kernel, takes, [], []
 
     def get_bin_path(self, name, required=False):
-        return None if name == "hostnamectl" else name
+        return f"/bin/{name}" if name == "hostname" else None
 
     def run_command(self, argv):
-        self.commands.append(argv)
-        return self.rc, "", "hostname: you must be root to change the host name\n"
+        self.calls.append(argv)
+        if not self.takes:
+            return 1, "", "hostname: you must be root to change the host name"
+        self.kernel = argv[1]
+        return 0, "", ""
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+    def exit_json(self, **result):
+        raise Done(result)
+
+    def fail_json(self, **result):
+        raise Done({"failed": True, **result})
 
 
-@pytest.fixture
-def names(monkeypatch, tmp_path):
-    """The kernel says ``kernel``; the file is one of ours."""
-    path = tmp_path / "hostname"
-    path.write_text("old\n")
+def run(monkeypatch, tmp_path, kernel, file, takes, may=True):
+    path, module = tmp_path / "hostname", Module(kernel, takes)
+    path.write_text(f"{file}\n")
     monkeypatch.setattr(node_name, "PATH", str(path))
-    monkeypatch.setattr(node_name.os, "uname", lambda: types.SimpleNamespace(nodename="kernel"))
-    return path
+    monkeypatch.setattr(node_name, "AnsibleModule", lambda **_spec: module)
+    monkeypatch.setattr(node_name, "may_set_kernel_name", lambda _status: may)
+    monkeypatch.setattr(node_name.os, "uname", lambda: types.SimpleNamespace(nodename=module.kernel))
+    with pytest.raises(Done) as done:
+        node_name.main()
+    return done.value.args[0], module, path.read_text().strip()
 
 
-def test_where_the_kernel_refuses_nothing_is_half_done(names):
-    assert "kernel's name" in node_name.set_name(Module(1), "node1")
-    assert names.read_text() == "old\n"
+def test_a_kernel_that_refuses_is_a_warning_and_nothing_is_half_done(monkeypatch, tmp_path):
+    for _run in range(2):
+        result, module, file = run(monkeypatch, tmp_path, "p1", "p1", takes=False)
+        assert (result["changed"], result.get("failed"), file) == (False, None, "p1")
+        assert "trainmesh_hostname: p1" in module.warnings[0] and "--hostname node1" in module.warnings[0]
 
 
-def test_a_kernel_name_that_is_right_is_not_set_again(names):
-    module = Module(1)
-    assert node_name.set_name(module, "kernel") == ""
-    assert (module.commands, names.read_text()) == ([], "kernel\n")
+def test_check_mode_promises_nothing_that_the_container_refuses(monkeypatch, tmp_path):
+    monkeypatch.setattr(Module, "check_mode", True)
+    result, module, _file = run(monkeypatch, tmp_path, "p1", "p1", takes=False, may=False)
+    assert (result["changed"], module.calls, len(module.warnings)) == (False, [], 1)
 
 
-def test_both_names_are_set(names):
-    module = Module(0)
-    assert node_name.set_name(module, "node1") == ""
-    assert (module.commands, names.read_text()) == ([["hostname", "node1"]], "node1\n")
-
-
-@pytest.mark.parametrize(("status", "may"), [(FULL, True), (DOCKER, False), ("", True), ("CapEff:\tgarbage\n", True)])
+@pytest.mark.parametrize(
+    ("status", "may"),
+    [
+        ("CapEff:\t000001ffffffffff\nCapBnd:\t0\n", True),
+        ("CapEff:\t00000000a80425fb\n", False),  # Docker's default
+        ("CapEff:\tgarbage\n", True),
+        ("", True),
+    ],
+)
 def test_the_right_to_name_the_kernel(status, may):
     assert node_name.may_set_kernel_name(status) is may
+
+
+def test_only_the_file_is_wrong(monkeypatch, tmp_path):
+    result, module, file = run(monkeypatch, tmp_path, "node1", "localhost", takes=False)
+    assert (result["changed"], file, module.calls, module.warnings) == (True, "node1", [], [])
+
+
+def test_both_names_are_set(monkeypatch, tmp_path):
+    result, module, file = run(monkeypatch, tmp_path, "old", "old", takes=True)
+    assert (result["changed"], file, module.kernel) == (True, "node1", "node1")
+
+
+def test_a_right_name_is_left_alone(monkeypatch, tmp_path):
+    result, module, _file = run(monkeypatch, tmp_path, "node1", "node1", takes=False)
+    assert (result["changed"], module.calls) == (False, [])

@@ -165,6 +165,7 @@ def test_a_sudo_that_wants_a_password_is_untested_and_the_host_good(ssh_keys, ho
         ("This account is currently not available.", "python", "not available", "usermod"),
         ("", "python", "Welcome!", "usermod"),
         (GOOD.replace("become 0 ", "become 1 sudo: a password is required"), "sudo", "password is", "/etc/sudoers.d"),
+        (GOOD.replace("become 0 ", "become 1 sudo: sorry, you must have a tty"), "sudo", "a tty", "!requiretty"),
         (f"{GOOD}TRAINMESH tmp mktemp: No space left on device", "tmp", "No space", "df -i /tmp"),
         (f"{GOOD}TRAINMESH tmp mktemp: Read-only file system", "tmp", "Read-only", "fsck"),
         (f"{GOOD}TRAINMESH tmp mktemp: Permission denied", "tmp", "Permission", "chmod 1777 /tmp"),

@@ -29,15 +29,24 @@ def test_a_small_shared_memory():
     case.fabric["node2"]["shm"] = {"total_bytes": 64 * MIB, "free_bytes": 64 * MIB}
     found = one(case)
     assert (found.rule, found.severity, found.hosts) == ("shm-too-small", "warn", ("node2",))
-    several = healthy()
-    gpus(several, "node2")  # ranks that talk through it
-    several.fabric["node2"]["shm"] = {"total_bytes": 64 * MIB, "free_bytes": 64 * MIB}
-    found = next(finding for finding in findings(several) if finding.rule == "shm-too-small")
-    assert (found.severity, found.hosts) == ("fail", ("node2",))
     assert "/dev/shm has 64 MiB" in found.evidence["node2"]
-    assert "mount -o remount" in found.remedy and "--ipc host" in found.remedy
+    assert found.remedy.startswith("Start the container anew with --shm-size") and "CAP_SYS_ADMIN" in found.remedy
+    case.fabric["node2"]["container"] = None
+    assert "mount -o remount" in one(case).remedy
     case.fabric["node2"]["shm"] = {"total_bytes": None, "free_bytes": None}
     assert told(case) == {}
+
+
+@pytest.mark.parametrize(
+    ("count", "slots", "severity"),
+    [(8, 8, "fail"), (8, 1, "warn"), (1, 1, "warn"), (0, 4, "warn"), (2, None, "fail"), (1, None, "warn")],
+)
+def test_a_small_shared_memory_fails_only_where_ranks_of_a_node_need_it(count, slots, severity):
+    case = healthy()
+    gpus(case, "node2", count)
+    case.plan["nodes"]["node2"]["slots"] = slots
+    case.fabric["node2"]["shm"] = {"total_bytes": 64 * MIB, "free_bytes": 64 * MIB}
+    assert told(case)["shm-too-small", severity] == ("node2",)
 
 
 def test_shared_memory_for_many_gpus_or_full_of_leftovers():

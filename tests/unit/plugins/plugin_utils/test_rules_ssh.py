@@ -75,6 +75,15 @@ def test_a_key_that_is_missing_on_the_target():
     assert "ssh-copy-id trainer@node3" in found.remedy
 
 
+def test_a_key_that_is_missing_in_a_file_outside_of_the_home():
+    case = healthy()
+    case.user["node3"]["authorized_keys"] = case.user["node3"]["authorized_keys"][1:]
+    case.user["node3"]["paths"]["authorized_keys"]["path"] = "/etc/ssh/keys/trainer"
+    fail_logins(case, [("node1", "node3")], "permission", "Permission denied (publickey)")
+    remedy = one(case).remedy
+    assert "/home/trainer/.ssh/authorized_keys >> /etc/ssh/keys/trainer" in remedy and "ssh-copy-id" not in remedy
+
+
 def test_a_node_that_may_not_log_in_to_itself():
     case = healthy()
     del case.user["node2"]["authorized_keys"][1]
@@ -248,6 +257,8 @@ def test_an_sshd_that_does_not_listen_where_its_configuration_says():
     assert quiet == {("sshd-not-listening", "warn"): ("node2",)}
     assert told(case) == {("sshd-not-listening", "fail"): ("node2",)}
     assert "systemctl restart ssh.service" in one(case).remedy
+    case.fabric["node2"]["sshd"].update(systemd=False, unit=None)
+    assert "kill -HUP 66" in one(case).remedy and "systemctl" not in one(case).remedy
 
 
 def test_a_firewall_before_sshd_is_told_once():
