@@ -25,6 +25,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
     _variables,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._catalogue import entry
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view import calls
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Case, Untested
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules_collective import expected_mbps
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules_environment import NO_TORCH
@@ -53,7 +54,10 @@ class ActionModule(ActionBase):
         if self._task.args.get("stage", "report") == "gate":
             wanted, _why = expected_mbps(case, {"backend": "nccl" if case.plan["gpus"] else "gloo"})
             untested = self._blocker(case, judged, live)
-            return {**result, "changed": False, "untested": untested, "slow_below": wanted / 8000}
+            # a caller who did not come through has not said good-bye: its listener still holds the port of the jobs
+            waiting = any(not item.ok for item in calls(case))
+            answer = {"untested": untested, "slow_below": wanted / 8000, "listeners_wait": waiting}
+            return {**result, "changed": False, **answer}
         _run_lock.release(os.path.join(self._task.args["state_dir"], _run_lock.FILE), _run_lock.own(time.time()))
         return {**result, **self._report(case, judged, variables, live, options)}
 

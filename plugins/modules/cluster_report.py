@@ -73,6 +73,11 @@ slow_below:
   returned: with O(stage=gate)
   type: float
   sample: 0.03125
+listeners_wait:
+  description: Whether a caller did not come through to a listener of the probes, which then still holds its port.
+  returned: with O(stage=gate)
+  type: bool
+  sample: false
 outcome:
   description: V(clean), V(faults) or V(incomplete), when something that was asked for could not be tested.
   returned: with O(stage=report)
