@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 import typing as t
 
@@ -63,6 +64,8 @@ def end(prefix: str, limit: float, run: Runner = _bounded.run, proc: str = "/pro
                 run([script, "--here", "--quiet", name], STOP_LIMIT_S)
         time.sleep(PAUSE_S)
         found = living(proc)
+    for name in [name for name in ended if name not in found]:
+        shutil.rmtree(f"{prefix}/var/runs/{name}/tmp", ignore_errors=True)  # torchrun, killed, has not done it
     return ended, sorted({pid for pids in found.values() for pid in pids})
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -203,3 +204,11 @@ def test_stop_ends_the_processes_of_the_run_and_no_others(prefix):
         for process in (marked, named, other):
             process.kill()
             process.wait()
+
+
+@pytest.mark.parametrize(("run", "own"), [("check-20260102-030405-torchrun", True), ("mine", False)])
+def test_torchruns_own_files_of_a_check_go_with_its_records(prefix, run, own):
+    launched = shown(call(prefix, prefix / "bin/trainmesh-torchrun", "--node-only", "--run-id", run, "train.py"))
+    place = f"{prefix}/var/runs/{run}/tmp"
+    assert launched["env"].get("TMPDIR") == (place if own else None)
+    assert os.path.isdir(place) is own

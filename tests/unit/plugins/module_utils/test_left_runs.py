@@ -71,9 +71,13 @@ def end(prefix, process, limit=15):
 )
 def test_a_check_run_that_was_left_is_ended(prefix, job, words, environment):
     process = job("x", *words, **environment)
+    files = pathlib.Path(prefix, "var/runs", CHECK)
+    (files / "tmp/torchelastic_x").mkdir(parents=True)
+    (files / "torchrun.log").touch()
     assert process.pid in _left_runs.living()[CHECK]
     assert end(prefix, process) == ([CHECK], [])
     assert reaped(process)
+    assert [path.name for path in files.iterdir()] == ["torchrun.log"], "what torchrun left goes, the log stays"
 
 
 @pytest.mark.parametrize(
