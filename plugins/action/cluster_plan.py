@@ -13,7 +13,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _memory, _plan, _variables
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan_nodes import Host
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan_nodes import Host, logins_at_once
 
 display = Display()
 
@@ -41,7 +41,7 @@ class ActionModule(ActionBase):
             head = f"These machines can't make the cluster asked for ({len(faults)} reason(s)); nothing was installed."
             text = "\n".join([head, *(f"  {number}. {fault}" for number, fault in enumerate(faults, 1))])
             return {**result, "failed": True, "msg": text}
-        cluster = plan.pop("model")
+        cluster, plan["logins_at_once"] = plan.pop("model"), logins_at_once(hosts)
         if not self._task.check_mode and not read_only:
             _memory.save(path, _memory.text(cluster))
         for warning in plan["warnings"]:
@@ -58,9 +58,10 @@ class ActionModule(ActionBase):
             wish=_variables.read(values, "host"),
             ansible_host=str(values.get("ansible_host") or name),
             ansible_port=int(values.get("ansible_port") or 22),
-            fabric=facts.get("trainmesh_fabric") or {},
-            gpu=facts.get("trainmesh_gpu") or {},
+            fabric=facts.get("trainmesh_facts_fabric") or {},
+            gpu=facts.get("trainmesh_facts_gpu") or {},
             identity=(values.get("trainmesh_identity") or {}) if live else {},
+            sshd=(facts.get("trainmesh_user") or {}).get("sshd") or {},
         )
 
     @staticmethod

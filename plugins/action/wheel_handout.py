@@ -66,7 +66,8 @@ class ActionModule(ActionBase):
         """Make the directory: in one of root's, owned by the login user, who transfers; readable for the job user."""
         login = self._shell("id -un", become=False).strip()
         parent = shlex.quote(os.path.dirname(dest))
-        make = f"mkdir -p {parent} && install -d -m 0755 -o {shlex.quote(login)} {shlex.quote(dest)}"
+        # With root's umask at 077 or 027 nobody else would get through the directories that mkdir makes.
+        make = f"umask 022 && mkdir -p {parent} && install -d -m 0755 -o {shlex.quote(login)} {shlex.quote(dest)}"
         self._shell(make, become=True)
 
     def _index(self, dest: str, args: t.Mapping[str, t.Any]) -> None:

@@ -18,6 +18,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils import _collecti
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _nccl_log
 from ansible_collections.trainmesh.cluster.plugins.module_utils._bounded import run
 from ansible_collections.trainmesh.cluster.plugins.module_utils._collective_run import (
+    LIMITS,
     Command,
     Node,
     Runner,
@@ -119,7 +120,8 @@ class Probe:
         rows, complete = result.sweep(trial.ranks, len(trial.ranks))
         slow = bool(rows) and len(wish.nodes) > 1 and (not complete or rows[-1]["busbw_gbps"] < wish.slow_below)
         found: list[dict[str, t.Any]] = []
-        if (trial.error or slow) and len(wish.nodes) > 1:
+        out_of_time = late(trial)
+        if (trial.error or slow) and not out_of_time and len(wish.nodes) > 1:
             found = self.search(trial)
         worlds = [rank.world for rank in trial.ranks.values() if rank.world]
         return {
@@ -134,6 +136,7 @@ class Probe:
             "trials": self.trials,
             "suspects": found,
             "error": trial.error or None,
+            "late": trial.error if out_of_time else None,
         }
 
     def search(self, trial: Trial) -> list[dict[str, t.Any]]:
@@ -205,12 +208,27 @@ def undecided(trial: Trial) -> bool:
     return bool(trial.error) and loading and started and not result.blamed(trial.ranks)
 
 
+def late(trial: Trial) -> bool:
+    """Whether our own limit of time alone ended a trial that was still on its way: that is nobody's fault.
+
+    Ranks were not started or still loaded torch, or sums went on to the last. A stopped rank, one that failed, and
+    one of which ssh told something are not waited for in vain.
+    """
+    ranks = trial.ranks.values()
+    if not trial.error.startswith(LIMITS) or any(rank.error or rank.state in ("T", "t") for rank in ranks):
+        return False
+    loading = [rank for rank in ranks if rank.phase in ("", "up")]
+    if loading:
+        return not any(rank.note for rank in loading)
+    return trial.error.startswith(LIMITS[1]) and not result.blamed(trial.ranks)
+
+
 def nothing(wish: Wish) -> dict[str, t.Any]:
     """The answer when nothing is run."""
     empty: dict[str, t.Any] = {"sweep": [], "ranks": [], "nccl": {}, "trials": [], "suspects": []}
     via = "torchrun" if wish.launcher else "ssh"
-    rest = {"ok": None, "backend": None, "world_size": 0, "via": via, "complete": False, "error": None, "seconds": 0.0}
-    return {**empty, **rest}
+    rest = {"ok": None, "backend": None, "world_size": 0, "via": via, "complete": False, "error": None, "late": None}
+    return {**empty, **rest, "seconds": 0.0}
 
 
 def probe(wish: Wish) -> dict[str, t.Any]:

@@ -32,7 +32,10 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._ssh_login impor
 MAX_LINES = 6000  # of a host: the first half (how it came up) and the last (how it ended)
 SSH = ("ssh", "-T", *QUIETLY, "-o", "ConnectTimeout=10")
 GRACE_SECONDS = 5.0
-START_SECONDS = 45.0  # to load torch from a slow disk
+START_SECONDS = 45.0  # to load torch from a slow disk; with more time for all, this share of it
+START_SHARE = 0.75
+# How the words of a trial begin that was ended by a limit of ours.
+LIMITS = ("no progress for", "not finished within")
 
 
 # pdsh's own words begin with its name; behind it stands the host, as before any other line
@@ -88,6 +91,7 @@ class Runner:
     def __init__(self, nodes: t.Sequence[Node], limit: float, stall: float) -> None:
         self.nodes = nodes
         self.limit, self.stall = limit, stall
+        self.start = max(stall, START_SECONDS, START_SHARE * limit)
         hosts = [node.name for node in nodes for _slot in range(node.slots)]
         self.ranks = {number: Rank(host) for number, host in enumerate(hosts)}
         self.lines: dict[str, list[str]] = {node.name: [] for node in nodes}
@@ -188,7 +192,7 @@ class Runner:
         if self.trouble is not None and now - self.trouble > GRACE_SECONDS:
             return "ended early"
         loaded = all(rank.phase not in ("", "up") for rank in self.ranks.values())
-        patience = self.stall if loaded else max(self.stall, START_SECONDS)
+        patience = self.stall if loaded else self.start
         if now - self.heard > patience:
             return f"no progress for {patience:.0f} s"
         return ""
@@ -253,4 +257,4 @@ class Runner:
         return f"{reason or 'ended early'}: rank {number} on {rank.host} {rank.where}{said}"
 
 
-__all__ = ("Command", "Node", "Runner", "Trial", "by_ssh", "payload")
+__all__ = ("LIMITS", "Command", "Node", "Runner", "Trial", "by_ssh", "payload")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import socket
 import time
 import typing as t
@@ -14,6 +15,11 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils import _path_mtu
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _probe_names as names
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _probe_wire as wire
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _ssh_login as ssh
+
+PORT_WORKERS = 16
+# Seconds for the second look at all that failed; and which layers a crowd of logins can bring about.
+AGAIN_S = 120.0
+AGAIN_LAYERS = ("closed", "timeout", "no_answer", "slow", "name", "not_met", "other")
 
 
 class Target(t.NamedTuple):
@@ -48,29 +54,68 @@ class Wish(t.NamedTuple):
         return target.address == self.address if self.address else target.hostname == socket.gethostname()
 
 
+def try_login(target: Target, alias: str, wish: Wish) -> tuple[ssh.Login, str]:
+    """One name of the target: resolve it, then log in; a name that leads elsewhere is not logged in to.
+
+    The second value is the way that ssh takes, empty where it is not known.
+    """
+    started = time.monotonic()
+    found = names.resolve(alias, target.known, target.address, wish.limit)
+    if found.layer:
+        seconds = round(time.monotonic() - started, 2)
+        result = {"ok": False, "layer": found.layer, "evidence": found.evidence, "seconds": seconds}
+        login = ssh.Login(result, None)
+    else:
+        login = ssh.log_in(alias, target.hostname, wish.login)
+    return login._replace(result={**login.result, "addresses": found.addresses}), found.way
+
+
 def try_logins(target: Target, wish: Wish) -> dict[str, ssh.Login]:
-    """Each name of the target: resolve it, then log in; a name that leads elsewhere is not logged in to.
+    """Each name of the target.
 
     Where a login by one name got no answer, another name that leads to the same place is not waited for again.
     """
     logins: dict[str, ssh.Login] = {}
     silent: dict[str, tuple[str, ssh.Login]] = {}
     for alias in target.ssh_names:
-        started = time.monotonic()
-        found = names.resolve(alias, target.known, target.address, wish.limit)
-        if found.layer:
-            seconds = round(time.monotonic() - started, 2)
-            result = {"ok": False, "layer": found.layer, "evidence": found.evidence, "seconds": seconds}
-            login = ssh.Login(result, None)
-        elif found.way in silent:
-            other, login = silent[found.way]
-            login = login._replace(result={**login.result, "evidence": f"leads where {other} leads: no answer"})
-        else:
-            login = ssh.log_in(alias, target.hostname, wish.login)
-            if login.result["layer"] == "timeout":
-                silent[found.way] = (alias, login)
-        logins[alias] = login._replace(result={**login.result, "addresses": found.addresses})
+        for place, (other, known) in silent.items():
+            if names.resolve(alias, target.known, target.address, wish.limit).way == place:
+                logins[alias] = known._replace(result={**known.result, "evidence": _as_by(other)})
+        if alias in logins:
+            continue
+        logins[alias], way = try_login(target, alias, wish)
+        if way and logins[alias].result["layer"] in ssh.SILENT:
+            silent[way] = (alias, logins[alias])
     return logins
+
+
+def _as_by(other: str) -> str:
+    return f"leads where {other} leads: no answer"
+
+
+class Again:
+    """The second look at the end, alone and one by one: what failed in the crowd of all logins may be the crowd's."""
+
+    def __init__(self, wish: Wish, seconds: float = AGAIN_S) -> None:
+        self.wish, self.end = wish, time.monotonic() + seconds
+
+    def look(self, target: Target, tried: t.Mapping[str, ssh.Login]) -> dict[str, ssh.Login]:
+        """The logins to a target after the second look; where even one name is silent, so are its others."""
+        found, silent = dict(tried), False
+        for alias in [alias for alias, login in tried.items() if login.result["layer"] in AGAIN_LAYERS]:
+            first = tried[alias].result
+            if silent and first["layer"] in ssh.SILENT:
+                continue
+            if time.monotonic() > self.end:
+                why = f"{first['evidence']}; there was no time to try it once more alone"
+                found[alias] = tried[alias]._replace(result={**first, "layer": "not_met", "evidence": why})
+                continue
+            login = try_login(target, alias, self.wish)[0]
+            silent = silent or login.result["layer"] in ssh.SILENT
+            if first["layer"] == "slow" and login.result["seconds"] >= first["seconds"]:
+                continue  # the better of two says what a login takes
+            found[alias] = login._replace(result={**login.result, "first": f"{first['layer']}: {first['evidence']}"})
+        return found
 
 
 def try_tcp(target: Target, port: int, wish: Wish, burst: bool) -> tuple[dict[str, t.Any], dict[str, t.Any] | None]:
@@ -82,7 +127,10 @@ def try_tcp(target: Target, port: int, wish: Wish, burst: bool) -> tuple[dict[st
     try:
         connection, seen = wire.call(peer, wish.limit)
     except wire.Refusal as refusal:
-        return _tcp_result(started, refusal.layer, refusal.evidence, None), None
+        layer, evidence = refusal.layer, refusal.evidence
+        if wish.is_own(target) and layer in ("refused", "timeout", "silent") and not heard(wish, target):
+            layer, evidence = "no_listener", f"{evidence}; the listener of this node does not answer it either"
+        return _tcp_result(started, layer, evidence, None), None
     if wish.address and seen != wish.address:
         evidence = f"{target.name} port {port} sees {seen}, while the data address here is {wish.address}"
         result = _tcp_result(started, "wrong_interface", evidence, seen)
@@ -95,6 +143,15 @@ def try_tcp(target: Target, port: int, wish: Wish, burst: bool) -> tuple[dict[st
         limit = min(wish.limit, mtu.BURST_LIMIT_S)
         received = mtu.pull(connection, wish.token, limit)
     return result, _push_back(peer, wish, received, limit)
+
+
+def heard(wish: Wish, target: Target) -> bool:
+    """Whether the listener of this node is there, asked past every firewall: without it a closed port says nothing."""
+    try:
+        wire.call_control(wish.token, target.name, wish.limit).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _tcp_result(started: float, layer: str, evidence: str, seen: str | None) -> dict[str, t.Any]:
@@ -143,12 +200,16 @@ def try_ports(target: Target, wish: Wish) -> dict[str, t.Any]:
 def probe(targets: t.Sequence[Target], wish: Wish, workers: int) -> dict[str, t.Any]:
     """At most ``workers`` targets at a time: {name: {ssh: {alias: result}, tcp: {port: result}, mtu, session}}.
 
-    Ports come first: they take no time, and the listeners wait for nobody who is held up by a login.
+    Ports come first: they take no time, and the listeners wait for nobody who is held up by a login. All nodes do
+    this at once, so that on average each has as many logins under way to it as one node has workers.
     """
     ordered = turned(targets, wish)
-    with concurrent.futures.ThreadPoolExecutor(max_workers=workers) as pool:
+    with concurrent.futures.ThreadPoolExecutor(max_workers=PORT_WORKERS) as pool:
         ports = list(pool.map(lambda target: try_ports(target, wish), ordered))
+    with concurrent.futures.ThreadPoolExecutor(max_workers=at_once(workers)) as pool:
         logins = list(pool.map(lambda target: try_logins(target, wish), ordered))
+    again = Again(wish)
+    logins = [again.look(target, tried) for target, tried in zip(ordered, logins)]
     return {
         target.name: {
             "ssh": {alias: login.result for alias, login in tried.items()},
@@ -159,4 +220,9 @@ def probe(targets: t.Sequence[Target], wish: Wish, workers: int) -> dict[str, t.
     }
 
 
-__all__ = ("Target", "Wish", "probe", "try_logins", "try_ports", "try_tcp", "turned")
+def at_once(workers: int) -> int:
+    """Logins at a time: no more than asked for, and no more than the processors here can do in reasonable time."""
+    return max(1, min(workers, max(2, len(os.sched_getaffinity(0)))))
+
+
+__all__ = ("Again", "Target", "Wish", "at_once", "probe", "try_login", "try_logins", "try_ports", "try_tcp", "turned")

@@ -93,6 +93,8 @@ def resolve(name: str, known: t.Collection[str], address: str, limit: float) -> 
     outcome = run(["ssh", "-G", name], limit)
     if outcome.missing:
         return Names("ssh_missing", "there is no ssh client", [])
+    if outcome.timed_out:
+        return Names("not_met", f"ssh -G {name} gave no answer within {limit:.0f} s", [])
     if not outcome.ok:
         return Names("config", " ".join(outcome.err.split())[-300:] or f"ssh -G {name} fails", [])
     config = parse_ssh_config(outcome.out)

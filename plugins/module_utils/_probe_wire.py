@@ -113,6 +113,8 @@ def call(peer: Peer, limit: float) -> tuple[socket.socket, str]:
     except ValueError as error:
         refusal = Refusal("stranger", f"{where}: something else answers there: {error}")
     connection.close()
+    if refusal.layer == "timeout":  # whoever drops packets does not let a connection come about
+        refusal = Refusal("silent", f"{where}: connected, but nothing was said within {limit:.0f} s")
     raise refusal
 
 

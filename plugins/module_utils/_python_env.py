@@ -119,6 +119,19 @@ def interpreter(wanted: str, python_version: str, run: t.Callable[..., _bounded.
     return path
 
 
+def make_open(path: str) -> None:
+    """Make a directory and its parents, mode 0755 each whatever the umask is, so that the job user gets through.
+
+    Directories that exist keep their modes.
+    """
+    parent = os.path.dirname(path)
+    if not os.path.isdir(path):
+        if parent != path:
+            make_open(parent)
+        os.mkdir(path)
+        os.chmod(path, 0o755)
+
+
 def owner_fault(prefix: str, uid: int, user: str) -> str:
     """Why an existing prefix can't be the job user's; empty when it can."""
     try:
@@ -164,6 +177,7 @@ __all__ = (
     "environment",
     "family",
     "interpreter",
+    "make_open",
     "missing_tools",
     "owner_fault",
     "packages_of",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import time
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._bounded import Outcome, run
@@ -29,10 +28,13 @@ _LAYERS = (
     ("permission", r"Permission denied|Too many authentication failures"),
     ("refused", r"Connection refused"),
     ("no_route", r"No route to host|Network is unreachable"),
-    ("timeout", r"Connection timed out|Operation timed out|timed out during banner"),
+    ("no_answer", r"timed out during banner"),
+    ("timeout", r"Connection timed out|Operation timed out"),
     ("closed", r"Connection closed|Connection reset|kex_exchange_identification"),
     ("config", r"Bad configuration option|terminating, \d+ bad configuration|Bad owner or permissions"),
 )
+# Layers in which nothing answers until a time limit is over.
+SILENT = ("timeout", "no_answer")
 
 
 class Wish(t.NamedTuple):
@@ -90,7 +92,8 @@ def verdict(outcome: Outcome, hostname: str, wish: Wish) -> Login:
     if outcome.missing:
         return _failed(outcome, "ssh_missing", outcome.err)
     if outcome.timed_out:
-        return _failed(outcome, "timeout", f"no login within {outcome.seconds:.0f} s")
+        # ssh itself gives up on the connection and on sshd's first words (ConnectTimeout) long before
+        return _failed(outcome, "no_answer", f"connected, but no login within {outcome.seconds:.0f} s")
     session, noise = parse_session(outcome.out, wish.python)
     if outcome.rc == 0 and session:
         host = session.pop("host")
@@ -116,17 +119,10 @@ def _failed(outcome: Outcome, layer: str, evidence: str) -> Login:
 
 
 def log_in(name: str, hostname: str, wish: Wish) -> Login:
-    """Log in without a terminal and with strict checking, as a launcher does; once more when sshd cut it off.
-
-    sshd drops logins at random when more than ten wait unauthenticated (MaxStartups 10:30:100).
-    """
+    """Log in without a terminal and with strict checking, as a launcher does."""
     limit = f"ConnectTimeout={max(1, int(wish.connect_limit) - 1)}"
     argv = ["ssh", *QUIETLY, "-o", limit, name, script(wish.python, wish.commands)]
-    login = verdict(run(argv, wish.limit), hostname, wish)
-    if login.result["layer"] == "closed":
-        time.sleep(1)
-        login = verdict(run(argv, wish.limit), hostname, wish)
-    return login
+    return verdict(run(argv, wish.limit), hostname, wish)
 
 
-__all__ = ("MARK", "QUIETLY", "Login", "Wish", "log_in", "parse_session", "script", "verdict")
+__all__ = ("MARK", "QUIETLY", "SILENT", "Login", "Wish", "log_in", "parse_session", "script", "verdict")

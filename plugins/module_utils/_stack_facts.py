@@ -90,7 +90,7 @@ def read(wish: Wish, environ: t.Mapping[str, str]) -> Record:
 def gather(
     wish: Wish, tree: Tree, environ: t.Mapping[str, str], run: Runner = _bounded.run, *, became: bool = False
 ) -> Record:
-    """All facts of one node, as the module returns them under ``trainmesh_stack``; never raises.
+    """All facts of one node, as the module returns them under ``trainmesh_facts_stack``; never raises.
 
     ``environ`` is the process's own environment, ``became`` whether it took another user's rights itself.
     """

@@ -90,17 +90,20 @@ def changes_of(wishes: t.Iterable[tuple[str, str, int | None]]) -> list[Change]:
 
 
 def write(module: AnsibleModule, change: Change) -> None:
-    """Put a changed file in place at once; bind-mounted files, which can't be replaced, are written in place."""
-    directory = os.path.dirname(os.path.realpath(change.path))
-    handle, temporary = tempfile.mkstemp(dir=module.tmpdir or directory)
+    """Put a changed file in place at once; bind-mounted files, which can't be replaced, are written in place.
+
+    A link stays a link: the file that it leads to is the one that changes.
+    """
+    path = os.path.realpath(change.path)
+    handle, temporary = tempfile.mkstemp(dir=module.tmpdir or os.path.dirname(path))
     with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write(change.after)
-    existed = os.path.exists(change.path)
+    existed = os.path.exists(path)
     if change.mode is not None or not existed:
         os.chmod(temporary, change.mode if change.mode is not None else 0o644)
-    module.atomic_move(temporary, change.path, unsafe_writes=True, keep_dest_attrs=existed)
+    module.atomic_move(temporary, path, unsafe_writes=True, keep_dest_attrs=existed)
     if change.mode is not None:
-        os.chmod(change.path, change.mode)
+        os.chmod(path, change.mode)
 
 
 __all__ = ("BEGIN", "END", "Change", "changes_of", "mode_of", "read_text", "with_block", "without_block", "write")

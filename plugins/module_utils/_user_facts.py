@@ -54,7 +54,7 @@ def blank(name: str | None) -> Record:
         "paths": {},
         "known_hosts": {"files": []},
         "sshd": {},
-        "ssh_client": {"problem": None, "targets": {}},
+        "ssh_client": {"problem": None, "untested": None, "targets": {}},
         "nccl_conf": [],
         "accelerate_default": [],
         "deepspeed_env": [],
@@ -79,7 +79,7 @@ class Reader(t.NamedTuple):
 
 
 def gather(wish: Wish, tree: Tree, run: t.Callable[..., _bounded.Outcome] = _bounded.run) -> Record:
-    """All facts, as the module returns them under ``trainmesh_user``; never raises. Unknown is None or empty."""
+    """All facts, as the module returns them under ``trainmesh_facts_user``; never raises. Unknown is None or empty."""
     deadline = time.monotonic() + wish.timeout
     limit = min(COMMAND_LIMIT, wish.timeout / 4)
     name = wish.user or _user_paths.user_name(os.geteuid())

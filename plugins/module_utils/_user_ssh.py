@@ -44,7 +44,8 @@ def server(tree: Tree, user: str, host: str, peer: str, run: Runner, limit: floa
         if outcome.ok:
             pairs = [line.partition(" ")[::2] for line in outcome.out.splitlines()]
             return {**_settings(pairs), "source": "sshd -T", "ports": _sshd.ports_of(outcome.out), "problem": None}
-        problem = f"sshd -T: {' '.join(outcome.text.split())[:300] or 'no answer'}"
+        why = f"no answer within {limit:.0f} s" if outcome.timed_out else " ".join(outcome.text.split())[:300]
+        problem = f"sshd -T: {why or 'no answer'}"
     text = tree.text("/etc/ssh/sshd_config")
     if text is None:
         why = "/etc/ssh/sshd_config cannot be read: run this as root"
@@ -169,20 +170,25 @@ def known_hosts(tree: Tree, home: str) -> list[str]:
 
 
 def client(names: t.Iterable[str], run: Runner, limit: float) -> Record:
-    """Where ssh would go for each name: ``targets`` with hostname, port and user; ``problem`` is ssh's complaint."""
+    """Where ssh would go for each name: ``targets`` with hostname, port and user; ``problem`` is ssh's complaint.
+
+    ``untested`` is set where ssh gave no answer in time, which says nothing of its configuration.
+    """
     wanted = list(dict.fromkeys(names))
     with concurrent.futures.ThreadPoolExecutor(max_workers=WORKERS) as pool:
         outcomes = list(pool.map(lambda name: run(["ssh", "-G", "--", name], limit, cwd="/"), wanted))
     targets: dict[str, Record] = {}
-    problem = None
+    problem = untested = None
     for name, outcome in zip(wanted, outcomes):
         if outcome.ok:
             pairs = dict(line.partition(" ")[::2] for line in reversed(outcome.out.splitlines()))
             port = to_int(pairs.get("port"))
             targets[name] = {"hostname": pairs.get("hostname"), "port": port, "user": pairs.get("user")}
+        elif outcome.timed_out:
+            untested = untested or f"ssh -G {name} gave no answer within {limit:.0f} s"
         elif problem is None:
             problem = " ".join(outcome.err.split())[:300] or f"ssh -G {name} gave no answer"
-    return {"problem": problem, "targets": targets}
+    return {"problem": problem, "untested": untested, "targets": targets}
 
 
 __all__ = (

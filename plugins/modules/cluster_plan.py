@@ -90,6 +90,11 @@ refusals:
   type: list
   elements: str
   sample: ["node2: its GPUs can't be used (gpu_lost)"]
+logins_at_once:
+  description: How many logins each node may have under way while all nodes try each other, by the lowest MaxStartups.
+  returned: success
+  type: int
+  sample: 5
 managed:
   description: Whether this collection has set the cluster up.
   returned: success

@@ -180,6 +180,12 @@ error:
   returned: always
   type: str
   sample: null
+late:
+  description:
+    - What our own limit of time left open, such as ranks that still loaded torch; V(null) where the answer is one.
+  returned: always
+  type: str
+  sample: null
 seconds:
   description: Seconds that all trials took.
   returned: always

@@ -35,7 +35,8 @@ options:
         at a recorded machine. The network is always the real one.
       - Without this option, the file C(/etc/trainmesh/replay_root) (one line, an absolute path; nobody but root may
         write it) makes RDMA devices, C(peermem) and C(dmabuf) alone come from that directory. Tests use it to give
-        a node without hardware the devices of another; RV(ansible_facts.trainmesh_fabric.replayed_from) then names it.
+        a node without hardware the devices of another; RV(ansible_facts.trainmesh_facts_fabric.replayed_from) then
+        names it.
     type: path
     default: /
 seealso:
@@ -71,7 +72,7 @@ ansible_facts:
   returned: always
   type: dict
   contains:
-    trainmesh_fabric:
+    trainmesh_facts_fabric:
       description: Network and host of the node. Every key is always there; V(null) means unknown or absent.
       type: dict
       contains:
@@ -374,7 +375,7 @@ def main() -> None:
     facts, warning = _fabric_facts.read(wish, given["root"])
     if warning:
         module.warn(warning)
-    module.exit_json(changed=False, ansible_facts={"trainmesh_fabric": facts})
+    module.exit_json(changed=False, ansible_facts={"trainmesh_facts_fabric": facts})
 
 
 if __name__ == "__main__":

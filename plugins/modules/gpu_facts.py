@@ -48,8 +48,8 @@ EXAMPLES = r"""
 
 - name: Stop where a GPU cannot be used
   ansible.builtin.assert:
-    that: ansible_facts.trainmesh_gpu.status in ['ok', 'none']
-    fail_msg: "{{ ansible_facts.trainmesh_gpu.problem }}"
+    that: ansible_facts.trainmesh_facts_gpu.status in ['ok', 'none']
+    fail_msg: "{{ ansible_facts.trainmesh_facts_gpu.problem }}"
 
 - name: Give slow GPUs without persistence mode more time
   trainmesh.cluster.gpu_facts:
@@ -66,7 +66,7 @@ ansible_facts:
   returned: always
   type: dict
   contains:
-    trainmesh_gpu:
+    trainmesh_facts_gpu:
       description: What is known of the node's GPUs.
       returned: always
       type: dict
@@ -275,7 +275,7 @@ def main() -> None:
     if timeout <= 0:
         module.fail_json(msg=f"timeout must be more than 0 seconds, not {timeout}: nothing was read.")
     facts, warning = _gpu_facts.read(root, timeout)
-    result: dict[str, t.Any] = {"ansible_facts": {"trainmesh_gpu": facts}}
+    result: dict[str, t.Any] = {"ansible_facts": {"trainmesh_facts_gpu": facts}}
     if warning:
         module.warn(warning)
         result["replayed_from"] = facts["replayed_from"]

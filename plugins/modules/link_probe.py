@@ -104,11 +104,19 @@ streams:
   returned: always
   type: int
   sample: 1
+load:
+  description:
+    - How busy this node was meanwhile. C(load1) is the load average, C(cores) the processors that may be used,
+      C(throttled) the share of the time for which its control group was kept from them, C(stolen) the share of
+      processor time that a hypervisor gave to others; V(null) where not known.
+  returned: always
+  type: dict
+  sample: {load1: 0.4, cores: 64, throttled: 0.0, stolen: 0.0, seconds: 12.3}
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _link_probe
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _link_probe, _load
 
 
 def main() -> None:
@@ -137,8 +145,9 @@ def main() -> None:
     if not own:
         module.fail_json(msg=f"targets must contain this node, {given['name']}")
     given["streams"] = given["streams"] or _link_probe.streams_for(own[0])
+    watch = _load.Watch()
     row = _link_probe.probe(targets, _link_probe.Wish(**given))
-    module.exit_json(changed=False, row=row, streams=given["streams"])
+    module.exit_json(changed=False, row=row, streams=given["streams"], load=watch.report())
 
 
 if __name__ == "__main__":

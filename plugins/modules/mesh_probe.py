@@ -86,9 +86,13 @@ options:
     type: float
     default: 5.0
   workers:
-    description: Targets at a time.
+    description:
+      - Targets at a time to log in to, and no more than this node has processors. When all nodes do it at once, about
+        as many logins at a time come to each, and from C(MaxStartups) of sshd on (10) it closes some at random.
+      - What failed in a way that a crowd of logins can bring about, or was slow, is tried again at the end, alone and
+        one after the other for at most 120 seconds, and that result counts.
     type: int
-    default: 16
+    default: 6
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.read
 notes:
@@ -118,8 +122,11 @@ row:
     - For each target, what each attempt showed. C(layer) is empty when it went well, else what failed.
     - For C(ssh) one of V(name), V(loopback), V(wrong_address), V(refused), V(no_route), V(timeout),
       V(hostkey_unknown), V(hostkey_changed), V(permission), V(closed), V(config), V(noise), V(wrong_machine),
-      V(slow) (C(ok) is true then), V(ssh_missing), V(other); C(addresses) are those to which the name resolves.
-    - For C(tcp) one of V(refused), V(no_route), V(timeout), V(stranger), V(wrong_interface), V(other);
+      V(slow) (C(ok) is true then), V(no_answer) (connected, and no login within the time), V(not_met) (could not be
+      tested in time), V(ssh_missing), V(other); C(addresses) are those to which the name resolves, C(first) what the
+      first of two tries showed.
+    - For C(tcp) one of V(refused), V(no_route), V(timeout), V(stranger), V(wrong_interface), V(silent) (connected, and
+      nothing was said), V(no_listener) (of the own node: the listener had ended), V(other);
       C(seen_as) is the own address as the listener saw it, null without a connection.
     - C(mtu) is about full-size packets through the first port that answers, null when none does and for the own
       node. C(interface) and C(interface_mtu) are this node's, C(passed) and C(failed) are sizes in bytes of IP
@@ -138,11 +145,19 @@ row:
       mtu: {ok: true, interface: eth0, interface_mtu: 1500, passed: 1500, failed: null, stalls: [], evidence: ""}
       session: {path: "/usr/bin:/bin", python: /opt/trainmesh/env/bin/python,
                 commands: {python3: /usr/bin/python3, ninja: null}}
+load:
+  description:
+    - How busy this node was meanwhile. C(load1) is the load average, C(cores) the processors that may be used,
+      C(throttled) the share of the time for which its control group was kept from them, C(stolen) the share of
+      processor time that a hypervisor gave to others; V(null) where not known.
+  returned: always
+  type: dict
+  sample: {load1: 0.4, cores: 64, throttled: 0.0, stolen: 0.0, seconds: 12.3}
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _mesh_probe, _ssh_login
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _load, _mesh_probe, _ssh_login
 
 
 def main() -> None:
@@ -165,16 +180,17 @@ def main() -> None:
             "timeout": {"type": "int", "default": 10},
             "login_timeout": {"type": "int", "default": 30},
             "slow_seconds": {"type": "float", "default": 5.0},
-            "workers": {"type": "int", "default": 16},
+            "workers": {"type": "int", "default": 6},
         },
         supports_check_mode=True,
     )
-    given = module.params
+    watch, given = _load.Watch(), module.params
     targets = [_mesh_probe.Target(**item) for item in given["targets"]]
     limits = (given["timeout"], given["login_timeout"], given["slow_seconds"])
     login = _ssh_login.Wish(*limits, given["python"], given["commands"])
     wish = _mesh_probe.Wish(given["address"], given["token"], given["timeout"], login)
-    module.exit_json(changed=False, row=_mesh_probe.probe(targets, wish, given["workers"]))
+    row = _mesh_probe.probe(targets, wish, given["workers"])
+    module.exit_json(changed=False, row=row, load=watch.report())
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ author:
 description:
   - Returns what M(trainmesh.cluster.gpu_facts), M(trainmesh.cluster.fabric_facts) and
     M(trainmesh.cluster.stack_facts) return, for the price of one module start. Their documentation describes the facts.
-  - The parts are read at the same time. One that fails is named in RV(ansible_facts.trainmesh_errors), and the others
-    are returned all the same.
+  - The parts are read at the same time. One that fails is named in RV(ansible_facts.trainmesh_facts_errors), and the
+    others are returned all the same.
   - Run it as root with O(user). GPUs and fabric need root to be read in full; the software is read with the rights of
     the job user.
   - Only reads. Nothing on the node is changed.
@@ -71,7 +71,7 @@ ansible_facts:
   returned: always
   type: dict
   contains:
-    trainmesh_gpu:
+    trainmesh_facts_gpu:
       description: What M(trainmesh.cluster.gpu_facts) returns under this name. The sample is a part of it.
       returned: when O(gather) has V(gpu) and it could be read
       type: dict
@@ -83,7 +83,7 @@ ansible_facts:
         fabric_manager: {"nvswitches": 4, "running": true, "version": "580.105.08"}
         problem: null
         status: ok
-    trainmesh_fabric:
+    trainmesh_facts_fabric:
       description: What M(trainmesh.cluster.fabric_facts) returns under this name. The sample is a part of it.
       returned: when O(gather) has V(fabric) and it could be read
       type: dict
@@ -98,7 +98,7 @@ ansible_facts:
             interface: eth0
             reachable: true
             source: 10.213.0.11
-    trainmesh_stack:
+    trainmesh_facts_stack:
       description: What M(trainmesh.cluster.stack_facts) returns under this name. The sample is a part of it.
       returned: when O(gather) has V(stack) and it could be read
       type: dict
@@ -112,7 +112,7 @@ ansible_facts:
           problem: null
           sites: [/opt/trainmesh/env/lib/python3.11/site-packages]
           version: 3.11.2
-    trainmesh_errors:
+    trainmesh_facts_errors:
       description: Why a part could not be read, by part; normally empty.
       returned: always
       type: dict
@@ -153,11 +153,11 @@ def main() -> None:
         module.warn(warning)
     for part, error in found.errors.items():
         module.warn(f"the {part} facts could not be read: {error}")
-    facts: dict[str, t.Any] = {f"trainmesh_{part}": read for part, read in found.facts.items()}
-    replayed = facts.get("trainmesh_gpu", {}).get("replayed_from")
+    facts: dict[str, t.Any] = {f"trainmesh_facts_{part}": read for part, read in found.facts.items()}
+    replayed = facts.get("trainmesh_facts_gpu", {}).get("replayed_from")
     module.exit_json(
         changed=False,
-        ansible_facts={**facts, "trainmesh_errors": found.errors},
+        ansible_facts={**facts, "trainmesh_facts_errors": found.errors},
         **({"replayed_from": replayed} if replayed else {}),
     )
 

@@ -16,6 +16,8 @@ description:
   - Uses C(hostnamectl) where systemd runs. Where C(/etc/hostname) is a bind mount, as in containers, C(hostnamectl)
     fails with C(Device or resource busy) and M(ansible.builtin.hostname) leaves the kernel's name as it was; there
     the file is written in place and C(hostname) sets the name.
+  - A container without the right to set the kernel's name keeps both names, with a warning. Launchers use the names
+    of the cluster, which C(/etc/hosts) and the ssh configuration resolve, so that jobs run all the same.
 options:
   name:
     description: The host name.
@@ -40,6 +42,7 @@ before:
 """
 
 import os
+import re
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -48,24 +51,32 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._textfile import
 PATH = "/etc/hostname"
 
 
+def may_set_kernel_name(status: str) -> bool:
+    """True where this process may call sethostname(2): CAP_SYS_ADMIN (bit 21) among its effective capabilities.
+
+    ``status`` is the text of C(/proc/self/status); where it does not say, the call itself will.
+    """
+    found = re.search(r"^CapEff:\s*([0-9a-fA-F]+)$", status, re.MULTILINE)
+    return not found or bool(int(found[1], 16) >> 21 & 1)
+
+
 def set_name(module: AnsibleModule, name: str) -> str:
-    """Set both names; returns what went wrong, or nothing."""
+    """Set both names, the kernel's first: where that is refused, nothing is half done. Returns what went wrong."""
     hostnamectl = module.get_bin_path("hostnamectl")
     if hostnamectl and os.path.isdir("/run/systemd/system"):
         rc, _out, _err = module.run_command([hostnamectl, "set-hostname", name])
         if rc == 0 and read_text(PATH).strip() == name and os.uname().nodename == name:
             return ""
+    if os.uname().nodename != name:
+        rc, _out, err = module.run_command([module.get_bin_path("hostname", required=True), name])
+        if rc != 0:
+            return f"the kernel's name can't be set: {err.strip()}"
     try:
         with open(PATH, "w", encoding="utf-8") as stream:
             stream.write(f"{name}\n")
     except OSError as error:
         return f"{PATH} can't be written: {error}"
-    rc, _out, err = module.run_command([module.get_bin_path("hostname", required=True), name])
-    if rc == 0:
-        return ""
-    return (
-        f"the kernel's name can't be set ({err.strip()}); a container needs CAP_SYS_ADMIN, or its engine's --hostname"
-    )
+    return ""
 
 
 def main() -> None:
@@ -74,6 +85,13 @@ def main() -> None:
     name = module.params["name"]
     before = {"kernel": os.uname().nodename, "file": read_text(PATH).strip()}
     changed = set(before.values()) != {name}
+    if before["kernel"] != name and not may_set_kernel_name(read_text("/proc/self/status")):
+        module.warn(
+            f"the host name stays {before['kernel']}: this container may not set it (no CAP_SYS_ADMIN). Jobs run all "
+            f"the same; to have no difference set trainmesh_hostname: {before['kernel']}, or start the container with "
+            f"--hostname {name}."
+        )
+        changed = False
     if changed and not module.check_mode:
         error = set_name(module, name)
         if error:

@@ -142,7 +142,7 @@ def make_prefix(prefix: str, user: str, check_mode: bool) -> list[str]:
         raise _python_env.Fault(fault)
     have = os.lstat(prefix).st_uid if os.path.isdir(prefix) else None
     if have != account.pw_uid and not check_mode:
-        os.makedirs(prefix, mode=0o755, exist_ok=True)
+        _python_env.make_open(prefix)
         os.chmod(prefix, 0o755)
         os.chown(prefix, account.pw_uid, account.pw_gid)
     return [] if have == account.pw_uid else [prefix]

@@ -59,8 +59,8 @@ EXAMPLES = r"""
 
 - name: Stop where the import fails
   ansible.builtin.assert:
-    that: ansible_facts.trainmesh_stack.torch_import.ok
-    fail_msg: "{{ ansible_facts.trainmesh_stack.torch_import.error }}"
+    that: ansible_facts.trainmesh_facts_stack.torch_import.ok
+    fail_msg: "{{ ansible_facts.trainmesh_facts_stack.torch_import.error }}"
 """
 
 RETURN = r"""
@@ -69,7 +69,7 @@ ansible_facts:
   returned: always
   type: dict
   contains:
-    trainmesh_stack:
+    trainmesh_facts_stack:
       description: What is known of the node's training software.
       returned: always
       type: dict
@@ -307,7 +307,7 @@ def main() -> None:
         facts = _stack_facts.read(wish, dict(os.environ))
     except ValueError as error:
         module.fail_json(msg=f"{error}.")
-    module.exit_json(changed=False, ansible_facts={"trainmesh_stack": facts})
+    module.exit_json(changed=False, ansible_facts={"trainmesh_facts_stack": facts})
 
 
 if __name__ == "__main__":

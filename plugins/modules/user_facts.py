@@ -107,7 +107,7 @@ ansible_facts:
   returned: always
   type: dict
   contains:
-    trainmesh_user:
+    trainmesh_facts_user:
       description: What is known of the user. Every key is always there.
       returned: always
       type: dict
@@ -189,9 +189,11 @@ ansible_facts:
             usepam: true
             problem: null
         ssh_client:
-          description: Where C(ssh) would go for each of O(ssh_names), and its complaint about its configuration.
+          description:
+            - Where C(ssh) would go for each of O(ssh_names), its complaint about its configuration, and in
+              C(untested) what it did not answer in time.
           type: dict
-          sample: {problem: null, targets: {node2: {hostname: 10.0.0.12, port: 2222, user: trainer}}}
+          sample: {problem: null, untested: null, targets: {node2: {hostname: 10.0.0.12, port: 2222, user: trainer}}}
         nccl_conf:
           description: NCCL's configuration files that there are.
           type: list
@@ -326,7 +328,7 @@ def main() -> None:
     if module.params["timeout"] <= 0:
         module.fail_json(msg=f"timeout must be more than 0 seconds, not {module.params['timeout']}: nothing was read.")
     facts = gather(Wish(**module.params), Tree())
-    module.exit_json(changed=False, ansible_facts={"trainmesh_user": facts})
+    module.exit_json(changed=False, ansible_facts={"trainmesh_facts_user": facts})
 
 
 if __name__ == "__main__":

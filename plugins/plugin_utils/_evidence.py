@@ -26,13 +26,14 @@ def assemble(
     first = hostvars[live[0]] if live else {}
     return Case(
         plan={**plan, "managed": bool(plan.get("managed"))},
-        fabric=_facts(facts, "trainmesh_fabric"),
-        gpu=_facts(facts, "trainmesh_gpu"),
-        stack=_facts(facts, "trainmesh_stack"),
-        user=_facts(facts, "trainmesh_user"),
+        fabric=_facts(facts, "trainmesh_facts_fabric"),
+        gpu=_facts(facts, "trainmesh_facts_gpu"),
+        stack=_facts(facts, "trainmesh_facts_stack"),
+        user=_facts(facts, "trainmesh_facts_user"),
         mesh=each(hostvars, live, "__verify_probe", "row"),
         listeners=each(hostvars, live, "__verify_listener", "problems"),
         links=each(hostvars, live, "__verify_links", "row"),
+        load=_load(hostvars, live),
         collective=_collective(hostvars, live),
         jobs=_verdicts(hostvars, live, plan),
         reach=(first.get("trainmesh_reach") or {}).get("hosts") or {},
@@ -59,6 +60,15 @@ def _facts(facts: Hosts, key: str) -> dict[str, Data]:
     return {name: found[key] for name, found in facts.items() if found.get(key)}
 
 
+def _load(hostvars: Hosts, live: t.Iterable[str]) -> t.Mapping[str, Data]:
+    """How busy each node was during each probe."""
+    found: dict[str, dict[str, t.Any]] = {}
+    for part, register in (("mesh", "__verify_probe"), ("links", "__verify_links")):
+        for name, load in each(hostvars, live, register, "load").items():
+            found.setdefault(name, {})[part] = load
+    return found
+
+
 def _collective(hostvars: Hosts, live: t.Sequence[str]) -> Data | None:
     """The answer of collective_probe, which ran once for all."""
     answer: Data = (hostvars[live[0]].get("__verify_collective") or {}) if live else {}
@@ -70,7 +80,7 @@ def _dropped(hostvars: Hosts, every: t.Iterable[str], live: t.Collection[str]) -
     away = {}
     for name in every:
         if name not in live:
-            read = (hostvars[name].get("ansible_facts") or {}).get("trainmesh_fabric")
+            read = (hostvars[name].get("ansible_facts") or {}).get("trainmesh_facts_fabric")
             away[name] = LEFT if read else UNREACHED
     return away
 

@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import difflib
+import re
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _host_names
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory_text import Repeat
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import HOST_NAME, PREFIX, VARIABLES
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import PREFIX, VARIABLES
 
-# Facts and registered results of our own plays, which later plays see among the variables.
-RESULTS = ("fabric", "gpu", "identity", "inventory", "plan", "stack")
+# Registered results of our own plays, and facts, which later plays see among the variables.
+RESULTS = ("identity", "inventory", "plan", "reach")
+FACTS = "facts_"
 HostVars = t.Mapping[str, t.Mapping[str, t.Any]]
 Origin = t.Callable[[t.Any], str]
 
@@ -49,15 +52,39 @@ def check(hosts: HostVars, repeats: t.Iterable[Repeat] = (), origin: Origin = la
 
 
 def _names(name: str, values: t.Mapping[str, t.Any], origin: Origin) -> list[Fault]:
-    faults = []
-    if not HOST_NAME.match(name):
-        faults.append(Fault(name, "", "is no host name: expected letters, digits, dots and dashes only"))
+    faults = _host_name(name, values, origin)
     for variable, value in values.items():
-        if variable.startswith(PREFIX) and variable[len(PREFIX) :] not in (*VARIABLES, *RESULTS):
+        short = variable[len(PREFIX) :]
+        if variable.startswith(PREFIX) and not short.startswith(FACTS) and short not in (*VARIABLES, *RESULTS):
             near = difflib.get_close_matches(variable, [PREFIX + known for known in VARIABLES], 1)
             hint = f"; did you mean {near[0]}?" if near else "; the README lists those that exist"
             faults.append(Fault(name, origin(value), f"unknown variable {variable}{hint}"))
     return faults
+
+
+def _host_name(name: str, values: t.Mapping[str, t.Any], origin: Origin) -> list[Fault]:
+    """The host name that this line leads to must be one, and the node's alone."""
+    wanted = values.get(PREFIX + "hostname")
+    given = _host_names.host_name(name, str(wanted) if wanted else None)
+    if _host_names.is_reserved(given) or (not wanted and _host_names.is_reserved(name)):
+        own = "ansible_host: 10.0.0.11" if wanted else "ansible_connection: local"
+        text = (
+            f"{given} is a name that every host has, or a word of Ansible's, and would lead every node to this one: "
+            f"give the node a name of its own, such as 'head: {{{own}}}'"
+        )
+        return [Fault(name, origin(wanted) if wanted else "", text)]
+    if not wanted and not _host_names.is_host_name(given):
+        text = (
+            f"no host name can be made of it: expected letters, digits, dots and dashes only; name the host "
+            f"otherwise, or set trainmesh_hostname: {_suggestion(given)}"
+        )
+        return [Fault(name, "", text)]
+    return []
+
+
+def _suggestion(name: str) -> str:
+    """A host name as near to ``name`` as possible."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()[:63] or "node1"
 
 
 def _values(name: str, values: t.Mapping[str, t.Any], origin: Origin, first: bool) -> list[Fault]:
@@ -114,7 +141,7 @@ def _collisions(hosts: HostVars, origin: Origin) -> list[Fault]:
         wanted = [
             ("the machine", target, values.get("ansible_host")),
             ("the data address", values.get(PREFIX + "address"), values.get(PREFIX + "address")),
-            ("the host name", str(values.get(PREFIX + "hostname") or name.split(".")[0]).lower(), name),
+            ("the host name", _host_names.host_name(name, values.get(PREFIX + "hostname")).lower(), name),
         ]
         for what, key, value in wanted:
             if key is None:

@@ -23,12 +23,14 @@ class Fault(t.TypedDict):
 
 
 class Verdict(t.TypedDict):
-    """What a launcher's job came to; ``world_size`` is what the ranks themselves counted."""
+    """What a launcher's job came to; ``world_size`` is what the ranks themselves counted,
+    ``timed_out`` whether our own time limit ended it."""
 
     launcher: str
     ok: bool
     world_size: int
     seconds: float
+    timed_out: bool
     faults: list[Fault]
 
 
@@ -60,6 +62,7 @@ def verdict(
         "ok": not faults,
         "world_size": max(worlds, default=0),
         "seconds": seconds,
+        "timed_out": rc is None,
         "faults": _worst_first(faults, records_by_node),
     }
 

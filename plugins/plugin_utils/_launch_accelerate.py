@@ -96,7 +96,7 @@ def _pdsh_plugin(cluster: Cluster) -> dict[str, t.Any]:
     }
     if not cluster.equal_slots:
         plugin["deepspeed_inclusion_filter"] = "@".join(
-            f"{node.name}:{','.join(str(slot) for slot in range(node.slots))}" for node in cluster.nodes
+            f"{node.launch_name}:{','.join(str(slot) for slot in range(node.slots))}" for node in cluster.nodes
         )
     return plugin
 

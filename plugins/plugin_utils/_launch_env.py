@@ -22,12 +22,12 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 def hostfile(cluster: Cluster) -> str:
     """DeepSpeed's and Open MPI's hostfile: ``name slots=N`` per node in rank order, and nothing else."""
-    return "".join(f"{node.name} slots={node.slots}\n" for node in cluster.nodes)
+    return "".join(f"{node.launch_name} slots={node.slots}\n" for node in cluster.nodes)
 
 
 def host_list(cluster: Cluster) -> str:
     """The node names, one a line in rank order, for ``pdsh -w ^file``."""
-    return "".join(f"{node.name}\n" for node in cluster.nodes)
+    return "".join(f"{node.launch_name}\n" for node in cluster.nodes)
 
 
 def cluster_env(cluster: Cluster) -> str:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._host_names import is_host_name
+
 
 @dataclasses.dataclass(frozen=True)
 class Node:
@@ -49,8 +51,13 @@ class Node:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every name of the node, the inventory's first, without repeats."""
-        return tuple(dict.fromkeys((self.name, self.hostname, self.fqdn, *self.aliases)))
+        """Every name of the node, the one in launch files first, without repeats."""
+        return tuple(dict.fromkeys((self.launch_name, self.hostname, self.fqdn, *self.aliases)))
+
+    @property
+    def launch_name(self) -> str:
+        """The name in launch files and ssh configurations: the inventory's, where that is a host name."""
+        return self.name if is_host_name(self.name) else self.hostname
 
     def remembered(self) -> dict[str, t.Any]:
         """Plain data for the controller's memory of the cluster."""

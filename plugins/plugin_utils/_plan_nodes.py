@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import collections
+import types
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._host_names import host_name, is_host_name
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Node
 
 Facts = t.Mapping[str, t.Any]
@@ -22,13 +24,15 @@ BROKEN = (
     "hung",
     "unknown",
 )
+MOST_LOGINS = 6
 
 
 class Host(t.NamedTuple):
     """What is known of one host of the inventory.
 
     ``wish`` are its variables by short name, ``fabric`` and ``gpu`` its facts, ``identity`` the
-    result of ssh_identity; the three are empty when this run could not, or should not, reach it.
+    result of ssh_identity, ``sshd`` the settings of its sshd (user_facts); all but ``wish`` are empty when this run
+    could not, or should not, reach it.
     """
 
     name: str
@@ -38,6 +42,18 @@ class Host(t.NamedTuple):
     fabric: Facts
     gpu: Facts
     identity: Facts
+    sshd: Facts = types.MappingProxyType({})
+
+
+def logins_at_once(hosts: t.Iterable[Host]) -> int:
+    """How many logins each node may have under way while all nodes try each other: half of the lowest MaxStartups.
+
+    From that number on (10 by default, sshd_config(5)) sshd closes some at random; all nodes at once bring to each
+    about as many as one node has under way.
+    """
+    starts = [str(host.sshd.get("maxstartups") or "").partition(":")[0] for host in hosts]
+    lowest = min((int(start) for start in starts if start.isdigit()), default=10)
+    return max(1, min(MOST_LOGINS, lowest // 2))
 
 
 def order(names: t.Sequence[str], head: str | None, remembered: t.Sequence[str]) -> list[str]:
@@ -104,7 +120,7 @@ def build_node(host: Host, rank: int, domain: str, use_gpus: bool) -> Node:
     """The node of a host whose facts are there."""
     gpus = usable_gpus(host) if use_gpus else []
     address = data_address(host)
-    hostname = host.wish.get("hostname") or host.name.split(".")[0]
+    hostname = host_name(host.name, host.wish.get("hostname"))
     capabilities = [gpu["compute_capability"] for gpu in gpus if gpu.get("compute_capability")]
     weakest = min(capabilities, key=lambda text: tuple(map(int, text.split(".")))) if capabilities else None
     return Node(
@@ -115,7 +131,8 @@ def build_node(host: Host, rank: int, domain: str, use_gpus: bool) -> Node:
         slots=int(host.wish.get("slots") or len(gpus) or 1),
         interface=interface_of(host, address),
         hostname=hostname,
-        fqdn=host.wish.get("fqdn") or (host.name if "." in host.name else f"{hostname}.{domain}"),
+        fqdn=host.wish.get("fqdn")
+        or (host.name if "." in host.name and is_host_name(host.name) else f"{hostname}.{domain}"),
         addresses=tuple(dict.fromkeys([address, *own_addresses(host)])),
         gpus=tuple(str(gpu.get("name")) for gpu in gpus),
         compute_capability=weakest,
@@ -166,6 +183,7 @@ __all__ = (
     "data_address",
     "faults",
     "interface_of",
+    "logins_at_once",
     "order",
     "own_addresses",
     "ssh_port",

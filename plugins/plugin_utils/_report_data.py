@@ -118,7 +118,9 @@ def judge(case: Case, answers: t.Iterable[Answer], check_mode: bool = False, job
     if any(isinstance(answer, Finding) and answer.severity == FAIL for answer in answers):
         return FAULTS
     skipped = bool(case.skipped) and jobs_wanted and not check_mode
-    return INCOMPLETE if skipped or _report_machines.missing(case) else CLEAN
+    # ended by a time limit of ours, which no rule calls a fault
+    unfinished = any(dig(job, "ok") is False for job in case.jobs) or bool(dig(case.collective, "late"))
+    return INCOMPLETE if skipped or unfinished or _report_machines.missing(case) else CLEAN
 
 
 @functools.cache
@@ -202,14 +204,14 @@ def _cluster(case: Case) -> dict[str, t.Any]:
 
 
 def _job(job: Data) -> dict[str, t.Any]:
-    keys = ("launcher", "ok", "world_size", "seconds", "faults", "log")
+    keys = ("launcher", "ok", "world_size", "seconds", "timed_out", "faults", "log")
     return {key: job.get(key) for key in keys}
 
 
 def _collective(found: Data | None) -> dict[str, t.Any] | None:
     if found is None:
         return None
-    keys = ("ok", "backend", "world_size", "via", "error", "sweep", "ranks", "trials", "suspects", "nccl")
+    keys = ("ok", "backend", "world_size", "via", "error", "late", "sweep", "ranks", "trials", "suspects", "nccl")
     lists = {"sweep", "ranks", "trials", "suspects"}
     return {key: dig(found, key, [] if key in lists else {} if key == "nccl" else None) for key in keys}
 

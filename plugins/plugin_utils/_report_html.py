@@ -194,7 +194,7 @@ def _job(job: Data) -> list[Cell]:
     faults = "; ".join(
         f"{fault['host'] or 'the job'}: {words.one_line(fault['cause'])}" for fault in job["faults"] or ()
     )
-    verdict = _cell("ok") if job["ok"] else _cell("FAILED", "marked")
+    verdict = _cell(words.job(job), "" if job["ok"] else "marked")
     seconds = round(job["seconds"]) if isinstance(job["seconds"], (int, float)) else None
     launcher, *rest = _cells(job["launcher"], job["world_size"], seconds, faults, job["log"])
     return [launcher, verdict, *rest]

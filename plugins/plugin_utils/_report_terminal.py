@@ -158,7 +158,7 @@ def jobs(report: Data) -> list[str]:
     rows = [["launcher", "world size", "seconds", "verdict"]]
     for job in report["jobs"]:
         seconds = f"{job['seconds']:.0f}" if isinstance(job["seconds"], (int, float)) else "-"
-        rows.append([str(job["launcher"]), str(job["world_size"]), seconds, "ok" if job["ok"] else "FAILED"])
+        rows.append([str(job["launcher"]), str(job["world_size"]), seconds, words.job(job)])
     return table(rows) if len(rows) > 1 else []
 
 

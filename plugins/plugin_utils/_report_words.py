@@ -149,6 +149,8 @@ def collective(report: Data) -> str:
     if found is None:
         return ""
     title = f"All-reduce over {plural(int(found['world_size'] or 0), 'rank')} ({found['backend']}, {found['via']})"
+    if found.get("late"):
+        return f"{title} not tested: {one_line(found['late'], _LONGEST)}"
     if not found["ok"]:
         return f"{title} FAILED: {one_line(found['error'] or 'see the findings', _LONGEST)}"
     if not found["sweep"]:
@@ -158,7 +160,12 @@ def collective(report: Data) -> str:
     return f"{title}: ok, {speed} at {size(best.get('bytes'))}"
 
 
+def job(found: Data) -> str:
+    """What a job came to in a word or two; our own time limit is no failure."""
+    return "ok" if found["ok"] else "not finished" if found.get("timed_out") else "FAILED"
+
+
 __all__ = (
     "LAYERS", "SEVERITY_WORDS", "bandwidth", "changes", "collective", "counts", "evidence", "gpu_text", "headline",
-    "names", "one_line", "plural", "scores", "size", "untested", "where",
+    "job", "names", "one_line", "plural", "scores", "size", "untested", "where",
 )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _thresholds
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _busy, _thresholds
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._job_causes import (
     CONSEQUENCE,
     FAILED,
@@ -26,6 +26,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import (
     Case,
     Data,
     Finding,
+    Untested,
     dig,
     pack,
     rule,
@@ -41,6 +42,7 @@ SLOW_REMEDY = (
     "Compare the speed, duplex and errors of the interfaces (ethtool, ip -s link), and what else uses the link; "
     "iperf3 between the two nodes must show the speed of the link"
 )
+MORE_TIME = "raise trainmesh_job_timeout if the nodes are only slow"
 JOB_IDS = tuple(
     dict.fromkeys((*(cause.rule for _pattern, cause in TEXTS), FAILED.rule, RANK_KILLED.rule, HOST_OOM.rule))
 )
@@ -58,13 +60,27 @@ def jobs(case: Case) -> t.Iterator[Answer]:
     for job in case.jobs:
         if dig(job, "ok", True):
             continue
-        for cause, host, text in job_causes(case, job):
+        causes = job_causes(case, job)
+        if dig(job, "timed_out") and all(own_limit(each) for each in causes):
+            yield Untested("job-failed", (), f"the job of {dig(job, 'launcher')}: {_time_over(job)}; {MORE_TIME}")
+            continue
+        for cause, host, text in causes:
             evidence = found.setdefault(cause, {})
             place = host or str(dig(job, "launcher", "job"))
             evidence[place] = "; ".join(filter(None, (evidence.get(place), f"{dig(job, 'launcher')}: {text}")))[:600]
     for cause, evidence in found.items():
         hosts = tuple(name for name in evidence if name in case.plan["nodes"])
         yield Finding(cause.rule, FAIL, hosts, evidence, cause.cause, cause.remedy)
+
+
+def own_limit(told: tuple[Cause, str, str]) -> bool:
+    """Whether a cause is no more than what a job shows that was ended at its time limit, ranks that we killed too."""
+    return told[0] in (FAILED, RANK_KILLED) or _follows(told)
+
+
+def _time_over(job: Data) -> str:
+    texts = [str(dig(fault, "cause", "")) for fault in dig(job, "faults", [])]
+    return next((text for text in texts if "not finished within" in text), "not finished in time")
 
 
 def job_causes(case: Case, job: Data) -> list[tuple[Cause, str, str]]:
@@ -104,6 +120,10 @@ def collective(case: Case) -> t.Iterator[Answer]:
     answer = case.collective
     if answer is None or dig(answer, "ok") is not False:
         return
+    if dig(answer, "late"):
+        why = f"the sum over all ranks was not tested: {dig(answer, 'late')}; {MORE_TIME}"
+        yield Untested("collective-failed", (), why)
+        return
     suspects = dig(answer, "suspects", [])
     for suspect in suspects:
         hosts = tuple(name for name in dig(suspect, "hosts", []) if name in case.plan["nodes"])
@@ -142,9 +162,12 @@ def slow(case: Case) -> t.Iterator[Answer]:
     if answer is None or not dig(answer, "ok"):
         return
     cause = "A link between the nodes is much slower than the others, and every sum waits for it"
-    suspects = dig(answer, "suspects", [])
+    suspects, busy = dig(answer, "suspects", []), _busy.ever(case, case.order)
     for suspect in suspects:
         hosts = tuple(name for name in dig(suspect, "hosts", []) if name in case.plan["nodes"])
+        if busy.at_all:
+            yield Untested("collective-slow", hosts, f"busy nodes ({busy.words}): {dig(suspect, 'evidence', '')}")
+            continue
         evidence = dict.fromkeys(hosts, str(dig(suspect, "evidence", "")))
         yield Finding("collective-slow", WARN, hosts, evidence, cause, SLOW_REMEDY)
     rows = [row for row in dig(answer, "sweep", []) if dig(row, "bytes", 0) >= LEAST_BYTES]
@@ -154,6 +177,9 @@ def slow(case: Case) -> t.Iterator[Answer]:
     got = float(dig(rows[-1], "busbw_gbps", 0.0)) * 8000
     if got < wanted:
         text = f"{got:.0f} Mbit/s at {dig(rows[-1], 'bytes')} bytes, at least {wanted:.0f} expected ({why})"
+        if busy.at_all:
+            yield Untested("collective-slow", (), f"busy nodes ({busy.words}): {text}")
+            return
         cause = "The sum over all nodes uses a small part of the network only"
         yield Finding("collective-slow", WARN, (), {"collective probe": text}, cause, SLOW_REMEDY)
 
@@ -224,6 +250,10 @@ def straggler(case: Case) -> t.Iterator[Answer]:
         for host, own in seconds.items()
         if own > most and own - usual > least
     }
+    for host in list(found):
+        busy = _busy.ever(case, [host])
+        if busy.at_all:
+            yield Untested("collective-straggler", (host,), f"busy ({busy.words}): {found.pop(host)}")
     cause = "The node works slower than the others, which wait for it at every step"
     remedy = "Look there at clocks and heat (nvidia-smi -q -d PERFORMANCE,TEMPERATURE), other processes and CPU limits"
     yield from pack(found, "collective-straggler", WARN, cause, remedy)

@@ -10,6 +10,7 @@ import math
 import statistics
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _busy
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view import (
     Pair,
     Sheet,
@@ -127,6 +128,11 @@ def link_failed(case: Case) -> t.Iterable[Answer]:
     for pair in [pair for pair in lost if pair not in bad]:
         why = f"the link from {pair[0]} to {pair[1]} was not measured: {dig(found[pair], 'evidence', 'no answer')}"
         yield Untested("link-slow", pair, why)
+    for pair in list(bad):
+        busy = _busy.ends(case, pair, "links")
+        if busy.at_all:
+            bad.remove(pair)
+            yield Untested("link-failed", pair, f"busy nodes ({busy.words}): {dig(found[pair], 'evidence', 'stalled')}")
     for host, pairs in culprits(bad, list(found), "both").items():
         seen = shorten(f"{pair[0]} to {pair[1]}: {dig(found[pair], 'evidence', 'failed')}" for pair in pairs)
         cause = "Connections to it are made, yet a transfer of data does not come through."
@@ -183,6 +189,11 @@ def link_slow(case: Case) -> t.Iterable[Answer]:
     for pair, speed in speeds.items():
         wanted, why = expected(case, pair, list(speeds.values()))
         if speed < wanted and frozenset(pair) not in far:  # a long way alone makes a link slow
+            busy = _busy.ends(case, pair, "links")
+            if busy.at_all and speed * busy.slack >= wanted:
+                said = f"{speed:.0f} Mb/s, at least {wanted:.0f} expected"
+                yield Untested("link-slow", pair, f"busy nodes ({busy.words}): {pair[0]} to {pair[1]} had {said}")
+                continue
             bad[pair] = f"{pair[0]} to {pair[1]}: {speed:.0f} Mb/s, at least {wanted:.0f} expected ({why})"
     for host, pairs in culprits(list(bad), list(speeds), "both").items():
         remedy = (
@@ -191,7 +202,7 @@ def link_slow(case: Case) -> t.Iterable[Answer]:
         )
         cause = "Every step of a training waits for the slowest link."
         sheet.add("link-slow", WARN, host, shorten(bad[pair] for pair in pairs), cause, remedy)
-    return sheet.findings()
+    yield from sheet.findings()
 
 
 def _far(case: Case) -> dict[Pair, str]:
@@ -199,9 +210,7 @@ def _far(case: Case) -> dict[Pair, str]:
     times = _measured(case, "latency_us")
     if not times:
         return {}
-    usual = _quantile(list(times.values()), 0.25)
-    most = max(limit(case, "link_latency_factor", 10) * usual, limit(case, "link_latency_floor_us", 1000))
-    most = min(most, limit(case, "link_latency_warn_us", 5000))
+    usual, most = _quantile(list(times.values()), 0.25), _latency_limit(case, times)
     return {
         pair: f"{pair[0]} to {pair[1]}: {time:.0f} us, the fast links have {usual:.0f}"
         for pair, time in times.items()
@@ -209,15 +218,26 @@ def _far(case: Case) -> dict[Pair, str]:
     }
 
 
+def _latency_limit(case: Case, times: t.Mapping[Pair, float]) -> float:
+    """Microseconds from which on a link counts as far."""
+    usual = _quantile(list(times.values()), 0.25)
+    most = max(limit(case, "link_latency_factor", 10) * usual, limit(case, "link_latency_floor_us", 1000))
+    return min(most, limit(case, "link_latency_warn_us", 5000))
+
+
 @rule("link-latency", needs=("links",))
 def link_latency(case: Case) -> t.Iterable[Answer]:
     """Links with a far longer way than the others, or than a training can bear."""
-    sheet, bad = Sheet(), _far(case)
-    for host, pairs in culprits(list(bad), list(_measured(case, "latency_us")), "both").items():
+    sheet, bad, times = Sheet(), _far(case), _measured(case, "latency_us")
+    for pair in list(bad):
+        busy = _busy.ends(case, pair, "links")
+        if busy.at_all and times[pair] < busy.slack * _latency_limit(case, times):
+            yield Untested("link-latency", pair, f"busy nodes ({busy.words}): {bad.pop(pair)}")
+    for host, pairs in culprits(list(bad), list(times), "both").items():
         cause = "Small messages take long on the way: a farther network, a tunnel, or a busy machine."
         remedy = "ping and tracepath to the other nodes; ip route get PEER; top there; tc qdisc for a delay."
         sheet.add("link-latency", WARN, host, shorten(bad[pair] for pair in pairs), cause, remedy)
-    return sheet.findings()
+    yield from sheet.findings()
 
 
 __all__ = ("expected", "links")

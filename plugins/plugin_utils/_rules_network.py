@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _busy
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view import (
     Attempt,
     Pair,
@@ -87,18 +89,44 @@ def _chain(case: Case, host: str) -> str:
 def blocked(case: Case) -> dict[Pair, tuple[str, list[Attempt]]]:
     """The pairs whose connections failed on the way: (what kind, the failed attempts).
 
-    A port that the target could not listen on proves nothing, and an answer by somebody else is no block.
+    A port that the target could not listen on proves nothing, nor does one whose listener had ended, and an answer by
+    somebody else is no block.
     """
+    away = unheard(case)
     master = str(dig(case.plan, "master.port", ""))
     found: dict[Pair, tuple[str, list[Attempt]]] = {}
     for pair, items in by_pair(calls(case)).items():
         deaf = case.listeners.get(pair[1]) or {}
-        heard = [item for item in items if item.what not in deaf]
+        heard = [item for item in items if item.what not in deaf and (pair[1], item.what) not in away]
         bad = [item for item in heard if not item.ok and item.layer in (*_IDS, "other")]
+        if _busy.ends(case, pair, "mesh").slack == math.inf:
+            bad = [item for item in bad if item.layer != "timeout"]
         if bad:
             only_high = any(item.ok and item.what == master for item in heard)
             found[pair] = ("ephemeral" if only_high else bad[0].layer, bad)
     return found
+
+
+def unheard(case: Case) -> dict[tuple[str, str], str]:
+    """The listeners that did not answer their own node, by (node, port), and what was seen."""
+    return {
+        (item.target, item.what): item.evidence
+        for item in calls(case)
+        if item.source == item.target and not item.ok and item.layer == "no_listener"
+    }
+
+
+def _left_open(case: Case) -> t.Iterator[Untested]:
+    """Ports about which no answer was had, though no firewall need be in the way."""
+    for (host, port), seen in unheard(case).items():
+        yield Untested("rdzv-connect-failed", (host,), f"port {port} of {host} was not tested: {seen}")
+    for item in calls(case):
+        if item.what in (case.listeners.get(item.target) or {}):
+            continue  # it could not be listened on, and that is told
+        busy = _busy.ends(case, item.pair, "mesh")
+        if item.layer == "silent" or (item.layer == "timeout" and busy.slack == math.inf):
+            said = f" ({busy.words})" if busy.at_all else ""
+            yield Untested("rdzv-connect-failed", item.pair, f"{item.evidence}: not tested{said}")
 
 
 @rule(
@@ -107,6 +135,7 @@ def blocked(case: Case) -> dict[Pair, tuple[str, list[Attempt]]]:
 )  # fmt: skip
 def ports_closed(case: Case) -> t.Iterable[Answer]:
     """Ports that were listened on and could not be reached, each with the firewall that is in force there."""
+    yield from _left_open(case)
     sheet, bad = Sheet(), blocked(case)
     for pair in [pair for pair in bad if _no_way(case, pair)]:
         seen = shorten(item.evidence for item in bad.pop(pair)[1])
@@ -116,7 +145,7 @@ def ports_closed(case: Case) -> t.Iterable[Answer]:
     for host, pairs in culprits(list(bad), list(by_pair(calls(case)))).items():
         for kind in dict.fromkeys(bad[pair][0] for pair in pairs):
             _closed(case, sheet, host, kind, [pair for pair in pairs if bad[pair][0] == kind], bad)
-    return sheet.findings()
+    yield from sheet.findings()
 
 
 def _no_way(case: Case, pair: Pair) -> bool:
@@ -242,4 +271,4 @@ def no_firewall(case: Case) -> t.Iterable[Answer]:
     return sheet.findings()
 
 
-__all__ = ("active", "blocked", "open_up")
+__all__ = ("active", "blocked", "open_up", "unheard")

@@ -8,10 +8,14 @@ Those on refused keys are in ``_rules_ssh_keys``, those on the port in ``_rules_
 
 from __future__ import annotations
 
+import math
 import re
+import statistics
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _busy
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view import (
+    Pair,
     Sheet,
     by_pair,
     gone,
@@ -21,13 +25,22 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view impor
     parts,
     shorten,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import FAIL, WARN, Answer, Case, dig, rule
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import (
+    FAIL,
+    WARN,
+    Answer,
+    Case,
+    Untested,
+    dig,
+    rule,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules_ssh_ports import deaf
 
 # What ssh says of a value with something behind it (OpenSSH readconf.c; old releases know no trailing comment).
 _GARBAGE = re.compile(
     r"garbage at end of line|extra arguments at end of line|keyword .* extra arguments|Bad number|Bad port", re.I
 )
+FAR_LATER = 4
 _TRAILING = re.compile(r"^\s*[A-Za-z]+[\s=]+[^#\"]*[^#\"\s]\s+#")
 
 
@@ -89,6 +102,9 @@ def client_config(case: Case) -> t.Iterable[Answer]:
     sheet = Sheet()
     said: dict[str, list[str]] = {}
     for name, facts in case.user.items():
+        late = dig(facts, "ssh_client.untested")
+        if late and name not in gone(case):
+            yield Untested("ssh-config-invalid", (name,), f"its ssh configuration was not tested: {late}")
         problem = dig(facts, "ssh_client.problem")
         if problem and name not in gone(case):
             said.setdefault(name, []).append(" ".join(str(problem).split())[:200])
@@ -113,7 +129,7 @@ def client_config(case: Case) -> t.Iterable[Answer]:
             if garbage
             else "Mend the line that the message names; ssh -G NAME shows whether ssh accepts the file.",
         )
-    return sheet.findings()
+    yield from sheet.findings()
 
 
 def _trailing(sheet: Sheet, name: str, path: str, text: str) -> None:
@@ -154,7 +170,18 @@ def slow(case: Case) -> t.Iterable[Answer]:
     sheet = Sheet()
     at_most = limit(case, "ssh_slow_s", 10)
     good = [item for item in logins(case) if item.ok]
-    late = [item for item in good if item.seconds >= at_most]
+    usual = statistics.median([item.seconds for item in good]) if good else 0.0
+    late = [item for item in good if item.seconds >= at_most and item.layer != "not_met"]
+    busy: dict[Pair, list[str]] = {}
+    for item in list(late):
+        ends = _busy.ends(case, item.pair, "mesh")
+        # among busy nodes every login takes long: only one that takes much longer than theirs has its own reason
+        if ends.at_all and (ends.slack == math.inf or item.seconds < FAR_LATER * usual):
+            late.remove(item)
+            busy.setdefault(item.pair, []).append(f"as {item.what} {item.seconds:.1f} s ({ends.words})")
+    for pair, seen in busy.items():
+        why = f"busy nodes: how long logins from {pair[0]} to {pair[1]} take was not tested: {shorten(seen)}"
+        yield Untested("ssh-login-slow", pair, why)
     for item in late:
         towards = {other.source for other in good if other.target == item.target}
         late_towards = {other.source for other in late if other.target == item.target}
@@ -169,7 +196,7 @@ def slow(case: Case) -> t.Iterable[Answer]:
             "See what is slow with ssh -vvv: mostly a name server that does not answer (UseDNS no in sshd_config, "
             "GSSAPIAuthentication no), a home on a slow file system, or a slow ~/.bashrc.",
         )
-    return sheet.findings()
+    yield from sheet.findings()
 
 
 @rule("ssh-noninteractive-env", needs=("mesh",))
@@ -202,8 +229,14 @@ def session(case: Case) -> t.Iterable[Answer]:
 def failed(case: Case) -> t.Iterable[Answer]:
     """Logins that failed in a way that no other rule knows."""
     sheet = Sheet()
-    for item in logins(case, "closed", "other", "ssh_missing"):
+    yield from _not_met(case)
+    for item in logins(case, "closed", "other", "ssh_missing", "no_answer"):
         seen = f"{item.source} to {item.target} as {item.what}: {item.evidence}"
+        busy = _busy.ends(case, item.pair, "mesh")
+        if item.layer == "no_answer" and busy.at_all:
+            why = f"busy nodes ({busy.words}): the login was not tested: {seen}"
+            yield Untested("ssh-login-failed", item.pair, why)
+            continue
         if item.ok or dig(case.fabric.get(item.target), "sshd.binary_deleted") is True:
             continue
         if item.layer == "ssh_missing":
@@ -220,7 +253,23 @@ def failed(case: Case) -> t.Iterable[Answer]:
                 "missing host keys (ssh-keygen -A), or an upgrade without a restart."
             )
             sheet.add("ssh-login-failed", FAIL, item.target, seen, cause, remedy)
+        elif item.layer == "no_answer":
+            cause = "Its sshd accepts connections, and nobody is logged in in time."
+            remedy = (
+                "Log in by hand with ssh -vvv and see where it stops: mostly a home or a start-up file on storage that "
+                "hangs, PAM, a name server that does not answer (UseDNS no), or an overloaded node (uptime)."
+            )
+            sheet.add("ssh-login-failed", FAIL, item.target, seen, cause, remedy)
         else:
             cause, remedy = "The login failed.", f"Try it by hand: ssh -vv -o BatchMode=yes {item.target} true"
             sheet.add("ssh-login-failed", FAIL, item.target, seen, cause, remedy)
-    return sheet.findings()
+    yield from sheet.findings()
+
+
+def _not_met(case: Case) -> t.Iterator[Untested]:
+    """Logins about which our own time limits leave open whether they work."""
+    for pair, items in by_pair(logins(case, "not_met")).items():
+        bad = [item for item in items if not item.ok]
+        if bad:
+            seen = shorten(f"as {item.what}: {item.evidence}" for item in bad)
+            yield Untested("ssh-login-failed", pair, f"the login from {pair[0]} to {pair[1]} was not tested: {seen}")

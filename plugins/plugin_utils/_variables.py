@@ -70,7 +70,10 @@ VARIABLES: dict[str, Variable] = {
         "host", None, "Port that the node's sshd shall listen on as well; default: those it has.", _PORT
     ),
     "hostname": Variable(
-        "host", None, "Host name of the node; default: the inventory name up to the first dot.", _NAME
+        "host",
+        None,
+        "Host name of the node; default: the inventory name up to the first dot, C(node-10-0-0-1) for an address.",
+        _NAME,
     ),
     "fqdn": Variable("host", None, "Fully qualified name; default: host name and C(trainmesh_domain).", _NAME),
     "group": Variable("cluster", "all", "Inventory group that holds the nodes of this cluster.", text),

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """PRIVATE to the collection: the rules on the versions of a single node.
 
-Each rule reads the facts of one node (``trainmesh_stack``, ``trainmesh_gpu``) and notes its faults;
+Each rule reads the facts of one node (``trainmesh_facts_stack``, ``trainmesh_facts_gpu``) and notes its faults;
 what a node does not know breaks no rule.
 """
 

@@ -26,7 +26,7 @@ _MOST_NAMES = 5
 def compare(stack_by_host: t.Mapping[str, Facts], gpu_by_host: t.Mapping[str, Facts]) -> list[Finding]:
     """Every fault of the versions of a cluster, the worst first; [] when all is well.
 
-    ``stack_by_host`` has ``trainmesh_stack`` and ``gpu_by_host`` ``trainmesh_gpu`` of each host, in
+    ``stack_by_host`` has ``trainmesh_facts_stack`` and ``gpu_by_host`` ``trainmesh_facts_gpu`` of each host, in
     the order of the inventory; a host without facts is left out of the comparison. Equal faults of
     several hosts are one finding. With as many nodes for one version as for another, those of the
     first host of the inventory count as the majority.

@@ -109,7 +109,10 @@ class Tools:
 
     def build(self, requirements: str, directory: str) -> None:
         """Build the wheels of source distributions named in a requirements file with hashes."""
-        self._pip(["wheel", "--no-deps", "--wheel-dir", directory, "--requirement", requirements], BUILD_SECONDS)
+        self._pip(
+            ["wheel", "--use-pep517", "--no-deps", "--wheel-dir", directory, "--requirement", requirements],
+            BUILD_SECONDS,
+        )
 
     def download(self, requirements: t.Sequence[str], directory: str, links: t.Sequence[str], seconds: float) -> None:
         """Fetch the nodes' wheels for these arguments of ``pip download``."""

@@ -53,7 +53,7 @@ def test_a_good_port_tells_as_whom_it_saw_us_and_is_free_afterwards(port, reques
     found, burst = mesh.try_tcp(target(), port, wish(token=request.node.name), burst=False)
     assert (found["ok"], found["layer"], found["seen_as"], burst) == (True, "", "127.0.0.1", None)
     time.sleep(1)
-    assert mesh.try_tcp(target(), port, wish(), burst=False)[0]["layer"] == "refused"
+    assert mesh.try_tcp(target(), port, wish("127.0.0.9"), burst=False)[0]["layer"] == "refused"
 
 
 def test_bursts_go_both_ways_before_good_bye(port, request):
@@ -67,7 +67,7 @@ def test_another_source_address_than_the_data_address_is_noticed(port, request):
     assert "sees 127.0.0.1, while the data address here is 127.0.0.9" in found["evidence"] and burst["ok"]
 
 
-@pytest.mark.parametrize(("said", "layer"), [(None, "timeout"), (b"SSH-2.0-x\r\n", "stranger"), (b"", "stranger")])
+@pytest.mark.parametrize(("said", "layer"), [(None, "silent"), (b"SSH-2.0-x\r\n", "stranger"), (b"", "stranger")])
 def test_a_stranger_on_the_port_is_noticed(said, layer):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -80,7 +80,7 @@ def test_a_stranger_on_the_port_is_noticed(said, layer):
                 connection.close()
 
             threading.Thread(target=answer, daemon=True).start()
-        found, burst = mesh.try_tcp(target(), other.getsockname()[1], wish(limit=1), burst=True)
+        found, burst = mesh.try_tcp(target(), other.getsockname()[1], wish("127.0.0.9", limit=1), burst=True)
     assert (found["ok"], found["layer"], found["seen_as"], burst) == (False, layer, None, None)
 
 
@@ -120,3 +120,93 @@ def test_silence_is_waited_for_once(monkeypatch):
     tried = mesh.try_logins(target(ssh_names=list(names)), wish())
     assert called == ["n", "o"]
     assert tried["m"].result["layer"] == "timeout" and "leads where n leads" in tried["m"].result["evidence"]
+
+
+def plain(name="", limit=0):
+    """A resolver for which every name is fine and a way of its own."""
+    return lambda alias, *rest: _probe_names.Names("", "", ["10.0.0.2"], f"way {alias}")
+
+
+def in_turn(monkeypatch, answers):
+    """log_in() from lists of answers by name, the last of which repeats; returns the calls, and how many at once."""
+    calls, lock, now, most = [], threading.Lock(), [0], [0]
+
+    def log_in(name, *rest):
+        with lock:
+            calls.append(name)
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+            found = answers[name].pop(0) if len(answers[name]) > 1 else answers[name][0]
+        time.sleep(0.02)
+        with lock:
+            now[0] -= 1
+        return found
+
+    monkeypatch.setattr(mesh.names, "resolve", plain())
+    monkeypatch.setattr(mesh.ssh, "log_in", log_in)
+    return calls, most
+
+
+def crowd(count):
+    return [target(f"n{number}", address=f"10.0.0.{number}", ssh_names=[f"n{number}"]) for number in range(count)]
+
+
+@pytest.mark.parametrize("layer", ["closed", "timeout", "no_answer", "other"])
+def test_what_the_crowd_broke_is_tried_again_alone_and_only_that_counts(monkeypatch, layer):
+    answers = {f"n{number}": [login(layer), login(session={"path": "/bin"})] for number in range(8)}
+    calls, _most = in_turn(monkeypatch, answers)
+    row = mesh.probe(crowd(8), wish("10.0.0.99"), 6)
+    assert all(row[name]["ssh"][name]["ok"] for name in answers) and len(calls) == 16
+    assert all(row[name]["session"] for name in answers)
+    assert row["n3"]["ssh"]["n3"]["first"].startswith(layer)
+
+
+def test_the_second_look_is_one_login_at_a_time(monkeypatch):
+    answers = {f"n{number}": [login("closed")] for number in range(6)}
+    calls, most = in_turn(monkeypatch, answers)
+    monkeypatch.setattr(mesh, "try_logins", lambda target, wish: {target.name: login("closed")})
+    row = mesh.probe(crowd(6), wish("10.0.0.99"), 6)
+    assert (len(calls), most[0]) == (6, 1)
+    assert row["n1"]["ssh"]["n1"]["layer"] == "closed"
+
+
+def test_never_more_logins_at_once_than_asked_for(monkeypatch):
+    answers = {f"n{number}": [login()] for number in range(12)}
+    _calls, most = in_turn(monkeypatch, answers)
+    monkeypatch.setattr(mesh.os, "sched_getaffinity", lambda pid: set(range(64)))
+    mesh.probe(crowd(12), wish("10.0.0.99"), 3)
+    assert most[0] <= 3 and mesh.at_once(6) == 6
+    monkeypatch.setattr(mesh.os, "sched_getaffinity", lambda pid: {0})
+    assert mesh.at_once(6) == 2 and mesh.at_once(1) == 1
+
+
+def test_the_better_of_two_slow_logins_counts(monkeypatch):
+    quick, late = login("slow"), login("slow")
+    late.result.update(ok=True, seconds=14.0)
+    quick.result.update(ok=True, seconds=6.0)
+    in_turn(monkeypatch, {"n0": [late, quick], "n1": [quick, late]})
+    row = mesh.probe(crowd(2), wish("10.0.0.99"), 6)
+    assert [row[name]["ssh"][name]["seconds"] for name in ("n0", "n1")] == [6.0, 6.0]
+
+
+def test_a_refused_key_is_not_tried_twice(monkeypatch):
+    calls, _most = in_turn(monkeypatch, {"n0": [login("permission")], "n1": [login("hostkey_changed")]})
+    mesh.probe(crowd(2), wish("10.0.0.99"), 6)
+    assert len(calls) == 2
+
+
+def test_what_was_not_tried_alone_in_time_is_not_tested(monkeypatch):
+    calls, _most = in_turn(monkeypatch, {"n0": [login("closed")]})
+    tried = mesh.Again(wish(), seconds=-1).look(crowd(1)[0], {"n0": login("closed")})
+    assert calls == [] and tried["n0"].result["layer"] == "not_met" and not tried["n0"].result["ok"]
+
+
+def test_a_listener_that_ended_is_told_from_a_firewall(port, request):
+    token, own = request.node.name, target(ports=[port])
+    closed = free_port()  # nothing listens there, as behind a rule that rejects
+    blocked, _burst = mesh.try_tcp(own, closed, wish(token=token), burst=False)
+    _port_listener.stop(token, "n")
+    ended, _burst = mesh.try_tcp(own, port, wish(token=token), burst=False)
+    other, _burst = mesh.try_tcp(own, port, wish("127.0.0.9", token=token), burst=False)
+    assert [found["layer"] for found in (blocked, ended, other)] == ["refused", "no_listener", "refused"]
+    assert "does not answer it either" in ended["evidence"]

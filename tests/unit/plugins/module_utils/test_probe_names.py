@@ -88,3 +88,10 @@ def test_a_resolver_that_hangs_is_not_waited_for(monkeypatch):
 def test_addresses_of_names_that_need_no_network():
     assert names.addresses_of("127.0.0.3", 5) == ["127.0.0.3"]
     assert names.addresses_of("bad..name", 5) == []
+
+
+def test_an_ssh_that_took_too_long_says_nothing_of_its_configuration(monkeypatch):
+    said = Outcome(None, "", "Pseudo-terminal will not be allocated", True, False, 1.0)
+    monkeypatch.setattr(names, "run", lambda argv, limit: said)
+    found = names.resolve("n", KNOWN, "10.0.0.2", 1)
+    assert found.layer == "not_met" and "within 1 s" in found.evidence

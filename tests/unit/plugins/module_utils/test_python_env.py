@@ -24,6 +24,19 @@ def answers(text: str, rc: int = 0):
     return lambda *_args, **_options: Outcome(rc, text, "", False, False, 0.1)
 
 
+@pytest.mark.parametrize("umask", [0o077, 0o027, 0o022])
+def test_directories_are_open_whatever_the_umask_is(tmp_path, umask):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    before = os.umask(umask)
+    try:
+        _python_env.make_open(str(closed / "data" / "trainmesh"))
+    finally:
+        os.umask(before)
+    modes = [path.stat().st_mode & 0o777 for path in (closed, closed / "data", closed / "data" / "trainmesh")]
+    assert modes == [0o700, 0o755, 0o755]
+
+
 @pytest.mark.parametrize(
     ("text", "family"),
     [

@@ -31,6 +31,7 @@ def outcome(rc=0, out="", err="", timed_out=False, missing=False, seconds=0.1):
         ("ssh: connect to host n port 22: Connection refused", "refused"),
         ("ssh: connect to host n port 22: No route to host", "no_route"),
         ("ssh: connect to host n port 22: Connection timed out", "timeout"),
+        ("Connection timed out during banner exchange\nConnection to 10.0.0.1 port 22 timed out", "no_answer"),
         ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.", "hostkey_changed"),
         ("No ED25519 host key is known for n and you have requested strict checking.", "hostkey_unknown"),
         ("ssh: connect to host n port 22: Invalid argument", "no_route"),
@@ -73,8 +74,8 @@ def test_noise_is_noticed_with_its_first_words(text):
     assert "'welcome!'" in login.result["evidence"] and login.session
 
 
-def test_no_answer_is_a_timeout_and_no_client_is_said():
-    assert ssh.verdict(outcome(None, timed_out=True), "n", WISH).result["layer"] == "timeout"
+def test_a_connection_without_a_login_is_no_firewalls_and_no_client_is_said():
+    assert ssh.verdict(outcome(None, timed_out=True), "n", WISH).result["layer"] == "no_answer"
     assert ssh.verdict(outcome(None, err="no ssh", missing=True), "n", WISH).result["layer"] == "ssh_missing"
 
 
@@ -97,12 +98,10 @@ def test_the_script_says_what_the_parser_reads(tmp_path, shell):
     assert ssh.parse_session(said.stdout, str(python))[0]["python"] is None
 
 
-def test_a_login_that_sshd_cut_off_is_tried_once_more(monkeypatch):
-    answers = [outcome(255, err="Connection closed by 10.0.0.1 port 22"), outcome(out=GOOD)]
+def test_a_login_is_as_a_launchers_and_leaves_nothing(monkeypatch):
     calls = []
-    monkeypatch.setattr(ssh, "run", lambda argv, limit: calls.append(argv) or answers[len(calls) - 1])
-    monkeypatch.setattr(ssh.time, "sleep", lambda seconds: None)
-    assert ssh.log_in("n", "n", WISH).result["ok"] and len(calls) == 2
+    monkeypatch.setattr(ssh, "run", lambda argv, limit: calls.append(argv) or outcome(out=GOOD))
+    assert ssh.log_in("n", "n", WISH).result["ok"] and len(calls) == 1
     assert "BatchMode=yes" in calls[0] and "StrictHostKeyChecking=yes" in calls[0]
     # nothing of the user's is written, and no connection is left open
     assert "UpdateHostKeys=no" in calls[0] and "ControlPath=none" in calls[0]

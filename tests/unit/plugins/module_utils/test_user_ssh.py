@@ -121,8 +121,15 @@ def test_where_ssh_would_go():
     found = _user_ssh.client(["a", "bad", "a"], run, 1)
     assert found == {
         "problem": "/h/.ssh/config line 3: garbage at end of line",
+        "untested": None,
         "targets": {"a": {"hostname": "10.0.0.2", "port": 33, "user": "u"}},
     }
+
+
+def test_an_ssh_that_is_late_has_no_bad_configuration():
+    late = Outcome(None, "", "Pseudo-terminal will not be allocated", True, False, 5.0)
+    found = _user_ssh.client(["a"], lambda argv, limit, **more: late, 5)
+    assert (found["problem"], found["targets"]) == (None, {}) and "within 5 s" in found["untested"]
 
 
 def process(root, pid, words, environ="", started="100"):

@@ -40,7 +40,7 @@ def run_module(arguments: dict[str, t.Any], check: bool = False) -> dict[str, t.
 @pytest.mark.parametrize("check", [False, True])
 def test_it_reads_the_same_in_check_mode(check: bool) -> None:
     result = run_module({"peers": ["127.0.0.1"], "names": ["localhost"], "paths": ["/"]}, check)
-    facts = result["ansible_facts"]["trainmesh_fabric"]
+    facts = result["ansible_facts"]["trainmesh_facts_fabric"]
     assert result["changed"] is False
     assert list(facts["routes"]) == ["127.0.0.1"]
     assert list(facts["disks"]) == ["/"]
@@ -48,14 +48,14 @@ def test_it_reads_the_same_in_check_mode(check: bool) -> None:
 
 
 def test_it_runs_without_options_as_gather_facts_runs_it() -> None:
-    facts = run_module({})["ansible_facts"]["trainmesh_fabric"]
+    facts = run_module({})["ansible_facts"]["trainmesh_facts_fabric"]
     assert set(facts["disks"]) == {"/opt/trainmesh", "~/.cache"}
 
 
 def test_a_recorded_root_is_read(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/machine-id").write_text("ab" * 16 + "\n")
-    assert run_module({"root": str(tmp_path)})["ansible_facts"]["trainmesh_fabric"]["machine_id"] == "ab" * 16
+    assert run_module({"root": str(tmp_path)})["ansible_facts"]["trainmesh_facts_fabric"]["machine_id"] == "ab" * 16
 
 
 def test_no_time_at_all_is_refused() -> None:
@@ -70,8 +70,8 @@ def test_the_options_are_those_of_the_documentation(monkeypatch: pytest.MonkeyPa
 
 def test_the_documentation_names_every_fact_and_no_other() -> None:
     returned = yaml.safe_load(fabric_facts.RETURN)
-    documented = returned["ansible_facts"]["contains"]["trainmesh_fabric"]["contains"]
-    facts = run_module({})["ansible_facts"]["trainmesh_fabric"]
+    documented = returned["ansible_facts"]["contains"]["trainmesh_facts_fabric"]["contains"]
+    facts = run_module({})["ansible_facts"]["trainmesh_facts_fabric"]
     assert set(documented) == set(facts)
     for name, text in documented.items():
         assert text["description"], name
@@ -80,8 +80,8 @@ def test_the_documentation_names_every_fact_and_no_other() -> None:
 
 def test_samples_have_the_keys_of_real_facts() -> None:
     returned = yaml.safe_load(fabric_facts.RETURN)
-    documented = returned["ansible_facts"]["contains"]["trainmesh_fabric"]["contains"]
-    facts = run_module({"peers": ["127.0.0.1"]})["ansible_facts"]["trainmesh_fabric"]
+    documented = returned["ansible_facts"]["contains"]["trainmesh_facts_fabric"]["contains"]
+    facts = run_module({"peers": ["127.0.0.1"]})["ansible_facts"]["trainmesh_facts_fabric"]
     for name in ("os", "python", "iommu", "acs", "limits", "sshd", "rdma", "clock", "cgroup_limits"):
         assert set(documented[name]["sample"]) == set(facts[name]), name
     assert set(documented["interfaces"]["sample"][0]) == set(facts["interfaces"][0])

@@ -45,7 +45,7 @@ def test_a_recorded_machine(tmp_path: pathlib.Path) -> None:
     Recorded(tmp_path).two_a100()
     for check in (False, True):
         result = run_module({"root": str(tmp_path)}, check)
-        facts = result["ansible_facts"]["trainmesh_gpu"]
+        facts = result["ansible_facts"]["trainmesh_facts_gpu"]
         assert (facts["status"], len(facts["gpus"]), result["changed"]) == ("ok", 2, False)
         assert result["replayed_from"] == facts["replayed_from"] == str(tmp_path)
         assert "not of this node" in json.dumps(result["warnings"])
@@ -53,7 +53,7 @@ def test_a_recorded_machine(tmp_path: pathlib.Path) -> None:
 
 def test_a_machine_that_does_not_answer(tmp_path: pathlib.Path) -> None:
     Recorded(tmp_path).two_a100().command("nvidia-smi", "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 0.2; done\n")
-    facts = run_module({"root": str(tmp_path), "timeout": 1})["ansible_facts"]["trainmesh_gpu"]
+    facts = run_module({"root": str(tmp_path), "timeout": 1})["ansible_facts"]["trainmesh_facts_gpu"]
     assert facts["status"] == "hung"
 
 
@@ -62,7 +62,7 @@ def test_this_node_is_no_recorded_machine() -> None:
         pytest.skip("this node plays a recorded machine")
     result = run_module({"timeout": 20})
     assert "replayed_from" not in result
-    assert "replayed_from" not in result["ansible_facts"]["trainmesh_gpu"]
+    assert "replayed_from" not in result["ansible_facts"]["trainmesh_facts_gpu"]
 
 
 @pytest.mark.parametrize("timeout", [0, -1])
@@ -78,8 +78,8 @@ def test_the_documentation_is_the_specification(monkeypatch: pytest.MonkeyPatch)
 
 def test_every_fact_is_documented(tmp_path: pathlib.Path) -> None:
     Recorded(tmp_path).two_a100()
-    facts = run_module({"root": str(tmp_path)})["ansible_facts"]["trainmesh_gpu"]
-    told = yaml.safe_load(gpu_facts.RETURN)["ansible_facts"]["contains"]["trainmesh_gpu"]["contains"]
+    facts = run_module({"root": str(tmp_path)})["ansible_facts"]["trainmesh_facts_gpu"]
+    told = yaml.safe_load(gpu_facts.RETURN)["ansible_facts"]["contains"]["trainmesh_facts_gpu"]["contains"]
     assert set(told) == set(facts)
     assert set(told["gpus"]["sample"][0]) == set(facts["gpus"][0])
     assert set(told["gpus"]["sample"][0]["ecc"]) == set(facts["gpus"][0]["ecc"])

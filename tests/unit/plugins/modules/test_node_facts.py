@@ -28,7 +28,7 @@ from ansible_collections.trainmesh.cluster.plugins.modules import fabric_facts, 
 from ansible_collections.trainmesh.cluster.tests.unit.plugins.module_utils.gpu_recordings import Recorded
 from ansible_collections.trainmesh.cluster.tests.unit.plugins.modules import documented
 
-ALL = {"trainmesh_gpu", "trainmesh_fabric", "trainmesh_stack", "trainmesh_errors"}
+ALL = {"trainmesh_facts_gpu", "trainmesh_facts_fabric", "trainmesh_facts_stack", "trainmesh_facts_errors"}
 
 
 def run(arguments: dict[str, t.Any], capsys: pytest.CaptureFixture[str]) -> dict[str, t.Any]:
@@ -47,10 +47,10 @@ def test_all_three_come_in_one_result(check: bool, tmp_path: pathlib.Path, capsy
     Recorded(tmp_path).two_a100()
     result = run({"root": str(tmp_path), "peers": ["127.0.0.1"], "_ansible_check_mode": check}, capsys)
     facts = result["ansible_facts"]
-    assert (set(facts), facts["trainmesh_errors"], result["changed"]) == (ALL, {}, False)
-    assert len(facts["trainmesh_gpu"]["gpus"]) == 2
-    assert list(facts["trainmesh_fabric"]["routes"]) == ["127.0.0.1"]
-    assert facts["trainmesh_stack"]["python"]["path"] == sys.executable
+    assert (set(facts), facts["trainmesh_facts_errors"], result["changed"]) == (ALL, {}, False)
+    assert len(facts["trainmesh_facts_gpu"]["gpus"]) == 2
+    assert list(facts["trainmesh_facts_fabric"]["routes"]) == ["127.0.0.1"]
+    assert facts["trainmesh_facts_stack"]["python"]["path"] == sys.executable
     assert result["replayed_from"] == str(tmp_path)
 
 
@@ -58,15 +58,15 @@ def test_each_part_has_the_keys_of_its_own_module(tmp_path: pathlib.Path, capsys
     Recorded(tmp_path).two_a100()
     facts = run({"root": str(tmp_path)}, capsys)["ansible_facts"]
     for module, name in ((gpu_facts, "gpu"), (fabric_facts, "fabric"), (stack_facts, "stack")):
-        told = yaml.safe_load(module.RETURN)["ansible_facts"]["contains"][f"trainmesh_{name}"]["contains"]
-        assert set(facts[f"trainmesh_{name}"]) == set(told), name
+        told = yaml.safe_load(module.RETURN)["ansible_facts"]["contains"][f"trainmesh_facts_{name}"]["contains"]
+        assert set(facts[f"trainmesh_facts_{name}"]) == set(told), name
 
 
 def test_only_what_is_asked_for_is_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(_stack_facts, "start", never)
     monkeypatch.setattr(_fabric_facts, "read", never)
-    assert set(run({"gather": ["gpu"]}, capsys)["ansible_facts"]) == {"trainmesh_gpu", "trainmesh_errors"}
-    assert run({"gather": []}, capsys)["ansible_facts"] == {"trainmesh_errors": {}}
+    assert set(run({"gather": ["gpu"]}, capsys)["ansible_facts"]) == {"trainmesh_facts_gpu", "trainmesh_facts_errors"}
+    assert run({"gather": []}, capsys)["ansible_facts"] == {"trainmesh_facts_errors": {}}
 
 
 @pytest.mark.parametrize("part", _node_facts.PARTS)
@@ -82,15 +82,15 @@ def test_a_part_that_fails_loses_no_other(
     monkeypatch.setattr(*readers[part], fail)
     result = run({}, capsys)
     facts = result["ansible_facts"]
-    assert facts["trainmesh_errors"] == {part: "RuntimeError: the disk is on fire"}
-    assert set(facts) == ALL - {f"trainmesh_{part}"}
+    assert facts["trainmesh_facts_errors"] == {part: "RuntimeError: the disk is on fire"}
+    assert set(facts) == ALL - {f"trainmesh_facts_{part}"}
     assert any(f"the {part} facts could not be read" in text for text in warned)
 
 
 def test_an_unknown_user_costs_the_stack_alone(capsys: pytest.CaptureFixture[str]) -> None:
     facts = run({"user": "no-such-user-here"}, capsys)["ansible_facts"]
-    assert "no-such-user-here" in facts["trainmesh_errors"]["stack"]
-    assert set(facts) == ALL - {"trainmesh_stack"}
+    assert "no-such-user-here" in facts["trainmesh_facts_errors"]["stack"]
+    assert set(facts) == ALL - {"trainmesh_facts_stack"}
 
 
 def test_a_reader_that_hangs_is_left_behind(
@@ -103,7 +103,7 @@ def test_a_reader_that_hangs_is_left_behind(
     monkeypatch.setattr(_fabric_facts, "gather", sleep)
     monkeypatch.setattr(_stack_facts, "gather", sleep)
     started = time.monotonic()
-    errors = run({"timeout": 0.1}, capsys)["ansible_facts"]["trainmesh_errors"]
+    errors = run({"timeout": 0.1}, capsys)["ansible_facts"]["trainmesh_facts_errors"]
     assert time.monotonic() - started < 1.5
     assert set(errors) == {"fabric", "stack"}
 
@@ -120,12 +120,12 @@ def test_root_reads_the_software_as_the_job_user(
 
     monkeypatch.setattr(_stack_facts, "gather", who)
     result = run({"user": "nobody", "paths": ["~/.cache"]}, capsys)["ansible_facts"]
-    found = result["trainmesh_stack"]
+    found = result["trainmesh_facts_stack"]
     assert found["ids"] == [other.pw_uid] * 3 + [other.pw_gid] * 3
     assert found["groups"] == sorted(set(os.getgrouplist("nobody", other.pw_gid)))
     assert (found["became"], found["HOME"], found["USER"]) == (True, other.pw_dir, "nobody")
     assert "OF_ROOT" not in found
-    assert result["trainmesh_fabric"]["disks"]["~/.cache"]["path"] == f"{other.pw_dir}/.cache"
+    assert result["trainmesh_facts_fabric"]["disks"]["~/.cache"]["path"] == f"{other.pw_dir}/.cache"
     assert os.geteuid() == 0
 
 

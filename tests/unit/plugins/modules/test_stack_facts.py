@@ -28,15 +28,15 @@ def run(arguments: dict[str, t.Any], capsys: pytest.CaptureFixture[str]) -> dict
 def test_it_only_reads_and_works_the_same_in_check_mode(check: bool, capsys: pytest.CaptureFixture[str]) -> None:
     result = run({"python": sys.executable, "_ansible_check_mode": check}, capsys)
     assert result["changed"] is False
-    assert result["ansible_facts"]["trainmesh_stack"]["python"]["path"] == sys.executable
+    assert result["ansible_facts"]["trainmesh_facts_stack"]["python"]["path"] == sys.executable
 
 
 def test_every_fact_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
     result = run({"python": sys.executable}, capsys)
-    documented = yaml.safe_load(stack_facts.RETURN)["ansible_facts"]["contains"]["trainmesh_stack"]["contains"]
-    assert set(documented) == set(result["ansible_facts"]["trainmesh_stack"])
+    documented = yaml.safe_load(stack_facts.RETURN)["ansible_facts"]["contains"]["trainmesh_facts_stack"]["contains"]
+    assert set(documented) == set(result["ansible_facts"]["trainmesh_facts_stack"])
     for name, entry in documented.items():
-        sample, value = entry["sample"], result["ansible_facts"]["trainmesh_stack"][name]
+        sample, value = entry["sample"], result["ansible_facts"]["trainmesh_facts_stack"][name]
         if isinstance(value, dict) and name != "packages":
             assert set(sample) == set(value), name
 

@@ -36,7 +36,7 @@ def test_it_only_reads_and_works_the_same_in_check_mode(
     (tmp_path / "run.sh").write_text("export HF_TOKEN=geheim\n")
     given = {"paths": [str(tmp_path)], "files": [{"kind": "launch_script", "path": str(tmp_path / "run.sh")}]}
     result = run({**given, "prefix": str(tmp_path), "_ansible_check_mode": check}, capsys)
-    facts = result["ansible_facts"]["trainmesh_user"]
+    facts = result["ansible_facts"]["trainmesh_facts_user"]
     assert result["changed"] is False
     assert (facts["uid"], facts["problem"]) == (os.geteuid(), None)
     assert facts["asked"][str(tmp_path)]["kind"] == "dir"
@@ -46,8 +46,8 @@ def test_it_only_reads_and_works_the_same_in_check_mode(
 
 
 def test_every_fact_is_documented_and_always_there(capsys: pytest.CaptureFixture[str]) -> None:
-    facts = run({}, capsys)["ansible_facts"]["trainmesh_user"]
-    contents = yaml.safe_load(user_facts.RETURN)["ansible_facts"]["contains"]["trainmesh_user"]["contains"]
+    facts = run({}, capsys)["ansible_facts"]["trainmesh_facts_user"]
+    contents = yaml.safe_load(user_facts.RETURN)["ansible_facts"]["contains"]["trainmesh_facts_user"]["contains"]
     assert set(contents) == set(facts) == set(_user_facts.blank("x"))
     for name in SUB:
         assert set(contents[name]["sample"]) == set(facts[name]), name
@@ -56,14 +56,14 @@ def test_every_fact_is_documented_and_always_there(capsys: pytest.CaptureFixture
 
 
 def test_a_user_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    facts = run({"user": "no-such-user-here"}, capsys)["ansible_facts"]["trainmesh_user"]
+    facts = run({"user": "no-such-user-here"}, capsys)["ansible_facts"]["trainmesh_facts_user"]
     assert "there is no user no-such-user-here" in facts["problem"]
     assert set(facts) == set(_user_facts.blank("x"))
 
 
 def test_only_root_looks_for_others(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 4711)
-    facts = run({"user": "root"}, capsys)["ansible_facts"]["trainmesh_user"]
+    facts = run({"user": "root"}, capsys)["ansible_facts"]["trainmesh_facts_user"]
     assert facts["problem"] == "only root can look for root: run this task with become"
 
 
@@ -72,7 +72,7 @@ def test_access_is_that_of_the_user(tmp_path: pathlib.Path, capsys: pytest.Captu
     (tmp_path / "mine").write_text("x")
     os.chmod(tmp_path / "mine", 0o600)
     facts = run({"user": "nobody", "paths": [str(tmp_path / "mine"), "/tmp"]}, capsys)["ansible_facts"][
-        "trainmesh_user"
+        "trainmesh_facts_user"
     ]
     assert facts["asked"]["/tmp"]["writable"] is True
     assert facts["asked"][str(tmp_path / "mine")]["readable"] is not True
@@ -84,7 +84,7 @@ def test_a_home_that_does_not_answer_costs_no_more_than_its_limit(
     monkeypatch.setattr(_own_process, "GRACE_S", 0.1)
     monkeypatch.setattr(_user_facts, "_home", lambda _reader, _sshd: time.sleep(60))
     started = time.monotonic()
-    facts = run({"timeout": 1, "paths": [str(tmp_path)]}, capsys)["ansible_facts"]["trainmesh_user"]
+    facts = run({"timeout": 1, "paths": [str(tmp_path)]}, capsys)["ansible_facts"]["trainmesh_facts_user"]
     assert time.monotonic() - started < 20
     assert "could not be read: no answer within" in facts["problem"]
     assert set(facts) == set(_user_facts.blank("x"))

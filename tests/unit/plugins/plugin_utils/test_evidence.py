@@ -11,7 +11,7 @@ PLAN = {
     "world_size": 3,
     "gpus": False,
 }
-FACTS = {"trainmesh_fabric": {"a": 1}, "trainmesh_stack": {"b": 1}, "trainmesh_user": {"c": 1}}
+FACTS = {"trainmesh_facts_fabric": {"a": 1}, "trainmesh_facts_stack": {"b": 1}, "trainmesh_facts_user": {"c": 1}}
 
 
 def assemble(hostvars, live, skipped=""):

@@ -45,7 +45,11 @@ def test_an_empty_inventory_says_what_was_expected():
         (with_("node1", trainmesh_address="node1"), ["trainmesh_address", "IP address"]),
         (with_("node2", ansible_host="10.0.0.11", ansible_port=22), ["node2", "already that of node1"]),
         (with_("node3", ansible_host="10.0.0.13", trainmesh_hostname="NODE1"), ["node3", "host name", "node1"]),
-        (with_("node_3", ansible_host="10.0.0.13"), ["node_3", "no host name"]),
+        (with_("node_3", ansible_host="10.0.0.13"), ["node_3", "no host name", "trainmesh_hostname: node-3"]),
+        (with_("localhost", ansible_connection="local"), ["localhost", "head: {ansible_connection: local}"]),
+        (with_("ip6-loopback", ansible_host="10.0.0.13"), ["ip6-loopback", "every host has"]),
+        (with_("node1", trainmesh_hostname="localhost"), ["node1", "localhost is a name that every host has"]),
+        (with_("db.localhost", ansible_host="10.0.0.13"), ["db.localhost", "every host has"]),
         (everywhere(trainmesh_head="node9"), ["trainmesh_head", "node1, node2", "node9"]),
         (everywhere(trainmesh_master_port=2222), ["node2", "ansible_port 2222", "rendezvous"]),
         (everywhere(trainmesh_prefix="opt/x"), ["trainmesh_prefix", "absolute path"]),
@@ -76,8 +80,18 @@ def test_all_faults_come_at_once():
     assert len(faults(hosts)) == 3
 
 
-def test_results_of_our_own_plays_are_no_unknown_variables():
-    assert faults(with_("node1", trainmesh_plan={}, trainmesh_identity={})) == []
+def test_results_and_facts_of_our_own_plays_are_no_unknown_variables():
+    assert faults(with_("node1", trainmesh_plan={}, trainmesh_identity={}, trainmesh_facts_gpu={})) == []
+
+
+def test_a_name_that_is_no_host_name_is_saved_by_trainmesh_hostname():
+    assert faults(with_("gpu_3", ansible_host="10.0.0.13", trainmesh_hostname="gpu-3")) == []
+    assert faults(with_("localhost", ansible_connection="local", trainmesh_hostname="head")) == []
+
+
+@pytest.mark.parametrize("names", [("10.0.0.1", "10.0.0.2"), ("192.168.1.2", "10.0.0.1"), ("fd42::1", "fd42::2")])
+def test_addresses_are_names_of_an_inventory(names):
+    assert faults({name: {} for name in names}) == []
 
 
 def test_the_origin_of_a_value_is_told():

@@ -43,7 +43,8 @@ def judge(changes=None, rc=0, tail="", records=None):
 
 
 def test_a_job_that_ran_as_planned_is_ok():
-    assert judge() == {"launcher": "torchrun", "ok": True, "world_size": 3, "seconds": 20.0, "faults": []}
+    wanted = {"launcher": "torchrun", "ok": True, "world_size": 3, "seconds": 20.0, "timed_out": False, "faults": []}
+    assert judge() == wanted
 
 
 @pytest.mark.parametrize(
@@ -98,6 +99,7 @@ def test_the_launchers_chatter_is_not_taken_for_a_cause():
 
 def test_a_job_over_its_limit_says_so():
     assert judge(rc=None)["faults"] == [{"host": "", "cause": "not finished within 20 s"}]
+    assert judge(rc=None)["timed_out"] and not judge(rc=1)["timed_out"]
 
 
 def test_the_cause_comes_before_its_consequences():

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _memory, _plan
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _memory, _plan, _plan_nodes
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan_nodes import order
 
 from .cluster_samples import gpu, host, interface, options
@@ -191,3 +191,12 @@ def test_a_damaged_memory_is_one_clear_error(tmp_path, text):
         _memory.load(str(path))
     with pytest.raises(ValueError, match="damaged"):
         _memory.recall({"name": "x", "colour": 1}, 0)
+
+
+@pytest.mark.parametrize(
+    ("starts", "most"),
+    [(["10:30:100"], 5), (["100:30:200"], 6), ([None, "2:30:4"], 1), ([], 5), (["10:30:100", "6"], 3)],
+)
+def test_logins_at_once_stay_below_what_the_strictest_sshd_takes(starts, most):
+    hosts = [host(number, wish={})._replace(sshd={"maxstartups": text}) for number, text in enumerate(starts, 1)]
+    assert _plan_nodes.logins_at_once(hosts) == most

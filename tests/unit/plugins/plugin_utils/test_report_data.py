@@ -217,3 +217,10 @@ def test_a_large_cluster_is_built_in_a_moment():
     names = [f"n{number}" for number in range(128)]
     case = dataclasses.replace(healthy(tuple(names)), mesh=mesh(names, {}), links=links(names))
     assert len(report(case)["matrices"]["ssh"]["cells"]) == 128
+
+
+def test_what_our_own_time_limit_ended_is_no_clean_run():
+    job = {"launcher": "torchrun", "ok": False, "world_size": 0, "seconds": 300.0, "timed_out": True, "faults": []}
+    assert _report_data.judge(Case(plan=plan(), jobs=[job]), []) == "incomplete"
+    late = {"ok": False, "late": "no progress for 45 s"}
+    assert _report_data.judge(Case(plan=plan(), collective=late), []) == "incomplete"

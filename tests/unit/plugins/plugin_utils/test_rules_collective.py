@@ -10,7 +10,7 @@ import typing as t
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _rules_collective
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import REGISTRY, Case, Finding
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import REGISTRY, Case, Finding, Untested
 
 ORDER = ["node1", "node2", "node3"]
 PLAN = {"order": ORDER, "nodes": {name: {"name": name, "slots": 1, "interface": "eth0"} for name in ORDER}}
@@ -216,3 +216,47 @@ def test_stragglers(backend: str, seconds: tuple[float | None, ...], hosts: list
     ranks = [{"rank": number, "host": name, "seconds": own} for number, (name, own) in enumerate(zip(ORDER, seconds))]
     given = Case(plan=PLAN, collective=summed(backend=backend, ranks=ranks))
     assert told(given) == [("collective-straggler", (name,), "warn") for name in hosts]
+
+
+def left(given: Case) -> list[Untested]:
+    ours = [rule for rule in REGISTRY if rule.judge.__module__ == _rules_collective.__name__]
+    return [answer for rule in ours for answer in rule.judge(given) if isinstance(answer, Untested)]
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [("", "not finished within 337 s")],
+        [("", "not finished within 337 s"), ("node2", "no record of rank 1: it never came so far, or was killed")],
+        [("node1", CLOSED), ("node2", "no record of rank 1: it never came so far, or was killed")],
+        [("node1", "rank 0: killed by signal 9"), ("", "not finished within 337 s: exitcode : -9")],
+    ],
+)
+def test_a_job_that_our_own_limit_ended_was_not_killed_by_others(faults: list[tuple[str, str]]) -> None:
+    given = Case(plan=PLAN, jobs=[{**job(*faults), "timed_out": True}])
+    assert told(given) == [] and [answer.rule for answer in left(given)] == ["job-failed"]
+    assert "trainmesh_job_timeout" in left(given)[0].why
+
+
+def test_what_a_job_says_by_itself_stands_beside_our_limit() -> None:
+    refused = ("node2", "rank 1: connect failed: No route to host (errno: 113 - No route to host)")
+    given = Case(plan=PLAN, jobs=[{**job(refused, ("", "not finished within 300 s")), "timed_out": True}])
+    assert [found[0] for found in told(given)] == ["rdzv-errno-113"] and left(given) == []
+
+
+def test_ranks_that_were_not_started_in_time_are_not_tested() -> None:
+    answer = failed(error="no progress for 45 s: rank 0 on node1 was never started")
+    given = Case(plan=PLAN, collective={**answer, "late": answer["error"]})
+    assert told(given) == [] and [each.rule for each in left(given)] == ["collective-failed"]
+    assert "45 s" in left(given)[0].why and "trainmesh_job_timeout" in left(given)[0].why
+
+
+def test_sums_of_busy_nodes_are_not_tested() -> None:
+    ranks = [{"rank": number, "host": name, "seconds": 0.9 if number else 0.1} for number, name in enumerate(ORDER)]
+    slow = summed(sweep=[{"bytes": 4 * 1024**2, "busbw_gbps": 0.001}], ranks=ranks)
+    idle = Case(plan=PLAN, collective=slow, links=LINKS)
+    assert {found[0] for found in told(idle)} >= {"collective-slow"}
+    load = {name: {"links": {"load1": 24.0, "cores": 2}} for name in ORDER}
+    given = Case(plan=PLAN, collective=slow, links=LINKS, load=load)
+    assert told(given) == [] and "collective-slow" in {each.rule for each in left(given)}
+    assert "load 24.0 on 2 processors" in left(given)[0].why

@@ -28,7 +28,12 @@ def test_a_small_shared_memory():
     case = healthy()
     case.fabric["node2"]["shm"] = {"total_bytes": 64 * MIB, "free_bytes": 64 * MIB}
     found = one(case)
-    assert (found.rule, found.severity, found.hosts) == ("shm-too-small", "fail", ("node2",))
+    assert (found.rule, found.severity, found.hosts) == ("shm-too-small", "warn", ("node2",))
+    several = healthy()
+    gpus(several, "node2")  # ranks that talk through it
+    several.fabric["node2"]["shm"] = {"total_bytes": 64 * MIB, "free_bytes": 64 * MIB}
+    found = next(finding for finding in findings(several) if finding.rule == "shm-too-small")
+    assert (found.severity, found.hosts) == ("fail", ("node2",))
     assert "/dev/shm has 64 MiB" in found.evidence["node2"]
     assert "mount -o remount" in found.remedy and "--ipc host" in found.remedy
     case.fabric["node2"]["shm"] = {"total_bytes": None, "free_bytes": None}

@@ -115,3 +115,49 @@ def test_a_far_node_is_not_slow_as_well():
     assert (found.rule, found.severity, found.hosts) == ("link-latency", "warn", ("node3",))
     patient = dataclasses.replace(case, thresholds={"link_latency_warn_us": 1e6, "link_latency_factor": 1e6})
     assert told(patient) == {("link-slow", "warn"): ("node3",)}
+
+
+def loaded(case, **by_node):
+    """The case with nodes that were busy during both probes."""
+    quiet = {"load1": 0.3, "cores": 2, "throttled": 0.0, "stolen": 0.0}
+    load = {name: {key: {**quiet, **by_node.get(name, {})} for key in ("mesh", "links")} for name in NAMES}
+    return dataclasses.replace(case, load=load)
+
+
+BUSY = [{"load1": 24.0}, {"throttled": 0.6}, {"stolen": 0.3}]
+
+
+@pytest.mark.parametrize("busy", BUSY)
+def test_links_of_a_busy_node_are_not_tested(busy):
+    case = healthy()
+    for other in ("node1", "node2"):
+        case.links["node3"][other] = link(mbps=40.0, latency=9000.0)
+    assert set(told(case)) & {("link-slow", "warn"), ("link-latency", "warn")}
+    case = loaded(case, node3=busy)
+    assert told(case) == {}
+    assert {item.rule for item in untested(case)} >= {"link-latency"}
+    assert all("node3" in item.why and "busy" in item.why for item in untested(case))
+    case.links["node3"] = {other: link(mbps=40.0) for other in ("node1", "node2")}
+    assert told(case) == {} and "link-slow" in {item.rule for item in untested(case)}
+
+
+def test_a_bulk_transfer_that_stood_still_on_a_busy_node_is_not_tested():
+    case = healthy()
+    case.links["node1"]["node3"] = link(ok=False, mbps=0.0, layer="stalled", evidence="nothing arrived in 0.3 s")
+    assert set(told(case)) == {("link-failed", "fail")}
+    case = loaded(case, node3={"load1": 9.0})
+    assert told(case) == {} and [item.rule for item in untested(case)] == ["link-failed"]
+
+
+def test_a_link_far_slower_than_a_load_explains_is_still_told():
+    case = healthy()
+    for other in ("node1", "node2"):
+        case.links["node3"][other] = case.links[other]["node3"] = link(mbps=15.0)
+    assert told(loaded(case, node3={"load1": 5.0})) == {("link-slow", "warn"): ("node3",)}
+
+
+def test_a_load_below_the_processors_excuses_nothing():
+    case = healthy()
+    for other in ("node1", "node2"):
+        case.links["node3"][other] = case.links[other]["node3"] = link(mbps=40.0)
+    assert told(loaded(case, node3={"load1": 1.9})) == {("link-slow", "warn"): ("node3",)}

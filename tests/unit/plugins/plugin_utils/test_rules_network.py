@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view import culprits
@@ -194,3 +196,32 @@ def test_a_clock_that_was_not_compared_is_untested_and_a_free_one_worth_knowing(
     case.fabric["node2"]["container"] = None
     found = [item for item in findings(case) if item.rule == "rdzv-clock-skew"]
     assert [(item.severity, item.hosts) for item in found] == [("info", ("node2",))]
+
+
+def test_a_listener_that_was_not_there_names_no_firewall():
+    case = healthy()
+    fail_calls(case, towards("node3"), "refused")
+    assert set(told(case)) == {("rdzv-errno-111", "fail")}
+    fail_calls(case, [("node3", "node3")], "no_listener")
+    assert told(case) == {}
+    assert {(item.rule, item.hosts) for item in untested(case)} == {("rdzv-connect-failed", ("node3",))}
+
+
+def test_a_firewall_that_closes_a_port_to_its_own_node_too_is_told():
+    case = healthy()
+    fail_calls(case, towards("node3", "itself"), "timeout", [MASTER])
+    assert set(told(case)) == {("rdzv-errno-110", "fail")}
+
+
+def test_a_connection_on_which_nothing_was_said_is_not_tested():
+    case = healthy()
+    fail_calls(case, [("node1", "node3")], "silent")
+    assert told(case) == {} and untested(case)[0].hosts == ("node1", "node3")
+
+
+def test_connections_to_a_node_that_is_held_from_its_processors_are_not_tested():
+    case = healthy()
+    fail_calls(case, towards("node3"), "timeout")
+    assert set(told(case)) == {("rdzv-errno-110", "fail")}
+    held = dataclasses.replace(case, load={"node3": {"mesh": {"throttled": 0.7}}})
+    assert told(held) == {} and "throttled for 70%" in untested(held)[0].why

@@ -9,7 +9,20 @@ import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Case
 
-from .case_samples import NAMES, answers, fail_calls, fail_logins, findings, healthy, login, one, plan, told, towards
+from .case_samples import (
+    NAMES,
+    answers,
+    fail_calls,
+    fail_logins,
+    findings,
+    healthy,
+    login,
+    one,
+    plan,
+    told,
+    towards,
+    untested,
+)
 
 EVERY = [(source, target) for source in NAMES for target in NAMES]
 
@@ -322,3 +335,47 @@ def test_every_failed_login_is_explained_by_somebody():
         case = healthy()
         fail_logins(case, [("node1", "node2")], layer, "answered as bighost, expected node2")
         assert [item.severity for item in findings(case, "fail")] == ["fail"], layer
+
+
+def test_an_sshd_that_answers_late_is_no_firewall():
+    case = healthy()
+    fail_logins(case, towards("node3"), "no_answer", "connected, but no login within 30 s")
+    assert told(case) == {("ssh-login-failed", "fail"): ("node3",)}
+    assert "accepts connections" in one(case).cause and "firewall" not in one(case).remedy
+
+
+def test_our_own_time_limits_are_not_tested_and_no_fault():
+    case = healthy()
+    case.user["node2"]["ssh_client"]["untested"] = "ssh -G node1 gave no answer within 5 s"
+    fail_logins(case, [("node1", "node3")], "not_met", "ssh -G node3 gave no answer within 10 s")
+    assert told(case) == {}
+    left = {item.rule: item for item in untested(case)}
+    assert "within 5 s" in left["ssh-config-invalid"].why and left["ssh-config-invalid"].hosts == ("node2",)
+    assert "within 10 s" in left["ssh-login-failed"].why and left["ssh-login-failed"].hosts == ("node1", "node3")
+
+
+def busy(case, name, **more):
+    load = {"load1": 0.3, "cores": 2, "throttled": 0.0, "stolen": 0.0, **more}
+    return dataclasses.replace(case, load={name: {"mesh": load}})
+
+
+@pytest.mark.parametrize("more", [{"load1": 30.0}, {"throttled": 0.5}, {"stolen": 0.4}])
+def test_logins_to_a_busy_node_are_not_tested(more):
+    late, silent = healthy(), healthy()
+    for row in late.mesh.values():
+        for target in NAMES:
+            for alias in row[target]["ssh"]:
+                row[target]["ssh"][alias] = login(True, "slow", "", 12.0 if target == "node3" else 6.0)
+    fail_logins(silent, towards("node3"), "no_answer", "connected, but no login within 30 s")
+    assert set(told(late)) == {("ssh-login-slow", "warn")} and set(told(silent)) == {("ssh-login-failed", "fail")}
+    for case, rule in ((late, "ssh-login-slow"), (silent, "ssh-login-failed")):
+        case = busy(case, "node3", **more)
+        assert told(case) == {}
+        assert {item.rule for item in untested(case)} == {rule} and "node3: " in untested(case)[0].why
+
+
+def test_a_login_far_slower_than_all_others_has_its_own_reason_on_a_loaded_node():
+    case = healthy()
+    for name in NAMES:
+        case.mesh[name]["node3"]["ssh"]["node3"] = login(True, "slow", "", 12.5)
+    assert told(busy(case, "node3", load1=4.0)) == {("ssh-login-slow", "warn"): ("node3",)}
