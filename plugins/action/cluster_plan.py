@@ -6,13 +6,20 @@
 from __future__ import annotations
 
 import os
+import secrets
 import typing as t
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _memory, _plan, _variables
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
+    _membership,
+    _memory,
+    _plan,
+    _plan_nodes,
+    _variables,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan_nodes import Host, logins_at_once
 
 display = Display()
@@ -35,7 +42,9 @@ class ActionModule(ActionBase):
             hosts = [self._host(name, hostvars[name], name in live) for name in names]
             options = self._options(hostvars, names, live)
             path = os.path.join(self._task.args["state_dir"], "cluster.json")
-            plan = _plan.make(hosts, options, _memory.load(path), strict=not read_only)
+            memory = _memory.load(path)
+            plan = _plan.make(hosts, options, memory, strict=not read_only)
+            identity = self._identity(path, hosts, plan, memory, options["takeover"], strict=not read_only)
         except (ValueError, _plan.PlanError) as error:
             faults = error.faults if isinstance(error, _plan.PlanError) else [str(error)]
             head = f"These machines can't make the cluster asked for ({len(faults)} reason(s)); nothing was installed."
@@ -43,12 +52,43 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": text}
         cluster, plan["logins_at_once"] = plan.pop("model"), logins_at_once(hosts)
         if not self._task.check_mode and not read_only:
-            _memory.save(path, _memory.text(cluster))
+            before = _memory.note(path, "prefix")
+            if before and before != cluster.prefix:
+                stays = f"what is there stays on the nodes (environment, logs): remove it when nobody needs {before}"
+                plan["warnings"].append(f"trainmesh_prefix was {before} and is {cluster.prefix} now; {stays} any more")
+            _memory.save(path, _memory.text(cluster, identity))
         for warning in plan["warnings"]:
             display.warning(warning)
         display.display(self._summary(plan))
         del plan["warnings"]  # shown above; Ansible would print them once more for every host
-        return {**result, **plan, "changed": False, "read_only": read_only, "state_dir": os.path.dirname(path)}
+        rows = (hostvars[names[0]].get("trainmesh_reach") or {}).get("hosts") or {}
+        unreached = _plan_nodes.unreached({name: rows[name] for name in names if name in rows}, plan["nodes"])
+        place = {"identity": identity, "read_only": read_only, "state_dir": os.path.dirname(path)}
+        return {**result, **plan, "changed": False, "unreached": unreached, **place}
+
+    @staticmethod
+    def _identity(
+        path: str,
+        hosts: t.Sequence[Host],
+        plan: dict[str, t.Any],
+        memory: t.Mapping[str, t.Mapping[str, t.Any]],
+        takeover: bool,
+        strict: bool,
+    ) -> str:
+        """What tells this cluster from others; raises PlanError for nodes of another one, before anything changes."""
+        addresses = {*plan["addresses"], *(host.ansible_host for host in hosts)}
+        for node in plan["model"].nodes:
+            addresses.update(node.addresses)
+        for known in memory.values():
+            addresses.update([known.get("address"), *(known.get("addresses") or ())])
+        blocks = {host.name: host.fabric.get("cluster_block") for host in hosts if host.fabric}
+        identity = _memory.note(path, "id")
+        foreign = _membership.others(blocks, identity, addresses)
+        faults = [_membership.words(name, block) for name, block in foreign.items()]
+        if faults and strict and not takeover:
+            raise _plan.PlanError(faults)
+        plan["warnings"] += faults
+        return identity or _membership.adopted(blocks, foreign) or secrets.token_hex(4)
 
     @staticmethod
     def _host(name: str, values: t.Mapping[str, t.Any], live: bool) -> Host:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 import typing as t
 
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -19,6 +20,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
     _report_files,
     _report_terminal,
     _rule_options,
+    _run_lock,
     _thresholds,
     _variables,
 )
@@ -41,6 +43,8 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
         live = list(variables["ansible_play_hosts"])
+        if self._task.args.get("stage") == "unread":
+            return {**result, **self._unread(variables)}
         try:
             options = _variables.read(variables["hostvars"][live[0]], "cluster")
             case, judged = self._judged(variables, live, options)
@@ -50,7 +54,32 @@ class ActionModule(ActionBase):
             wanted, _why = expected_mbps(case, {"backend": "nccl" if case.plan["gpus"] else "gloo"})
             untested = self._blocker(case, judged, live)
             return {**result, "changed": False, "untested": untested, "slow_below": wanted / 8000}
+        _run_lock.release(os.path.join(self._task.args["state_dir"], _run_lock.FILE), _run_lock.own(time.time()))
         return {**result, **self._report(case, judged, variables, live, options)}
+
+    def _unread(self, variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """Write the report of a run in which no node could be read: Ansible ends such a run before the last play.
+
+        Nothing is printed but where it lies, and nothing fails: the task that did, or is about to, says why.
+        """
+        hostvars = variables["hostvars"]
+        names = [name for name in variables["ansible_play_hosts_all"] if name in self._task.args["hosts"]]
+        if not names or any("trainmesh_facts_fabric" in (hostvars[name].get("ansible_facts") or {}) for name in names):
+            return {"changed": False, "files": []}
+        try:
+            options = _variables.read(hostvars[names[0]], "cluster")
+            case = _evidence.unread(
+                list(self._task.args["hosts"]), hostvars, names, _thresholds.read(options["thresholds"])
+            )
+            judged = _judge.judge(case, _rule_options.read(options))
+        except ValueError as error:
+            return {"failed": True, "msg": str(error)}
+        data = _report_data.build(case, judged, {}, self._task.check_mode, look=entry)
+        directory = options["report_dir"] or os.path.join(self._task.args["state_dir"], "report")
+        written = [] if self._task.check_mode else self._written(directory, data, options["report_mask_addresses"])
+        if written:
+            display.display(f"\nNo node could be read. The report: {', '.join(written)}")
+        return {"changed": False, "outcome": data["outcome"], "summary": data["summary"], "files": written}
 
     def _judged(
         self, variables: t.Mapping[str, t.Any], live: list[str], options: t.Mapping[str, t.Any]

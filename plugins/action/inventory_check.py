@@ -6,14 +6,20 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 import typing as t
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _action, _inventory_text, _variables
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _action, _inventory_text, _run_lock, _variables
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory_check import check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import HIGH_PORT
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import PREFIX
+
+display = Display()
 
 
 def origin(value: t.Any) -> str:
@@ -102,14 +108,39 @@ class ActionModule(ActionBase):
             head = f"The inventory has {len(faults)} fault(s); no machine was touched."
             return {**result, "failed": True, "msg": _action.numbered(head, faults)}
         wishes = _variables.read(next(iter(hosts.values()), {}), "cluster")
+        place = state_dir(variables)
+        try:
+            interrupted = self._taken(str(hosts[names[0]].get("trainmesh_state_dir") or place), variables)
+        except _run_lock.BusyError as error:
+            return {**result, "failed": True, "msg": f"{error}."}
         return {
             **result,
             "changed": False,
             "hosts": list(hosts),
-            "state_dir": state_dir(variables),
+            "state_dir": place,
+            "interrupted": interrupted,
             "node_facts": node_arguments(hosts, wishes),
             "user_facts": user_arguments(hosts, wishes),
         }
+
+    def _taken(self, place: str, variables: t.Mapping[str, t.Any]) -> bool:
+        """Have the inventory for this run; whether the last one was interrupted. Raises BusyError.
+
+        Two runs would end each other's listeners and jobs. A check that changes nothing and listens nowhere may go on.
+        """
+        path = os.path.join(os.path.abspath(place), _run_lock.FILE)
+        mine = _run_lock.own(time.time(), " ".join(os.path.basename(word) for word in sys.argv[:2]))
+        try:
+            if not self._task.check_mode:
+                return _run_lock.take(path, mine)
+            _run_lock.check(path, mine)
+        except _run_lock.BusyError as error:
+            if not self._task.check_mode or boolean(variables.get("trainmesh_read_only") or False, strict=False):
+                raise
+            display.warning(f"{error}: what follows may change under this check")
+        except OSError as error:
+            display.vv(f"{path} can't be written ({error}): two runs at once would not be noticed")
+        return False
 
     @staticmethod
     def _host(values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

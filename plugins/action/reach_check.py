@@ -43,7 +43,8 @@ class ActionModule(ActionBase):
         bad = [name for name, row in rows.items() if row["ok"] is False]
         if bad:
             display.display(_reach.table(rows))
-        answer = {**result, "changed": False, "hosts": rows, "failed_hosts": bad}
+        dead = [name for name in bad if rows[name]["layer"] in _reach.DEAD]
+        answer = {**result, "changed": False, "hosts": rows, "failed_hosts": bad, "dead": dead}
         if bad and wanted:
             answer |= {"failed": True, "msg": f"{len(bad)} of {len(rows)} hosts can't be used: {', '.join(bad)}"}
         return answer

@@ -20,6 +20,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils import _fabric_p
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _fabric_ports as ports
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _fabric_rdma as rdma
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _fabric_session as session
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _hosts_file
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_clock import clock
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree, printable
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_firewall import firewalls
@@ -114,13 +115,15 @@ def gather(wish: Wish, root: str = "/", replay: str | None = None) -> Facts:
 def _identity(run: Gathering, hostname: str, fqdn: str | None) -> Facts:
     """Names, distribution and what kind of machine it is."""
     files, system = run.files, os.uname()
-    entries = names.parse_hosts(files.text("/etc/hosts", 1024 * 1024) or "")
+    hosts_file = files.text("/etc/hosts", 1024 * 1024) or ""
+    entries = names.parse_hosts(hosts_file)
     own = {hostname, fqdn or "", hostname.partition(".")[0]}
     return {
         "hostname": hostname,
         "hostname_file": files.line("/etc/hostname"),
         "fqdn": fqdn,
         "hosts_entries": names.own_entries(entries, own),
+        "cluster_block": _hosts_file.block_of(hosts_file),
         "machine_id": host.machine_id(files),
         "os": host.os_release(files),
         "kernel": system.release,

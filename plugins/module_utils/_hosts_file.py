@@ -9,13 +9,16 @@ import ipaddress
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._textfile import with_block, without_block
+from ansible_collections.trainmesh.cluster.plugins.module_utils._textfile import BEGIN, END, with_block, without_block
 
 # These belong to the loopback whatever the node is called.
 LOOPBACK_NAMES = frozenset(
     "localhost localhost.localdomain localhost4 localhost6 ip6-localhost ip6-loopback "
     "localhost4.localdomain4 localhost6.localdomain6".split()
 )
+
+# The first line of the block, when the cluster has an identity: a comment, so that nobody else reads it.
+_CLUSTER = re.compile(r"# cluster (?P<id>[0-9a-f]{8,32}), head (?P<head>\S+)\Z")
 
 
 class Plan(t.NamedTuple):
@@ -25,8 +28,8 @@ class Plan(t.NamedTuple):
     conflicts: list[str]
 
 
-def plan(have: str, entries: t.Sequence[tuple[str, t.Sequence[str]]]) -> Plan:
-    """The hosts file with one block for ``entries`` (address, names).
+def plan(have: str, entries: t.Sequence[tuple[str, t.Sequence[str]]], cluster: str = "", head: str = "") -> Plan:
+    """The hosts file with one block for ``entries`` (address, names), which says whose it is (``cluster``, ``head``).
 
     The block stands first, so that it wins over lines below it. Names of nodes on loopback lines
     (Debian's ``127.0.1.1 name``) are taken off these lines; every other foreign line is kept.
@@ -45,8 +48,27 @@ def plan(have: str, entries: t.Sequence[tuple[str, t.Sequence[str]]]) -> Plan:
             wrong = [name for name in names if address_of.get(name, str(address)) != str(address)]
             if wrong:
                 conflicts.append(f"{line.strip()!r} names {', '.join(wrong)} too")
-    block = [f"{address}\t{' '.join(names)}" for address, names in entries]
+    block = [f"# cluster {cluster}, head {head}"] if cluster and entries else []
+    block += [f"{address}\t{' '.join(names)}" for address, names in entries]
     return Plan(with_block("\n".join(kept), block, at_start=True), conflicts)
+
+
+def block_of(text: str) -> dict[str, t.Any] | None:
+    """Whose block a hosts file holds: ``id`` and ``head`` (empty in an old one), ``nodes`` with address and name."""
+    rows = text.splitlines()
+    if BEGIN not in rows or END not in rows:
+        return None
+    found: dict[str, t.Any] = {"id": "", "head": "", "nodes": []}
+    for row in rows[rows.index(BEGIN) + 1 :]:
+        if row == END:
+            break
+        match = _CLUSTER.match(row)
+        address, names = _parse(row)
+        if match:
+            found.update(match.groupdict())
+        elif address is not None and names:
+            found["nodes"].append({"address": str(address), "name": names[min(1, len(names) - 1)]})
+    return found
 
 
 def _parse(line: str) -> tuple[t.Any, list[str]]:
@@ -66,4 +88,4 @@ def _freed(line: str, names: list[str], address_of: t.Mapping[str, str]) -> list
     return [f"{line.split(maxsplit=1)[0]}\t{' '.join(left)}{comment.group(0) if comment else ''}"]
 
 
-__all__ = ("Plan", "plan")
+__all__ = ("Plan", "block_of", "plan")

@@ -15,7 +15,7 @@ MOUNTS = ("sys/fs/cgroup", "sys/fs/cgroup/cpu,cpuacct", "sys/fs/cgroup/cpu")
 
 
 class Sample(t.NamedTuple):
-    """One reading: seconds on the clock, load average, seconds throttled by group, jiffies stolen and of all kinds."""
+    """One reading: seconds on the clock, load average, seconds throttled by group, jiffies stolen and wanted."""
 
     at: float
     load1: float | None
@@ -72,13 +72,15 @@ def sample(root: str = "/") -> Sample:
         load1 = float(words[0]) if words else None
     except ValueError:
         load1 = None
-    return Sample(time.monotonic(), load1, throttled(base), numbers[7] if len(numbers) > 7 else None, sum(numbers))
+    stolen = numbers[7] if len(numbers) > 7 else None
+    wanted = sum(numbers) - sum(numbers[3:5])  # without idle and iowait
+    return Sample(time.monotonic(), load1, throttled(base), stolen, wanted)
 
 
 def between(before: Sample, after: Sample, cores: int) -> dict[str, t.Any]:
     """What two samples say of the time between them: ``load1``, ``cores``, ``throttled``, ``stolen``, ``seconds``.
 
-    ``throttled`` and ``stolen`` are shares from 0 to 1; what is not known is None.
+    ``throttled`` is a share of the time, ``stolen`` one of the processor time that was wanted; None where not known.
     """
     seconds = max(after.at - before.at, 1e-3)
     loads = [load for load in (before.load1, after.load1) if load is not None]

@@ -19,6 +19,8 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils import _ssh_logi
 PORT_WORKERS = 16
 # Seconds for the second look at all that failed; and which layers a crowd of logins can bring about.
 AGAIN_S = 120.0
+PORT_AGAIN_S, PORT_AGAIN_LIMIT_S = 60.0, 5.0
+PORT_AGAIN_LAYERS = ("timeout", "no_route", "silent", "other")
 AGAIN_LAYERS = ("closed", "timeout", "no_answer", "slow", "name", "not_met", "other")
 
 
@@ -197,6 +199,21 @@ def try_ports(target: Target, wish: Wish) -> dict[str, t.Any]:
     return {"tcp": tcp, "mtu": burst}
 
 
+def ports_again(target: Target, found: dict[str, t.Any], wish: Wish, end: float) -> dict[str, t.Any]:
+    """The ports of one target after a second try, alone, of what got no answer; one that stays silent ends it."""
+    tcp, burst = dict(found["tcp"]), found["mtu"]
+    shorter = wish._replace(limit=min(wish.limit, PORT_AGAIN_LIMIT_S))
+    for port, first in found["tcp"].items():
+        if first["layer"] not in PORT_AGAIN_LAYERS or time.monotonic() > end:
+            continue
+        result, more = try_tcp(target, int(port), shorter, burst is None and not wish.is_own(target))
+        burst = burst or more
+        if result["layer"] == first["layer"]:
+            break
+        tcp[port] = {**result, "first": f"{first['layer']}: {first['evidence']}"}
+    return {"tcp": tcp, "mtu": burst}
+
+
 def probe(targets: t.Sequence[Target], wish: Wish, workers: int) -> dict[str, t.Any]:
     """At most ``workers`` targets at a time: {name: {ssh: {alias: result}, tcp: {port: result}, mtu, session}}.
 
@@ -206,6 +223,8 @@ def probe(targets: t.Sequence[Target], wish: Wish, workers: int) -> dict[str, t.
     ordered = turned(targets, wish)
     with concurrent.futures.ThreadPoolExecutor(max_workers=PORT_WORKERS) as pool:
         ports = list(pool.map(lambda target: try_ports(target, wish), ordered))
+    end = time.monotonic() + PORT_AGAIN_S
+    ports = [ports_again(target, found, wish, end) for target, found in zip(ordered, ports)]
     with concurrent.futures.ThreadPoolExecutor(max_workers=at_once(workers)) as pool:
         logins = list(pool.map(lambda target: try_logins(target, wish), ordered))
     again = Again(wish)
@@ -225,4 +244,16 @@ def at_once(workers: int) -> int:
     return max(1, min(workers, max(2, len(os.sched_getaffinity(0)))))
 
 
-__all__ = ("Again", "Target", "Wish", "at_once", "probe", "try_login", "try_logins", "try_ports", "try_tcp", "turned")
+__all__ = (
+    "Again",
+    "Target",
+    "Wish",
+    "at_once",
+    "ports_again",
+    "probe",
+    "try_login",
+    "try_logins",
+    "try_ports",
+    "try_tcp",
+    "turned",
+)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import collections
+import errno
 import os
 import selectors
 import socket
@@ -14,6 +15,7 @@ import threading
 import time
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _left_listeners
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _probe_wire as wire
 
 MAX_CONNECTIONS = 512
@@ -216,11 +218,16 @@ def _bind(wish: Wish) -> tuple[dict[int, socket.socket], dict[int, tuple[int, st
 def start(wish: Wish) -> dict[int, tuple[int, str]]:
     """Start the listeners; returns the ports that could not be had, each with errno and text.
 
-    A listener with the same name and token that a broken run left behind is ended first. Raises OSError
-    when that can't be done or no process can be started.
+    A listener with the same name and token that a broken run left behind is ended first, and then one with
+    another token that holds a port. Raises OSError when that can't be done or no process can be started.
     """
     stop(wish.token, wish.name)
     listeners, problems = _bind(wish)
+    taken = [port for port, (number, _text) in problems.items() if number == errno.EADDRINUSE]
+    if taken and _left_listeners.end(taken):
+        for listener in listeners.values():
+            listener.close()
+        listeners, problems = _bind(wish)
     if not listeners:
         return problems
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:

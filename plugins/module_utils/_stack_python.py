@@ -31,6 +31,7 @@ _CHILD = (
 _METADATA = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._]*)-(?P<version>[^-]+)(?:-py[\d.]+)?\.(?:dist|egg)-info\Z")
 _DEVELOP = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\.egg-info\Z")
 _PKG_INFO = re.compile(r"^Version: *(\S+) *$", re.MULTILINE)
+PATIENCE = 3
 
 
 def child_environment(environment: t.Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
@@ -58,7 +59,11 @@ def interpreter(tree: Tree, python: str, environment: t.Mapping[str, str], run: 
         facts["problem"] = f"{python} does not exist or is not executable"
         return facts
     words, variables = child_environment(environment)
-    outcome = run([*words, tree.path(python), "-B", "-c", _CHILD], limit, env=variables, cwd="/")
+    argv = [*words, tree.path(python), "-B", "-c", _CHILD]
+    outcome = run(argv, limit, env=variables, cwd="/")
+    if outcome.timed_out:  # on a busy node, or from a cold disk, a good one takes as long: once more, with more time
+        limit *= PATIENCE
+        outcome = run(argv, limit, env=variables, cwd="/")
     said = parse_interpreter(outcome.out)
     if said:
         include = said.pop("include")

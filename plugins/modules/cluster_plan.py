@@ -95,6 +95,17 @@ logins_at_once:
   returned: success
   type: int
   sample: 5
+identity:
+  description: What tells this cluster from others; made once and remembered, and told in the block of C(/etc/hosts).
+  returned: success
+  type: str
+  sample: 3fa9c1d2
+unreached:
+  description: Where M(trainmesh.cluster.mesh_probe) may look for the hosts that the controller could not reach.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{name: node3, addresses: [10.0.0.13], port: 22}]
 managed:
   description: Whether this collection has set the cluster up.
   returned: success

@@ -23,15 +23,20 @@ description:
   - A launcher's exit status alone proves nothing; the verdict on a job comes from the records that its ranks wrote.
 options:
   plan:
-    description: The result of M(trainmesh.cluster.cluster_plan).
+    description: The result of M(trainmesh.cluster.cluster_plan). Needed unless O(stage=unread).
     type: dict
-    required: true
   stage:
     description: >-
-      V(gate) only tells, before the jobs, whether anything stands in their way; V(report) judges and prints everything.
+      V(gate) only tells, before the jobs, whether anything stands in their way; V(report) judges and prints everything;
+      V(unread) writes the report of a run in which no node could be read, and does nothing when one was.
     type: str
-    choices: [gate, report]
+    choices: [gate, report, unread]
     default: report
+  hosts:
+    description: With O(stage=unread), the nodes of the inventory.
+    type: list
+    elements: str
+    default: []
   jobs:
     description: With O(stage=gate), whether jobs are wanted at all.
     type: bool

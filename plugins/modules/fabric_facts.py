@@ -103,6 +103,10 @@ ansible_facts:
           description: Whether C(/etc/hostname) is a mount point, so that it cannot be replaced but only written.
           type: bool
           sample: true
+        cluster_block:
+          description: Whose block of this collection C(/etc/hosts) holds, null without one. An old one has no C(id).
+          type: dict
+          sample: {id: 3fa9c1d2, head: node1, nodes: [{address: 10.0.0.11, name: node1}]}
         hosts_file_mounted:
           description: Whether C(/etc/hosts) is a mount point.
           type: bool

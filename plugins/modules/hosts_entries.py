@@ -32,6 +32,14 @@ options:
         type: list
         elements: str
         required: true
+  cluster:
+    description: Identity of the cluster, hexadecimal, which the block tells in a comment. Empty for none.
+    type: str
+    default: ""
+  head:
+    description: Name of the cluster's head, told beside O(cluster).
+    type: str
+    default: ""
   path:
     description: The hosts file.
     type: path
@@ -77,13 +85,16 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "entries": {"type": "list", "elements": "dict", "required": True, "options": entry},
+            "cluster": {"type": "str", "default": ""},
+            "head": {"type": "str", "default": ""},
             "path": {"type": "path", "default": "/etc/hosts"},
         },
         supports_check_mode=True,
     )
     path = module.params["path"]
     entries = [(item["address"], item["names"]) for item in module.params["entries"]]
-    plan = _hosts_file.plan(_textfile.read_text(path), entries)
+    whose = module.params["cluster"], module.params["head"]
+    plan = _hosts_file.plan(_textfile.read_text(path), entries, *whose)
     changes = _textfile.changes_of([(path, plan.text, None)])
     for conflict in plan.conflicts:
         module.warn(f"{path}: the line {conflict}; the cluster's block above it wins")

@@ -18,6 +18,9 @@ description:
     Looks for: no host at all, names that stand twice, two hosts with one machine, name or data address, bad ports, bad
     slots, unknown variables with the prefix C(trainmesh_), values of the wrong form, an unknown head, variables of the
     whole cluster that differ between hosts, a rendezvous port that is an ssh port.
+  - Has the inventory for this run of C(ansible-playbook) from here on, by C(run.json) in the directory of lock and
+    memory, and fails when another run that still goes on has it. What a run that was killed left there is taken over.
+    With C(--check) it only looks.
 options:
   group:
     description: Inventory group that holds the nodes.
@@ -52,6 +55,11 @@ state_dir:
   returned: success
   type: str
   sample: /home/me/cluster/.trainmesh
+interrupted:
+  description: Whether the last run on this inventory did not come to its report, and may have left a job on the nodes.
+  returned: success
+  type: bool
+  sample: false
 node_facts:
   description: Arguments for M(trainmesh.cluster.node_facts) on every node.
   returned: success

@@ -108,7 +108,7 @@ load:
   description:
     - How busy this node was meanwhile. C(load1) is the load average, C(cores) the processors that may be used,
       C(throttled) the share of the time for which its control group was kept from them, C(stolen) the share of
-      processor time that a hypervisor gave to others; V(null) where not known.
+      the processor time it wanted that a hypervisor gave to others; V(null) where not known.
   returned: always
   type: dict
   sample: {load1: 0.4, cores: 64, throttled: 0.0, stolen: 0.0, seconds: 12.3}

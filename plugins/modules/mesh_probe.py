@@ -52,6 +52,25 @@ options:
         type: list
         elements: int
         default: []
+  unreached:
+    description: Machines of the cluster that the controller can't reach. Nobody logs in to them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Inventory name.
+        type: str
+        required: true
+      addresses:
+        description: Addresses that it may have.
+        type: list
+        elements: str
+        required: true
+      port:
+        description: Port of its ssh server.
+        type: int
+        default: 22
   address:
     description:
       - The own data address, from which the others should see this node. Empty for not known; then the own node is
@@ -126,7 +145,7 @@ row:
       tested in time), V(ssh_missing), V(other); C(addresses) are those to which the name resolves, C(first) what the
       first of two tries showed.
     - For C(tcp) one of V(refused), V(no_route), V(timeout), V(stranger), V(wrong_interface), V(silent) (connected, and
-      nothing was said), V(no_listener) (of the own node: the listener had ended), V(other);
+      nothing was said), V(no_listener) (of the own node, whose listener had ended), V(other);
       C(seen_as) is the own address as the listener saw it, null without a connection.
     - C(mtu) is about full-size packets through the first port that answers, null when none does and for the own
       node. C(interface) and C(interface_mtu) are this node's, C(passed) and C(failed) are sizes in bytes of IP
@@ -149,15 +168,24 @@ load:
   description:
     - How busy this node was meanwhile. C(load1) is the load average, C(cores) the processors that may be used,
       C(throttled) the share of the time for which its control group was kept from them, C(stolen) the share of
-      processor time that a hypervisor gave to others; V(null) where not known.
+      the processor time it wanted that a hypervisor gave to others; V(null) where not known.
   returned: always
   type: dict
   sample: {load1: 0.4, cores: 64, throttled: 0.0, stolen: 0.0, seconds: 12.3}
+unreached:
+  description:
+    - For each machine of O(unreached), what each address of it showed. C(layer) is V(open), V(refused), V(no_route),
+      V(timeout), V(name) or V(other). C(neighbour) tells whether the machine answers on this node's own network, be its
+      port shut or not; null where that is not known.
+  returned: always
+  type: dict
+  sample:
+    node3: [{address: 10.0.0.13, port: 22, layer: timeout, neighbour: true}]
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _load, _mesh_probe, _ssh_login
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _load, _mesh_probe, _ssh_login, _unreached
 
 
 def main() -> None:
@@ -170,9 +198,15 @@ def main() -> None:
         "ssh_names": {"type": "list", "elements": "str", "required": True},
         "ports": {"type": "list", "elements": "int", "default": []},
     }
+    away = {
+        "name": {"type": "str", "required": True},
+        "addresses": {"type": "list", "elements": "str", "required": True},
+        "port": {"type": "int", "default": 22},
+    }
     module = AnsibleModule(
         argument_spec={
             "targets": {"type": "list", "elements": "dict", "required": True, "options": target},
+            "unreached": {"type": "list", "elements": "dict", "default": [], "options": away},
             "address": {"type": "str", "default": ""},
             "token": {"type": "str", "default": "", "no_log": False},
             "python": {"type": "str", "default": ""},
@@ -190,7 +224,9 @@ def main() -> None:
     login = _ssh_login.Wish(*limits, given["python"], given["commands"])
     wish = _mesh_probe.Wish(given["address"], given["token"], given["timeout"], login)
     row = _mesh_probe.probe(targets, wish, given["workers"])
-    module.exit_json(changed=False, row=row, load=watch.report())
+    load = watch.report()
+    unreached = _unreached.look_at_all([_unreached.Place(**item) for item in given["unreached"]])
+    module.exit_json(changed=False, row=row, load=load, unreached=unreached)
 
 
 if __name__ == "__main__":

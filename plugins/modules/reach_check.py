@@ -30,7 +30,7 @@ options:
     type: str
     default: all
   timeout:
-    description: Seconds that one host has for the whole way.
+    description: Seconds that one host has for the whole way; twice that, once more, if it answers and is not done.
     type: float
     default: 10
   workers:
@@ -105,6 +105,14 @@ hosts:
       clock: null
 failed_hosts:
   description: The hosts that can't be used.
+  returned: success
+  type: list
+  elements: str
+  sample: [node2]
+dead:
+  description:
+    - Those among them to whose ssh port no connection came about, so that no login can begin there, however long and
+      often it is tried.
   returned: success
   type: list
   elements: str

@@ -222,6 +222,7 @@ ansible_facts:
         torch_import:
           description:
             - What PyTorch says when it is imported; null unless O(import) is set and PyTorch is installed.
+            - C(ok) is null when it was not done in time.
             - When C(ok) is false, C(error) is the end of what it printed, and C(without_ld_library_path) has C(ok)
               and C(error) of the second attempt (null if there was none).
           returned: always

@@ -10,8 +10,8 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Case, dig
 
-# Shares of the probe's time: kept from the processors by the control group, or by the hypervisor, for longer than this
-# a node's times say nothing about networks, sshd or disks.
+# Kept from the processors by its control group for more than this share of the time, and then for a long time at once,
+# a node's times say nothing about networks, sshd or disks. Of what a hypervisor steals, a little is usual.
 THROTTLED, STOLEN = 0.05, 0.1
 # A load of twice the processors may make a thing take four times as long: a slice to wait for at each of its steps,
 # on both ends.
@@ -38,14 +38,15 @@ def node(case: Case, name: str, probe: str) -> Busy:
     words = []
     slack = 1.0
     if cores and load > cores:
-        slack = (load / cores) ** POWER
+        slack = load / cores
         words.append(f"load {load:.1f} on {cores:.0f} processors")
+    if stolen > STOLEN:
+        slack /= max(0.01, 1 - stolen)
+        words.append(f"{stolen:.0%} of its processor time was stolen by the hypervisor")
+    slack **= POWER
     if held > THROTTLED:
         slack = math.inf
         words.append(f"its control group was throttled for {held:.0%} of the time")
-    if stolen > STOLEN:
-        slack = math.inf
-        words.append(f"{stolen:.0%} of its processor time was stolen by the hypervisor")
     return Busy(slack, f"{name}: {', '.join(words)}" if words else "")
 
 

@@ -37,9 +37,23 @@ def assemble(
         collective=_collective(hostvars, live),
         jobs=_verdicts(hostvars, live, plan),
         reach=(first.get("trainmesh_reach") or {}).get("hosts") or {},
+        unreached=each(hostvars, live, "__verify_probe", "unreached"),
         dropped=_dropped(hostvars, every, live),
         apart=tuple(name for name in [*plan["order"], *(plan.get("left_out") or ())] if name not in every),
         skipped=skipped,
+        thresholds=thresholds,
+    )
+
+
+def unread(hosts: t.Sequence[str], hostvars: Hosts, every: t.Sequence[str], thresholds: Data) -> Case:
+    """What is known where no node could be read: what the controller saw of each, and nothing else."""
+    reach = (hostvars[every[0]].get("trainmesh_reach") or {}).get("hosts") or {} if every else {}
+    return Case(
+        plan={"order": list(hosts), "nodes": {}, "managed": False},
+        reach=reach,
+        dropped={name: LEFT if (reach.get(name) or {}).get("ok") else UNREACHED for name in every},
+        apart=tuple(name for name in hosts if name not in every),
+        skipped="no node could be read",
         thresholds=thresholds,
     )
 
@@ -76,12 +90,13 @@ def _collective(hostvars: Hosts, live: t.Sequence[str]) -> Data | None:
 
 
 def _dropped(hostvars: Hosts, every: t.Iterable[str], live: t.Collection[str]) -> dict[str, str]:
-    """Nodes that are no longer in the run: never reached if they have no facts, else failed on the way."""
+    """Nodes that are no longer in the run: never reached if nothing ever was, else failed on the way."""
     away = {}
     for name in every:
         if name not in live:
             read = (hostvars[name].get("ansible_facts") or {}).get("trainmesh_facts_fabric")
-            away[name] = LEFT if read else UNREACHED
+            rows = (hostvars[name].get("trainmesh_reach") or {}).get("hosts") or {}
+            away[name] = LEFT if read or (rows.get(name) or {}).get("ok") else UNREACHED
     return away
 
 
@@ -102,4 +117,4 @@ def _verdicts(hostvars: Hosts, live: t.Sequence[str], plan: Data) -> list[dict[s
     return verdicts
 
 
-__all__ = ("assemble", "changed_tasks", "each")
+__all__ = ("assemble", "changed_tasks", "each", "unread")

@@ -20,10 +20,10 @@ _OF_EVERY_HOST = re.compile(
 _GROUPS = ("all", "ungrouped")
 
 
-def is_address(name: str) -> bool:
+def is_address(name: object) -> bool:
     """True for an IPv4 or IPv6 address, also one with a zone (C(fe80::1%eth0))."""
     try:
-        ipaddress.ip_address(name.split("%", maxsplit=1)[0])
+        ipaddress.ip_address(str(name).split("%", maxsplit=1)[0])
     except ValueError:
         return False
     return True

@@ -74,6 +74,7 @@ def load() -> list[Rule]:
 
 def judge(case: Case, wishes: _rule_options.Options) -> Judgement:
     """Ask every rule about ``case``, the ones that the user added among them, and heed what the user wants of each."""
+    case = dataclasses.replace(case, views={})
     answers: list[Answer] = [*_missing_parts(case), *_rule_options.extra(case, wishes)]
     asked: list[str] = []
     for rule in load():

@@ -36,6 +36,15 @@ def load(path: str) -> dict[str, dict[str, t.Any]]:
         raise ValueError(f"{path} can't be read ({error}); restore it, or remove it to number the nodes anew") from None
 
 
+def note(path: str, key: str) -> str:
+    """What else is remembered of the cluster (``id``, ``prefix``); empty when nothing is, or it can't be read."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return str(json.load(stream).get(key) or "")
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
 def recall(data: t.Mapping[str, t.Any], rank: int) -> Node:
     """The node of remembered data, marked as not reached by this run. Raises ValueError when it is damaged."""
     try:
@@ -47,10 +56,11 @@ def recall(data: t.Mapping[str, t.Any], rank: int) -> Node:
         raise ValueError(f"the memory of {data.get('name')} is damaged ({error})") from None
 
 
-def text(cluster: Cluster) -> str:
+def text(cluster: Cluster, identity: str = "") -> str:
     """The file's text."""
     nodes = [node.remembered() for node in cluster.nodes]
-    return json.dumps({"format": FORMAT, "nodes": nodes}, indent=1, sort_keys=True) + "\n"
+    data = {"format": FORMAT, "id": identity, "prefix": cluster.prefix, "nodes": nodes}
+    return json.dumps(data, indent=1, sort_keys=True) + "\n"
 
 
 def save(path: str, wanted: str) -> None:
@@ -67,4 +77,4 @@ def save(path: str, wanted: str) -> None:
     os.replace(temporary, path)
 
 
-__all__ = ("load", "recall", "save", "text")
+__all__ = ("load", "note", "recall", "save", "text")

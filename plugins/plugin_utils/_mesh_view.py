@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Case, Data, Finding, dig
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Case, Data, Finding, dig, once
 
 Pair = tuple[str, str]
 MOST_EVIDENCE = 6
@@ -57,6 +58,7 @@ def shorten(items: t.Iterable[str]) -> str:
     return "; ".join(found[:MOST_EVIDENCE]) + (f"; and {rest} more" if rest > 0 else "")
 
 
+@once
 def names(case: Case) -> list[str]:
     """The nodes in rank order."""
     return [str(name) for name in dig(case.plan, "order", [])]
@@ -68,6 +70,7 @@ def node(case: Case, name: str) -> Data:
     return found if isinstance(found, t.Mapping) else {}
 
 
+@once
 def gone(case: Case) -> set[str]:
     """Nodes that left the run or that the controller could not reach: not to be accused of anything else."""
     away = set(case.dropped)
@@ -77,18 +80,24 @@ def gone(case: Case) -> set[str]:
     return away
 
 
-def _rows(case: Case) -> t.Iterator[tuple[str, str, Data]]:
+@once
+def _rows(case: Case) -> list[tuple[str, str, Data]]:
     away = gone(case)
-    for source, row in case.mesh.items():
-        for target, results in row.items() if isinstance(row, t.Mapping) else ():
-            if source not in away and target not in away and isinstance(results, t.Mapping):
-                yield source, target, results
+    return [
+        (source, target, results)
+        for source, row in case.mesh.items()
+        if source not in away and isinstance(row, t.Mapping)
+        for target, results in row.items()
+        if target not in away and isinstance(results, t.Mapping)
+    ]
 
 
-def _attempts(case: Case, kind: str) -> t.Iterator[Attempt]:
+@once
+def _attempts(case: Case, kind: str) -> list[Attempt]:
+    found = []
     for source, target, results in _rows(case):
         for what, result in dig(results, kind, {}).items():
-            yield Attempt(
+            attempt = Attempt(
                 source,
                 target,
                 str(what),
@@ -97,8 +106,11 @@ def _attempts(case: Case, kind: str) -> t.Iterator[Attempt]:
                 str(dig(result, "evidence", "")),
                 number(dig(result, "seconds")) or 0.0,
             )
+            found.append(attempt)
+    return found
 
 
+@once
 def logins(case: Case, *layers: str) -> list[Attempt]:
     """Every ssh login between nodes that take part; with ``layers`` only those that failed, or were slow, so."""
     return [item for item in _attempts(case, "ssh") if not layers or item.layer in layers]
@@ -106,7 +118,7 @@ def logins(case: Case, *layers: str) -> list[Attempt]:
 
 def calls(case: Case) -> list[Attempt]:
     """Every TCP connection between nodes that take part; ``what`` is the port."""
-    return list(_attempts(case, "tcp"))
+    return _attempts(case, "tcp")
 
 
 def parts(case: Case, key: str) -> t.Iterator[tuple[str, str, Data]]:
@@ -132,10 +144,11 @@ def culprits(bad: t.Collection[Pair], tried: t.Collection[Pair], tie: str = "tar
     out). Nodes that explain most go first. Where nothing decides, ``tie`` does: ``target``, ``source`` or ``both``.
     """
     left = {pair for pair in bad if pair[0] != pair[1]}
-    all_bad, others = set(left), [pair for pair in tried if pair[0] != pair[1]]
+    explaining, at_first = _explaining(left, tried), _counted(left)
     found: dict[str, list[Pair]] = {pair[0]: [pair] for pair in bad if pair[0] == pair[1]}
     while left:
-        scores = {name: _score(name, left, all_bad, others) for pair in left for name in pair}
+        still = _counted(left)
+        scores = {name: (still[name], at_first[name]) if name in explaining else (0, 0) for name in still}
         best = max(scores.values())
         leaders = {name for name, score in scores.items() if score == best}
         pair = min(item for item in left if leaders & set(item))
@@ -155,17 +168,23 @@ def culprits(bad: t.Collection[Pair], tried: t.Collection[Pair], tie: str = "tar
     return found
 
 
-def _score(name: str, left: set[Pair], bad: set[Pair], tried: t.Sequence[Pair]) -> tuple[int, int]:
-    """(pairs left that the node would explain, pairs that it had at first), (0, 0) when it explains nothing."""
-    explains = False
+def _explaining(bad: set[Pair], tried: t.Collection[Pair]) -> set[str]:
+    """Nodes towards which, or from which, all that was tried went wrong (itself left out)."""
+    pairs = {pair for pair in tried if pair[0] != pair[1]}
+    found: set[str] = set()
     for side in (0, 1):
-        group = [pair for pair in tried if pair[side] == name]
-        explains = explains or (bool(group) and all(pair in bad for pair in group))
-    if not explains:
-        return 0, 0
-    return sum(name in pair for pair in left), sum(name in pair for pair in bad)
+        all_of = collections.Counter(pair[side] for pair in pairs)
+        bad_of = collections.Counter(pair[side] for pair in pairs if pair in bad)
+        found |= {name for name, count in all_of.items() if bad_of[name] == count}
+    return found
 
 
+def _counted(pairs: set[Pair]) -> collections.Counter[str]:
+    """In how many of the pairs each node is."""
+    return collections.Counter(name for pair in pairs for name in pair)
+
+
+@once
 def data_interface(case: Case, name: str) -> Data:
     """The facts of the interface that carries a node's jobs, empty when they are not known."""
     wanted = dig(node(case, name), "interface")
@@ -175,6 +194,7 @@ def data_interface(case: Case, name: str) -> Data:
     return {}
 
 
+@once
 def addresses(case: Case, name: str) -> list[str]:
     """Every address that a node has on an interface, loopback left out."""
     found = []

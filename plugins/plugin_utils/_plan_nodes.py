@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import collections
+import ipaddress
 import types
 import typing as t
 
@@ -176,6 +177,36 @@ def faults(host: Host, node: Node, use_gpus: bool) -> list[str]:
     return problems
 
 
+def unreached(rows: t.Mapping[str, t.Any], nodes: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    """Where the nodes may look for the hosts that the controller could not reach, for mesh_probe.
+
+    ``rows`` are those of reach_check. A node that is remembered has a data address and a port of its own; the
+    controller's address is another machine's to a node when it is a loopback one, and maybe a router's when the
+    ports differ.
+    """
+    found = []
+    for name, row in rows.items():
+        if row.get("ok") is not False:
+            continue
+        known, port = nodes.get(name) or {}, row.get("port")
+        addresses = [known["address"]] if known.get("address") else []
+        same = not known or port == known.get("ssh_port")
+        if same and _may_be_tried(str(row.get("address") or "")):
+            addresses.append(str(row["address"]))
+        if addresses:
+            port = int(known.get("ssh_port") or port or 22)
+            found.append({"name": name, "addresses": list(dict.fromkeys(addresses)), "port": port})
+    return found
+
+
+def _may_be_tried(address: str) -> bool:
+    """Whether it is an address, and one that means the same machine everywhere."""
+    try:
+        return not (found := ipaddress.ip_address(address)).is_loopback and not found.is_link_local
+    except ValueError:
+        return False
+
+
 __all__ = (
     "BROKEN",
     "Host",
@@ -187,4 +218,5 @@ __all__ = (
     "order",
     "own_addresses",
     "ssh_port",
+    "unreached",
 )

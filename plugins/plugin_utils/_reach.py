@@ -20,11 +20,14 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_client im
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_wire import Clock
 
 Row = dict[str, t.Any]
+# Layers below ssh: no login can begin there, however long and often it is tried.
+DEAD = frozenset({"name", "no_route", "tcp_refused", "tcp_timeout"})
 MARK = "TRAINMESH"
 MAX_OUTPUT = 64 * 1024
 # Besides a host's own limit: ending threads and proxies.
 GRACE = 1.0
 TRIES = 5
+PATIENCE = 2  # times the limit for hosts that answered late
 
 
 class Attempt:
@@ -179,7 +182,22 @@ def _words_of(output: str, last: str) -> str:
 
 
 def check(targets: t.Sequence[Target], limit: float, workers: int) -> dict[str, Row]:
-    """Try all targets at once; one that hangs in a library is left behind, and its row says where.
+    """Try all targets at once; those that had answered and were not done in time once more, with more time.
+
+    A busy host, or a controller that has many to try, may need longer than the limit; a dead one is not waited for.
+    """
+    rows = _once(targets, limit, workers)
+    late = [target for target in targets if _late(rows[target.name], limit)]
+    return {**rows, **_once(late, PATIENCE * limit, workers)} if late else rows
+
+
+def _late(row: Row, limit: float) -> bool:
+    """Whether a host was connected to and nothing but the limit kept it from being used."""
+    return row["ok"] is False and row["layer"] in ("banner", "auth", "python") and row["seconds"] >= 0.9 * limit
+
+
+def _once(targets: t.Sequence[Target], limit: float, workers: int) -> dict[str, Row]:
+    """Try targets at once; one that hangs in a library is left behind, and its row says where.
 
     The threads are daemons: they must not keep the process alive when a resolver or an agent never answers.
     """
@@ -225,4 +243,4 @@ def table(rows: t.Mapping[str, Row]) -> str:
     return "\n".join(lines)
 
 
-__all__ = ("Attempt", "Row", "check", "judge", "question", "table")
+__all__ = ("DEAD", "Attempt", "Row", "check", "judge", "question", "table")

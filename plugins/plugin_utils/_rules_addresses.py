@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import collections
 import ipaddress
 import typing as t
 
@@ -28,6 +29,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import (
     Data,
     Finding,
     dig,
+    once,
     rule,
 )
 
@@ -44,12 +46,14 @@ def _address(text: t.Any) -> Address | None:
         return None
 
 
+@once
 def data_addresses(case: Case) -> dict[str, Address]:
     """The data address of every node that has a proper one."""
     found = {name: _address(dig(node(case, name), "address")) for name in names(case)}
     return {name: address for name, address in found.items() if address is not None}
 
 
+@once
 def _live(case: Case) -> list[str]:
     return [name for name in case.fabric if name not in gone(case)]
 
@@ -126,12 +130,13 @@ def several_addresses(case: Case) -> t.Iterable[Answer]:
 def bridge(case: Case) -> t.Iterable[Answer]:
     """A container behind its host's bridge: nobody outside the host reaches the addresses that it has."""
     sheet, known = Sheet(), data_addresses(case)
+    failing_targets = {item.target for item in calls(case) if item.source != item.target and not item.ok}
     docker = ipaddress.ip_network("172.17.0.0/16")  # Docker's default bridge, the same on every host
     for host in [name for name in _live(case) if dig(case.fabric[name], "container") in CONTAINERS]:
         own, address = addresses(case, host), known.get(host)
         if address is None or not own:
             continue
-        failing = any(item.target == host and item.source != host and not item.ok for item in calls(case))
+        failing = host in failing_targets
         twins = [other for other in known if other != host and known[other] == address]
         if str(address) not in own or (address in docker and (failing or twins)):
             sheet.add(
@@ -185,13 +190,24 @@ def _networks(item: Data) -> set[str]:
     return found
 
 
+@once
+def _networks_of(case: Case, host: str) -> set[str]:
+    """The networks that the node is in by any interface."""
+    return {network for item in dig(case.fabric[host], "interfaces", []) for network in _networks(item)}
+
+
+@once
+def _nodes_in(case: Case) -> collections.Counter[str]:
+    """How many nodes are in each network."""
+    return collections.Counter(network for host in _live(case) for network in _networks_of(case, host))
+
+
+@once
 def faster(case: Case, host: str) -> Data:
     """A faster interface of the node in a network that another node is in too; empty when there is none."""
     chosen = number(dig(data_interface(case, host), "speed_mbps"))
-    shared: set[str] = set()
-    for other in [name for name in _live(case) if name != host]:
-        for item in dig(case.fabric[other], "interfaces", []):
-            shared |= _networks(item)
+    own = _networks_of(case, host) if host in _live(case) else set()
+    shared = {network for network, count in _nodes_in(case).items() if count > (network in own)}
     found = [
         item
         for item in dig(case.fabric.get(host), "interfaces", [])

@@ -39,6 +39,10 @@ def torch_is_there(case: Case) -> t.Iterator[Answer]:
 
     On a cluster that we did not set up the default path accuses nobody: the user's Python may be anywhere.
     """
+    for host in case.order:
+        late = dig(case.stack.get(host), "torch_import", {})
+        if late and dig(late, "ok") is None:  # under this id, since no torch at all would keep the jobs from starting
+            yield Untested("env-ldpath-cuda-clash", (host,), f"not tested: {dig(late, 'error', 'no answer in time')}")
     facts = {host: case.stack[host] for host in case.order if host in case.stack and "python" in case.stack[host]}
     working = [host for host in facts if dig(facts[host], "python.version") and not dig(facts[host], "python.problem")]
     path = next((str(dig(each, "python.path", "")) for each in facts.values()), "")

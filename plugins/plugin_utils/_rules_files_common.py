@@ -9,7 +9,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _user_files, _user_script
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat_data import key
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Case, Data, Finding, dig
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Case, Data, Finding, dig, once
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule_facts import cpu_torch_only, rows
 
 NO_SSH_LAUNCHERS = ("standard", "nossh")
@@ -83,13 +83,19 @@ def hostfile_of(case: Case, host: str) -> _user_files.Hostfile | None:
 
 def node_of(case: Case, name: str) -> str | None:
     """The node that a name, alias or address means, None for one that is none of the cluster."""
-    bare = name.rpartition("@")[2].strip("[]").lower()
+    return _named(case).get(name.rpartition("@")[2].strip("[]").lower())
+
+
+@once
+def _named(case: Case) -> dict[str, str]:
+    """The node of each name, alias and address: the first in rank order."""
+    found: dict[str, str] = {}
     for host in case.order:
         node = case.node(host)
-        known = [host, dig(node, "address"), dig(node, "hostname"), dig(node, "fqdn"), *dig(node, "names", [])]
-        if bare in [str(one).lower() for one in known if one]:
-            return host
-    return None
+        for one in [host, dig(node, "address"), dig(node, "hostname"), dig(node, "fqdn"), *dig(node, "names", [])]:
+            if one:
+                found.setdefault(str(one).lower(), host)
+    return found
 
 
 def gpu_count(case: Case, host: str) -> int | None:

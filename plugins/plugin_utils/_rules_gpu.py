@@ -8,13 +8,14 @@ from __future__ import annotations
 import collections
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _thresholds
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _busy, _thresholds
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import (
     FAIL,
     INFO,
     WARN,
     Answer,
     Case,
+    Untested,
     dig,
     pack,
     rule,
@@ -94,6 +95,10 @@ def status(case: Case) -> t.Iterator[Answer]:
     for host, facts in case.gpu.items():
         state = text(facts, "status")
         if state not in STATUS:
+            continue
+        busy = _busy.ever(case, [host])
+        if state == "hung" and busy.at_all:
+            yield Untested("gpu-hung", (host,), f"busy ({busy.words}): {shortened(text(facts, 'problem'), 300)}")
             continue
         reason = STATUS[state]
         if dig(facts, "nouveau_loaded") is True and state in ("driver_not_loaded", "no_driver", "no_devices"):

@@ -32,10 +32,12 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import (
     Data,
     Untested,
     dig,
+    once,
     rule,
 )
 
 
+@once
 def links(case: Case) -> dict[Pair, Data]:
     """The measured links between nodes that take part."""
     away = gone(case)
@@ -47,6 +49,7 @@ def links(case: Case) -> dict[Pair, Data]:
     }
 
 
+@once
 def _too_big(case: Case) -> dict[Pair, Data]:
     """Pairs between which small packets pass and large ones do not."""
     return {(source, target): result for source, target, result in parts(case, "mtu") if dig(result, "ok") is False}
@@ -144,7 +147,14 @@ def link_failed(case: Case) -> t.Iterable[Answer]:
     yield from sheet.findings()
 
 
-def expected(case: Case, pair: Pair, speeds: t.Sequence[float]) -> tuple[float, str]:
+@once
+def _usual(case: Case) -> tuple[float, float]:
+    """(median, upper quartile) of what the links reach, in Mb/s."""
+    speeds = list(_measured(case, "mbps").values())
+    return statistics.median(speeds), _quantile(speeds, 0.75)
+
+
+def expected(case: Case, pair: Pair) -> tuple[float, str]:
     """(Mb/s that a link should reach, why): by the slower of its two interfaces, else by the other links.
 
     What one process can prove is bounded (``link_provable_mbps``): a slower result on a 100 Gb/s network says
@@ -159,7 +169,7 @@ def expected(case: Case, pair: Pair, speeds: t.Sequence[float]) -> tuple[float, 
         return share * min(
             *known, limit(case, "link_provable_mbps", 10000)
         ), f"the interfaces have {min(known):.0f} Mb/s"
-    middle, best = statistics.median(speeds), _quantile(speeds, 0.75)
+    middle, best = _usual(case)
     most = limit(case, "link_unknown_mbps", 1000)
     wishes = [
         (min(most, limit(case, "link_share_of_median", 0.5) * middle), f"the median is {middle:.0f} Mb/s"),
@@ -176,6 +186,7 @@ def _quantile(values: t.Sequence[float], share: float) -> float:
     return ordered[math.ceil(share * last) if share > 0.5 else math.floor(share * last)]
 
 
+@once
 def _measured(case: Case, key: str) -> dict[Pair, float]:
     found = {pair: number(dig(result, key)) for pair, result in links(case).items() if dig(result, "ok")}
     return {pair: value for pair, value in found.items() if value is not None}
@@ -187,7 +198,7 @@ def link_slow(case: Case) -> t.Iterable[Answer]:
     speeds, sheet, bad = _measured(case, "mbps"), Sheet(), {}
     far = {frozenset(pair) for pair in _far(case)}
     for pair, speed in speeds.items():
-        wanted, why = expected(case, pair, list(speeds.values()))
+        wanted, why = expected(case, pair)
         if speed < wanted and frozenset(pair) not in far:  # a long way alone makes a link slow
             busy = _busy.ends(case, pair, "links")
             if busy.at_all and speed * busy.slack >= wanted:
@@ -205,6 +216,7 @@ def link_slow(case: Case) -> t.Iterable[Answer]:
     yield from sheet.findings()
 
 
+@once
 def _far(case: Case) -> dict[Pair, str]:
     """Links whose messages take many times longer than those of the fast ones, or longer than within a site."""
     times = _measured(case, "latency_us")
@@ -228,7 +240,7 @@ def _latency_limit(case: Case, times: t.Mapping[Pair, float]) -> float:
 @rule("link-latency", needs=("links",))
 def link_latency(case: Case) -> t.Iterable[Answer]:
     """Links with a far longer way than the others, or than a training can bear."""
-    sheet, bad, times = Sheet(), _far(case), _measured(case, "latency_us")
+    sheet, bad, times = Sheet(), dict(_far(case)), _measured(case, "latency_us")
     for pair in list(bad):
         busy = _busy.ends(case, pair, "links")
         if busy.at_all and times[pair] < busy.slack * _latency_limit(case, times):

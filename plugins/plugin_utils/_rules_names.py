@@ -9,6 +9,7 @@ import ipaddress
 import re
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._host_names import is_address
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view import (
     Sheet,
     addresses,
@@ -25,6 +26,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import (
     Data,
     Finding,
     dig,
+    once,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import HOST_NAME
@@ -45,6 +47,7 @@ def _groups(values: t.Mapping[str, str]) -> list[list[str]]:
     return [hosts for hosts in found.values() if len(hosts) > 1]
 
 
+@once
 def duplicates(case: Case) -> set[str]:
     """Nodes with the host name of another one; where one of them bears it by the plan, the others are to blame."""
     found: set[str] = set()
@@ -153,7 +156,7 @@ def loopback(case: Case) -> t.Iterable[Answer]:
     for host, facts in case.fabric.items():
         for name, answer in dig(facts, "resolution", {}).items() if host not in gone(case) else ():
             owner = host if _short(name) == _short(dig(facts, "hostname", "")) else _owner(case, name)
-            if owner is None or not dig(answer, "loopback") or str(name).lower() in UNNAMED or _is_address(name):
+            if owner is None or not dig(answer, "loopback") or str(name).lower() in UNNAMED or is_address(name):
                 continue
             told = dig(dig(case.stack.get(host), "login_environment.variables", {}), "GLOO_SOCKET_IFNAME")
             given = told or "GLOO_SOCKET_IFNAME" in dig(case.plan, "env", {})
@@ -169,23 +172,26 @@ def loopback(case: Case) -> t.Iterable[Answer]:
     return sheet.findings()
 
 
-def _is_address(text: t.Any) -> bool:
-    try:
-        ipaddress.ip_address(str(text))
-    except ValueError:
-        return False
-    return True
-
-
+@once
 def _names_of(case: Case, name: str) -> set[str]:
     at = node(case, name)
     found = [*dig(at, "names", []), dig(at, "hostname"), dig(at, "fqdn")]
-    return {str(item) for item in found if item and not _is_address(item)}
+    return {str(item) for item in found if item and not is_address(item)}
+
+
+@once
+def _owners(case: Case) -> dict[str, str]:
+    """The node that each name stands for: the first in rank order."""
+    found: dict[str, str] = {}
+    for other in names(case):
+        for name in _names_of(case, other):
+            found.setdefault(name, other)
+    return found
 
 
 def _owner(case: Case, name: t.Any) -> str | None:
     """The node that a name stands for."""
-    return next((other for other in names(case) if str(name) in _names_of(case, other)), None)
+    return _owners(case).get(str(name))
 
 
 @rule("name-hosts-typo", needs=("fabric",))
@@ -234,7 +240,7 @@ def fqdn(case: Case) -> t.Iterable[Answer]:
     """The name by which the head announces itself is not known on the peers."""
     head = str(dig(case.plan, "head", ""))
     name = str(dig(case.fabric.get(head), "fqdn", ""))
-    if not name or head in gone(case) or _owner(case, name) or _is_address(name) or name.lower() in UNNAMED:
+    if not name or head in gone(case) or _owner(case, name) or is_address(name) or name.lower() in UNNAMED:
         return
     lost = [
         host

@@ -36,6 +36,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules_pdsh impo
 
 TOOLS = ("firewalld", "ufw")
 EADDRINUSE, EACCES = 98, 13
+_OWN_CHECK = re.compile(r"(?<![\w-])check-\d{8}-\d{6}-\w+")
 # errno 113, 111 and 110 are what connect(2) says of a REJECT, of a closed port or reset, and of a DROP.
 _IDS = {"no_route": "rdzv-errno-113", "refused": "rdzv-errno-111", "timeout": "rdzv-errno-110"}
 _CAUSES = {
@@ -216,6 +217,16 @@ def _taken(case: Case, sheet: Sheet, severity: str, host: str, port: str, number
         pid = dig(holder, "pid")
         who = f"pid {pid} of {dig(holder, 'user')}: {dig(holder, 'command')}" if pid else "by an unknown process"
         cause = "The port of the rendezvous is taken."
+        own = _OWN_CHECK.search(str(dig(holder, "command", "")))
+        if own:
+            cause = (
+                "A check run of this collection, of another run of it or of one that was interrupted, still goes on."
+            )
+            remedy = (
+                f"Wait for it, or {dig(case.plan, 'prefix', '/opt/trainmesh')}/bin/trainmesh-stop {own[0]} on {host}."
+            )
+            sheet.add("rdzv-errno-98", severity, host, f"port {port} is held, {who}", cause, remedy)
+            return
         stop = (
             f"kill {pid} on {host} if it is left over" if pid else f"ss -ltnp 'sport = :{port}' on {host} tells by whom"
         )

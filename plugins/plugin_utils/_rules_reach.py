@@ -35,6 +35,16 @@ RULES = {
 }
 # A layer that this version does not know is at least a host that the controller could not use.
 OTHER = "reach-banner"
+MOST = 4
+# Layers at which the nodes may know more than the controller.
+SILENT = ("tcp_refused", "tcp_timeout", "no_route", "banner")
+_LAYERS = {
+    "open": "answers",
+    "refused": "is refused",
+    "no_route": "has no route",
+    "timeout": "gives no answer",
+    "name": "can't be resolved",
+}
 
 
 @rule(
@@ -61,13 +71,61 @@ def unreached(case: Case) -> t.Iterator[Answer]:
         if layer == "untested":
             untested.setdefault(str(dig(row, "evidence", "no reason given")), []).append(name)
         elif failed(row):
-            key = (RULES.get(layer, OTHER), str(dig(row, "cause", "")), str(dig(row, "remedy", "")))
-            groups.setdefault(key, {})[name] = str(dig(row, "evidence", layer))
+            cause, remedy, seen = _with_nodes(
+                case, name, layer, str(dig(row, "cause", "")), str(dig(row, "remedy", ""))
+            )
+            evidence = "; ".join(filter(None, (str(dig(row, "evidence", layer)), seen)))
+            groups.setdefault((RULES.get(layer, OTHER), cause, remedy), {})[name] = evidence
     for (rule_id, cause, remedy), found in groups.items():
         yield from pack(found, rule_id, FAIL, cause, remedy)
     for why, names in untested.items():
         rule_id = "reach-sudo" if all(dig(case.reach[name], "ok") is True for name in names) else "reach"
         yield Untested(rule_id, tuple(names), why)
+
+
+def _with_nodes(case: Case, name: str, layer: str, cause: str, remedy: str) -> tuple[str, str, str]:
+    """Cause and remedy with what the reachable nodes know of the host, and what they saw of it."""
+    rows = [(node, row) for node, seen in case.unreached.items() for row in dig(seen, name, [])]
+    if layer not in SILENT or not rows:
+        return cause, remedy, ""
+    by_sight: dict[str, list[str]] = {}
+    for node, row in rows:
+        by_sight.setdefault(_sight(row), []).append(node)
+    seen = "; ".join(
+        f"from {', '.join(nodes[:MOST])}{' and others' if nodes[MOST:] else ''}: {sight}"
+        for sight, nodes in by_sight.items()
+    )
+    layers, answers = {dig(row, "layer") for _node, row in rows}, [dig(row, "neighbour") for _node, row in rows]
+    if "open" in layers:
+        return (
+            "The nodes reach its ssh port, only the controller does not: the machine is well, and the way from the "
+            "controller to it is shut.",
+            "open the way from the controller: its route or VPN, ansible_host and ansible_port, and firewalls between "
+            "it and the machine",
+            seen,
+        )
+    said = cause.rstrip(".")
+    if "refused" in layers:
+        return f"{said}. It answers the nodes, so it is up, but nothing listens on its ssh port.", remedy, seen
+    if True in answers:
+        return (
+            f"{said}. It answers on the nodes' own network, so it is up, but its firewall keeps ssh shut.",
+            remedy,
+            seen,
+        )
+    if layers <= {"timeout", "no_route"}:
+        return f"{said}. The nodes get no answer from it either: it is off, or its address is wrong.", remedy, seen
+    return cause, remedy, seen
+
+
+def _sight(row: Data) -> str:
+    """What one node saw of one address, in words."""
+    said = _LAYERS.get(str(dig(row, "layer", "")), "it can't be tried")
+    known = {True: ", but the machine answers as a neighbour", False: ", and no neighbour answers"}
+    answers = dig(row, "neighbour")
+    return (
+        f"{dig(row, 'address', '')} port {dig(row, 'port', '')} {said}{'' if answers is None else known[bool(answers)]}"
+    )
 
 
 def failed(row: t.Any) -> bool:

@@ -134,6 +134,9 @@ VARIABLES: dict[str, Variable] = {
     "launchers": Variable("cluster", list(LAUNCHERS[:4]), "Launchers that are set up and proven.", launchers),
     "env": Variable("cluster", {}, "Environment variables for the jobs.", environment),
     "packages_install": Variable("cluster", True, "Install missing distribution packages (pdsh, rsync).", boolean),
+    "takeover": Variable(
+        "cluster", False, "Take over nodes that are part of another cluster; that one loses them.", boolean
+    ),
     "state_dir": Variable(
         "cluster",
         None,

@@ -139,6 +139,10 @@ tm_clean_env() {
     tm_clean=(env -i "HOME=${HOME:-/}" "USER=${USER:-$(id -un)}" "LOGNAME=${LOGNAME:-$(id -un)}" "PATH=$tm_path" LANG=C.UTF-8
         PYTHONUNBUFFERED=1 "TRAINMESH_RUN_ID=$tm_run" PDSH_RCMD_TYPE=ssh
         PDSH_SSH_ARGS_APPEND=-oBatchMode=yes)
+    # torchrun's own files of a check, which would stay in /tmp when it is killed, go with the records of the check
+    if [[ $tm_run == check-* ]] && mkdir -p "$tm_prefix/var/runs/$tm_run/tmp" 2>/dev/null; then
+        tm_clean+=("TMPDIR=$tm_prefix/var/runs/$tm_run/tmp")
+    fi
     local line
     while IFS= read -r line; do
         tm_clean+=("$line")
@@ -171,7 +175,7 @@ tm_run() { # COMMAND...
     fi
     # what the script itself laid down for this run; a directory with records or a log in it stays
     rm -f "$tm_prefix/var/runs/$tm_run/deepspeed_env"
-    rmdir "$tm_prefix/var/runs/$tm_run" 2>/dev/null
+    rmdir "$tm_prefix/var/runs/$tm_run/tmp" "$tm_prefix/var/runs/$tm_run" 2>/dev/null
     exit "$status"
 }
 

@@ -35,6 +35,7 @@ KEYS = {
     "hostname_file",
     "hostname_file_mounted",
     "hosts_entries",
+    "cluster_block",
     "hosts_file_mounted",
     "interfaces",
     "iommu",

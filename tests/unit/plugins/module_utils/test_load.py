@@ -50,7 +50,7 @@ def test_load_and_stolen_time(tmp_path):
     write(tmp_path, {"proc/loadavg": "1.00 1.0 1.0 2/100 5\n", "proc/stat": stat(150, 825, 25)})
     after = _load.sample(str(tmp_path))._replace(at=before.at + 4)
     found = _load.between(before, after, 8)
-    assert found == {"load1": 3.5, "cores": 8, "throttled": None, "stolen": 0.25, "seconds": 4.0}
+    assert found == {"load1": 3.5, "cores": 8, "throttled": None, "stolen": 0.333, "seconds": 4.0}
 
 
 def test_a_node_that_tells_nothing_is_unknown_and_breaks_nothing(tmp_path):

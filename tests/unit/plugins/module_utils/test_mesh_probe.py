@@ -210,3 +210,20 @@ def test_a_listener_that_ended_is_told_from_a_firewall(port, request):
     other, _burst = mesh.try_tcp(own, port, wish("127.0.0.9", token=token), burst=False)
     assert [found["layer"] for found in (blocked, ended, other)] == ["refused", "no_listener", "refused"]
     assert "does not answer it either" in ended["evidence"]
+
+
+@pytest.mark.parametrize(("second", "layer"), [("", ""), ("timeout", "timeout"), ("stranger", "stranger")])
+def test_a_port_that_gave_no_answer_is_tried_again_alone(monkeypatch, second, layer):
+    answers = {"1": ["timeout", second], "2": ["timeout", second], "3": ["refused"], "4": [""]}
+    calls = []
+
+    def try_tcp(target, port, wish, burst):
+        calls.append((port, wish.limit))
+        found = answers[str(port)].pop(0)
+        return {"ok": not found, "layer": found, "evidence": found, "seconds": 0.1, "seen_as": None}, None
+
+    monkeypatch.setattr(mesh, "try_tcp", try_tcp)
+    row = mesh.probe([target(ports=[1, 2, 3, 4], address="10.0.0.2")], wish("10.0.0.1", limit=10), 4)["n"]
+    assert [row["tcp"][port]["layer"] for port in ("1", "2", "3", "4")] == [layer, layer, "refused", ""]
+    # one that stays silent is not waited for at its other ports
+    assert calls[4:] == ([(1, 5.0)] if second == "timeout" else [(1, 5.0), (2, 5.0)])

@@ -3,13 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _path_mtu, _port_listener
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _left_listeners, _path_mtu, _port_listener
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _probe_wire as wire
 
 
@@ -172,3 +173,32 @@ def test_many_callers_at_a_time(listener):
     for thread in threads:
         thread.join(30)
     assert got == [wire.BURST_BYTES] * 40 and gone(peer)
+
+
+def test_a_listener_of_another_run_that_was_left_is_ended(listener):
+    port = free_port()
+    left = _port_listener.Wish("127.0.0.1", [port], "other", f"left-{time.monotonic_ns()}", 1, 20)
+    assert _port_listener.start(left) == {}
+    peer, problems = listener(ports=[port])
+    assert problems == {}
+    call(peer).close()
+    assert not _port_listener.stop(left.token, left.name), "it is no longer there"
+
+
+def test_one_port_of_two_is_enough_to_end_it(listener):
+    first, second = free_port(), free_port()
+    left = _port_listener.Wish("127.0.0.1", [second], "other", f"left-{time.monotonic_ns()}", 1, 20)
+    assert _port_listener.start(left) == {}
+    peer, problems = listener(ports=[first, second])
+    assert problems == {}
+    call(peer._replace(port=second)).close()
+
+
+def test_a_port_of_somebody_else_stays_theirs(listener):
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        port = stranger.getsockname()[1]
+        _peer, problems = listener(ports=[port])
+        assert problems[port][0] == errno.EADDRINUSE
+        assert _left_listeners.holders([port]) == []

@@ -82,8 +82,19 @@ def test_an_interpreter_that_hangs_is_left_and_its_files_not_touched(tmp_path: p
     put(hanging, "#!/bin/sh\nexec sleep 60\n")
     hanging.chmod(0o755)
     facts = python.interpreter(Tree(), str(hanging), {"PATH": "/usr/bin:/bin"}, _bounded.run, 0.5)
-    assert facts["problem"].endswith("did not answer in 0.5 s")
+    assert facts["problem"].endswith("did not answer in 1.5 s")
     assert facts["sites"] == []
+
+
+def test_an_interpreter_that_is_slow_once_is_asked_again_with_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = []
+
+    def run(argv: list[str], limit: float, **more: object) -> _bounded.Outcome:
+        limits.append(limit)
+        return _bounded.Outcome(None, "", "", True, False, limit) if len(limits) == 1 else _bounded.run(argv, 20)
+
+    facts = python.interpreter(Tree(), sys.executable, {"PATH": "/usr/bin:/bin"}, run, 2)
+    assert (facts["problem"], limits) == (None, [2, 6])
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"version": 3, "path": []}', '{"version": "3.9.1"}', "{" * 9999])

@@ -3,7 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _evidence, _report_machines
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
+    _evidence,
+    _judge,
+    _report_data,
+    _report_machines,
+    _rule_options,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._catalogue import entry
 
 PLAN = {
     "order": ["node1", "node2", "node3"],
@@ -81,3 +88,40 @@ def test_only_registers_of_changes_that_changed_something_count():
         "other_changed_thing": {"changed": True},
     }
     assert _evidence.changed_tasks(values) == ["__hosts_changed_name"]
+
+
+def unread(rows, every=("node1", "node2")):
+    hostvars = {name: {"trainmesh_reach": {"hosts": rows}} for name in every}
+    return _evidence.unread(PLAN["order"], hostvars, every, {"limit": 1})
+
+
+def test_where_nobody_answers_the_controllers_own_look_is_all_there_is():
+    rows = {name: {"ok": False, "layer": "tcp_timeout", "evidence": "silent", "cause": "c"} for name in PLAN["order"]}
+    case = unread(rows)
+    assert case.dropped == {"node1": _evidence.UNREACHED, "node2": _evidence.UNREACHED}
+    assert (case.apart, dict(case.reach), case.fabric) == (("node3",), rows, {})
+    judged = _judge.judge(case, _rule_options.read({}))
+    assert {finding.rule for finding in judged.findings} == {"reach-tcp-timeout"}
+    assert not [answer for answer in judged.untested if "the rule itself failed" in answer.why]
+    assert _report_data.build(case, judged, {}, look=entry)["outcome"] == "faults"
+
+
+def test_where_a_task_failed_everywhere_the_nodes_are_lost_and_not_unreached():
+    case = unread({name: {"ok": True} for name in PLAN["order"]})
+    assert set(case.dropped.values()) == {_evidence.LEFT}
+    assert {finding.rule for finding in _judge.judge(case, _rule_options.read({})).findings} == {"reach-node-lost"}
+
+
+def test_where_not_even_the_look_was_taken_nothing_is_made_up():
+    case = _evidence.unread(PLAN["order"], {"node1": {}}, ["node1"], {})
+    assert (dict(case.reach), case.dropped) == ({}, {"node1": _evidence.UNREACHED})
+
+
+def test_a_node_that_answered_and_then_failed_was_reached():
+    rows = {"hosts": {"node2": {"ok": True}, "node3": {"ok": False}}}
+    hostvars = {
+        "node1": {"ansible_facts": FACTS},
+        "node2": {"trainmesh_reach": rows},
+        "node3": {"trainmesh_reach": rows},
+    }
+    assert assemble(hostvars, ["node1"]).dropped == {"node2": _evidence.LEFT, "node3": _evidence.UNREACHED}

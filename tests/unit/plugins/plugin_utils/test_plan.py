@@ -200,3 +200,24 @@ def test_a_damaged_memory_is_one_clear_error(tmp_path, text):
 def test_logins_at_once_stay_below_what_the_strictest_sshd_takes(starts, most):
     hosts = [host(number, wish={})._replace(sshd={"maxstartups": text}) for number, text in enumerate(starts, 1)]
     assert _plan_nodes.logins_at_once(hosts) == most
+
+
+@pytest.mark.parametrize(
+    ("row", "node", "wanted"),
+    [
+        ({"address": "192.0.2.3", "port": 22}, {}, (["192.0.2.3"], 22)),
+        (
+            {"address": "192.0.2.3", "port": 22},
+            {"address": "10.0.0.3", "ssh_port": 22},
+            (["10.0.0.3", "192.0.2.3"], 22),
+        ),
+        ({"address": "192.0.2.1", "port": 2203}, {"address": "10.0.0.3", "ssh_port": 22}, (["10.0.0.3"], 22)),
+        ({"address": "127.0.0.1", "port": 2203}, {}, None),
+        ({"address": "node3.example", "port": 22}, {}, None),
+        ({"address": None, "port": None}, {"address": "10.0.0.3", "ssh_port": 2222}, (["10.0.0.3"], 2222)),
+        ({"address": "192.0.2.3", "port": 22, "ok": True}, {}, None),
+    ],
+)
+def test_where_the_nodes_may_look_for_a_host_that_the_controller_could_not_reach(row, node, wanted):
+    found = _plan_nodes.unreached({"node3": {"ok": False, **row}}, {"node3": node} if node else {})
+    assert found == ([{"name": "node3", "addresses": wanted[0], "port": wanted[1]}] if wanted else [])

@@ -181,7 +181,7 @@ def test_a_command_that_never_ends_is_left_behind(ssh_keys, host):
     with sshd(ssh_keys, answer=None) as (port, _server):
         seen = row(host(port), limit=1.5)
     assert (seen["ok"], seen["layer"]) == (False, "python")
-    assert "no answer within 1.5 s" in seen["evidence"]
+    assert "no answer within 3 s" in seen["evidence"]  # a second time, with more of it
 
 
 def test_a_server_without_passwords_gets_another_remedy(ssh_keys, host):
@@ -512,3 +512,19 @@ def test_every_end_names_a_layer_a_cause_and_a_remedy():
         stop = _reach_words.stuck(client, stage, 10)
         assert stop.layer and stop.cause and stop.remedy and "10 s" in stop.evidence
     assert _reach_words.auth(client, "e", (), ("a cause", "a remedy")).remedy == "a remedy"
+
+
+@pytest.mark.parametrize(("layer", "tries"), [("banner", 2), ("auth", 2), ("python", 2), ("tcp_timeout", 1)])
+def test_a_host_that_answers_late_is_tried_again_with_more_time(monkeypatch, layer, tries):
+    limits = []
+
+    def once(targets, limit, workers):
+        limits.append(limit)
+        late = {"ok": False, "layer": layer, "seconds": 10.0}
+        good = {"ok": True, "layer": "", "seconds": 12.0}
+        quick = {"ok": False, "layer": "auth", "seconds": 0.3}
+        return {target.name: quick if target.name == "b" else good if len(limits) > 1 else late for target in targets}
+
+    monkeypatch.setattr(_reach, "_once", once)
+    rows = _reach.check([Target("a", "a"), Target("b", "b")], 10, 4)
+    assert limits == [10, 20][:tries] and rows["a"]["ok"] is (tries == 2) and rows["b"]["ok"] is False

@@ -58,3 +58,10 @@ def test_site_is_no_remedy_for_the_environment_of_others():
         (found,) = _rules_versions.versions(Case(plan={**plan, "managed": managed}, stack=stack))
         assert found.rule == "path-differs" and found.hosts == ("node2",)
         assert found.remedy.startswith("Run site.yml") is managed
+
+
+def test_an_import_that_took_longer_than_our_limit_is_not_tested():
+    late = {"ok": None, "error": "importing torch did not end in 40 s", "without_ld_library_path": None}
+    (found,) = answers(True, facts(), {**facts(), "torch_import": late})
+    assert isinstance(found, Untested) and found.hosts == ("node2",) and "40 s" in found.why
+    assert found.rule != _rules_environment.NO_TORCH  # which would keep the jobs from being started

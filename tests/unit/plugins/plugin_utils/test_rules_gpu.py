@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 import pytest
@@ -335,3 +336,15 @@ def test_odd_facts_break_no_rule(place: str, value: t.Any) -> None:
     case = samples.case()
     samples.put(case.gpu["node1"], place, value)
     assert isinstance(samples.answers(RULES, case), list)
+
+
+def test_a_driver_that_answers_late_on_a_busy_node_is_not_tested():
+    sound = samples.case()
+    sound.gpu["node2"].update(status="hung", problem="nvidia-smi did not answer within 30.0 s and was killed")
+    rules = [rule for rule in RULES if "gpu-hung" in rule.ids]
+    answers = [answer for rule in rules for answer in rule.judge(sound)]
+    assert [(answer.rule, answer.severity) for answer in answers] == [("gpu-hung", "fail")]
+    sound = dataclasses.replace(sound, load={"node2": {"mesh": {"load1": 90.0, "cores": 8}}})
+    answers = [answer for rule in rules for answer in rule.judge(sound)]
+    assert [(answer.rule, answer.hosts) for answer in answers] == [("gpu-hung", ("node2",))]
+    assert isinstance(answers[0], Untested)

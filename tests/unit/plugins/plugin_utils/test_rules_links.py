@@ -124,7 +124,7 @@ def loaded(case, **by_node):
     return dataclasses.replace(case, load=load)
 
 
-BUSY = [{"load1": 24.0}, {"throttled": 0.6}, {"stolen": 0.3}]
+BUSY = [{"load1": 24.0}, {"throttled": 0.6}, {"stolen": 0.9}]
 
 
 @pytest.mark.parametrize("busy", BUSY)

@@ -143,6 +143,23 @@ def test_the_port_of_the_rendezvous_is_taken():
     assert "kill 77" in found.remedy and "trainmesh_master_port" in found.remedy
 
 
+@pytest.mark.parametrize(
+    ("command", "run"),
+    [
+        ("/opt/trainmesh/env/bin/torchrun --no-python trainmesh-run={} @x", "check-20260102-030405-torchrun"),
+        ("python -u probe_train.py --record-dir /opt/trainmesh/var/runs/{}/x", "check-20260102-030405-accelerate"),
+        ("python -u train.py --out precheck-20260102-030405-x {}", ""),
+    ],
+)
+def test_a_check_run_of_ours_is_no_stranger(command, run):
+    case = healthy()
+    case.listeners["node1"] = {MASTER: [98, "Address already in use"]}
+    case.user["node1"]["port_owners"] = {MASTER: {"pid": 77, "user": "ann", "command": command.format(run)}}
+    found = one(case)
+    assert (f"trainmesh-stop {run} on node1" in found.remedy) is bool(run)
+    assert ("kill 77" in found.remedy) is not bool(run)
+
+
 def test_a_stranger_on_a_port_that_was_free():
     case = healthy()
     case.mesh["node2"]["node3"]["tcp"][MASTER] = call(False, "stranger", "something else answers there")
@@ -225,3 +242,10 @@ def test_connections_to_a_node_that_is_held_from_its_processors_are_not_tested()
     assert set(told(case)) == {("rdzv-errno-110", "fail")}
     held = dataclasses.replace(case, load={"node3": {"mesh": {"throttled": 0.7}}})
     assert told(held) == {} and "throttled for 70%" in untested(held)[0].why
+
+
+@pytest.mark.parametrize("load", [{"stolen": 0.4}, {"load1": 9.0, "cores": 2}])
+def test_a_load_or_stolen_time_excuses_no_port_that_gives_no_answer(load):
+    case = healthy()
+    fail_calls(case, towards("node3"), "timeout")
+    assert set(told(dataclasses.replace(case, load={"node3": {"mesh": load}}))) == {("rdzv-errno-110", "fail")}

@@ -62,3 +62,53 @@ def test_rows_of_another_form_do_no_harm(row):
     found = list(_rules_reach.unreached(case(n1=row)))
     assert all(one.rule == "reach-banner" for one in found)
     list(_rules_reach.lost(case({"n1": "gone"}, n1=row)))
+
+
+def seen(layer, neighbour=None):
+    return [{"address": "10.0.0.3", "port": 22, "layer": layer, "neighbour": neighbour}]
+
+
+def with_nodes(row, **rows):
+    known = Case(
+        plan={"order": ["n1", "n2", "n3"], "nodes": {}},
+        reach={"n1": GOOD, "n2": GOOD, "n3": row},
+        unreached={node: {"n3": found} for node, found in rows.items()},
+    )
+    (found,) = _rules_reach.unreached(known)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("rows", "cause", "evidence"),
+    [
+        ({"n1": seen("open"), "n2": seen("timeout")}, "only the controller does not", "port 22 answers"),
+        ({"n1": seen("timeout", True)}, "its firewall keeps ssh shut", "the machine answers as a neighbour"),
+        ({"n1": seen("refused")}, "nothing listens on its ssh port", "is refused"),
+        ({"n1": seen("timeout", False)}, "it is off, or its address is wrong", "no neighbour answers"),
+        ({"n1": seen("no_route"), "n2": seen("timeout")}, "it is off, or its address is wrong", "has no route"),
+    ],
+)
+@pytest.mark.parametrize("layer", ["tcp_timeout", "no_route"])
+def test_what_the_nodes_know_of_a_dead_host_is_said(layer, rows, cause, evidence):
+    found = with_nodes(bad(layer), **rows)
+    assert (found.rule, found.hosts) == (_rules_reach.RULES[layer], ("n3",))
+    assert cause in found.cause and evidence in found.evidence["n3"]
+    assert found.evidence["n3"].startswith("seen; from n1")
+
+
+def test_nodes_that_saw_the_same_are_named_together():
+    found = with_nodes(bad("tcp_timeout"), n1=seen("timeout"), n2=seen("timeout"))
+    assert "from n1, n2: " in found.evidence["n3"]
+    many = {f"m{number}": seen("timeout") for number in range(9)}
+    assert "from m0, m1, m2, m3 and others: " in with_nodes(bad("tcp_timeout"), **many).evidence["n3"]
+
+
+@pytest.mark.parametrize("layer", ["auth", "hostkey_changed", "sudo"])
+def test_where_the_controller_came_further_it_knows_best(layer):
+    found = with_nodes(bad(layer), n1=seen("open"))
+    assert (found.evidence, found.cause) == ({"n3": "seen"}, "why")
+
+
+@pytest.mark.parametrize("rows", [{}, {"n1": []}, {"n1": seen("name")}, {"n1": [None]}])
+def test_nodes_that_know_nothing_change_nothing(rows):
+    assert with_nodes(bad("tcp_timeout"), **rows).cause == "why"

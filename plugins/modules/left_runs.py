@@ -1,0 +1,82 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an interrupted run of ours has left on a node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: left_runs
+short_description: End the check runs that an interrupted run has left on a node
+version_added: "1.0.0"
+author: [trainmesh.cluster contributors (@trainmesh)]
+description:
+  - A run of C(ansible-playbook) that was killed leaves the job that it had started. It holds the ports of the next one.
+  - Ends such jobs on this node with C(trainmesh-stop) and waits until their processes are gone. Only runs with the
+    names that M(trainmesh.cluster.launch_job) and M(trainmesh.cluster.collective_probe) give (C(check-DATE-TIME-WHAT))
+    and only processes of the user that runs this module are ended; never a job that a user has started.
+extends_documentation_fragment:
+  - trainmesh.cluster.attributes
+options:
+  prefix:
+    description: The directory of the installation.
+    type: path
+    default: /opt/trainmesh
+  timeout:
+    description: Seconds to wait for the end of the processes.
+    type: int
+    default: 60
+"""
+
+EXAMPLES = r"""
+- name: End what an interrupted run has left
+  trainmesh.cluster.left_runs:
+    prefix: /opt/trainmesh
+"""
+
+RETURN = r"""
+runs:
+  description: The check runs that went on here.
+  returned: always
+  type: list
+  elements: str
+  sample: [check-20260102-030405-torchrun]
+left:
+  description: Processes of theirs that were still there after O(timeout).
+  returned: always
+  type: list
+  elements: int
+  sample: []
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _left_runs
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "prefix": {"type": "path", "default": "/opt/trainmesh"},
+            "timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    if module.check_mode:
+        runs = sorted(_left_runs.living())
+        module.exit_json(changed=bool(runs), runs=runs, left=[], diff=_diff(runs))
+    runs, left = _left_runs.end(module.params["prefix"], module.params["timeout"])
+    if left:
+        seconds = module.params["timeout"]
+        module.warn(f"{', '.join(runs)}: the processes {left} are still there after {seconds} seconds: kill them")
+    module.exit_json(changed=bool(runs), runs=runs, left=left, diff=_diff(runs))
+
+
+def _diff(runs: list[str]) -> dict[str, str]:
+    return {"before": "".join(f"{run}\n" for run in runs), "after": ""}
+
+
+if __name__ == "__main__":
+    main()

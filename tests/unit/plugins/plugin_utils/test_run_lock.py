@@ -1,0 +1,124 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One run at a time on one inventory, with real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _run_lock
+
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture
+def other():
+    """A process that stands for the other ansible-playbook."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+def run_of(pid, **changes):
+    return _run_lock.own(NOW, "ansible-playbook site.yml", pid)._replace(**changes)
+
+
+def test_a_living_run_keeps_the_others_out_and_is_named(tmp_path, other):
+    path = str(tmp_path / "state" / "run.json")
+    theirs, mine = run_of(other.pid), run_of(os.getpid())
+    assert _run_lock.take(path, theirs) is False
+    with pytest.raises(_run_lock.BusyError) as caught:
+        _run_lock.take(path, mine)
+    said = str(caught.value)
+    assert f"another run on this inventory: pid {other.pid} on {theirs.host} (ansible-playbook site.yml) since " in said
+    assert f"wait for it, or stop it (kill -INT {other.pid})" in said
+    assert _run_lock.take(path, theirs) is False, "a second check in the same run"
+
+
+@pytest.mark.parametrize("reaped", [True, False])
+def test_a_killed_run_leaves_nothing_in_the_way(tmp_path, other, reaped):
+    path = str(tmp_path / "run.json")
+    _run_lock.take(path, run_of(other.pid))
+    other.kill()
+    if reaped:
+        other.wait()
+    else:  # a zombie: its parent has not asked for it yet
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+    assert _run_lock.take(path, run_of(os.getpid())) is True, "what it left on the nodes is to be looked for"
+    assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["pid"] == os.getpid()
+
+
+def test_a_pid_that_is_used_again_is_another_process(tmp_path, other):
+    path = str(tmp_path / "run.json")
+    _run_lock.take(path, run_of(other.pid, started="1"))
+    assert _run_lock.holder(path, run_of(os.getpid())) is None
+
+
+@pytest.mark.parametrize(("age", "held"), [(60, True), (_run_lock.ELSEWHERE_S + 1, False), (-60, False)])
+def test_of_a_run_on_another_controller_only_the_age_tells(tmp_path, age, held):
+    path = str(tmp_path / "run.json")
+    _run_lock.take(path, run_of(os.getpid(), host="elsewhere"))
+    found = _run_lock.holder(path, run_of(os.getpid(), since=NOW + age))
+    assert bool(found) is held
+    if found:
+        assert f"remove {path}" in _run_lock.words(found, path, run_of(os.getpid()))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', '{"pid": "x", "started": "", "host": "h", "since": 0}'])
+def test_a_damaged_file_holds_nobody(tmp_path, text):
+    path = tmp_path / "run.json"
+    path.write_text(text, encoding="utf-8")
+    _run_lock.take(str(path), run_of(os.getpid()))
+
+
+def test_only_the_owner_gives_it_back(tmp_path, other):
+    path = tmp_path / "run.json"
+    theirs = run_of(other.pid)
+    _run_lock.take(str(path), theirs)
+    _run_lock.release(str(path), run_of(os.getpid()))
+    assert path.exists()
+    _run_lock.release(str(path), theirs)
+    assert not path.exists()
+    _run_lock.release(str(path), theirs)
+
+
+def test_an_action_plugins_run_is_its_parent():
+    mine = _run_lock.own(time.time())
+    assert (mine.pid, mine.started) == (os.getppid(), _run_lock.started(os.getppid()))
+
+
+# A run whose worker outlives it: the worker is a fork and looks as its parent does.
+FORKS = "import os, time; print(os.fork() or os.getpid(), flush=True); time.sleep(60)"
+
+
+def test_a_worker_that_outlives_its_killed_run_is_ended(tmp_path):
+    path = str(tmp_path / "run.json")
+    with subprocess.Popen([sys.executable, "-c", FORKS], stdout=subprocess.PIPE, text=True) as main:
+        worker = int(main.stdout.readline())
+        left, mine = run_of(main.pid), run_of(os.getpid())
+        _run_lock.take(path, left)
+        main.kill()
+        main.wait()
+        assert _run_lock.orphans(left, mine) == [worker]
+        assert _run_lock.take(path, mine) is True
+    deadline = time.monotonic() + 5
+    while _run_lock.started(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _run_lock.started(worker) is None
+
+
+@pytest.mark.parametrize("change", [{"host": "elsewhere"}, {"command": ""}, {"command": "0" * 64}, {"started": "x"}])
+def test_processes_that_only_look_alike_are_left_alone(other, change):
+    assert _run_lock.orphans(run_of(other.pid)._replace(**change), run_of(os.getpid())) == []
+
+
+def test_the_same_command_begun_before_the_run_is_none_of_its_workers(other):
+    left = run_of(other.pid)._replace(pid=1, started=str(int(_run_lock.started(other.pid)) + 1))
+    assert _run_lock.orphans(left, run_of(os.getpid())) == []
