@@ -108,13 +108,22 @@ def _memory_available() -> int:
     return 0
 
 
-def apply_plan(host: Host, cluster: str, plan: Plan, image: str) -> None:
-    """Make, start and remove containers; every step can be repeated after an interruption."""
+def apply_plan(host: Host, cluster: str, plan: Plan, images: t.Mapping[str, str]) -> None:
+    """Make, start and remove containers; every step can be repeated after an interruption.
+
+    ``images``: the image of every base that a node to be made has.
+    """
+    bare = sorted({node.base or "the default" for node in plan.create if not images.get(node.base)})
+    if bare:
+        raise LocalNodesError(
+            f"no image was given for the base {', '.join(bare)}: run the step 'image' for these nodes"
+        )
     apparmor = "apparmor" in host.need("ask the engine", "info", "--format", "{{.SecurityOptions}}")
     for gone in plan.remove:
         host.need(f"remove {gone.name}", "rm", "-f", "-v", gone.container)
     for node in plan.create:
-        host.need(f"make {node.name}", *create_argv(cluster, node, plan.addresses[node.name], image, apparmor=apparmor))
+        argv = create_argv(cluster, node, plan.addresses[node.name], images[node.base], apparmor=apparmor)
+        host.need(f"make {node.name}", *argv)
     for name in plan.connect:
         extra = network_name(cluster, extra=True)
         host.need(f"connect {name}", "network", "connect", extra, container_name(cluster, name))

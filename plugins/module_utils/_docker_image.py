@@ -12,9 +12,9 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-import re
 import shlex
 import tempfile
+import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_cli import (
     Host,
@@ -24,9 +24,10 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_cli impo
 )
 from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_engine import install_package
 from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_nodes import INIT
+from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_sources import apt_sources, code_name, suite_of
 
 REPOSITORY = "trainmesh-node"
-BASE = "debian:12"
+BASE = "debian:12"  # pulled where no base is asked for; without a registry that is this machine's own release
 RECIPE_FILES = ("Dockerfile", "packages.txt", "init.sh", "finish.sh")
 PULL_LIMIT = 180.0
 BUILD_LIMIT = 900.0
@@ -36,42 +37,53 @@ BUILD_ROOT = "/var/tmp"  # not /tmp, which may be small and in memory
 DPKG_OPTIONS = tuple(f"path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale", "info"))
 
 
-def recipe_tag(recipe_dir: str, version: str) -> str:
-    """Return the image's name: it carries a hash of the recipe, so that a new recipe is a new image."""
-    digest = hashlib.sha256(version.encode())
+def recipe_tag(recipe_dir: str, version: str, base: str = "") -> str:
+    """Return the image's name: it carries a hash of the recipe and the base, so that another one is a new image."""
+    digest = hashlib.sha256(version.encode() + (b"\0" + base.encode() if base else b""))
     for name in RECIPE_FILES:
         with open(os.path.join(recipe_dir, name), "rb") as stream:
             digest.update(name.encode() + b"\0" + stream.read())
     return f"{REPOSITORY}:{digest.hexdigest()[:12]}"
 
 
-def ensure_image(host: Host, recipe_dir: str, *, apply: bool) -> tuple[bool, str, str]:
-    """Build the node image unless it is there; returns (changed, its name, how it was made)."""
-    tag = recipe_tag(recipe_dir, "1")
+def ensure_image(host: Host, recipe_dir: str, base: str = "", *, apply: bool) -> tuple[bool, str, str]:
+    """Build the image of the nodes of a base unless it is there; returns (changed, its name, how it was made)."""
+    tag, pulled = recipe_tag(recipe_dir, "1", base), base or BASE
     if host.docker("image", "inspect", tag).ok:
         return False, tag, "present"
     if not apply:
         return True, tag, ""
     reasons = []
-    outcome = host.docker("pull", "-q", BASE, limit=PULL_LIMIT)
+    outcome = host.docker("pull", "-q", pulled, limit=PULL_LIMIT)
     if outcome.ok:
-        outcome = host.docker("build", "-q", "--build-arg", f"BASE={BASE}", "-t", tag, recipe_dir, limit=BUILD_LIMIT)
+        outcome = host.docker("build", "-q", "--build-arg", f"BASE={pulled}", "-t", tag, recipe_dir, limit=BUILD_LIMIT)
         if outcome.ok:
-            return True, tag, f"built on {BASE}"
+            return True, tag, f"built on {pulled}"
         reasons.append(f"docker build failed ({reason(outcome, BUILD_LIMIT)})")
     else:
         reasons.append(f"no image registry answers ({reason(outcome, PULL_LIMIT)})")
     if not find_tool("apt-get"):
         raise LocalNodesError(f"could not make the node image: {reasons[0]}, and this machine has no apt-get")
     try:
-        release = _build_with_mmdebstrap(host, recipe_dir, tag)
+        release = _build_with_mmdebstrap(host, recipe_dir, tag, base)
     except LocalNodesError as error:
         raise LocalNodesError(f"could not make the node image: {reasons[0]}; {error}") from error
     return True, tag, f"made by mmdebstrap from this machine's own source of {release}, as {reasons[0]}"
 
 
-def _build_with_mmdebstrap(host: Host, recipe_dir: str, tag: str) -> str:
+def ensure_images(host: Host, recipe_dir: str, bases: t.Sequence[str], *, apply: bool) -> list[tuple[bool, str, str]]:
+    """Build what is missing, one after the other; returns for each base what :func:`ensure_image` does."""
+    return [ensure_image(host, recipe_dir, base, apply=apply) for base in bases]
+
+
+def _build_with_mmdebstrap(host: Host, recipe_dir: str, tag: str, base: str) -> str:
     """Make the image from the machine's own package source and return the release's code name."""
+    with open("/etc/os-release", encoding="utf-8") as stream:
+        os_release = stream.read()
+    try:
+        suite = suite_of(base, os_release)
+    except ValueError as error:
+        raise LocalNodesError(str(error)) from error
     if not find_tool("mmdebstrap"):
         install_package(host, "mmdebstrap")
     for path in stale_builds():
@@ -79,79 +91,35 @@ def _build_with_mmdebstrap(host: Host, recipe_dir: str, tag: str) -> str:
     work = tempfile.mkdtemp(prefix=f"{BUILD_PREFIX}{os.getpid()}-", dir=BUILD_ROOT)
     os.chmod(work, 0o755)  # apt reads its sources as a user of its own
     try:
-        release, sources = _write_sources(work)
+        sources = _write_sources(work, code_name(os_release), suite)
         tar = os.path.join(work, "node.tar")
-        argv = mmdebstrap_argv(recipe_dir, release, tar, sources)
+        argv = mmdebstrap_argv(recipe_dir, suite, tar, sources)
         outcome = host.root(*argv, limit=BUILD_LIMIT, env={"TMPDIR": work})
         if not outcome.ok:
             raise LocalNodesError(f"mmdebstrap failed ({_error_line(outcome.text) or reason(outcome, BUILD_LIMIT)})")
         command = ["-c", f'CMD ["{INIT}"]', tar, tag]
         host.need("import the node image", "import", *command, limit=300)
-        return release
+        return suite
     finally:
         host.root("rm", "-rf", work, limit=120)
 
 
-def _write_sources(work: str) -> tuple[str, list[str]]:
-    """Write the machine's own package sources for this release; returns (code name, the files written)."""
-    with open("/etc/os-release", encoding="utf-8") as stream:
-        release = code_name(stream.read())
+def _write_sources(work: str, release: str, suite: str) -> list[str]:
+    """Write the machine's own package sources, turned to the suite of the nodes; returns the files written."""
     texts = {}
     for path in ["/etc/apt/sources.list", *sorted(glob.glob("/etc/apt/sources.list.d/*"))]:
         if os.path.isfile(path) and path.endswith((".list", ".sources")):
             with open(path, encoding="utf-8") as stream:
                 texts[path] = stream.read()
     written = []
-    for suffix, text in apt_sources(texts, release).items():
+    for suffix, text in apt_sources(texts, release, suite).items():
         if text:
             written.append(os.path.join(work, f"node.{suffix}"))
             with open(written[-1], "w", encoding="utf-8") as stream:
                 stream.write(text)
     if not written:
         raise LocalNodesError(f"no package source of '{release}' in /etc/apt/sources.list or sources.list.d")
-    return release, written
-
-
-def code_name(os_release: str) -> str:
-    """Return the code name of the release from the text of ``/etc/os-release``; that of the parent if it names one."""
-    values = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', os_release, re.MULTILINE))
-    return values.get("UBUNTU_CODENAME") or values.get("VERSION_CODENAME", "")
-
-
-def apt_sources(texts: dict[str, str], release: str) -> dict[str, str]:
-    """Return the sources of a release by format ("list", "sources"), out of apt's files (path to text).
-
-    Kept are the archive itself, its updates and security: foreign repositories have no "main" or
-    other suites.
-    """
-    suites = (release, f"{release}-updates", f"{release}-security", f"{release}/updates")
-    lines, stanzas = [], []
-    for path, text in texts.items():
-        if path.endswith(".sources"):
-            for stanza in re.split(r"\n\s*\n", text):
-                stanzas += _own_stanza(stanza, suites)
-        else:
-            lines += [line.strip() for line in text.splitlines() if _is_own_line(line, suites)]
-    return {"list": "".join(f"{line}\n" for line in lines), "sources": "\n".join(stanzas)}
-
-
-def _is_own_line(line: str, suites: tuple[str, ...]) -> bool:
-    """True for a one-line entry of the distribution's own archive."""
-    match = re.match(r"\s*deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)\s+(.*)", line)
-    return bool(match and not match[1].startswith("cdrom:") and match[2] in suites and "main" in match[3].split())
-
-
-def _own_stanza(stanza: str, suites: tuple[str, ...]) -> list[str]:
-    """Return the stanza without its comments, narrowed to our suites, or nothing."""
-    text = "\n".join(line for line in stanza.splitlines() if line.strip() and not line.startswith("#"))
-    fields = {name.lower(): value for name, value in re.findall(r"^([\w-]+):[ \t]*(.*)$", text, re.MULTILINE)}
-    ours = [suite for suite in fields.get("suites", "").split() if suite in suites]
-    if not ours or "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() == "no":
-        return []
-    if "main" not in fields.get("components", "").split():
-        return []
-    narrowed = re.sub(r"^Suites:.*$", f"Suites: {' '.join(ours)}", text, flags=re.MULTILINE | re.IGNORECASE)
-    return [re.sub(r"^Types:.*$", "Types: deb", narrowed, flags=re.MULTILINE | re.IGNORECASE) + "\n"]
+    return written
 
 
 def mmdebstrap_argv(recipe_dir: str, release: str, tar: str, sources: list[str]) -> list[str]:
@@ -191,4 +159,4 @@ def remove_images(host: Host, *, apply: bool) -> list[str]:
     return listed
 
 
-__all__ = ("apt_sources", "code_name", "ensure_image", "mmdebstrap_argv", "recipe_tag", "remove_images")
+__all__ = ("ensure_image", "ensure_images", "mmdebstrap_argv", "recipe_tag", "remove_images")

@@ -43,12 +43,15 @@ class NodeWish:
     isolated: bool = False
     bind_mounts: bool = False
     user: str = "root"
+    base: str = ""
 
     @property
     def settings(self) -> str:
         """What cannot be changed once the node is made, as JSON: kept in a label of the container."""
         built_in = dataclasses.asdict(self)
         del built_in["name"], built_in["user"]
+        if not self.base:
+            del built_in["base"]  # nodes made before there was a choice are what they would be now
         return json.dumps(built_in, sort_keys=True)
 
 
@@ -193,8 +196,10 @@ def _difference(have: str, wish: str) -> str:
     except ValueError:
         return "unknown"
     new = json.loads(wish)
-    different = [key for key in sorted(new) if old.get(key) != new[key]]
-    return ", ".join(f"{key} is {old.get(key)}, asked for {new[key]}" for key in different)
+    different = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    return ", ".join(
+        f"{key} is {old.get(key, 'the default')}, asked for {new.get(key, 'the default')}" for key in different
+    )
 
 
 def wished_nodes(

@@ -20,8 +20,8 @@ options:
     description:
       - V(engine) sees to it that a Docker Engine answers; a stopped one is started, a missing one installed from the
         distribution, where this user may do that.
-      - V(image) builds the image of the nodes, from a base image where a registry answers, else from the machine's own
-        package source with C(mmdebstrap).
+      - V(image) builds the image of each base that the nodes have, from a base image where a registry answers, else
+        from the machine's own package source with C(mmdebstrap).
       - V(nodes) makes networks and containers, starts those that are stopped and removes those not in O(nodes).
       - V(setup) finishes the first boot of each node and returns what an inventory needs.
       - V(status) only reads.
@@ -35,7 +35,7 @@ options:
     type: str
     default: local
   nodes:
-    description: The nodes, needed by O(step=nodes) and O(step=setup).
+    description: The nodes, needed by O(step=image), O(step=nodes) and O(step=setup).
     type: list
     elements: dict
     default: []
@@ -63,6 +63,13 @@ options:
       user: &user
         description: The login user of the inventory; root unless it is given.
         type: str
+      base: &base
+        description:
+          - The release that the node runs, as the name of an image, for example V(debian:13).
+          - Where no registry answers, V(debian:11), V(debian:12) and V(debian:13) can be made on a Debian machine, and
+            on others only the machine's own release.
+          - Unless it is given, V(debian:12) where a registry answers, else the machine's own release.
+        type: str
   defaults:
     description: What holds for every node that does not say otherwise, and for nodes that O(count) adds.
     type: dict
@@ -73,6 +80,7 @@ options:
       isolated: *isolated
       bind_mounts: *bind_mounts
       user: *user
+      base: *base
   count:
     description:
       - How many nodes there shall be. Those of O(nodes) come first, then plain ones with the names C(nodeN).
@@ -82,9 +90,9 @@ options:
   recipe:
     description: Directory with the recipe of the image and C(setup.sh), needed by O(step=image) and O(step=setup).
     type: path
-  image:
-    description: Name of the image, as O(step=image) returns it; needed by O(step=nodes).
-    type: str
+  images:
+    description: The image of each base, as O(step=image) returns them; needed by O(step=nodes).
+    type: dict
   account:
     description: User with C(sudo) that every node has beside root.
     type: str
@@ -113,7 +121,8 @@ EXAMPLES = r"""
   trainmesh.cluster.docker_nodes:
     step: nodes
     cluster: try
-    image: trainmesh-node:3f6d0c0b7a11
+    images: {"debian:13": "trainmesh-node:3f6d0c0b7a11"}
+    defaults: {base: "debian:13"}
     nodes:
       - {name: node1}
       - {name: node2, ssh_port: 2222, firewall: ufw}
@@ -130,18 +139,19 @@ summary:
   returned: always
   type: str
   sample: "3 nodes on 10.213.0.0/24: created node1, node2, node3"
-image:
-  description: Name of the image.
+images:
+  description: The image of each base; the name of the base is empty for nodes that give none.
   returned: O(step=image)
-  type: str
-  sample: trainmesh-node:3f6d0c0b7a11
+  type: dict
+  sample: {"debian:13": "trainmesh-node:3f6d0c0b7a11"}
 nodes:
   description: The nodes with all their settings, as O(step=setup) takes them.
   returned: O(step=nodes), outside check mode of a machine without an engine
   type: list
   elements: dict
   sample:
-    - bind_mounts: false
+    - base: debian:13
+      bind_mounts: false
       extra_interface: false
       firewall: ufw
       isolated: false
@@ -199,6 +209,7 @@ SETTINGS_SPEC: dict[str, t.Any] = {
     "isolated": {"type": "bool"},
     "bind_mounts": {"type": "bool"},
     "user": {"type": "str"},
+    "base": {"type": "str"},
 }
 NODE_SPEC: dict[str, t.Any] = {"name": {"type": "str", "required": True}, **SETTINGS_SPEC}
 
@@ -217,14 +228,14 @@ def main() -> None:
             "defaults": {"type": "dict", "options": SETTINGS_SPEC},
             "count": {"type": "int", "default": 0},
             "recipe": {"type": "path"},
-            "image": {"type": "str"},
+            "images": {"type": "dict"},
             "account": {"type": "str", "default": "trainer"},
             "public_key": {"type": "str", "no_log": False},
             "purge": {"type": "bool", "default": False},
         },
         required_if=[
             ("step", "image", ["recipe"]),
-            ("step", "nodes", ["image"]),
+            ("step", "nodes", ["images"]),
             ("step", "setup", ["recipe", "public_key"]),
         ],
         supports_check_mode=True,
