@@ -19,11 +19,13 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_nodes im
     Plan,
     container_name,
     create_argv,
-    free_subnets,
     known_hosts,
     make_plan,
     network_name,
     read_nodes,
+)
+from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_subnets import (
+    free_subnets,
     read_routes,
     read_subnets,
 )
@@ -111,9 +113,9 @@ def _memory_available() -> int:
 def apply_plan(host: Host, cluster: str, plan: Plan, images: t.Mapping[str, str]) -> None:
     """Make, start and remove containers; every step can be repeated after an interruption.
 
-    ``images``: the image of every base that a node to be made has.
+    ``images``: the image of every kind of node that is to be made, by :attr:`NodeWish.image`.
     """
-    bare = sorted({node.base or "the default" for node in plan.create if not images.get(node.base)})
+    bare = sorted({node.image or "the default" for node in plan.create if not images.get(node.image)})
     if bare:
         raise LocalNodesError(
             f"no image was given for the base {', '.join(bare)}: run the step 'image' for these nodes"
@@ -122,7 +124,7 @@ def apply_plan(host: Host, cluster: str, plan: Plan, images: t.Mapping[str, str]
     for gone in plan.remove:
         host.need(f"remove {gone.name}", "rm", "-f", "-v", gone.container)
     for node in plan.create:
-        argv = create_argv(cluster, node, plan.addresses[node.name], images[node.base], apparmor=apparmor)
+        argv = create_argv(cluster, node, plan.addresses[node.name], images[node.image], apparmor=apparmor)
         host.need(f"make {node.name}", *argv)
     for name in plan.connect:
         extra = network_name(cluster, extra=True)
@@ -180,7 +182,7 @@ def _set_up_node(
     ready = host.docker("exec", container, "grep", "-qxF", options["public_key"], "/root/.ssh/authorized_keys").ok
     ready = ready and host.docker("exec", container, "test", "-e", "/etc/trainmesh-node/ready").ok
     if not ready:
-        arguments = [str(node.ssh_port), node.firewall, options["account"], options["public_key"]]
+        arguments = [str(node.ssh_port), node.firewall, options["account"], options["public_key"], node.init]
         command = ["exec", "-i", container, "sh", "-s", "--", *arguments]
         host.need(f"set {node.name} up", *command, limit=SETUP_LIMIT, stdin=options["script"])
     keys = host.need(

@@ -28,7 +28,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_sources 
 
 REPOSITORY = "trainmesh-node"
 BASE = "debian:12"  # pulled where no base is asked for; without a registry that is this machine's own release
-RECIPE_FILES = ("Dockerfile", "packages.txt", "init.sh", "finish.sh")
+RECIPE_FILES = ("Dockerfile", "packages.txt", "packages_sshd.txt", "init.sh", "finish.sh")
 PULL_LIMIT = 180.0
 BUILD_LIMIT = 900.0
 BUILD_PREFIX = "trainmesh-image-"  # the number of the building process follows
@@ -37,18 +37,27 @@ BUILD_ROOT = "/var/tmp"  # not /tmp, which may be small and in memory
 DPKG_OPTIONS = tuple(f"path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale", "info"))
 
 
-def recipe_tag(recipe_dir: str, version: str, base: str = "") -> str:
-    """Return the image's name: it carries a hash of the recipe and the base, so that another one is a new image."""
-    digest = hashlib.sha256(version.encode() + (b"\0" + base.encode() if base else b""))
+def recipe_tag(recipe_dir: str, version: str, kind: str = "") -> str:
+    """Return the image's name: it carries a hash of the recipe and the kind, so that another one is a new image."""
+    digest = hashlib.sha256(version.encode() + (b"\0" + kind.encode() if kind else b""))
     for name in RECIPE_FILES:
         with open(os.path.join(recipe_dir, name), "rb") as stream:
             digest.update(name.encode() + b"\0" + stream.read())
     return f"{REPOSITORY}:{digest.hexdigest()[:12]}"
 
 
-def ensure_image(host: Host, recipe_dir: str, base: str = "", *, apply: bool) -> tuple[bool, str, str]:
-    """Build the image of the nodes of a base unless it is there; returns (changed, its name, how it was made)."""
-    tag, pulled = recipe_tag(recipe_dir, "1", base), base or BASE
+def packages_file(init: str) -> str:
+    """Return the name of the list of packages of a node that starts with ``init``."""
+    return f"packages_{init}.txt" if init else "packages.txt"
+
+
+def ensure_image(host: Host, recipe_dir: str, kind: str = "", *, apply: bool) -> tuple[bool, str, str]:
+    """Build the image of a kind of node unless it is there; returns (changed, its name, how it was made).
+
+    A kind is a base, or a base, a plus and what starts instead of systemd.
+    """
+    base, _plus, init = kind.partition("+")
+    tag, pulled = recipe_tag(recipe_dir, "1", kind), base or BASE
     if host.docker("image", "inspect", tag).ok:
         return False, tag, "present"
     if not apply:
@@ -56,7 +65,8 @@ def ensure_image(host: Host, recipe_dir: str, base: str = "", *, apply: bool) ->
     reasons = []
     outcome = host.docker("pull", "-q", pulled, limit=PULL_LIMIT)
     if outcome.ok:
-        outcome = host.docker("build", "-q", "--build-arg", f"BASE={pulled}", "-t", tag, recipe_dir, limit=BUILD_LIMIT)
+        build = ["--build-arg", f"BASE={pulled}", "--build-arg", f"PACKAGES={packages_file(init)}", "-t", tag]
+        outcome = host.docker("build", "-q", *build, recipe_dir, limit=BUILD_LIMIT)
         if outcome.ok:
             return True, tag, f"built on {pulled}"
         reasons.append(f"docker build failed ({reason(outcome, BUILD_LIMIT)})")
@@ -65,21 +75,22 @@ def ensure_image(host: Host, recipe_dir: str, base: str = "", *, apply: bool) ->
     if not find_tool("apt-get"):
         raise LocalNodesError(f"could not make the node image: {reasons[0]}, and this machine has no apt-get")
     try:
-        release = _build_with_mmdebstrap(host, recipe_dir, tag, base)
+        release = _build_with_mmdebstrap(host, recipe_dir, tag, kind)
     except LocalNodesError as error:
         raise LocalNodesError(f"could not make the node image: {reasons[0]}; {error}") from error
     return True, tag, f"made by mmdebstrap from this machine's own source of {release}, as {reasons[0]}"
 
 
-def ensure_images(host: Host, recipe_dir: str, bases: t.Sequence[str], *, apply: bool) -> list[tuple[bool, str, str]]:
-    """Build what is missing, one after the other; returns for each base what :func:`ensure_image` does."""
-    return [ensure_image(host, recipe_dir, base, apply=apply) for base in bases]
+def ensure_images(host: Host, recipe_dir: str, kinds: t.Sequence[str], *, apply: bool) -> list[tuple[bool, str, str]]:
+    """Build what is missing, one after the other; returns for each kind what :func:`ensure_image` does."""
+    return [ensure_image(host, recipe_dir, kind, apply=apply) for kind in kinds]
 
 
-def _build_with_mmdebstrap(host: Host, recipe_dir: str, tag: str, base: str) -> str:
+def _build_with_mmdebstrap(host: Host, recipe_dir: str, tag: str, kind: str) -> str:
     """Make the image from the machine's own package source and return the release's code name."""
     with open("/etc/os-release", encoding="utf-8") as stream:
         os_release = stream.read()
+    base, _plus, init = kind.partition("+")
     try:
         suite = suite_of(base, os_release)
     except ValueError as error:
@@ -93,7 +104,7 @@ def _build_with_mmdebstrap(host: Host, recipe_dir: str, tag: str, base: str) -> 
     try:
         sources = _write_sources(work, code_name(os_release), suite)
         tar = os.path.join(work, "node.tar")
-        argv = mmdebstrap_argv(recipe_dir, suite, tar, sources)
+        argv = mmdebstrap_argv(recipe_dir, suite, tar, sources, packages_file(init))
         outcome = host.root(*argv, limit=BUILD_LIMIT, env={"TMPDIR": work})
         if not outcome.ok:
             raise LocalNodesError(f"mmdebstrap failed ({_error_line(outcome.text) or reason(outcome, BUILD_LIMIT)})")
@@ -122,9 +133,11 @@ def _write_sources(work: str, release: str, suite: str) -> list[str]:
     return written
 
 
-def mmdebstrap_argv(recipe_dir: str, release: str, tar: str, sources: list[str]) -> list[str]:
+def mmdebstrap_argv(
+    recipe_dir: str, release: str, tar: str, sources: list[str], listed: str = "packages.txt"
+) -> list[str]:
     """Return the command that makes the tree of a node as a tar file."""
-    with open(os.path.join(recipe_dir, "packages.txt"), encoding="utf-8") as stream:
+    with open(os.path.join(recipe_dir, listed), encoding="utf-8") as stream:
         packages = [line.strip() for line in stream if line.strip()]
     argv = ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}"]
     argv += ['--aptopt=Acquire::Languages "none"', *(f"--dpkgopt={option}" for option in DPKG_OPTIONS)]
@@ -159,4 +172,4 @@ def remove_images(host: Host, *, apply: bool) -> list[str]:
     return listed
 
 
-__all__ = ("ensure_image", "ensure_images", "mmdebstrap_argv", "recipe_tag", "remove_images")
+__all__ = ("ensure_image", "ensure_images", "mmdebstrap_argv", "packages_file", "recipe_tag", "remove_images")

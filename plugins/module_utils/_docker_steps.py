@@ -48,11 +48,11 @@ def engine(_params: Params, *, apply: bool) -> Result:
 
 
 def image(params: Params, *, apply: bool) -> Result:
-    """Build the image of each base that the nodes have."""
+    """Build the image of each kind of node that is asked for."""
     host = Host()
     answers = host.engine_version()
     wish = _wish(params, nodes.nodes_of(host, params["cluster"]) if answers else [])
-    bases = sorted({node.base for node in wish})
+    bases = sorted({node.image for node in wish})
     if not answers and not apply:
         return {"changed": True, "summary": "the image would be built", "images": dict.fromkeys(bases, "")}
     made = ensure_images(host, params["recipe"], bases, apply=apply)

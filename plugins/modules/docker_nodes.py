@@ -13,6 +13,7 @@ version_added: "1.0.0"
 description:
   - Brings up containers with systemd, sshd and their own addresses, which behave like freshly installed machines,
     so that a cluster can be tried and tested where there are no machines.
+  - With C(init=sshd) a node is what an ordinary container is, without systemd, sudo and the rights that these need.
   - The Docker client is driven; everything that is made carries a label with the name of the cluster.
   - Each O(step) can be interrupted and run again, and does nothing where nothing is to be done.
 options:
@@ -70,6 +71,19 @@ options:
             on others only the machine's own release.
           - Unless it is given, V(debian:12) where a registry answers, else the machine's own release.
         type: str
+      init: &init
+        description:
+          - What the node starts.
+          - With V(sshd) it has neither systemd nor sudo, no user but root, the files that Docker mounts, a C(/dev/shm)
+            of 64 MiB, and no right that C(docker run) does not give by itself.
+          - Unless it is given, V(systemd).
+        type: str
+        choices: [systemd, sshd]
+      hostname: &hostname
+        description:
+          - The host name that the container is made with.
+          - Unless it is given, C(localhost.localdomain), with O(nodes[].init=sshd) the name of the node.
+        type: str
   defaults:
     description: What holds for every node that does not say otherwise, and for nodes that O(count) adds.
     type: dict
@@ -81,6 +95,8 @@ options:
       bind_mounts: *bind_mounts
       user: *user
       base: *base
+      init: *init
+      hostname: *hostname
   count:
     description:
       - How many nodes there shall be. Those of O(nodes) come first, then plain ones with the names C(nodeN).
@@ -91,7 +107,7 @@ options:
     description: Directory with the recipe of the image and C(setup.sh), needed by O(step=image) and O(step=setup).
     type: path
   images:
-    description: The image of each base, as O(step=image) returns them; needed by O(step=nodes).
+    description: The image of each kind of node, as O(step=image) returns them; needed by O(step=nodes).
     type: dict
   account:
     description: User with C(sudo) that every node has beside root.
@@ -140,7 +156,9 @@ summary:
   type: str
   sample: "3 nodes on 10.213.0.0/24: created node1, node2, node3"
 images:
-  description: The image of each base; the name of the base is empty for nodes that give none.
+  description:
+    - The image of each kind of node. A kind is the base, empty for nodes that give none, and C(+sshd) where that is
+      what starts.
   returned: O(step=image)
   type: dict
   sample: {"debian:13": "trainmesh-node:3f6d0c0b7a11"}
@@ -154,6 +172,8 @@ nodes:
       bind_mounts: false
       extra_interface: false
       firewall: ufw
+      hostname: ""
+      init: systemd
       isolated: false
       name: node2
       ssh_port: 2222
@@ -210,6 +230,8 @@ SETTINGS_SPEC: dict[str, t.Any] = {
     "bind_mounts": {"type": "bool"},
     "user": {"type": "str"},
     "base": {"type": "str"},
+    "init": {"type": "str", "choices": ["systemd", "sshd"]},
+    "hostname": {"type": "str"},
 }
 NODE_SPEC: dict[str, t.Any] = {"name": {"type": "str", "required": True}, **SETTINGS_SPEC}
 

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_image import (
     RECIPE_FILES,
     mmdebstrap_argv,
+    packages_file,
     recipe_tag,
 )
 from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_sources import (
@@ -186,3 +187,16 @@ def test_a_key_of_one_release_gives_way_to_those_of_all(key: str, kept: str) -> 
     turned = apt_sources({"sources.list": text}, "bookworm", "trixie")["list"]
     assert turned == f"deb [signed-by={kept}] http://m.example/debian trixie main\n"
     assert apt_sources({"sources.list": text}, "bookworm")["list"] == text
+
+
+def test_an_ordinary_container_has_packages_of_its_own(recipe: Path) -> None:
+    (recipe / "packages_sshd.txt").write_text("openssh-server\n")
+    argv = mmdebstrap_argv(str(recipe), "bookworm", "/w/node.tar", [], packages_file("sshd"))
+    assert "--include=openssh-server" in argv
+
+
+def test_the_recipe_of_an_ordinary_container_has_neither_systemd_nor_sudo() -> None:
+    files = Path(__file__).parents[4] / "roles" / "local_nodes" / "files"
+    names = {name: set((files / packages_file(name)).read_text().split()) for name in ("", "sshd")}
+    assert names["sshd"] < names[""]
+    assert names[""] - names["sshd"] >= {"systemd", "systemd-sysv", "sudo", "ufw", "firewalld"}
