@@ -19,11 +19,13 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_nodes im
     Plan,
     container_name,
     create_argv,
-    free_subnets,
     known_hosts,
     make_plan,
     network_name,
     read_nodes,
+)
+from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_subnets import (
+    free_subnets,
     read_routes,
     read_subnets,
 )
@@ -108,13 +110,22 @@ def _memory_available() -> int:
     return 0
 
 
-def apply_plan(host: Host, cluster: str, plan: Plan, image: str) -> None:
-    """Make, start and remove containers; every step can be repeated after an interruption."""
+def apply_plan(host: Host, cluster: str, plan: Plan, images: t.Mapping[str, str]) -> None:
+    """Make, start and remove containers; every step can be repeated after an interruption.
+
+    ``images``: the image of every kind of node that is to be made, by :attr:`NodeWish.image`.
+    """
+    bare = sorted({node.image or "the default" for node in plan.create if not images.get(node.image)})
+    if bare:
+        raise LocalNodesError(
+            f"no image was given for the base {', '.join(bare)}: run the step 'image' for these nodes"
+        )
     apparmor = "apparmor" in host.need("ask the engine", "info", "--format", "{{.SecurityOptions}}")
     for gone in plan.remove:
         host.need(f"remove {gone.name}", "rm", "-f", "-v", gone.container)
     for node in plan.create:
-        host.need(f"make {node.name}", *create_argv(cluster, node, plan.addresses[node.name], image, apparmor=apparmor))
+        argv = create_argv(cluster, node, plan.addresses[node.name], images[node.image], apparmor=apparmor)
+        host.need(f"make {node.name}", *argv)
     for name in plan.connect:
         extra = network_name(cluster, extra=True)
         host.need(f"connect {name}", "network", "connect", extra, container_name(cluster, name))
@@ -171,7 +182,7 @@ def _set_up_node(
     ready = host.docker("exec", container, "grep", "-qxF", options["public_key"], "/root/.ssh/authorized_keys").ok
     ready = ready and host.docker("exec", container, "test", "-e", "/etc/trainmesh-node/ready").ok
     if not ready:
-        arguments = [str(node.ssh_port), node.firewall, options["account"], options["public_key"]]
+        arguments = [str(node.ssh_port), node.firewall, options["account"], options["public_key"], node.init]
         command = ["exec", "-i", container, "sh", "-s", "--", *arguments]
         host.need(f"set {node.name} up", *command, limit=SETUP_LIMIT, stdin=options["script"])
     keys = host.need(

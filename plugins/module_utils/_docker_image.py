@@ -12,9 +12,9 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-import re
 import shlex
 import tempfile
+import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_cli import (
     Host,
@@ -24,10 +24,11 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_cli impo
 )
 from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_engine import install_package
 from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_nodes import INIT
+from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_sources import apt_sources, code_name, suite_of
 
 REPOSITORY = "trainmesh-node"
-BASE = "debian:12"
-RECIPE_FILES = ("Dockerfile", "packages.txt", "init.sh", "finish.sh")
+BASE = "debian:12"  # pulled where no base is asked for; without a registry that is this machine's own release
+RECIPE_FILES = ("Dockerfile", "packages.txt", "packages_sshd.txt", "init.sh", "finish.sh")
 PULL_LIMIT = 180.0
 BUILD_LIMIT = 900.0
 BUILD_PREFIX = "trainmesh-image-"  # the number of the building process follows
@@ -36,42 +37,64 @@ BUILD_ROOT = "/var/tmp"  # not /tmp, which may be small and in memory
 DPKG_OPTIONS = tuple(f"path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale", "info"))
 
 
-def recipe_tag(recipe_dir: str, version: str) -> str:
-    """Return the image's name: it carries a hash of the recipe, so that a new recipe is a new image."""
-    digest = hashlib.sha256(version.encode())
+def recipe_tag(recipe_dir: str, version: str, kind: str = "") -> str:
+    """Return the image's name: it carries a hash of the recipe and the kind, so that another one is a new image."""
+    digest = hashlib.sha256(version.encode() + (b"\0" + kind.encode() if kind else b""))
     for name in RECIPE_FILES:
         with open(os.path.join(recipe_dir, name), "rb") as stream:
             digest.update(name.encode() + b"\0" + stream.read())
     return f"{REPOSITORY}:{digest.hexdigest()[:12]}"
 
 
-def ensure_image(host: Host, recipe_dir: str, *, apply: bool) -> tuple[bool, str, str]:
-    """Build the node image unless it is there; returns (changed, its name, how it was made)."""
-    tag = recipe_tag(recipe_dir, "1")
+def packages_file(init: str) -> str:
+    """Return the name of the list of packages of a node that starts with ``init``."""
+    return f"packages_{init}.txt" if init else "packages.txt"
+
+
+def ensure_image(host: Host, recipe_dir: str, kind: str = "", *, apply: bool) -> tuple[bool, str, str]:
+    """Build the image of a kind of node unless it is there; returns (changed, its name, how it was made).
+
+    A kind is a base, or a base, a plus and what starts instead of systemd.
+    """
+    base, _plus, init = kind.partition("+")
+    tag, pulled = recipe_tag(recipe_dir, "1", kind), base or BASE
     if host.docker("image", "inspect", tag).ok:
         return False, tag, "present"
     if not apply:
         return True, tag, ""
     reasons = []
-    outcome = host.docker("pull", "-q", BASE, limit=PULL_LIMIT)
+    outcome = host.docker("pull", "-q", pulled, limit=PULL_LIMIT)
     if outcome.ok:
-        outcome = host.docker("build", "-q", "--build-arg", f"BASE={BASE}", "-t", tag, recipe_dir, limit=BUILD_LIMIT)
+        build = ["--build-arg", f"BASE={pulled}", "--build-arg", f"PACKAGES={packages_file(init)}", "-t", tag]
+        outcome = host.docker("build", "-q", *build, recipe_dir, limit=BUILD_LIMIT)
         if outcome.ok:
-            return True, tag, f"built on {BASE}"
+            return True, tag, f"built on {pulled}"
         reasons.append(f"docker build failed ({reason(outcome, BUILD_LIMIT)})")
     else:
         reasons.append(f"no image registry answers ({reason(outcome, PULL_LIMIT)})")
     if not find_tool("apt-get"):
         raise LocalNodesError(f"could not make the node image: {reasons[0]}, and this machine has no apt-get")
     try:
-        release = _build_with_mmdebstrap(host, recipe_dir, tag)
+        release = _build_with_mmdebstrap(host, recipe_dir, tag, kind)
     except LocalNodesError as error:
         raise LocalNodesError(f"could not make the node image: {reasons[0]}; {error}") from error
     return True, tag, f"made by mmdebstrap from this machine's own source of {release}, as {reasons[0]}"
 
 
-def _build_with_mmdebstrap(host: Host, recipe_dir: str, tag: str) -> str:
+def ensure_images(host: Host, recipe_dir: str, kinds: t.Sequence[str], *, apply: bool) -> list[tuple[bool, str, str]]:
+    """Build what is missing, one after the other; returns for each kind what :func:`ensure_image` does."""
+    return [ensure_image(host, recipe_dir, kind, apply=apply) for kind in kinds]
+
+
+def _build_with_mmdebstrap(host: Host, recipe_dir: str, tag: str, kind: str) -> str:
     """Make the image from the machine's own package source and return the release's code name."""
+    with open("/etc/os-release", encoding="utf-8") as stream:
+        os_release = stream.read()
+    base, _plus, init = kind.partition("+")
+    try:
+        suite = suite_of(base, os_release)
+    except ValueError as error:
+        raise LocalNodesError(str(error)) from error
     if not find_tool("mmdebstrap"):
         install_package(host, "mmdebstrap")
     for path in stale_builds():
@@ -79,84 +102,42 @@ def _build_with_mmdebstrap(host: Host, recipe_dir: str, tag: str) -> str:
     work = tempfile.mkdtemp(prefix=f"{BUILD_PREFIX}{os.getpid()}-", dir=BUILD_ROOT)
     os.chmod(work, 0o755)  # apt reads its sources as a user of its own
     try:
-        release, sources = _write_sources(work)
+        sources = _write_sources(work, code_name(os_release), suite)
         tar = os.path.join(work, "node.tar")
-        argv = mmdebstrap_argv(recipe_dir, release, tar, sources)
+        argv = mmdebstrap_argv(recipe_dir, suite, tar, sources, packages_file(init))
         outcome = host.root(*argv, limit=BUILD_LIMIT, env={"TMPDIR": work})
         if not outcome.ok:
             raise LocalNodesError(f"mmdebstrap failed ({_error_line(outcome.text) or reason(outcome, BUILD_LIMIT)})")
         command = ["-c", f'CMD ["{INIT}"]', tar, tag]
         host.need("import the node image", "import", *command, limit=300)
-        return release
+        return suite
     finally:
         host.root("rm", "-rf", work, limit=120)
 
 
-def _write_sources(work: str) -> tuple[str, list[str]]:
-    """Write the machine's own package sources for this release; returns (code name, the files written)."""
-    with open("/etc/os-release", encoding="utf-8") as stream:
-        release = code_name(stream.read())
+def _write_sources(work: str, release: str, suite: str) -> list[str]:
+    """Write the machine's own package sources, turned to the suite of the nodes; returns the files written."""
     texts = {}
     for path in ["/etc/apt/sources.list", *sorted(glob.glob("/etc/apt/sources.list.d/*"))]:
         if os.path.isfile(path) and path.endswith((".list", ".sources")):
             with open(path, encoding="utf-8") as stream:
                 texts[path] = stream.read()
     written = []
-    for suffix, text in apt_sources(texts, release).items():
+    for suffix, text in apt_sources(texts, release, suite).items():
         if text:
             written.append(os.path.join(work, f"node.{suffix}"))
             with open(written[-1], "w", encoding="utf-8") as stream:
                 stream.write(text)
     if not written:
         raise LocalNodesError(f"no package source of '{release}' in /etc/apt/sources.list or sources.list.d")
-    return release, written
+    return written
 
 
-def code_name(os_release: str) -> str:
-    """Return the code name of the release from the text of ``/etc/os-release``; that of the parent if it names one."""
-    values = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', os_release, re.MULTILINE))
-    return values.get("UBUNTU_CODENAME") or values.get("VERSION_CODENAME", "")
-
-
-def apt_sources(texts: dict[str, str], release: str) -> dict[str, str]:
-    """Return the sources of a release by format ("list", "sources"), out of apt's files (path to text).
-
-    Kept are the archive itself, its updates and security: foreign repositories have no "main" or
-    other suites.
-    """
-    suites = (release, f"{release}-updates", f"{release}-security", f"{release}/updates")
-    lines, stanzas = [], []
-    for path, text in texts.items():
-        if path.endswith(".sources"):
-            for stanza in re.split(r"\n\s*\n", text):
-                stanzas += _own_stanza(stanza, suites)
-        else:
-            lines += [line.strip() for line in text.splitlines() if _is_own_line(line, suites)]
-    return {"list": "".join(f"{line}\n" for line in lines), "sources": "\n".join(stanzas)}
-
-
-def _is_own_line(line: str, suites: tuple[str, ...]) -> bool:
-    """True for a one-line entry of the distribution's own archive."""
-    match = re.match(r"\s*deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)\s+(.*)", line)
-    return bool(match and not match[1].startswith("cdrom:") and match[2] in suites and "main" in match[3].split())
-
-
-def _own_stanza(stanza: str, suites: tuple[str, ...]) -> list[str]:
-    """Return the stanza without its comments, narrowed to our suites, or nothing."""
-    text = "\n".join(line for line in stanza.splitlines() if line.strip() and not line.startswith("#"))
-    fields = {name.lower(): value for name, value in re.findall(r"^([\w-]+):[ \t]*(.*)$", text, re.MULTILINE)}
-    ours = [suite for suite in fields.get("suites", "").split() if suite in suites]
-    if not ours or "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() == "no":
-        return []
-    if "main" not in fields.get("components", "").split():
-        return []
-    narrowed = re.sub(r"^Suites:.*$", f"Suites: {' '.join(ours)}", text, flags=re.MULTILINE | re.IGNORECASE)
-    return [re.sub(r"^Types:.*$", "Types: deb", narrowed, flags=re.MULTILINE | re.IGNORECASE) + "\n"]
-
-
-def mmdebstrap_argv(recipe_dir: str, release: str, tar: str, sources: list[str]) -> list[str]:
+def mmdebstrap_argv(
+    recipe_dir: str, release: str, tar: str, sources: list[str], listed: str = "packages.txt"
+) -> list[str]:
     """Return the command that makes the tree of a node as a tar file."""
-    with open(os.path.join(recipe_dir, "packages.txt"), encoding="utf-8") as stream:
+    with open(os.path.join(recipe_dir, listed), encoding="utf-8") as stream:
         packages = [line.strip() for line in stream if line.strip()]
     argv = ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}"]
     argv += ['--aptopt=Acquire::Languages "none"', *(f"--dpkgopt={option}" for option in DPKG_OPTIONS)]
@@ -191,4 +172,4 @@ def remove_images(host: Host, *, apply: bool) -> list[str]:
     return listed
 
 
-__all__ = ("apt_sources", "code_name", "ensure_image", "mmdebstrap_argv", "recipe_tag", "remove_images")
+__all__ = ("ensure_image", "ensure_images", "mmdebstrap_argv", "packages_file", "recipe_tag", "remove_images")

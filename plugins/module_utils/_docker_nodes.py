@@ -22,13 +22,19 @@ BAD_HOSTNAME = "localhost.localdomain"
 FIRST_HOST = 11  # .1 is the bridge; the addresses below are left for what a user may add
 FIREWALLS = ("none", "firewalld", "ufw")
 
+# What a node starts: systemd, as a machine does, or only sshd, as a container does that somebody started for the job.
+INITS = ("systemd", "sshd")
+LATER_SETTINGS = {"base": "", "init": "systemd", "hostname": ""}  # left out of the label where they are the default
+# Nothing is permitted, mounted or enlarged beyond what "docker run" does by itself.
+SSHD_COMMAND = "ssh-keygen -A && mkdir -p /run/sshd && exec /usr/sbin/sshd -D -p {port}"
+
 # Systemd, the firewalls, tc and hostnamectl work with these; --privileged fails where the Docker
 # Engine itself does not hold every capability.
 RUN_FLAGS = (
     *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--cap-add", "SYS_NICE", "--cap-add", "SYS_PTRACE"),
     *("--security-opt", "seccomp=unconfined", "--cgroupns=private"),
     *("--tmpfs", "/run", "--tmpfs", "/tmp:exec", "--shm-size", "1g"),
-    *("-e", "container=docker", "--stop-signal", "SIGRTMIN+3", "--hostname", BAD_HOSTNAME),
+    *("-e", "container=docker", "--stop-signal", "SIGRTMIN+3"),
 )
 
 
@@ -43,13 +49,23 @@ class NodeWish:
     isolated: bool = False
     bind_mounts: bool = False
     user: str = "root"
+    base: str = ""
+    init: str = "systemd"
+    hostname: str = ""
 
     @property
     def settings(self) -> str:
         """What cannot be changed once the node is made, as JSON: kept in a label of the container."""
         built_in = dataclasses.asdict(self)
         del built_in["name"], built_in["user"]
-        return json.dumps(built_in, sort_keys=True)
+        # Nodes made before there was a choice are what they would be now.
+        kept = {key: value for key, value in built_in.items() if LATER_SETTINGS.get(key) != value}
+        return json.dumps(kept, sort_keys=True)
+
+    @property
+    def image(self) -> str:
+        """What its image is made of, in one word: the base, and what it starts where that is not systemd."""
+        return self.base if self.init == "systemd" else f"{self.base}+{self.init}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,41 +131,17 @@ def read_nodes(inspected: str, network: str) -> list[NodeHave]:
     return sorted(nodes, key=lambda node: node.name)
 
 
-def read_subnets(inspected: str) -> list[str]:
-    """Return the subnets from the JSON text of ``docker network inspect``."""
-    return [
-        config["Subnet"]
-        for item in json.loads(inspected or "[]")
-        for config in (item.get("IPAM", {}).get("Config") or [])
-        if "." in config.get("Subnet", "")
-    ]
-
-
-def read_routes(text: str) -> list[str]:
-    """Return the destinations of ``/proc/net/route`` (little-endian hex), without the default route."""
-    routes = []
-    for line in text.splitlines()[1:]:
-        fields = line.split()
-        if len(fields) < 8 or fields[7] == "00000000":
-            continue
-        address, mask = (
-            ipaddress.IPv4Address(int.from_bytes(bytes.fromhex(field), "little")) for field in (fields[1], fields[7])
-        )
-        routes.append(str(ipaddress.ip_network(f"{address}/{mask}", strict=False)))
-    return routes
-
-
-def free_subnets(taken: t.Iterable[str]) -> t.Iterator[str]:
-    """Yield private /24 subnets that overlap with none of ``taken``.
-
-    The search starts far from what Docker itself gives out (172.16/12, 192.168/16) and from where
-    home and company networks usually are.
-    """
-    used = [ipaddress.ip_network(item, strict=False) for item in taken]
-    for pool in ("10.213.0.0/16", "10.214.0.0/16", "172.30.0.0/16", "192.168.192.0/18"):
-        for subnet in ipaddress.ip_network(pool).subnets(new_prefix=24):
-            if not any(subnet.overlaps(other) for other in used):
-                yield str(subnet)
+def unlike_a_container(node: NodeWish) -> list[str]:
+    """Return what is asked of a node with sshd alone that only a node with systemd can give."""
+    asked = {
+        f"firewall: {node.firewall}": node.firewall != "none",
+        "isolated: true": node.isolated,
+        f"user: {node.user}": node.user != "root",
+    }
+    words = ", ".join(word for word, given in asked.items() if given)
+    if node.init != "sshd" or not words:
+        return []
+    return [f"{node.name} has init: sshd, so that it cannot have {words}: leave that out, or take init: systemd"]
 
 
 def make_plan(wish: t.Sequence[NodeWish], have: t.Sequence[NodeHave], subnet: str) -> Plan:
@@ -158,7 +150,7 @@ def make_plan(wish: t.Sequence[NodeWish], have: t.Sequence[NodeHave], subnet: st
     wanted = {node.name for node in wish}
     addresses = {name: present[name].address for name in wanted if name in present and present[name].address}
     hosts = iter(_free_hosts(subnet, {node.address for node in have}))
-    faults = []
+    faults = [fault for node in wish for fault in unlike_a_container(node)]
     for node in wish:
         if node.name in present and present[node.name].settings != node.settings:
             faults.append(
@@ -192,9 +184,11 @@ def _difference(have: str, wish: str) -> str:
         old = json.loads(have)
     except ValueError:
         return "unknown"
-    new = json.loads(wish)
-    different = [key for key in sorted(new) if old.get(key) != new[key]]
-    return ", ".join(f"{key} is {old.get(key)}, asked for {new[key]}" for key in different)
+    old, new = {**LATER_SETTINGS, **old}, {**LATER_SETTINGS, **json.loads(wish)}
+    different = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    shown = {key: [values.get(key) or "the default" for values in (old, new)] for key in LATER_SETTINGS}
+    pairs = {key: shown.get(key) or [old.get(key), new.get(key)] for key in different}
+    return ", ".join(f"{key} is {pair[0]}, asked for {pair[1]}" for key, pair in pairs.items())
 
 
 def wished_nodes(
@@ -222,10 +216,14 @@ def wished_nodes(
 
 def create_argv(cluster: str, node: NodeWish, address: str, image: str, *, apparmor: bool) -> list[str]:
     """Return the arguments of the Docker client that make the container of a node."""
-    argv = ["create", "--name", container_name(cluster, node.name), *RUN_FLAGS]
+    plain = node.init == "sshd"
+    argv = ["create", "--name", container_name(cluster, node.name), *(() if plain else RUN_FLAGS)]
+    argv += ["--hostname", node.hostname or (node.name if plain else BAD_HOSTNAME)]
     argv += ["--label", f"{LABEL}={cluster}", "--label", f"{LABEL_NODE}={node.name}"]
     argv += ["--label", f"{LABEL_SETTINGS}={node.settings}"]
     argv += ["--network", network_name(cluster), "--ip", address]
+    if plain:
+        return [*argv, image, "sh", "-c", SSHD_COMMAND.format(port=node.ssh_port)]
     if apparmor:
         argv += ["--security-opt", "apparmor=unconfined"]
     if node.isolated:
@@ -253,6 +251,7 @@ def known_hosts(address: str, port: int, keys: t.Iterable[str]) -> list[str]:
 
 __all__ = (
     "FIREWALLS",
+    "INITS",
     "LABEL",
     "NodeHave",
     "NodeWish",
@@ -260,12 +259,9 @@ __all__ = (
     "container_name",
     "create_argv",
     "describe",
-    "free_subnets",
     "known_hosts",
     "make_plan",
     "network_name",
     "read_nodes",
-    "read_routes",
-    "read_subnets",
     "wished_nodes",
 )

@@ -16,7 +16,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_engine i
     started_here,
     stop_engine,
 )
-from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_image import ensure_image, remove_images
+from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_image import ensure_images, remove_images
 from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_nodes import (
     NodeHave,
     NodeWish,
@@ -48,16 +48,19 @@ def engine(_params: Params, *, apply: bool) -> Result:
 
 
 def image(params: Params, *, apply: bool) -> Result:
-    """Build the image of the nodes."""
+    """Build the image of each kind of node that is asked for."""
     host = Host()
-    if not host.engine_version() and not apply:
-        return {"changed": True, "summary": "the image would be built", "image": ""}
-    changed, tag, how = ensure_image(host, params["recipe"], apply=apply)
+    answers = host.engine_version()
+    wish = _wish(params, nodes.nodes_of(host, params["cluster"]) if answers else [])
+    bases = sorted({node.image for node in wish})
+    if not answers and not apply:
+        return {"changed": True, "summary": "the image would be built", "images": dict.fromkeys(bases, "")}
+    made = ensure_images(host, params["recipe"], bases, apply=apply)
     return {
-        "changed": changed,
-        "image": tag,
-        "summary": f"{tag}: {how or 'would be built'}",
-        "diff": _diff([] if changed else [tag], [tag]),
+        "changed": any(changed for changed, _tag, _how in made),
+        "images": {base: tag for base, (_changed, tag, _how) in zip(bases, made)},
+        "summary": "; ".join(f"{tag}: {how or 'would be built'}" for _changed, tag, how in made),
+        "diff": _diff([tag for changed, tag, _how in made if not changed], [tag for _changed, tag, _how in made]),
     }
 
 
@@ -74,7 +77,7 @@ def containers(params: Params, *, apply: bool) -> Result:
     networks = nodes.ensure_networks(host, cluster, extra=extra, apply=apply)
     if apply:
         plan = nodes.read_plan(host, cluster, wish)  # the subnet is known only now
-        nodes.apply_plan(host, cluster, plan, params["image"])
+        nodes.apply_plan(host, cluster, plan, params["images"])
     done = [f"{what} {', '.join(names)}" for what, names in describe(plan).items() if names]
     before = sorted({node.name for node in wish} - {node.name for node in plan.create} | {n.name for n in plan.remove})
     return {

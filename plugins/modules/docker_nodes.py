@@ -13,6 +13,7 @@ version_added: "1.0.0"
 description:
   - Brings up containers with systemd, sshd and their own addresses, which behave like freshly installed machines,
     so that a cluster can be tried and tested where there are no machines.
+  - With C(init=sshd) a node is what an ordinary container is, without systemd, sudo and the rights that these need.
   - The Docker client is driven; everything that is made carries a label with the name of the cluster.
   - Each O(step) can be interrupted and run again, and does nothing where nothing is to be done.
 options:
@@ -20,8 +21,8 @@ options:
     description:
       - V(engine) sees to it that a Docker Engine answers; a stopped one is started, a missing one installed from the
         distribution, where this user may do that.
-      - V(image) builds the image of the nodes, from a base image where a registry answers, else from the machine's own
-        package source with C(mmdebstrap).
+      - V(image) builds the image of each base that the nodes have, from a base image where a registry answers, else
+        from the machine's own package source with C(mmdebstrap).
       - V(nodes) makes networks and containers, starts those that are stopped and removes those not in O(nodes).
       - V(setup) finishes the first boot of each node and returns what an inventory needs.
       - V(status) only reads.
@@ -35,7 +36,7 @@ options:
     type: str
     default: local
   nodes:
-    description: The nodes, needed by O(step=nodes) and O(step=setup).
+    description: The nodes, needed by O(step=image), O(step=nodes) and O(step=setup).
     type: list
     elements: dict
     default: []
@@ -63,6 +64,26 @@ options:
       user: &user
         description: The login user of the inventory; root unless it is given.
         type: str
+      base: &base
+        description:
+          - The release that the node runs, as the name of an image, for example V(debian:13).
+          - Where no registry answers, V(debian:11), V(debian:12) and V(debian:13) can be made on a Debian machine, and
+            on others only the machine's own release.
+          - Unless it is given, V(debian:12) where a registry answers, else the machine's own release.
+        type: str
+      init: &init
+        description:
+          - What the node starts.
+          - With V(sshd) it has neither systemd nor sudo, no user but root, the files that Docker mounts, a C(/dev/shm)
+            of 64 MiB, and no right that C(docker run) does not give by itself.
+          - Unless it is given, V(systemd).
+        type: str
+        choices: [systemd, sshd]
+      hostname: &hostname
+        description:
+          - The host name that the container is made with.
+          - Unless it is given, C(localhost.localdomain), with O(nodes[].init=sshd) the name of the node.
+        type: str
   defaults:
     description: What holds for every node that does not say otherwise, and for nodes that O(count) adds.
     type: dict
@@ -73,6 +94,9 @@ options:
       isolated: *isolated
       bind_mounts: *bind_mounts
       user: *user
+      base: *base
+      init: *init
+      hostname: *hostname
   count:
     description:
       - How many nodes there shall be. Those of O(nodes) come first, then plain ones with the names C(nodeN).
@@ -82,9 +106,9 @@ options:
   recipe:
     description: Directory with the recipe of the image and C(setup.sh), needed by O(step=image) and O(step=setup).
     type: path
-  image:
-    description: Name of the image, as O(step=image) returns it; needed by O(step=nodes).
-    type: str
+  images:
+    description: The image of each kind of node, as O(step=image) returns them; needed by O(step=nodes).
+    type: dict
   account:
     description: User with C(sudo) that every node has beside root.
     type: str
@@ -113,7 +137,8 @@ EXAMPLES = r"""
   trainmesh.cluster.docker_nodes:
     step: nodes
     cluster: try
-    image: trainmesh-node:3f6d0c0b7a11
+    images: {"debian:13": "trainmesh-node:3f6d0c0b7a11"}
+    defaults: {base: "debian:13"}
     nodes:
       - {name: node1}
       - {name: node2, ssh_port: 2222, firewall: ufw}
@@ -130,20 +155,25 @@ summary:
   returned: always
   type: str
   sample: "3 nodes on 10.213.0.0/24: created node1, node2, node3"
-image:
-  description: Name of the image.
+images:
+  description:
+    - The image of each kind of node. A kind is the base, empty for nodes that give none, and C(+sshd) where that is
+      what starts.
   returned: O(step=image)
-  type: str
-  sample: trainmesh-node:3f6d0c0b7a11
+  type: dict
+  sample: {"debian:13": "trainmesh-node:3f6d0c0b7a11"}
 nodes:
   description: The nodes with all their settings, as O(step=setup) takes them.
   returned: O(step=nodes), outside check mode of a machine without an engine
   type: list
   elements: dict
   sample:
-    - bind_mounts: false
+    - base: debian:13
+      bind_mounts: false
       extra_interface: false
       firewall: ufw
+      hostname: ""
+      init: systemd
       isolated: false
       name: node2
       ssh_port: 2222
@@ -199,6 +229,9 @@ SETTINGS_SPEC: dict[str, t.Any] = {
     "isolated": {"type": "bool"},
     "bind_mounts": {"type": "bool"},
     "user": {"type": "str"},
+    "base": {"type": "str"},
+    "init": {"type": "str", "choices": ["systemd", "sshd"]},
+    "hostname": {"type": "str"},
 }
 NODE_SPEC: dict[str, t.Any] = {"name": {"type": "str", "required": True}, **SETTINGS_SPEC}
 
@@ -217,14 +250,14 @@ def main() -> None:
             "defaults": {"type": "dict", "options": SETTINGS_SPEC},
             "count": {"type": "int", "default": 0},
             "recipe": {"type": "path"},
-            "image": {"type": "str"},
+            "images": {"type": "dict"},
             "account": {"type": "str", "default": "trainer"},
             "public_key": {"type": "str", "no_log": False},
             "purge": {"type": "bool", "default": False},
         },
         required_if=[
             ("step", "image", ["recipe"]),
-            ("step", "nodes", ["image"]),
+            ("step", "nodes", ["images"]),
             ("step", "setup", ["recipe", "public_key"]),
         ],
         supports_check_mode=True,

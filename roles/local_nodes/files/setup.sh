@@ -3,18 +3,38 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Makes a booted node as bad as machines are found. Runs inside the node, once; a second run does no harm.
-# Usage: setup.sh SSH_PORT FIREWALL ACCOUNT PUBLIC_KEY
+# Usage: setup.sh SSH_PORT FIREWALL ACCOUNT PUBLIC_KEY INIT
 #   SSH_PORT    where sshd listens
 #   FIREWALL    none, firewalld or ufw: which one is active, with nothing allowed but ssh
 #   ACCOUNT     user with sudo and without a password
 #   PUBLIC_KEY  one line, allowed to log in as root and as ACCOUNT
+#   INIT        systemd, or sshd: a container that only has root, and the /etc/hosts that Docker mounted
 set -eu
-ssh_port=$1 firewall=$2 account=$3 public_key=$4
+ssh_port=$1 firewall=$2 account=$3 public_key=$4 init=$5
 
 fail() {
     echo "$1" >&2
     exit 1
 }
+
+# let_in USER: the public key may log in as USER.
+let_in() {
+    home=$(getent passwd "$1" | cut -d: -f6)
+    install -d -m 700 -o "$1" -g "$1" "$home/.ssh"
+    keys=$home/.ssh/authorized_keys
+    if ! grep -qxF "$public_key" "$keys" 2>/dev/null; then
+        printf '%s\n' "$public_key" >>"$keys"
+    fi
+    chown "$1:$1" "$keys"
+    chmod 600 "$keys"
+}
+
+if [ "$init" = sshd ]; then
+    let_in root
+    mkdir -p /etc/trainmesh-node
+    : >/etc/trainmesh-node/ready
+    exit 0
+fi
 
 # "offline" is what systemctl says before systemd listens.
 tries=90
@@ -35,16 +55,8 @@ printf '%s ALL=(ALL) NOPASSWD: ALL\n' "$account" >/etc/sudoers.d/90-account
 chmod 440 /etc/sudoers.d/90-account
 visudo -qcf /etc/sudoers.d/90-account </dev/null
 
-for user in root "$account"; do
-    home=$(getent passwd "$user" | cut -d: -f6)
-    install -d -m 700 -o "$user" -g "$user" "$home/.ssh"
-    keys=$home/.ssh/authorized_keys
-    if ! grep -qxF "$public_key" "$keys" 2>/dev/null; then
-        printf '%s\n' "$public_key" >>"$keys"
-    fi
-    chown "$user:$user" "$keys"
-    chmod 600 "$keys"
-done
+let_in root
+let_in "$account"
 
 # A controller with a new key only needs to be let in: what happened on the node since stays.
 [ ! -e /etc/trainmesh-node/ready ] || exit 0

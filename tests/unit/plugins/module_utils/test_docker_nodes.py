@@ -13,18 +13,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_apply import apply_plan
+from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_cli import Host, LocalNodesError
 from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_nodes import (
     NodeHave,
     NodeWish,
     create_argv,
     describe,
-    free_subnets,
     known_hosts,
     make_plan,
     read_nodes,
+    wished_nodes,
+)
+from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_subnets import (
+    free_subnets,
     read_routes,
     read_subnets,
-    wished_nodes,
 )
 
 SUBNET = "10.213.0.0/24"
@@ -179,3 +183,101 @@ def test_known_hosts_names_the_port_unless_it_is_22() -> None:
     keys = ["ssh-ed25519 AAAA root@localhost", "not-a-key"]
     assert known_hosts("10.0.0.1", 22, keys) == ["10.0.0.1 ssh-ed25519 AAAA"]
     assert known_hosts("10.0.0.1", 2222, keys) == ["[10.0.0.1]:2222 ssh-ed25519 AAAA"]
+
+
+def test_each_node_may_run_another_release_and_yields_to_the_default_otherwise() -> None:
+    listed = [{"name": "a", "base": "debian:11"}, {"name": "b", "base": None}, {"name": "c"}]
+    wish = wished_nodes(listed, {"base": "debian:13"}, 4, [])
+    assert [node.base for node in wish] == ["debian:11", "debian:13", "debian:13", "debian:13"]
+
+
+def test_another_base_is_a_fault_that_names_it() -> None:
+    had, wish = container(NodeWish("a"), "10.213.0.11"), NodeWish("a", base="debian:13")
+    assert "base is the default, asked for debian:13" in make_plan([wish], [had], SUBNET).faults[0]
+    had = container(wish, "10.213.0.11")
+    assert "base is debian:13, asked for the default" in make_plan([NodeWish("a")], [had], SUBNET).faults[0]
+
+
+def test_nodes_made_before_there_was_a_base_are_still_what_is_asked_for() -> None:
+    assert "base" not in NodeWish("a").settings
+
+
+class RecordedHost(Host):
+    """A client that notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, ...]] = []
+
+    def need(self, doing: str, *argv: str, limit: float = 60, stdin: str = "") -> str:
+        self.asked.append(argv)
+        return ""
+
+
+def test_each_node_is_made_from_the_image_of_its_base() -> None:
+    host, plan = RecordedHost(), make_plan([NodeWish("a"), NodeWish("b", base="debian:11")], [], SUBNET)
+    apply_plan(host, "x", plan, {"": "image:own", "debian:11": "image:11"})
+    assert [argv[-2] for argv in host.asked if argv[0] == "create"] == ["image:own", "image:11"]
+
+
+def test_a_base_without_an_image_is_told_before_a_node_is_made() -> None:
+    host, plan = RecordedHost(), make_plan([NodeWish("a"), NodeWish("b", base="debian:11")], [], SUBNET)
+    with pytest.raises(LocalNodesError, match="base debian:11"):
+        apply_plan(host, "x", plan, {"": "image:own"})
+    assert not any(argv[0] == "create" for argv in host.asked)
+
+
+SSHD = NodeWish("a", init="sshd", ssh_port=2222)
+
+
+def test_a_container_with_sshd_gets_no_more_than_docker_gives_by_itself() -> None:
+    argv = create_argv("x", SSHD, "10.213.0.11", "image:1", apparmor=True)
+    for flag in ("--cap-add", "--security-opt", "--tmpfs", "--shm-size", "--cgroupns=private", "--privileged"):
+        assert flag not in argv
+    assert argv[-4:-1] == ["image:1", "sh", "-c"]
+    assert argv[-1].endswith("exec /usr/sbin/sshd -D -p 2222")
+    assert argv[argv.index("--hostname") + 1] == "a"
+
+
+@pytest.mark.parametrize("init", ["systemd", "sshd"])
+def test_the_host_name_may_be_given(init: str) -> None:
+    argv = create_argv("x", NodeWish("a", init=init, hostname="3f2a91"), "10.213.0.11", "image:1", apparmor=False)
+    assert argv[argv.index("--hostname") + 1] == "3f2a91"
+    assert argv.count("--hostname") == 1
+
+
+def test_a_machine_is_found_with_a_useless_name() -> None:
+    argv = create_argv("x", NodeWish("a"), "10.213.0.11", "image:1", apparmor=False)
+    assert argv[argv.index("--hostname") + 1] == "localhost.localdomain"
+
+
+@pytest.mark.parametrize(
+    ("wish", "kind"),
+    [
+        (NodeWish("a"), ""),
+        (NodeWish("a", base="debian:13"), "debian:13"),
+        (NodeWish("a", init="sshd"), "+sshd"),
+        (NodeWish("a", init="sshd", base="debian:13"), "debian:13+sshd"),
+    ],
+)
+def test_what_starts_is_part_of_the_kind_of_image(wish: NodeWish, kind: str) -> None:
+    assert wish.image == kind
+
+
+@pytest.mark.parametrize(
+    ("wish", "word"),
+    [
+        (NodeWish("a", init="sshd", firewall="ufw"), "firewall: ufw"),
+        (NodeWish("a", init="sshd", isolated=True), "isolated: true"),
+        (NodeWish("a", init="sshd", user="trainer"), "user: trainer"),
+    ],
+)
+def test_what_a_container_with_sshd_cannot_have_is_refused(wish: NodeWish, word: str) -> None:
+    assert word in make_plan([wish], [], SUBNET).faults[0]
+    machine = NodeWish("a", firewall=wish.firewall, isolated=wish.isolated, user=wish.user)
+    assert make_plan([machine], [], SUBNET).faults == []
+
+
+def test_another_init_is_a_fault_that_names_both() -> None:
+    had = container(NodeWish("a", ssh_port=2222), "10.213.0.11")
+    assert "init is systemd, asked for sshd" in make_plan([SSHD], [had], SUBNET).faults[0]
+    assert json.loads(NodeWish("a").settings).keys().isdisjoint({"init", "hostname", "base"})
