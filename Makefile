@@ -21,10 +21,10 @@ COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help venv site up down status test lint lock clean
+.PHONY: help venv site up down status test test-all lint lock clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 	@echo 'Settings: INVENTORY=path of your machines, NODES=number of nodes on this machine,'
 	@echo '          ARGS="further arguments of ansible-playbook", ONLY="unit lint" for some of the tests'
 
@@ -51,6 +51,10 @@ status: venv ## Show the nodes on this machine
 test: ## Run all checks and tests
 	@scripts/bootstrap.sh dev
 	@scripts/test.sh $(ONLY)
+
+test-all: ## Run also what takes hours: every fault, and the scenarios that are too long for each change
+	@scripts/bootstrap.sh dev
+	@scripts/test.sh --all $(ONLY)
 
 lint: ## Run the linters alone
 	@scripts/bootstrap.sh dev

@@ -7,6 +7,7 @@
 #
 #   scripts/test.sh                       every step: unit lint sanity integration docs molecule
 #   scripts/test.sh unit lint             only these (or: ONLY="unit lint" scripts/test.sh)
+#   scripts/test.sh --all                 also what takes hours: every fault, and the scenarios with a file "nightly"
 #   SCENARIOS="site bad" scripts/test.sh molecule    only these scenarios
 #   KEEP_NODES=1 scripts/test.sh molecule            leave the scenarios' nodes running
 #
@@ -17,7 +18,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 STEPS="unit lint sanity integration docs molecule"
 declare -A LIMIT=([unit]=600 [lint]=600 [sanity]=1200 [integration]=300 [docs]=300 [molecule]=3600) # seconds
-SCENARIO_LIMIT=1200                                                               # seconds for one scenario
+SCENARIO_LIMIT=${SCENARIO_LIMIT:-1200}                                            # seconds for one scenario
 SANITY_DIR=.cache/sanity
 
 VENV=${TRAINMESH_VENV:-$PWD/.venv}
@@ -130,7 +131,8 @@ step_molecule() {
     failed_parts=()
     export MOLECULE_GLOB='molecule/*/molecule.yml'
     if [ -z "$names" ]; then
-        names=$(find molecule -mindepth 2 -maxdepth 2 -name molecule.yml -printf '%h\n' | sed 's|.*/||' | grep -vx default | sort)
+        names=$(find molecule -mindepth 2 -maxdepth 2 -name molecule.yml -printf '%h\n' | sed 's|.*/||' | grep -vx default | sort |
+            while read -r name; do if [ -n "${TEST_ALL:-}" ] || [ ! -e "molecule/$name/nightly" ]; then echo "$name"; fi; done)
     fi
     if [ -z "$names" ]; then
         echo "There is no scenario in molecule/." >&2
@@ -175,6 +177,12 @@ main() {
     [ "${#failed[@]}" -eq 0 ]
 }
 
+if [ "${1:-}" = --all ]; then
+    shift
+    export TEST_ALL=1 FAULTS_EVERY=1
+    LIMIT[molecule]=14400 # seconds
+    export SCENARIO_LIMIT=7200
+fi
 if [ "${1:-}" = --step ]; then
     "step_$2"
 else

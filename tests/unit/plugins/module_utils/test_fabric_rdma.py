@@ -91,7 +91,7 @@ def test_ibstat_recordings_give_every_expected_value(path: Path) -> None:
         pytest.skip(f"{path.name} has no expected values")
     found = text.parse(path.read_text("utf-8", "replace"))
     assert len(found) == wanted["count"]
-    for device, want in zip(found, wanted["cas"], strict=True):
+    for device, want in zip(found, wanted["cas"]):
         port = device["ports"][0]
         assert (device["name"], device["hca_type"], device["fw_ver"]) == (want["ca"], want["type"], want["fw"])
         assert (port["state"], port["phys_state"]) == (want["state"].upper(), want["physical"])
