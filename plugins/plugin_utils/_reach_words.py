@@ -218,21 +218,12 @@ def stuck(client: Client | None, stage: str, seconds: float) -> Stop:
         return name(client, words)
     if stage == "tcp":
         return timeout(client, words)
-    if stage == "auth":
-        return Stop(
-            "auth",
-            words,
-            "sshd took the connection and then said nothing while the login was tried: slow name look-ups or PAM, "
-            "or a frozen machine",
-            "on the machine: UseDNS no in /etc/ssh/sshd_config, and look at journalctl -u ssh -u sshd",
-        )
-    if stage == "command":
-        return Stop(
-            "python",
-            words,
-            f"{client.user} can log in, but a short command does not come to an end: a start-up file that waits, "
-            "or a home on storage that hangs",
-            f"ssh {login(client)} true must end at once: look at ~/.bashrc and at the mounts of that machine",
+    if stage in ("auth", "command"):
+        where = "the login" if stage == "auth" else "a short command after the login"
+        return untested(
+            f"{where} of {client.user} did not answer within {seconds:g} s",
+            f"where that is its usual time: trainmesh_reach_timeout: {3 * seconds:g} in the inventory; else ssh "
+            f"{login(client)} true shows where it waits (UseDNS, PAM, start-up files, a home on storage that hangs)",
         )
     return banner(client, words)
 
