@@ -56,6 +56,6 @@ class ActionModule(ActionBase):
         play = Play(
             keywords={"remote_user": self._task.remote_user, "port": self._task.port},
             password=self._play_context.password or None,
-            has_become_pass=bool(self._play_context.become_pass),
+            become_pass=self._play_context.become_pass or None,
         )
         return [target(name, hostvars[name], play) for name in names]

@@ -66,10 +66,11 @@ class ActionModule(ActionBase):
         """Make the directory: in one of root's, owned by the login user, who transfers; readable for the job user."""
         login = self._shell("id -un", become=False).strip()
         parent = shlex.quote(os.path.dirname(dest))
-        # Under a umask of 027 or 077 the parents would be root's alone; one that was made so before is opened too.
+        # Under a umask of 027 or 077 the parents would be root's alone; the one of ours that was made so is opened.
+        ours = os.path.basename(os.path.dirname(dest)) == "trainmesh"
+        opened = f"chmod a+rx {parent} && " if ours else ""
         make = (
-            f"umask 022 && mkdir -p {parent} && chmod a+rx {parent} && "
-            f"install -d -m 0755 -o {shlex.quote(login)} {shlex.quote(dest)}"
+            f"umask 022 && mkdir -p {parent} && {opened}install -d -m 0755 -o {shlex.quote(login)} {shlex.quote(dest)}"
         )
         self._shell(make, become=True)
 

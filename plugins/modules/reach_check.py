@@ -22,8 +22,9 @@ description:
     command line and C(ansible.cfg), and by C(ssh -G) the configuration of the ssh client, its agent and jump hosts.
   - Host keys are only compared with the known_hosts files; none is ever added. Nothing is changed on a host.
   - >-
-    What can't be followed, such as other connections than ssh, security keys, host certificates or a sudo that wants a
-    password, is called untested, which is neither good nor bad.
+    What can't be followed, such as other connections than ssh, security keys, host certificates or another way to root
+    than sudo, is called untested, which is neither good nor bad. A sudo password of C(-K) or of the inventory is tried;
+    it goes by the standard input alone.
 options:
   group:
     description: Inventory group that holds the nodes.

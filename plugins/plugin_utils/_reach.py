@@ -48,6 +48,9 @@ class Attempt:
                 break
             time.sleep(pause)
             stop = self._try()
+        if stop and stop.layer == "untested" and self.clock.over and self.clock.stage in ("auth", "command"):
+            self.clock = Clock(self.clock.limit)  # a busy host: once more, with time of its own
+            stop = self._try()
         return self.row(stop)
 
     def _try(self) -> words.Stop | None:
@@ -104,7 +107,8 @@ class Attempt:
                 wanted = target.become if target.become is not None else client.user != "root"
                 become = target.become_command if wanted and not target.become_untested else ()
                 started = time.time()
-                output = _command(transport, question(target.pythons, become), clock)
+                secret = target.become_password if become else ""
+                output = _command(transport, question(target.pythons, become, bool(secret)), clock, secret)
                 self.node_clock = node_clock(output, started, time.time())
                 judge(client, output, bool(become), target)
                 if wanted and target.become_untested:
@@ -114,7 +118,7 @@ class Attempt:
                 transport.close()
 
 
-def question(pythons: t.Sequence[str], become: t.Sequence[str]) -> str:
+def question(pythons: t.Sequence[str], become: t.Sequence[str], secret: bool = False) -> str:
     """One command for /bin/sh, on one line and without an exclamation mark: the login shell may be a csh."""
     code = shlex.quote('import sys; print("@%d.%d.%d@%s@" % (sys.version_info[:3] + (sys.executable,)))')
     parts = [f"set -f; f=; echo {MARK} clock $(date +%s.%N)"]
@@ -128,16 +132,20 @@ def question(pythons: t.Sequence[str], become: t.Sequence[str]) -> str:
     made = f"{{ o=$(mktemp -d /tmp/.trainmesh.XXXXXX 2>&1) && rmdir $o || echo {MARK} tmp $o; }}"
     parts.append(f"command -v mktemp >/dev/null 2>&1 && {made}")
     if become:
-        parts.append(f"o=$({shlex.join(become)} true </dev/null 2>&1); echo {MARK} become $? $o")
+        source = "" if secret else " </dev/null"  # the password comes by the standard input, never by an argument
+        parts.append(f"o=$(LC_ALL=C {shlex.join(become)} true{source} 2>&1); echo {MARK} become $? $o")
     return f"/bin/sh -c {shlex.quote('; '.join(parts))}"
 
 
-def _command(transport: t.Any, command: str, clock: Clock) -> str:
-    """Run a command and read both of its streams to their end, within the host's time."""
+def _command(transport: t.Any, command: str, clock: Clock, secret: str = "") -> str:
+    """Run a command and read both of its streams to their end, within the host's time; ``secret`` is its input."""
     channel = transport.open_session(timeout=clock.left)
     channel.set_combine_stderr(True)
     channel.settimeout(clock.left)
     channel.exec_command(command)
+    if secret:
+        channel.sendall(f"{secret}\n".encode())
+        channel.shutdown_write()  # a second question of sudo's meets the end of the input, and does not wait
     output = b""
     while len(output) < MAX_OUTPUT:
         channel.settimeout(clock.left)
@@ -145,7 +153,8 @@ def _command(transport: t.Any, command: str, clock: Clock) -> str:
         if not data:
             break
         output += data
-    return output.decode("utf-8", "replace")
+    text = output.decode("utf-8", "replace")
+    return text.replace(secret, "****") if secret else text
 
 
 def node_clock(output: str, started: float, ended: float) -> dict[str, float] | None:
@@ -173,8 +182,25 @@ def judge(client: Client, output: str, become: bool, target: Target) -> None:
     if full:
         raise host_words.tmp(client, full.removeprefix("tmp ")[:200])
     told = next((line for line in marked if line.startswith("become ")), "")
-    if become and told.split()[1:2] != ["0"]:
-        raise host_words.sudo(client, told.partition(" ")[2].partition(" ")[2] or "no words", target.become_command[0])
+    if become:
+        _root(client, told, target)
+
+
+def _root(client: Client, told: str, target: Target) -> None:
+    """Raise Stop unless the become command worked, and did so in a way that Ansible follows."""
+    said = told.partition(" ")[2].partition(" ")[2]
+    good, method = told.split()[1:2] == ["0"], target.become_command[0]
+    if not target.become_password:
+        if not good:
+            raise host_words.sudo(client, said or "no words", method)
+        return
+    from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _reach_target  # imports Ansible's plugins
+
+    words_of = said.replace(_reach_target.PROMPT, "").strip()[:200] or "no words"
+    if not good:
+        raise host_words.sudo_password(client, words_of, method)
+    if not _reach_target.understands(said):
+        raise host_words.sudo_prompt(client, said[:200])
 
 
 def _words_of(output: str, last: str) -> str:
@@ -192,8 +218,8 @@ def check(targets: t.Sequence[Target], limit: float, workers: int) -> dict[str, 
 
 
 def _late(row: Row, limit: float) -> bool:
-    """Whether a host was connected to and nothing but the limit kept it from being used."""
-    return row["ok"] is False and row["layer"] in ("banner", "auth", "python") and row["seconds"] >= 0.9 * limit
+    """Whether a host took the connection and said nothing in time; later stages try once more by themselves."""
+    return row["ok"] is False and row["layer"] == "banner" and row["seconds"] >= 0.9 * limit
 
 
 def _once(targets: t.Sequence[Target], limit: float, workers: int) -> dict[str, Row]:
@@ -219,7 +245,7 @@ def _once(targets: t.Sequence[Target], limit: float, workers: int) -> dict[str, 
     threads = [threading.Thread(target=work, daemon=True) for _number in range(count)]
     for thread in threads:
         thread.start()
-    end = time.monotonic() + (limit + GRACE) * -(-len(attempts) // count)
+    end = time.monotonic() + (2 * limit + GRACE) * -(-len(attempts) // count)  # slow ones are tried twice
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
     return {

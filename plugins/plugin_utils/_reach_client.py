@@ -29,7 +29,7 @@ BEYOND_AUTH = {"pkcs11provider": "PKCS11Provider", "hostbasedauthentication": "H
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What the inventory says of one host. Secrets never show: ``password`` is kept out of the text of a Target.
+    """What the inventory says of one host. Secrets never show: passwords are kept out of the text of a Target.
 
     ``args`` are the arguments that Ansible gives to ssh, ``pythons`` the interpreters it would try, in order, and
     ``become`` the command that becomes root, () where none is wanted. ``untested`` is a reason to leave it alone.
@@ -43,6 +43,7 @@ class Target:
     pythons: tuple[str, ...] = ("python3",)
     become: bool | None = None
     become_command: tuple[str, ...] = ("sudo", "-n")
+    become_password: str = dataclasses.field(default="", repr=False)
     become_untested: str = ""
     untested: str = ""
 

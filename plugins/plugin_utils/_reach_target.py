@@ -21,15 +21,16 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_client im
 
 SSH = ("ssh", "smart", "paramiko", "paramiko_ssh")
 AUTO = ("auto", "auto_silent", "auto_legacy", "auto_legacy_silent")
+PROMPT = "[sudo via ansible, key=trainmesh] password:"
 Values = t.Mapping[str, t.Any]
 
 
 class Play(t.NamedTuple):
-    """What the play and the command line add: keywords, the password of -k, and whether -K gave one."""
+    """What the play and the command line add: keywords, the password of -k and that of -K."""
 
     keywords: dict[str, t.Any]
     password: str | None
-    has_become_pass: bool
+    become_pass: str | None
 
 
 def target(name: str, values: Values, play: Play) -> Target:
@@ -51,7 +52,7 @@ def _target(name: str, values: Values, play: Play) -> Target:
     ):
         if options.get(option):
             return Target(name, str(options["host"]), untested=f"{variable} is not followed here")
-    become, command, unsure = _become(values, play)
+    become, command, secret, unsure = _become(values, play)
     return Target(
         name=name,
         host=str(options["host"]),
@@ -61,6 +62,7 @@ def _target(name: str, values: Values, play: Play) -> Target:
         pythons=tuple(_pythons(values)),
         become=become,
         become_command=command,
+        become_password=secret,
         become_untested=unsure,
     )
 
@@ -92,17 +94,28 @@ def arguments(options: Values) -> list[str]:
     return argv
 
 
-def _become(values: Values, play: Play) -> tuple[bool | None, tuple[str, ...], str]:
-    """Whether root is wanted (None: unless the login is root's), the command, and why it can't be tried."""
+def _become(values: Values, play: Play) -> tuple[bool | None, tuple[str, ...], str, str]:
+    """Whether root is wanted (None: unless the login is root's), the command, its password, why it can't be tried."""
     method = str(values.get("ansible_become_method") or C.DEFAULT_BECOME_METHOD).rpartition(".")[2]
     wanted = None if values.get("ansible_become") is None else _truth(values["ansible_become"])
     if method != "sudo":
-        return wanted, (), f"becoming root with {method} is not tried here"
+        return wanted, (), "", f"becoming root with {method} is not tried here"
     options = _options("become", "sudo", values, {})
-    command = (*shlex.split(options["become_exe"] or "sudo"), "-n", "-u", str(options["become_user"] or "root"))
-    if options["become_pass"] or play.has_become_pass:
-        return wanted, command, "sudo with a password (ansible_become_password) is not tried here"
-    return wanted, command, ""
+    exe, user = shlex.split(options["become_exe"] or "sudo"), str(options["become_user"] or "root")
+    secret = str(options["become_pass"] or play.become_pass or "")
+    # -k: a password of an earlier login must not count. The prompt is of Ansible's form, and in no language.
+    how = ("-k", "-S", "-p", PROMPT) if secret else ("-n",)
+    return wanted, (*exe, *how, "-u", user), secret, ""
+
+
+def understands(said: str) -> bool:
+    """Whether this Ansible takes what sudo said for its prompt; sudo-rs wraps it, which older ones wait for in vain."""
+    begin = said.find("[sudo")
+    if begin < 0:
+        return True  # sudo asked for nothing
+    plugin = become_loader.get("sudo")
+    plugin.prompt = PROMPT
+    return bool(plugin.check_password_prompt(said[begin:].encode()))
 
 
 def _truth(value: t.Any) -> bool:
@@ -119,4 +132,4 @@ def _pythons(values: Values) -> list[str]:
     return [str(name) for name in C.config.get_config_value("INTERPRETER_PYTHON_FALLBACK", variables=variables)]
 
 
-__all__ = ("Play", "arguments", "target")
+__all__ = ("PROMPT", "Play", "arguments", "target", "understands")

@@ -96,7 +96,8 @@ def banner(client: Client, evidence: str) -> Stop:
         evidence,
         f"something took the connection on port {client.port}, but no ssh server answered: another service, "
         "a server that is frozen, or one that turns connections away (MaxStartups, fail2ban)",
-        f"ssh-keyscan -p {client.port} {client.hostname} must print keys; else set ansible_port, "
+        f"{_through(client) if client.proxy else f'ssh-keyscan -p {client.port} {client.hostname}'} must show keys; "
+        "else set ansible_port, "
         "or look at journalctl -u ssh -u sshd on its console",
     )
 
@@ -137,7 +138,15 @@ def _places(client: Client) -> str:
     return next((path for path in client.known_hosts if path != "/dev/null"), "~/.ssh/known_hosts")
 
 
+def _through(client: Client) -> str:
+    """A login that shows the key and asks, by way of the jump host: ssh-keyscan knows of none."""
+    proxy = shlex.quote(f"ProxyCommand={client.proxy.replace('%', '%%')}")
+    return f"ssh -o {proxy} -o StrictHostKeyChecking=ask -o UserKnownHostsFile={_places(client)} {login(client)} true"
+
+
 def _compare(client: Client) -> str:
+    if client.proxy:
+        return "read the key with ssh-keygen -lf on /etc/ssh/ssh_host_*_key.pub at the machine's console"
     return (
         f"compare ssh-keyscan -p {client.port} {client.hostname} | ssh-keygen -lf - "
         "with ssh-keygen -lf on /etc/ssh/ssh_host_*_key.pub at the machine's console"
@@ -145,6 +154,8 @@ def _compare(client: Client) -> str:
 
 
 def _accept(client: Client) -> str:
+    if client.proxy:
+        return f"{_through(client)} (answer yes if it shows the same)"
     return f"ssh-keyscan -p {client.port} {client.hostname} >> {_places(client)}"
 
 
@@ -207,21 +218,12 @@ def stuck(client: Client | None, stage: str, seconds: float) -> Stop:
         return name(client, words)
     if stage == "tcp":
         return timeout(client, words)
-    if stage == "auth":
-        return Stop(
-            "auth",
-            words,
-            "sshd took the connection and then said nothing while the login was tried: slow name look-ups or PAM, "
-            "or a frozen machine",
-            "on the machine: UseDNS no in /etc/ssh/sshd_config, and look at journalctl -u ssh -u sshd",
-        )
-    if stage == "command":
-        return Stop(
-            "python",
-            words,
-            f"{client.user} can log in, but a short command does not come to an end: a start-up file that waits, "
-            "or a home on storage that hangs",
-            f"ssh {login(client)} true must end at once: look at ~/.bashrc and at the mounts of that machine",
+    if stage in ("auth", "command"):
+        where = "the login" if stage == "auth" else "a short command after the login"
+        return untested(
+            f"{where} of {client.user} did not answer within {seconds:g} s",
+            f"where that is its usual time: trainmesh_reach_timeout: {3 * seconds:g} in the inventory; else ssh "
+            f"{login(client)} true shows where it waits (UseDNS, PAM, start-up files, a home on storage that hangs)",
         )
     return banner(client, words)
 

@@ -63,6 +63,36 @@ def sudo(client: Client, evidence: str, method: str) -> Stop:
     )
 
 
+def sudo_password(client: Client, evidence: str, method: str) -> Stop:
+    """A password was given, and root is not reached with it."""
+    low = evidence.lower()
+    if "must have a tty" in low or "a terminal is required to run" in low:
+        return sudo(client, evidence, method)
+    if "sudoers" in low or "not allowed" in low or "may not run" in low:
+        cause = f"{client.user} may not become root with {method}, whatever the password"
+    elif "not found" in low:
+        cause = f"there is no {method}"
+    else:
+        cause = f"{method} does not take the password that -K or the inventory has for {client.user}"
+    return Stop(
+        "sudo",
+        evidence,
+        cause,
+        f"ssh -t {login(client)} {method} -k true must take the password; set it by -K, or for this host alone "
+        "as ansible_become_password in a vault",
+    )
+
+
+def sudo_prompt(client: Client, evidence: str) -> Stop:
+    """The password is right, and Ansible would wait for another prompt until its time is over."""
+    return Stop(
+        "sudo",
+        evidence,
+        "its sudo (sudo-rs) asks for the password in words that this version of ansible-core does not understand",
+        f"set ansible_become_exe: sudo.ws for this host, give {client.user} NOPASSWD, or update ansible-core",
+    )
+
+
 def tmp(client: Client, evidence: str) -> Stop:
     """Nothing can be written where Ansible puts its modules."""
     if "No space" in evidence:
@@ -77,4 +107,4 @@ def tmp(client: Client, evidence: str) -> Stop:
     return Stop("tmp", evidence, f"{cause}: Ansible's modules can't run", f"ssh {login(client)}, there: {remedy}")
 
 
-__all__ = ("INSTALL", "MIN_PYTHON", "python", "shell", "sudo", "tmp")
+__all__ = ("INSTALL", "MIN_PYTHON", "python", "shell", "sudo", "sudo_password", "sudo_prompt", "tmp")

@@ -159,6 +159,12 @@ VARIABLES: dict[str, Variable] = {
     "job_timeout": Variable(
         "cluster", 300, "Seconds that one job of the verification may take.", number(10, 86400, "seconds")
     ),
+    "reach_timeout": Variable(
+        "cluster",
+        10,
+        "Seconds in which a host lets the controller in; twice where it is slow.",
+        number(1, 600, "seconds"),
+    ),
     "bandwidth": Variable(
         "cluster",
         True,

@@ -13,9 +13,9 @@ import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.action import reach_check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _action, _reach
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_target import Play, target
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_target import Play, target, understands
 
-PLAY = Play({"remote_user": None, "port": None}, None, False)
+PLAY = Play({"remote_user": None, "port": None}, None, None)
 
 
 @pytest.fixture(autouse=True)
@@ -54,17 +54,18 @@ def test_variables_become_the_arguments_of_ssh_in_ansibles_order():
 
 
 def test_older_names_and_keywords_count_in_ansibles_order():
-    play = Play({"remote_user": "bob", "port": 24}, None, False)
+    play = Play({"remote_user": "bob", "port": 24}, None, None)
     assert {'User="bob"', "Port=24"} <= set(of(play).args)
     assert {'User="carol"', "Port=33"} <= set(of(play, ssh_user="carol", ssh_port=33).args)
     assert of(ssh_host="10.0.0.9").host == "10.0.0.9"
 
 
 def test_passwords_stay_inside():
-    found = of(Play({}, "from-dash-k", True))
-    assert found.password == "from-dash-k" and "password" in found.become_untested
+    found = of(Play({}, "from-dash-k", "from-dash-K"))
+    assert (found.password, found.become_password) == ("from-dash-k", "from-dash-K")
+    assert "-S" in found.become_command and not found.become_untested
     found = of(password="open-sesame", become_password="root-sesame")
-    assert found.password == "open-sesame" and "password" in found.become_untested
+    assert (found.password, found.become_password) == ("open-sesame", "root-sesame")
     assert "sesame" not in f"{found!r}{found.args}{found.become_command}"
 
 
@@ -89,6 +90,26 @@ def test_what_can_not_be_followed_is_untested(values, words):
 
 def test_another_way_to_root_is_untested():
     assert "doas" in of(become_method="community.general.doas").become_untested
+
+
+@pytest.mark.parametrize("name", ["become_password", "become_pass", "sudo_pass"])
+def test_a_hosts_own_password_goes_before_that_of_the_command_line(name):
+    play = Play({}, None, "from-dash-K")
+    assert of(play, **{name: "own"}).become_password == "own"
+    assert of(play).become_password == "from-dash-K"
+    assert of(become_method="doas", become_password="own").become_command == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "good"),
+    [
+        ("", True),
+        ("We trust you have received the usual lecture [sudo via ansible, key=trainmesh] password:", True),
+        ("[sudo-nonsense] Password:", False),
+    ],
+)
+def test_what_this_ansible_takes_for_its_prompt(said, good):
+    assert understands(said) is good
 
 
 def test_groups_are_named_when_one_is_missing():
