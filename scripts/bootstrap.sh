@@ -51,8 +51,28 @@ find_python() {
             return
         fi
     done
+    install_python && return
     name=$(python3 --version 2>/dev/null || echo "no python3")
-    fail "Python 3.11 or newer is needed on this machine, found $name: install one, or name it with PYTHON=path."
+    fail "Python 3.11 or newer is needed on this machine, found $name. Install one (Ubuntu 22.04: apt install python3.11 \
+python3.11-venv; RHEL 9: dnf install python3.11), or name it with PYTHON=path (see .cache/bootstrap.log)."
+}
+
+# install_python: puts a newer Python beside an old one and prints its path: the distribution's where we may install it
+# (Ubuntu 22.04 has 3.11 beside its 3.10), else the one that uv brings where its downloads can be reached.
+install_python() {
+    local name uv_home=$PWD/.cache/uv python
+    for name in python3.12 python3.11; do
+        if install_package "$name" >&2 && command -v "$name" >/dev/null && new_enough "$name"; then
+            command -v "$name"
+            return
+        fi
+    done
+    echo "bootstrap: no newer Python among the distribution's packages, trying one of uv's" >&2
+    {
+        python3 -m venv "$uv_home" && timeout 120 "$uv_home/bin/pip" install --quiet --disable-pip-version-check uv &&
+            UV_HTTP_TIMEOUT=20 timeout 300 "$uv_home/bin/uv" python install 3.12
+    } >>"$LOG" 2>&1 </dev/null || return 1
+    python=$("$uv_home/bin/uv" python find --managed-python 3.12 2>>"$LOG") && new_enough "$python" && echo "$python"
 }
 
 # ensure_venv_module PYTHON: Debian keeps the parts that venv needs in a package of their own.
@@ -98,12 +118,12 @@ install_lock() {
 main() {
     local python stamp
     [ -f "$LOCK" ] || fail "there is no lock file $LOCK."
+    mkdir -p .cache
     python=$(find_python)
     stamp=$VENV/.trainmesh-$KIND
     if [ -x "$VENV/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$(fingerprint "$python")" ]; then
         return
     fi
-    mkdir -p .cache
     : >"$LOG"
     ensure_ssh
     check_disk
