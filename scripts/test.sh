@@ -5,7 +5,7 @@
 #
 # Runs the project's checks, all of them even when one fails, and ends with the line "N passed, N failed".
 #
-#   scripts/test.sh                       every step: unit lint sanity integration docs molecule
+#   scripts/test.sh                       every step: unit lint lock cores sanity integration docs molecule
 #   scripts/test.sh unit lint             only these (or: ONLY="unit lint" scripts/test.sh)
 #   scripts/test.sh --all                 also what takes hours: every fault, and the scenarios with a file "nightly"
 #   SCENARIOS="site bad" scripts/test.sh molecule    only these scenarios
@@ -16,10 +16,10 @@
 set -u -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="unit lint sanity integration docs molecule"
-declare -A LIMIT=([unit]=600 [lint]=600 [sanity]=1200 [integration]=300 [docs]=300 [molecule]=3600) # seconds
+STEPS="unit lint lock cores sanity integration docs molecule"
+declare -A LIMIT=([unit]=600 [lint]=600 [lock]=180 [cores]=1500 [sanity]=1200 [integration]=300 [docs]=300 [molecule]=3600) # seconds
 SCENARIO_LIMIT=${SCENARIO_LIMIT:-1200}                                            # seconds for one scenario
-SANITY_DIR=.cache/sanity
+SANITY_DIR=${SANITY_DIR:-.cache/sanity}
 
 VENV=${TRAINMESH_VENV:-$PWD/.venv}
 export PATH="$VENV/bin:$PATH"
@@ -89,6 +89,69 @@ step_lint() {
     part "yamllint" yamllint --strict .
     part "ansible-lint" ansible-lint --offline --strict
     end_of_parts
+}
+
+# A lock from nothing with the Python of this environment, one package of it from source as DeepSpeed is: an old pip
+# without the package wheel can't build that the old way.
+step_lock() {
+    local place=.cache/lock source_only=docopt
+    if ! python -m pip index versions "$source_only" >/dev/null 2>&1; then
+        echo "Skipped: the package index that pip is configured with does not answer."
+        return 0
+    fi
+    rm -rf "$place" && mkdir -p "$place" || return 1
+    ansible localhost -m trainmesh.cluster.wheel_lock -a "{\"state_dir\": \"$PWD/$place\", \"requirements\": [\"$source_only\"],
+        \"python_version\": \"3.11\", \"platform\": \"x86_64-manylinux_2_28\"}" || return 1
+    grep -q -- --hash "$place/lock/requirements.txt" && ls "$place"/lock/wheels/"$source_only"-*.whl
+}
+
+# The other supported cores for which this machine has a Python: unit tests, and the sanity tests that depend on the
+# core; with --all every sanity test, and every core instead of the newest.
+step_cores() {
+    local core python venv own found=
+    failed_parts=()
+    own=$(python -c 'import ansible.release as r; print(".".join(r.__version__.split(".")[:2]))') || return 1
+    for core in 2.21 2.20 2.19; do
+        [ "$core" != "$own" ] || continue
+        python=$(python_for "$core") || continue
+        [ -z "$found" ] || [ -n "${TEST_ALL:-}" ] || continue
+        found=1 venv=$PWD/.cache/cores/$core
+        part "ansible-core $core: environment with $python" core_environment "$core" "$python" "$venv" || continue
+        part "ansible-core $core: unit tests" env PATH="$venv/bin:$PATH" python -m pytest -q -n 2 tests/unit
+        part "ansible-core $core: sanity" core_sanity "$core" "$venv"
+    done
+    [ -n "$found" ] || echo "Skipped: no Python for another core than $own is on the path or in ~/.pyenv/versions."
+    end_of_parts
+}
+
+# python_for CORE: the first Python that this core runs on; cores 2.20 and 2.21 need 3.12.
+python_for() {
+    local name lowest=12
+    [ "$1" != 2.19 ] || lowest=11
+    for name in python3.13 python3.12 python3.11 ~/.pyenv/versions/3.1[1-4]*/bin/python3; do
+        if "$name" -c "import sys; sys.exit(not (3, $lowest) <= sys.version_info[:2] <= (3, 14))" 2>/dev/null; then
+            command -v "$name"
+            return
+        fi
+    done
+    return 1
+}
+
+# core_environment CORE PYTHON DIRECTORY: an environment with this core, kept for the next run.
+core_environment() {
+    local wanted
+    wanted=$(cat requirements/controller.in requirements/dev.in && "$2" -VV && echo "$1")
+    [ "$(cat "$3/.wanted" 2>/dev/null)" != "$wanted" ] || return 0
+    "$2" -m venv --clear "$3" &&
+        "$3/bin/python" -m pip install --quiet --disable-pip-version-check "ansible-core~=$1.0" jmespath paramiko pyyaml uv \
+            hypothesis jsonschema pytest pytest-xdist || return 1
+    printf '%s\n' "$wanted" >"$3/.wanted"
+}
+
+core_sanity() {
+    local tests=(--test validate-modules --test ansible-doc --test import)
+    [ -z "${TEST_ALL:-}" ] || tests=()
+    PATH="$2/bin:$PATH" SANITY_DIR=.cache/sanity-$1 ansible_test sanity "${tests[@]}"
 }
 
 # ansible_test COMMAND [ARGUMENTS]: it only works in a directory called ansible_collections/NAMESPACE/NAME, so it gets a

@@ -47,8 +47,10 @@ def host_name(inventory_name: str, wanted: str | None = None) -> str:
     if wanted:
         return wanted
     if is_address(inventory_name):
-        digits = ipaddress.ip_address(inventory_name.split("%", maxsplit=1)[0]).compressed
-        return "node-" + re.sub(r"[^0-9a-f]+", "-", digits.replace("::", "-0-")).strip("-")
+        address = ipaddress.ip_address(inventory_name.split("%", maxsplit=1)[0])
+        if address.version == 6:  # each group by itself: two addresses must not have one name
+            return "node-" + "-".join(f"{int(group, 16):x}" for group in address.exploded.split(":"))
+        return f"node-{str(address).replace('.', '-')}"
     return inventory_name.split(".", maxsplit=1)[0]
 
 

@@ -42,7 +42,11 @@ def check(hosts: HostVars, repeats: t.Iterable[Repeat] = (), origin: Origin = la
         text = "the inventory holds no machine: expected at least one host line such as 'node1 ansible_host=10.0.0.11'"
         return [Fault("", "", text)]
     faults = [
-        Fault(item.name, f"{item.path}:{item.line}", f"this name already stands in line {item.first_line}")
+        Fault(
+            item.name,
+            f"{item.path}:{item.line}",
+            f"this name already stands in line {item.first_line}, with other variables",
+        )
         for item in repeats
     ]
     for number, (name, values) in enumerate(hosts.items()):
@@ -73,6 +77,9 @@ def _host_name(name: str, values: t.Mapping[str, t.Any], origin: Origin) -> list
             f"give the node a name of its own, such as 'head: {{{own}}}'"
         )
         return [Fault(name, origin(wanted) if wanted else "", text)]
+    fqdn = values.get(PREFIX + "fqdn")
+    if fqdn and _host_names.is_reserved(str(fqdn)):
+        return [Fault(name, origin(fqdn), f"trainmesh_fqdn: {fqdn} is a name that every host has: leave it out")]
     if not wanted and not _host_names.is_host_name(given):
         text = (
             f"no host name can be made of it: expected letters, digits, dots and dashes only; name the host "

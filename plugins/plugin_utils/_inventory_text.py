@@ -19,7 +19,7 @@ _SECTION = re.compile(r"\[([^\]:]+)(?::(\w+))?\]")
 
 
 class Repeat(t.NamedTuple):
-    """A host name that stands in a file again with variables of its own."""
+    """A host name that stands in a file again with other variables."""
 
     name: str
     path: str
@@ -42,8 +42,8 @@ def repeats_in_file(path: str) -> list[Repeat]:
 
 
 def _in_ini(text: str, path: str) -> list[Repeat]:
-    """A host line with variables counts each time; a bare name merely puts a host into a group."""
-    first: dict[str, int] = {}
+    """A host line with variables counts each time; a bare name, or the same variables, merely put it into a group."""
+    first: dict[str, tuple[int, list[str]]] = {}
     repeats = []
     hosts_section = True
     for number, raw in enumerate(text.splitlines(), 1):
@@ -52,15 +52,15 @@ def _in_ini(text: str, path: str) -> list[Repeat]:
         if section:
             hosts_section = section.group(2) is None
         elif hosts_section and re.match(r"[^\s;]+\s+\w+=", line):
-            name = line.split()[0]
-            if name in first:
-                repeats.append(Repeat(name, path, number, first[name]))
-            first.setdefault(name, number)
+            name, *variables = line.split()
+            at, known = first.setdefault(name, (number, sorted(variables)))
+            if sorted(variables) != known:
+                repeats.append(Repeat(name, path, number, at))
     return repeats
 
 
 def _in_yaml(text: str, path: str) -> list[Repeat]:
-    """Keys that stand twice in one mapping below C(hosts)."""
+    """Keys that stand twice in one mapping below C(hosts), where Ansible takes the second value alone."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError:
@@ -73,12 +73,12 @@ def _in_yaml(text: str, path: str) -> list[Repeat]:
 def _walk(node: t.Any, path: str, repeats: list[Repeat], is_hosts: bool) -> None:
     if not isinstance(node, yaml.MappingNode):
         return
-    first: dict[str, int] = {}
+    first: dict[str, tuple[int, str]] = {}
     for key, value in node.value:
-        line = key.start_mark.line + 1
-        if is_hosts and key.value in first:
-            repeats.append(Repeat(key.value, path, line, first[key.value]))
-        first.setdefault(key.value, line)
+        line, text = key.start_mark.line + 1, yaml.serialize(value)
+        at, known = first.setdefault(key.value, (line, text))
+        if is_hosts and text != known:
+            repeats.append(Repeat(key.value, path, line, at))
         if not is_hosts:
             _walk(value, path, repeats, key.value == "hosts")
 

@@ -72,7 +72,7 @@ def make(hosts: t.Sequence[Host], options: Options, memory: Memory, strict: bool
     if draft.faults and strict:
         raise PlanError(draft.faults)
     return {
-        **_data(cluster, options, managed),
+        **_data(cluster, options, managed, hosts),
         "left_out": [host.name for host in hosts if host.name not in {node.name for node in nodes}],
         "refusals": draft.faults,
         "stack": stack,
@@ -165,16 +165,15 @@ def _check_cluster(cluster: Cluster, hosts: t.Sequence[Host], draft: Draft) -> N
         draft.warnings.append(f"the nodes have unlike slots ({slots}): the slowest sets the pace")
     port = cluster.master_port
     for host in hosts:
-        span = host.fabric.get("port_range") or {}
-        if span and span["low"] <= port <= span["high"]:
-            where = f"its ephemeral range {span['low']}-{span['high']}"
-            draft.faults.append(f"{host.name}: trainmesh_master_port {port} lies in {where}: choose one outside")
+        if _plan_nodes.may_be_given_away(host, port):
+            draft.reasons.append(f"{host.name}: port {port} is reserved, as its ephemeral range covers it")
         if port in ((host.fabric.get("sshd") or {}).get("ports") or []):
             draft.faults.append(f"{host.name}: trainmesh_master_port {port} is the port of its sshd: choose another")
 
 
-def _data(cluster: Cluster, options: Options, managed: bool) -> dict[str, t.Any]:
+def _data(cluster: Cluster, options: Options, managed: bool, hosts: t.Sequence[Host]) -> dict[str, t.Any]:
     """The plain data that the roles read."""
+    reserving = {host.name for host in hosts if _plan_nodes.may_be_given_away(host, cluster.master_port)}
     entries = _ssh_texts.hosts_entries(cluster)
     return {
         "managed": managed,
@@ -203,7 +202,13 @@ def _data(cluster: Cluster, options: Options, managed: bool) -> dict[str, t.Any]
             for n in cluster.nodes
         ],
         "env": dict(cluster.env),
-        "nodes": {node.name: _node_data(cluster, node, managed) for node in cluster.nodes},
+        "nodes": {
+            node.name: {
+                **_node_data(cluster, node, managed),
+                "reserved_port": cluster.master_port if node.name in reserving else 0,
+            }
+            for node in cluster.nodes
+        },
     }
 
 

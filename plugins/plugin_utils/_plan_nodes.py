@@ -10,6 +10,7 @@ import ipaddress
 import types
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _reserved_ports
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._host_names import host_name, is_host_name
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Node
 
@@ -55,6 +56,13 @@ def logins_at_once(hosts: t.Iterable[Host]) -> int:
     starts = [str(host.sshd.get("maxstartups") or "").partition(":")[0] for host in hosts]
     lowest = min((int(start) for start in starts if start.isdigit()), default=10)
     return max(1, min(MOST_LOGINS, lowest // 2))
+
+
+def may_be_given_away(host: Host, port: int) -> bool:
+    """Whether the kernel may give the port to any connection: it is in the ephemeral range and not reserved."""
+    span = host.fabric.get("port_range") or {}
+    inside = bool(span) and span["low"] <= port <= span["high"]
+    return inside and not _reserved_ports.holds(span.get("reserved"), port)
 
 
 def order(names: t.Sequence[str], head: str | None, remembered: t.Sequence[str]) -> list[str]:

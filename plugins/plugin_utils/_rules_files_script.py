@@ -9,6 +9,7 @@ import ipaddress
 import re
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _reserved_ports
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _rules_files_common as common
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import FAIL, WARN, Answer, Case, dig, rule
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule_facts import number
@@ -74,7 +75,7 @@ def random_port(case: Case) -> t.Iterator[Answer]:
         port = integer(value)
         if _RANDOM.search(value):
             seen.add(copy.host, f"{place} {value}")
-        elif port and low <= port <= high:
+        elif port and low <= port <= high and not _reserved_ports.holds(dig(head, "port_range.reserved"), port):
             seen.add(copy.host, f"{place} {port} is among the ephemeral ports {low}-{high}")
     cause = "Any connection of the node may hold such a port already, and no firewall rule can name it."
     remedy = f"Take a fixed port below {low}, such as {dig(case.plan, 'master.port', 29500)}."

@@ -101,6 +101,15 @@ tm_option() { # NAME VALUE TAKES_CONFIG
     esac
 }
 
+# True where net.ipv4.ip_local_reserved_ports (8080,9148-9150) keeps the kernel from giving the port away.
+tm_is_reserved() {
+    local part
+    for part in $(tr , ' ' 2>/dev/null </proc/sys/net/ipv4/ip_local_reserved_ports); do
+        [ "$tm_port" -lt "${part%-*}" ] || [ "$tm_port" -gt "${part#*-}" ] || return 0
+    done
+    return 1
+}
+
 tm_check_port() {
     local low high
     [[ $tm_port =~ ^[0-9]{1,5}$ ]] && [ "$tm_port" -ge 1024 ] && [ "$tm_port" -le 65535 ] ||
@@ -108,7 +117,7 @@ tm_check_port() {
     case ",$TRAINMESH_SSH_PORTS," in
     *",$tm_port,"*) tm_fail "port $tm_port is the sshd's: the rendezvous needs a port of its own" ;;
     esac
-    if read -r low high </proc/sys/net/ipv4/ip_local_port_range && [ "$tm_port" -ge "$low" ] && [ "$tm_port" -le "$high" ]; then
+    if read -r low high </proc/sys/net/ipv4/ip_local_port_range && [ "$tm_port" -ge "$low" ] && [ "$tm_port" -le "$high" ] && ! tm_is_reserved; then
         echo "${0##*/}: warning: port $tm_port is in the ephemeral range $low-$high and may be taken at any time" >&2
     fi
 }

@@ -18,14 +18,18 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Cl
         ("node_1", "node-1", "node-1"),
         ("10.0.0.1", None, "node-10-0-0-1"),
         ("10.0.0.1", "gpu1", "gpu1"),
-        ("fd42::1", None, "node-fd42-0-1"),
-        ("::1", None, "node-0-1"),
-        ("fe80::1%eth0", None, "node-fe80-0-1"),
+        ("fd42::1", None, "node-fd42-0-0-0-0-0-0-1"),
+        ("::1", None, "node-0-0-0-0-0-0-0-1"),
+        ("fe80::1%eth0", None, "node-fe80-0-0-0-0-0-0-1"),
     ],
 )
 def test_the_host_name_of_a_line(name, wanted, given):
     assert host_name(name, wanted) == given
     assert is_host_name(given)
+
+
+def test_two_addresses_have_two_names():
+    assert host_name("fd00:0:1::") != host_name("fd00::1:0")
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ def test_an_empty_inventory_says_what_was_expected():
         (with_("localhost", ansible_connection="local"), ["localhost", "head: {ansible_connection: local}"]),
         (with_("ip6-loopback", ansible_host="10.0.0.13"), ["ip6-loopback", "every host has"]),
         (with_("node1", trainmesh_hostname="localhost"), ["node1", "localhost is a name that every host has"]),
+        (with_("node1", trainmesh_fqdn="localhost.localdomain"), ["node1", "trainmesh_fqdn", "every host has"]),
         (with_("db.localhost", ansible_host="10.0.0.13"), ["db.localhost", "every host has"]),
         (everywhere(trainmesh_head="node9"), ["trainmesh_head", "node1, node2", "node9"]),
         (everywhere(trainmesh_master_port=2222), ["node2", "ansible_port 2222", "rendezvous"]),
@@ -107,9 +108,19 @@ def test_ini_lines_that_repeat_a_host_are_found(tmp_path):
     assert [(item.name, item.line, item.first_line) for item in repeats_in_file(str(path))] == [("node1", 3, 2)]
 
 
+def test_a_host_with_the_same_variables_in_two_groups_is_legal(tmp_path):
+    ini, text = tmp_path / "hosts.ini", "gpu3 ansible_host=127.0.0.1 ansible_connection=local"
+    ini.write_text(
+        f"[agents]\n{text}\n[gpu_nodes]\n{text} # again\n[more]\ngpu3 ansible_connection=local ansible_host=127.0.0.1\n"
+    )
+    assert repeats_in_file(str(ini)) == []
+    ini.write_text(f"[agents]\n{text}\n[gpu_nodes]\n{text} trainmesh_slots=2\n")
+    assert [(item.line, item.first_line) for item in repeats_in_file(str(ini))] == [(4, 2)]
+
+
 def test_yaml_keys_that_repeat_a_host_are_found(tmp_path):
     path = tmp_path / "hosts.yml"
-    path.write_text("all:\n  hosts:\n    node1: {}\n    node1: {}\n  children:\n    a: {hosts: {node1: {}}}\n")
+    path.write_text("all:\n  hosts:\n    node1: {}\n    node1: {a: 1}\n  children:\n    a: {hosts: {node1: {}}}\n")
     assert [(item.name, item.line, item.first_line) for item in repeats_in_file(str(path))] == [("node1", 4, 3)]
 
 

@@ -82,8 +82,24 @@ def test_two_lines_for_one_machine_are_refused():
     assert "also that of node1" in faults([host(1), twin])[0]
 
 
-def test_the_master_port_must_lie_outside_of_the_ephemeral_range_and_off_sshd():
-    assert "ephemeral range" in faults([host(1)], master_port=40000)[0]
+@pytest.mark.parametrize(
+    ("low", "reserved", "wanted"),
+    [
+        (32768, None, 0),
+        (1024, None, 29500),
+        (1024, "8080,9148-9150", 29500),
+        (1024, "29000-30000", 0),
+        (20000, "", 29500),
+    ],
+)
+def test_a_master_port_that_the_kernel_may_give_away_is_reserved(low, reserved, wanted):
+    tuned = host(1, fabric={"port_range": {"low": low, "high": 65535 if low < 9999 else 60999, "reserved": reserved}})
+    found = plan([tuned, host(2)])
+    assert [found["nodes"][name]["reserved_port"] for name in ("node1", "node2")] == [wanted, 0]
+    assert any("29500 is reserved" in reason for reason in found["reasons"]) is bool(wanted)
+
+
+def test_the_master_port_must_not_be_that_of_sshd():
     assert "port of its sshd" in faults([host(1, fabric={"sshd": {"ports": [2222]}})], master_port=2222)[0]
 
 

@@ -1,0 +1,28 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: the text of ``net.ipv4.ip_local_reserved_ports``, such as C(8080,9148-9150)."""
+
+from __future__ import annotations
+
+
+def _ranges(text: str) -> list[tuple[int, int]]:
+    found = []
+    for part in text.replace(" ", "").split(","):
+        low, _dash, high = part.partition("-")
+        if low.isdigit() and (high or low).isdigit():
+            found.append((int(low), int(high or low)))
+    return found
+
+
+def holds(text: str | None, port: int) -> bool:
+    """True where the port is among the reserved ones."""
+    return any(low <= port <= high for low, high in _ranges(text or ""))
+
+
+def joined(text: str | None, port: int) -> str:
+    """The text with the port added."""
+    return ",".join(part for part in ((text or "").strip(), str(port)) if part)
+
+
+__all__ = ("holds", "joined")

@@ -1,0 +1,76 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A port that the kernel gives to no connection by itself."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: reserved_port
+short_description: Keep a port out of the ephemeral ports, at once and after the next boot
+version_added: "1.0.0"
+author: [trainmesh.cluster contributors (@trainmesh)]
+description:
+  - Adds the port to C(net.ipv4.ip_local_reserved_ports), so that on a host whose ephemeral range covers it no
+    connection can be using it when a job wants to listen there. Ports that are reserved already stay.
+  - The value is written to the kernel first, then to C(/etc/sysctl.d/50-trainmesh.conf). A container that may not
+    change it keeps what it has, with a warning.
+  - "Source: https://docs.kernel.org/networking/ip-sysctl.html (ip_local_reserved_ports)."
+options:
+  port:
+    description: TCP port.
+    type: int
+    required: true
+extends_documentation_fragment:
+  - trainmesh.cluster.attributes
+"""
+
+EXAMPLES = r"""
+- name: Keep the port of the rendezvous free
+  trainmesh.cluster.reserved_port:
+    port: 29500
+"""
+
+RETURN = r"""
+reserved:
+  description: The reserved ports as the kernel had them before.
+  returned: always
+  type: str
+  sample: 8080,9148-9150
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _reserved_ports
+from ansible_collections.trainmesh.cluster.plugins.module_utils._textfile import Change, read_text, write
+
+KERNEL = "/proc/sys/net/ipv4/ip_local_reserved_ports"
+FILE = "/etc/sysctl.d/50-trainmesh.conf"
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(argument_spec={"port": {"type": "int", "required": True}}, supports_check_mode=True)
+    port, have = module.params["port"], read_text(KERNEL).strip()
+    if _reserved_ports.holds(have, port):
+        module.exit_json(changed=False, reserved=have)
+    wanted = _reserved_ports.joined(have, port)
+    change = Change(FILE, read_text(FILE), f"# trainmesh.cluster\nnet.ipv4.ip_local_reserved_ports = {wanted}\n", 0o644)
+    if not module.check_mode:
+        try:
+            with open(KERNEL, "w", encoding="ascii") as stream:
+                stream.write(f"{wanted}\n")
+        except OSError as error:
+            module.warn(
+                f"port {port} could not be reserved ({error}): any connection may hold it when a job begins. On the "
+                f"container's host run sysctl -w net.ipv4.ip_local_reserved_ports={wanted}, or set "
+                "trainmesh_master_port to one outside of its ephemeral range."
+            )
+            module.exit_json(changed=False, reserved=have)
+        write(module, change)
+    module.exit_json(changed=True, reserved=have, diff=[change.diff])
+
+
+if __name__ == "__main__":
+    main()
