@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
@@ -16,7 +17,8 @@ import pytest
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _launch_job, _left_runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[4]
-CHECK = "check-20260102-030405-torchrun"
+# Of this process alone: tests that run at the same time see each other's processes.
+CHECK = f"check-20260102-030405-torchrun{os.getpid()}"
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def job():
     started = []
 
     def start(*words, **environment):
-        command = ["bash", "-c", "while :; do sleep 0.2; done", *words]
+        command = [sys.executable, "-c", "import time; time.sleep(600)", *words]  # has no children
         started.append(subprocess.Popen(command, env={"PATH": os.environ["PATH"], **environment}))
         return started[-1]
 
