@@ -60,7 +60,9 @@ def test_a_case_that_keeps_nothing_is_read_anew():
 
 def test_the_checks_end_on_large_clusters():
     seconds(large(4))  # the catalogue is read once
-    few, many = seconds(break_it(large(64), 1)), seconds(break_it(large(128), 1))
+    # The best of three: caches and a shared core move CPU seconds by a fifth.
+    few = min(seconds(break_it(large(64), 1)) for _try in range(3))
+    many = min(seconds(break_it(large(128), 1)) for _try in range(3))
     assert few <= 5
     assert many / few < 5
 
