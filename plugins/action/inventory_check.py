@@ -146,7 +146,8 @@ class ActionModule(ActionBase):
         chosen, left = variables.get("ansible_run_tags") or ["all"], variables.get("ansible_skip_tags") or []
         installs = not read_only and bool({"all", "torch_stack"} & set(chosen)) and "torch_stack" not in left
         hostvars = variables["hostvars"]
-        logs_in = any(hostvars[name].get("ansible_connection", "ssh") in ("ssh", "smart") for name in names)
+        kinds = {str(hostvars[name].get("ansible_connection", "ssh")).rpartition(".")[2] for name in names}
+        logs_in = bool(kinds & {"ssh", "smart"})
         return _controller_needs.missing(installs, logs_in)
 
     def _taken(self, place: str, variables: t.Mapping[str, t.Any]) -> bool:

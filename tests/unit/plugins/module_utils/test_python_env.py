@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import os
 import pathlib
-import pwd
 import sys
 
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _python_env
 from ansible_collections.trainmesh.cluster.plugins.module_utils._bounded import Outcome
-from ansible_collections.trainmesh.cluster.plugins.modules import python_env
 
 TOOLS = [
     {"command": "rsync", "packages": {"debian": ["rsync"]}},
@@ -112,18 +110,3 @@ def test_a_prefix_of_somebody_else_is_refused(tmp_path):
     assert "belongs to another" in _python_env.owner_fault(str(prefix), uid + 1, "train")
     (tmp_path / "link").symlink_to(prefix)
     assert "not a directory" in _python_env.owner_fault(str(tmp_path / "link"), uid, "train")
-
-
-@pytest.mark.parametrize("umask", [0o077, 0o027])
-def test_the_prefix_may_be_read_whatever_the_umask(tmp_path, umask):
-    me = pwd.getpwuid(os.geteuid()).pw_name
-    prefix = tmp_path / "opt" / "deep" / "trainmesh"
-    params = {"prefix": str(prefix), "user": me, "kind": "conda", "python": "", "python_version": "3.11"}
-    before = os.umask(umask)
-    try:
-        python_env.prepare(params, False)
-    finally:
-        os.umask(before)
-    made = [tmp_path / "opt", tmp_path / "opt" / "deep", *(path for path in [prefix, *prefix.rglob("*")])]
-    assert {path.stat().st_mode & 0o555 for path in made if path.is_dir()} == {0o555}
-    assert {path.stat().st_mode & 0o444 for path in made if path.is_file()} == {0o444}

@@ -1,0 +1,58 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.modules import reserved_port
+
+
+class Done(Exception):
+    """exit_json; the result is its argument."""
+
+
+class Module:
+    params, tmpdir = {"port": 29500}, None
+
+    def __init__(self, check_mode):
+        self.check_mode, self.warnings = check_mode, []
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+    def exit_json(self, **result):
+        raise Done(result)
+
+    def atomic_move(self, source, target, **_options):
+        with open(source) as old, open(target, "w") as new:
+            new.write(old.read())
+
+
+def run(monkeypatch, tmp_path, have, *, check_mode=False, writable=True):
+    kernel, file, module = tmp_path / "kernel", tmp_path / "50-trainmesh.conf", Module(check_mode)
+    if have is not None:
+        kernel.write_text(f"{have}\n")
+    monkeypatch.setattr(reserved_port, "KERNEL", str(kernel) if writable else str(tmp_path / "no" / "kernel"))
+    monkeypatch.setattr(reserved_port, "FILE", str(file))
+    monkeypatch.setattr(reserved_port, "AnsibleModule", lambda **_spec: module)
+    with pytest.raises(Done) as done:
+        reserved_port.main()
+    return done.value.args[0], module, kernel.read_text().strip(), file.read_text() if file.exists() else ""
+
+
+def test_kernel_and_file_get_the_port(monkeypatch, tmp_path):
+    result, _module, kernel, text = run(monkeypatch, tmp_path, "8080")
+    assert (result["changed"], kernel) == (True, "8080,29500")
+    assert text.endswith("net.ipv4.ip_local_reserved_ports = 8080,29500\n")
+    assert run(monkeypatch, tmp_path, "8080,29500")[0]["changed"] is False
+
+
+def test_check_mode_tells_and_changes_nothing(monkeypatch, tmp_path):
+    result, _module, kernel, text = run(monkeypatch, tmp_path, "", check_mode=True)
+    assert (result["changed"], kernel, text) == (True, "", "") and "29500" in result["diff"][0]["after"]
+
+
+def test_a_container_that_may_not_is_a_warning(monkeypatch, tmp_path):
+    result, module, _kernel, text = run(monkeypatch, tmp_path, "", writable=False)
+    assert (result["changed"], text) == (False, "") and "trainmesh_master_port" in module.warnings[0]
