@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import pathlib
+import subprocess
+import time
 
 import pytest
 
@@ -25,3 +27,19 @@ def fixtures_path() -> pathlib.Path:
     if not path.is_dir():
         pytest.skip(f"no recordings at {path} (set TRAINMESH_FIXTURES)")
     return path
+
+
+@pytest.fixture
+def begun():
+    """Starts a program as ``subprocess.Popen`` does and returns when its words and environment can be read.
+
+    Popen is back as soon as the old program's memory is gone: ``/proc/PID/cmdline`` may still be empty then.
+    """
+
+    def start(command, **settings):
+        process = subprocess.Popen(command, **settings)
+        while process.poll() is None and not pathlib.Path("/proc", str(process.pid), "cmdline").read_bytes():
+            time.sleep(0.01)
+        return process
+
+    return start

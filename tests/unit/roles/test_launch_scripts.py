@@ -190,11 +190,11 @@ def test_the_pdsh_stand_in_passes_the_status_on(prefix, tmp_path, script, status
     assert call(prefix, prefix / "libexec/path/pdsh", env={"PATH": path}).returncode == status
 
 
-def test_stop_ends_the_processes_of_the_run_and_no_others(prefix):
+def test_stop_ends_the_processes_of_the_run_and_no_others(prefix, begun):
     shutil.copy(FILES / "bin/trainmesh-stop", prefix / "bin/trainmesh-stop")
-    marked = subprocess.Popen(["sleep", "60"], env={"TRAINMESH_RUN_ID": "test-a", "PATH": "/usr/bin:/bin"})
-    named = subprocess.Popen(["sh", "-c", "sleep 60; :", "trainmesh-run=test-a"])
-    other = subprocess.Popen(["sleep", "60"], env={"TRAINMESH_RUN_ID": "test-ab", "PATH": "/usr/bin:/bin"})
+    marked = begun(["sleep", "60"], env={"TRAINMESH_RUN_ID": "test-a", "PATH": "/usr/bin:/bin"})
+    named = begun(["sh", "-c", "sleep 60; :", "trainmesh-run=test-a"])
+    other = begun(["sleep", "60"], env={"TRAINMESH_RUN_ID": "test-ab", "PATH": "/usr/bin:/bin"})
     try:
         result = call(prefix, prefix / "bin/trainmesh-stop", "--here", "test-a")
         assert "stopped 2 processes" in result.stdout

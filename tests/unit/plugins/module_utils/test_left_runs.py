@@ -29,13 +29,13 @@ def prefix(tmp_path):
 
 
 @pytest.fixture
-def job():
+def job(begun):
     """Starts processes as launchers and ranks do, and ends them."""
     started = []
 
     def start(*words, **environment):
         command = [sys.executable, "-c", "import time; time.sleep(600)", *words]  # has no children
-        started.append(subprocess.Popen(command, env={"PATH": os.environ["PATH"], **environment}))
+        started.append(begun(command, env={"PATH": os.environ["PATH"], **environment}))
         return started[-1]
 
     yield start

@@ -19,9 +19,9 @@ NOW = 1_700_000_000.0
 
 
 @pytest.fixture
-def other():
+def other(begun):
     """A process that stands for the other ansible-playbook."""
-    with subprocess.Popen(["sleep", "60"]) as process:
+    with begun(["sleep", "60"]) as process:
         yield process
         process.kill()
 
