@@ -11,8 +11,9 @@ import re
 import shutil
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _left_runs
+
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
-OWN_RUN = re.compile(r"check-\d{8}-\d{6}-\w+\Z")
 RECORD = re.compile(r"rank-(-?\d+)\.json\Z")
 MAX_BYTES = 256 * 1024
 
@@ -60,12 +61,23 @@ def old_runs(prefix: str, keep: int, spare: t.Container[str]) -> list[str]:
     ages = []
     for name in _names(directory):
         path = os.path.join(directory, name)
-        if OWN_RUN.match(name) and name not in spare and os.path.isdir(path) and not os.path.islink(path):
+        if _left_runs.OWN.match(name) and name not in spare and os.path.isdir(path) and not os.path.islink(path):
             try:
                 ages.append((os.stat(path).st_mtime, path))
             except FileNotFoundError:
                 continue  # removed meanwhile
     return [path for _age, path in sorted(ages, reverse=True)[keep:]]
+
+
+def torchruns_own(prefix: str) -> list[str]:
+    """The directories of temporary files that torchrun leaves behind in every run of ours which has ended."""
+    running = _left_runs.living()
+    found = []
+    for name in _names(runs_directory(prefix)):
+        path = os.path.join(runs_directory(prefix), name, "tmp")
+        if _left_runs.OWN.match(name) and name not in running and os.path.isdir(path):
+            found.append(path)
+    return found
 
 
 def remove(paths: t.Iterable[str]) -> None:
@@ -82,4 +94,4 @@ def _names(directory: str) -> list[str]:
         return []
 
 
-__all__ = ("old_runs", "read_records", "remove", "runs_directory")
+__all__ = ("old_runs", "read_records", "remove", "runs_directory", "torchruns_own")

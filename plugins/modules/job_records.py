@@ -14,8 +14,8 @@ author:
   - trainmesh.cluster contributors (@trainmesh)
 description:
   - Returns the records that ranks wrote on this node, each below C(var/runs/RUN_ID/LAUNCHER) of O(prefix).
-  - Removes old runs that M(trainmesh.cluster.launch_job) named itself, which are of no further use. This does not
-    count as a change.
+  - Removes old runs that M(trainmesh.cluster.launch_job) named itself, which are of no further use, and the
+    temporary files that torchrun left in the others. This does not count as a change.
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.read
 attributes:
@@ -105,6 +105,7 @@ def main() -> None:
         module.fail_json(msg=f"The records cannot be read: {error}")
     if given["keep"] >= 0 and not module.check_mode:
         job_records.remove(job_records.old_runs(given["prefix"], given["keep"], given["runs"]))
+        job_records.remove(job_records.torchruns_own(given["prefix"]))
     module.exit_json(changed=False, records=records)
 
 

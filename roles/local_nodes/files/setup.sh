@@ -30,6 +30,13 @@ let_in() {
 }
 
 if [ "$init" = sshd ]; then
+    # Its command makes the host keys, then this directory, then starts sshd.
+    tries=90
+    until [ -d /run/sshd ] && [ "$(pgrep -xc sshd)" -gt 0 ]; do
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || fail "sshd has not started after 90 s"
+        sleep 1
+    done
     let_in root
     mkdir -p /etc/trainmesh-node
     : >/etc/trainmesh-node/ready

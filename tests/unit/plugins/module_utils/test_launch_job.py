@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_records as records
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _launch_job as launch_job
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _left_runs
 
 
 def install(prefix, script, stop="#!/bin/sh\necho stopped $* > $(dirname $0)/../stopped\n"):
@@ -70,7 +71,7 @@ def test_without_arguments_the_small_job_of_the_launcher_runs(tmp_path, launcher
 
 def test_our_own_names_of_runs_are_those_that_are_cleaned_up():
     name = launch_job.new_run_id("accelerate_standard", time.localtime(0))
-    assert records.RUN_ID.match(name) and records.OWN_RUN.match(name)
+    assert records.RUN_ID.match(name) and _left_runs.OWN.match(name)
 
 
 def write(prefix, run, launcher, rank, text):
@@ -105,3 +106,16 @@ def test_only_our_own_oldest_runs_are_removed(tmp_path):
     assert [os.path.basename(path) for path in old] == [names[2], names[1]]
     records.remove(old)
     assert sorted(os.listdir(tmp_path / "var/runs")) == [names[0], names[3], "mine"]
+
+
+def test_what_torchrun_leaves_of_ended_checks_is_removed(tmp_path, begun):
+    ended, living = "check-20260101-000001-collective", f"check-20260101-000002-torchrun{os.getpid()}"
+    for name in (ended, living, "mine"):
+        (tmp_path / "var/runs" / name / "tmp/torchelastic_x/none_y").mkdir(parents=True)
+    (tmp_path / "var/runs" / ended / "torchrun.log").touch()
+    with begun(["sleep", "60"], env={"PATH": os.environ["PATH"], "TRAINMESH_RUN_ID": living}) as process:
+        records.remove(records.torchruns_own(str(tmp_path)))
+        process.kill()
+    assert os.listdir(tmp_path / "var/runs" / ended) == ["torchrun.log"]
+    assert (tmp_path / "var/runs" / living / "tmp").is_dir(), "it still runs"
+    assert (tmp_path / "var/runs/mine/tmp").is_dir(), "it is the user's"
