@@ -9,6 +9,7 @@ import os
 import secrets
 import typing as t
 
+from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -41,6 +42,7 @@ class ActionModule(ActionBase):
         try:
             hosts = [self._host(name, hostvars[name], name in live) for name in names]
             options = self._options(hostvars, names, live)
+            options["conda_installer_problem"] = self._installer_problem(options["conda_installer"])
             path = os.path.join(self._task.args["state_dir"], "cluster.json")
             memory = _memory.load(path)
             plan = _plan.make(hosts, options, memory, strict=not read_only)
@@ -102,6 +104,7 @@ class ActionModule(ActionBase):
             gpu=facts.get("trainmesh_facts_gpu") or {},
             identity=(values.get("trainmesh_identity") or {}) if live else {},
             sshd=(facts.get("trainmesh_facts_user") or {}).get("sshd") or {},
+            stack=facts.get("trainmesh_facts_stack") or {},
         )
 
     @staticmethod
@@ -115,6 +118,17 @@ class ActionModule(ActionBase):
             )
         options["user"] = options["user"] or (users[0] if users else "root")
         return options
+
+    def _installer_problem(self, installer: str) -> str:
+        """Why the conda installer can't be handed out from here, where it is no URL; looked for as the role does."""
+        if not installer or "://" in installer:
+            return ""
+        try:
+            found = self._find_needle("files", installer)
+        except AnsibleError:
+            return f"trainmesh_conda_installer: there is no {installer} on the controller"
+        readable = os.path.isfile(found) and os.access(found, os.R_OK)
+        return "" if readable else f"trainmesh_conda_installer: {found} is no file that can be read on the controller"
 
     @staticmethod
     def _summary(plan: t.Mapping[str, t.Any]) -> str:

@@ -19,6 +19,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
     _controller_needs,
     _host_names,
     _inventory_text,
+    _plan_python,
     _run_lock,
     _variables,
 )
@@ -82,6 +83,7 @@ def node_arguments(hosts: t.Mapping[str, t.Any], wishes: t.Mapping[str, t.Any]) 
         "paths": [wishes["prefix"], "~/.cache", "/tmp"],
         "python": wishes["verify_python"] or f"{wishes['prefix']}/env/bin/python",
         "import": wishes["verify_import"],
+        **_plan_python.base(wishes),
     }
 
 

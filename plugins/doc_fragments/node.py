@@ -58,4 +58,12 @@ options:
       - Root becomes that user in a child process, for good, before anything of the software is read or started.
         Anybody else can only name themselves.
     type: str
+  base_python:
+    description:
+      - The interpreter that an environment shall be made with, a path or a version such as V(3.11). It is started once
+        and asked for its version.
+    type: str
+  base_conda:
+    description: Directory of the conda that an environment shall be made with.
+    type: path
 """

@@ -84,9 +84,8 @@ def _account(user: str | None) -> pwd.struct_passwd | None:
 def _start_stack(
     options: t.Mapping[str, t.Any], limit: float, environ: t.Mapping[str, str], found: Found
 ) -> _own_process.Process | None:
-    wish = _stack_facts.Wish(options["python"], options["import"], limit, options["user"])
     try:
-        return _stack_facts.start(wish, environ)
+        return _stack_facts.start(_stack_facts.wish_of(options, limit), environ)
     except (ValueError, OSError) as error:
         found.errors["stack"] = str(error)
         return None

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
 import os
 import re
@@ -37,6 +38,18 @@ class Fault(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
+class Interpreter:
+    """An interpreter that was looked for; ``version`` is major.minor, ``problem`` why no venv can be made with it.
+
+    Neither of them is there when it did not answer in time.
+    """
+
+    path: str = ""
+    version: str = ""
+    problem: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Environment:
     """The environment as it is: ``ok``, ``absent``, or ``wrong`` (another kind or version, or broken)."""
 
@@ -62,8 +75,11 @@ def missing_tools(
     tools: t.Sequence[t.Mapping[str, t.Any]], which: t.Callable[..., str | None] = shutil.which
 ) -> list[str]:
     """Commands that are on no usual search path."""
-    path = os.environ.get("PATH", "") + os.pathsep + _SEARCH
-    return [str(tool["command"]) for tool in tools if not which(str(tool["command"]), path=path)]
+    return [str(tool["command"]) for tool in tools if not which(str(tool["command"]), path=_search_path())]
+
+
+def _search_path() -> str:
+    return os.environ.get("PATH", "") + os.pathsep + _SEARCH
 
 
 def packages_of(tools: t.Sequence[t.Mapping[str, t.Any]], commands: t.Sequence[str], kind: str) -> list[str]:
@@ -100,23 +116,46 @@ def claim_fault(prefix: str, state: str, claim: str) -> str:
     return f"{prefix}/env is there and was not made by this collection: move it away, or set another trainmesh_prefix"
 
 
-def interpreter(wanted: str, python_version: str, run: t.Callable[..., _bounded.Outcome] = _bounded.run) -> str:
-    """The path of the interpreter for a venv (a path, or a version such as 3.11); raises Fault."""
+def look(
+    wanted: str, run: t.Callable[..., _bounded.Outcome] = _bounded.run, limit: float = _START_SECONDS
+) -> Interpreter:
+    """The interpreter for a venv (a path, or a version such as 3.11), asked for its version."""
     name = wanted if "/" in wanted else f"python{wanted}"
-    path = (
-        name if os.access(name, os.X_OK) else shutil.which(name, path=os.environ.get("PATH", "") + os.pathsep + _SEARCH)
-    )
-    advice = "install it, or set trainmesh_python to one that every node has, or trainmesh_python_env: conda"
+    path = shutil.which(name, path=_search_path())  # a path is taken as it is
     if not path:
-        raise Fault(f"there is no interpreter {name} here: {advice}")
-    outcome = run([path, "-I", "-c", _ASK], _START_SECONDS)
+        return Interpreter(problem=f"there is no interpreter {name}")
+    outcome = run([path, "-I", "-c", _ASK], limit)
+    if outcome.timed_out:
+        return Interpreter(path)
     if not outcome.ok:
-        raise Fault(f"{path} can't make environments ({outcome.text.strip().splitlines()[-1:]}): {advice}")
-    if outcome.out.strip() != python_version:
-        raise Fault(
-            f"{path} is Python {outcome.out.strip()}, and the cluster's environment is for {python_version}: {advice}"
-        )
-    return path
+        last = outcome.text.strip().splitlines()[-1:] or [f"it ended with status {outcome.rc}"]
+        return Interpreter(path, problem=f"{path} can't make environments ({last[0][:200]})")
+    return Interpreter(path, outcome.out.strip())
+
+
+def pythons() -> dict[str, str]:
+    """The interpreters that are there by their versions (``{"3.11": "/usr/bin/python3.11"}``); none is started."""
+    found: dict[str, str] = {}
+    for directory in _search_path().split(os.pathsep):
+        for path in glob.glob(f"{glob.escape(directory)}/python3.*"):
+            match = re.search(r"/python(3\.\d+)\Z", path)
+            if match and os.access(path, os.X_OK):
+                found.setdefault(match.group(1), path)
+    return found
+
+
+def interpreter(wanted: str, python_version: str, run: t.Callable[..., _bounded.Outcome] = _bounded.run) -> str:
+    """The path of the interpreter for a venv of this version; raises Fault."""
+    found = look(wanted, run)
+    problem = found.problem
+    if not problem and not found.version:
+        problem = f"{found.path} did not answer within {_START_SECONDS:.0f} s"
+    elif not problem and found.version != python_version:
+        problem = f"{found.path} is Python {found.version}, and the cluster's environment is for {python_version}"
+    if problem:
+        advice = "install it, or set trainmesh_python to one that every node has, or trainmesh_python_env: conda"
+        raise Fault(f"{problem}: {advice}")
+    return found.path
 
 
 def owner_fault(prefix: str, uid: int, user: str) -> str:
@@ -157,6 +196,7 @@ __all__ = (
     "DIRECTORIES",
     "Environment",
     "Fault",
+    "Interpreter",
     "absent_directories",
     "claim_fault",
     "claim_path",
@@ -164,8 +204,10 @@ __all__ = (
     "environment",
     "family",
     "interpreter",
+    "look",
     "missing_tools",
     "owner_fault",
     "packages_of",
+    "pythons",
     "read_claim",
 )

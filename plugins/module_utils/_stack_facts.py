@@ -14,6 +14,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils import (
     _bounded,
     _job_user,
     _own_process,
+    _stack_base,
     _stack_cuda,
     _stack_libraries,
     _stack_login_env,
@@ -34,6 +35,8 @@ OPTIONS: dict[str, dict[str, t.Any]] = {
     "python": {"type": "path", "default": "/opt/trainmesh/env/bin/python"},
     "import": {"type": "bool", "default": False},
     "user": {"type": "str"},
+    "base_python": {"type": "str"},
+    "base_conda": {"type": "path"},
 }
 """The options of every module that returns these facts; documented in the fragment ``node.stack``."""
 
@@ -63,6 +66,14 @@ class Wish(t.NamedTuple):
     import_torch: bool
     timeout: float
     user: str | None = None
+    base_python: str | None = None
+    base_conda: str | None = None
+
+
+def wish_of(options: t.Mapping[str, t.Any], limit: float) -> Wish:
+    """What the options of a module ask for."""
+    base = (options["base_python"], options["base_conda"])
+    return Wish(options["python"], options["import"], limit, options["user"], *base)
 
 
 def start(wish: Wish, environ: t.Mapping[str, str]) -> _own_process.Process:
@@ -120,13 +131,13 @@ def gather(
         "compilers": _stack_tools.compilers(tree, path, run, limit),
         "libaio": _stack_tools.libaio(tree, everywhere),
         "tools": _stack_tools.tools(tree, path, os.path.dirname(wish.python), run, limit),
+        "base": _stack_base.read(wish.base_python, wish.base_conda, run, limit),
     }
     facts.update(environment(tree, sites, facts["nccl"]))
     facts["torch_import"] = None
     if wish.import_torch and facts["torch"] and not python["problem"]:
         facts["torch_import"] = _importer().torch_import(tree, wish.python, login, run, wish.timeout)
-    result: Record = printable(facts)
-    return result
+    return t.cast(Record, printable(facts))
 
 
 def _importer() -> types.ModuleType:
@@ -159,4 +170,4 @@ def environment(tree: Tree, sites: t.Sequence[str], nccl: t.Sequence[Record]) ->
     }
 
 
-__all__ = ("COMMAND_LIMIT", "OPTIONS", "TIMEOUT_S", "Wish", "environment", "gather", "read", "start")
+__all__ = ("COMMAND_LIMIT", "OPTIONS", "TIMEOUT_S", "Wish", "environment", "gather", "read", "start", "wish_of")

@@ -285,6 +285,20 @@ ansible_facts:
               problem: null
             mpirun: {path: /usr/bin/mpirun, open_mpi: 4.1.4}
             ninja: {path: /opt/trainmesh/env/bin/ninja, on_path: false}
+        base:
+          description:
+            - What an environment can be made with; null unless O(base_python) or O(base_conda) is given.
+            - C(interpreter) is O(base_python), null without it. Its C(problem) says why no environment can be made with
+              it, such as that it is not there; a C(version) of null without a problem means that it gave no answer
+              in time.
+            - C(pythons) are the interpreters on the usual search path, by version.
+            - C(conda) is whether O(base_conda) is a whole installation of conda, null without that option.
+          returned: always
+          type: dict
+          sample:
+            interpreter: {path: /usr/bin/python3.11, version: "3.11", problem: null}
+            pythons: {"3.11": /usr/bin/python3.11}
+            conda: null
 """
 
 import os
@@ -303,9 +317,8 @@ def main() -> None:
     given = module.params
     if given["timeout"] <= 0:
         module.fail_json(msg=f"timeout must be more than 0 seconds, not {given['timeout']}: nothing was read.")
-    wish = _stack_facts.Wish(given["python"], given["import"], given["timeout"], given["user"])
     try:
-        facts = _stack_facts.read(wish, dict(os.environ))
+        facts = _stack_facts.read(_stack_facts.wish_of(given, given["timeout"]), dict(os.environ))
     except ValueError as error:
         module.fail_json(msg=f"{error}.")
     module.exit_json(changed=False, ansible_facts={"trainmesh_facts_stack": facts})

@@ -9,7 +9,7 @@ import difflib
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _host_names
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _host_names, _plan_python
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory_text import Repeat
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import PREFIX, VARIABLES
 
@@ -52,7 +52,7 @@ def check(hosts: HostVars, repeats: t.Iterable[Repeat] = (), origin: Origin = la
     for number, (name, values) in enumerate(hosts.items()):
         faults += _names(name, values, origin) + _values(name, values, origin, number == 0)
     faults += _differing(hosts, origin) + _head(hosts, origin) + _collisions(hosts, origin)
-    return faults + _master_port(hosts, origin)
+    return faults + _master_port(hosts, origin) + _conda_python(hosts, origin)
 
 
 def _names(name: str, values: t.Mapping[str, t.Any], origin: Origin) -> list[Fault]:
@@ -170,6 +170,16 @@ def _master_port(hosts: HostVars, origin: Origin) -> list[Fault]:
                 text = f"{variable} {value} is also trainmesh_master_port: the rendezvous needs a port of its own"
                 faults.append(Fault(name, origin(value), text))
     return faults
+
+
+def _conda_python(hosts: HostVars, origin: Origin) -> list[Fault]:
+    """Conda brings an interpreter of its own: it can't be given the path of one."""
+    first = next(iter(hosts.values()))
+    value = first.get(PREFIX + "python")
+    if first.get(PREFIX + "python_env") != "conda" or not isinstance(value, str) or _plan_python.named(value):
+        return []
+    text = f'trainmesh_python: with trainmesh_python_env: conda expected a version such as "3.11", found {value!r}'
+    return [Fault("", origin(value), text)]
 
 
 __all__ = ("Fault", "check")

@@ -56,19 +56,19 @@ def make(hosts: t.Sequence[Host], options: Options, memory: Memory, strict: bool
     if (draft.faults and strict) or not nodes:
         raise PlanError(draft.faults or ["no host could be reached, and none is remembered from an earlier run"])
     gpus = _gpu_facts(hosts, nodes)
-    precision = _precision(options, gpus, draft)
     cluster = Cluster(
         nodes=tuple(nodes),
         user=options["user"],
         prefix=options["prefix"],
         master_port=options["master_port"],
-        precision=precision,
+        precision=_precision(options, gpus, draft),
         zero_stage=options["zero_stage"],
         launchers=tuple(options["launchers"]),
         env=options["env"],
     )
     _check_cluster(cluster, hosts, draft)
-    stack = _plan_stack.make(cluster, options, gpus, draft.faults, draft.reasons)
+    software = {host.name: host.stack for host in hosts if host.stack}
+    stack = _plan_stack.make(cluster, software, options, gpus, draft.faults, draft.reasons)
     if draft.faults and strict:
         raise PlanError(draft.faults)
     return {

@@ -32,9 +32,9 @@ MOST_LOGINS = 6
 class Host(t.NamedTuple):
     """What is known of one host of the inventory.
 
-    ``wish`` are its variables by short name, ``fabric`` and ``gpu`` its facts, ``identity`` the
-    result of ssh_identity, ``sshd`` the settings of its sshd (user_facts); all but ``wish`` are empty when this run
-    could not, or should not, reach it.
+    ``wish`` are its variables by short name, ``fabric`` and ``gpu`` its facts, ``identity`` the result of
+    ssh_identity, ``sshd`` the settings of its sshd (user_facts), ``stack`` its software; all but ``wish`` are empty
+    when this run could not, or should not, reach it.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Host(t.NamedTuple):
     gpu: Facts
     identity: Facts
     sshd: Facts = types.MappingProxyType({})
+    stack: Facts = types.MappingProxyType({})
 
 
 def logins_at_once(hosts: t.Iterable[Host]) -> int:

@@ -7,30 +7,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _plan_python
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat_data import key, table
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Cluster
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._torch_builds import (
     BuildChoice,
     GpuFact,
     choose_build,
-    requires_python,
 )
-
-SYSTEM_PYTHON = "/usr/bin/python3"
 
 
 def make(
-    cluster: Cluster, options: t.Mapping[str, t.Any], gpus: list[GpuFact], faults: list[str], reasons: list[str]
+    cluster: Cluster,
+    stacks: t.Mapping[str, t.Mapping[str, t.Any]],
+    options: t.Mapping[str, t.Any],
+    gpus: list[GpuFact],
+    faults: list[str],
+    reasons: list[str],
 ) -> dict[str, t.Any]:
-    """What python_env and torch_stack install; sentences go to ``faults`` and ``reasons``."""
+    """What python_env and torch_stack install; sentences go to ``faults`` and ``reasons``.
+
+    ``stacks`` are the stack facts of the nodes that were read, by name.
+    """
     tested = table("stack")
     torch = options["torch"] or tested["torch"]
-    python = str(options["python"] or (tested["python"] if options["python_env"] == "conda" else SYSTEM_PYTHON))
-    version = _python_version(cluster, python, faults)
-    _check_python(torch, version, cluster, faults)
+    python, version = _plan_python.choose(cluster, stacks, options, faults)
     try:
         choice = choose_build(torch, options["torch_build"], [] if options["torch_build"] == "cpu" else gpus)
     except ValueError as error:
@@ -50,29 +53,6 @@ def make(
     names = ("index_url", "wheelhouse", "packages_install")
     conda = {name: options[f"conda_{name}"] for name in ("installer", "installer_checksum", "channels", "init")}
     return {**wish, **{name: options[name] for name in names}, "conda": conda, "key": digest}
-
-
-def _python_version(cluster: Cluster, python: str, faults: list[str]) -> str:
-    """Major.minor that every node's environment will have; one for all, since the lock is one."""
-    named = re.search(r"(\d+\.\d+)(?:\.\d+)?\Z", python)
-    if named:
-        return named.group(1)
-    versions = {node.name: ".".join(node.python_version.split(".")[:2]) for node in cluster.nodes}
-    if len(set(versions.values())) > 1:
-        found = ", ".join(f"{name} {version}" for name, version in versions.items())
-        advice = (
-            "set trainmesh_python to one that all have, such as /usr/bin/python3.11, or trainmesh_python_env: conda"
-        )
-        faults.append(f"the nodes have unlike system Pythons ({found}): {advice}")
-    return next(iter(versions.values()))
-
-
-def _check_python(torch: str, version: str, cluster: Cluster, faults: list[str]) -> None:
-    span = requires_python(torch)
-    if span and version and not key(span[0]) <= key(version) <= key(span[1]):
-        names = ", ".join(node.name for node in cluster.nodes)
-        advice = "set trainmesh_python to a newer interpreter, trainmesh_python_env: conda, or an older trainmesh_torch"
-        faults.append(f"{names}: torch {torch} has wheels for Python {span[0]} to {span[1]}, found {version}: {advice}")
 
 
 def _platform(cluster: Cluster, faults: list[str]) -> str:

@@ -97,6 +97,23 @@ def directory(value: t.Any) -> str:
     return value.rstrip("/")
 
 
+def python(value: t.Any) -> str:
+    """An interpreter: an absolute path, or a version (3.11), which C(python3.11) is another spelling of."""
+    named = re.match(r"(?:python)?(\d+\.\d+(?:\.\d+)?)\Z", value) if isinstance(value, str) else None
+    if named:
+        return str(named.group(1))
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise ValueError('expected the absolute path of an interpreter, or a version in quotes such as "3.11"')
+    return str(value)
+
+
+def checksum(value: t.Any) -> str:
+    """A checksum with the name of its algorithm, or nothing."""
+    if not isinstance(value, str) or (value and not re.match(r"(md5|sha(1|224|256|384|512)):[0-9a-fA-F]+\Z", value)):
+        raise ValueError("expected a checksum with its algorithm, such as sha256:0a1b..., or nothing")
+    return str(value)
+
+
 def texts(value: t.Any) -> list[str]:
     """A list of texts."""
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
@@ -174,6 +191,8 @@ __all__ = (
     "pattern",
     "address",
     "directory",
+    "python",
+    "checksum",
     "texts",
     "launchers",
     "companions",

@@ -20,6 +20,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variable_reader
     USER_NAME,
     address,
     boolean,
+    checksum,
     choice,
     companions,
     directory,
@@ -29,6 +30,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variable_reader
     number,
     paths,
     pattern,
+    python,
     text,
     texts,
 )
@@ -94,7 +96,7 @@ VARIABLES: dict[str, Variable] = {
     "ssh_trust": Variable("cluster", "keys", "How the nodes trust each other.", choice("keys")),
     "python_env": Variable("cluster", "venv", "Kind of Python environment.", choice("venv", "conda")),
     "python": Variable(
-        "cluster", None, "Interpreter of the venv (default /usr/bin/python3) or version for conda (3.11).", text
+        "cluster", None, "Interpreter of the venv (default /usr/bin/python3) or version for conda (3.11).", python
     ),
     "torch": Variable("cluster", None, "Version of torch; default: the tested set.", _VERSION),
     "torch_build": Variable(
@@ -119,7 +121,7 @@ VARIABLES: dict[str, Variable] = {
         "cluster", "", "Package index or mirror; default: the one that pip on the controller uses.", text
     ),
     "conda_installer": Variable("cluster", "", "URL or controller path of the Miniconda or Miniforge installer.", text),
-    "conda_installer_checksum": Variable("cluster", "", "Checksum of the installer such as C(sha256:...).", text),
+    "conda_installer_checksum": Variable("cluster", "", "Checksum of the installer such as C(sha256:...).", checksum),
     "conda_channels": Variable("cluster", [], "Channels, URLs or directories, instead of the installer's own.", texts),
     "conda_init": Variable("cluster", False, "Let conda change the job user's shell start-up files.", boolean),
     "precision": Variable(

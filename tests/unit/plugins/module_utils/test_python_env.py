@@ -100,6 +100,29 @@ def test_the_interpreter_by_path_or_version():
         _python_env.interpreter(sys.executable, version, answers("", 1))
 
 
+def test_a_late_interpreter_is_neither_missing_nor_wrong():
+    def late(*_args, **_options):
+        return Outcome(None, "", "", True, False, 30.0)
+
+    assert _python_env.look(sys.executable, late) == _python_env.Interpreter(sys.executable)
+    with pytest.raises(_python_env.Fault, match="did not answer"):
+        _python_env.interpreter(sys.executable, "3.11", late)
+
+
+def test_a_directory_is_no_interpreter(tmp_path):
+    assert "there is no interpreter" in _python_env.look(str(tmp_path)).problem
+
+
+def test_the_pythons_of_the_search_path(tmp_path, monkeypatch):
+    monkeypatch.setattr(_python_env, "_SEARCH", f"{tmp_path}/sbin")
+    for name in ("bin/python3.12", "bin/python3.12-config", "bin/python3.9", "sbin/python3.12", "sbin/python3.13"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch(0o755)
+    (tmp_path / "bin/python3.9").chmod(0o644)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin")
+    assert _python_env.pythons() == {"3.12": f"{tmp_path}/bin/python3.12", "3.13": f"{tmp_path}/sbin/python3.13"}
+
+
 def test_a_prefix_of_somebody_else_is_refused(tmp_path):
     prefix, uid = tmp_path / "p", os.getuid()
     assert _python_env.owner_fault(str(prefix), uid, "train") == ""

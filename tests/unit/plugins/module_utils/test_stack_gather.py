@@ -34,6 +34,7 @@ KEYS = {
     "compilers",
     "libaio",
     "tools",
+    "base",
 }
 SESSION = {"SSH_CONNECTION": "192.0.2.1 50000 192.0.2.2 22", "PATH": "/usr/bin:/bin"}
 

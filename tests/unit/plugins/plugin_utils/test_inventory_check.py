@@ -58,6 +58,10 @@ def test_an_empty_inventory_says_what_was_expected():
         (everywhere(trainmesh_launchers=["mpirun", "srun"]), ["trainmesh_launchers", "srun"]),
         (everywhere(trainmesh_env={"A B": "x"}), ["trainmesh_env", "'A B'"]),
         (everywhere(trainmesh_env={"A": "x; rm"}), ["trainmesh_env", "without blanks"]),
+        (everywhere(trainmesh_python="venv/bin/python"), ["trainmesh_python", "absolute path"]),
+        (everywhere(trainmesh_python=3.11), ["trainmesh_python", "in quotes"]),
+        (everywhere(trainmesh_python="/opt/py/bin/python3", trainmesh_python_env="conda"), ["conda", "a version"]),
+        (everywhere(trainmesh_conda_installer_checksum="0a1b2c"), ["checksum with its algorithm"]),
         (everywhere(trainmesh_torch="latest"), ["trainmesh_torch", "exact version"]),
         (with_("node2", trainmesh_prefix="/data"), ["node2", "one value for the whole cluster"]),
     ],
@@ -66,6 +70,11 @@ def test_each_fault_names_host_and_expectation(hosts, words):
     found = faults(hosts)
     assert len(found) == 1
     assert all(word in found[0] for word in words), found[0]
+
+
+@pytest.mark.parametrize("python", ["3.11", "python3.11", "/usr/bin/python3.11", "/opt/py/bin/python3"])
+def test_an_interpreter_is_a_path_or_a_version(python):
+    assert faults(everywhere(trainmesh_python=python)) == []
 
 
 def test_two_containers_behind_one_address_are_fine_on_unlike_ports():
