@@ -116,7 +116,7 @@ def _have(stacks: t.Mapping[str, Facts], names: t.Iterable[str]) -> str:
     """Which Pythons these nodes have; nodes with the same ones together."""
     alike: dict[str, list[str]] = {}
     for name in names:
-        alike.setdefault(" and ".join(_pythons(stacks[name])) or "no other Python", []).append(name)
+        alike.setdefault(", ".join(_pythons(stacks[name])) or "no other Python", []).append(name)
     return "; ".join(f"{' and '.join(nodes)} {'have' if nodes[1:] else 'has'} {what}" for what, nodes in alike.items())
 
 
@@ -127,7 +127,9 @@ def _advice(stacks: t.Mapping[str, Facts], torch: str) -> str:
     common = sorted(set.intersection(*everywhere) if everywhere else (), key=key)
     fitting = [one for one in common if not span or key(span[0]) <= key(one) <= key(span[1])]
     if fitting:
-        return f'set trainmesh_python: "{fitting[-1]}", which every node has, or trainmesh_python_env: conda'
+        tested = str(table("stack")["python"])
+        best = tested if tested in fitting else fitting[-1]
+        return f'set trainmesh_python: "{best}", which every node has, or trainmesh_python_env: conda'
     return 'set trainmesh_python to one that all have, such as "3.11", or trainmesh_python_env: conda'
 
 

@@ -46,7 +46,7 @@ LACKS = "there is no interpreter /usr/bin/python3.11"
 def test_a_node_without_the_interpreter_is_named_with_what_it_has_and_what_to_set():
     there, lacks = software(["3.11", "3.13"], "3.11"), software(["3.12", "3.13"], problem=LACKS)
     (fault,) = faults(there, lacks, lacks, python="/usr/bin/python3.11")
-    assert fault.startswith(f"node2, node3: {LACKS} (node2 and node3 have 3.12 and 3.13): install it there, or ")
+    assert fault.startswith(f"node2, node3: {LACKS} (node2 and node3 have 3.12, 3.13): install it there, or ")
     assert 'set trainmesh_python: "3.13", which every node has' in fault and "trainmesh_python_env: conda" in fault
 
 
@@ -95,7 +95,7 @@ def test_a_version_that_another_interpreter_hides_behind():
 
 
 def test_the_advice_is_only_what_torch_has_wheels_for():
-    (fault,) = faults(software(["3.9", "3.11"], "3.9"), software(["3.9", "3.11", "3.99"], "3.9"))
+    (fault,) = faults(software(["3.9", "3.11", "3.12"], "3.9"), software(["3.9", "3.11", "3.12", "3.99"], "3.9"))
     assert 'found 3.9: set trainmesh_python: "3.11", which every node has' in fault
 
 
