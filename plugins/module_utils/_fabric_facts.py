@@ -20,7 +20,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils import _fabric_p
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _fabric_ports as ports
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _fabric_rdma as rdma
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _fabric_session as session
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _hosts_file
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _hosts_file, _kernel_name
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_clock import clock
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree, printable
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_firewall import firewalls
@@ -121,6 +121,7 @@ def _identity(run: Gathering, hostname: str, fqdn: str | None) -> Facts:
     return {
         "hostname": hostname,
         "hostname_file": files.line("/etc/hostname"),
+        "can_set_hostname": _kernel_name.may_set(files.text(_kernel_name.STATUS) or "") if os.geteuid() == 0 else None,
         "fqdn": fqdn,
         "hosts_entries": names.own_entries(entries, own),
         "cluster_block": _hosts_file.block_of(hosts_file),

@@ -84,6 +84,12 @@ ansible_facts:
           description: The content of C(/etc/hostname).
           type: str
           sample: node2
+        can_set_hostname:
+          description:
+            - Whether root may set the kernel's name, which containers without C(CAP_SYS_ADMIN) refuse. V(null) where
+              the module does not run as root.
+          type: bool
+          sample: true
         fqdn:
           description: The name that Python's C(socket.getfqdn) finds, which is what torch announces.
           type: str

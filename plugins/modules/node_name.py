@@ -42,23 +42,13 @@ before:
 """
 
 import os
-import re
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _kernel_name
 from ansible_collections.trainmesh.cluster.plugins.module_utils._textfile import read_text
 
 PATH = "/etc/hostname"
-
-
-def may_set_kernel_name(status: str) -> bool:
-    """True where this process may call sethostname(2): CAP_SYS_ADMIN (bit 21) among its effective capabilities.
-
-    ``status`` is the text of C(/proc/self/status); where it does not say, the call itself will. Check mode asks
-    it, too, and so tells what a run would do.
-    """
-    found = re.search(r"^CapEff:\s*([0-9a-fA-F]+)$", status, re.MULTILINE)
-    return not found or bool(int(found[1], 16) >> 21 & 1)
 
 
 class Refused(Exception):
@@ -86,11 +76,7 @@ def set_name(module: AnsibleModule, name: str) -> str:
 
 def keep_names(module: AnsibleModule, before: dict[str, str], reason: str) -> None:
     """Go on with the name that the kernel has: the cluster's own name leads to the node by the hosts file."""
-    module.warn(
-        f"the host name stays {before['kernel']}: the kernel refuses {module.params['name']} ({reason}). The container "
-        f"needs --hostname {module.params['name']} or CAP_SYS_ADMIN; or set trainmesh_hostname: {before['kernel']} for "
-        "this host in the inventory."
-    )
+    module.warn(_kernel_name.kept(before["kernel"], module.params["name"], reason))
     module.exit_json(changed=False, before=before, diff=[])
 
 
@@ -100,7 +86,8 @@ def main() -> None:
     name = module.params["name"]
     before = {"kernel": os.uname().nodename, "file": read_text(PATH).strip()}
     changed = set(before.values()) != {name}
-    if before["kernel"] != name and not may_set_kernel_name(read_text("/proc/self/status")):
+    # Where nobody can tell, the call itself will. Check mode asks too, and so tells what a run would do.
+    if before["kernel"] != name and _kernel_name.may_set(read_text(_kernel_name.STATUS)) is False:
         keep_names(module, before, "no CAP_SYS_ADMIN")
     if changed and not module.check_mode:
         try:

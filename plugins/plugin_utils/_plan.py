@@ -91,6 +91,7 @@ def _nodes(hosts: t.Sequence[Host], options: Options, memory: Memory, use_gpus: 
         if host.fabric:
             node = _plan_nodes.build_node(host, len(nodes), options["domain"], use_gpus)
             draft.faults += [f"{name}: {fault}" for fault in _plan_nodes.faults(host, node, use_gpus)]
+            draft.warnings += _plan_nodes.kept_name(host, node)
         elif name in memory:
             node = recall(memory[name], len(nodes))
             draft.warnings.append(

@@ -10,7 +10,7 @@ import ipaddress
 import types
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _reserved_ports
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _kernel_name, _reserved_ports
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._host_names import host_name, is_host_name
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Node
 
@@ -186,6 +186,13 @@ def faults(host: Host, node: Node, use_gpus: bool) -> list[str]:
     return problems
 
 
+def kept_name(host: Host, node: Node) -> list[str]:
+    """What the role hosts will say of a node that keeps the host name it has."""
+    name = str(host.fabric.get("hostname") or "")
+    refuses = host.fabric.get("can_set_hostname") is False and name not in ("", node.hostname)
+    return [f"{host.name}: {_kernel_name.kept(name, node.hostname)}"] if refuses else []
+
+
 def unreached(rows: t.Mapping[str, t.Any], nodes: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
     """Where the nodes may look for the hosts that the controller could not reach, for mesh_probe.
 
@@ -223,6 +230,7 @@ __all__ = (
     "data_address",
     "faults",
     "interface_of",
+    "kept_name",
     "logins_at_once",
     "order",
     "own_addresses",

@@ -126,13 +126,15 @@ def hostname_differs(case: Case) -> t.Iterable[Answer]:
         if item.target in duplicates(case):
             continue
         if own and own != wanted and f"answered as {own}," in item.evidence:
+            may = dig(case.fabric.get(item.target), "can_set_hostname") is not False
             sheet.add(
                 "name-hostname-differs",
                 WARN,
                 item.target,
                 f"its host name is {own}, the plan has {wanted}",
                 "The node's host name is not the one in the inventory.",
-                f"hostnamectl set-hostname {wanted}, or trainmesh_hostname: {own} for this host in the inventory.",
+                (f"hostnamectl set-hostname {wanted}, or " if may else "")
+                + f"trainmesh_hostname: {own} for this host in the inventory.",
             )
     return sheet.findings()
 

@@ -18,6 +18,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils import _fabric_f
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_facts import Wish, gather
 
 KEYS = {
+    "can_set_hostname",
     "acs",
     "apparmor",
     "arch",
@@ -83,6 +84,19 @@ def test_a_root_with_nothing_in_it_gives_every_key_and_guesses_nothing(tmp_path:
     assert {name: facts[name] for name in unknown} == dict.fromkeys(unknown)
     assert (facts["firewalls"], facts["listening_ports"], facts["rdma"]["devices"]) == ([], [], [])
     assert facts["interfaces"], "the network is the real one"
+
+
+@pytest.mark.parametrize(
+    ("user", "capabilities", "may"),
+    [(0, "000001ffffffffff", True), (0, "00000000a80425fb", False), (1000, "0000000000000000", None), (0, "", None)],
+)
+def test_only_root_can_tell_whether_the_kernel_takes_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, capabilities: str, may: bool | None
+) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/status").write_text(f"Name:\tpython3\nCapEff:\t{capabilities}\n")
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    assert gather(Wish(timeout=5), root=str(tmp_path))["can_set_hostname"] is may
 
 
 def test_a_root_of_garbage_gives_every_key(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import types
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _kernel_name
 from ansible_collections.trainmesh.cluster.plugins.modules import node_name
 
 
@@ -44,12 +45,12 @@ class Module:
         raise Done({"failed": True, **result})
 
 
-def run(monkeypatch, tmp_path, kernel, file, takes, may=True):
+def run(monkeypatch, tmp_path, kernel, file, takes, may=None):
     path, module = tmp_path / "hostname", Module(kernel, takes)
     path.write_text(f"{file}\n")
     monkeypatch.setattr(node_name, "PATH", str(path))
     monkeypatch.setattr(node_name, "AnsibleModule", lambda **_spec: module)
-    monkeypatch.setattr(node_name, "may_set_kernel_name", lambda _status: may)
+    monkeypatch.setattr(_kernel_name, "may_set", lambda _status: may)
     monkeypatch.setattr(node_name.os, "uname", lambda: types.SimpleNamespace(nodename=module.kernel))
     with pytest.raises(Done) as done:
         node_name.main()
@@ -74,12 +75,12 @@ def test_check_mode_promises_nothing_that_the_container_refuses(monkeypatch, tmp
     [
         ("CapEff:\t000001ffffffffff\nCapBnd:\t0\n", True),
         ("CapEff:\t00000000a80425fb\n", False),  # Docker's default
-        ("CapEff:\tgarbage\n", True),
-        ("", True),
+        ("CapEff:\tgarbage\n", None),
+        ("", None),
     ],
 )
 def test_the_right_to_name_the_kernel(status, may):
-    assert node_name.may_set_kernel_name(status) is may
+    assert _kernel_name.may_set(status) is may
 
 
 def test_only_the_file_is_wrong(monkeypatch, tmp_path):

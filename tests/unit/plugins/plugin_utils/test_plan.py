@@ -158,6 +158,24 @@ def test_a_cluster_that_others_made_keeps_its_own_names():
     assert made["ranks"][0]["ssh_name"] == "alpha" and "node1" not in made["targets"][0]["ssh_names"]
 
 
+@pytest.mark.parametrize(
+    ("facts", "wish", "kept"),
+    [
+        ({"hostname": "3f2a91", "can_set_hostname": False}, {}, True),
+        ({"hostname": "3f2a91", "can_set_hostname": False}, {"hostname": "3f2a91"}, False),
+        ({"hostname": "node1", "can_set_hostname": False}, {}, False),
+        ({"hostname": "3f2a91", "can_set_hostname": True}, {}, False),
+        ({"hostname": "3f2a91", "can_set_hostname": None}, {}, False),
+    ],
+)
+def test_the_plan_tells_who_keeps_the_host_name(facts, wish, kept):
+    warnings = plan([host(1, fabric=facts, wish=wish), host(2)])["warnings"]
+    assert [text.startswith("node1: the host name stays 3f2a91: the kernel refuses node1 (") for text in warnings] == (
+        [True] if kept else []
+    )
+    assert all("trainmesh_hostname: 3f2a91" in text and "--hostname node1" in text for text in warnings)
+
+
 def test_nobody_reached_is_one_clear_fault():
     assert "no host could be reached" in faults([host(1, reached=False)])[0]
 

@@ -64,7 +64,9 @@ def test_a_machine_under_another_name():
     fail_logins(case, towards("node3"), "wrong_machine", "answered as gpu-07, expected node3")
     found = one(case)
     assert (found.rule, found.severity, found.hosts) == ("name-hostname-differs", "warn", ("node3",))
-    assert "trainmesh_hostname: gpu-07" in found.remedy
+    assert found.remedy.startswith("hostnamectl set-hostname node3, or trainmesh_hostname: gpu-07")
+    case.fabric["node3"]["can_set_hostname"] = False
+    assert one(case).remedy.startswith("trainmesh_hostname: gpu-07")
 
 
 def test_the_own_name_on_loopback():
