@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 import typing as t
 
+from ansible import constants as C
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.parsing.vault import VaultHelper
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -28,18 +31,36 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import HIG
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import PREFIX
 
 display = Display()
+VAULTED = b"$ANSIBLE_VAULT"
+
+
+def _place(value: t.Any) -> tuple[str, int | None]:
+    """(file, line) where ansible-core read a value; empty where it does not tell."""
+    try:
+        from ansible._internal._datatag._tags import Origin
+    except ImportError:
+        return "", None
+    tag = Origin.get_tag(value) if value is not None else None
+    return str(getattr(tag, "path", None) or ""), getattr(tag, "line_num", None)
 
 
 def origin(value: t.Any) -> str:
     """Where ansible-core read a value, as file:line; empty where it does not tell."""
-    try:
-        from ansible._internal._datatag._tags import Origin
-    except ImportError:
-        return ""
-    tag = Origin.get_tag(value) if value is not None else None
-    if tag is None or not getattr(tag, "path", None):
-        return ""
-    return f"{tag.path}:{tag.line_num}" if getattr(tag, "line_num", None) else str(tag.path)
+    path, line = _place(value)
+    return f"{path}:{line}" if path and line else path
+
+
+def is_secret(value: t.Any) -> bool:
+    """Whether a value, or a part of it, was encrypted with ansible-vault: by itself, or with its whole file."""
+    if isinstance(value, t.Mapping):
+        return any(is_secret(one) for one in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(is_secret(one) for one in value)
+    if VaultHelper.get_ciphertext(value, with_tags=False):
+        return True
+    with contextlib.suppress(OSError), open(_place(value)[0], "rb") as stream:
+        return stream.read(len(VAULTED)) == VAULTED
+    return False
 
 
 def inventory_files(sources: t.Iterable[str]) -> list[str]:
@@ -47,10 +68,11 @@ def inventory_files(sources: t.Iterable[str]) -> list[str]:
     files = []
     for source in sources:
         if os.path.isdir(source):
-            names = sorted(
-                name for name in os.listdir(source) if not name.startswith(".") and not name.endswith("_vars")
-            )
-            files += [os.path.join(source, name) for name in names]
+            left_out = (*C.INVENTORY_IGNORE_EXTS, "_vars")  # as Ansible does
+            names = sorted(os.listdir(source))
+            files += [
+                os.path.join(source, name) for name in names if not name.startswith(".") and not name.endswith(left_out)
+            ]
         else:
             files.append(source)
     return files
@@ -120,7 +142,7 @@ class ActionModule(ActionBase):
         sources = variables.get("ansible_inventory_sources") or []
         absent = [source for source in sources if "," not in source and not os.path.exists(source)]
         faults = [f"the inventory {source} does not exist" for source in absent]
-        faults += [str(fault) for fault in check(hosts, repeats, origin)]
+        faults += [str(fault) for fault in check(hosts, repeats, origin, is_secret)]
         faults += self._controller(variables, names)
         if faults:
             head = f"The inventory has {len(faults)} fault(s); no machine was touched."
@@ -145,8 +167,9 @@ class ActionModule(ActionBase):
     def _controller(variables: t.Mapping[str, t.Any], names: t.Iterable[str]) -> list[str]:
         """What is missing on the controller for this run."""
         read_only = boolean(variables.get("trainmesh_read_only") or False, strict=False)
-        chosen, left = variables.get("ansible_run_tags") or ["all"], variables.get("ansible_skip_tags") or []
-        installs = not read_only and bool({"all", "torch_stack"} & set(chosen)) and "torch_stack" not in left
+        chosen, left = set(variables.get("ansible_run_tags") or ["all"]), set(variables.get("ansible_skip_tags") or [])
+        mine = {"torch_stack", "tagged"}
+        installs = not read_only and bool({"all", *mine} & chosen) and not mine & left
         hostvars = variables["hostvars"]
         kinds = {str(hostvars[name].get("ansible_connection", "ssh")).rpartition(".")[2] for name in names}
         logs_in = bool(kinds & {"ssh", "smart"})

@@ -18,6 +18,7 @@ RESULTS = ("identity", "inventory", "plan", "reach")
 FACTS = "facts_"
 HostVars = t.Mapping[str, t.Mapping[str, t.Any]]
 Origin = t.Callable[[t.Any], str]
+IsSecret = t.Callable[[t.Any], bool]
 
 
 class Fault(t.NamedTuple):
@@ -32,11 +33,17 @@ class Fault(t.NamedTuple):
         return f"{place}: {self.message}" if place else self.message
 
 
-def check(hosts: HostVars, repeats: t.Iterable[Repeat] = (), origin: Origin = lambda _value: "") -> list[Fault]:
+def check(
+    hosts: HostVars,
+    repeats: t.Iterable[Repeat] = (),
+    origin: Origin = lambda _value: "",
+    is_secret: IsSecret = lambda _value: False,
+) -> list[Fault]:
     """All faults of the inventory.
 
     ``hosts`` maps each inventory name to its variables (Ansible's and ours), ``repeats`` are the
-    names found twice in a file, ``origin`` tells where a value was written (file:line or nothing).
+    names found twice in a file, ``origin`` tells where a value was written (file:line or nothing),
+    ``is_secret`` whether it was encrypted there.
     """
     if not hosts:
         text = "the inventory holds no machine: expected at least one host line such as 'node1 ansible_host=10.0.0.11'"
@@ -50,8 +57,8 @@ def check(hosts: HostVars, repeats: t.Iterable[Repeat] = (), origin: Origin = la
         for item in repeats
     ]
     for number, (name, values) in enumerate(hosts.items()):
-        faults += _names(name, values, origin) + _values(name, values, origin, number == 0)
-    faults += _differing(hosts, origin) + _head(hosts, origin) + _collisions(hosts, origin)
+        faults += _names(name, values, origin) + _values(name, values, origin, is_secret, number == 0)
+    faults += _differing(hosts, origin, is_secret) + _head(hosts, origin) + _collisions(hosts, origin)
     return faults + _master_port(hosts, origin) + _conda_python(hosts, origin)
 
 
@@ -94,7 +101,12 @@ def _suggestion(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()[:63] or "node1"
 
 
-def _values(name: str, values: t.Mapping[str, t.Any], origin: Origin, first: bool) -> list[Fault]:
+def _is_hidden(short: str, value: t.Any, is_secret: IsSecret) -> bool:
+    """Whether a value must not be printed: what was encrypted, and the jobs' environment, which may hold tokens."""
+    return short == "env" or is_secret(value)
+
+
+def _values(name: str, values: t.Mapping[str, t.Any], origin: Origin, is_secret: IsSecret, first: bool) -> list[Fault]:
     """Values of the wrong form; those of the whole cluster are judged once, on the first host."""
     faults = []
     for short, variable in VARIABLES.items():
@@ -103,7 +115,10 @@ def _values(name: str, values: t.Mapping[str, t.Any], origin: Origin, first: boo
             try:
                 variable.read(value)
             except ValueError as error:
-                faults.append(Fault(name, origin(value), f"{PREFIX}{short}: {error}, found {value!r}"))
+                text = f"{error}, found {value!r}"
+                if _is_hidden(short, value, is_secret):
+                    text = f"{str(error).partition(', found')[0]}; the value is not shown"
+                faults.append(Fault(name, origin(value), f"{PREFIX}{short}: {text}"))
     port = values.get("ansible_port")
     if port is not None and not (str(port).isdigit() and 1 <= int(port) <= 65535):
         text = f"ansible_port: expected a TCP port, a whole number from 1 to 65535, found {port!r}"
@@ -111,7 +126,7 @@ def _values(name: str, values: t.Mapping[str, t.Any], origin: Origin, first: boo
     return faults
 
 
-def _differing(hosts: HostVars, origin: Origin) -> list[Fault]:
+def _differing(hosts: HostVars, origin: Origin, is_secret: IsSecret) -> list[Fault]:
     """A variable of the whole cluster must have one value; the first host's is taken as the meant one."""
     faults = []
     first_name, first = next(iter(hosts.items()))
@@ -121,9 +136,9 @@ def _differing(hosts: HostVars, origin: Origin) -> list[Fault]:
             for name, values in hosts.items():
                 found = values.get(PREFIX + short)
                 if found != meant:
-                    text = (
-                        f"{PREFIX}{short} is one value for the whole cluster: {found!r} here, {meant!r} on {first_name}"
-                    )
+                    hidden = any(_is_hidden(short, value, is_secret) for value in (found, meant))
+                    both = f"another one on {first_name}" if hidden else f"{found!r} here, {meant!r} on {first_name}"
+                    text = f"{PREFIX}{short} is one value for the whole cluster: {both}"
                     faults.append(Fault(name, origin(found), text))
     return faults
 

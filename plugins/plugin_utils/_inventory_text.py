@@ -36,9 +36,15 @@ def repeats_in_file(path: str) -> list[Repeat]:
             text = stream.read()
     except (OSError, UnicodeDecodeError):
         return []
-    if path.endswith((".yml", ".yaml")):
-        return _in_yaml(text, path)
-    return [] if path.endswith(".json") else _in_ini(text, path)
+    if path.endswith(".json"):
+        return []
+    extension = os.path.splitext(path)[1]
+    root = _yaml(text) if extension in ("", ".yml", ".yaml") else None
+    if extension in (".yml", ".yaml") or isinstance(root, yaml.MappingNode):
+        repeats: list[Repeat] = []
+        _walk(root, path, repeats, False)
+        return repeats
+    return _in_ini(text, path)
 
 
 def _in_ini(text: str, path: str) -> list[Repeat]:
@@ -59,18 +65,16 @@ def _in_ini(text: str, path: str) -> list[Repeat]:
     return repeats
 
 
-def _in_yaml(text: str, path: str) -> list[Repeat]:
-    """Keys that stand twice in one mapping below C(hosts), where Ansible takes the second value alone."""
+def _yaml(text: str) -> t.Any:
+    """The nodes of a YAML text, None for another text: Ansible itself says what is wrong with it."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        return yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError:
-        return []  # Ansible itself says what is wrong with it
-    repeats: list[Repeat] = []
-    _walk(root, path, repeats, False)
-    return repeats
+        return None
 
 
 def _walk(node: t.Any, path: str, repeats: list[Repeat], is_hosts: bool) -> None:
+    """Keys that stand twice in one mapping below C(hosts), where Ansible takes the second value alone."""
     if not isinstance(node, yaml.MappingNode):
         return
     first: dict[str, tuple[int, str]] = {}

@@ -145,7 +145,7 @@ def environment(value: t.Any) -> dict[str, str]:
     result = {}
     for name, content in value.items():
         if not ENV_NAME.match(str(name)):
-            raise ValueError(f"expected names of letters, digits and _, found {name!r}")
+            raise ValueError(f"{str(name)!r}: expected a name of letters, digits and _")
         if not re.match(r"[\w@%+=:,./-]*\Z", str(content)):
             raise ValueError(f"{name}: expected a value without blanks, quotes or shell signs, as launchers pass it on")
         result[str(name)] = str(content)

@@ -1,0 +1,276 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Inventories as people write them, read by Ansible itself: accepted, with the right values; no host is contacted."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import typing as t
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.action.inventory_check import ActionModule
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _controller_needs
+
+ROOT = pathlib.Path(__file__).parents[4]
+PLAY = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - trainmesh.cluster.inventory_check:
+        group: "{{ group | default('all') }}"
+      register: found
+    - ansible.builtin.debug:
+        msg: "FOUND {{ found | to_json }} FOUND"
+"""
+
+
+class Answer(t.NamedTuple):
+    """How ansible-playbook ended, and what the action returned."""
+
+    rc: int
+    text: str
+    result: dict[str, t.Any]
+
+
+@pytest.fixture
+def check(tmp_path):
+    """Runs the action from a directory of its own, with a stock configuration; paths are below ``tmp_path``."""
+
+    def run(*sources: str, arguments: t.Sequence[str] = ()) -> Answer:
+        (tmp_path / "check.yml").write_text(PLAY)
+        (tmp_path / "ansible.cfg").touch()
+        words = [word for source in sources for word in ("-i", source)]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+        environment |= {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_NOCOLOR": "1"}
+        done = subprocess.run(
+            [sys.executable, "-m", "ansible", "playbook", "check.yml", *words, *arguments],
+            cwd=tmp_path,
+            env={**environment, "ANSIBLE_CONFIG": "ansible.cfg", "ANSIBLE_LOCAL_TEMP": str(tmp_path / "tmp")},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        text = f"{done.stdout}{done.stderr}"
+        printed = next((line for line in text.splitlines() if "FOUND {" in line), '"msg": "FOUND {} FOUND"')
+        message = json.loads(f"{{{printed.strip().rstrip(',')}}}")["msg"]
+        return Answer(done.returncode, text, json.loads(message.removeprefix("FOUND").removesuffix("FOUND")))
+
+    return run
+
+
+def write(place: pathlib.Path, text: str, mode: int = 0o644) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(text)
+    place.chmod(mode)
+
+
+def accepted(answer: Answer) -> dict[str, t.Any]:
+    assert answer.rc == 0, answer.text
+    return answer.result
+
+
+def encrypted(tmp_path, *words: str) -> str:
+    """A value or a file, encrypted as people do it."""
+    write(tmp_path / "password", "open sesame\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible", "vault", *words, "--vault-password-file", "password"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout
+
+
+def vaulted(tmp_path, value: str, indent: int) -> str:
+    """An encrypted value for a YAML inventory: a block of lines after its key."""
+    first, *rest = encrypted(tmp_path, "encrypt_string", value).rstrip().splitlines()
+    return "\n".join([first, *(" " * indent + line.strip() for line in rest)])
+
+
+def test_encrypted_values_and_files(check, tmp_path):
+    write(
+        tmp_path / "hosts.yml",
+        f"""
+all:
+  hosts:
+    gpu1:
+      ansible_host: 192.0.2.1
+      trainmesh_slots: {vaulted(tmp_path, "4", 8)}
+      trainmesh_address: {vaulted(tmp_path, "10.0.0.1", 8)}
+    gpu2:
+      ansible_host: {vaulted(tmp_path, "192.0.2.2", 8)}
+  vars:
+    trainmesh_prefix: {vaulted(tmp_path, "/data/mesh", 6)}
+""",
+    )
+    write(tmp_path / "group_vars/all/vault.yml", "trainmesh_master_port: 29600\ntrainmesh_env: {HF_TOKEN: hf_abc}\n")
+    encrypted(tmp_path, "encrypt", "group_vars/all/vault.yml")
+    found = accepted(check("hosts.yml", arguments=["--vault-password-file", "password"]))
+    assert found["hosts"] == ["gpu1", "gpu2"]
+    assert found["node_facts"]["peers"] == ["10.0.0.1", "192.0.2.2"]
+    assert found["node_facts"]["python"] == "/data/mesh/env/bin/python"
+    assert 29600 in found["user_facts"]["ports"]
+
+
+def test_what_is_encrypted_is_not_printed(check, tmp_path):
+    write(
+        tmp_path / "hosts.yml",
+        f"""
+all:
+  hosts:
+    gpu1: {{ansible_host: 192.0.2.1}}
+    gpu2:
+      ansible_host: 192.0.2.2
+      trainmesh_prefix: /other
+  vars:
+    trainmesh_prefix: {vaulted(tmp_path, "/path-of-mine", 6)}
+    trainmesh_env:
+      TOKEN: {vaulted(tmp_path, "secret of mine", 8)}
+""",
+    )
+    write(tmp_path / "group_vars/all/vault.yml", "trainmesh_torch: 'whole file of mine'\n")
+    encrypted(tmp_path, "encrypt", "group_vars/all/vault.yml")
+    answer = check("hosts.yml", arguments=["--vault-password-file", "password"])
+    assert answer.rc != 0 and "3 fault(s)" in answer.text
+    assert "trainmesh_env: TOKEN: expected" in answer.text and "trainmesh_torch: expected" in answer.text
+    assert "of mine" not in answer.text and "/path-of-mine" not in answer.text
+
+
+def test_several_sources_with_variables_beside_each(check, tmp_path):
+    write(tmp_path / "a/hosts", "[gpu]\ngpu1\n")
+    write(tmp_path / "a/host_vars/gpu1.yml", "ansible_host: 192.0.2.1\n")
+    write(tmp_path / "a/group_vars/all", "trainmesh_prefix: /data/mesh\n")
+    write(tmp_path / "b/10-more.yml", "gpu: {hosts: {gpu2: {trainmesh_slots: 2}}}\n")
+    write(tmp_path / "b/20-more.ini", "[gpu]\ngpu3\ngpu1 trainmesh_slots=8\n")
+    write(tmp_path / "b/10-more.yml.bak", "gpu: {hosts: {gpu2: {}, gpu2: {trainmesh_slots: 3}}}\n")
+    write(tmp_path / "b/host_vars/gpu2/net.yml", "ansible_host: 192.0.2.2\n")
+    write(tmp_path / "b/host_vars/gpu3.yaml", "trainmesh_address: 10.0.0.3\n")
+    found = accepted(check("a/hosts", "b", "192.0.2.9,"))
+    assert found["hosts"] == ["192.0.2.9", "gpu1", "gpu2", "gpu3"]
+    assert found["node_facts"]["peers"] == ["192.0.2.9", "192.0.2.1", "192.0.2.2", "10.0.0.3"]
+    assert found["node_facts"]["paths"][0] == "/data/mesh"
+    assert found["state_dir"] == str(tmp_path / "a/.trainmesh")
+
+
+def test_a_dynamic_inventory(check, tmp_path):
+    hosts = {"gpu1": {"ansible_host": "192.0.2.1", "trainmesh_slots": 8}, "gpu2": {"ansible_host": "192.0.2.2"}}
+    data = {
+        "gpu": {"hosts": list(hosts), "vars": {"trainmesh_prefix": "/data/mesh"}},
+        "_meta": {"hostvars": hosts},
+    }
+    write(tmp_path / "inventory.py", f"#!/bin/sh\ncat <<'END'\n{json.dumps(data)}\nEND\n", 0o755)
+    found = accepted(check("inventory.py"))
+    assert (found["hosts"], found["node_facts"]["peers"]) == (["gpu1", "gpu2"], ["192.0.2.1", "192.0.2.2"])
+    assert (found["node_facts"]["paths"][0], found["state_dir"]) == ("/data/mesh", str(tmp_path / ".trainmesh"))
+
+
+RANGES = {
+    "hosts": "[gpu]\ngpu[1:4].lab trainmesh_slots=8\nrack[a:b]-gpu[01:02]\n",
+    "hosts.yml": "gpu: {hosts: {'gpu[1:4].lab': {trainmesh_slots: 8}, 'rack[a:b]-gpu[01:02]': {}}}\n",
+}
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_ranges_are_the_hosts_that_they_stand_for(check, tmp_path, name):
+    write(tmp_path / name, RANGES[name])
+    found = accepted(check(name))
+    racks = ["racka-gpu01", "racka-gpu02", "rackb-gpu01", "rackb-gpu02"]
+    assert found["hosts"] == [*(f"gpu{number}.lab" for number in range(1, 5)), *racks]
+
+
+def test_only_the_hosts_of_the_group_and_its_children(check, tmp_path):
+    write(
+        tmp_path / "hosts",
+        """
+[storage]
+nas_1 ansible_host=192.0.2.99 trainmesh_nonsense=1
+
+[rack1]
+gpu1 ansible_host=192.0.2.1
+[rack2]
+gpu2 ansible_host=192.0.2.2
+[gpu:children]
+rack1
+rack2
+[gpu:vars]
+trainmesh_prefix=/data/mesh
+trainmesh_master_port=29600
+trainmesh_launchers=['torchrun', 'mpirun']
+""",
+    )
+    found = accepted(check("hosts", arguments=["-e", "group=gpu"]))
+    assert (found["hosts"], found["node_facts"]["paths"][0]) == (["gpu1", "gpu2"], "/data/mesh")
+    assert 29600 in found["user_facts"]["ports"]
+
+
+def test_the_controller_may_be_a_node(check, tmp_path):
+    write(
+        tmp_path / "hosts.yml",
+        "all: {hosts: {head: {ansible_connection: local}, gpu2: {ansible_host: 192.0.2.2}}}\n",
+    )
+    found = accepted(check("hosts.yml"))
+    assert (found["hosts"], found["node_facts"]["names"]) == (["head", "gpu2"], ["head", "gpu2"])
+
+
+EQUAL = {
+    "hosts": "[a]\ngpu3 ansible_host=192.0.2.3 ansible_user=a\n[b]\ngpu3 ansible_user=a ansible_host=192.0.2.3\n",
+    "hosts.yml": """
+agents: {hosts: {gpu3: {ansible_host: 192.0.2.3}}}
+gpu: {hosts: {gpu3: {ansible_host: 192.0.2.3}}}
+""",
+    # YAML without an extension, which Ansible reads as such
+    "nodes": """
+agents:
+  hosts:
+    gpu3: {ansible_host: 192.0.2.3}
+    gpu4:
+      ansible_ssh_common_args: ControlPath=none -q
+    gpu5:
+      ansible_ssh_common_args: ControlPath=/tmp/other
+""",
+}
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_a_host_in_two_groups(check, tmp_path, name):
+    write(tmp_path / name, EQUAL[name])
+    assert accepted(check(name))["hosts"][0] == "gpu3"
+
+
+def test_a_host_that_stands_twice_in_yaml_without_an_extension(check, tmp_path):
+    write(tmp_path / "nodes", "all:\n  hosts:\n    gpu1: {}\n    gpu1: {trainmesh_slots: 2}\n")
+    answer = check("nodes")
+    assert answer.rc != 0 and "gpu1" in answer.text and "already stands in line 3" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("variables", "connections", "expected"),
+    [
+        ({}, {"a": "ssh"}, (True, True)),
+        ({}, {"a": "local", "b": "community.docker.docker"}, (True, False)),
+        ({}, {"a": "local", "b": "ansible.builtin.ssh"}, (True, True)),
+        ({"trainmesh_read_only": "true"}, {"a": None}, (False, True)),
+        ({"ansible_run_tags": ["hosts", "ssh_mesh"]}, {"a": None}, (False, True)),
+        ({"ansible_run_tags": ["torch_stack"]}, {"a": None}, (True, True)),
+        ({"ansible_run_tags": ["tagged"]}, {"a": None}, (True, True)),
+        ({"ansible_run_tags": ["untagged"]}, {"a": None}, (False, True)),
+        ({"ansible_skip_tags": ["torch_stack"]}, {"a": None}, (False, True)),
+        ({"ansible_skip_tags": ["tagged"]}, {"a": None}, (False, True)),
+        ({"ansible_skip_tags": ["verify"]}, {"a": None}, (True, True)),
+    ],
+)
+def test_the_controller_is_asked_for_what_the_run_uses(monkeypatch, variables, connections, expected):
+    asked = []
+    monkeypatch.setattr(_controller_needs, "missing", lambda *needs: asked.append(needs) or ["uv is missing"])
+    hostvars = {name: {"ansible_connection": kind} if kind else {} for name, kind in connections.items()}
+    assert ActionModule._controller({"hostvars": hostvars, **variables}, list(hostvars)) == ["uv is missing"]
+    assert asked == [expected]
