@@ -110,10 +110,10 @@ class Attempt:
                 secret = target.become_password if become else ""
                 output = _command(transport, question(target.pythons, become, bool(secret)), clock, secret)
                 self.node_clock = node_clock(output, started, time.time())
-                judge(client, output, bool(become), target)
-                if wanted and target.become_untested:
+                unsure = judge(client, output, bool(become), target) or (target.become_untested if wanted else "")
+                if unsure:
                     clock.stage = "done"
-                    raise words.untested(target.become_untested)
+                    raise words.untested(unsure)
             finally:
                 transport.close()
 
@@ -163,8 +163,11 @@ def node_clock(output: str, started: float, ended: float) -> dict[str, float] | 
     return {"epoch": float(match.group(1)), "started": started, "ended": ended} if match else None
 
 
-def judge(client: Client, output: str, become: bool, target: Target) -> None:
-    """Raise Stop for a Python or a become command that does not work; lines that are not ours are noise."""
+def judge(client: Client, output: str, become: bool, target: Target) -> str:
+    """Raise Stop for a Python or a become command that does not work; lines that are not ours are noise.
+
+    Returns why the become command could not be tried as Ansible runs it; empty where it could.
+    """
     marked = [line[len(MARK) + 1 :] for line in output.splitlines() if line.startswith(f"{MARK} ")]
     if not marked:
         raise host_words.shell(client, " ".join(output.split())[:200] or "the command printed nothing")
@@ -182,18 +185,19 @@ def judge(client: Client, output: str, become: bool, target: Target) -> None:
     if full:
         raise host_words.tmp(client, full.removeprefix("tmp ")[:200])
     told = next((line for line in marked if line.startswith("become ")), "")
-    if become:
-        _root(client, told, target)
+    return _root(client, told, target) if become else ""
 
 
-def _root(client: Client, told: str, target: Target) -> None:
+def _root(client: Client, told: str, target: Target) -> str:
     """Raise Stop unless the become command worked, and did so in a way that Ansible follows."""
     said = told.partition(" ")[2].partition(" ")[2]
     good, method = told.split()[1:2] == ["0"], target.become_command[0]
+    if not good and target.terminal and host_words.wants_terminal(said):
+        return f"{method} asks for a terminal, which Ansible brings and this check does not: {said[:200]}"
     if not target.become_password:
         if not good:
             raise host_words.sudo(client, said or "no words", method)
-        return
+        return ""
     from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _reach_target  # imports Ansible's plugins
 
     words_of = said.replace(_reach_target.PROMPT, "").strip()[:200] or "no words"
@@ -201,6 +205,7 @@ def _root(client: Client, told: str, target: Target) -> None:
         raise host_words.sudo_password(client, words_of, method)
     if not _reach_target.understands(said):
         raise host_words.sudo_prompt(client, said[:200])
+    return ""
 
 
 def _words_of(output: str, last: str) -> str:

@@ -32,7 +32,8 @@ class Target:
     """What the inventory says of one host. Secrets never show: passwords are kept out of the text of a Target.
 
     ``args`` are the arguments that Ansible gives to ssh, ``pythons`` the interpreters it would try, in order, and
-    ``become`` the command that becomes root, () where none is wanted. ``untested`` is a reason to leave it alone.
+    ``become`` the command that becomes root, () where none is wanted. ``terminal``: Ansible would bring a terminal, as
+    it does without pipelining. ``untested`` is a reason to leave it alone.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Target:
     become_command: tuple[str, ...] = ("sudo", "-n")
     become_password: str = dataclasses.field(default="", repr=False)
     become_untested: str = ""
+    terminal: bool = False
     untested: str = ""
 
 

@@ -10,6 +10,7 @@ ansible.cfg count in its own order.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import typing as t
 
@@ -22,6 +23,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_client im
 SSH = ("ssh", "smart", "paramiko", "paramiko_ssh")
 AUTO = ("auto", "auto_silent", "auto_legacy", "auto_legacy_silent")
 PROMPT = "[sudo via ansible, key=trainmesh] password:"
+SWITCHES = re.compile(r"-[AbBEHiKkNnPSsv]+\Z")  # short flags of sudo that take no value
 Values = t.Mapping[str, t.Any]
 
 
@@ -64,6 +66,7 @@ def _target(name: str, values: Values, play: Play) -> Target:
         become_command=command,
         become_password=secret,
         become_untested=unsure,
+        terminal=bool(options["use_tty"] and not options["pipelining"]),
     )
 
 
@@ -96,16 +99,30 @@ def arguments(options: Values) -> list[str]:
 
 def _become(values: Values, play: Play) -> tuple[bool | None, tuple[str, ...], str, str]:
     """Whether root is wanted (None: unless the login is root's), the command, its password, why it can't be tried."""
-    method = str(values.get("ansible_become_method") or C.DEFAULT_BECOME_METHOD).rpartition(".")[2]
+    chosen = values.get("ansible_become_method") or context.CLIARGS.get("become_method") or C.DEFAULT_BECOME_METHOD
+    method = str(chosen).rpartition(".")[2]
     wanted = None if values.get("ansible_become") is None else _truth(values["ansible_become"])
     if method != "sudo":
         return wanted, (), "", f"becoming root with {method} is not tried here"
     options = _options("become", "sudo", values, {})
     exe, user = shlex.split(options["become_exe"] or "sudo"), str(options["become_user"] or "root")
     secret = str(options["become_pass"] or play.become_pass or "")
+    flags, asks_program = _flags(shlex.split(options["become_flags"] or ""))
+    if asks_program:
+        return wanted, (), "", "ansible_become_flags has sudo ask a program for the password, which is not tried here"
     # -k: a password of an earlier login must not count. The prompt is of Ansible's form, and in no language.
     how = ("-k", "-S", "-p", PROMPT) if secret else ("-n",)
-    return wanted, (*exe, *how, "-u", user), secret, ""
+    return wanted, (*exe, *flags, *how, "-u", user), secret, ""
+
+
+def _flags(words: t.Iterable[str]) -> tuple[list[str], bool]:
+    """The flags for sudo without those that we set ourselves (-S, and -n, which Ansible drops with a password).
+
+    And whether a program is to be asked for the password, which goes with neither of them.
+    """
+    bare = [re.sub("[nS]", "", word) if SWITCHES.match(word) else word for word in words]
+    flags = [word for word in bare if word not in ("-", "--non-interactive", "--stdin")]
+    return flags, any(flag == "--askpass" or (SWITCHES.match(flag) and "A" in flag) for flag in flags)
 
 
 def understands(said: str) -> bool:

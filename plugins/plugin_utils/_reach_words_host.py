@@ -43,16 +43,23 @@ def shell(client: Client, evidence: str) -> Stop:
     )
 
 
+def wants_terminal(evidence: str) -> bool:
+    """Whether sudo refuses for want of a terminal, whatever the password (requiretty; use_pty of sudo-rs)."""
+    low = evidence.lower()
+    return "must have a tty" in low or "a terminal is required to run" in low
+
+
 def sudo(client: Client, evidence: str, method: str) -> Stop:
     """The user may not become root without a password, and none is set; or sudo wants a terminal."""
     file = f"/etc/sudoers.d/{client.user.replace('.', '_')}"
-    if "must have a tty" in evidence or "a terminal is required to run" in evidence:
+    if wants_terminal(evidence):
         line = shlex.quote(f"Defaults:{client.user} !requiretty")
         return Stop(
             "sudo",
             evidence,
-            f"sudo of {client.user} asks for a terminal (requiretty in its sudoers), and Ansible brings none",
-            f"on the machine as root: echo {line} >> {file} && chmod 440 {file} && visudo -c",
+            f"sudo of {client.user} asks for a terminal (requiretty in its sudoers), and pipelining brings none",
+            f"on the machine as root: echo {line} >> {file} && chmod 440 {file} && visudo -c; or set "
+            "ansible_ssh_pipelining: false for this host",
         )
     line = shlex.quote(f"{client.user} ALL=(ALL) NOPASSWD: ALL")
     return Stop(
@@ -66,7 +73,7 @@ def sudo(client: Client, evidence: str, method: str) -> Stop:
 def sudo_password(client: Client, evidence: str, method: str) -> Stop:
     """A password was given, and root is not reached with it."""
     low = evidence.lower()
-    if "must have a tty" in low or "a terminal is required to run" in low:
+    if wants_terminal(evidence):
         return sudo(client, evidence, method)
     if "sudoers" in low or "not allowed" in low or "may not run" in low:
         cause = f"{client.user} may not become root with {method}, whatever the password"
@@ -107,4 +114,4 @@ def tmp(client: Client, evidence: str) -> Stop:
     return Stop("tmp", evidence, f"{cause}: Ansible's modules can't run", f"ssh {login(client)}, there: {remedy}")
 
 
-__all__ = ("INSTALL", "MIN_PYTHON", "python", "shell", "sudo", "sudo_password", "sudo_prompt", "tmp")
+__all__ = ("INSTALL", "MIN_PYTHON", "python", "shell", "sudo", "sudo_password", "sudo_prompt", "tmp", "wants_terminal")

@@ -203,6 +203,19 @@ def test_a_wrong_sudo_password_is_told_without_it(ssh_keys, host):
     assert "of-another-host" not in repr(seen)
 
 
+@pytest.mark.parametrize(
+    "said", ["sudo: sorry, you must have a tty to run sudo", "sudo: A terminal is required to run"]
+)
+@pytest.mark.parametrize("secret", ["", "s3cret-Ω"])
+def test_a_sudo_that_wants_the_terminal_that_ansible_brings_is_untested(ssh_keys, host, said, secret):
+    way = {"become_command": SUDO if secret else ("sudo", "-n"), "become_password": secret}
+    with sshd(ssh_keys, GOOD.replace("become 0 ", f"become 1 {said}")) as (port, _server):
+        seen, piped = row(host(port, terminal=True, **way)), row(host(port, **way))
+    assert (seen["ok"], seen["layer"]) == (True, "untested") and "asks for a terminal" in seen["evidence"]
+    assert (piped["ok"], piped["layer"]) == (False, "sudo")
+    assert "!requiretty" in piped["remedy"] and "ansible_ssh_pipelining: false" in piped["remedy"]
+
+
 def test_a_prompt_that_this_ansible_does_not_understand(ssh_keys, host):
     said = "become 0 [odd: [sudo via ansible, key=trainmesh] password:] Password:"
     with sshd(ssh_keys, GOOD.replace("become 0 ", said.replace("odd", "sudo x"))) as (port, _server):

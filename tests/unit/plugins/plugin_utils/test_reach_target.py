@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.action import reach_check
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _action, _reach
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _action, _reach, _reach_target
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_target import Play, target, understands
 
 PLAY = Play({"remote_user": None, "port": None}, None, None)
@@ -37,7 +37,7 @@ def test_a_bare_host_is_what_ssh_makes_of_its_name():
     assert (found.host, found.executable, found.password, found.become) == ("n1", "ssh", None, None)
     assert not [word for word in found.args if word.startswith(("Port=", "User=", "IdentityFile="))]
     assert found.pythons[-1] == "python3" and len(found.pythons) > 1
-    assert found.become_command == ("sudo", "-n", "-u", "root")
+    assert found.become_command == ("sudo", "-H", "-n", "-u", "root")
 
 
 def test_variables_become_the_arguments_of_ssh_in_ansibles_order():
@@ -88,8 +88,49 @@ def test_what_can_not_be_followed_is_untested(values, words):
     assert words in of(**values).untested
 
 
-def test_another_way_to_root_is_untested():
-    assert "doas" in of(become_method="community.general.doas").become_untested
+@pytest.mark.parametrize("method", ["community.general.doas", "su", "ansible.builtin.su", "pbrun"])
+def test_another_way_to_root_is_untested(method):
+    found = of(become_method=method, become_flags="-x", become_password="own")
+    assert method.rpartition(".")[2] in found.become_untested and not found.untested
+    assert (found.become_command, found.become_password) == ((), "")
+
+
+def test_the_way_to_root_of_the_command_line_counts(monkeypatch):
+    monkeypatch.setattr(_reach_target.context, "CLIARGS", {"become_method": "su", "connection": "ssh"})
+    assert "with su" in of().become_untested
+    assert of(become_method="sudo").become_untested == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "kept"),
+    [
+        ("-H -S -n", ["-H"]),
+        ("-i", ["-i"]),
+        ("-niS -E", ["-i", "-E"]),
+        ("--non-interactive --stdin --preserve-env=PATH", ["--preserve-env=PATH"]),
+        ("-r 'unconfined_r' -uSven -C 3", ["-r", "unconfined_r", "-uSven", "-C", "3"]),
+        ("", []),
+    ],
+)
+def test_the_flags_of_the_inventory_go_to_sudo(flags, kept):
+    assert of(become_flags=flags).become_command == ("sudo", *kept, "-n", "-u", "root")
+    with_password = of(become_flags=flags, become_password="own")
+    assert with_password.become_command == ("sudo", *kept, "-k", "-S", "-p", _reach_target.PROMPT, "-u", "root")
+    assert of(sudo_flags=flags).become_command == of(become_flags=flags).become_command
+
+
+@pytest.mark.parametrize("flags", ["-A", "-HA", "--askpass -H"])
+def test_a_sudo_that_asks_a_program_is_untested(flags):
+    found = of(become_flags=flags, become_password="own")
+    assert "a program" in found.become_untested and found.become_command == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "brings"),
+    [({}, True), ({"pipelining": True}, False), ({"ssh_pipelining": "true"}, False), ({"ssh_use_tty": False}, False)],
+)
+def test_ansible_brings_a_terminal_without_pipelining(values, brings):
+    assert of(**values).terminal is brings
 
 
 @pytest.mark.parametrize("name", ["become_password", "become_pass", "sudo_pass"])
