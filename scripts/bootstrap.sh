@@ -58,9 +58,14 @@ python3.11-venv; RHEL 9: dnf install python3.11), or name it with PYTHON=path (s
 }
 
 # install_python: puts a newer Python beside an old one and prints its path: the distribution's where we may install it
-# (Ubuntu 22.04 has 3.11 beside its 3.10), else the one that uv brings where its downloads can be reached.
+# (Ubuntu 22.04 has 3.11 beside its 3.10), else the one that uv brings where its downloads can be reached. What failed
+# takes a while to fail, and is not tried again for an hour.
 install_python() {
-    local name uv_home=$PWD/.cache/uv python
+    local name uv_home=$PWD/.cache/uv failed=$PWD/.cache/no-newer-python python
+    if [ -n "$(find "$failed" -mmin -60 2>/dev/null)" ]; then
+        echo "bootstrap: a newer Python could not be installed within the last hour; to try again: rm $failed" >&2
+        return 1
+    fi
     for name in python3.12 python3.11; do
         if install_package "$name" >&2 && command -v "$name" >/dev/null && new_enough "$name"; then
             command -v "$name"
@@ -71,8 +76,11 @@ install_python() {
     {
         python3 -m venv "$uv_home" && timeout 120 "$uv_home/bin/pip" install --quiet --disable-pip-version-check uv &&
             UV_HTTP_TIMEOUT=20 timeout 300 "$uv_home/bin/uv" python install 3.12
-    } >>"$LOG" 2>&1 </dev/null || return 1
-    python=$("$uv_home/bin/uv" python find --managed-python 3.12 2>>"$LOG") && new_enough "$python" && echo "$python"
+    } >>"$LOG" 2>&1 </dev/null &&
+        python=$("$uv_home/bin/uv" python find --managed-python 3.12 2>>"$LOG") && new_enough "$python" &&
+        echo "$python" && return
+    : >"$failed"
+    return 1
 }
 
 # ensure_venv_module PYTHON: Debian keeps the parts that venv needs in a package of their own.

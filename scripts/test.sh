@@ -124,12 +124,12 @@ step_cores() {
     end_of_parts
 }
 
-# python_for CORE: the first Python that this core runs on; cores 2.20 and 2.21 need 3.12.
+# python_for CORE: the first Python that this core runs on.
 python_for() {
-    local name lowest=12
-    [ "$1" != 2.19 ] || lowest=11
+    local name lowest=12 highest=14
+    [ "$1" != 2.19 ] || lowest=11 highest=13
     for name in python3.13 python3.12 python3.11 ~/.pyenv/versions/3.1[1-4]*/bin/python3; do
-        if "$name" -c "import sys; sys.exit(not (3, $lowest) <= sys.version_info[:2] <= (3, 14))" 2>/dev/null; then
+        if "$name" -c "import sys; sys.exit(not (3, $lowest) <= sys.version_info[:2] <= (3, $highest))" 2>/dev/null; then
             command -v "$name"
             return
         fi
@@ -239,6 +239,8 @@ main() {
     echo "${#passed[@]} passed, ${#failed[@]} failed"
     [ "${#failed[@]}" -eq 0 ]
 }
+
+[ "${BASH_SOURCE[0]}" = "$0" ] || return 0 # a test wants the functions alone
 
 if [ "${1:-}" = --all ]; then
     shift

@@ -10,7 +10,8 @@ import os
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _docker_apply as nodes
-from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_cli import Host
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _docker_kernel
+from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_cli import Host, LocalNodesError, find_tool
 from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_engine import (
     ensure_engine,
     started_here,
@@ -24,6 +25,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_nodes im
     network_name,
     wished_nodes,
 )
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree
 
 Params = t.Mapping[str, t.Any]
 Result = dict[str, t.Any]
@@ -41,7 +43,12 @@ def _diff(before: list[str], after: list[str]) -> dict[str, str]:
 
 
 def engine(_params: Params, *, apply: bool) -> Result:
-    """Make a Docker Engine answer."""
+    """Make a Docker Engine answer; what else the nodes need of this machine is looked at first."""
+    if not find_tool("ssh-keygen"):
+        raise LocalNodesError(
+            "ssh-keygen is missing on this machine, and makes the key that logs in to the nodes: install openssh-client"
+            " (Debian, Ubuntu) or openssh-clients (RHEL)"
+        )
     changed, version = ensure_engine(Host(), apply=apply)
     summary = f"Docker Engine {version} answers" if version else "no Docker Engine answers: one would be started"
     return {"changed": changed, "summary": summary, "diff": _diff([] if changed else ["engine"], ["engine"])}
@@ -73,6 +80,10 @@ def containers(params: Params, *, apply: bool) -> Result:
     wish = _wish(params, nodes.nodes_of(host, cluster))
     plan = nodes.read_plan(host, cluster, wish)
     nodes.check_resources(len(plan.create), _docker_root(host))
+    gone = {node.container for node in plan.remove}
+    settings = [node.settings for node in nodes.nodes_of(host, "") if node.container not in gone]
+    systemd = _docker_kernel.count_systemd([*settings, *(node.settings for node in plan.create)])
+    warnings = _docker_kernel.warnings(systemd, len(wish), Tree()) if plan.create else []
     extra = any(node.extra_interface for node in wish)
     networks = nodes.ensure_networks(host, cluster, extra=extra, apply=apply)
     if apply:
@@ -86,6 +97,7 @@ def containers(params: Params, *, apply: bool) -> Result:
         + ("; ".join(done) or "all there"),
         "diff": _diff(before, sorted(node.name for node in wish)),
         "nodes": [dataclasses.asdict(node) for node in wish],
+        "warnings": warnings,
         **describe(plan),
     }
 

@@ -266,6 +266,8 @@ def main() -> None:
         result = STEPS[module.params["step"]](module.params, apply=not module.check_mode)
     except LocalNodesError as error:
         module.fail_json(msg=f"{error}.")
+    for warning in result.pop("warnings", []):
+        module.warn(warning)
     module.exit_json(**result)
 
 

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -33,7 +35,9 @@ def controller(tmp_path):
     for name, text in (("python3", OLD), ("apt-get", APT), ("sudo", '#!/bin/sh\nshift\nexec "$@"\n')):
         (commands / name).write_text(text)
         (commands / name).chmod(0o755)
-    for name in "bash sh env mkdir cat cp grep head id sha256sum cut dirname timeout df awk sed tee tail ssh".split():
+    for (
+        name
+    ) in "bash sh env mkdir cat cp grep head id sha256sum cut dirname timeout df awk sed tee tail ssh find".split():
         (commands / name).symlink_to(shutil.which(name) or "/bin/false")
     (commands / "ssh-keygen").symlink_to("/bin/true")
 
@@ -58,6 +62,22 @@ def test_without_a_newer_python_the_package_is_named(controller):
     answer = controller()
     assert answer.returncode == 1
     assert "found Python 3.10.13" in answer.stderr and "apt install python3.11 python3.11-venv" in answer.stderr
+
+
+def test_what_could_not_be_installed_is_not_tried_again_at_once(controller, tmp_path):
+    assert "trying one of uv's" in controller().stderr
+    failed = tmp_path / "checkout/.cache/no-newer-python"
+    again = controller("python3.11")
+    assert again.returncode == 1 and f"to try again: rm {failed}" in again.stderr
+    assert "uv's" not in again.stderr and "installing the package" not in again.stderr
+    os.utime(failed, (time.time() - 3700,) * 2)
+    assert controller("python3.11").returncode == 0
+
+
+def test_a_python_that_was_installed_by_hand_is_found_at_once(controller, tmp_path):
+    controller()
+    (tmp_path / "bin/python3.12").symlink_to(sys.executable)
+    assert controller().returncode == 0
 
 
 @pytest.mark.parametrize("packages", [("python3.11",), ("python3.11", "python3.12")])

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import types
+from unittest import mock
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
 
+from ansible_collections.trainmesh.cluster.plugins.action import cluster_plan
 from ansible_collections.trainmesh.cluster.plugins.action.cluster_plan import ActionModule
+from ansible_collections.trainmesh.cluster.tests.unit.plugins.plugin_utils.cluster_samples import host
 
 
 @pytest.fixture
@@ -33,3 +36,35 @@ def test_an_installer_on_the_controller_is_looked_for_where_the_role_does(proble
     lost = str(tmp_path / "lost.sh")
     assert problem(lost) == f"trainmesh_conda_installer: there is no {lost} on the controller"
     assert "is no file that can be read" in problem(str(tmp_path / "files"))
+
+
+def run(monkeypatch, state_dir, prefix, **task):
+    """The action over two sample nodes; returns what it warned of."""
+    hosts = {one.name: one for one in (host(1), host(2))}
+    warned: list[str] = []
+    monkeypatch.setattr(
+        cluster_plan, "display", types.SimpleNamespace(warning=warned.append, display=lambda _text: None)
+    )
+    monkeypatch.setattr(ActionModule, "_host", staticmethod(lambda name, _values, _live: hosts[name]))
+    args = {"state_dir": str(state_dir), **task.pop("args", {})}
+    given = mock.Mock(args=args, **{"async_val": 0, "check_mode": False, "diff": False, **task})
+    hostvars = {name: {"trainmesh_prefix": prefix} for name in hosts}
+    variables = {"hostvars": hostvars, "groups": {"all": list(hosts)}, "ansible_play_hosts": list(hosts)}
+    action = ActionModule(given, *[mock.Mock()] * 5)
+    assert "failed" not in action.run(task_vars=variables)
+    return warned
+
+
+def test_a_changed_prefix_names_the_directory_that_stays(monkeypatch, tmp_path):
+    assert run(monkeypatch, tmp_path, "/opt/one") == []
+    assert run(monkeypatch, tmp_path, "/opt/one") == []
+    (warning,) = run(monkeypatch, tmp_path, "/opt/two")
+    assert "trainmesh_prefix was /opt/one and is /opt/two now" in warning and "remove it" in warning
+    assert run(monkeypatch, tmp_path, "/opt/two") == [], "it is said once"
+
+
+@pytest.mark.parametrize("task", [{"check_mode": True}, {"args": {"read_only": True}}])
+def test_a_look_forgets_no_prefix(monkeypatch, tmp_path, task):
+    run(monkeypatch, tmp_path, "/opt/one")
+    assert run(monkeypatch, tmp_path, "/opt/two", **task) == []
+    assert len(run(monkeypatch, tmp_path, "/opt/two")) == 1
