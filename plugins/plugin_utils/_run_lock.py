@@ -27,6 +27,9 @@ FILE = "run.json"
 # On another controller nobody can see whether the run still lives: longer than the longest single task.
 ELSEWHERE_S = 9000
 _DEAD = "ZX"
+# Of the fields that _fields() gives: where data, heap, arguments and environment lie; proc_pid_stat(5), 45 to 51. Zeros
+# for processes of others.
+_PLACE = slice(42, 49)
 
 
 class Run(t.NamedTuple):
@@ -54,17 +57,34 @@ def own(now: float, what: str = "", pid: int | None = None) -> Run:
 
 
 def command(pid: int | str) -> str:
-    """A digest of what a process was started with, and where; empty when it can't be read."""
+    """A digest of what a process was started with, where, and of its place in memory; empty when it can't be read.
+
+    The kernel puts each program that is started at addresses of its own, and a child keeps them until it starts
+    another program: so only a run's own workers are like it, and not the same command in another terminal.
+    """
+    place = _fields(int(pid))[_PLACE]
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as stream:
             words = stream.read()
-        return hashlib.sha256(words + os.fsencode(os.readlink(f"/proc/{pid}/cwd"))).hexdigest() if words else ""
+        cwd = os.readlink(f"/proc/{pid}/cwd")
     except OSError:
         return ""
+    if not words or not any(number.strip("0") for number in place) or not _is_random():
+        return ""
+    return hashlib.sha256(b"\0".join([words, os.fsencode(cwd), " ".join(place).encode()])).hexdigest()
+
+
+def _is_random() -> bool:
+    """Whether the kernel places programs at random; where it does not, equal commands can't be told apart."""
+    try:
+        with open("/proc/sys/kernel/randomize_va_space", encoding="utf-8") as stream:
+            return stream.read().strip() != "0"
+    except OSError:
+        return False
 
 
 def orphans(left: Run, mine: Run) -> list[int]:
-    """Workers of a run that was killed: they look as it did, and their parent is not one of ansible-playbook."""
+    """Workers of a run that was killed: forks of its process, which began after it and whose parent is not one."""
     if not left.command or left.host != mine.host:
         return []
     names = [name for name in os.listdir("/proc") if name.isdigit()] if os.path.isdir("/proc") else []

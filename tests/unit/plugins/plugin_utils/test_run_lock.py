@@ -114,6 +114,22 @@ def test_a_worker_that_outlives_its_killed_run_is_ended(tmp_path):
     assert _run_lock.started(worker) is None
 
 
+def test_the_same_command_in_another_terminal_is_no_worker_of_a_killed_run(begun):
+    """Another inventory by the environment, or a second one that is about to ask for the lock."""
+    with begun(["sleep", "61"]) as main:
+        left = run_of(main.pid)
+        main.kill()
+    with begun(["sleep", "61"]) as another:
+        later, found = _run_lock._is_later(another.pid, left), _run_lock.orphans(left, run_of(os.getppid()))
+        another.kill()
+    assert (later, found) == (True, [])
+
+
+def test_where_equal_commands_can_not_be_told_apart_nobody_is_ended(monkeypatch, other):
+    monkeypatch.setattr(_run_lock, "_is_random", lambda: False)
+    assert _run_lock.command(other.pid) == ""
+
+
 @pytest.mark.parametrize("change", [{"host": "elsewhere"}, {"command": ""}, {"command": "0" * 64}, {"started": "x"}])
 def test_processes_that_only_look_alike_are_left_alone(other, change):
     assert _run_lock.orphans(run_of(other.pid)._replace(**change), run_of(os.getpid())) == []
