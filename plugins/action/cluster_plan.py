@@ -15,6 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
+    _action,
     _membership,
     _memory,
     _plan,
@@ -42,6 +43,7 @@ class ActionModule(ActionBase):
         try:
             hosts = [self._host(name, hostvars[name], name in live) for name in names]
             options = self._options(hostvars, names, live)
+            options["installs"] = _action.runs(variables, "python_env", "torch_stack")
             options["conda_installer_problem"] = self._installer_problem(options["conda_installer"])
             path = os.path.join(self._task.args["state_dir"], "cluster.json")
             memory = _memory.load(path)

@@ -167,9 +167,7 @@ class ActionModule(ActionBase):
     def _controller(variables: t.Mapping[str, t.Any], names: t.Iterable[str]) -> list[str]:
         """What is missing on the controller for this run."""
         read_only = boolean(variables.get("trainmesh_read_only") or False, strict=False)
-        chosen, left = set(variables.get("ansible_run_tags") or ["all"]), set(variables.get("ansible_skip_tags") or [])
-        mine = {"torch_stack", "tagged"}
-        installs = not read_only and bool({"all", *mine} & chosen) and not mine & left
+        installs = not read_only and _action.runs(variables, "torch_stack")
         hostvars = variables["hostvars"]
         kinds = {str(hostvars[name].get("ansible_connection", "ssh")).rpartition(".")[2] for name in names}
         logs_in = bool(kinds & {"ssh", "smart"})

@@ -16,9 +16,15 @@ def members(variables: t.Mapping[str, t.Any], group: str) -> list[str]:
     return list(groups[group])
 
 
+def runs(variables: t.Mapping[str, t.Any], *parts: str) -> bool:
+    """Whether ``--tags`` and ``--skip-tags`` leave one of these parts of site.yml in this run."""
+    chosen, left = set(variables.get("ansible_run_tags") or ["all"]), set(variables.get("ansible_skip_tags") or [])
+    return "tagged" not in left and any({part, "all", "tagged"} & chosen and part not in left for part in parts)
+
+
 def numbered(head: str, faults: t.Iterable[object]) -> str:
     """A line and the faults under it, each with its number."""
     return "\n".join([head, *(f"  {number}. {fault}" for number, fault in enumerate(faults, 1))])
 
 
-__all__ = ("members", "numbered")
+__all__ = ("members", "numbered", "runs")

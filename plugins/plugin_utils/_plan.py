@@ -44,9 +44,9 @@ def make(hosts: t.Sequence[Host], options: Options, memory: Memory, strict: bool
     """The plan as plain data for the roles; raises PlanError with every fault at once.
 
     ``hosts`` are all hosts of the inventory in its order, ``options`` the cluster's variables by short
-    name (with ``user`` filled in), ``memory`` the nodes of earlier runs. Without ``strict`` a cluster
-    that site.yml would refuse is planned as it is, for the rules to judge; its faults stand in
-    V(refusals).
+    name (with ``user`` filled in; ``installs``: whether this run makes environments), ``memory`` the
+    nodes of earlier runs. Without ``strict`` a cluster that site.yml would refuse is planned as it is,
+    for the rules to judge; its faults stand in V(refusals).
     """
     draft = Draft()
     managed = strict or bool(memory) or any(_installed(host, options["prefix"]) for host in hosts)
@@ -67,8 +67,7 @@ def make(hosts: t.Sequence[Host], options: Options, memory: Memory, strict: bool
         env=options["env"],
     )
     _check_cluster(cluster, hosts, draft)
-    software = {host.name: host.stack for host in hosts if host.stack}
-    stack = _plan_stack.make(cluster, software, options, gpus, draft.faults, draft.reasons)
+    stack = _stack(cluster, hosts, options, gpus, draft, strict)
     if draft.faults and strict:
         raise PlanError(draft.faults)
     return {
@@ -80,6 +79,20 @@ def make(hosts: t.Sequence[Host], options: Options, memory: Memory, strict: bool
         "warnings": draft.warnings,
         "model": cluster,
     }
+
+
+def _stack(
+    cluster: Cluster, hosts: t.Sequence[Host], options: Options, gpus: list[GpuFact], draft: Draft, strict: bool
+) -> dict[str, t.Any]:
+    """What is installed; why it can't be is no fault of a run that installs nothing."""
+    unfit: list[str] = []
+    software = {host.name: host.stack for host in hosts if host.stack}
+    stack = _plan_stack.make(cluster, software, options, gpus, unfit, draft.reasons)
+    if strict and not options.get("installs", True):
+        draft.warnings += [f"what this run leaves out would be refused: {fault}" for fault in unfit]
+    else:
+        draft.faults += unfit
+    return stack
 
 
 def _nodes(hosts: t.Sequence[Host], options: Options, memory: Memory, use_gpus: bool, draft: Draft) -> list[Node]:

@@ -62,6 +62,7 @@ def _one_version(cluster: Cluster, stacks: t.Mapping[str, Facts], python: str, a
         what = "system Pythons" if python == SYSTEM_PYTHON else f"Pythons at {python}"
         found = ", ".join(f"{name} {version}" for name, version in known.items())
         faults.append(f"the nodes have unlike {what} ({found}): {advice}")
+        return ""
     return next(iter(known.values()), "")
 
 

@@ -139,3 +139,13 @@ def test_a_url_is_fetched_by_the_nodes():
 )
 def test_the_nodes_are_asked_for_what_will_be_used(wish, base):
     assert _plan_python.base(options(**wish)) == base
+
+
+def test_unlike_pythons_do_not_keep_a_run_from_what_needs_none():
+    """As with --tags hosts,ssh_mesh,firewall: names, logins and firewalls are the same on every distribution."""
+    unlike = [software({"3.9"}, "3.9"), software({"3.13"}, "3.13")]
+    [fault] = faults(*unlike)
+    assert "unlike system Pythons (node1 3.9, node2 3.13)" in fault, "and neither is told what torch has no wheels for"
+    made = plan(*unlike, installs=False)
+    assert (made["order"], made["refusals"]) == (["node1", "node2"], [])
+    assert made["warnings"] == [f"what this run leaves out would be refused: {fault}"]
