@@ -66,4 +66,7 @@ options:
   base_conda:
     description: Directory of the conda that an environment shall be made with.
     type: path
+  base_prefix:
+    description: Directory in which an environment shall be made.
+    type: path
 """

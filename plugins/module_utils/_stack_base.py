@@ -6,22 +6,49 @@
 from __future__ import annotations
 
 import os
+import pwd
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded, _python_env
 
 Record = dict[str, t.Any]
 
+COMMANDS = ("rsync", "pdsh", "mpirun")
+"""What launchers call, and the role python_env installs where it may."""
 
-def read(python: str | None, conda: str | None, run: t.Callable[..., _bounded.Outcome], limit: float) -> Record | None:
-    """The facts ``base``: of the interpreter, of conda, or None when neither is asked for."""
-    if not python and not conda:
+
+class Wish(t.NamedTuple):
+    """What is asked for: an interpreter (path or version), the directory of conda, the prefix."""
+
+    python: str | None = None
+    conda: str | None = None
+    prefix: str | None = None
+
+
+def read(wish: Wish, run: t.Callable[..., _bounded.Outcome], limit: float) -> Record | None:
+    """The facts ``base``, or None when nothing is asked for."""
+    if not any(wish):
         return None
     return {
-        "interpreter": _interpreter(python, run, limit) if python else None,
+        "interpreter": _interpreter(wish.python, run, limit) if wish.python else None,
         "pythons": _python_env.pythons(),
-        "conda": is_conda(conda) if conda else None,
+        "conda": is_conda(wish.conda) if wish.conda else None,
+        "prefix_problem": prefix_problem(wish.prefix) if wish.prefix else None,
+        "missing_commands": _python_env.missing_tools([{"command": name} for name in COMMANDS]),
     }
+
+
+def prefix_problem(prefix: str) -> str | None:
+    """Why nothing can be made in the prefix by this user; None where all is well, or this user may not look."""
+    environment = f"{prefix}/env"
+    try:
+        account = pwd.getpwuid(os.geteuid())
+        is_there = os.path.isdir(environment) and bool(os.listdir(environment))
+        problem = _python_env.owner_fault(prefix, account.pw_uid, account.pw_name)
+    except (OSError, KeyError):
+        return None
+    state = "there" if is_there else "absent"
+    return problem or _python_env.claim_fault(prefix, state, _python_env.read_claim(prefix)) or None
 
 
 def _interpreter(python: str, run: t.Callable[..., _bounded.Outcome], limit: float) -> Record:
@@ -34,4 +61,4 @@ def is_conda(directory: str) -> bool:
     return os.path.exists(f"{directory}/conda-meta/history")
 
 
-__all__ = ("is_conda", "read")
+__all__ = ("COMMANDS", "Wish", "is_conda", "prefix_problem", "read")

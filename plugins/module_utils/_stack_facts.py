@@ -37,6 +37,7 @@ OPTIONS: dict[str, dict[str, t.Any]] = {
     "user": {"type": "str"},
     "base_python": {"type": "str"},
     "base_conda": {"type": "path"},
+    "base_prefix": {"type": "path"},
 }
 """The options of every module that returns these facts; documented in the fragment ``node.stack``."""
 
@@ -66,14 +67,13 @@ class Wish(t.NamedTuple):
     import_torch: bool
     timeout: float
     user: str | None = None
-    base_python: str | None = None
-    base_conda: str | None = None
+    base: _stack_base.Wish = _stack_base.Wish()
 
 
 def wish_of(options: t.Mapping[str, t.Any], limit: float) -> Wish:
     """What the options of a module ask for."""
-    base = (options["base_python"], options["base_conda"])
-    return Wish(options["python"], options["import"], limit, options["user"], *base)
+    base = _stack_base.Wish(options["base_python"], options["base_conda"], options["base_prefix"])
+    return Wish(options["python"], options["import"], limit, options["user"], base)
 
 
 def start(wish: Wish, environ: t.Mapping[str, str]) -> _own_process.Process:
@@ -131,7 +131,7 @@ def gather(
         "compilers": _stack_tools.compilers(tree, path, run, limit),
         "libaio": _stack_tools.libaio(tree, everywhere),
         "tools": _stack_tools.tools(tree, path, os.path.dirname(wish.python), run, limit),
-        "base": _stack_base.read(wish.base_python, wish.base_conda, run, limit),
+        "base": _stack_base.read(wish.base, run, limit),
     }
     facts.update(environment(tree, sites, facts["nccl"]))
     facts["torch_import"] = None

@@ -287,18 +287,24 @@ ansible_facts:
             ninja: {path: /opt/trainmesh/env/bin/ninja, on_path: false}
         base:
           description:
-            - What an environment can be made with; null unless O(base_python) or O(base_conda) is given.
+            - What an environment can be made with; null unless O(base_python), O(base_conda) or
+              O(base_prefix) is given.
             - C(interpreter) is O(base_python), null without it. Its C(problem) says why no environment can be made with
               it, such as that it is not there; a C(version) of null without a problem means that it gave no answer
               in time.
             - C(pythons) are the interpreters on the usual search path, by version.
             - C(conda) is whether O(base_conda) is a whole installation of conda, null without that option.
+            - C(prefix_problem) says why the user can't make an environment in O(base_prefix), such as that another one
+              is in its place; null where nothing is wrong or known.
+            - C(missing_commands) are those of C(rsync), C(pdsh) and C(mpirun) that are in no usual directory.
           returned: always
           type: dict
           sample:
             interpreter: {path: /usr/bin/python3.11, version: "3.11", problem: null}
             pythons: {"3.11": /usr/bin/python3.11}
             conda: null
+            prefix_problem: null
+            missing_commands: [mpirun]
 """
 
 import os

@@ -29,8 +29,8 @@ def base(options: Facts) -> dict[str, str]:
     if options["verify_python"]:
         return {}  # the environment is made by others
     if options["python_env"] == "conda":
-        return {"base_conda": f"{options['prefix']}/conda"}
-    return {"base_python": wanted(options)}
+        return {"base_prefix": options["prefix"], "base_conda": f"{options['prefix']}/conda"}
+    return {"base_prefix": options["prefix"], "base_python": wanted(options)}
 
 
 def choose(cluster: Cluster, stacks: t.Mapping[str, Facts], options: Facts, faults: list[str]) -> tuple[str, str]:

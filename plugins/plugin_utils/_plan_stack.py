@@ -9,7 +9,7 @@ import hashlib
 import json
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _plan_python
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _plan_prefix, _plan_python
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat_data import key, table
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Cluster
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._torch_builds import (
@@ -34,6 +34,7 @@ def make(
     tested = table("stack")
     torch = options["torch"] or tested["torch"]
     python, version = _plan_python.choose(cluster, stacks, options, faults)
+    faults += _plan_prefix.faults(cluster, stacks, options)
     try:
         choice = choose_build(torch, options["torch_build"], [] if options["torch_build"] == "cpu" else gpus)
     except ValueError as error:

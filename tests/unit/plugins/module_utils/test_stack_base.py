@@ -10,17 +10,17 @@ import sys
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded, _stack_base
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded, _python_env, _stack_base
 
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
-def read(python: str | None = None, conda: str | None = None) -> dict:
-    return _stack_base.read(python, conda, _bounded.run, 30.0) or {}
+def read(python: str | None = None, conda: str | None = None, prefix: str | None = None) -> dict:
+    return _stack_base.read(_stack_base.Wish(python, conda, prefix), _bounded.run, 30.0) or {}
 
 
 def test_nothing_is_looked_at_unasked() -> None:
-    assert _stack_base.read(None, None, lambda *_words: pytest.fail("started"), 1.0) is None
+    assert _stack_base.read(_stack_base.Wish(), lambda *_words: pytest.fail("started"), 1.0) is None
 
 
 def test_the_interpreter_itself_is_asked() -> None:
@@ -51,3 +51,29 @@ def test_conda_is_there_when_its_installer_has_ended(tmp_path: pathlib.Path) -> 
     (tmp_path / "conda-meta").mkdir()
     (tmp_path / "conda-meta/history").touch()
     assert read(conda=str(tmp_path))["conda"] is True
+
+
+def test_a_prefix_of_our_own_or_none_is_no_problem(tmp_path: pathlib.Path) -> None:
+    assert read(prefix=str(tmp_path / "absent"))["prefix_problem"] is None
+    (tmp_path / "env/bin").mkdir(parents=True)
+    assert "was not made by this collection" in read(prefix=str(tmp_path))["prefix_problem"]
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/environment.json").write_text("{}")
+    assert read(prefix=str(tmp_path))["prefix_problem"] is None
+
+
+def test_a_prefix_of_another_user_and_one_that_may_not_be_read(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("os.geteuid", lambda: 1)
+    assert "belongs to another user" in read(prefix=str(tmp_path))["prefix_problem"]
+    monkeypatch.setattr("os.listdir", lambda _path: (_ for _ in ()).throw(PermissionError()))
+    assert read(prefix=str(tmp_path))["prefix_problem"] is None
+
+
+def test_the_commands_of_launchers_that_are_not_there(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rsync").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(_python_env, "_SEARCH", "/nowhere")
+    assert read(prefix="/x")["missing_commands"] == ["pdsh", "mpirun"]

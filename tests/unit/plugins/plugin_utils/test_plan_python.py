@@ -131,9 +131,9 @@ def test_a_url_is_fetched_by_the_nodes():
 @pytest.mark.parametrize(
     ("wish", "base"),
     [
-        ({}, {"base_python": "/usr/bin/python3"}),
-        ({"python": "3.12"}, {"base_python": "3.12"}),
-        ({"python_env": "conda", "prefix": "/data/mesh"}, {"base_conda": "/data/mesh/conda"}),
+        ({}, {"base_python": "/usr/bin/python3", "base_prefix": PREFIX}),
+        ({"python": "3.12"}, {"base_python": "3.12", "base_prefix": PREFIX}),
+        ({"python_env": "conda", "prefix": "/data"}, {"base_conda": "/data/conda", "base_prefix": "/data"}),
         ({"verify_python": "/theirs/bin/python"}, {}),
     ],
 )
