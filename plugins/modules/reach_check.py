@@ -76,6 +76,9 @@ hosts:
       Python, C(tmp) nothing can be written in C(/tmp), C(sudo) no root, C(untested).
     - C(evidence) holds the words that were seen, C(cause) and C(remedy) are a sentence each.
     - C(address), C(port) and C(user) are what ssh would use; C(seconds) is the time it took.
+    - >-
+      C(host_key_checked) is false where ssh takes any host key (C(host_key_checking = False) in C(ansible.cfg)), null
+      where that is not known; C(password) tells whether a password is sent to the host.
     - C(clock) is what the host's clock said, and the controller's times before and after, in seconds since 1970.
   returned: success
   type: dict
@@ -89,6 +92,8 @@ hosts:
       address: 10.0.0.11
       port: 22
       user: root
+      host_key_checked: true
+      password: false
       seconds: 0.21
       clock: {epoch: 1795262400.51, started: 1795262400.48, ended: 1795262400.69}
     node2:
@@ -102,6 +107,8 @@ hosts:
       address: 10.0.0.12
       port: 2222
       user: root
+      host_key_checked: true
+      password: false
       seconds: 0.01
       clock: null
 failed_hosts:

@@ -75,6 +75,8 @@ class Attempt:
             "address": self.client.hostname if self.client else self.target.host,
             "port": self.client.port if self.client else None,
             "user": self.client.user if self.client else None,
+            "host_key_checked": self.client.verified if self.client else None,
+            "password": bool(self.target.password or self.target.become_password),
             "seconds": round(self.clock.spent, 2),
             "clock": self.node_clock,
         }

@@ -55,7 +55,8 @@ class Client:
     """The effective configuration of the ssh client for one host.
 
     ``lookup`` is the name under which known_hosts has it, ``proxy`` the command that makes the connection, empty for
-    a direct one. ``strict``: an unknown key is refused; ``checked``: a key that has changed is.
+    a direct one. ``strict``: an unknown key is refused; ``checked``: an unknown key is not simply taken each time;
+    ``verified``: a machine that comes in place of a known one is noticed.
     """
 
     hostname: str
@@ -69,6 +70,7 @@ class Client:
     known_hosts: tuple[str, ...] = ()
     strict: bool = True
     checked: bool = True
+    verified: bool = True
     family: int = socket.AF_UNSPEC
     proxy: str = ""
     beyond: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -123,10 +125,16 @@ def parse(text: str, target: Target) -> Client:
         known_hosts=tuple(_path(path, tokens) for path in files if path not in NONE),
         strict=strict not in (*OFF, "accept-new"),
         checked=strict not in OFF,
+        verified=strict not in OFF and (strict != "accept-new" or _remembers(one("userknownhostsfile"))),
         family=FAMILIES.get(one("addressfamily"), socket.AF_UNSPEC),
         proxy=_proxy(one("proxycommand"), one("proxyjump"), target, tokens),
         beyond=_beyond(values, agent),
     )
+
+
+def _remembers(files: str) -> bool:
+    """Whether ssh has a file to keep an accepted host key in."""
+    return any(file not in (*NONE, "/dev/null") for file in files.split())
 
 
 def _beyond(values: t.Mapping[str, t.Sequence[str]], agent: str) -> dict[str, str]:

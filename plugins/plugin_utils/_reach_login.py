@@ -76,17 +76,21 @@ def _preferred(offered: t.Sequence[str], wanted: t.Iterable[str]) -> tuple[str, 
 
 
 def _vouched(transport: paramiko.Transport, client: Client, lines: list[known.Entry]) -> None:
-    """Raise Stop unless the known_hosts files vouch for the key of the host, or ssh is told not to ask them."""
+    """Raise Stop unless the known_hosts files vouch for the key of the host, or ssh is told to take unknown ones.
+
+    A key that has changed is refused whatever ssh is told: neither a password nor a signature goes there.
+    """
     key = transport.get_remote_server_key()
     verdict = known.judge(lines, key.get_name(), key.asbytes())
     print_ = known.fingerprint(key.get_name(), key.asbytes())
     if verdict.state == known.REVOKED:
         raise words.hostkey_revoked(print_, verdict.where)
-    if verdict.state == known.KNOWN or not client.checked:
+    changed = verdict.state == known.CHANGED
+    if verdict.state == known.KNOWN or not (client.checked or changed):
         return
     if "hostkey" in client.beyond:
         raise words.untested(f"the host key is vouched for by {client.beyond['hostkey']}, which is not asked here")
-    if verdict.state == known.CHANGED:
+    if changed:
         raise words.hostkey_changed(client, print_, verdict.where)
     if verdict.state == known.AUTHORITY:
         raise words.untested(f"host certificates ({verdict.where}) are not known to paramiko")

@@ -9,6 +9,8 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import (
     FAIL,
+    INFO,
+    WARN,
     Answer,
     Case,
     Data,
@@ -133,6 +135,21 @@ def failed(row: t.Any) -> bool:
     return isinstance(row, t.Mapping) and row.get("ok") is False
 
 
+@rule("reach-hostkey-unchecked", needs=("reach",))
+def unchecked(case: Case) -> t.Iterator[Finding]:
+    """Hosts whose key nobody compares; where a password is sent, it is sent to whoever answers."""
+    open_ = {name: row for name, row in case.reach.items() if dig(row, "host_key_checked") is False}
+    remedy = (
+        "Set host_key_checking = True in ansible.cfg (ANSIBLE_HOST_KEY_CHECKING, ansible_host_key_checking), and take "
+        "StrictHostKeyChecking and UserKnownHostsFile out of ansible_ssh_common_args and ~/.ssh/config."
+    )
+    for severity, sent in ((WARN, True), (INFO, False)):
+        what = "a password is sent to it" if sent else "the login is by key, no password is sent"
+        found = {name: what for name, row in open_.items() if bool(dig(row, "password")) is sent}
+        cause = "Ansible takes any host key: a machine in the middle goes unnoticed, and its keys are handed out."
+        yield from pack(found, "reach-hostkey-unchecked", severity, cause, remedy)
+
+
 @rule("reach-node-lost")
 def lost(case: Case) -> t.Iterator[Finding]:
     """Nodes that left the run although the controller had reached them, or had not tried."""
@@ -152,4 +169,4 @@ def _row(case: Case, name: str) -> Data:
     return row
 
 
-__all__ = ("failed", "lost", "unreached")
+__all__ = ("failed", "lost", "unchecked", "unreached")

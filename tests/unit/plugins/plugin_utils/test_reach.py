@@ -46,14 +46,17 @@ class Server(paramiko.ServerInterface):
     def __init__(self, blob: bytes, password: str, answer: str | None) -> None:
         self.blob, self.password, self.answer = blob, password, answer
         self.commands: list[str] = []
+        self.methods: list[str] = []
 
     def get_allowed_auths(self, username):
         return "publickey,password" if self.password else "publickey"
 
     def check_auth_publickey(self, username, key):
+        self.methods.append("publickey")
         return paramiko.AUTH_SUCCESSFUL if key.asbytes() == self.blob else paramiko.AUTH_FAILED
 
     def check_auth_password(self, username, password):
+        self.methods.append("password")
         return paramiko.AUTH_SUCCESSFUL if password == self.password else paramiko.AUTH_FAILED
 
     def check_channel_request(self, kind, chanid):
@@ -323,10 +326,36 @@ def test_an_unknown_key_is_what_ssh_was_told_to_make_of_it(ssh_keys, host, word,
     assert seen["ok"] is good
 
 
-def test_a_changed_key_is_refused_even_where_new_ones_are_taken(ssh_keys, host):
-    with sshd(ssh_keys) as (port, _server):
-        seen = row(host(port, host_key="other", extra=("StrictHostKeyChecking=accept-new",)))
-    assert seen["layer"] == "hostkey_changed"
+@pytest.mark.parametrize("word", ["no", "off", "accept-new", "ask", "yes"])
+def test_a_changed_key_gets_neither_a_password_nor_a_signature(ssh_keys, host, word):
+    with sshd(ssh_keys, password="open-sesame") as (port, server):
+        target = host(port, host_key="other", extra=(f"StrictHostKeyChecking={word}",), password="open-sesame")
+        seen = row(target)
+    assert (seen["ok"], seen["layer"], server.methods) == (False, "hostkey_changed", [])
+
+
+def test_a_changed_key_that_another_source_may_vouch_for_gets_nothing_either(ssh_keys, host):
+    extra = ("StrictHostKeyChecking=no", "VerifyHostKeyDNS=yes")
+    with sshd(ssh_keys, password="open-sesame") as (port, server):
+        seen = row(host(port, host_key="other", extra=extra, password="open-sesame"))
+    assert (seen["layer"], server.methods) == ("untested", [])
+
+
+@pytest.mark.parametrize(
+    ("strict", "file", "verified"),
+    [
+        ("no", "~/.ssh/known_hosts", False),
+        ("off", "/dev/null", False),
+        ("accept-new", "/dev/null", False),
+        ("accept-new", "none", False),
+        ("accept-new", "~/.ssh/known_hosts ~/.ssh/known_hosts2", True),
+        ("ask", "/dev/null", True),
+        ("true", "~/.ssh/known_hosts", True),
+    ],
+)
+def test_whether_another_machine_would_be_noticed(strict, file, verified):
+    text = f"hostname n1\nstricthostkeychecking {strict}\nuserknownhostsfile {file}\n"
+    assert _reach_client.parse(text, Target("n1", "n1")).verified is verified
 
 
 def test_nothing_listens(host):

@@ -40,6 +40,14 @@ def test_good_hosts_say_nothing():
     assert not list(_rules_reach.lost(case(n1=GOOD)))
 
 
+def test_unchecked_host_keys_are_told_and_warned_of_where_passwords_go():
+    loose = {**GOOD, "host_key_checked": False}
+    rows = {"n1": {**loose, "password": True}, "n2": {**loose, "password": False}, "n3": {**GOOD, "password": True}}
+    found = {one.hosts: one.severity for one in _rules_reach.unchecked(case(**rows))}
+    assert found == {("n1",): "warn", ("n2",): "info"}
+    assert not list(_rules_reach.unchecked(case(n1={**GOOD, "host_key_checked": True}, n2=GOOD, n3=None)))
+
+
 def test_untested_is_neither_good_nor_bad():
     row = {"ok": None, "layer": "untested", "evidence": "no paramiko"}
     found = list(_rules_reach.unreached(case(n1=row, n2=row, n3={**row, "ok": True, "evidence": "a password"})))
