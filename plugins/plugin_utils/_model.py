@@ -21,8 +21,9 @@ class Node:
 
     ``rank`` is the node rank, ``address`` the data address (the one on the route to the other
     nodes), ``ssh_port`` the port on which the peers reach its sshd, ``compute_capability`` that of
-    its weakest GPU. ``addresses`` are all its global addresses, ``host_keys`` and ``public_key``
-    lines as OpenSSH writes them. ``reachable`` is False when this run could not reach the node and
+    its weakest GPU. ``addresses`` are all its global addresses, ``sources`` those from which the
+    peers see its connections, ``host_keys`` and ``public_key`` lines as OpenSSH writes them.
+    ``reachable`` is False when this run could not reach the node and
     its values are those remembered from an earlier one.
     """
 
@@ -36,6 +37,7 @@ class Node:
     fqdn: str
     aliases: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
     compute_capability: str | None = None
     driver_version: str | None = None

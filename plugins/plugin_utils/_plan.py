@@ -259,6 +259,7 @@ def _node_data(cluster: Cluster, node: Node, managed: bool) -> dict[str, t.Any]:
         "reachable": node.reachable,
         "files": node_files(cluster, node),
         "nccl_conf": nccl_conf(cluster, node),
+        "loopback_key": _ssh_texts.loopback_key(node),
     }
 
 

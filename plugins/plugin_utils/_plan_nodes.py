@@ -11,6 +11,7 @@ import types
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _kernel_name, _reserved_ports
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _ssh_sources
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._host_names import host_name, is_host_name
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Node
 
@@ -144,6 +145,7 @@ def build_node(host: Host, rank: int, domain: str, use_gpus: bool) -> Node:
         fqdn=host.wish.get("fqdn")
         or (host.name if "." in host.name and is_host_name(host.name) else f"{hostname}.{domain}"),
         addresses=tuple(dict.fromkeys([address, *own_addresses(host)])),
+        sources=_ssh_sources.of_host(host.fabric, address),
         gpus=tuple(str(gpu.get("name")) for gpu in gpus),
         compute_capability=weakest,
         driver_version=host.gpu.get("driver_version"),

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _ssh_sources
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Cluster, Node
 
 KEY = "~/.ssh/trainmesh/id_ed25519"
@@ -15,13 +18,18 @@ NOT_YET = "ssh-ed25519 (made on the node by the run)"
 
 def authorized_keys(cluster: Cluster) -> list[str]:
     """One line a node; each key opens the door only from the addresses of its own node."""
-    lines = []
-    for node in cluster.nodes:
-        if node.public_key or node.reachable:
-            sources = ",".join(dict.fromkeys([*node.addresses, "127.0.0.0/8", "::1"]))
-            options = f'from="{sources}",no-agent-forwarding,no-X11-forwarding'
-            lines.append(f"{options} {node.public_key or NOT_YET} trainmesh {node.name}")
-    return lines
+    sources = _ssh_sources.told_apart(cluster.nodes)
+    return [_key_line(node, sources[node.name]) for node in cluster.nodes if node.public_key or node.reachable]
+
+
+def loopback_key(node: Node) -> list[str]:
+    """The line with which a node may log in to itself by a loopback address; no other node gets it."""
+    return [_key_line(node, ["127.0.0.0/8", "::1"])] if node.public_key or node.reachable else []
+
+
+def _key_line(node: Node, sources: t.Iterable[str]) -> str:
+    """``restrict`` forbids all forwarding and ~/.ssh/rc; launchers, rsync, git and mpirun run commands only."""
+    return f'restrict,pty,from="{",".join(sources)}" {node.public_key or NOT_YET} trainmesh {node.name}'
 
 
 def known_hosts(cluster: Cluster) -> list[str]:
@@ -69,4 +77,4 @@ def hosts_entries(cluster: Cluster) -> list[dict[str, object]]:
     ]
 
 
-__all__ = ("authorized_keys", "client_config", "hosts_entries", "known_hosts")
+__all__ = ("authorized_keys", "client_config", "hosts_entries", "known_hosts", "loopback_key")

@@ -3,11 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _memory, _plan, _plan_nodes
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _memory, _plan, _plan_nodes, _ssh_texts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan_nodes import order
 
 from .cluster_samples import gpu, host, interface, options
@@ -185,8 +186,16 @@ def test_order_never_moves_old_ranks():
 
 
 def test_keys_open_only_from_their_own_node():
-    line = plan([host(1), host(2)])["ssh"]["authorized_keys"][0]
-    assert line.startswith('from="10.0.0.11,127.0.0.0/8,::1",') and line.endswith("ssh-ed25519 KEY1 trainmesh node1")
+    made = plan([host(1), host(2)])
+    assert made["ssh"]["authorized_keys"][0] == 'restrict,pty,from="10.0.0.11" ssh-ed25519 KEY1 trainmesh node1'
+    own = ['restrict,pty,from="127.0.0.0/8,::1" ssh-ed25519 KEY1 trainmesh node1']
+    assert made["nodes"]["node1"]["loopback_key"] == own
+    assert not any("127." in line or "::1" in line for line in made["ssh"]["authorized_keys"])
+
+
+def test_a_remembered_node_without_a_key_has_no_line():
+    node = dataclasses.replace(plan([host(1)])["model"].head, public_key="", reachable=False)
+    assert _ssh_texts.loopback_key(node) == []
 
 
 def test_host_keys_are_pinned_in_the_form_of_the_port():
