@@ -18,13 +18,11 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view impor
     calls,
     culprits,
     gone,
-    names,
     node,
     shorten,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import (
     FAIL,
-    INFO,
     WARN,
     Answer,
     Case,
@@ -258,27 +256,6 @@ def _strangers(case: Case) -> t.Iterator[Answer]:
             cause = "Another program answers on a port of the job."
             remedy = f"ss -ltnp 'sport = :{item.what}' on {item.target} tells which; or change trainmesh_master_port."
             sheet.add("rdzv-errno-98", FAIL, item.target, f"from {item.source}: {item.evidence}", cause, remedy)
-    return sheet.findings()
-
-
-@rule("fw-disabled-entirely", needs=("fabric",))
-def no_firewall(case: Case) -> t.Iterable[Answer]:
-    """A firewall is installed, and none at all is in force."""
-    sheet = Sheet()
-    for host, facts in case.fabric.items():
-        found = dig(facts, "firewalls", [])
-        installed = [str(dig(item, "name")) for item in found if dig(item, "name") in TOOLS]
-        if installed and all(dig(item, "active") is False for item in found) and host not in gone(case):
-            nodes = [str(dig(node(case, name), "address")) for name in names(case)]  # the same words for all hosts
-            first = "ufw enable" if installed == ["ufw"] else f"systemctl enable --now {installed[0]}"
-            sheet.add(
-                "fw-disabled-entirely",
-                INFO,
-                host,
-                f"{', '.join(installed)} installed, not active",
-                "No firewall is in force: every port of the jobs is open to whoever reaches the node.",
-                f"Where the network is not closed, let {shorten(nodes)} and your own address in first, then {first}.",
-            )
     return sheet.findings()
 
 

@@ -12,6 +12,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
     _rule,
     _rules_addresses,
     _rules_clock,
+    _rules_exposure,
     _rules_host,
     _rules_links,
     _rules_names,
@@ -26,6 +27,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Cas
 MODULES = (
     _rules_addresses,
     _rules_clock,
+    _rules_exposure,
     _rules_host,
     _rules_links,
     _rules_names,

@@ -25,6 +25,7 @@ def test_public_and_private_addresses():
     case = healthy()
     case.plan["nodes"]["node3"]["address"] = "8.8.4.4"
     case.fabric["node3"]["container"] = None
+    case.fabric["node3"]["firewalls"][0]["active"] = True  # else its ports are open to all
     assert told(case) == {("net-public-private-mix", "warn"): ("node3",)}
 
 
