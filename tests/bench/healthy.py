@@ -16,6 +16,7 @@ import collections
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,7 @@ START = (
     f"setsid sh -c 'echo $$ >{PID}; if command -v stress-ng; then exec stress-ng --cpu {WORKERS} --timeout "
     f"{LONGEST_S}; fi; " + LOOP.replace("'", "'\\''") + "wait' </dev/null >/dev/null 2>&1 & sleep 1; cat " + PID
 )
-STOP = f"kill -TERM -- -$(cat {PID}) && rm -f {PID}"
+STOP = f"kill -KILL -- -$(cat {PID}) && rm -f {PID}"  # stress-ng that is told to end leaves its workers behind
 
 
 def shell(inventory: str, command: str) -> None:
@@ -75,6 +76,7 @@ def main() -> int:
     total: collections.Counter[str] = collections.Counter()
     open_questions: collections.Counter[str] = collections.Counter()
     reports = 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the load ends with this program
     if given.stress:
         shell(given.inventory, START)
     try:
