@@ -14,10 +14,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import fcntl
 import json
 import os
 import re
+import secrets
 import stat
+import time
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _umask
@@ -26,6 +29,7 @@ MANIFEST = ".trainmesh-files.json"
 MODE = re.compile(r"0?[0-7]{3}\Z")
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 SHOWN_BYTES = 64 * 1024
+WAIT_SECONDS = 60.0
 
 
 class FileSetError(Exception):
@@ -107,6 +111,42 @@ def plan(wish: t.Mapping[str, File], have: t.Mapping[str, File], listed: t.Seque
     remove = [path for path in listed if path not in wish and path in have]
     names = sorted(wish)
     return Plan(write, remove, have, names, list(listed) != names)
+
+
+def converge(directory: str, wish: t.Mapping[str, File], check_mode: bool = False) -> Plan:
+    """Make the files as wished, and return what that took. Another run that writes here is waited for, and what it
+    wrote is read again, so that the manifest of neither is lost."""
+    todo = plan(wish, *read(directory, wish))
+    if not todo.changed or check_mode:
+        return todo
+    with _umask.readable():
+        os.makedirs(directory, mode=0o755, exist_ok=True)
+    with _alone(directory):
+        todo = plan(wish, *read(directory, wish))
+        if todo.changed:
+            apply(directory, todo)
+    return todo
+
+
+@contextlib.contextmanager
+def _alone(directory: str) -> t.Iterator[None]:
+    """One writer at a time, on file systems that know such locks."""
+    root = os.open(directory, DIRECTORY)
+    deadline = time.monotonic() + WAIT_SECONDS
+    try:
+        while True:
+            try:
+                fcntl.flock(root, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise FileSetError("another run writes its files here and does not end; run it again") from None
+            except OSError:
+                break  # no such locks here: temporary names are random, so that each file is whole all the same
+            time.sleep(0.1)
+        yield
+    finally:
+        os.close(root)
 
 
 def apply(directory: str, todo: Plan) -> None:
@@ -213,9 +253,8 @@ def _read_file(root: int, path: str) -> File | None:
 def _write_file(root: int, path: str, file: File) -> None:
     """Write beside the target and rename over it: a reader sees the old file or the new one."""
     with _parent(root, path, create=True) as (parent, name):
-        temporary = f".{name}.trainmesh-new"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=parent)
+        _remove_leftovers(parent, f".{name}.trainmesh-new")
+        temporary = f".{name}.trainmesh-new-{secrets.token_hex(6)}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, 0o600, dir_fd=parent)
         with os.fdopen(descriptor, "wb") as target:
@@ -224,6 +263,15 @@ def _write_file(root: int, path: str, file: File) -> None:
             os.fchmod(descriptor, file.mode)
             os.fsync(descriptor)
         os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+
+
+def _remove_leftovers(parent: int, start: str) -> None:
+    """Remove what an interrupted run left of a file; what is younger may be another run's, which still writes it."""
+    for name in os.listdir(parent):
+        if name.startswith(start):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - os.stat(name, dir_fd=parent, follow_symlinks=False).st_mtime > WAIT_SECONDS:
+                    os.unlink(name, dir_fd=parent)
 
 
 def _remove_file(root: int, path: str) -> None:
@@ -240,4 +288,4 @@ def _remove_file(root: int, path: str) -> None:
             return  # not empty, or gone
 
 
-__all__ = ("MANIFEST", "File", "FileSetError", "Plan", "apply", "differences", "plan", "read", "wish_of")
+__all__ = ("MANIFEST", "File", "FileSetError", "Plan", "apply", "converge", "differences", "plan", "read", "wish_of")

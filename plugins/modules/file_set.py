@@ -120,9 +120,7 @@ def main() -> None:
     directory = module.params["path"]
     try:
         wish = file_set.wish_of(module.params["files"])
-        todo = file_set.plan(wish, *file_set.read(directory, wish))
-        if todo.changed and not module.check_mode:
-            file_set.apply(directory, todo)
+        todo = file_set.converge(directory, wish, module.check_mode)
     except (file_set.FileSetError, OSError) as error:
         module.fail_json(msg=f"{directory}: {error}")
     module.exit_json(

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import errno
 import json
 import os
 
@@ -18,11 +20,7 @@ def entry(path, content="x\n", mode="0644"):
 
 
 def converge(directory, *entries):
-    wish = file_set.wish_of(entries)
-    todo = file_set.plan(wish, *file_set.read(str(directory), wish))
-    if todo.changed:
-        file_set.apply(str(directory), todo)
-    return todo
+    return file_set.converge(str(directory), file_set.wish_of(entries))
 
 
 def test_files_are_written_with_their_modes_and_the_second_run_changes_nothing(tmp_path):
@@ -140,6 +138,58 @@ def test_a_file_of_its_owner_alone_is_not_shown(tmp_path):
 
 
 def test_no_temporary_file_stays(tmp_path):
-    (tmp_path / ".a.trainmesh-new").write_text("left by an interrupted run")
+    for name in (".a.trainmesh-new", ".a.trainmesh-new-0011"):
+        (tmp_path / name).write_text("left by an interrupted run")
+        os.utime(tmp_path / name, (0, 0))
     converge(tmp_path, entry("a"))
     assert sorted(os.listdir(tmp_path)) == [".trainmesh-files.json", "a"]
+
+
+def test_many_writers_at_once_all_succeed_and_leave_nothing_behind(tmp_path):
+    def write(writer):
+        for turn in range(10):
+            converge(tmp_path, entry("etc/a", f"{writer} {turn}\n" * 500), entry("b", f"{writer}\n"))
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(write, range(4))) == [None] * 4
+    assert len(set((tmp_path / "etc/a").read_text().splitlines())) == 1
+    assert sorted(os.listdir(tmp_path)) == [".trainmesh-files.json", "b", "etc"]
+    assert os.listdir(tmp_path / "etc") == ["a"]
+
+
+def test_without_locks_every_write_still_gets_through(tmp_path, monkeypatch):
+    def refuse(*_args):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(file_set.fcntl, "flock", refuse)
+    root = os.open(tmp_path, file_set.DIRECTORY)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        files = [file_set.File(str(number).encode() * 5000, 0o644) for number in range(40)]
+        assert list(pool.map(lambda file: file_set._write_file(root, "a", file), files)) == [None] * 40
+    os.close(root)
+    assert len(set((tmp_path / "a").read_text())) <= 2, "the text of one writer, whole"
+    assert converge(tmp_path, entry("a")).changed
+    assert sorted(os.listdir(tmp_path)) == [".trainmesh-files.json", "a"]
+
+
+def test_a_writer_waits_for_the_other_and_reads_again_what_that_one_wrote(tmp_path, monkeypatch):
+    converge(tmp_path, entry("a"))
+    read, turns = file_set.read, []
+
+    def read_and_be_overtaken(directory, wish):
+        found = read(directory, wish)
+        turns.append(directory)
+        if len(turns) == 1:
+            monkeypatch.setattr(file_set, "read", read)
+            converge(tmp_path, entry("a"), entry("theirs"))
+        return found
+
+    monkeypatch.setattr(file_set, "read", read_and_be_overtaken)
+    assert converge(tmp_path, entry("b")).remove == ["a", "theirs"], "a file that the other run made is not forgotten"
+    assert sorted(os.listdir(tmp_path)) == [".trainmesh-files.json", "b"]
+
+
+def test_a_writer_that_does_not_end_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_set, "WAIT_SECONDS", 0.0)
+    with file_set._alone(str(tmp_path)), pytest.raises(file_set.FileSetError, match="another run"):
+        converge(tmp_path, entry("a"))
