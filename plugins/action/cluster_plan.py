@@ -37,7 +37,8 @@ class ActionModule(ActionBase):
         """Run once for all hosts; fails with every reason at once."""
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
-        hostvars, names = variables["hostvars"], variables["groups"][self._task.args.get("group", "all")]
+        group = str(self._task.args.get("group", "all"))
+        hostvars, names = variables["hostvars"], variables["groups"][group]
         live = set(variables["ansible_play_hosts"])
         read_only = boolean(self._task.args.get("read_only", False))
         try:
@@ -46,9 +47,9 @@ class ActionModule(ActionBase):
             options["installs"] = _action.runs(variables, "python_env", "torch_stack")
             options["conda_installer_problem"] = self._installer_problem(options["conda_installer"])
             path = os.path.join(self._task.args["state_dir"], "cluster.json")
-            memory = _memory.load(path)
-            plan = _plan.make(hosts, options, memory, strict=not read_only)
-            identity = self._identity(path, hosts, plan, memory, options["takeover"], strict=not read_only)
+            memory = _memory.load(path, group, {host.name: host.ansible_host for host in hosts})
+            plan = _plan.make(hosts, options, memory.nodes, strict=not read_only)
+            identity = self._identity(hosts, plan, memory, options["takeover"], strict=not read_only)
         except (ValueError, _plan.PlanError) as error:
             faults = error.faults if isinstance(error, _plan.PlanError) else [str(error)]
             head = f"These machines can't make the cluster asked for ({len(faults)} reason(s)); nothing was installed."
@@ -56,11 +57,11 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": text}
         cluster, plan["logins_at_once"] = plan.pop("model"), logins_at_once(hosts)
         if not self._task.check_mode and not read_only:
-            before = _memory.note(path, "prefix")
+            before = memory.prefix
             if before and before != cluster.prefix:
                 stays = f"what is there stays on the nodes (environment, logs): remove it when nobody needs {before}"
                 plan["warnings"].append(f"trainmesh_prefix was {before} and is {cluster.prefix} now; {stays} any more")
-            _memory.save(path, _memory.text(cluster, identity))
+            _memory.save(path, _memory.text(cluster, identity, group, memory.others))
         for warning in plan["warnings"]:
             display.warning(warning)
         display.display(self._summary(plan))
@@ -72,10 +73,9 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _identity(
-        path: str,
         hosts: t.Sequence[Host],
         plan: dict[str, t.Any],
-        memory: t.Mapping[str, t.Mapping[str, t.Any]],
+        memory: _memory.Memory,
         takeover: bool,
         strict: bool,
     ) -> str:
@@ -83,16 +83,15 @@ class ActionModule(ActionBase):
         addresses = {*plan["addresses"], *(host.ansible_host for host in hosts)}
         for node in plan["model"].nodes:
             addresses.update(node.addresses)
-        for known in memory.values():
+        for known in memory.nodes.values():
             addresses.update([known.get("address"), *(known.get("addresses") or ())])
         blocks = {host.name: host.fabric.get("cluster_block") for host in hosts if host.fabric}
-        identity = _memory.note(path, "id")
-        foreign = _membership.others(blocks, identity, addresses)
+        foreign = _membership.others(blocks, memory.identity, addresses)
         faults = [_membership.words(name, block) for name, block in foreign.items()]
         if faults and strict and not takeover:
             raise _plan.PlanError(faults)
         plan["warnings"] += faults
-        return identity or _membership.adopted(blocks, foreign) or secrets.token_hex(4)
+        return memory.identity or _membership.adopted(blocks, foreign) or secrets.token_hex(4)
 
     @staticmethod
     def _host(name: str, values: t.Mapping[str, t.Any], live: bool) -> Host:

@@ -18,7 +18,7 @@ description:
   - Refuses, with every reason at once, what can't work, such as a GPU whose driver is broken or bf16 on a GPU
     without it.
   - Remembers the nodes in C(cluster.json) of O(state_dir), so that ranks stay where they are and an unreachable node
-    keeps its place. Check mode remembers nothing.
+    keeps its place. Clusters of other groups that share the file stay in it. Check mode remembers nothing.
 options:
   group:
     description: Inventory group that holds the nodes.

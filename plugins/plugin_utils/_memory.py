@@ -5,6 +5,7 @@
 
 It keeps ranks where they were, and lets a run go on when a node is down or left out by --limit:
 the others keep its key, its line and its rank. The inventory stays the only truth about who belongs.
+Groups of one inventory, and inventories of one directory, share the file: each run replaces its own cluster only.
 """
 
 from __future__ import annotations
@@ -19,8 +20,20 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Cl
 FORMAT = 1
 
 
-def load(path: str) -> dict[str, dict[str, t.Any]]:
-    """Remembered nodes by name, in rank order; empty when there is no memory.
+class Memory(t.NamedTuple):
+    """What is remembered of one cluster: its nodes by name in rank order, its identity, its prefix.
+
+    ``others`` are the clusters of other groups and inventories that share the file, as they stand there.
+    """
+
+    nodes: dict[str, dict[str, t.Any]]
+    identity: str
+    prefix: str
+    others: list[dict[str, t.Any]]
+
+
+def load(path: str, group: str, hosts: t.Mapping[str, str]) -> Memory:
+    """What is remembered of the cluster of these hosts (name and address) in this group; empty when nothing is.
 
     Raises ValueError when the file is there but can't be read as ours.
     """
@@ -29,20 +42,34 @@ def load(path: str) -> dict[str, dict[str, t.Any]]:
             data = json.load(stream)
         if data["format"] != FORMAT:
             raise KeyError("format")
-        return {node["name"]: node for node in data["nodes"]}
+        others = list(data.pop("others", []))
+        return _choose([data, *others], group, hosts)
     except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Memory({}, "", "", [])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} can't be read ({error}); restore it, or remove it to number the nodes anew") from None
 
 
-def note(path: str, key: str) -> str:
-    """What else is remembered of the cluster (``id``, ``prefix``); empty when nothing is, or it can't be read."""
-    try:
-        with open(path, encoding="utf-8") as stream:
-            return str(json.load(stream).get(key) or "")
-    except (OSError, ValueError, AttributeError):
-        return ""
+def _choose(clusters: list[dict[str, t.Any]], group: str, hosts: t.Mapping[str, str]) -> Memory:
+    """The cluster that shares most nodes with these hosts.
+
+    That of another group serves only when one group holds all of the other: two groups that share a node are two
+    clusters that both want it. An old file tells no group.
+    """
+    best, most = None, 0
+    for cluster in clusters:
+        nodes = {node["name"]: node for node in cluster["nodes"]}
+        shared = sum(name in hosts or node.get("address") in hosts.values() for name, node in nodes.items())
+        own = cluster.get("group") in (group, None)
+        # A cluster of the same group comes before any other.
+        rank = shared + len(hosts) if shared and own else shared if shared in (len(nodes), len(hosts)) else 0
+        if rank > most:
+            best, most = cluster, rank
+    if best is None:
+        return Memory({}, "", "", clusters)
+    rest = [cluster for cluster in clusters if cluster is not best or cluster.get("group") not in (group, None)]
+    nodes = {node["name"]: node for node in best["nodes"]}
+    return Memory(nodes, str(best.get("id") or ""), str(best.get("prefix") or ""), rest)
 
 
 def recall(data: t.Mapping[str, t.Any], rank: int) -> Node:
@@ -56,11 +83,11 @@ def recall(data: t.Mapping[str, t.Any], rank: int) -> Node:
         raise ValueError(f"the memory of {data.get('name')} is damaged ({error})") from None
 
 
-def text(cluster: Cluster, identity: str = "") -> str:
-    """The file's text."""
+def text(cluster: Cluster, identity: str, group: str, others: t.Sequence[t.Mapping[str, t.Any]]) -> str:
+    """The file's text: this cluster, then the others."""
     nodes = [node.remembered() for node in cluster.nodes]
-    data = {"format": FORMAT, "id": identity, "prefix": cluster.prefix, "nodes": nodes}
-    return json.dumps(data, indent=1, sort_keys=True) + "\n"
+    data = {"format": FORMAT, "group": group, "id": identity, "prefix": cluster.prefix, "nodes": nodes}
+    return json.dumps({**data, "others": list(others)} if others else data, indent=1, sort_keys=True) + "\n"
 
 
 def save(path: str, wanted: str) -> None:
@@ -77,4 +104,4 @@ def save(path: str, wanted: str) -> None:
     os.replace(temporary, path)
 
 
-__all__ = ("load", "note", "recall", "save", "text")
+__all__ = ("Memory", "load", "recall", "save", "text")

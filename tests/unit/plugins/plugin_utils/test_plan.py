@@ -24,8 +24,12 @@ def faults(hosts, **wish):
     return caught.value.faults
 
 
+def memory_text(hosts, identity="1234", group="all", others=()):
+    return _memory.text(plan(hosts)["model"], identity, group, others)
+
+
 def remembered(hosts):
-    return {node["name"]: node for node in json.loads(_memory.text(plan(hosts)["model"]))["nodes"]}
+    return {node["name"]: node for node in json.loads(memory_text(hosts))["nodes"]}
 
 
 def test_three_bare_nodes_become_a_cpu_cluster():
@@ -216,22 +220,81 @@ def test_shared_files_are_the_same_on_every_node():
 
 def test_memory_round_trip(tmp_path):
     path = str(tmp_path / "deep" / "cluster.json")
-    assert _memory.load(path) == {}
-    text = _memory.text(plan([host(1), host(2)])["model"])
-    _memory.save(path, text)
-    loaded = _memory.load(path)
-    assert list(loaded) == ["node1", "node2"]
-    assert _memory.recall(loaded["node2"], 1).address == "10.0.0.12"
+    assert _memory.load(path, "all", {"node1": "10.0.0.11"}) == _memory.Memory({}, "", "", [])
+    _memory.save(path, memory_text([host(1), host(2)]))
+    loaded = _memory.load(path, "all", {"node2": "10.0.0.12", "node1": "10.0.0.11"})
+    assert list(loaded.nodes) == ["node1", "node2"]
+    assert loaded[1:] == ("1234", "/opt/trainmesh", [])
+    assert _memory.recall(loaded.nodes["node2"], 1).address == "10.0.0.12"
+
+
+def run(path, group, numbers, identity=""):
+    """What a run remembers, and what it began with."""
+    hosts = [host(number) for number in numbers]
+    memory = _memory.load(path, group, {one.name: one.ansible_host for one in hosts})
+    made = _plan.make(hosts, options(), memory.nodes)["model"]
+    _memory.save(path, _memory.text(made, memory.identity or identity, group, memory.others))
+    return memory
+
+
+@pytest.mark.parametrize("groups", [("a", "b"), ("all", "all")])
+def test_clusters_that_share_a_state_directory_remember_their_own_ranks(tmp_path, groups):
+    path = str(tmp_path / "cluster.json")
+    one, two = groups
+    run(path, one, [2, 1], "first")
+    run(path, two, [4, 3], "second")
+    run(path, one, [1, 2])
+    again = run(path, two, [3, 4])
+    assert (list(again.nodes), again.identity) == (["node4", "node3"], "second")
+    again = run(path, one, [1, 2, 5])
+    assert (list(again.nodes), again.identity) == (["node2", "node1"], "first")
+    assert len(json.loads((tmp_path / "cluster.json").read_text())["others"]) == 1
+
+
+def test_groups_that_share_a_node_are_two_clusters(tmp_path):
+    path = str(tmp_path / "cluster.json")
+    run(path, "a", [1, 2], "first")
+    assert run(path, "b", [2, 3], "second").identity == ""
+    assert run(path, "a", [1, 2]).identity == "first"
+
+
+def test_a_group_within_a_remembered_one_goes_on_with_its_memory(tmp_path):
+    path = str(tmp_path / "cluster.json")
+    run(path, "all", [3, 2, 1], "first")
+    part = run(path, "part", [1, 2])
+    assert (part.identity, list(part.nodes)) == ("first", ["node3", "node2", "node1"])
+    assert list(run(path, "all", [1, 2, 3]).nodes) == ["node3", "node2", "node1"]
+
+
+def test_a_memory_of_before_serves_any_group_that_has_its_nodes(tmp_path):
+    path = tmp_path / "cluster.json"
+    old = json.loads(memory_text([host(2), host(1)], "old"))
+    del old["group"]
+    path.write_text(json.dumps(old))
+    assert run(str(path), "gpu", [1, 2, 3]).identity == "old"
+    assert len(json.loads(path.read_text())["nodes"]) == 3
+    assert "others" not in json.loads(path.read_text())
+
+
+def test_renamed_nodes_are_known_by_their_addresses(tmp_path):
+    path = str(tmp_path / "cluster.json")
+    run(path, "all", [1, 2], "first")
+    assert _memory.load(path, "all", {"gpu1": "10.0.0.11"}).identity == "first"
+    assert _memory.load(path, "all", {"gpu9": "10.0.0.19"}).identity == ""
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"format": 99, "nodes": []}', '{"format": 1}', '{"format": 1, "nodes": [3]}']
+    "text",
+    [
+        *("", "{", "[]", '{"format": 99, "nodes": []}', '{"format": 1}', '{"format": 1, "nodes": [3]}'),
+        *('{"format": 1, "nodes": [], "others": [3]}', '{"format": 1, "nodes": [], "others": 3}'),
+    ],
 )
 def test_a_damaged_memory_is_one_clear_error(tmp_path, text):
     path = tmp_path / "cluster.json"
     path.write_text(text)
     with pytest.raises(ValueError, match="restore it, or remove it"):
-        _memory.load(str(path))
+        _memory.load(str(path), "all", {})
     with pytest.raises(ValueError, match="damaged"):
         _memory.recall({"name": "x", "colour": 1}, 0)
 
