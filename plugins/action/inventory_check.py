@@ -22,6 +22,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
     _controller_needs,
     _host_names,
     _inventory_text,
+    _package_sources,
     _plan_python,
     _run_lock,
     _variables,
@@ -29,6 +30,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory_check import check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import HIGH_PORT
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import PREFIX
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_tools import ToolError, Tools
 
 display = Display()
 VAULTED = b"$ANSIBLE_VAULT"
@@ -143,7 +145,10 @@ class ActionModule(ActionBase):
         absent = [source for source in sources if "," not in source and not os.path.exists(source)]
         faults = [f"the inventory {source} does not exist" for source in absent]
         faults += [str(fault) for fault in check(hosts, repeats, origin, is_secret)]
-        faults += self._controller(variables, names)
+        installs = self._installs(variables)
+        faults += self._controller(variables, names, installs)
+        if not faults and installs:
+            faults += self._sources(next(iter(hosts.values())), origin)
         if faults:
             head = f"The inventory has {len(faults)} fault(s); no machine was touched."
             return {**result, "failed": True, "msg": _action.numbered(head, faults)}
@@ -164,10 +169,25 @@ class ActionModule(ActionBase):
         }
 
     @staticmethod
-    def _controller(variables: t.Mapping[str, t.Any], names: t.Iterable[str]) -> list[str]:
-        """What is missing on the controller for this run."""
+    def _installs(variables: t.Mapping[str, t.Any]) -> bool:
+        """Whether this run puts packages on the nodes."""
         read_only = boolean(variables.get("trainmesh_read_only") or False, strict=False)
-        installs = not read_only and _action.runs(variables, "torch_stack")
+        return not read_only and _action.runs(variables, "torch_stack")
+
+    @staticmethod
+    def _sources(values: t.Mapping[str, t.Any], origin: t.Callable[[t.Any], str]) -> list[str]:
+        """What is wrong with where the packages come from; pip is asked only where that may be wrong."""
+        wishes = _variables.read(values, "cluster")
+        index = None
+        if not wishes["index_insecure"]:
+            with contextlib.suppress(ToolError):  # without pip nothing is fetched; the step that needs it says so
+                index = Tools("", "", wishes["index_url"], insecure=True).index
+        at = origin(values.get(PREFIX + "index_url")) if _package_sources.is_forgeable(wishes["index_url"]) else ""
+        return [f"{at}: {fault}" if at else fault for fault in _package_sources.faults(wishes, index)]
+
+    @staticmethod
+    def _controller(variables: t.Mapping[str, t.Any], names: t.Iterable[str], installs: bool) -> list[str]:
+        """What is missing on the controller for this run."""
         hostvars = variables["hostvars"]
         kinds = {str(hostvars[name].get("ansible_connection", "ssh")).rpartition(".")[2] for name in names}
         logs_in = bool(kinds & {"ssh", "smart"})

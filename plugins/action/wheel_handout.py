@@ -23,6 +23,7 @@ ARGUMENTS = {
     "dest": {"type": "path", "required": True},
     "offline": {"type": "bool", "default": False},
     "index_url": {"type": "str", "default": "", "no_log": True},
+    "index_insecure": {"type": "bool", "default": False},
     "torch_backend": {"type": "str", "default": ""},
 }
 
@@ -78,7 +79,7 @@ class ActionModule(ActionBase):
         """Tell the node the index, in a file that only the login user and root can read: it may hold a password."""
         content: dict[str, t.Any] = {}
         if not args["offline"]:
-            index = Tools("", "", args["index_url"]).index
+            index = Tools("", "", args["index_url"], insecure=args["index_insecure"]).index
             content = {**_wheel_index.for_nodes(index), "torch_backend": args["torch_backend"]}
             if index.certificate and os.path.isfile(index.certificate):
                 self._put(index.certificate, f"{dest}/{CERTIFICATES}")

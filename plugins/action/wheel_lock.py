@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 
@@ -25,6 +26,8 @@ ARGUMENTS = {
     "torch_backend": {"type": "str", "default": ""},
     "requirements": {"type": "list", "elements": "str", "required": True},
     "index_url": {"type": "str", "default": "", "no_log": True},
+    "index_insecure": {"type": "bool", "default": False},
+    "update": {"type": "bool", "default": False},
     "wheelhouse": {"type": "str", "default": ""},
     "timeout": {"type": "int", "default": 3600},
 }
@@ -42,19 +45,26 @@ class ActionModule(ActionBase):
         _report, args = self.validate_argument_spec(argument_spec=ARGUMENTS)
         store = self._store(args)
         try:
-            text, made = store.lock_text(), False
-            if not text and self._task.check_mode and args["state"] == "filled":
-                return {**result, "changed": True, "files": [], "offline": bool(store.wheelhouse), "torch_backend": ""}
-            if not text:
-                text, made = store.make(self._task.check_mode), True
-            preview = made and self._task.check_mode
-            result.update(self._lock(store, text, made, preview))
-            if args["state"] == "filled" and not preview:
-                result.update(self._fill(store, args["timeout"], made))
+            with contextlib.nullcontext() if self._task.check_mode else store.alone():
+                result.update(self._make(store, args))
         except (ToolError, ValueError, OSError) as error:
             result.update(failed=True, msg=str(error))
         for note in store.notes:
             display.warning(note)
+        return result
+
+    def _make(self, store: Store, args: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """What the module returns."""
+        check = self._task.check_mode
+        before = store.lock_text()
+        if not before and check and args["state"] == "filled":
+            return {"changed": True, "files": [], "offline": bool(store.wheelhouse), "torch_backend": ""}
+        text = store.make(check, args["update"]) if args["update"] or not before else before
+        made = text != before
+        preview = made and check
+        result = self._lock(store, text, made, preview)
+        if args["state"] == "filled" and not preview:
+            result.update(self._fill(store, args["timeout"], made))
         return result
 
     def _store(self, args: t.Mapping[str, t.Any]) -> Store:
@@ -68,7 +78,7 @@ class ActionModule(ActionBase):
         return Store(
             state_dir=os.path.abspath(args["state_dir"]),
             wish=wish,
-            tools=Tools(args["python_version"], args["platform"], args["index_url"]),
+            tools=Tools(args["python_version"], args["platform"], args["index_url"], insecure=args["index_insecure"]),
             wheelhouse=args["wheelhouse"],
             say=lambda text: display.display(f"  {text}"),
         )
@@ -90,14 +100,13 @@ class ActionModule(ActionBase):
     def _fill(self, store: Store, seconds: float, made: bool) -> dict[str, t.Any]:
         """The files that a node needs, fetched and built where they are missing."""
         check = self._task.check_mode
-        rebuilt = False if check else store.complete_built()
+        uv, completed = ("", False) if check else store.complete()
         lock = _wheel_lock.read(store.lock_text())
         offline = store.offline(lock, notify=True)
         wheels, fetched = store.fill(seconds, check) if offline else (store.built(lock), False)
-        uv = [] if check else [store.tools.node_uv(os.path.join(store.lock_dir, "tools"))]
-        files = [store.lock_path, *uv, *wheels]
+        files = [store.lock_path, *([uv] if uv else []), *wheels]
         return {
-            "changed": made or rebuilt or fetched,
+            "changed": made or completed or fetched,
             "key": _wheel_lock.digest(store.lock_text()),
             "files": files,
             "megabytes": round(sum(os.path.getsize(path) for path in files) / 1e6),

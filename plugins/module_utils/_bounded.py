@@ -52,13 +52,13 @@ def run(
     env: t.Mapping[str, str] | None = None,
     stdin: str = "",
     cwd: str | None = None,
+    clean: bool = False,
 ) -> Outcome:
     """Run ``argv`` for at most ``limit`` seconds and return its :class:`Outcome`; never raises.
 
-    ``env`` is added to the C locale and the caller's environment.
+    ``env`` is added to the C locale and, unless ``clean``, to the caller's environment.
     """
     started = time.monotonic()
-    full_env = {**os.environ, "LC_ALL": "C", "LANG": "C", **(env or {})}
     try:
         process = subprocess.Popen(  # pylint: disable=ansible-bad-function # run_command has no limit
             list(argv),
@@ -66,7 +66,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            env=full_env,
+            env={**({} if clean else os.environ), "LC_ALL": "C", "LANG": "C", **(env or {})},
             cwd=cwd,
         )
     except OSError as error:

@@ -33,6 +33,10 @@ options:
     description: Package index instead of the one that pip is configured with on the controller. Empty for none.
     type: str
     default: ""
+  index_insecure:
+    description: Whether an index over plain http, or pip's C(trusted-host), may be told to the node.
+    type: bool
+    default: false
   torch_backend:
     description: uv's name of the index of torch builds; empty for none.
     type: str

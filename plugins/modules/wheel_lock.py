@@ -15,9 +15,13 @@ description:
   - Resolves the requirements with uv for the Python version and platform of the nodes, and keeps the lock, with
     hashes, as C(lock/requirements.txt) in the state directory. As long as its head equals the wish it is used as it
     is, so that a node that is added later gets the same set, and so is a lock that a user brings.
-  - A lock that does not fit is kept under another name, and the new one keeps its versions where it can.
+  - A lock that does not fit is kept under another name, and the new one keeps its versions where it can, and the
+    hashes of those it keeps.
   - A package that the index has as a source distribution only (deepspeed is one) is built here, once, without any
-    compiled operator, and its wheel is kept in C(lock/wheels).
+    compiled operator, and its wheel is kept in C(lock/wheels). The build sees nothing of the caller's environment and
+    fetches nothing; its source and its build requirements stand in the lock with their hashes, as does uv.
+  - A file that has another hash than the lock is refused. A lock of before that lacks entries is completed, with a
+    warning that names them.
   - With O(state=filled) also fetches what the nodes need, only what is missing.
   - uv is told the index that pip is configured with on the controller.
 options:
@@ -56,6 +60,18 @@ options:
     description: Package index instead of the one that pip is configured with. Empty for none.
     type: str
     default: ""
+  index_insecure:
+    description: >-
+      Whether packages may come over plain http, from pip's C(trusted-host), and as the best version out of several
+      indexes.
+    type: bool
+    default: false
+  update:
+    description: >-
+      Whether the lock is made anew even if it fits, and the hashes of today are accepted; versions stay where they can.
+      Without it a package, source or tool whose hash is not that of the lock is refused.
+    type: bool
+    default: false
   wheelhouse:
     description: >-
       Empty: nodes install from the index, unless a package lies in a directory of the controller only. V(auto): from

@@ -51,7 +51,7 @@ def make(
         "requirements": _requirements(choice, options, tested, faults),
     }
     digest = hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()[:16]
-    names = ("index_url", "wheelhouse", "packages_install")
+    names = ("index_url", "index_insecure", "lock_update", "wheelhouse", "packages_install")
     conda = {name: options[f"conda_{name}"] for name in ("installer", "installer_checksum", "channels", "init")}
     return {**wish, **{name: options[name] for name in names}, "conda": conda, "key": digest}
 

@@ -15,6 +15,7 @@ import typing as t
 HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9]([A-Za-z0-9-]{0,62}))*\Z")
 USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+CHECKSUM = re.compile(r"(sha256:[0-9a-fA-F]{64}|sha384:[0-9a-fA-F]{96}|sha512:[0-9a-fA-F]{128})?\Z")
 LAUNCHERS = ("deepspeed", "accelerate", "accelerate_standard", "torchrun", "mpirun")
 FILE_KINDS = (
     "hostfile", "accelerate", "deepspeed_json", "deepspeed_env", "ssh_config", "launch_script", "nccl_log", "ds_report",
@@ -107,18 +108,27 @@ def python(value: t.Any) -> str:
     return str(value)
 
 
-def checksum(value: t.Any) -> str:
-    """A checksum with the name of its algorithm, or nothing."""
-    if not isinstance(value, str) or (value and not re.match(r"(md5|sha(1|224|256|384|512)):[0-9a-fA-F]+\Z", value)):
-        raise ValueError("expected a checksum with its algorithm, such as sha256:0a1b..., or nothing")
-    return str(value)
-
-
 def texts(value: t.Any) -> list[str]:
     """A list of texts."""
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
         raise ValueError("expected a list of texts")
     return [str(item) for item in value]
+
+
+def requirements(value: t.Any) -> list[str]:
+    """Requirement lines; options of pip among them would change where packages come from."""
+    lines = texts(value)
+    wrong = [line for line in lines if not re.match(r"[A-Za-z0-9]", line.strip()) or "\n" in line.strip()]
+    if wrong:
+        raise ValueError("expected requirements such as transformers==4.57.0, without options of pip")
+    return lines
+
+
+def checksum(value: t.Any) -> str:
+    """A checksum that nobody can forge, with the name of its algorithm."""
+    if not isinstance(value, str) or not CHECKSUM.match(value):
+        raise ValueError("expected a checksum with its algorithm (sha256, sha384, sha512), such as sha256:0a1b...")
+    return str(value)
 
 
 def launchers(value: t.Any) -> list[str]:
@@ -199,5 +209,6 @@ __all__ = (
     "environment",
     "absolute",
     "paths",
+    "requirements",
     "files",
 )

@@ -31,6 +31,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variable_reader
     paths,
     pattern,
     python,
+    requirements,
     text,
     texts,
 )
@@ -110,7 +111,7 @@ VARIABLES: dict[str, Variable] = {
     ),
     "deepspeed": Variable("cluster", None, "Version of deepspeed; default: the tested set.", _VERSION),
     "accelerate": Variable("cluster", None, "Version of accelerate; default: the tested set.", _VERSION),
-    "extra_packages": Variable("cluster", [], "More requirement lines for the environment.", texts),
+    "extra_packages": Variable("cluster", [], "More requirement lines for the environment.", requirements),
     "wheelhouse": Variable(
         "cluster",
         "",
@@ -120,8 +121,22 @@ VARIABLES: dict[str, Variable] = {
     "index_url": Variable(
         "cluster", "", "Package index or mirror; default: the one that pip on the controller uses.", text
     ),
+    "index_insecure": Variable(
+        "cluster",
+        False,
+        "Take packages over plain http, from pip's C(trusted-host), and the best version out of several indexes.",
+        boolean,
+    ),
+    "lock_update": Variable(
+        "cluster",
+        False,
+        "Make the lock anew and accept the hashes of today, for one run: C(-e trainmesh_lock_update=true).",
+        boolean,
+    ),
     "conda_installer": Variable("cluster", "", "URL or controller path of the Miniconda or Miniforge installer.", text),
-    "conda_installer_checksum": Variable("cluster", "", "Checksum of the installer such as C(sha256:...).", checksum),
+    "conda_installer_checksum": Variable(
+        "cluster", "", "Checksum of the installer such as C(sha256:...); needed for a URL.", checksum
+    ),
     "conda_channels": Variable("cluster", [], "Channels, URLs or directories, instead of the installer's own.", texts),
     "conda_init": Variable("cluster", False, "Let conda change the job user's shell start-up files.", boolean),
     "precision": Variable(

@@ -68,12 +68,11 @@ def _value(quoted: str) -> str:
 
 
 def uv_arguments(index: Index) -> list[str]:
-    """The options that give uv this index. pip looks everywhere and takes the best version: so does uv here."""
+    """The options that give uv this index; a package comes from the first one that has it, extra ones before."""
     words = ["--no-index"] if index.no_index else []
     words += ["--default-index", index.default] if index.default and not index.no_index else []
     if index.extra and not index.no_index:
         words += [word for url in index.extra for word in ("--index", url)]
-        words += ["--index-strategy", "unsafe-best-match"]
     words += [word for place in index.find_links for word in ("--find-links", place)]
     return words + [word for host in index.trusted_hosts for word in ("--allow-insecure-host", host)]
 

@@ -22,6 +22,9 @@ TITLE = "# trainmesh.cluster lock: the packages of every node's environment"
 _MADE = "# made "
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)(?:\[[^\]]*\])?==(?P<version>[^\s;\\]+)")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
+_EXTRA = re.compile(
+    r"# (?P<key>tool uv|source [\w.-]+|build [\w.-]+ [\w.-]+)==(?P<version>\S+)(?: --hash=sha256:[0-9a-f]{64})+\Z"
+)
 _PLATFORM = re.compile(r"(?P<arch>[a-z0-9_]+?)-manylinux_2_(?P<minor>\d+)\Z")
 # The oldest glibc that each legacy name of a platform stands for (PEP 513, 571, 599).
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
@@ -86,11 +89,16 @@ class Pin(t.NamedTuple):
 
 
 class Lock(t.NamedTuple):
-    """A lock as it lies on disk: head without the line on its making, backend used, packages by name."""
+    """A lock as it lies on disk: head without the line on its making, backend used, packages by name.
+
+    ``extras`` are comments at its end: ``tool uv``, which installs it, and of each package that was built here
+    ``source NAME`` and ``build NAME REQUIREMENT``. A lock of before has none.
+    """
 
     head: tuple[str, ...]
     torch_backend: str
     pins: dict[str, Pin]
+    extras: dict[str, Pin]
 
     @property
     def versions(self) -> dict[str, str]:
@@ -113,7 +121,14 @@ def inputs(wish: Wish) -> str:
     return "\n".join([*wish.head[:4], *wish.requirements]) + "\n"
 
 
-def text(wish: Wish, packages: t.Sequence[Package], uv: str, torch_backend: str, day: datetime.date) -> str:
+def text(
+    wish: Wish,
+    packages: t.Sequence[Package],
+    extras: t.Mapping[str, Pin],
+    uv: str,
+    torch_backend: str,
+    day: datetime.date,
+) -> str:
     """The lock; ``packages`` have wheels only. Raises ValueError for one that can't be pinned."""
     backend = f", torch backend {torch_backend}" if torch_backend else ""
     lines = [*wish.head, f"{_MADE}on {day.isoformat()} with {uv}{backend}", ""]
@@ -124,10 +139,8 @@ def text(wish: Wish, packages: t.Sequence[Package], uv: str, torch_backend: str,
                 f"{package.name} {package.version} can't be pinned by a hash of a wheel on an index: build its wheel, "
                 "put that into a directory, and name the directory in trainmesh_wheelhouse"
             )
-        lines.append(
-            " \\\n    ".join([f"{package.name}=={package.version}", *(f"--hash=sha256:{one}" for one in hashes)])
-        )
-    return "\n".join(lines) + "\n"
+        lines.append(pinned(package.name, Pin(package.version, tuple(hashes))).rstrip("\n"))
+    return "\n".join(lines) + "\n" + "".join(_extra(key, pin) for key, pin in sorted(extras.items()))
 
 
 def read(lock: str) -> Lock:
@@ -147,24 +160,34 @@ def read(lock: str) -> Lock:
         if not hashes:
             raise ValueError(f"the lock has no hash for {match['name']}")
         pins[normal(match["name"])] = Pin(match["version"], hashes)
-    return Lock(tuple(row for row in head if not row.startswith(_MADE)), backend.group(1) if backend else "", pins)
+    extras = {
+        match["key"]: Pin(match["version"], tuple(_HASH.findall(row))) for row in rows if (match := _EXTRA.match(row))
+    }
+    head = tuple(row for row in head if not row.startswith(_MADE))
+    return Lock(head, backend.group(1) if backend else "", pins, extras)
 
 
-def with_hash(lock: str, name: str, sha256: str) -> str:
-    """The lock with this one hash for a package, all else as it was."""
-    rows: list[str] = []
-    skipping = False
-    for row in lock.splitlines():
-        continues = row.endswith("\\")
-        match = None if skipping else _PIN.match(row)
-        if match and normal(match["name"]) == name:
-            rows += [f"{match['name']}=={match['version']} \\", f"    --hash=sha256:{sha256}"]
-            skipping = continues
-        elif skipping:
-            skipping = continues
-        else:
-            rows.append(row)
-    return "\n".join(rows) + "\n"
+def with_extras(lock: str, extras: t.Mapping[str, Pin]) -> str:
+    """The lock with these entries at its end; those that it has already stay as they are."""
+    known = read(lock).extras
+    return lock + "".join(_extra(key, pin) for key, pin in sorted(extras.items()) if key not in known)
+
+
+def _extra(key: str, pin: Pin) -> str:
+    return f"# {key}=={pin.version} {' '.join(f'--hash=sha256:{one}' for one in pin.hashes)}\n"
+
+
+def pinned(name: str, pin: Pin) -> str:
+    """A package as a line with hashes, for pip and uv."""
+    return " \\\n    ".join([f"{name}=={pin.version}", *(f"--hash=sha256:{one}" for one in pin.hashes)]) + "\n"
+
+
+def exchanged(what: str, where: str) -> str:
+    """What to say of a file that is not the one of the lock."""
+    return (
+        f"{what} from {where} has another hash than in the lock: it was exchanged, or the lock was made elsewhere. "
+        "Nothing was changed. Find out which; to accept what is there now, run once with -e trainmesh_lock_update=true"
+    )
 
 
 def _entries(rows: t.Sequence[str]) -> t.Iterator[str]:
@@ -249,14 +272,16 @@ __all__ = (
     "Wish",
     "changed_head",
     "digest",
+    "exchanged",
     "inputs",
     "normal",
     "parse_pylock",
+    "pinned",
     "platform_tags",
     "read",
     "text",
     "wheel_fits",
     "wheel_of",
-    "with_hash",
+    "with_extras",
     "wrong_build",
 )

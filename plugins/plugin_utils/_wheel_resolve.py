@@ -12,6 +12,9 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _wheel_index, _wheel_lock
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_tools import ToolError, Tools, text_of, write
 
+# Out of several indexes the best version, as pip takes it: whoever puts a name of yours on a public one is asked too.
+# Without it the first index that has the name serves. A lock's own versions are looked for everywhere.
+_BEST = ("--index-strategy", "unsafe-best-match")
 _SILENT = "uv did not come back with the set of packages: is the package index reachable from the controller?"
 
 
@@ -50,7 +53,12 @@ class Resolver:
         source, target = os.path.join(directory, "requirements.in"), os.path.join(directory, "pylock.toml")
         pins = [f"{name}=={pin.version}" for name, pin in lock.pins.items()]
         write(source, "".join(f"{pin}\n" for pin in pins))
-        words = [*self._plain, *(["--torch-backend", lock.torch_backend] if lock.torch_backend else []), "--no-deps"]
+        words = [
+            *self.options,
+            *_BEST,
+            *(["--torch-backend", lock.torch_backend] if lock.torch_backend else []),
+            "--no-deps",
+        ]
         answer = self._compile(source, target, words)
         if not answer.ok:
             raise ToolError(_wheel_index.explain(answer.err, self._places, pins))
@@ -59,14 +67,16 @@ class Resolver:
     def attempts(self) -> list[tuple[list[str], str]]:
         """uv's options for each try, with the torch backend used: a full wheelhouse needs no index at all."""
         tries = [(["--no-index", "--find-links", self.house], "")] if self.house else []
-        tries.append((self._plain, ""))
+        plain = [*self.options, *(_BEST if self.tools.insecure else ())]
+        tries.append((plain, ""))
         backend = self.wish.torch_backend
         if backend and not self.tools.index.no_index:
-            tries.append(([*self._plain, "--torch-backend", backend], backend))
+            tries.append(([*plain, "--torch-backend", backend], backend))
         return tries
 
     @property
-    def _plain(self) -> list[str]:
+    def options(self) -> list[str]:
+        """uv's options for where it may look."""
         links = [place for place in (self.built, self.house) if place and os.path.isdir(place)]
         return [*_wheel_index.uv_arguments(self.tools.index), *(w for place in links for w in ("--find-links", place))]
 

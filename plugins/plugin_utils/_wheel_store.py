@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import fcntl
 import os
 import tempfile
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _wheel_lock
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_built import Built, kept
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_resolve import Resolver
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_tools import (
     ToolError,
@@ -25,6 +27,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_tools imp
 
 # Packages a call of pip download fetches: what an interrupted run has to fetch again is at most one such batch.
 BATCH = 6
+_UV = "tool uv"
 
 
 @dataclasses.dataclass
@@ -57,19 +60,34 @@ class Store:
         return os.path.join(self.lock_dir, "pylock.toml")
 
     @property
-    def built_dir(self) -> str:
-        """Wheels that were built here."""
-        return os.path.join(self.lock_dir, "wheels")
-
-    @property
     def house_dir(self) -> str:
         """The wheelhouse on the controller."""
         return self.wheelhouse if self.wheelhouse not in ("", "auto") else os.path.join(self.state_dir, "wheelhouse")
 
     @property
-    def _resolver(self) -> Resolver:
+    def _built(self) -> Built:
+        return Built(self.lock_dir, self.wish, self.tools, self._resolver().options, self.say)
+
+    def _resolver(self, built: str = "") -> Resolver:
+        """uv for this wish; ``built`` is a directory of wheels built here that the lock vouches for."""
         own = self.wheelhouse if self.wheelhouse not in ("", "auto") and wheels_in(self.wheelhouse) else ""
-        return Resolver(self.wish, self.tools, own, self.built_dir)
+        return Resolver(self.wish, self.tools, own, built)
+
+    @contextlib.contextmanager
+    def alone(self) -> t.Iterator[None]:
+        """Let one run at a time work on the lock, on file systems that know such locks; raises ToolError."""
+        os.makedirs(self.lock_dir, exist_ok=True)
+        handle = os.open(self.lock_dir, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ToolError(f"another run works on {self.lock_dir} now: wait for it, and run this again") from None
+            except OSError:
+                self.say(f"{self.lock_dir} knows no locks: two runs at once would not be noticed")
+            yield
+        finally:
+            os.close(handle)
 
     def lock_text(self) -> str:
         """The lock on disk if it was made for this wish, else an empty text; raises ValueError when unreadable."""
@@ -78,58 +96,55 @@ class Store:
 
     # -- making the lock ---------------------------------------------------------------------------
 
-    def make(self, check_mode: bool) -> str:
+    def make(self, check_mode: bool, update: bool = False) -> str:
         """Resolve the wish, build what has no wheel, write the lock and return its text.
 
-        In check mode it is resolved elsewhere and nothing is kept. Raises ToolError.
+        Of a package whose version stays the hashes stay too, unless it is an ``update``: another file is refused.
+        In check mode it is resolved elsewhere and nothing is kept. Raises ToolError or ValueError.
         """
         self.say(f"resolving {len(self.wish.requirements)} requirements for Python {self.wish.python_version}")
         if check_mode:
             with tempfile.TemporaryDirectory() as scratch:
-                packages, _backend = self._resolver.resolve(scratch)
+                packages, _backend = self._resolver().resolve(scratch)
             return _preview(self.wish, packages)
-        os.makedirs(self.built_dir, exist_ok=True)
-        write(os.path.join(self.lock_dir, "requirements.in"), _wheel_lock.inputs(self.wish))
-        packages, backend = self._resolver.resolve(self.lock_dir)
-        packages = [self._with_wheel(package) for package in packages]
-        uv = f"uv {self.tools.uv_version}"
-        text = _wheel_lock.text(self.wish, packages, uv, backend, datetime.date.today())
-        self._keep_old()
+        os.makedirs(self.lock_dir, exist_ok=True)
+        old = None if update else self._old()
+        with tempfile.TemporaryDirectory(dir=self.lock_dir) as scratch:
+            if os.path.exists(self.pylock_path):
+                write(os.path.join(scratch, "pylock.toml"), text_of(self.pylock_path))  # its versions are preferred
+            packages, backend = self._resolver(self._built.offer(old, scratch)).resolve(scratch)
+            packages = [kept(package, old, self.wish) for package in packages]
+            packages, extras = self._built.complete(packages, old)
+            extras.update(self._uv_entry(old, update))
+            uv = f"uv {self.tools.uv_version}"
+            text = _wheel_lock.text(self.wish, packages, extras, uv, backend, datetime.date.today())
+            if update and self._says(text):
+                return self.lock_text()
+            self._keep_old(update)
+            for name in ("requirements.in", "pylock.toml"):
+                write(os.path.join(self.lock_dir, name), text_of(os.path.join(scratch, name)))
         write(self.lock_path, text)
         return text
 
-    def _with_wheel(self, package: _wheel_lock.Package) -> _wheel_lock.Package:
-        """The package with a wheel: one of the index, or one that was or is built here."""
-        if package.wheels or package.is_direct:
-            return package
-        path = self._built(package) or self._build(package)
-        return dataclasses.replace(package, wheels=(_wheel_lock.File(os.path.basename(path), path, sha256_of(path)),))
+    def _old(self) -> _wheel_lock.Lock | None:
+        """The lock on disk, for whatever wish it was made; None when there is none that can be read."""
+        text = text_of(self.lock_path)
+        with contextlib.suppress(ValueError):
+            return _wheel_lock.read(text) if text else None
+        return None
 
-    def _built(self, package: _wheel_lock.Package) -> str:
-        names = _wheel_lock.wheel_of(package.name, package.version, wheels_in(self.built_dir))
-        return os.path.join(self.built_dir, names[0]) if names else ""
+    def _says(self, text: str) -> bool:
+        """Whether the lock on disk already says this, whenever it was made."""
+        return self._old() == _wheel_lock.read(text)
 
-    def _build(self, package: _wheel_lock.Package) -> str:
-        """Build the wheel of a package that the index has as a source distribution only."""
-        self.say(f"building the wheel of {package.name} {package.version}, once for all nodes")
-        digest = f" --hash=sha256:{package.source.sha256}" if package.source and package.source.sha256 else ""
-        os.makedirs(self.built_dir, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.lock_dir) as scratch:
-            wanted = os.path.join(scratch, "source.txt")
-            write(wanted, f"{package.name}=={package.version}{digest}\n")
-            self.tools.build(wanted, scratch)
-            name = next(iter(wheels_in(scratch)), "")
-            if not name or not _wheel_lock.wheel_fits(name, self.wish.platform, self.wish.python_version):
-                raise ToolError(
-                    f"{package.name} {package.version} has no wheel for {self.wish.platform}, and one built here "
-                    f"({name or 'none'}) does not fit the nodes: put a fitting wheel into the directory of "
-                    "trainmesh_wheelhouse"
-                )
-            path = os.path.join(self.built_dir, name)
-            os.replace(os.path.join(scratch, name), path)
-        return path
+    def _uv_entry(self, old: _wheel_lock.Lock | None, update: bool) -> dict[str, _wheel_lock.Pin]:
+        """The entry of uv; that of a lock for the same platform stays."""
+        same = old is not None and old.head[1:3] == self.wish.head[1:3]
+        known = old.extras.get(_UV) if old is not None and same else None
+        _path, pin = self.tools.node_uv(os.path.join(self.lock_dir, "tools"), known, update)
+        return {_UV: pin} if pin else {}
 
-    def _keep_old(self) -> None:
+    def _keep_old(self, update: bool) -> None:
         """Move a lock that does not fit aside, and say so."""
         old = text_of(self.lock_path)
         if not old:
@@ -137,9 +152,11 @@ class Store:
         stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
         aside = os.path.join(self.lock_dir, f"requirements-{stamp}.txt")
         os.replace(self.lock_path, aside)
+        reason = "trainmesh_lock_update asked for it"
         with contextlib.suppress(ValueError):
-            reason = _wheel_lock.changed_head(_wheel_lock.read(old).head, self.wish.head)
-            self.notes.append(f"A new lock was made, because the old one does not fit ({reason}). The old one: {aside}")
+            changed = _wheel_lock.changed_head(_wheel_lock.read(old).head, self.wish.head)
+            reason = reason if update else f"the old one does not fit ({changed})"
+            self.notes.append(f"A new lock was made, because {reason}. The old one: {aside}")
 
     # -- what the nodes need -----------------------------------------------------------------------
 
@@ -150,7 +167,8 @@ class Store:
         local = [
             package.name for package in self._sources(lock).values() if not any(f.is_remote for f in package.wheels)
         ]
-        local = [name for name in local if not self._built(_wheel_lock.Package(name, lock.pins[name].version))]
+        built = self._built.of(lock)
+        local = [name for name in local if name not in built]
         if local and notify:
             others = f" and {len(local) - 1} others" if len(local) > 1 else ""
             first = "torch" if "torch" in local else sorted(local)[0]
@@ -165,25 +183,30 @@ class Store:
         if {name: package.version for name, package in known.items()} == lock.versions:
             return known
         with tempfile.TemporaryDirectory(dir=self.lock_dir) as scratch:
-            document = self._resolver.sources(scratch, lock)
+            document = self._resolver(self._built.offer(lock, scratch)).sources(scratch, lock)
         write(self.pylock_path, document)
         return {package.name: package for package in _wheel_lock.parse_pylock(document)}
 
-    def complete_built(self) -> bool:
-        """Build wheels again that the lock counts on and that are gone (a lock from elsewhere); True if any."""
+    def complete(self) -> tuple[str, bool]:
+        """(uv for the nodes, whether the lock was added to).
+
+        Builds wheels again that the lock counts on and that are gone (a lock from elsewhere), and adds entries that a
+        lock of before lacks. No entry is ever changed. Raises ToolError.
+        """
         text = self.lock_text()
         lock = _wheel_lock.read(text)
-        before = text
-        for package in self._sources(lock).values():
-            if package.wheels:
-                continue
-            path = self._built(package) or self._build(package)
-            if sha256_of(path) not in lock.pins[package.name].hashes:
-                text = _wheel_lock.with_hash(text, package.name, sha256_of(path))
-                self.notes.append(f"The lock has a new hash for {package.name}, whose wheel was built here")
-        if text != before:
-            write(self.lock_path, text)
-        return text != before
+        found = self._built.again(lock, self._sources(lock))
+        known = lock.extras.get(_UV)
+        uv, pin = self.tools.node_uv(os.path.join(self.lock_dir, "tools"), known)
+        if pin:
+            found[_UV] = pin
+        elif known:
+            self.notes.append(f"uv {known.version} of the lock can't be had: the nodes get the uv of this machine")
+        new = sorted(set(found) - set(lock.extras))
+        if new:
+            self.notes.append(f"The lock was made without entries for {', '.join(new)}: they were added")
+            write(self.lock_path, _wheel_lock.with_extras(text, found))
+        return uv, bool(new)
 
     def fill(self, seconds: float, check_mode: bool) -> tuple[list[str], bool]:
         """(wheels of the lock in the wheelhouse, whether any was fetched); fetches only what is missing."""
@@ -216,12 +239,13 @@ class Store:
             lines = []
             for name in batch:
                 place = f"{name}=={lock.pins[name].version}"
-                if name in sources:  # the backend's index is known to uv alone: pip gets the file's own address
-                    place = f"{name} @ {sources[name].wheels[0].url}" if sources[name].wheels else place
+                # The backend's index is known to uv alone: pip gets the file's own address.
+                remote = [file for file in sources[name].wheels if file.is_remote] if name in sources else []
+                place = f"{name} @ {remote[0].url}" if remote else place
                 lines.append(" ".join([place, *(f"--hash=sha256:{one}" for one in lock.pins[name].hashes)]) + "\n")
             write(wanted, "".join(lines))
             self.tools.download(
-                ["--require-hashes", "--requirement", wanted], self.house_dir, [self.built_dir], seconds
+                ["--require-hashes", "--requirement", wanted], self.house_dir, [self._built.directory], seconds
             )
 
     def _present(self, lock: _wheel_lock.Lock) -> tuple[list[str], list[str]]:
@@ -236,13 +260,7 @@ class Store:
 
     def built(self, lock: _wheel_lock.Lock) -> list[str]:
         """The wheels of the lock that were built here."""
-        found = []
-        for name, pin in lock.pins.items():
-            found += [
-                os.path.join(self.built_dir, file)
-                for file in _wheel_lock.wheel_of(name, pin.version, wheels_in(self.built_dir))
-            ]
-        return found
+        return list(self._built.of(lock).values())
 
 
 def _preview(wish: _wheel_lock.Wish, packages: t.Sequence[_wheel_lock.Package]) -> str:

@@ -11,21 +11,36 @@ import os
 import platform
 import re
 import sys
+import tempfile
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _wheel_index
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _package_sources, _wheel_index
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._controller_needs import beside_python
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_lock import platform_tags
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_lock import (
+    Pin,
+    exchanged,
+    platform_tags,
+)
 
 RESOLVE_SECONDS = 600.0
 BUILD_SECONDS = 1200.0
 # deepspeed compiles no operator while its wheel is built: what needs a GPU's compiler is built on the node when used.
 _BUILD_ENVIRONMENT = {"DS_BUILD_OPS": "0", "SOURCE_DATE_EPOCH": "315532800"}
+# What uv needs of the caller's environment: it may have to run a source distribution's build to learn its requirements.
+_KEPT = (
+    *("PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "NETRC", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("UV_CACHE_DIR", "UV_HTTP_TIMEOUT", "UV_SYSTEM_CERTS", "UV_NATIVE_TLS", "UV_LINK_MODE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+)
 
 
 class ToolError(Exception):
     """A tool of the controller is missing or failed; the text is for the user."""
+
+
+class ExchangedError(ToolError):
+    """A file is not the one that the lock names."""
 
 
 def sha256_of(path: str) -> str:
@@ -36,9 +51,11 @@ def sha256_of(path: str) -> str:
 
 def write(path: str, text: str) -> None:
     """Write a file at once, so that an interrupted run leaves the old one or the new one."""
-    with open(f"{path}.new", "w", encoding="utf-8") as stream:
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".new-")
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
         stream.write(text)
-    os.replace(f"{path}.new", path)
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)
 
 
 def text_of(path: str) -> str:
@@ -62,7 +79,7 @@ def wheels_in(directory: str) -> list[str]:
 class Tools:
     """uv and pip of the controller's environment, and the index both look at.
 
-    ``python_version`` and ``platform`` are those of the nodes.
+    ``python_version`` and ``platform`` are those of the nodes, ``insecure`` allows an index that could be forged.
     """
 
     python_version: str
@@ -70,6 +87,7 @@ class Tools:
     index_url: str = ""
     run: t.Callable[..., _bounded.Outcome] = _bounded.run
     _index: _wheel_index.Index | None = None
+    insecure: bool = False
 
     @property
     def uv(self) -> str:
@@ -92,26 +110,45 @@ class Tools:
 
     @property
     def index(self) -> _wheel_index.Index:
-        """The index that pip is configured with here, read once."""
+        """The index that pip is configured with here, read once; one that could be forged is refused."""
         if self._index is None:
             outcome = self.run([sys.executable, "-m", "pip", "config", "list"], 60)
             if not outcome.ok:
                 raise ToolError(f"pip is missing in the environment that runs Ansible: {outcome.text.strip()[-200:]}")
-            self._index = _wheel_index.from_pip(outcome.out, self.index_url)
+            index = _wheel_index.from_pip(outcome.out, self.index_url)
+            places = [] if self.insecure else _package_sources.forgeable(index)
+            if places:
+                raise ToolError(_package_sources.refusal(places))
+            self._index = index
         return self._index
 
     def compile(self, source: str, target: str, options: t.Sequence[str]) -> _bounded.Outcome:
         """Resolve ``source`` into ``target``, a pylock.toml, with uv; an older target's versions are preferred."""
         command = [self.uv, "pip", "compile", source, "--format", "pylock.toml", "--output-file", target, "--quiet"]
         command += ["--python-version", self.python_version, "--python-platform", self.platform, *options]
-        return self.run(command, RESOLVE_SECONDS, env={**_BUILD_ENVIRONMENT, **_wheel_index.uv_environment(self.index)})
+        return self.run([*command, "--no-config"], RESOLVE_SECONDS, env=self._uv_environment(), clean=True)
 
-    def build(self, requirements: str, directory: str) -> None:
-        """Build the wheels of source distributions named in a requirements file with hashes."""
-        self._pip(
-            ["wheel", "--use-pep517", "--no-deps", "--wheel-dir", directory, "--requirement", requirements],
-            BUILD_SECONDS,
-        )
+    def uv_run(self, words: t.Sequence[str]) -> None:
+        """Run uv with the index of pip; raises ToolError."""
+        command = [self.uv, *words, "--no-config", "--quiet"]
+        self._checked(self.run(command, RESOLVE_SECONDS, env=self._uv_environment(), clean=True), f"uv {words[0]}")
+
+    def build(self, words: t.Sequence[str], scratch: str) -> None:
+        """Run uv for a build: foreign code, which is told no index and no secret, and fetches nothing."""
+        env = {**_BUILD_ENVIRONMENT, "PATH": os.environ.get("PATH", os.defpath), "HOME": scratch, "TMPDIR": scratch}
+        command = [self.uv, *words, "--offline", "--no-index", "--no-config", "--no-cache", "--quiet"]
+        self._checked(self.run(command, BUILD_SECONDS, env=env, clean=True), "uv build")
+
+    def _uv_environment(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        return {**kept, **_BUILD_ENVIRONMENT, **_wheel_index.uv_environment(self.index)}
+
+    @staticmethod
+    def _checked(outcome: _bounded.Outcome, what: str) -> None:
+        if outcome.timed_out:
+            raise ToolError(f"{what} did not end in time; run it again to go on")
+        if not outcome.ok:
+            raise ToolError(_wheel_index.redact_text(f"{what}: {' '.join(outcome.err.split())[-1500:]}"))
 
     def download(self, requirements: t.Sequence[str], directory: str, links: t.Sequence[str], seconds: float) -> None:
         """Fetch the nodes' wheels for these arguments of ``pip download``."""
@@ -131,20 +168,42 @@ class Tools:
             rows = [row for row in outcome.err.splitlines() if not row.startswith("WARNING")]
             raise ToolError(_wheel_index.redact_text(f"pip {words[0]}: {' '.join(rows)[-1500:]}"))
 
-    def node_uv(self, directory: str) -> str:
-        """The path of uv for the nodes: its wheel, or this machine's own uv where that cannot be had."""
-        version = self.uv_version
+    def node_uv(self, directory: str, pin: Pin | None, again: bool = False) -> tuple[str, Pin | None]:
+        """The path of uv for the nodes, and what the lock shall say of it; raises ToolError for one that was exchanged.
+
+        That is its wheel, of the version and hash of ``pin``; without a pin, or ``again``, it is fetched and gives one.
+        Where the index does not answer, a wheel of an earlier run gives the pin, or it is this machine's own uv.
+        """
+        version = pin.version if pin else self.uv_version
         os.makedirs(directory, exist_ok=True)
-        wheels = self._uv_wheels(directory, version)
-        if not wheels:
+        found = [] if again or not pin else self._uv_wheels(directory, version)
+        if not found:
             try:
-                self.download([f"uv=={version}"], directory, [], BUILD_SECONDS)
-            except ToolError:
-                if not self.platform.startswith(f"{platform.machine()}-"):
+                found = [self._fetch_uv(directory, version, pin)]
+            except ToolError as error:
+                found = self._uv_wheels(directory, version)
+                own = self.platform.startswith(f"{platform.machine()}-")
+                if isinstance(error, ExchangedError) or not (found or own):
                     raise
-                return self.uv
-            wheels = self._uv_wheels(directory, version)
-        return os.path.join(directory, wheels[0])
+                if not found:
+                    return self.uv, None
+        path = os.path.join(directory, found[0])
+        digest = sha256_of(path)
+        if pin and digest not in pin.hashes:
+            raise ExchangedError(exchanged(f"uv {version}", path))
+        return path, pin or Pin(version, (digest,))
+
+    def _fetch_uv(self, directory: str, version: str, pin: Pin | None) -> str:
+        """Fetch uv's wheel; one that is not the pinned one never lies where an older run would take it from."""
+        with tempfile.TemporaryDirectory(dir=directory) as scratch:
+            self.download([f"uv=={version}"], scratch, [], BUILD_SECONDS)
+            name = next(iter(self._uv_wheels(scratch, version)), "")
+            if not name:
+                raise ToolError(f"the index gave no wheel of uv {version}")
+            if pin and sha256_of(os.path.join(scratch, name)) not in pin.hashes:
+                raise ExchangedError(exchanged(f"uv {version}", "the index"))
+            os.replace(os.path.join(scratch, name), os.path.join(directory, name))
+        return name
 
     def _uv_wheels(self, directory: str, version: str) -> list[str]:
         tags = platform_tags(self.platform)
@@ -155,4 +214,4 @@ class Tools:
         ]
 
 
-__all__ = ("RESOLVE_SECONDS", "ToolError", "Tools", "sha256_of", "text_of", "wheels_in", "write")
+__all__ = ("RESOLVE_SECONDS", "ExchangedError", "ToolError", "Tools", "sha256_of", "text_of", "wheels_in", "write")

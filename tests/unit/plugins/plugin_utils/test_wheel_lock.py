@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _wheel_index, _wheel_lock
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_lock import File, Package, Wish
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_lock import File, Package, Pin, Wish
 
 SHA = "a" * 64
 DAY = datetime.date(2026, 11, 21)
@@ -53,7 +53,7 @@ def test_a_lock_is_read_as_it_was_written(build):
         Package("torch", "2.13.0+cpu", (wheel("torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl"),)),
         Package("numpy", "2.4.6", (wheel("a.whl", "b" * 64), wheel("b.whl", "c" * 64))),
     ]
-    lock = _wheel_lock.read(_wheel_lock.text(wish, packages, "uv 0.13.8", "cu126", DAY))
+    lock = _wheel_lock.read(_wheel_lock.text(wish, packages, {}, "uv 0.13.8", "cu126", DAY))
     assert lock.head == wish.head
     assert lock.torch_backend == "cu126"
     assert lock.versions == {"torch": "2.13.0+cpu", "numpy": "2.4.6"}
@@ -72,7 +72,7 @@ def test_every_lock_comes_back(pins):
         Package(name, version, tuple(wheel(f"{n}.whl", str(n) * 64) for n in range(count)))
         for name, (version, count) in pins.items()
     ]
-    lock = _wheel_lock.read(_wheel_lock.text(WISH, packages, "uv 0.13.8", "", DAY))
+    lock = _wheel_lock.read(_wheel_lock.text(WISH, packages, {}, "uv 0.13.8", "", DAY))
     assert lock.versions == {name: version for name, (version, _count) in pins.items()}
     assert lock.head == WISH.head
 
@@ -103,7 +103,7 @@ def test_a_lock_without_hash_or_pin_is_refused(line):
 )
 def test_what_has_no_wheel_is_not_locked(package):
     with pytest.raises(ValueError, match="trainmesh_wheelhouse"):
-        _wheel_lock.text(WISH, [package], "uv 0.13.8", "", DAY)
+        _wheel_lock.text(WISH, [package], {}, "uv 0.13.8", "", DAY)
 
 
 def test_another_wish_has_another_head():
@@ -130,13 +130,24 @@ def test_another_build_of_torch_is_noticed(version, build, wrong):
     assert _wheel_lock.wrong_build([Package("torch", version)], build) == wrong
 
 
-def test_a_hash_is_replaced_alone():
-    packages = [Package(name, "1.0", (wheel(f"{name}.whl"),)) for name in ("a", "deep", "deepspeed")]
-    before = _wheel_lock.text(WISH, packages, "uv 0.13.8", "", DAY)
-    after = _wheel_lock.read(_wheel_lock.with_hash(before, "deepspeed", "d" * 64))
-    assert after.pins["deepspeed"].hashes == ("d" * 64,)
-    assert after.pins["deep"].hashes == after.pins["a"].hashes == (SHA,)
-    assert after.head == WISH.head
+def test_entries_of_tools_and_sources_are_added_and_never_changed():
+    before = _wheel_lock.text(WISH, [Package("deep", "1.0", (wheel("deep.whl"),))], {}, "uv 0.13.8", "", DAY)
+    uv, source = Pin("0.13.8", ("1" * 64,)), Pin("1.0", ("2" * 64, "3" * 64))
+    after = _wheel_lock.with_extras(before, {"tool uv": uv})
+    full = _wheel_lock.with_extras(after, {"tool uv": Pin("9", ("9" * 64,)), "source deep": source})
+    lock = _wheel_lock.read(full)
+    assert lock.extras == {"tool uv": uv, "source deep": source}
+    assert lock[:3] == _wheel_lock.read(before)[:3], "what an older release reads is the same"
+    packages = [Package("deep", "1.0", (wheel("deep.whl"),))]
+    assert _wheel_lock.read(_wheel_lock.text(WISH, packages, lock.extras, "uv 0.13.8", "", DAY)) == lock
+
+
+@pytest.mark.parametrize(
+    "row", ["# tool uv==1", "# tool uv==1 --hash=sha256:xyz", "# tool pip==1 --hash=sha256:" + SHA]
+)
+def test_what_is_no_entry_is_a_comment(row):
+    lock = _wheel_lock.text(WISH, [Package("deep", "1.0", (wheel("deep.whl"),))], {}, "uv 0.13.8", "", DAY)
+    assert _wheel_lock.read(f"{lock}{row}\n") == _wheel_lock.read(lock)
 
 
 def test_older_platforms_are_accepted_too():
