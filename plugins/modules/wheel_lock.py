@@ -16,7 +16,7 @@ description:
     hashes, as C(lock/requirements.txt) in the state directory. As long as its head equals the wish it is used as it
     is, so that a node that is added later gets the same set, and so is a lock that a user brings.
   - A lock that does not fit is kept under another name, and the new one keeps its versions where it can, and the
-    hashes of those it keeps.
+    hashes of those it keeps. A lock that was moved aside and fits again is used again.
   - A package that the index has as a source distribution only (deepspeed is one) is built here, once, without any
     compiled operator, and its wheel is kept in C(lock/wheels). The build sees nothing of the caller's environment and
     fetches nothing; its source and its build requirements stand in the lock with their hashes, as does uv.

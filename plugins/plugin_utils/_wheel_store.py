@@ -13,7 +13,7 @@ import os
 import tempfile
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _wheel_lock
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _wheel_aside, _wheel_lock
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_built import Built, kept
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_resolve import Resolver
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_tools import (
@@ -28,6 +28,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_tools imp
 # Packages a call of pip download fetches: what an interrupted run has to fetch again is at most one such batch.
 BATCH = 6
 _UV = "tool uv"
+_NEW = "A new lock was made, because {}"
 
 
 @dataclasses.dataclass
@@ -102,6 +103,14 @@ class Store:
         Of a package whose version stays the hashes stay too, unless it is an ``update``: another file is refused.
         In check mode it is resolved elsewhere and nothing is kept. Raises ToolError or ValueError.
         """
+        # Who removed the lock itself wants a new one.
+        earlier = _wheel_aside.find(self.lock_dir, self.wish.head) if text_of(self.lock_path) and not update else ""
+        if earlier and check_mode:
+            return _wheel_aside.text(self.lock_dir, earlier)
+        if earlier:
+            self._keep_old("An earlier lock is used again, because it was made for what is wanted now")
+            _wheel_aside.restore(self.lock_dir, earlier)
+            return self.lock_text()
         self.say(f"resolving {len(self.wish.requirements)} requirements for Python {self.wish.python_version}")
         if check_mode:
             with tempfile.TemporaryDirectory() as scratch:
@@ -120,7 +129,7 @@ class Store:
             text = _wheel_lock.text(self.wish, packages, extras, uv, backend, datetime.date.today())
             if update and self._says(text):
                 return self.lock_text()
-            self._keep_old(update)
+            self._keep_old(_NEW.format("trainmesh_lock_update asks for it" if update else "the old one does not fit"))
             for name in ("requirements.in", "pylock.toml"):
                 write(os.path.join(self.lock_dir, name), text_of(os.path.join(scratch, name)))
         write(self.lock_path, text)
@@ -144,19 +153,16 @@ class Store:
         _path, pin = self.tools.node_uv(os.path.join(self.lock_dir, "tools"), known, update)
         return {_UV: pin} if pin else {}
 
-    def _keep_old(self, update: bool) -> None:
-        """Move a lock that does not fit aside, and say so."""
+    def _keep_old(self, what: str) -> None:
+        """Move the lock aside and say so; ``what`` happens instead."""
         old = text_of(self.lock_path)
         if not old:
             return
-        stamp = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
-        aside = os.path.join(self.lock_dir, f"requirements-{stamp}.txt")
-        os.replace(self.lock_path, aside)
-        reason = "trainmesh_lock_update asked for it"
+        aside = _wheel_aside.move(self.lock_dir)
         with contextlib.suppress(ValueError):
-            changed = _wheel_lock.changed_head(_wheel_lock.read(old).head, self.wish.head)
-            reason = reason if update else f"the old one does not fit ({changed})"
-            self.notes.append(f"A new lock was made, because {reason}. The old one: {aside}")
+            head = _wheel_lock.read(old).head
+            changed = f" ({_wheel_lock.changed_head(head, self.wish.head)})" if head != self.wish.head else ""
+            self.notes.append(f"{what}{changed}. The old one: {aside}")
 
     # -- what the nodes need -----------------------------------------------------------------------
 

@@ -26,7 +26,8 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_lock impo
 RESOLVE_SECONDS = 600.0
 BUILD_SECONDS = 1200.0
 # deepspeed compiles no operator while its wheel is built: what needs a GPU's compiler is built on the node when used.
-_BUILD_ENVIRONMENT = {"DS_BUILD_OPS": "0", "SOURCE_DATE_EPOCH": "315532800"}
+# The date and the hash seed make a build give the same file again: a set in setup.py is written in the order of hashes.
+_BUILD_ENVIRONMENT = {"DS_BUILD_OPS": "0", "SOURCE_DATE_EPOCH": "315532800", "PYTHONHASHSEED": "0"}
 # What uv needs of the caller's environment: it may have to run a source distribution's build to learn its requirements.
 _KEPT = (
     *("PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "NETRC", "SSL_CERT_FILE", "SSL_CERT_DIR"),

@@ -177,6 +177,24 @@ def test_a_lock_that_does_not_fit_is_kept_aside_and_said(tmp_path):
     assert "asked for tqdm" in one.notes[0]
 
 
+def test_groups_that_take_turns_keep_their_own_lock(tmp_path):
+    programs = Programs(WHEELS, ("deepspeed-0.19.8",))
+    one = store(tmp_path, programs).make(check_mode=False)
+    programs.wheels = {**WHEELS, "numpy-2.4.6-py3-none-any.whl": "numpy"}
+    two = store(tmp_path, programs, extra=("numpy",)).make(check_mode=False)
+    programs.wheels, programs.fails = {}, ["compile"]  # whatever the index has by now, or without one
+    for wanted, extra in ((one, ()), (two, ("numpy",)), (one, ())):
+        turn = store(tmp_path, programs, extra=extra)
+        assert turn.make(check_mode=True) == wanted
+        assert turn.make(check_mode=False) == turn.lock_text() == wanted
+        assert "used again" in turn.notes[0]
+        assert turn.complete()[1] is False
+    assert len(list((tmp_path / "lock").glob("requirements-*.txt"))) == 1
+    (tmp_path / "lock" / "requirements.txt").unlink()
+    with pytest.raises(ToolError, match="Wanted"):
+        store(tmp_path, programs, extra=("numpy",)).make(check_mode=False)
+
+
 def test_a_failed_resolution_leaves_the_old_lock(tmp_path):
     programs = Programs(WHEELS)
     old = store(tmp_path, programs).make(check_mode=False)
@@ -396,6 +414,7 @@ def test_builds_see_neither_tokens_nor_the_index(tmp_path, monkeypatch):
         if kind == "build":
             assert not any("canary" in value for value in env.values())
             assert env["HOME"].startswith(str(tmp_path))
+            assert env["PYTHONHASHSEED"] == "0", "the same source would give another wheel each time"
 
 
 @pytest.mark.parametrize(
