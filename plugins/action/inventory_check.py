@@ -145,9 +145,8 @@ class ActionModule(ActionBase):
         absent = [source for source in sources if "," not in source and not os.path.exists(source)]
         faults = [f"the inventory {source} does not exist" for source in absent]
         faults += [str(fault) for fault in check(hosts, repeats, origin, is_secret)]
-        installs = self._installs(variables)
-        faults += self._controller(variables, names, installs)
-        if not faults and installs:
+        faults += self._controller(variables, names)
+        if not faults and self._installs(variables):
             faults += self._sources(next(iter(hosts.values())), origin)
         if faults:
             head = f"The inventory has {len(faults)} fault(s); no machine was touched."
@@ -186,12 +185,12 @@ class ActionModule(ActionBase):
         return [f"{at}: {fault}" if at else fault for fault in _package_sources.faults(wishes, index)]
 
     @staticmethod
-    def _controller(variables: t.Mapping[str, t.Any], names: t.Iterable[str], installs: bool) -> list[str]:
+    def _controller(variables: t.Mapping[str, t.Any], names: t.Iterable[str]) -> list[str]:
         """What is missing on the controller for this run."""
         hostvars = variables["hostvars"]
         kinds = {str(hostvars[name].get("ansible_connection", "ssh")).rpartition(".")[2] for name in names}
         logs_in = bool(kinds & {"ssh", "smart"})
-        return _controller_needs.missing(installs, logs_in)
+        return _controller_needs.missing(ActionModule._installs(variables), logs_in)
 
     def _taken(self, place: str, variables: t.Mapping[str, t.Any]) -> bool:
         """Have the inventory for this run; whether the last one was interrupted. Raises BusyError.
