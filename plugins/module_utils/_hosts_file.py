@@ -9,7 +9,14 @@ import ipaddress
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._textfile import BEGIN, END, with_block, without_block
+from ansible_collections.trainmesh.cluster.plugins.module_utils._textfile import (
+    BEGIN,
+    END,
+    lines_of,
+    mark_of,
+    with_block,
+    without_block,
+)
 
 # These belong to the loopback whatever the node is called.
 LOOPBACK_NAMES = frozenset(
@@ -31,7 +38,7 @@ class Plan(t.NamedTuple):
 def plan(have: str, entries: t.Sequence[tuple[str, t.Sequence[str]]], cluster: str = "", head: str = "") -> Plan:
     """The hosts file with one block for ``entries`` (address, names), which says whose it is (``cluster``, ``head``).
 
-    The block stands first, so that it wins over lines below it. Names of nodes on loopback lines
+    Raises BlockError. The block stands first, so that it wins over lines below it. Names of nodes on loopback lines
     (Debian's ``127.0.1.1 name``) are taken off these lines; every other foreign line is kept.
     """
     address_of = {name: address for address, names in entries for name in names}
@@ -50,19 +57,20 @@ def plan(have: str, entries: t.Sequence[tuple[str, t.Sequence[str]]], cluster: s
                 conflicts.append(f"{line.strip()!r} names {', '.join(wrong)} too")
     block = [f"# cluster {cluster}, head {head}"] if cluster and entries else []
     block += [f"{address}\t{' '.join(names)}" for address, names in entries]
-    return Plan(with_block("\n".join(kept), block, at_start=True), conflicts)
+    return Plan(with_block("".join(kept), block, at_start=True), conflicts)
 
 
 def block_of(text: str) -> dict[str, t.Any] | None:
     """Whose block a hosts file holds: ``id`` and ``head`` (empty in an old one), ``nodes`` with address and name."""
-    rows = text.splitlines()
-    if BEGIN not in rows or END not in rows:
+    rows = lines_of(text)
+    marks = [mark_of(row) for row in rows]
+    if BEGIN not in marks or END not in marks:
         return None
     found: dict[str, t.Any] = {"id": "", "head": "", "nodes": []}
-    for row in rows[rows.index(BEGIN) + 1 :]:
-        if row == END:
+    for row in rows[marks.index(BEGIN) + 1 :]:
+        if mark_of(row) == END:
             break
-        match = _CLUSTER.match(row)
+        match = _CLUSTER.match(row.rstrip())
         address, names = _parse(row)
         if match:
             found.update(match.groupdict())
@@ -84,8 +92,9 @@ def _freed(line: str, names: list[str], address_of: t.Mapping[str, str]) -> list
     left = [name for name in names if name not in address_of or name in LOOPBACK_NAMES]
     if not left:
         return []
-    comment = re.search(r"\s*#.*", line)
-    return [f"{line.split(maxsplit=1)[0]}\t{' '.join(left)}{comment.group(0) if comment else ''}"]
+    comment = re.search(r"\s*#[^\r\n]*", line)
+    end = line[len(line.rstrip("\r\n")) :]
+    return [f"{line.split(maxsplit=1)[0]}\t{' '.join(left)}{comment.group(0) if comment else ''}{end}"]
 
 
 __all__ = ("Plan", "block_of", "plan")

@@ -10,13 +10,8 @@ import re
 import stat
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._textfile import (
-    Change,
-    changes_of,
-    mode_of,
-    read_text,
-    with_block,
-)
+from ansible_collections.trainmesh.cluster.plugins.module_utils._file_write import mode_of
+from ansible_collections.trainmesh.cluster.plugins.module_utils._textfile import Change, changes_of, edited, read_text
 
 OURS = "trainmesh"
 KEY_NAME = "id_ed25519"
@@ -30,14 +25,17 @@ def directories(home: str) -> list[tuple[str, int]]:
 def file_wishes(
     home: str, authorized_keys: t.Sequence[str], known_hosts: t.Sequence[str], config: str
 ) -> list[tuple[str, str, int | None]]:
-    """(path, text, mode) of every file; foreign lines of the user's own files are kept."""
+    """(path, text, mode) of every file; foreign lines of the user's own files are kept.
+
+    Raises BlockError.
+    """
     ssh = f"{home}/.ssh"
     include = [f"Include {OURS}/config"] if config else []
     return [
         (f"{ssh}/{OURS}/known_hosts", "".join(f"{line}\n" for line in known_hosts), 0o600),
         (f"{ssh}/{OURS}/config", config, 0o600),
-        (f"{ssh}/authorized_keys", with_block(read_text(f"{ssh}/authorized_keys"), authorized_keys), 0o600),
-        (f"{ssh}/config", with_block(read_text(f"{ssh}/config"), include, at_start=True), 0o600),
+        (f"{ssh}/authorized_keys", edited(f"{ssh}/authorized_keys", authorized_keys), 0o600),
+        (f"{ssh}/config", edited(f"{ssh}/config", include, at_start=True), 0o600),
     ]
 
 

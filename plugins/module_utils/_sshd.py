@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import tempfile
 import time
 import typing as t
 
@@ -21,8 +22,17 @@ DROP_IN = "/etc/ssh/sshd_config.d/50-trainmesh.conf"
 _INCLUDE = re.compile(r"(?im)^\s*Include\s+.*/etc/ssh/sshd_config\.d/\*\.conf")
 
 
-def wish(main_text: str, main_ports: t.Iterable[int], asked: int) -> tuple[str, str]:
-    """(path, text) of the file that names every port.
+class Wish(t.NamedTuple):
+    """The file that names every port, and the configuration that sshd would have then, to be proved before."""
+
+    path: str
+    text: str
+    mode: int | None
+    proof: str
+
+
+def wish(main_text: str, main_ports: t.Iterable[int], asked: int) -> Wish:
+    """What names every port; raises BlockError.
 
     ``main_ports`` are the ports sshd has now. A Port line in a drop-in replaces the silent default
     of 22, so the ports of today are written down beside the one asked for: nobody is locked out.
@@ -30,11 +40,12 @@ def wish(main_text: str, main_ports: t.Iterable[int], asked: int) -> tuple[str, 
     ports = sorted({*main_ports, asked})
     lines = [f"Port {port}" for port in ports]
     if _INCLUDE.search(main_text):
-        return DROP_IN, "# Written by trainmesh.cluster. Ports found are kept beside the one asked for.\n" + "\n".join(
-            lines
-        ) + "\n"
+        head = "# Written by trainmesh.cluster. Ports found are kept beside the one asked for."
+        text = "".join(f"{line}\n" for line in (head, *lines))
+        return Wish(DROP_IN, text, 0o600, text + main_text)
     # sshd before 8.2, or a configuration without drop-ins: a block at the start, ahead of any Match.
-    return MAIN, _textfile.with_block(main_text, lines, at_start=True)
+    text = _textfile.with_block(main_text, lines, at_start=True)
+    return Wish(MAIN, text, None, text)
 
 
 def ports_of(sshd_t_output: str) -> list[int]:
@@ -59,19 +70,35 @@ def listens(port: int, limit: float) -> bool:
         time.sleep(0.3)
 
 
-def apply(module: AnsibleModule, change: _textfile.Change) -> str:
-    """Write, check with sshd itself and reload; the old file comes back if sshd refuses. Returns an error or ''."""
+def apply(module: AnsibleModule, change: _textfile.Change, proof: str, port: int) -> str:
+    """Prove a copy, write, reload, and wait for the port; on any failure the old file comes back. An error or ''."""
     sshd = module.get_bin_path("sshd", required=True, opt_dirs=["/usr/sbin", "/sbin"])
+    refused = prove(module, sshd, proof)
+    if refused:
+        return f"sshd would refuse the new configuration, nothing was written: {refused}"
     existed = os.path.exists(change.path)
-    _textfile.write(module, change)
+    _textfile.write(module, change, module.params["backup"])
     rc, _out, err = module.run_command([sshd, "-t"])
-    if rc == 0:
-        return reload(module)
+    problem = f"sshd refuses the new configuration: {err.strip()}" if rc else reload(module)
+    if not problem and not listens(port, 15):
+        problem = f"nothing answers on port {port} with an SSH banner"
+    if not problem:
+        return ""
     if existed:
-        _textfile.write(module, change._replace(before=change.after, after=change.before))
+        _textfile.write(module, change._replace(before=change.after, after=change.before), backup=False)
     else:
         os.unlink(change.path)
-    return f"sshd refuses the new configuration, the old one is back: {err.strip()}"
+    again = reload(module)
+    return f"{problem}; the old configuration is back{f', but not in force: {again}' if again else ''}"
+
+
+def prove(module: AnsibleModule, sshd: str, text: str) -> str:
+    """What sshd says against a configuration, read from a copy; empty when it takes it."""
+    with tempfile.NamedTemporaryFile("wb", prefix="trainmesh-sshd-") as stream:
+        stream.write(text.encode("utf-8", "surrogateescape"))
+        stream.flush()
+        rc, _out, err = module.run_command([sshd, "-t", "-f", stream.name])
+    return (err.strip() or f"status {rc}") if rc else ""
 
 
 def reload(module: AnsibleModule) -> str:
@@ -92,4 +119,4 @@ def reload(module: AnsibleModule) -> str:
     return "" if rc == 0 else f"no running sshd found to reload: {err.strip()}"
 
 
-__all__ = ("apply", "listens", "ports_of", "wish")
+__all__ = ("Wish", "apply", "listens", "ports_of", "prove", "wish")

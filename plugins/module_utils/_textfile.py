@@ -1,19 +1,31 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: managed blocks in files that belong to others, and files of our own."""
+"""PRIVATE to the collection: managed blocks in files that belong to others, and files of our own.
+
+Foreign lines stay byte for byte. A line ends at ``\\n`` and nowhere else: to ``str.splitlines`` a form feed in a
+comment of authorized_keys ends one too, and what follows would become a key without its options.
+"""
 
 from __future__ import annotations
 
-import os
-import tempfile
+import re
 import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _file_write
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
 BEGIN = "# BEGIN trainmesh.cluster (managed block, edit outside of it)"
 END = "# END trainmesh.cluster"
+BACKUP = ".before-trainmesh"
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_CONTEXT = 3
+
+
+class BlockError(ValueError):
+    """The marks of our block do not stand as one pair, so that nobody can tell which lines are ours."""
 
 
 class Change(t.NamedTuple):
@@ -26,57 +38,72 @@ class Change(t.NamedTuple):
 
     @property
     def diff(self) -> dict[str, str]:
-        """The change as Ansible's diff shows it."""
-        return {
-            "before_header": self.path,
-            "after_header": self.path,
-            "before": self.before,
-            "after": self.after,
-        }
+        """The change as Ansible's diff shows it: the lines that differ, with a few around them."""
+        before, after = lines_of(self.before), lines_of(self.after)
+        shortest = min(len(before), len(after))
+        head = next((at for at in range(shortest) if before[at] != after[at]), shortest)
+        most = shortest - head
+        tail = next((at for at in range(most) if before[-1 - at] != after[-1 - at]), most)
+        shown = [rows[max(head - _CONTEXT, 0) : len(rows) - max(tail - _CONTEXT, 0)] for rows in (before, after)]
+        texts = [_file_write.to_bytes("".join(rows)).decode("utf-8", "replace") for rows in shown]
+        return {"before_header": self.path, "after_header": self.path, "before": texts[0], "after": texts[1]}
 
 
 def read_text(path: str) -> str:
-    """The text of a file, empty when there is none; bytes that are no UTF-8 survive a round trip."""
+    """The text of a file, empty when there is none; every byte survives a round trip."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-            return stream.read()
+        with open(path, "rb") as stream:
+            return stream.read().decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         return ""
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of a text with their ends."""
+    return _LINE.findall(text)
+
+
+def mark_of(line: str) -> str | None:
+    """BEGIN or END when a line is one of them, whatever blanks an editor left behind it."""
+    bare = line.rstrip(" \t\r\n")
+    return bare if bare in (BEGIN, END) else None
+
+
+def _has_block(text: str) -> bool:
+    return any(map(mark_of, lines_of(text)))
+
+
 def without_block(text: str) -> list[str]:
-    """The lines of ``text`` outside of our block; an END without BEGIN, or none, does no harm."""
-    lines: list[str] = []
-    inside = False
-    rows = text.splitlines()
-    has_end = END in rows
-    for row in rows:
-        if row == BEGIN and has_end:
-            inside = True
-        elif row == END:
-            inside = False
-        elif row != BEGIN and not inside:
-            lines.append(row)
-    return lines
+    """The lines of ``text`` outside of our block, with their ends; raises BlockError where the marks are no pair."""
+    rows = lines_of(text)
+    marks = [(number, mark) for number, mark in enumerate(map(mark_of, rows)) if mark]
+    if not marks:
+        return rows
+    if [mark for _number, mark in marks] != [BEGIN, END]:
+        found = ", ".join(f"{str(mark).split()[1]} in line {number + 1}" for number, mark in marks)
+        raise BlockError(
+            f"expected one block from '{BEGIN}' to '{END}', found {found}: put the marks right, or remove these "
+            "lines and those of the cluster between them, and run again; nothing was written"
+        )
+    return rows[: marks[0][0]] + rows[marks[1][0] + 1 :]
 
 
 def with_block(text: str, block: t.Sequence[str], at_start: bool = False) -> str:
-    """``text`` with our block holding these lines; an empty block is taken out altogether."""
-    foreign = without_block(text)
-    ours = [BEGIN, *block, END] if block else []
+    """``text`` with our block holding these lines; an empty block is taken out altogether. Raises BlockError."""
+    foreign = "".join(without_block(text))
+    ours = "".join(f"{line}\n" for line in (BEGIN, *block, END)) if block else ""
     if at_start:
-        lines = ours + foreign
-    else:
-        lines = foreign + ours
-    return "\n".join(lines) + "\n" if lines else ""
+        return ours + foreign
+    gap = "\n" if ours and foreign and not foreign.endswith("\n") else ""
+    return foreign + gap + ours
 
 
-def mode_of(path: str) -> int | None:
-    """Permission bits of a file or directory, None when it does not exist."""
+def edited(path: str, block: t.Sequence[str], at_start: bool = False) -> str:
+    """The text of a file with our block; raises BlockError, which names the file."""
     try:
-        return os.stat(path).st_mode & 0o7777
-    except FileNotFoundError:
-        return None
+        return with_block(read_text(path), block, at_start)
+    except BlockError as error:
+        raise BlockError(f"{path}: {error}") from None
 
 
 def changes_of(wishes: t.Iterable[tuple[str, str, int | None]]) -> list[Change]:
@@ -84,31 +111,40 @@ def changes_of(wishes: t.Iterable[tuple[str, str, int | None]]) -> list[Change]:
     changes = []
     for path, text, mode in wishes:
         have = read_text(path)
-        if have != text or (mode is not None and mode_of(path) != mode):
+        if have != text or (mode is not None and _file_write.mode_of(path) != mode):
             changes.append(Change(path, have, text, mode))
     return changes
 
 
-def write(module: AnsibleModule, change: Change) -> None:
-    """Put a changed file in place at once; bind-mounted files, which can't be replaced, are written in place.
+def write(module: AnsibleModule, change: Change, backup: bool = True) -> None:
+    """Put a changed file in place; the module fails, with the old file as it was, where that can't be done.
 
-    A link stays one: its target is what changes, also where that is yet to be made.
+    A file of others that gets our block for the first time is kept beside it under a name of its own (``backup``).
     """
-    target = os.path.realpath(change.path)
-    if os.path.islink(target):  # realpath gives up on a loop and returns the link itself
-        module.fail_json(msg=f"{change.path} is a symbolic link that leads nowhere (a loop): remove it, then run again")
-    directory = os.path.dirname(target)
-    if not os.path.isdir(directory):
-        module.fail_json(msg=f"{change.path} leads to {target}, and there is no directory {directory}: make it first")
-    handle, temporary = tempfile.mkstemp(dir=module.tmpdir or directory)
-    with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
-        stream.write(change.after)
-    existed = os.path.exists(target)
-    if change.mode is not None or not existed:
-        os.chmod(temporary, change.mode if change.mode is not None else 0o644)
-    module.atomic_move(temporary, target, unsafe_writes=True, keep_dest_attrs=existed)
-    if change.mode is not None:
-        os.chmod(target, change.mode)
+    try:
+        target = _file_write.target_of(change.path)
+        before = _file_write.to_bytes(change.before)
+        if backup and change.before and _has_block(change.after) and not _has_block(change.before):
+            _file_write.keep(target, f"{target}{BACKUP}")
+        is_new = _file_write.put(target, before, _file_write.to_bytes(change.after), change.mode)
+    except (OSError, ValueError) as error:
+        module.fail_json(msg=f"{change.path} is as it was: {error}")
+    if is_new:
+        module.set_default_selinux_context(target, False)
 
 
-__all__ = ("BEGIN", "END", "Change", "changes_of", "mode_of", "read_text", "with_block", "without_block", "write")
+__all__ = (
+    "BACKUP",
+    "BEGIN",
+    "END",
+    "BlockError",
+    "Change",
+    "changes_of",
+    "edited",
+    "lines_of",
+    "mark_of",
+    "read_text",
+    "with_block",
+    "without_block",
+    "write",
+)

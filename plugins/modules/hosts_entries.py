@@ -45,6 +45,7 @@ options:
     type: path
     default: /etc/hosts
 extends_documentation_fragment:
+  - trainmesh.cluster.backup
   - trainmesh.cluster.attributes
 """
 
@@ -88,19 +89,23 @@ def main() -> None:
             "cluster": {"type": "str", "default": ""},
             "head": {"type": "str", "default": ""},
             "path": {"type": "path", "default": "/etc/hosts"},
+            "backup": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
     path = module.params["path"]
     entries = [(item["address"], item["names"]) for item in module.params["entries"]]
     whose = module.params["cluster"], module.params["head"]
-    plan = _hosts_file.plan(_textfile.read_text(path), entries, *whose)
+    try:
+        plan = _hosts_file.plan(_textfile.read_text(path), entries, *whose)
+    except _textfile.BlockError as error:
+        module.fail_json(msg=f"{path}: {error}")
     changes = _textfile.changes_of([(path, plan.text, None)])
     for conflict in plan.conflicts:
         module.warn(f"{path}: the line {conflict}; the cluster's block above it wins")
     if not module.check_mode:
         for change in changes:
-            _textfile.write(module, change)
+            _textfile.write(module, change, module.params["backup"])
     module.exit_json(changed=bool(changes), conflicts=plan.conflicts, diff=[change.diff for change in changes])
 
 

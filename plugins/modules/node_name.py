@@ -46,7 +46,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _kernel_name
-from ansible_collections.trainmesh.cluster.plugins.module_utils._textfile import read_text
+from ansible_collections.trainmesh.cluster.plugins.module_utils._textfile import Change, read_text, write
 
 PATH = "/etc/hostname"
 
@@ -55,23 +55,18 @@ class Refused(Exception):
     """The kernel keeps its name: containers need CAP_SYS_ADMIN for another one."""
 
 
-def set_name(module: AnsibleModule, name: str) -> str:
-    """Set both names, the kernel's first; returns what went wrong, or nothing. Raises Refused with nothing changed."""
+def set_name(module: AnsibleModule, name: str) -> None:
+    """Set both names, the kernel's first. Raises Refused with nothing changed."""
     hostnamectl = module.get_bin_path("hostnamectl")
     if hostnamectl and os.path.isdir("/run/systemd/system"):
         rc, _out, _err = module.run_command([hostnamectl, "set-hostname", name])
         if rc == 0 and read_text(PATH).strip() == name and os.uname().nodename == name:
-            return ""
+            return
     if os.uname().nodename != name:
         rc, _out, err = module.run_command([module.get_bin_path("hostname", required=True), name])
         if rc != 0 or os.uname().nodename != name:
             raise Refused(err.strip() or "no reason was given")
-    try:
-        with open(PATH, "w", encoding="utf-8") as stream:
-            stream.write(f"{name}\n")
-    except OSError as error:
-        return f"{PATH} can't be written: {error}"
-    return ""
+    write(module, Change(PATH, read_text(PATH), f"{name}\n"))
 
 
 def keep_names(module: AnsibleModule, before: dict[str, str], reason: str) -> None:
@@ -91,11 +86,9 @@ def main() -> None:
         keep_names(module, before, "no CAP_SYS_ADMIN")
     if changed and not module.check_mode:
         try:
-            error = set_name(module, name)
+            set_name(module, name)
         except Refused as refused:
             keep_names(module, before, str(refused))
-        if error:
-            module.fail_json(msg=f"host name {name}: {error}")
     texts = (
         "".join(f"{place}: {value}\n" for place, value in names.items())
         for names in (before, dict.fromkeys(before, name))

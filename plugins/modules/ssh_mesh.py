@@ -33,6 +33,7 @@ options:
     type: str
     required: true
 extends_documentation_fragment:
+  - trainmesh.cluster.backup
   - trainmesh.cluster.attributes
 """
 
@@ -89,13 +90,16 @@ def main() -> None:
             "authorized_keys": {"type": "list", "elements": "str", "required": True, "no_log": False},
             "known_hosts": {"type": "list", "elements": "str", "required": True},
             "config": {"type": "str", "required": True},
+            "backup": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
     home = pwd.getpwuid(os.geteuid()).pw_dir
-    wishes = _ssh_files.file_wishes(
-        home, *(module.params[name] for name in ("authorized_keys", "known_hosts", "config"))
-    )
+    texts = (module.params[name] for name in ("authorized_keys", "known_hosts", "config"))
+    try:
+        wishes = _ssh_files.file_wishes(home, *texts)
+    except _textfile.BlockError as error:
+        module.fail_json(msg=str(error))
     changes, closing = _ssh_files.changes(home, wishes)
     diff = _ssh_files.mode_diffs(closing) + [change.diff for change in changes]
     if changes:
@@ -103,7 +107,7 @@ def main() -> None:
     if not module.check_mode:
         _ssh_files.close(closing)
         for change in changes:
-            _textfile.write(module, change)
+            _textfile.write(module, change, module.params["backup"])
     module.exit_json(changed=bool(changes or closing), files=[change.path for change in changes], diff=diff)
 
 

@@ -14,14 +14,16 @@ author: [trainmesh.cluster contributors (@trainmesh)]
 description:
   - Adds the port in a drop-in file (or, for an sshd without drop-ins, a managed block of C(sshd_config)), beside the
     ports that sshd has now, which are all kept, so that nobody is locked out.
-  - The configuration is checked with C(sshd -t) and taken back if sshd refuses it; sshd is reloaded, sessions stay
-    open, and the module waits until the port answers with an SSH banner.
+  - A copy of the configuration is proved with C(sshd -t) before anything is written; then sshd is reloaded, sessions
+    stay open, and the module waits until the port answers with an SSH banner. If it does not, the old configuration
+    comes back.
 options:
   port:
     description: TCP port.
     type: int
     required: true
 extends_documentation_fragment:
+  - trainmesh.cluster.backup
   - trainmesh.cluster.attributes
 """
 
@@ -47,24 +49,31 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils import _sshd, _t
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec={"port": {"type": "int", "required": True}}, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={"port": {"type": "int", "required": True}, "backup": {"type": "bool", "default": True}},
+        supports_check_mode=True,
+    )
     port = module.params["port"]
     sshd = module.get_bin_path("sshd", required=True, opt_dirs=["/usr/sbin", "/sbin"])
     rc, out, err = module.run_command([sshd, "-T"])
     if rc != 0:
         module.fail_json(msg=f"sshd's own configuration can't be read, nothing was changed: {err.strip()}")
     ports = _sshd.ports_of(out)
+    look = "look at: journalctl -u ssh -u sshd, and on SELinux: semanage port -l"
     changes = []
     if port not in ports:
-        path, text = _sshd.wish(_textfile.read_text(_sshd.MAIN), ports, port)
-        changes = _textfile.changes_of([(path, text, 0o600)])
+        try:
+            wish = _sshd.wish(_textfile.read_text(_sshd.MAIN), ports, port)
+        except _textfile.BlockError as error:
+            module.fail_json(msg=f"{_sshd.MAIN}: {error}")
+        changes = _textfile.changes_of([(wish.path, wish.text, wish.mode)])
     if changes and not module.check_mode:
-        error = _sshd.apply(module, changes[0])
-        if error:
-            module.fail_json(msg=error)
-    if not module.check_mode and not _sshd.listens(port, 15 if changes else 3):
+        problem = _sshd.apply(module, changes[0], wish.proof, port)
+        if problem:
+            module.fail_json(msg=f"port {port}: {problem}; {look}")
+    if not module.check_mode and not changes and not _sshd.listens(port, 3):
         problem = f"sshd is configured for port {port} but nothing answers there with an SSH banner"
-        module.fail_json(msg=f"{problem}; look at: journalctl -u ssh -u sshd, and on SELinux: semanage port -l")
+        module.fail_json(msg=f"{problem}; {look}")
     module.exit_json(changed=bool(changes), ports=ports, diff=[change.diff for change in changes])
 
 

@@ -99,6 +99,12 @@ VARIABLES: dict[str, Variable] = {
     "python": Variable(
         "cluster", None, "Interpreter of the venv (default /usr/bin/python3) or version for conda (3.11).", python
     ),
+    "backup": Variable(
+        "cluster",
+        True,
+        "Keep files of others as they were before their first change, with the suffix C(.before-trainmesh).",
+        boolean,
+    ),
     "torch": Variable("cluster", None, "Version of torch; default: the tested set.", _VERSION),
     "torch_build": Variable(
         "cluster",

@@ -3,19 +3,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _sshd
+import os
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _sshd, _textfile
 
 
 def test_the_drop_in_keeps_the_ports_of_today():
-    path, text = _sshd.wish("Include /etc/ssh/sshd_config.d/*.conf\n", [22], 2222)
-    assert path == _sshd.DROP_IN
-    assert "Port 22\nPort 2222\n" in text
+    main = "Include /etc/ssh/sshd_config.d/*.conf\n"
+    wish = _sshd.wish(main, [22], 2222)
+    assert (wish.path, wish.mode) == (_sshd.DROP_IN, 0o600)
+    assert "Port 22\nPort 2222\n" in wish.text
+    assert wish.proof == wish.text + main, "what sshd will read, before it is there"
 
 
 def test_without_drop_ins_a_block_stands_ahead_of_match():
-    path, text = _sshd.wish("Match User x\n  PermitTTY no\n", [22], 2222)
-    assert path == _sshd.MAIN
-    assert text.index("Port 2222") < text.index("Match")
+    wish = _sshd.wish("Match User x\n  PermitTTY no\n", [22], 2222)
+    assert (wish.path, wish.mode) == (_sshd.MAIN, None), "the file keeps its mode"
+    assert wish.text.index("Port 2222") < wish.text.index("Match")
+    assert wish.proof == wish.text
 
 
 def test_a_commented_include_does_not_count():
@@ -28,3 +35,64 @@ def test_reads_ports_from_sshd():
 
 def test_nothing_listens_on_a_closed_port():
     assert _sshd.listens(1, 0) is False
+
+
+class Module:
+    """AnsibleModule as far as sshd is concerned: ``refuses`` are the commands that end badly, ``ran`` all of them."""
+
+    def __init__(self, *refuses):
+        self.params, self.refuses, self.ran = {"backup": True}, refuses, []
+
+    def get_bin_path(self, name, required=False, opt_dirs=()):
+        return None if name == "systemctl" else name
+
+    def run_command(self, argv):
+        words = " ".join(argv)
+        self.ran.append(words)
+        if "-f" in argv:
+            with open(argv[-1]) as stream:
+                assert "Port 2222" in stream.read(), "the copy that is proved"
+        return (255, "", "no such option") if any(words.startswith(one) for one in self.refuses) else (0, "", "")
+
+    def set_default_selinux_context(self, path, changed):
+        assert os.path.exists(path)
+
+
+def apply(tmp_path, monkeypatch, module, before, answers):
+    monkeypatch.setattr(_sshd, "listens", lambda port, limit: answers)
+    path = tmp_path / "sshd_config"
+    if before:
+        path.write_text(before)
+        path.chmod(0o644)
+    wish = _sshd.wish(before, [22], 2222)
+    change = _textfile.Change(str(path), before, wish.text, wish.mode)
+    problem = _sshd.apply(module, change, wish.proof, 2222)
+    return problem, path.read_text() if path.exists() else None
+
+
+def test_a_new_port_that_answers_stays(tmp_path, monkeypatch):
+    problem, text = apply(tmp_path, monkeypatch, Module(), "UseDNS no\n", True)
+    assert (problem, "Port 2222" in text) == ("", True)
+    assert (tmp_path / "sshd_config").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / f"sshd_config{_textfile.BACKUP}").read_text() == "UseDNS no\n"
+
+
+def test_what_sshd_refuses_is_never_written(tmp_path, monkeypatch):
+    module = Module("sshd -t -f")
+    problem, text = apply(tmp_path, monkeypatch, module, "UseDNS no\n", True)
+    assert "nothing was written: no such option" in problem and text == "UseDNS no\n"
+    assert len(module.ran) == 1
+
+
+@pytest.mark.parametrize("before", ["UseDNS no\n", ""])
+@pytest.mark.parametrize(
+    ("refuses", "answers", "words"),
+    [(("sshd -t",), True, ""), (("pkill",), True, "no running sshd"), ((), False, "nothing answers on port 2222")],
+)
+def test_all_goes_back_when_it_does_not_work(tmp_path, monkeypatch, before, refuses, answers, words):
+    module = Module(*refuses)
+    problem, text = apply(tmp_path, monkeypatch, module, before, answers)
+    assert words in problem
+    assert text == (before or None)
+    if not refuses:
+        assert [line.split()[0] for line in module.ran[-2:]] == ["pkill", "pkill"], "sshd reads the old one again"

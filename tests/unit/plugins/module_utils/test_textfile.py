@@ -1,23 +1,84 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""Our block in files of others: their lines stay as they are, whatever is in them."""
+
 from __future__ import annotations
 
 import os
-import shutil
 
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _textfile
+from ansible_collections.trainmesh.cluster.plugins.module_utils._textfile import BEGIN, END
+
+# What ends a line for str.splitlines, and does not for sshd, the resolver, and us.
+ODD_ENDS = ["\f", "\v", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\r", "\r\n", "\x00"]
 
 
-@pytest.mark.parametrize("text", ["", "a\n", "a\nb", "\n\n"])
-def test_a_block_put_in_and_taken_out_leaves_the_lines(text):
-    assert _textfile.without_block(_textfile.with_block(text, ["x"])) == text.splitlines()
+def decoded(data):
+    return data.decode("utf-8", "surrogateescape")
 
 
-def test_a_block_without_its_end_does_not_swallow_the_file():
-    assert _textfile.without_block(f"{_textfile.BEGIN}\na\nb\n") == ["a", "b"]
+@pytest.mark.parametrize("at_start", [True, False])
+@pytest.mark.parametrize("text", ["", "a\n", "a\nb", "\n\n", "a\r\nb\r\n", "\ufeffa\n", decoded(b"caf\xe9 \xff\n")])
+def test_a_block_put_in_and_taken_out_leaves_the_bytes(text, at_start):
+    held = _textfile.with_block(text, ["x"], at_start)
+    assert "".join(_textfile.without_block(held)).removesuffix("\n") == text.removesuffix("\n")
+    assert _textfile.with_block(held, ["x"], at_start) == held, "a second run changes nothing"
+    assert f"{BEGIN}\nx\n{END}\n" in held
+
+
+def test_any_lines_survive_in_their_order():
+    hypothesis = pytest.importorskip("hypothesis")
+    line = hypothesis.strategies.one_of(
+        hypothesis.strategies.binary(max_size=40),
+        hypothesis.strategies.sampled_from([odd.encode() for odd in ODD_ENDS]),
+        hypothesis.strategies.sampled_from([b"# BEGIN", b"# END trainmesh.cluster 2", b" " + END.encode()]),
+    )
+
+    @hypothesis.given(hypothesis.strategies.lists(line, max_size=8), hypothesis.strategies.booleans())
+    @hypothesis.settings(deadline=None, max_examples=300)
+    def survive(lines, at_start):
+        text = decoded(b"\n".join(lines))
+        held = _textfile.with_block(text, ["ours"], at_start).encode("utf-8", "surrogateescape")
+        block = f"{BEGIN}\nours\n{END}\n".encode()
+        assert held.count(block) == 1
+        assert held.replace(block, b"").removesuffix(b"\n") == b"\n".join(lines).removesuffix(b"\n")
+
+    survive()
+
+
+@pytest.mark.parametrize("odd", [odd for odd in ODD_ENDS if "\n" not in odd])
+def test_what_ends_no_line_for_sshd_makes_no_new_key(odd):
+    line = f'command="/bin/true",restrict ssh-ed25519 AAAA1 comment{odd}ssh-ed25519 AAAA2\n'
+    held = _textfile.with_block(line, ["ours"])
+    assert held.startswith(line)
+    assert [row for row in held.split("\n") if row.startswith("ssh-ed25519")] == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([END, "theirs", BEGIN], "END in line 1, BEGIN in line 3"),
+        ([BEGIN, "ours", BEGIN, "theirs", END], "BEGIN in line 1, BEGIN in line 3, END in line 5"),
+        (["theirs", BEGIN, "ours"], "BEGIN in line 2"),
+        ([END], "END in line 1"),
+        ([BEGIN, END, "theirs", BEGIN, END], "BEGIN in line 4, END in line 5"),
+    ],
+)
+def test_marks_that_are_no_pair_are_refused_with_their_lines(tmp_path, rows, words):
+    path = tmp_path / "file"
+    path.write_text("".join(f"{row}\n" for row in rows))
+    with pytest.raises(_textfile.BlockError) as caught:
+        _textfile.edited(str(path), ["new"])
+    assert str(path) in str(caught.value) and words in str(caught.value)
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\r", "  \r"])
+def test_marks_with_blanks_behind_them_are_ours(blank):
+    text = f"a\n{BEGIN}{blank}\nold\n{END}{blank}\nb\n"
+    assert _textfile.with_block(text, ["new"]) == f"a\nb\n{BEGIN}\nnew\n{END}\n"
 
 
 def test_changes_name_text_and_mode(tmp_path):
@@ -29,11 +90,13 @@ def test_changes_name_text_and_mode(tmp_path):
     assert _textfile.changes_of([(str(tmp_path / "new"), "x", None)])[0].before == ""
 
 
-def test_bytes_that_are_no_text_survive(tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b"caf\xe9\n")
-    with_block = _textfile.with_block(_textfile.read_text(str(path)), ["x"])
-    assert with_block.encode("utf-8", "surrogateescape").startswith(b"caf\xe9\n")
+def test_a_diff_has_the_lines_that_differ_and_can_be_printed():
+    many = [f"line {number}\n" for number in range(5000)]
+    before = decoded(b"caf\xe9\n") + "".join(many)
+    diff = _textfile.Change("/x", before, _textfile.with_block(before, ["ours"], at_start=True)).diff
+    assert diff["after"] == f"{BEGIN}\nours\n{END}\ncaf\ufffd\nline 0\nline 1\n"
+    assert diff["before"] == "caf\ufffd\nline 0\nline 1\n"
+    assert _textfile.Change("/x", "a\n", "a\n", 0o600).diff["before"] == "a\n"
 
 
 class Refused(Exception):
@@ -43,15 +106,11 @@ class Refused(Exception):
 class Module:
     """The part of AnsibleModule that writing needs."""
 
-    tmpdir = None
-
     def fail_json(self, msg):
         raise Refused(msg)
 
-    def atomic_move(self, source, target, unsafe_writes, keep_dest_attrs):
-        if keep_dest_attrs:
-            shutil.copymode(target, source)
-        os.rename(source, target)
+    def set_default_selinux_context(self, path, changed):
+        assert os.path.exists(path) and not changed
 
 
 def test_a_link_stays_a_link_and_its_target_keeps_its_mode(tmp_path):
@@ -79,3 +138,32 @@ def test_a_link_that_leads_nowhere_is_refused_and_left(tmp_path, to, words):
     with pytest.raises(Refused, match=words):
         _textfile.write(Module(), _textfile.Change(str(link), "", "b\n"))
     assert os.readlink(link) == to and os.listdir(tmp_path) == ["link"]
+
+
+def test_what_somebody_else_wrote_meanwhile_is_not_lost(tmp_path):
+    path = tmp_path / "hosts"
+    path.write_text("theirs\nnew line\n")
+    with pytest.raises(Refused, match="somebody else"):
+        _textfile.write(Module(), _textfile.Change(str(path), "theirs\n", "theirs\nours\n"))
+    assert path.read_text() == "theirs\nnew line\n"
+
+
+def test_a_file_of_others_is_kept_once_as_it_was(tmp_path):
+    path = tmp_path / "hosts"
+    path.write_bytes(b"caf\xe9\n")
+    path.chmod(0o600)
+    for block in (["one"], ["two"], [], ["three"]):
+        have = _textfile.read_text(str(path))
+        _textfile.write(Module(), _textfile.Change(str(path), have, _textfile.with_block(have, block)))
+    kept = tmp_path / f"hosts{_textfile.BACKUP}"
+    assert kept.read_bytes() == b"caf\xe9\n" and kept.stat().st_mode & 0o777 == 0o600
+    assert sorted(os.listdir(tmp_path)) == ["hosts", kept.name]
+
+
+def test_no_copy_is_kept_of_our_own_files_nor_where_none_is_wanted(tmp_path):
+    ours, theirs = tmp_path / "ours.conf", tmp_path / "hosts"
+    for path in (ours, theirs):
+        path.write_text("a\n")
+    _textfile.write(Module(), _textfile.Change(str(ours), "a\n", "b\n"))
+    _textfile.write(Module(), _textfile.Change(str(theirs), "a\n", _textfile.with_block("a\n", ["x"])), backup=False)
+    assert sorted(os.listdir(tmp_path)) == ["hosts", "ours.conf"]

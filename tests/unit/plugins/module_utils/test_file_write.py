@@ -1,0 +1,137 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A file is the old one or the new one, whatever happens while it is replaced."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _file_write
+
+OLD, NEW = b"theirs\n" * 3, b"theirs\n" * 3 + b"ours\n"
+STEPS = ("fchmod", "fchown", "fsync", "rename", "posix_fallocate", "pwrite", "ftruncate", "unlink", "link")
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_kill_at_any_step_leaves_the_old_file_or_the_new_one(tmp_path, step, in_place, after):
+    target, copy = tmp_path / "hosts", tmp_path / "copy"
+    target.write_bytes(OLD)
+    child = os.fork()
+    if not child:
+        original = getattr(os, step)
+
+        def killed(*words, **names):
+            if after:
+                original(*words, **names)
+            os._exit(9)
+
+        setattr(os, step, killed)
+        try:
+            _file_write.keep(str(target), str(copy))
+            if in_place:
+                _file_write._overwrite(str(target), OLD, NEW)
+            else:
+                _file_write.put(str(target), OLD, NEW, 0o644)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    found = target.read_bytes()
+    # In place the room is taken first: a kill between that and the writing leaves zeros behind the old lines.
+    assert found in (OLD, NEW) or (in_place and found.rstrip(b"\0") == OLD)
+    assert not copy.exists() or copy.read_bytes() == OLD
+
+
+@pytest.mark.parametrize("step", ["fsync", "rename", "fchmod"])
+def test_an_error_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch, step):
+    target = tmp_path / "hosts"
+    target.write_bytes(OLD)
+
+    def full(*_words):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(OSError, match="No space"):
+        _file_write.put(str(target), OLD, NEW)
+    assert target.read_bytes() == OLD and os.listdir(tmp_path) == ["hosts"]
+
+
+def test_owner_mode_and_extended_attributes_are_kept(tmp_path):
+    target = tmp_path / "hosts"
+    target.write_bytes(OLD)
+    target.chmod(0o640)
+    try:
+        os.setxattr(target, "user.note", b"mine")
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
+    if os.geteuid() == 0:
+        os.chown(target, 65534, 65534)
+    owner = (target.stat().st_uid, target.stat().st_gid)
+    assert _file_write.put(str(target), OLD, NEW) is False
+    info = target.stat()
+    assert (info.st_mode & 0o7777, info.st_uid, info.st_gid) == (0o640, *owner)
+    assert os.getxattr(target, "user.note") == b"mine"
+
+
+# Runs in a mount namespace of its own: makes a place as $1 says, tries to write there, and prints what came of it.
+SCENE = """
+set -e
+place=$(mktemp -d)
+mount -t tmpfs -o size=64k none "$place"
+file="$place/hosts"
+yes theirs | head -c 8192 >"$file"
+case $1 in
+full) head -c 1m /dev/zero >"$place/filler" 2>/dev/null || true ;;
+full-bind) mkdir "$place/in"; touch "$place/in/hosts"; mount --bind "$file" "$place/in/hosts"; file="$place/in/hosts"
+    head -c 1m /dev/zero >"$place/filler" 2>/dev/null || true ;;
+bind) touch "$place/in"; mount --bind "$file" "$place/in"; file="$place/in" ;;
+read-only) mount -o remount,ro "$place" ;;
+read-only-directory) touch "$place/x"; mount --bind "$place" "$place"; mount --bind "$file" "$file"
+    mount -o remount,bind,ro "$place" ;;
+immutable) rm "$file"; file=$2/hosts; yes theirs | head -c 8192 >"$file"; chattr +i "$file" || exit 77 ;;
+esac
+trap 'chattr -i "$file" 2>/dev/null || true' EXIT
+"$3" - "$file" <<'PROGRAM'
+import sys
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _file_write
+path = sys.argv[1]
+old = open(path, "rb").read()
+new = old + b"ours\\n" * 4096
+try:
+    _file_write.put(path, old, new)
+    print("written")
+except OSError as error:
+    print(error.strerror)
+have = open(path, "rb").read()
+print("new" if have == new else "old" if have == old else "broken")
+PROGRAM
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.parametrize(
+    ("scene", "said", "file"),
+    [
+        ("full", "No space left on device", "old"),
+        ("full-bind", "No space left on device", "old"),
+        ("bind", "written", "new"),
+        ("read-only", "Read-only file system", "old"),
+        ("read-only-directory", "written", "new"),
+        ("immutable", "Operation not permitted", "old"),
+    ],
+)
+def test_on_file_systems_that_refuse(tmp_path, scene, said, file):
+    unshared = ["unshare", "--mount", "--propagation", "private"]
+    if subprocess.run([*unshared, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no mount namespace can be made here")
+    words = ["bash", "-c", SCENE, "scene", scene, str(tmp_path), sys.executable]
+    done = subprocess.run([*unshared, *words], check=False, capture_output=True, text=True)
+    if done.returncode == 77:
+        pytest.skip("this file system knows no immutable files")
+    assert done.stdout.split("\n")[:2] == [said, file], done.stderr
