@@ -16,6 +16,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.parsing.vault import VaultHelper
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
     _action,
@@ -122,6 +123,20 @@ def user_arguments(hosts: t.Mapping[str, t.Any], wishes: t.Mapping[str, t.Any]) 
     }
 
 
+def becomes(host: t.Mapping[str, t.Any]) -> bool:
+    """Whether the job user is another than the login user; an inventory that wants no become at all gets none."""
+    return host.get(PREFIX + "user") is not None and boolean(host.get("ansible_become", True), strict=False)
+
+
+def become_faults(hosts: t.Mapping[str, t.Any], extra: t.Mapping[str, t.Any]) -> list[str]:
+    """What the command line says of become beats every task's own word: a job user without a name would be root."""
+    named = all(PREFIX + "user" in host or host.get("ansible_user") == "root" for host in hosts.values())
+    if named or not boolean(extra.get("ansible_become", False), strict=False):
+        return []
+    advice = "leave it out (what needs root asks for it by itself), or name the job user with trainmesh_user"
+    return [f"-e ansible_become={extra['ansible_become']} makes root the job user: {advice}"]
+
+
 class ActionModule(ActionBase):
     """Checks the inventory on the controller; contacts no machine."""
 
@@ -145,7 +160,7 @@ class ActionModule(ActionBase):
         absent = [source for source in sources if "," not in source and not os.path.exists(source)]
         faults = [f"the inventory {source} does not exist" for source in absent]
         faults += [str(fault) for fault in check(hosts, repeats, origin, is_secret)]
-        faults += self._controller(variables, names)
+        faults += become_faults(hosts, load_extra_vars(self._loader)) + self._controller(variables, names)
         if not faults and self._installs(variables):
             faults += self._sources(next(iter(hosts.values())), origin)
         if faults:
@@ -162,6 +177,7 @@ class ActionModule(ActionBase):
             "changed": False,
             "hosts": list(hosts),
             "state_dir": place,
+            "become": {name: becomes(host) for name, host in hosts.items()},
             "interrupted": interrupted,
             "node_facts": node_arguments(hosts, wishes),
             "user_facts": user_arguments(hosts, wishes),
@@ -214,5 +230,5 @@ class ActionModule(ActionBase):
     @staticmethod
     def _host(values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         """Only what the check reads: templating every variable of every host would cost seconds."""
-        wanted = ("ansible_host", "ansible_port")
+        wanted = ("ansible_host", "ansible_port", "ansible_user", "ansible_become")
         return {name: values[name] for name in values if name in wanted or name.startswith(PREFIX)}

@@ -14,6 +14,8 @@ import os
 import pwd
 import typing as t
 
+from ansible.module_utils.basic import AnsibleModule
+
 
 def account(name: str) -> pwd.struct_passwd:
     """The account of a user; raises ValueError with one sentence when there is none."""
@@ -24,14 +26,17 @@ def account(name: str) -> pwd.struct_passwd:
 
 
 @contextlib.contextmanager
-def acting_as(name: str) -> t.Iterator[None]:
-    """Within this block the process is ``name``; nothing changes when it is that already.
+def acting_as(name: str | None) -> t.Iterator[None]:
+    """Within this block the process is ``name``; nothing changes when it is that already, or when none is named.
 
     Root is kept in the saved ids alone, so that this process comes back at the end, while commands
     it starts can't: a command's saved ids are its effective ones. Import what is needed before, as
     Ansible's archive of the module can be read by root only. Raises ValueError when the user does
     not exist, or when this process is neither root nor that user.
     """
+    if name is None:
+        yield
+        return
     user = account(name)
     if os.geteuid() == user.pw_uid:
         yield
@@ -59,4 +64,15 @@ def acting_as(name: str) -> t.Iterator[None]:
                 os.environ[key] = value
 
 
-__all__ = ("account", "acting_as")
+@contextlib.contextmanager
+def working_for(module: AnsibleModule) -> t.Iterator[None]:
+    """Within this block the module is the user of its option ``user``; it fails where it can't become that user."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(acting_as(module.params["user"]))
+        except ValueError as error:
+            module.fail_json(msg=str(error))
+        yield
+
+
+__all__ = ("account", "acting_as", "working_for")

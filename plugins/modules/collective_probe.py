@@ -22,6 +22,7 @@ description:
   - Nothing is written on any node. All ranks are ended at the limit of time, and when this module is ended.
   - Never fails because of what it finds; the verdict is in RV(ok) and RV(suspects).
 extends_documentation_fragment:
+  - trainmesh.cluster.job_user
   - trainmesh.cluster.attributes.read
 attributes:
   check_mode:
@@ -202,6 +203,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user
 from ansible_collections.trainmesh.cluster.plugins.module_utils._collective_probe import Wish, nothing, probe
 from ansible_collections.trainmesh.cluster.plugins.module_utils._collective_run import Node
 
@@ -229,10 +231,11 @@ def main() -> None:
             "timeout": {"type": "float", "default": 120},
             "stall": {"type": "float", "default": 12},
             "slow_below": {"type": "float", "default": 0},
+            "user": {"type": "str"},
         },
         supports_check_mode=True,
     )
-    given = dict(module.params)
+    given = {name: value for name, value in module.params.items() if name != "user"}
     given["nodes"] = [Node(**{**each, "ssh_name": each["ssh_name"] or each["name"]}) for each in given["nodes"]]
     launcher = given["launcher"] = given["launcher"] or ""
     given["script"] = given["script"] or f"{launcher.rsplit('/', 2)[0]}/share/probe_collective.py"
@@ -243,7 +246,9 @@ def main() -> None:
     wish = Wish(**given)
     if module.check_mode:
         module.exit_json(changed=False, **nothing(wish), skip_reason="Check mode: nothing was summed.")
-    module.exit_json(changed=False, failed=False, **probe(wish))
+    with _job_user.working_for(module):
+        verdict = probe(wish)
+    module.exit_json(changed=False, failed=False, **verdict)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ description:
     they leave empty. Files of anybody else are never removed; a list of the files written is kept in
     C(.trainmesh-files.json) in the directory.
   - Symbolic links below the directory are not followed; a path that leaves the directory is refused.
-  - Files belong to the user who runs the module.
+  - Files belong to O(user).
 extends_documentation_fragment:
+  - trainmesh.cluster.job_user
   - trainmesh.cluster.attributes
 options:
   path:
@@ -98,6 +99,7 @@ removed:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _file_set as file_set
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user
 
 
 def main() -> None:
@@ -114,13 +116,15 @@ def main() -> None:
                     "mode": {"type": "str", "default": "0644"},
                 },
             },
+            "user": {"type": "str"},
         },
         supports_check_mode=True,
     )
     directory = module.params["path"]
     try:
-        wish = file_set.wish_of(module.params["files"])
-        todo = file_set.converge(directory, wish, module.check_mode)
+        with _job_user.working_for(module):
+            wish = file_set.wish_of(module.params["files"])
+            todo = file_set.converge(directory, wish, module.check_mode)
     except (file_set.FileSetError, OSError) as error:
         module.fail_json(msg=f"{directory}: {error}")
     module.exit_json(

@@ -55,6 +55,11 @@ state_dir:
   returned: success
   type: str
   sample: /home/me/cluster/.trainmesh
+become:
+  description: For each node, whether the job user is another than the login user.
+  returned: success
+  type: dict
+  sample: {node1: false, node2: false}
 interrupted:
   description: Whether the last run on this inventory did not come to its report, and may have left a job on the nodes.
   returned: success

@@ -17,6 +17,7 @@ description:
   - Removes old runs that M(trainmesh.cluster.launch_job) named itself, which are of no further use, and the
     temporary files that torchrun left in the others. This does not count as a change.
 extends_documentation_fragment:
+  - trainmesh.cluster.job_user
   - trainmesh.cluster.attributes.read
 attributes:
   check_mode:
@@ -87,6 +88,7 @@ records:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_records as job_records
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user
 
 
 def main() -> None:
@@ -95,17 +97,19 @@ def main() -> None:
             "prefix": {"type": "path", "default": "/opt/trainmesh"},
             "runs": {"type": "list", "elements": "str", "required": True},
             "keep": {"type": "int", "default": 20},
+            "user": {"type": "str"},
         },
         supports_check_mode=True,
     )
     given = module.params
-    try:
-        records = job_records.read_records(given["prefix"], given["runs"])
-    except (OSError, ValueError) as error:
-        module.fail_json(msg=f"The records cannot be read: {error}")
-    if given["keep"] >= 0 and not module.check_mode:
-        job_records.remove(job_records.old_runs(given["prefix"], given["keep"], given["runs"]))
-        job_records.remove(job_records.torchruns_own(given["prefix"]))
+    with _job_user.working_for(module):
+        try:
+            records = job_records.read_records(given["prefix"], given["runs"])
+        except (OSError, ValueError) as error:
+            module.fail_json(msg=f"The records cannot be read: {error}")
+        if given["keep"] >= 0 and not module.check_mode:
+            job_records.remove(job_records.old_runs(given["prefix"], given["keep"], given["runs"]))
+            job_records.remove(job_records.torchruns_own(given["prefix"]))
     module.exit_json(changed=False, records=records)
 
 

@@ -18,6 +18,7 @@ description:
   - Never fails because of the job - whether it did its work is to be read from the records of its ranks (see
     M(trainmesh.cluster.job_records)), not from RV(rc).
 extends_documentation_fragment:
+  - trainmesh.cluster.job_user
   - trainmesh.cluster.attributes.read
 attributes:
   check_mode:
@@ -137,6 +138,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _launch_job as launch_job
 
 
@@ -150,10 +152,11 @@ def main() -> None:
             "options": {"type": "list", "elements": "str", "default": []},
             "directory": {"type": "path"},
             "timeout": {"type": "float", "default": 300},
+            "user": {"type": "str"},
         },
         supports_check_mode=True,
     )
-    given = dict(module.params)
+    given = {name: value for name, value in module.params.items() if name != "user"}
     given["directory"] = given["directory"] or f"{given['prefix']}/workspace"
     given["run_id"] = given["run_id"] or launch_job.new_run_id(given["launcher"], time.localtime())
     job = launch_job.Job(**given)
@@ -163,7 +166,8 @@ def main() -> None:
         reason = "Check mode: no job was run."
         module.exit_json(**answer, rc=None, seconds=0.0, timed_out=False, log_tail="", skip_reason=reason)
     try:
-        result = launch_job.run_job(job)
+        with _job_user.working_for(module):
+            result = launch_job.run_job(job)
     except OSError as error:
         module.fail_json(msg=f"The job could not be started: {error}", **answer)
     # ansible-core before 2.22 takes any other rc than 0 for a failed module unless it is told better

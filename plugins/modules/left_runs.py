@@ -15,8 +15,9 @@ description:
   - A run of C(ansible-playbook) that was killed leaves the job that it had started. It holds the ports of the next one.
   - Ends such jobs on this node with C(trainmesh-stop) and waits until their processes are gone. Only runs with the
     names that M(trainmesh.cluster.launch_job) and M(trainmesh.cluster.collective_probe) give (C(check-DATE-TIME-WHAT))
-    and only processes of the user that runs this module are ended; never a job that a user has started.
+    and only processes of O(user) are ended; never a job that a user has started.
 extends_documentation_fragment:
+  - trainmesh.cluster.job_user
   - trainmesh.cluster.attributes
 options:
   prefix:
@@ -52,7 +53,7 @@ left:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _left_runs
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user, _left_runs
 
 
 def main() -> None:
@@ -61,13 +62,15 @@ def main() -> None:
         argument_spec={
             "prefix": {"type": "path", "default": "/opt/trainmesh"},
             "timeout": {"type": "int", "default": 60},
+            "user": {"type": "str"},
         },
         supports_check_mode=True,
     )
-    if module.check_mode:
-        runs = sorted(_left_runs.living())
-        module.exit_json(changed=bool(runs), runs=runs, left=[], diff=_diff(runs))
-    runs, left = _left_runs.end(module.params["prefix"], module.params["timeout"])
+    with _job_user.working_for(module):
+        if module.check_mode:
+            runs, left = sorted(_left_runs.living()), list[int]()
+        else:
+            runs, left = _left_runs.end(module.params["prefix"], module.params["timeout"])
     if left:
         seconds = module.params["timeout"]
         module.warn(f"{', '.join(runs)}: the processes {left} are still there after {seconds} seconds: kill them")

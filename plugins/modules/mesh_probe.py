@@ -17,7 +17,7 @@ description:
     not logged in to.
   - Connects to the ports on which M(trainmesh.cluster.port_listener) listens on the targets, asks from which address
     it is seen, and sends and receives a burst of 256 KiB, which a path that loses full-size packets does not pass.
-  - Runs as the user that will run the jobs; every attempt is bounded. Nothing is written on any node.
+  - Works as the user that will run the jobs; every attempt is bounded. Nothing is written on any node.
 options:
   targets:
     description: The nodes to try, the own one among them.
@@ -113,6 +113,7 @@ options:
     type: int
     default: 6
 extends_documentation_fragment:
+  - trainmesh.cluster.job_user
   - trainmesh.cluster.attributes.read
 notes:
   - Only after a burst has stalled the size that passes is looked for, by C(ping) with the DF bit set, where C(ping)
@@ -183,9 +184,17 @@ unreached:
     node3: [{address: 10.0.0.13, port: 22, layer: timeout, neighbour: true}]
 """
 
+import typing as t
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _load, _mesh_probe, _ssh_login, _unreached
+from ansible_collections.trainmesh.cluster.plugins.module_utils import (
+    _job_user,
+    _load,
+    _mesh_probe,
+    _ssh_login,
+    _unreached,
+)
 
 
 def main() -> None:
@@ -215,10 +224,18 @@ def main() -> None:
             "login_timeout": {"type": "int", "default": 30},
             "slow_seconds": {"type": "float", "default": 5.0},
             "workers": {"type": "int", "default": 6},
+            "user": {"type": "str"},
         },
         supports_check_mode=True,
     )
-    watch, given = _load.Watch(), module.params
+    with _job_user.working_for(module):
+        answer = look(module.params)
+    module.exit_json(changed=False, **answer)
+
+
+def look(given: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Try everything."""
+    watch = _load.Watch()
     targets = [_mesh_probe.Target(**item) for item in given["targets"]]
     limits = (given["timeout"], given["login_timeout"], given["slow_seconds"])
     login = _ssh_login.Wish(*limits, given["python"], given["commands"])
@@ -226,7 +243,7 @@ def main() -> None:
     row = _mesh_probe.probe(targets, wish, given["workers"])
     load = watch.report()
     unreached = _unreached.look_at_all([_unreached.Place(**item) for item in given["unreached"]])
-    module.exit_json(changed=False, row=row, load=load, unreached=unreached)
+    return {"row": row, "load": load, "unreached": unreached}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ short_description: Make the job user's ssh key on the node and read the node's h
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
-  - Makes an ed25519 key pair for the user that runs the module, in C(~/.ssh/trainmesh), unless there is one. The
+  - Makes an ed25519 key pair for the job user, in C(~/.ssh/trainmesh), unless there is one. The
     private key never leaves the node.
   - Reads the public host keys of the node from its files. They come over Ansible's own, authenticated connection, so
     that the other nodes can pin them without trusting a key scan.
@@ -26,6 +26,7 @@ options:
     type: bool
     default: true
 extends_documentation_fragment:
+  - trainmesh.cluster.job_user
   - trainmesh.cluster.attributes
 """
 
@@ -49,7 +50,7 @@ host_keys:
   elements: str
   sample: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHostHostHostHostHostHostHostHostHostHostHost]
 user:
-  description: The user that ran the module.
+  description: The job user.
   returned: always
   type: str
   sample: root
@@ -62,18 +63,30 @@ home:
 
 import os
 import pwd
+import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _ssh_files
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user, _ssh_files
 
 
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
-        argument_spec={"comment": {"type": "str", "required": True}, "create": {"type": "bool", "default": True}},
+        argument_spec={
+            "comment": {"type": "str", "required": True},
+            "create": {"type": "bool", "default": True},
+            "user": {"type": "str"},
+        },
         supports_check_mode=True,
     )
+    with _job_user.working_for(module):
+        answer = converge(module)
+    module.exit_json(**answer)
+
+
+def converge(module: AnsibleModule) -> dict[str, t.Any]:
+    """Make the key where it is missing and wished, and read all keys."""
     account = pwd.getpwuid(os.geteuid())
     key = f"{account.pw_dir}/.ssh/{_ssh_files.OURS}/{_ssh_files.KEY_NAME}"
     keygen = module.get_bin_path("ssh-keygen", required=True)
@@ -90,14 +103,14 @@ def main() -> None:
     public = _ssh_files.key_line(_ssh_files.read_text_if_allowed(f"{key}.pub"))
     texts = [_ssh_files.read_text_if_allowed(path) for path in _ssh_files.host_key_files()]
     host_keys = _ssh_files.pinned(line for line in map(_ssh_files.key_line, texts) if line)
-    module.exit_json(
-        changed=missing,
-        public_key=public or "",
-        host_keys=host_keys,
-        user=account.pw_name,
-        home=account.pw_dir,
-        diff=[{"header": f"{key}.pub", "before": "absent\n", "after": "present\n"}] if missing else [],
-    )
+    return {
+        "changed": missing,
+        "public_key": public or "",
+        "host_keys": host_keys,
+        "user": account.pw_name,
+        "home": account.pw_dir,
+        "diff": [{"header": f"{key}.pub", "before": "absent\n", "after": "present\n"}] if missing else [],
+    }
 
 
 if __name__ == "__main__":

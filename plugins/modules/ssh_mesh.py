@@ -12,7 +12,7 @@ short_description: Let the job user reach every node of the cluster over ssh wit
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
-  - Writes, for the user that runs the module, the nodes' public keys as a managed block of
+  - Writes, for the job user, the nodes' public keys as a managed block of
     C(~/.ssh/authorized_keys), and in files of its own under C(~/.ssh/trainmesh) the pinned host keys and the client
     configuration, which a managed block at the start of C(~/.ssh/config) includes.
   - Gives directories and files the modes that OpenSSH insists on, and takes write permission on the home from others.
@@ -33,6 +33,7 @@ options:
     type: str
     required: true
 extends_documentation_fragment:
+  - trainmesh.cluster.job_user
   - trainmesh.cluster.backup
   - trainmesh.cluster.attributes
 """
@@ -65,20 +66,22 @@ files:
 
 import os
 import pwd
+import tempfile
+import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _ssh_files, _textfile
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user, _ssh_files, _textfile
 
 
 def check_config(module: AnsibleModule, config: str) -> None:
     """Fail, with ssh's own words, if the client configuration is not valid."""
     ssh = module.get_bin_path("ssh", required=True)
     # A file of its own instead of a pipe: ssh -F reads names only.
-    path = os.path.join(module.tmpdir, "trainmesh_ssh_config")
-    with open(path, "w", encoding="utf-8") as stream:
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as stream:
         stream.write(config)
-    rc, _out, err = module.run_command([ssh, "-G", "-F", path, "localhost"])
+        stream.flush()
+        rc, _out, err = module.run_command([ssh, "-G", "-F", stream.name, "localhost"])
     if rc != 0:
         module.fail_json(msg=f"ssh refuses the client configuration, nothing was written: {err.strip()}")
 
@@ -91,9 +94,17 @@ def main() -> None:
             "known_hosts": {"type": "list", "elements": "str", "required": True},
             "config": {"type": "str", "required": True},
             "backup": {"type": "bool", "default": True},
+            "user": {"type": "str"},
         },
         supports_check_mode=True,
     )
+    with _job_user.working_for(module):
+        answer = converge(module)
+    module.exit_json(**answer)
+
+
+def converge(module: AnsibleModule) -> dict[str, t.Any]:
+    """Compare, and write what differs."""
     home = pwd.getpwuid(os.geteuid()).pw_dir
     texts = (module.params[name] for name in ("authorized_keys", "known_hosts", "config"))
     try:
@@ -108,7 +119,7 @@ def main() -> None:
         _ssh_files.close(closing)
         for change in changes:
             _textfile.write(module, change, module.params["backup"])
-    module.exit_json(changed=bool(changes or closing), files=[change.path for change in changes], diff=diff)
+    return {"changed": bool(changes or closing), "files": [change.path for change in changes], "diff": diff}
 
 
 if __name__ == "__main__":
