@@ -230,5 +230,5 @@ class ActionModule(ActionBase):
     @staticmethod
     def _host(values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         """Only what the check reads: templating every variable of every host would cost seconds."""
-        wanted = ("ansible_host", "ansible_port", "ansible_user", "ansible_become")
+        wanted = ("ansible_host", "ansible_port", "ansible_user", "ansible_become", "ansible_python_interpreter")
         return {name: values[name] for name in values if name in wanted or name.startswith(PREFIX)}

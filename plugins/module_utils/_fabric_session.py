@@ -12,6 +12,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree, to_int
+from ansible_collections.trainmesh.cluster.plugins.module_utils._search_path import path_of
 
 MAX_DEPTH = 64
 UNLIMITED = -1
@@ -110,8 +111,8 @@ def _of_login(files: Tree, chain: t.Sequence[int], account: pwd.struct_passwd, l
         return {}
     base = parse_limits(files.text(f"/proc/{servers[-1]}/limits") or "")
     words = [f"--{name}={_word(soft)}:{_word(hard)}" for name, (soft, hard) in base.items()]
-    command = ["prlimit", *words, "runuser", "-u", account.pw_name, "--", "cat", "/proc/self/limits"]
-    return parse_limits(_bounded.run(command, limit, cwd="/").out)
+    runuser = [path_of("runuser"), "-u", account.pw_name, "--", "cat", "/proc/self/limits"]
+    return parse_limits(_bounded.run([path_of("prlimit"), *words, *runuser], limit, cwd="/").out)
 
 
 def _word(value: int | None) -> str:

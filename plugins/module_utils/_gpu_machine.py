@@ -16,20 +16,9 @@ import time
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._bounded import Outcome, run
+from ansible_collections.trainmesh.cluster.plugins.module_utils._search_path import which
 
 REPLAY_FILE = "/etc/trainmesh/replay_root"
-
-# Beside PATH: where drivers put nvidia-smi in WSL, on NixOS and on images without a package manager.
-_DIRECTORIES = (
-    "/usr/bin",
-    "/usr/sbin",
-    "/bin",
-    "/sbin",
-    "/usr/local/bin",
-    "/usr/local/nvidia/bin",
-    "/usr/lib/wsl/lib",
-    "/run/current-system/sw/bin",
-)
 
 
 class Machine:
@@ -94,7 +83,7 @@ class Machine:
             own = self.path(f"usr/bin/{name}") if self.replayed else None
             found = own if own and _is_executable(own) else None
             if found is None and (not self.replayed or name == "nvidia-smi"):
-                found = _search(name)
+                found = which(name)
             self._commands[name] = found
         return self._commands[name]
 
@@ -109,12 +98,6 @@ class Machine:
 
 def _is_executable(path: str) -> bool:
     return os.path.isfile(path) and os.access(path, os.X_OK)
-
-
-def _search(name: str) -> str | None:
-    directories = [each for each in os.environ.get("PATH", "").split(os.pathsep) if each.startswith("/")]
-    candidates = (os.path.join(directory, name) for directory in (*directories, *_DIRECTORIES))
-    return next((path for path in candidates if _is_executable(path)), None)
 
 
 def replay_root(path: str = REPLAY_FILE) -> str | None:

@@ -17,6 +17,7 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.module_utils._bounded import run
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu_machine import Machine
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu_text import bus_id, integer, model, value, version
+from ansible_collections.trainmesh.cluster.plugins.module_utils._search_path import path_of
 
 NVIDIA = "0x10de"
 _GPU_CLASSES = ("0x0300", "0x0302")  # VGA controller, 3D controller
@@ -158,7 +159,7 @@ def read_information(machine: Machine, limit: float = 2.0) -> dict[str, dict[str
     paths = [path for path in paths if os.path.isfile(path)]
     if not paths:
         return {}
-    return parse_information(run(["cat", "--", *paths], min(limit, machine.seconds_left())).out)
+    return parse_information(run([path_of("cat"), "--", *paths], min(limit, machine.seconds_left())).out)
 
 
 __all__ = (

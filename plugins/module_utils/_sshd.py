@@ -12,7 +12,7 @@ import tempfile
 import time
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _textfile
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _search_path, _textfile
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -72,7 +72,7 @@ def listens(port: int, limit: float) -> bool:
 
 def apply(module: AnsibleModule, change: _textfile.Change, proof: str, port: int) -> str:
     """Prove a copy, write, reload, and wait for the port; on any failure the old file comes back. An error or ''."""
-    sshd = module.get_bin_path("sshd", required=True, opt_dirs=["/usr/sbin", "/sbin"])
+    sshd = _search_path.required(module, "sshd")
     refused = prove(module, sshd, proof)
     if refused:
         return f"sshd would refuse the new configuration, nothing was written: {refused}"
@@ -103,7 +103,7 @@ def prove(module: AnsibleModule, sshd: str, text: str) -> str:
 
 def reload(module: AnsibleModule) -> str:
     """Make the running sshd read its configuration; sessions stay open. Returns an error or ''."""
-    systemctl = module.get_bin_path("systemctl")
+    systemctl = _search_path.which("systemctl")
     if systemctl and os.path.isdir("/run/systemd/system"):
         rc, _out, _err = module.run_command([systemctl, "is-active", "--quiet", "ssh.socket"])
         if rc == 0:  # socket activation (Ubuntu 22.10 and later): a generator turns Port into the socket's addresses
@@ -115,7 +115,7 @@ def reload(module: AnsibleModule) -> str:
             if rc == 0:
                 return ""
         return err.strip()
-    rc, _out, err = module.run_command(["pkill", "-HUP", "-o", "-x", "sshd"])
+    rc, _out, err = module.run_command([_search_path.path_of("pkill"), "-HUP", "-o", "-x", "sshd"])
     return "" if rc == 0 else f"no running sshd found to reload: {err.strip()}"
 
 

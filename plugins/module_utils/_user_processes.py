@@ -12,6 +12,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded, _fabric_ports
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree, to_int
+from ansible_collections.trainmesh.cluster.plugins.module_utils._search_path import path_of
 from ansible_collections.trainmesh.cluster.plugins.module_utils._user_paths import user_name
 from ansible_collections.trainmesh.cluster.plugins.module_utils._user_texts import masked
 
@@ -106,7 +107,7 @@ def port_owners(tree: Tree, ports: t.Iterable[int]) -> dict[str, Record]:
 
 def oom_kills(tree: Tree, run: Runner, limit: float) -> list[Record] | None:
     """The last times that the kernel ended a process for want of memory; None when its log cannot be read."""
-    outcome = run(["dmesg"], limit)
+    outcome = run([path_of("dmesg")], limit)
     if not outcome.ok:
         return None
     boot = next(

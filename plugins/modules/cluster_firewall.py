@@ -62,19 +62,19 @@ commands:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _firewall
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _firewall, _search_path
 
 
 def read_ufw(module: AnsibleModule) -> list[str]:
     """Addresses of our ufw rules."""
-    ufw = module.get_bin_path("ufw", required=True, opt_dirs=["/usr/sbin"])
+    ufw = _search_path.required(module, "ufw")
     _rc, out, _err = module.run_command([ufw, "show", "added"], check_rc=True)
     return _firewall.ufw_addresses(out)
 
 
 def plan_firewalld(module: AnsibleModule) -> _firewall.Plan:
     """Read our rules in the zone of the data interface, and plan."""
-    command = module.get_bin_path("firewall-cmd", required=True)
+    command = _search_path.required(module, "firewall-cmd")
     zone = ""
     if module.params["interface"]:
         rc, out, _err = module.run_command([command, f"--get-zone-of-interface={module.params['interface']}"])
@@ -109,7 +109,7 @@ def main() -> None:
     commands = [command for plan in plans.values() for command in plan.commands]
     if not module.check_mode:
         for command in commands:
-            path = module.get_bin_path(command[0], required=True, opt_dirs=["/usr/sbin"])
+            path = _search_path.required(module, command[0])
             module.run_command([path, *command[1:]], check_rc=True)
     diff = [
         {"header": name, "before": "\n".join([*plan.before, ""]), "after": "\n".join([*plan.after, ""])}

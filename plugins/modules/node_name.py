@@ -46,6 +46,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _kernel_name
+from ansible_collections.trainmesh.cluster.plugins.module_utils._search_path import required, which
 from ansible_collections.trainmesh.cluster.plugins.module_utils._textfile import Change, read_text, write
 
 PATH = "/etc/hostname"
@@ -57,13 +58,13 @@ class Refused(Exception):
 
 def set_name(module: AnsibleModule, name: str) -> None:
     """Set both names, the kernel's first. Raises Refused with nothing changed."""
-    hostnamectl = module.get_bin_path("hostnamectl")
+    hostnamectl = which("hostnamectl")
     if hostnamectl and os.path.isdir("/run/systemd/system"):
         rc, _out, _err = module.run_command([hostnamectl, "set-hostname", name])
         if rc == 0 and read_text(PATH).strip() == name and os.uname().nodename == name:
             return
     if os.uname().nodename != name:
-        rc, _out, err = module.run_command([module.get_bin_path("hostname", required=True), name])
+        rc, _out, err = module.run_command([required(module, "hostname"), name])
         if rc != 0 or os.uname().nodename != name:
             raise Refused(err.strip() or "no reason was given")
     write(module, Change(PATH, read_text(PATH), f"{name}\n"))

@@ -44,7 +44,7 @@ ports:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _sshd, _textfile
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _search_path, _sshd, _textfile
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     port = module.params["port"]
-    sshd = module.get_bin_path("sshd", required=True, opt_dirs=["/usr/sbin", "/sbin"])
+    sshd = _search_path.required(module, "sshd")
     rc, out, err = module.run_command([sshd, "-T"])
     if rc != 0:
         module.fail_json(msg=f"sshd's own configuration can't be read, nothing was changed: {err.strip()}")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import posixpath
 import re
 import typing as t
 
@@ -119,11 +120,25 @@ def _values(name: str, values: t.Mapping[str, t.Any], origin: Origin, is_secret:
                 if _is_hidden(short, value, is_secret):
                     text = f"{str(error).partition(', found')[0]}; the value is not shown"
                 faults.append(Fault(name, origin(value), f"{PREFIX}{short}: {text}"))
+    faults += _interpreter(name, values, origin)
     port = values.get("ansible_port")
     if port is not None and not (str(port).isdigit() and 1 <= int(port) <= 65535):
         text = f"ansible_port: expected a TCP port, a whole number from 1 to 65535, found {port!r}"
         faults.append(Fault(name, origin(port), text))
     return faults
+
+
+def _interpreter(name: str, values: t.Mapping[str, t.Any], origin: Origin) -> list[Fault]:
+    """Ansible's own Python runs as root, and below the prefix the job user may exchange it."""
+    path = values.get("ansible_python_interpreter")
+    prefix = values.get(PREFIX + "prefix") or VARIABLES["prefix"].default
+    if path is None or not posixpath.normpath(str(path)).startswith(f"{str(prefix).rstrip('/')}/"):
+        return []
+    text = (
+        f"ansible_python_interpreter: {path} belongs to the job user, and Ansible runs it as root: "
+        f"name one of the system's, such as /usr/bin/python3"
+    )
+    return [Fault(name, origin(path), text)]
 
 
 def _differing(hosts: HostVars, origin: Origin, is_secret: IsSecret) -> list[Fault]:

@@ -250,8 +250,13 @@ def test_another_users_session_says_nothing_of_the_job_users_limits(
         assert (found["of"], found["nofile"], asked) == ("ssh session", 1024, [])
     else:
         assert (found["of"], found["nofile"]) == ("login of trainer", 4096)
-        base = ["prlimit", "--stack=8388608:unlimited", "--nofile=1024:524288", "--memlock=65536:unlimited"]
-        assert asked == [[*base, "runuser", "-u", "trainer", "--", "cat", "/proc/self/limits"]]
+        base = [
+            session.path_of("prlimit"),
+            "--stack=8388608:unlimited",
+            "--nofile=1024:524288",
+            "--memlock=65536:unlimited",
+        ]
+        assert asked == [[*base, session.path_of("runuser"), "-u", "trainer", "--", "cat", "/proc/self/limits"]]
 
 
 def test_a_ring_of_parents_ends(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ GPU_KEYS = {
 def _no_real_nvidia_smi(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests on a machine with a GPU must not find its own nvidia-smi."""
     module = "ansible_collections.trainmesh.cluster.plugins.module_utils._gpu_machine"
-    monkeypatch.setattr(f"{module}._search", lambda name: None)
+    monkeypatch.setattr(f"{module}.which", lambda name: None)
 
 
 def facts_of(node: Recorded, timeout: float = 30.0) -> dict:

@@ -25,9 +25,6 @@ class Module:
     def __init__(self, kernel, takes):
         self.params, self.kernel, self.takes, self.warnings, self.calls = {"name": "node1"}, kernel, takes, [], []
 
-    def get_bin_path(self, name, required=False):
-        return f"/bin/{name}" if name == "hostname" else None
-
     def run_command(self, argv):
         self.calls.append(argv)
         if not self.takes:
@@ -51,6 +48,8 @@ def run(monkeypatch, tmp_path, kernel, file, takes, may=None):
     monkeypatch.setattr(node_name, "PATH", str(path))
     monkeypatch.setattr(node_name, "AnsibleModule", lambda **_spec: module)
     monkeypatch.setattr(_kernel_name, "may_set", lambda _status: may)
+    monkeypatch.setattr(node_name, "which", lambda _name: None)
+    monkeypatch.setattr(node_name, "required", lambda _module, name: f"/bin/{name}")
     monkeypatch.setattr(node_name.os, "uname", lambda: types.SimpleNamespace(nodename=module.kernel))
     with pytest.raises(Done) as done:
         node_name.main()

@@ -138,3 +138,22 @@ def test_garbage_gives_no_repeats(tmp_path, text):
     path = tmp_path / "hosts.yml"
     path.write_text(text)
     assert repeats_in_file(str(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "bad"),
+    [
+        ({"ansible_python_interpreter": "/opt/trainmesh/env/bin/python"}, True),
+        ({"ansible_python_interpreter": "/usr/../opt/trainmesh/conda/bin/python"}, True),
+        ({"ansible_python_interpreter": "/data/x/env/bin/python3", "trainmesh_prefix": "/data/x"}, True),
+        ({"ansible_python_interpreter": "/data/x2/bin/python3", "trainmesh_prefix": "/data/x"}, False),
+        ({"ansible_python_interpreter": "/usr/bin/python3.11"}, False),
+        ({"ansible_python_interpreter": "auto_silent"}, False),
+        ({}, False),
+    ],
+)
+def test_roots_python_is_not_the_job_users(values, bad):
+    found = [str(fault) for fault in check({"a": values})]
+    assert [("ansible_python_interpreter" in text, "/usr/bin/python3" in text) for text in found] == [
+        (True, True)
+    ] * bad
