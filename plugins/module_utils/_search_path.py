@@ -14,6 +14,8 @@ import stat
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._root_path import others_may_write
+
 # The system's own, then where drivers put nvidia-smi in WSL, on NixOS and on images without a package manager.
 DIRECTORIES = (
     "/usr/local/sbin",
@@ -74,8 +76,8 @@ def _is_roots(path: str) -> bool:
             info = os.stat(path)
         except OSError:
             return False
-        shared = bool(info.st_mode & 0o002) or (bool(info.st_mode & 0o020) and info.st_gid != 0)
-        if info.st_uid != 0 or (shared and not (stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX)):
+        sticky = stat.S_ISDIR(info.st_mode) and bool(info.st_mode & stat.S_ISVTX)
+        if info.st_uid != 0 or (others_may_write(info) and not sticky):
             return False
         if path == "/":
             return True

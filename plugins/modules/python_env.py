@@ -12,7 +12,8 @@ short_description: Make the directories of the prefix and tell what the environm
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
-  - Makes the prefix, gives it to the job user, and makes the directories below it as that user.
+  - Makes the prefix, gives it to the job user, and makes the directories below it as that user. Below a directory that
+    others than root may write the job user makes the prefix, too.
   - Tells which commands are missing with the distribution packages that bring them, and whether the environment is of
     the kind and version of Python that are wanted. Makes and removes no environment itself.
   - Refuses an environment that was in its place before.
@@ -126,11 +127,17 @@ ready:
 """
 
 import os
+import pwd
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user, _python_env, _umask
+from ansible_collections.trainmesh.cluster.plugins.module_utils import (
+    _job_user,
+    _python_env,
+    _root_path,
+    _umask,
+)
 from ansible_collections.trainmesh.cluster.plugins.module_utils._python_stack import text_of
 
 
@@ -141,11 +148,32 @@ def make_prefix(prefix: str, user: str, check_mode: bool) -> list[str]:
     if fault:
         raise _python_env.Fault(fault)
     have = os.lstat(prefix).st_uid if os.path.isdir(prefix) else None
-    if have != account.pw_uid and not check_mode:
-        os.makedirs(prefix, mode=0o755, exist_ok=True)
-        os.chmod(prefix, 0o755)
-        os.chown(prefix, account.pw_uid, account.pw_gid)
-    return [] if have == account.pw_uid else [prefix]
+    if have == account.pw_uid:
+        return []
+    if not check_mode:
+        give_prefix(prefix, account)
+    return [prefix]
+
+
+def give_prefix(prefix: str, account: pwd.struct_passwd) -> None:
+    """Make the prefix the user's: by root, or by the user where others than root could put a link in its way."""
+    try:
+        if os.geteuid() == 0:
+            _root_path.give(prefix, account.pw_uid, account.pw_gid)
+            return
+        shared = ""
+    except _root_path.SharedError as error:
+        shared = str(error)
+    try:
+        with _job_user.acting_as(account.pw_name):
+            os.makedirs(prefix, mode=0o755, exist_ok=True)
+            owner = os.lstat(prefix).st_uid
+    except OSError as error:
+        where = f"others than root may write {shared}, so root makes nothing below it, and " if shared else ""
+        advice = f"make it yourself and give it to {account.pw_name}, or set another trainmesh_prefix"
+        raise _python_env.Fault(f"{prefix}: {where}{account.pw_name} can't make it ({error}): {advice}") from error
+    if owner != account.pw_uid:
+        raise _python_env.Fault(f"{prefix} belongs to another user than {account.pw_name}: change its owner")
 
 
 def make_directories(prefix: str, check_mode: bool) -> list[str]:

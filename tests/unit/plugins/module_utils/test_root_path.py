@@ -1,0 +1,127 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Root gives away what it has made itself, and nothing that a link put in its way."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _python_env, _root_path
+from ansible_collections.trainmesh.cluster.plugins.modules import python_env
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories to others")
+USER = pwd.getpwnam("nobody")
+
+
+@pytest.fixture
+def place():
+    """A directory that is reached through root's alone, unlike pytest's own below /tmp."""
+    with tempfile.TemporaryDirectory(dir=pwd.getpwuid(0).pw_dir) as path:
+        yield Path(path)
+
+
+def state(path):
+    info = path.stat()
+    return info.st_uid, info.st_mode & 0o7777
+
+
+def give(path):
+    _root_path.give(str(path), USER.pw_uid, USER.pw_gid)
+
+
+def test_a_directory_is_made_with_its_parents_and_only_it_is_given(place):
+    give(place / "a/b/prefix")
+    assert state(place / "a/b/prefix") == (USER.pw_uid, 0o755)
+    assert {state(place / name)[0] for name in (".", "a", "a/b")} == {0}
+
+
+@pytest.mark.parametrize("mode", [0o757, 0o1777, 0o775])
+def test_below_a_directory_that_others_write_root_makes_nothing(place, mode):
+    shared = place / "shared"
+    shared.mkdir()
+    os.chown(shared, 0, USER.pw_gid)
+    shared.chmod(mode)
+    with pytest.raises(_root_path.SharedError, match=str(shared)):
+        give(shared / "prefix")
+    assert not (shared / "prefix").exists()
+
+
+def test_what_is_roots_below_a_sticky_directory_stays_roots(place):
+    shared, target = place / "shared", place / "etc"
+    for path in (shared, shared / "ours", shared / "theirs", target):
+        path.mkdir(mode=0o755)
+    shared.chmod(0o1777)
+    os.chown(shared / "theirs", USER.pw_uid, USER.pw_gid)
+    for name in ("link", "their-link"):
+        (shared / name).symlink_to(target)
+    os.chown(shared / "their-link", USER.pw_uid, USER.pw_gid, follow_symlinks=False)
+    for name in ("theirs", "their-link", "new"):
+        with pytest.raises(_root_path.SharedError):
+            give(shared / name / "prefix")
+    assert not list(target.iterdir()) and not (shared / "new").exists()
+    for name in ("ours", "link"):
+        give(shared / name / "prefix")
+        assert state(shared / name / "prefix")[0] == USER.pw_uid
+
+
+def test_a_users_own_link_leads_root_nowhere(place):
+    home, target = place / "home", place / "etc"
+    target.mkdir(mode=0o700)
+    home.mkdir()
+    (home / "link").symlink_to(target)
+    os.chown(home, USER.pw_uid, USER.pw_gid)
+    for path in (home / "link", home / "link/prefix", place / "x/../home/link/prefix"):
+        with pytest.raises(_root_path.SharedError, match=str(home)):
+            give(path)
+    assert state(target) == (0, 0o700) and not list(target.iterdir())
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_a_link_of_roots_among_the_parents_is_followed(place, relative):
+    (place / "disk/data").mkdir(parents=True)
+    (place / "opt").symlink_to("disk/../disk/data" if relative else place / "disk/data")
+    give(place / "opt/prefix")
+    assert state(place / "disk/data/prefix") == (USER.pw_uid, 0o755)
+
+
+def test_a_link_in_place_of_the_prefix_a_loop_and_a_full_directory_are_refused(place):
+    (place / "etc").mkdir(mode=0o700)
+    (place / "prefix").symlink_to("etc")
+    (place / "loop").symlink_to("loop")
+    (place / "full/x").mkdir(parents=True)
+    for path in ("prefix", "loop/prefix", "full"):
+        with pytest.raises(OSError, match=r"."):
+            give(place / path)
+    assert state(place / "etc") == (0, 0o700) and state(place / "full")[0] == 0
+
+
+def test_no_descriptor_is_left_open(place):
+    (place / "opt").symlink_to(place)
+    before = len(os.listdir("/proc/self/fd"))
+    give(place / "opt/a/b/prefix")
+    with pytest.raises(OSError, match="not empty"):
+        give(place / "opt/a/b")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_user_makes_the_prefix_where_root_does_not():
+    with tempfile.TemporaryDirectory() as name:
+        shared = Path(name)
+        shared.chmod(0o1777)
+        assert python_env.make_prefix(f"{shared}/x/prefix", USER.pw_name, False) == [f"{shared}/x/prefix"]
+        assert {state(shared / part)[0] for part in ("x", "x/prefix")} == {USER.pw_uid}
+        assert python_env.make_prefix(f"{shared}/x/prefix", USER.pw_name, False) == []
+        shared.chmod(0o755)
+        os.chown(shared, pwd.getpwnam("daemon").pw_uid, -1)
+        with pytest.raises(_python_env.Fault, match="set another trainmesh_prefix"):
+            python_env.make_prefix(f"{shared}/other", USER.pw_name, False)
+        (shared / "empty").mkdir()
+        with pytest.raises(_python_env.Fault, match="change its owner"):
+            python_env.make_prefix(f"{shared}/empty", USER.pw_name, False)
+        assert state(shared / "empty")[0] == 0
