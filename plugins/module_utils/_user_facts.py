@@ -19,6 +19,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils import (
     _stack_login_env,
     _user_paths,
     _user_processes,
+    _user_rights,
     _user_ssh,
     _user_texts,
 )
@@ -51,7 +52,17 @@ def blank(name: str | None) -> Record:
     return {
         "name": name,
         **dict.fromkeys(
-            ("uid", "home", "shell", "problem", "oom_kills", "login_shell_ok", "own_keys", "authorized_keys")
+            (
+                "uid",
+                "home",
+                "shell",
+                "problem",
+                "oom_kills",
+                "login_shell_ok",
+                "own_keys",
+                "authorized_keys",
+                "root_without_password",
+            )
         ),
         "paths": {},
         "known_hosts": {"files": []},
@@ -96,6 +107,7 @@ def gather(wish: Wish, tree: Tree, run: t.Callable[..., _bounded.Outcome] = _bou
         facts["problem"] = str(error)
     else:
         facts.update(uid=user.pw_uid, home=user.pw_dir, shell=user.pw_shell)
+        facts["root_without_password"] = _user_rights.root_without_password(name, user.pw_uid, run, limit)
         reader = Reader(wish, tree, run, limit, user, os.geteuid() == user.pw_uid)
         facts.update(_of_user(reader, facts["sshd"], deadline))
     answer: Record = printable(facts)

@@ -273,6 +273,10 @@ ansible_facts:
           type: list
           elements: dict
           sample: [{kind: hostfile, path: ~/hostfile, exists: true, text: "node1 slots=8\n", error: null}]
+        root_without_password:
+          description: Whether the user is root or may run everything as root without a password; null when not known.
+          type: bool
+          sample: false
         oom_kills:
           description:
             - The last times that the kernel ended a process for want of memory; null when its log cannot be read. In a

@@ -205,6 +205,7 @@ def user(name):
             for key, path in caches.items()
         },
         "oom_kills": None,
+        "root_without_password": False,
     }
 
 
