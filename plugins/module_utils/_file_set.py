@@ -13,35 +13,28 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import fcntl
 import json
 import os
 import re
-import secrets
-import stat
 import time
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _umask
+from ansible_collections.trainmesh.cluster.plugins.module_utils._file_below import (
+    DIRECTORY,
+    WAIT_SECONDS,
+    File,
+    FileSetError,
+)
+from ansible_collections.trainmesh.cluster.plugins.module_utils._file_below import opened as _opened
+from ansible_collections.trainmesh.cluster.plugins.module_utils._file_below import read_file as _read_file
+from ansible_collections.trainmesh.cluster.plugins.module_utils._file_below import remove_file as _remove_file
+from ansible_collections.trainmesh.cluster.plugins.module_utils._file_below import write_file as _write_file
 
 MANIFEST = ".trainmesh-files.json"
 MODE = re.compile(r"0?[0-7]{3}\Z")
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 SHOWN_BYTES = 64 * 1024
-WAIT_SECONDS = 60.0
-
-
-class FileSetError(Exception):
-    """The set cannot be read or written as wished; the text says which file and why."""
-
-
-@dataclasses.dataclass(frozen=True)
-class File:
-    """A file's content and permission bits."""
-
-    content: bytes
-    mode: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +46,12 @@ class Plan:
     before: t.Mapping[str, File]
     manifest: t.Sequence[str]
     manifest_stale: bool
+    take: t.Sequence[str] = ()  # directories that somebody else owns
 
     @property
     def changed(self) -> bool:
         """True when anything must be done."""
-        return bool(self.write or self.remove or self.manifest_stale)
+        return bool(self.write or self.remove or self.manifest_stale or self.take)
 
 
 def wish_of(entries: t.Iterable[t.Mapping[str, str]]) -> dict[str, File]:
@@ -107,22 +101,27 @@ def read(directory: str, wish: t.Iterable[str]) -> tuple[dict[str, File], list[s
 
 def plan(wish: t.Mapping[str, File], have: t.Mapping[str, File], listed: t.Sequence[str]) -> Plan:
     """Pure: the difference between the wish and what is there."""
-    write = {path: file for path, file in wish.items() if have.get(path) != file}
+    write = {path: file for path, file in wish.items() if not _is_as_wished(have.get(path), file)}
     remove = [path for path in listed if path not in wish and path in have]
     names = sorted(wish)
     return Plan(write, remove, have, names, list(listed) != names)
 
 
-def converge(directory: str, wish: t.Mapping[str, File], check_mode: bool = False) -> Plan:
+def _planned(directory: str, wish: t.Mapping[str, File], uid: int | None) -> Plan:
+    take = [] if uid is None else folders_of_others(directory, wish, uid)
+    return dataclasses.replace(plan(wish, *read(directory, wish)), take=take)
+
+
+def converge(directory: str, wish: t.Mapping[str, File], check_mode: bool = False, uid: int | None = None) -> Plan:
     """Make the files as wished, and return what that took. Another run that writes here is waited for, and what it
-    wrote is read again, so that the manifest of neither is lost."""
-    todo = plan(wish, *read(directory, wish))
+    wrote is read again, so that the manifest of neither is lost. With ``uid`` directories are that user's, too."""
+    todo = _planned(directory, wish, uid)
     if not todo.changed or check_mode:
         return todo
     with _umask.readable():
         os.makedirs(directory, mode=0o755, exist_ok=True)
     with _alone(directory):
-        todo = plan(wish, *read(directory, wish))
+        todo = _planned(directory, wish, uid)
         if todo.changed:
             apply(directory, todo)
     return todo
@@ -149,6 +148,30 @@ def _alone(directory: str) -> t.Iterator[None]:
         os.close(root)
 
 
+def _is_as_wished(have: File | None, wish: File) -> bool:
+    return have is not None and (have.content, have.mode) == (wish.content, wish.mode) and wish.uid in (None, have.uid)
+
+
+def owned(wish: t.Mapping[str, File], uid: int, private: int) -> dict[str, File]:
+    """The wish with an owner for each file: ``private`` for those that only their owner may read."""
+    return {path: dataclasses.replace(file, uid=uid if file.mode & 0o077 else private) for path, file in wish.items()}
+
+
+def folders_of_others(directory: str, wish: t.Iterable[str], uid: int) -> list[str]:
+    """The directories of the wish's files that somebody else owns, those above first."""
+    parts = [path.split("/")[:-1] for path in wish]
+    folders = sorted({"/".join(each[: count + 1]) for each in parts for count in range(len(each))})
+    found = []
+    root = os.open(directory, DIRECTORY)
+    try:
+        for folder in folders:
+            with contextlib.suppress(FileNotFoundError), _opened(root, folder) as descriptor:
+                found += [folder] if os.fstat(descriptor).st_uid != uid else []
+    finally:
+        os.close(root)
+    return found
+
+
 def apply(directory: str, todo: Plan) -> None:
     """Write, then remove. The manifest names old and new files until all is done, so that a run that is
     cut short forgets none. Root writes what the job user reads, whatever root's umask is."""
@@ -160,6 +183,10 @@ def _apply(directory: str, todo: Plan) -> None:
     os.makedirs(directory, mode=0o755, exist_ok=True)
     root = os.open(directory, DIRECTORY)
     try:
+        for folder in todo.take:  # before what is in them, which nobody exchanges any more
+            with _opened(root, folder) as descriptor:
+                os.fchown(descriptor, os.geteuid(), os.getegid())
+                os.fchmod(descriptor, 0o755)
         if todo.write or todo.remove:
             _write_file(root, MANIFEST, _manifest_file([*todo.manifest, *todo.remove]))
         for path, file in todo.write.items():
@@ -214,78 +241,17 @@ def _manifest_file(names: t.Iterable[str]) -> File:
     return File((json.dumps({"files": sorted(set(names))}, indent=1) + "\n").encode(), 0o644)
 
 
-@contextlib.contextmanager
-def _parent(root: int, path: str, create: bool = False) -> t.Iterator[tuple[int, str]]:
-    """A descriptor of the directory that holds ``path``, reached without following any link, and the last name."""
-    *folders, name = path.split("/")
-    current = os.dup(root)
-    try:
-        for folder in folders:
-            if create:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(folder, 0o755, dir_fd=current)
-            following = os.open(folder, DIRECTORY, dir_fd=current)
-            os.close(current)
-            current = following
-        yield current, name
-    finally:
-        os.close(current)
-
-
-def _read_file(root: int, path: str) -> File | None:
-    """The file, or None when there is none; FileSetError when something else than a plain file is there."""
-    try:
-        with _parent(root, path) as (parent, name):
-            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        reason = "is or lies behind a symbolic link" if error.errno in (errno.ELOOP, errno.ENOTDIR) else str(error)
-        raise FileSetError(f"{path}: {reason}; remove it, then run again") from error
-    state = os.fstat(descriptor)
-    if not stat.S_ISREG(state.st_mode):
-        os.close(descriptor)
-        raise FileSetError(f"{path} is there and is not a plain file; remove it, then run again")
-    with os.fdopen(descriptor, "rb") as source:
-        return File(source.read(), stat.S_IMODE(state.st_mode))
-
-
-def _write_file(root: int, path: str, file: File) -> None:
-    """Write beside the target and rename over it: a reader sees the old file or the new one."""
-    with _parent(root, path, create=True) as (parent, name):
-        _remove_leftovers(parent, f".{name}.trainmesh-new")
-        temporary = f".{name}.trainmesh-new-{secrets.token_hex(6)}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(temporary, flags, 0o600, dir_fd=parent)
-        with os.fdopen(descriptor, "wb") as target:
-            target.write(file.content)
-            target.flush()
-            os.fchmod(descriptor, file.mode)
-            os.fsync(descriptor)
-        os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
-
-
-def _remove_leftovers(parent: int, start: str) -> None:
-    """Remove what an interrupted run left of a file; what is younger may be another run's, which still writes it."""
-    for name in os.listdir(parent):
-        if name.startswith(start):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - os.stat(name, dir_fd=parent, follow_symlinks=False).st_mtime > WAIT_SECONDS:
-                    os.unlink(name, dir_fd=parent)
-
-
-def _remove_file(root: int, path: str) -> None:
-    """Remove the file and the directories that it leaves empty."""
-    with contextlib.suppress(FileNotFoundError), _parent(root, path) as (parent, name):
-        os.unlink(name, dir_fd=parent)
-    folder = path
-    while "/" in folder:
-        folder = folder.rsplit("/", 1)[0]
-        try:
-            with _parent(root, folder) as (parent, name):
-                os.rmdir(name, dir_fd=parent)
-        except OSError:
-            return  # not empty, or gone
-
-
-__all__ = ("MANIFEST", "File", "FileSetError", "Plan", "apply", "converge", "differences", "plan", "read", "wish_of")
+__all__ = (
+    "MANIFEST",
+    "File",
+    "FileSetError",
+    "Plan",
+    "apply",
+    "converge",
+    "differences",
+    "folders_of_others",
+    "owned",
+    "plan",
+    "read",
+    "wish_of",
+)

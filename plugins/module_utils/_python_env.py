@@ -11,12 +11,17 @@ import json
 import os
 import re
 import shutil
+import stat
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded, _root_path
+from ansible_collections.trainmesh.cluster.plugins.module_utils._file_set import MANIFEST
 from ansible_collections.trainmesh.cluster.plugins.module_utils._python_stack import python_of, text_of
 
-DIRECTORIES = ("tools", "workspace", "var", "var/cache")
+# Below a prefix of root's, these are the job user's; below a prefix of the user's, all is.
+OF_THE_USER = ("env", "var", "workspace")
+OURS = {*OF_THE_USER, "bin", "conda", "etc", "libexec", "share", "tools", MANIFEST}
+DIRECTORIES = ("workspace", "var", "var/cache", "var/tools")
 # Directories that a login shell of root or a plain user may leave out of its search path.
 _SEARCH = os.pathsep.join(
     ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/lib64/openmpi/bin")
@@ -166,10 +171,40 @@ def owner_fault(prefix: str, uid: int, user: str) -> str:
         return ""
     if not os.path.isdir(prefix) or os.path.islink(prefix):
         return f"{prefix} is there and is not a directory"
-    if info.st_uid != uid and os.listdir(prefix):
-        remedy = "change its owner, or set another trainmesh_prefix"
+    remedy = "change its owner, or set another trainmesh_prefix"
+    names = set(os.listdir(prefix))
+    is_ours = info.st_uid == 0 and (MANIFEST in names or names <= set(OF_THE_USER) or read_claim(prefix))
+    if info.st_uid != uid and names and not is_ours:
         return f"{prefix} belongs to another user than {user} and is not empty: {remedy}"
+    var = f"{prefix}/var"
+    if os.path.isdir(var) and os.listdir(var) and os.stat(var).st_uid != uid:
+        return f"{var} belongs to another user than {user}: {remedy}"
     return ""
+
+
+def may_be_roots(prefix: str) -> bool:
+    """Whether the prefix may be taken from the user: not where it is a directory of theirs with other things in it."""
+    try:
+        return os.lstat(prefix).st_uid == 0 or set(os.listdir(prefix)) <= OURS
+    except FileNotFoundError:
+        return True
+
+
+def to_lay_out(prefix: str, uid: int) -> list[str]:
+    """The prefix and the user's directories in it, as far as root still has to make them or to change their owner."""
+    try:
+        info = os.lstat(prefix)
+    except FileNotFoundError:
+        return [prefix, *(f"{prefix}/{name}" for name in OF_THE_USER)]
+    paths = [f"{prefix}/{name}" for name in OF_THE_USER]
+    absent = [path for path in paths if not os.path.lexists(path) or _is_left(path, uid)]
+    return ([prefix] if _root_path.others_may_write(info) else []) + absent
+
+
+def _is_left(path: str, uid: int) -> bool:
+    """An empty directory of root's that the user should have: a run was interrupted."""
+    info = os.lstat(path)
+    return uid != 0 and info.st_uid == 0 and stat.S_ISDIR(info.st_mode) and not os.listdir(path)
 
 
 def absent_directories(prefix: str) -> list[str]:
@@ -194,6 +229,7 @@ def read_claim(prefix: str) -> str:
 
 __all__ = (
     "DIRECTORIES",
+    "OF_THE_USER",
     "Environment",
     "Fault",
     "Interpreter",
@@ -205,9 +241,11 @@ __all__ = (
     "family",
     "interpreter",
     "look",
+    "may_be_roots",
     "missing_tools",
     "owner_fault",
     "packages_of",
     "pythons",
     "read_claim",
+    "to_lay_out",
 )

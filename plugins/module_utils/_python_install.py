@@ -42,7 +42,7 @@ def paths(prefix: str) -> Paths:
     """The paths below a prefix."""
     var = f"{prefix}/var"
     return Paths(
-        f"{prefix}/env", f"{prefix}/tools/uv", f"{var}/cache/uv", f"{var}/stack-installing", f"{var}/stack-packages"
+        f"{prefix}/env", f"{var}/tools/uv", f"{var}/cache/uv", f"{var}/stack-installing", f"{var}/stack-packages"
     )
 
 

@@ -27,7 +27,7 @@ def others_may_write(info: os.stat_result) -> bool:
     return info.st_uid != 0 or by_group or bool(info.st_mode & stat.S_IWOTH)
 
 
-def open_directory(path: str) -> int:
+def open_directory(path: str, create: bool = True) -> int:
     """A descriptor of the directory, made with its parents where they are missing; raises SharedError, OSError."""
     steps, links, place = _steps(path), 0, "/"
     current = os.open("/", DIRECTORY)
@@ -42,7 +42,7 @@ def open_directory(path: str) -> int:
             name = steps.pop(0)
             if is_shared and not _is_roots(current, name):
                 raise SharedError(place)
-            target = _entry(current, name)
+            target = _entry(current, name, create)
             if target is not None:
                 links += 1
                 if links > MAX_LINKS:
@@ -71,35 +71,66 @@ def _is_roots(parent: int, name: str) -> bool:
         return False
 
 
-def _entry(parent: int, name: str) -> str | None:
+def _entry(parent: int, name: str, create: bool) -> str | None:
     """Where an entry leads when it is a link, else None; a directory is made where there is nothing."""
     try:
         info = os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
+        if not create:
+            raise
         os.mkdir(name, 0o755, dir_fd=parent)
         return None
     return os.readlink(name, dir_fd=parent) if stat.S_ISLNK(info.st_mode) else None
 
 
-def give(path: str, uid: int, gid: int) -> None:
-    """Make a directory and give it to a user; one that is there must be empty. Raises SharedError, OSError."""
+def is_roots(path: str) -> bool:
+    """Whether a directory, and the way to it, is root's alone; True where it is still to be made in such a place."""
+    try:
+        os.close(open_directory(path, create=False))
+    except SharedError:
+        return False
+    except FileNotFoundError:
+        return True
+    return True
+
+
+def lay_out(path: str, names: tuple[str, ...], uid: int, gid: int) -> None:
+    """Make a directory root's, with directories of these names in it for a user. Raises SharedError, OSError.
+
+    The directory comes first: then nobody exchanges what is in it. What is there is somebody's and stays as it is,
+    except an empty directory of root's, which an interrupted run has left.
+    """
     parent = open_directory(os.path.dirname(path))
     try:
-        name = os.path.basename(path)
-        try:
-            os.mkdir(name, 0o755, dir_fd=parent)
-        except FileExistsError:
-            pass  # opened below, and looked at
-        directory = os.open(name, DIRECTORY, dir_fd=parent)
+        directory = _made(parent, os.path.basename(path))
     finally:
         os.close(parent)
     try:
-        if os.listdir(directory):
-            raise OSError(f"{path} is not empty any more")
-        os.fchmod(directory, 0o755)
-        os.fchown(directory, uid, gid)
+        if others_may_write(os.fstat(directory)):
+            os.fchown(directory, 0, 0)
+            os.fchmod(directory, 0o755)
+        for name in names:
+            if not os.path.islink(f"{path}/{name}"):
+                _give(directory, name, uid, gid)
     finally:
         os.close(directory)
 
 
-__all__ = ("SharedError", "give", "open_directory", "others_may_write")
+def _made(parent: int, name: str) -> int:
+    try:
+        os.mkdir(name, 0o755, dir_fd=parent)
+    except FileExistsError:
+        pass  # it is opened now, and looked at
+    return os.open(name, DIRECTORY, dir_fd=parent)
+
+
+def _give(parent: int, name: str, uid: int, gid: int) -> None:
+    directory = _made(parent, name)
+    try:
+        if os.fstat(directory).st_uid == 0 and not os.listdir(directory):
+            os.fchown(directory, uid, gid)
+    finally:
+        os.close(directory)
+
+
+__all__ = ("SharedError", "is_roots", "lay_out", "open_directory", "others_may_write")

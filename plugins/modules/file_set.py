@@ -18,7 +18,8 @@ description:
     they leave empty. Files of anybody else are never removed; a list of the files written is kept in
     C(.trainmesh-files.json) in the directory.
   - Symbolic links below the directory are not followed; a path that leaves the directory is refused.
-  - Files belong to O(user).
+  - Files belong to O(user), who writes them. In a directory of root's below directories that nobody else may write they
+    are root's, except those that only their owner may read, which are O(user)'s.
 extends_documentation_fragment:
   - trainmesh.cluster.job_user
   - trainmesh.cluster.attributes
@@ -96,10 +97,12 @@ removed:
     - etc/accelerate/old.yaml
 """
 
+import os
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _file_set as file_set
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user, _root_path
 
 
 def main() -> None:
@@ -120,12 +123,14 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    directory = module.params["path"]
+    directory, user = module.params["path"], module.params["user"]
     try:
-        with _job_user.working_for(module):
-            wish = file_set.wish_of(module.params["files"])
-            todo = file_set.converge(directory, wish, module.check_mode)
-    except (file_set.FileSetError, OSError) as error:
+        if user is not None and os.geteuid() == 0 and _is_roots(directory):
+            todo = converge(module, _job_user.account(user).pw_uid)
+        else:
+            with _job_user.working_for(module):
+                todo = converge(module, None)
+    except (file_set.FileSetError, ValueError, OSError) as error:
         module.fail_json(msg=f"{directory}: {error}")
     module.exit_json(
         changed=todo.changed,
@@ -133,6 +138,18 @@ def main() -> None:
         removed=list(todo.remove),
         diff=file_set.differences(directory, todo),
     )
+
+
+def _is_roots(directory: str) -> bool:
+    return os.path.isdir(directory) and _root_path.is_roots(directory)
+
+
+def converge(module: AnsibleModule, private: int | None) -> file_set.Plan:
+    """Make the files as wished: in a directory of root's as root's, with secrets for the user ``private``."""
+    wish = file_set.wish_of(module.params["files"])
+    if private is None:
+        return file_set.converge(module.params["path"], wish, module.check_mode)
+    return file_set.converge(module.params["path"], file_set.owned(wish, 0, private), module.check_mode, uid=0)
 
 
 if __name__ == "__main__":

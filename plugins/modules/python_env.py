@@ -12,8 +12,8 @@ short_description: Make the directories of the prefix and tell what the environm
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
-  - Makes the prefix, gives it to the job user, and makes the directories below it as that user. Below a directory that
-    others than root may write the job user makes the prefix, too.
+  - Makes the prefix for root, with the directories C(env), C(var) and C(workspace) in it for the job user. Below a
+    directory that others than root may write, the job user makes the prefix, and all in it is that user's.
   - Tells which commands are missing with the distribution packages that bring them, and whether the environment is of
     the kind and version of Python that are wanted. Makes and removes no environment itself.
   - Refuses an environment that was in its place before.
@@ -142,38 +142,41 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._python_stack im
 
 
 def make_prefix(prefix: str, user: str, check_mode: bool) -> list[str]:
-    """Make the prefix and give it to the user; returns the paths that change."""
+    """Make the prefix; returns the paths that change.
+
+    It is root's, with directories of the user's in it, except where others than root could put a link in its way,
+    where the user has other things, and where this is not root: there all is the user's.
+    """
     account = _job_user.account(user)
     fault = _python_env.owner_fault(prefix, account.pw_uid, user)
     if fault:
         raise _python_env.Fault(fault)
-    have = os.lstat(prefix).st_uid if os.path.isdir(prefix) else None
-    if have == account.pw_uid:
+    safe = os.geteuid() == 0 and _root_path.is_roots(os.path.dirname(prefix))
+    if safe and _python_env.may_be_roots(prefix):
+        changed = _python_env.to_lay_out(prefix, account.pw_uid)
+        if changed and not check_mode:
+            _root_path.lay_out(prefix, _python_env.OF_THE_USER, account.pw_uid, account.pw_gid)
+        return changed
+    if os.path.isdir(prefix) and os.lstat(prefix).st_uid == account.pw_uid:
         return []
     if not check_mode:
-        give_prefix(prefix, account)
+        make_as(account, prefix)
     return [prefix]
 
 
-def give_prefix(prefix: str, account: pwd.struct_passwd) -> None:
-    """Make the prefix the user's: by root, or by the user where others than root could put a link in its way."""
+def make_as(account: pwd.struct_passwd, prefix: str) -> None:
+    """Make the prefix as the user; raises Fault."""
+    name = account.pw_name
     try:
-        if os.geteuid() == 0:
-            _root_path.give(prefix, account.pw_uid, account.pw_gid)
-            return
-        shared = ""
-    except _root_path.SharedError as error:
-        shared = str(error)
-    try:
-        with _job_user.acting_as(account.pw_name):
+        with _job_user.acting_as(name):
             os.makedirs(prefix, mode=0o755, exist_ok=True)
             owner = os.lstat(prefix).st_uid
     except OSError as error:
-        where = f"others than root may write {shared}, so root makes nothing below it, and " if shared else ""
-        advice = f"make it yourself and give it to {account.pw_name}, or set another trainmesh_prefix"
-        raise _python_env.Fault(f"{prefix}: {where}{account.pw_name} can't make it ({error}): {advice}") from error
+        where = "others than root may write a directory above it, so root makes nothing there, and"
+        advice = f"make it yourself and give it to {name}, or set another trainmesh_prefix"
+        raise _python_env.Fault(f"{prefix}: {where} {name} can't make it ({error}): {advice}") from error
     if owner != account.pw_uid:
-        raise _python_env.Fault(f"{prefix} belongs to another user than {account.pw_name}: change its owner")
+        raise _python_env.Fault(f"{prefix} belongs to another user than {name}: change its owner")
 
 
 def make_directories(prefix: str, check_mode: bool) -> list[str]:

@@ -126,7 +126,7 @@ command:
   returned: always
   type: list
   elements: str
-  sample: [/opt/trainmesh/tools/uv, pip, install, --require-hashes]
+  sample: [/opt/trainmesh/var/tools/uv, pip, install, --require-hashes]
 """
 
 import typing as t

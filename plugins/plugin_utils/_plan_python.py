@@ -29,7 +29,7 @@ def base(options: Facts) -> dict[str, str]:
     if options["verify_python"]:
         return {}  # the environment is made by others
     if options["python_env"] == "conda":
-        return {"base_prefix": options["prefix"], "base_conda": f"{options['prefix']}/conda"}
+        return {"base_prefix": options["prefix"], "base_conda": f"{options['prefix']}/var/conda"}
     return {"base_prefix": options["prefix"], "base_python": wanted(options)}
 
 

@@ -212,3 +212,15 @@ def test_torchruns_own_files_of_a_check_go_with_its_records(prefix, run, own):
     place = f"{prefix}/var/runs/{run}/tmp"
     assert launched["env"].get("TMPDIR") == (place if own else None)
     assert os.path.isdir(place) is own
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes directories of other users")
+@pytest.mark.parametrize("script", ["trainmesh-torchrun", "trainmesh-deepspeed", "trainmesh-stop"])
+def test_another_than_the_job_user_is_refused(prefix, script):
+    shutil.copy(FILES / "bin/trainmesh-stop", prefix / "bin")
+    words = ["--here", "nothing-runs"] if script == "trainmesh-stop" else ["--dry-run", "train.py"]
+    (prefix / "var").mkdir(exist_ok=True)
+    assert call(prefix, prefix / "bin" / script, *words).returncode == 0
+    shutil.chown(prefix / "var", "nobody")
+    refused = call(prefix, prefix / "bin" / script, *words)
+    assert refused.returncode == 64 and "those of nobody: run it as that user" in refused.stderr

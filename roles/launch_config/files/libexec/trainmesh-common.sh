@@ -22,6 +22,11 @@ tm_fail() {
     exit 64
 }
 
+# Runs, caches and logs are the job user's; root would leave files there that the user can't write any more.
+if [ -e "$tm_prefix/var" ] && ! [ -O "$tm_prefix/var" ]; then
+    tm_fail "jobs here are those of $(stat -c %U "$tm_prefix/var"): run it as that user (this is $(id -un))"
+fi
+
 for tm_file in cluster.env node.env; do
     [ -r "$tm_prefix/etc/$tm_file" ] || tm_fail "$tm_prefix/etc/$tm_file is missing or not readable: run the site playbook"
     # shellcheck disable=SC1090

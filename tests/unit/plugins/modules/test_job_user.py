@@ -113,3 +113,33 @@ def test_no_task_leaves_its_user_to_the_inventory():
                 seen.add(name)
                 assert "user" in task[PREFIX + name], (path, task["name"])
     assert seen == told
+
+
+@pytest.fixture
+def roots():
+    """A directory that is root's alone, as one below /opt is."""
+    with tempfile.TemporaryDirectory(dir=pwd.getpwuid(0).pw_dir) as path:
+        yield Path(path)
+
+
+@as_root
+def test_in_a_directory_of_roots_files_are_roots_and_secrets_the_users(roots):
+    files = [{"path": "bin/x", "content": "1"}, {"path": "etc/a/b", "content": "2"}]
+    files.append({"path": "etc/job.env", "content": "3", "mode": "0600"})
+    for name in ("bin", "etc", "etc/a"):  # of an installation of before
+        (roots / name).mkdir()
+        os.chown(roots / name, pwd.getpwnam(USER).pw_uid, -1)
+    (roots / "etc/a/b").write_text("2")
+    os.chown(roots / "etc/a/b", pwd.getpwnam(USER).pw_uid, -1)
+    rc, answer = run("file_set", path=str(roots), files=files, user=USER, _ansible_check_mode=True)
+    assert (rc, answer["changed"]) == (0, True) and "etc/a/b" in answer["written"]
+    assert not (roots / "bin/x").exists()
+    assert run("file_set", path=str(roots), files=files, user=USER)[0] == 0
+    owner = {str(path.relative_to(roots)): pwd.getpwuid(path.stat().st_uid).pw_name for path in roots.rglob("*")}
+    assert owner.pop("etc/job.env") == USER and set(owner.values()) == {"root"} and "etc/a/b" in owner
+    assert (roots / "etc/job.env").stat().st_mode & 0o777 == 0o600
+    _rc, answer = run("file_set", path=str(roots), files=files, user=USER)
+    assert not answer["changed"]
+    os.chown(roots / "etc", pwd.getpwnam(USER).pw_uid, -1)
+    _rc, answer = run("file_set", path=str(roots), files=files, user=USER)
+    assert answer["changed"] and answer["written"] == [] and owners(roots / "bin") == {"root"}

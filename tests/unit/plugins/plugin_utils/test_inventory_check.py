@@ -144,7 +144,7 @@ def test_garbage_gives_no_repeats(tmp_path, text):
     ("values", "bad"),
     [
         ({"ansible_python_interpreter": "/opt/trainmesh/env/bin/python"}, True),
-        ({"ansible_python_interpreter": "/usr/../opt/trainmesh/conda/bin/python"}, True),
+        ({"ansible_python_interpreter": "/usr/../opt/trainmesh/var/conda/bin/python"}, True),
         ({"ansible_python_interpreter": "/data/x/env/bin/python3", "trainmesh_prefix": "/data/x"}, True),
         ({"ansible_python_interpreter": "/data/x2/bin/python3", "trainmesh_prefix": "/data/x"}, False),
         ({"ansible_python_interpreter": "/usr/bin/python3.11"}, False),

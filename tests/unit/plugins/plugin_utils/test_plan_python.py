@@ -133,7 +133,7 @@ def test_a_url_is_fetched_by_the_nodes():
     [
         ({}, {"base_python": "/usr/bin/python3", "base_prefix": PREFIX}),
         ({"python": "3.12"}, {"base_python": "3.12", "base_prefix": PREFIX}),
-        ({"python_env": "conda", "prefix": "/data"}, {"base_conda": "/data/conda", "base_prefix": "/data"}),
+        ({"python_env": "conda", "prefix": "/data"}, {"base_conda": "/data/var/conda", "base_prefix": "/data"}),
         ({"verify_python": "/theirs/bin/python"}, {}),
     ],
 )
