@@ -43,9 +43,6 @@ class Module:
     def __init__(self, *refuses):
         self.params, self.refuses, self.ran = {"backup": True}, refuses, []
 
-    def get_bin_path(self, name, required=False, opt_dirs=()):
-        return None if name == "systemctl" else name
-
     def run_command(self, argv):
         words = " ".join(argv)
         self.ran.append(words)
@@ -60,6 +57,7 @@ class Module:
 
 def apply(tmp_path, monkeypatch, module, before, answers):
     monkeypatch.setattr(_sshd, "listens", lambda port, limit: answers)
+    monkeypatch.setattr(_sshd._search_path, "which", lambda name: None if name == "systemctl" else name)
     path = tmp_path / "sshd_config"
     if before:
         path.write_text(before)
