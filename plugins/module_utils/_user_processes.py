@@ -13,14 +13,18 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded, _fabric_ports
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree, to_int
 from ansible_collections.trainmesh.cluster.plugins.module_utils._search_path import path_of
+from ansible_collections.trainmesh.cluster.plugins.module_utils._secrets import masked
 from ansible_collections.trainmesh.cluster.plugins.module_utils._user_paths import user_name
-from ansible_collections.trainmesh.cluster.plugins.module_utils._user_texts import masked
 
 Record = dict[str, t.Any]
 Runner = t.Callable[..., _bounded.Outcome]
 
 MAX_PROCESSES, MAX_FOUND, MAX_COMMAND, MAX_KILLS = 20000, 200, 160, 20
+MAX_READ, MAX_WORD, MAX_WORDS = 4096, 100, 6
 RUN_ARGUMENT = "trainmesh-run="
+_RUN = re.compile(r"\Atrainmesh-run=[\w.-]+\Z|(?<![\w-])check-\d{8}-\d{6}-\w+")
+_MODULE = re.compile(r"[A-Za-z_][\w.]*\Z")
+_SCRIPT = re.compile(r"[\w./~+-]*(?:\.(?:py|sh)|(?:\A|/)(?:accelerate|deepspeed|torchrun|launch|trainmesh-[a-z-]+))\Z")
 # The first that fits names the kind. Sources: DeepSpeed 0.19 launcher/, torch 2.14 distributed/, accelerate 1.15.
 _KINDS = (
     ("deepspeed", re.compile(r"\bdeepspeed\.launcher\.(launch|runner)\b|(^| )\S*/deepspeed( |$)")),
@@ -85,8 +89,18 @@ def owner(tree: Tree, pid: int) -> str | None:
 
 
 def shown(command: str) -> str:
-    """A command line for a report: one line, no secrets, cut short."""
-    return masked(" ".join(command.split()))[:MAX_COMMAND]
+    """What runs, for a report: program, script or module, and the run; the rest of the line is its user's business."""
+    words = command[:MAX_READ].split()
+    if len(command) > MAX_READ:
+        words = words[:-1]  # half a word might no longer be seen as a secret
+    kept = words[:1]
+    for before, word in zip(words, words[1:]):
+        run = word.startswith((RUN_ARGUMENT, "/")) and _RUN.search(word)
+        if before == "-m" and _MODULE.match(word):
+            kept += ["-m", word]
+        elif run or (_SCRIPT.match(word) and not before.startswith("--")):
+            kept.append(word)
+    return masked(" ".join(word[:MAX_WORD] for word in kept[:MAX_WORDS]))[:MAX_COMMAND]
 
 
 def port_owners(tree: Tree, ports: t.Iterable[int]) -> dict[str, Record]:

@@ -11,42 +11,9 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree
+from ansible_collections.trainmesh.cluster.plugins.module_utils._secrets import masked
 
-HIDDEN = "<hidden>"
 MAX_TEXT = 64 * 1024
-
-# the pattern of _stack_login_env, as a part of a name
-_NAME = r"[\w.-]*(?:TOKEN|KEY|PASSW|SECRET|CREDENTIAL|AUTH)[\w.-]*"
-_VALUE = r""""(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s,;}\]"'\\]+"""
-_ASSIGNED = re.compile(rf"(?i)(?<![\w.-])({_NAME})([\"']?[ \t]*[=:][ \t]*)({_VALUE})")
-_OPTION = re.compile(rf"(?i)(?<!\S)(--{_NAME})([ \t]+)((?!-){_VALUE})")
-_URL_LOGIN = re.compile(r"(?<=://)[^/@\s\"']*@")
-_KNOWN = re.compile(r"\b(?:hf_|gh[pousr]_|glpat-|sk-(?!ssh-|ecdsa-)|AKIA)[A-Za-z0-9_-]{16,}")
-_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
-_HARMLESS = re.compile(r"[\"']?(?:[\d.]+|true|false|null|none|yes|no|auto|\$\{?\w+\}?|)[\"']?\Z", re.IGNORECASE)
-# a partition of InfiniBand; how ssh checks host keys; the files and the algorithms that it uses
-_NO_SECRET = re.compile(
-    r"(?i)NCCL_IB_PKEY|\w*HostKey\w*|AuthorizedKeys\w*|\w*Authentication\w*|[\w.-]*tokenizer[\w.-]*|\w*keyboard\w*"
-)
-
-
-def masked(text: str) -> str:
-    """``text`` with the values of names that look secret, keys and logins in URLs replaced; lines stay where they are.
-
-    Numbers, booleans and references to variables stay: they are no secrets, and JSON stays JSON.
-    """
-    text = _PEM.sub(lambda match: HIDDEN + "\n" * match.group(0).count("\n"), text)
-    text = _ASSIGNED.sub(_without_value, text)
-    text = _OPTION.sub(_without_value, text)
-    return _KNOWN.sub(HIDDEN, _URL_LOGIN.sub("***@", text))
-
-
-def _without_value(match: re.Match[str]) -> str:
-    name, between, value = match.groups()
-    if _NO_SECRET.fullmatch(name.lstrip("-")) or _HARMLESS.match(value):
-        return match.group(0)
-    quote = value[0] if value[0] in "\"'" else ""
-    return f"{name}{between}{quote}{HIDDEN}{quote}"
 
 
 def handed_in(files: t.Iterable[t.Mapping[str, str]]) -> list[dict[str, t.Any]]:
@@ -112,7 +79,7 @@ def flat_yaml(text: str) -> dict[str, str]:
             continue
         depth = len(row) - len(row.lstrip())
         above = [item for item in above if item[0] < depth]
-        value = re.sub(r"\s+#.*$", "", value).strip()
+        value = re.sub(r"(?<!\s)\s+#.*$", "", value).strip()
         if value and value not in ("{}", "[]"):
             values[".".join([*(item[1] for item in above), name])] = value.strip("\"'")
         else:
@@ -148,14 +115,12 @@ def deepspeed_env(tree: Tree, home: str, directories: t.Iterable[str]) -> list[d
 
 
 __all__ = (
-    "HIDDEN",
     "MAX_TEXT",
     "accelerate_default",
     "deepspeed_env",
     "flat_json",
     "flat_yaml",
     "handed_in",
-    "masked",
     "nccl_conf",
     "text_of",
 )

@@ -17,7 +17,8 @@ description:
   - Whether something can be read or written is found out as that user. As root the module gives its rights up in a
     child process for that; as an ordinary user it can only look for itself, and what root alone may see is null.
   - Every reading of files has a time limit, so that a file server that is gone does not hold the module up.
-  - No private key is read. Values of names that look secret are replaced by V(<hidden>) in all texts and commands.
+  - No private key is read. Values of names that look secret are replaced by V(<hidden>) in all texts. Of a command
+    line only the program, the script or module and the run are told.
 options:
   user:
     description: The user who runs the jobs. Left out, the one who runs this task.
@@ -224,7 +225,7 @@ ansible_facts:
               run_id: null
               age_seconds: 86400
               ours: false
-              command: /opt/conda/bin/python /opt/conda/bin/torchrun --nnodes 2 train.py
+              command: /opt/conda/bin/python /opt/conda/bin/torchrun train.py
         port_owners:
           description: Who listens on O(ports), by port; C(pid) is null when only root may know.
           type: dict

@@ -17,41 +17,10 @@ import re
 import string
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._secrets import masked
+
 MASK = "***"
 
-_SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (
-        re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL),
-        f"{MASK} private key {MASK}",
-    ),
-    # a login in an address: https://user:password@mirror
-    (re.compile(r"(?<=://)[^/@\s\"']+@"), f"{MASK}@"),
-    # tokens that are known by their first letters: Hugging Face, GitHub, GitLab, OpenAI, Slack, AWS, JSON web tokens
-    (
-        re.compile(
-            # not sk-ssh-ed25519, which is a type of key
-            r"\b(?:hf_|gh[pousr]_|github_pat_|glpat-|sk-(?!ssh-|ecdsa-)|xox[abeprs]-)[\w-]{12,}"
-            r"|\bA(?:KIA|SIA)[A-Z0-9]{16}\b"
-            r"|\beyJ[\w-]{6,}\.[\w-]{6,}(?:\.[\w-]*)?"
-        ),
-        MASK,
-    ),
-    (re.compile(r"\b(Authorization:\s*\w+\s+|Bearer\s+)[A-Za-z0-9+/=._~-]{8,}"), rf"\1{MASK}"),
-    # HF_TOKEN=..., "api_key": "...", --password ...; the name must end there, so that pad_tokens is none
-    (
-        re.compile(
-            r"(?<![\w.-])([\w.-]{0,80}?(?:token|secret|passw(?:or)?d|passphrase|api_?key|access_?key|"
-            r"secret_?key|auth_?key|credentials?)[\"']?(?:\s*=\s*|\s*:\s*(?=\S)))"
-            r"(?:\"[^\"]*\"|'[^']*'|[^\s,;&}\]]+)",
-            re.IGNORECASE,
-        ),
-        rf"\1{MASK}",
-    ),
-    (
-        re.compile(r"((?<![\w-])--?[\w-]{0,80}?(?:token|secret|password|passwd|api-?key)\s+)(?!-)\S+", re.IGNORECASE),
-        rf"\1{MASK}",
-    ),
-)
 _KEYS: tuple[tuple[re.Pattern[str], str], ...] = (
     # the body of a public key or certificate, whatever its type is called
     (re.compile(r"\b(AAAA[A-Za-z0-9+/]{4})[A-Za-z0-9+/]{16,}={0,3}"), rf"\1{MASK}"),
@@ -70,17 +39,13 @@ _DOCUMENTATION = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0
 @functools.lru_cache(maxsize=4096)  # a matrix has the same word thousands of times
 def secrets(text: str) -> str:
     """The text without tokens, passwords, logins in addresses and private keys."""
-    return _replaced(text, _SECRETS)
+    return masked(text, MASK)
 
 
 @functools.lru_cache(maxsize=4096)
 def keys(text: str) -> str:
     """The text without public keys; fingerprints and the numbers of GPUs keep their beginning, to be told apart."""
-    return _replaced(text, _KEYS)
-
-
-def _replaced(text: str, patterns: t.Iterable[tuple[re.Pattern[str], str]]) -> str:
-    for pattern, instead in patterns:
+    for pattern, instead in _KEYS:
         text = pattern.sub(instead, text)
     return text
 

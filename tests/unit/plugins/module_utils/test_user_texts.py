@@ -10,6 +10,7 @@ import yaml
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _user_texts as texts
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree
+from ansible_collections.trainmesh.cluster.plugins.module_utils._secrets import masked
 
 
 @pytest.mark.parametrize(
@@ -19,15 +20,15 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files im
         ("WANDB_API_KEY='s3 cret' x=1", "WANDB_API_KEY='<hidden>' x=1"),
         ('{"hf_token": "abc", "max_tokens": 4096}', '{"hf_token": "<hidden>", "max_tokens": 4096}'),
         ("t.py --api-key abc --auth_token=def --lr 1", "t.py --api-key <hidden> --auth_token=<hidden> --lr 1"),
-        ("git clone https://me:word@git.example.com/x", "git clone https://***@git.example.com/x"),
+        ("git clone https://me:word@git.example.com/x", "git clone https://<hidden>@git.example.com/x"),
         ("wandb login ghp_abcdefghijklmnopqrstuvwx", "wandb login <hidden>"),
         ("a\n-----BEGIN OPENSSH PRIVATE KEY-----\nAAA\n-----END OPENSSH PRIVATE KEY-----\nb", "a\n<hidden>\n\n\nb"),
         ("password: geheim", "password: <hidden>"),
     ],
 )
 def test_secrets_are_masked(text, shown):
-    assert texts.masked(text) == shown
-    assert texts.masked(text).count("\n") == text.count("\n")
+    assert masked(text) == shown
+    assert masked(text).count("\n") == text.count("\n")
 
 
 @pytest.mark.parametrize(
@@ -43,12 +44,12 @@ def test_secrets_are_masked(text, shown):
     ],
 )
 def test_what_is_no_secret_stays(text):
-    assert texts.masked(text) == text
+    assert masked(text) == text
 
 
 def test_masked_texts_stay_readable_for_programs():
-    assert yaml.safe_load(texts.masked("token: abc\nb: 1\n")) == {"token": "<hidden>", "b": 1}
-    assert json.loads(texts.masked('{"secret": "a\\"b", "n": null}')) == {"secret": "<hidden>", "n": None}
+    assert yaml.safe_load(masked("token: abc\nb: 1\n")) == {"token": "<hidden>", "b": 1}
+    assert json.loads(masked('{"secret": "a\\"b", "n": null}')) == {"secret": "<hidden>", "n": None}
 
 
 def test_files_that_are_handed_in(tmp_path):
