@@ -9,7 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
-import re
+import pathlib
 import shutil
 import time
 import typing as t
@@ -17,11 +17,11 @@ import zipfile
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded, _umask
 from ansible_collections.trainmesh.cluster.plugins.module_utils._python_stack import Plan, text_of
+from ansible_collections.trainmesh.cluster.plugins.module_utils._secrets import masked
 
 LOCK = "requirements.txt"
 INDEX = "index.json"
 CERTIFICATES = "index-ca.pem"
-_URL_USER = re.compile(r"(https?://)[^/\s@]+@")
 
 
 class InstallError(Exception):
@@ -72,20 +72,24 @@ def read_index(directory: str) -> dict[str, t.Any]:
 def arguments(where: Paths, directory: str, offline: bool, index: t.Mapping[str, t.Any], found: Plan) -> list[str]:
     """The command that installs the lock in ``directory``; no build ever runs on a node."""
     command = [where.uv, "pip", "install", "--python", f"{where.environment}/bin/python", "--no-config", "--no-build"]
-    command += ["--require-hashes", "--requirement", os.path.join(directory, LOCK), "--find-links", directory]
+    command += ["--require-hashes", "--requirement", os.path.join(directory, LOCK)]
     command += ["--reinstall"] if found.unfinished or found.problems else []
     # What an interrupted installation left may look installed to uv, and a name may be there twice.
     for name in (*found.missing, *(name for name, _old, _new in found.different)):
         command += ["--reinstall-package", name]
     if offline:
         return [*command, "--offline", "--no-index"]
-    for place in index.get("find_links", []):
-        command += ["--find-links", place]
     for host in index.get("trusted_hosts", []):
         command += ["--allow-insecure-host", host]
     if index.get("extra"):
         command += ["--index-strategy", "unsafe-best-match"]
     return command + (["--torch-backend", index["torch_backend"]] if index.get("torch_backend") else [])
+
+
+def find_links(places: t.Iterable[str]) -> dict[str, str]:
+    """The variable that gives uv these places, directories or URLs; a comma divides them."""
+    urls = [place if "://" in place else pathlib.Path(os.path.abspath(place)).as_uri() for place in places]
+    return {"UV_FIND_LINKS": ",".join(url.replace(",", "%2C") for url in urls)} if urls else {}
 
 
 def environment(where: Paths, directory: str, index: t.Mapping[str, t.Any]) -> dict[str, str]:
@@ -96,6 +100,7 @@ def environment(where: Paths, directory: str, index: t.Mapping[str, t.Any]) -> d
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_SYSTEM_CERTS": "1",  # an authority that the node's administrator trusts counts
         "TMPDIR": os.path.dirname(where.cache),
+        **find_links([directory, *index.get("find_links", [])]),
     }
     certificates = os.path.join(directory, CERTIFICATES)
     if os.path.exists(certificates):
@@ -193,7 +198,7 @@ def _run(run: t.Callable[..., _bounded.Outcome], command: list[str], seconds: fl
     if outcome.timed_out:
         raise InstallError(f"the installation did not end within {seconds:.0f} s; the next run repairs it")
     if not outcome.ok:
-        tail = _URL_USER.sub(r"\1****@", outcome.text.strip())[-2000:]
+        tail = masked(outcome.text.strip())[-2000:]
         raise InstallError(f"uv could not install the lock: {tail}{_advice(tail)}")
 
 
@@ -216,6 +221,7 @@ __all__ = (
     "alone",
     "arguments",
     "environment",
+    "find_links",
     "install",
     "paths",
     "read_index",

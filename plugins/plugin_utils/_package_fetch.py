@@ -21,7 +21,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_index import Index, redact_text
+from ansible_collections.trainmesh.cluster.plugins.module_utils._secrets import masked
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_index import Index
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_tools import ToolError
 
 _STALL_SECONDS = 60.0
@@ -40,7 +41,7 @@ def fetch(url: str, target: str, index: Index) -> None:
             _save(answer, target)
     except (OSError, http.client.HTTPException) as error:
         name = os.path.basename(target)
-        raise ToolError(f"{name} could not be fetched from {redact_text(url)}: {redact_text(str(error))}") from error
+        raise ToolError(f"{name} could not be fetched from {masked(url)}: {masked(str(error))}") from error
 
 
 def _save(answer: t.Any, target: str) -> None:

@@ -14,6 +14,9 @@ import re
 import typing as t
 import urllib.parse
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._python_install import find_links
+from ansible_collections.trainmesh.cluster.plugins.module_utils._secrets import masked
+
 # Sections of pip's configuration from the weakest to the strongest, for a command that downloads.
 _SECTIONS = ("global", "install", "download", ":env:")
 _LINE = re.compile(r"(?P<section>:env:|[\w-]+)\.(?P<key>[\w-]+)=(?P<value>.*)\Z")
@@ -77,6 +80,22 @@ def uv_arguments(index: Index) -> list[str]:
     return words + [word for host in index.trusted_hosts for word in ("--allow-insecure-host", host)]
 
 
+def in_environment(words: t.Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """(words, variables): the addresses among uv's options go to the environment.
+
+    They may hold a password, and everybody on the controller sees the command line.
+    """
+    places: dict[str, list[str]] = {"--default-index": [], "--index": [], "--find-links": []}
+    kept, rest = [], iter(words)
+    for word in rest:
+        if word in places:
+            places[word].append(next(rest))
+        else:
+            kept.append(word)
+    variables = {"UV_DEFAULT_INDEX": " ".join(places["--default-index"]), "UV_INDEX": " ".join(places["--index"])}
+    return kept, {**{name: text for name, text in variables.items() if text}, **find_links(places["--find-links"])}
+
+
 def uv_environment(index: Index) -> dict[str, str]:
     """The environment variables that give uv the certificates and the proxy that pip was given."""
     variables = {"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
@@ -115,7 +134,7 @@ def explain(answer: str, places: t.Sequence[str], wanted: t.Sequence[str]) -> st
 
     ``answer`` is uv's standard error.
     """
-    rows = [redact_text(row.strip()) for row in answer.splitlines() if row.strip()]
+    rows = [masked(row.strip()) for row in answer.splitlines() if row.strip()]
     reasons = [re.sub(r"^(error|cause|hint|×|╰─▶|\s)+:?\s*", "", row) for row in rows][:6]
     return (
         f"The packages for the nodes could not be found. Wanted: {', '.join(wanted)}. Looked in: {', '.join(places)}. "
@@ -125,9 +144,4 @@ def explain(answer: str, places: t.Sequence[str], wanted: t.Sequence[str]) -> st
     )
 
 
-def redact_text(text: str) -> str:
-    """Text without the passwords of URLs in it."""
-    return re.sub(r"(https?://)[^/\s@]+@", r"\1****@", text)
-
-
-__all__ = ("Index", "explain", "for_nodes", "from_pip", "redact_text", "redacted", "uv_arguments", "uv_environment")
+__all__ = ("Index", "explain", "for_nodes", "from_pip", "in_environment", "redacted", "uv_arguments", "uv_environment")

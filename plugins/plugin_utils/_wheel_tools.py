@@ -15,6 +15,7 @@ import tempfile
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded
+from ansible_collections.trainmesh.cluster.plugins.module_utils._secrets import masked
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _package_sources, _wheel_index
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._controller_needs import beside_python
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_lock import (
@@ -126,13 +127,16 @@ class Tools:
     def compile(self, source: str, target: str, options: t.Sequence[str]) -> _bounded.Outcome:
         """Resolve ``source`` into ``target``, a pylock.toml, with uv; an older target's versions are preferred."""
         command = [self.uv, "pip", "compile", source, "--format", "pylock.toml", "--output-file", target, "--quiet"]
-        command += ["--python-version", self.python_version, "--python-platform", self.platform, *options]
-        return self.run([*command, "--no-config"], RESOLVE_SECONDS, env=self._uv_environment(), clean=True)
+        words, places = _wheel_index.in_environment(options)
+        command += ["--python-version", self.python_version, "--python-platform", self.platform, *words, "--no-config"]
+        return self.run(command, RESOLVE_SECONDS, env={**self._uv_environment(), **places}, clean=True)
 
     def uv_run(self, words: t.Sequence[str]) -> None:
         """Run uv with the index of pip; raises ToolError."""
-        command = [self.uv, *words, "--no-config", "--quiet"]
-        self._checked(self.run(command, RESOLVE_SECONDS, env=self._uv_environment(), clean=True), f"uv {words[0]}")
+        kept, places = _wheel_index.in_environment(words)
+        command = [self.uv, *kept, "--no-config", "--quiet"]
+        env = {**self._uv_environment(), **places}
+        self._checked(self.run(command, RESOLVE_SECONDS, env=env, clean=True), f"uv {words[0]}")
 
     def build(self, words: t.Sequence[str], scratch: str) -> None:
         """Run uv for a build: foreign code, which is told no index and no secret, and fetches nothing."""
@@ -149,7 +153,7 @@ class Tools:
         if outcome.timed_out:
             raise ToolError(f"{what} did not end in time; run it again to go on")
         if not outcome.ok:
-            raise ToolError(_wheel_index.redact_text(f"{what}: {' '.join(outcome.err.split())[-1500:]}"))
+            raise ToolError(f"{what}: {masked(' '.join(outcome.err.split()))[-1500:]}")
 
     def download(self, requirements: t.Sequence[str], directory: str, links: t.Sequence[str], seconds: float) -> None:
         """Fetch the nodes' wheels for these arguments of ``pip download``."""
@@ -161,13 +165,14 @@ class Tools:
 
     def _pip(self, words: t.Sequence[str], seconds: float) -> None:
         command = [sys.executable, "-m", "pip", *words, "--quiet", "--disable-pip-version-check", "--no-input"]
-        command += ["--index-url", self.index_url] if self.index_url else []
-        outcome = self.run(command, seconds, env=_BUILD_ENVIRONMENT)
+        # pip's strongest source but for the command line, which everybody on the controller sees
+        index = {"PIP_INDEX_URL": self.index_url} if self.index_url else {}
+        outcome = self.run(command, seconds, env={**_BUILD_ENVIRONMENT, **index})
         if outcome.timed_out:
             raise ToolError(f"pip {words[0]} did not end within {seconds:.0f} s; run it again to go on")
         if not outcome.ok:
             rows = [row for row in outcome.err.splitlines() if not row.startswith("WARNING")]
-            raise ToolError(_wheel_index.redact_text(f"pip {words[0]}: {' '.join(rows)[-1500:]}"))
+            raise ToolError(f"pip {words[0]}: {masked(' '.join(rows))[-1500:]}")
 
     def node_uv(self, directory: str, pin: Pin | None, again: bool = False) -> tuple[str, Pin | None]:
         """The path of uv for the nodes, and what the lock shall say of it; raises ToolError for one that was exchanged.

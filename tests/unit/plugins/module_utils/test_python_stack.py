@@ -127,6 +127,10 @@ def test_offline_asks_no_index_and_hashes_are_always_checked():
     assert "--require-hashes" in online
     assert "--no-index" not in online
     assert not any("secret" in word for word in online)
+    index["find_links"] = ["https://me:secret@z/wheels,more"]
+    assert not any("secret" in word for word in _python_install.arguments(where, "/d", False, index, found))
+    places = _python_install.environment(where, "/d e", index)["UV_FIND_LINKS"]
+    assert places == "file:///d%20e,https://me:secret@z/wheels%2Cmore"
     assert _python_install.environment(where, "/d", index)["UV_DEFAULT_INDEX"] == index["default"]
 
 

@@ -200,6 +200,20 @@ def test_the_strongest_section_of_pip_counts():
     assert _wheel_index.uv_environment(index)["SSL_CERT_FILE"] == "/etc/ssl/own.pem"
 
 
+def test_no_address_stands_in_the_command_line():
+    index = _wheel_index.from_pip(PIP)
+    words, variables = _wheel_index.in_environment(
+        ["pip", *_wheel_index.uv_arguments(index), "--find-links", "/my house", "x"]
+    )
+    assert words[0] == "pip" and words[-1] == "x" and not any("://" in word or "/" in word for word in words)
+    assert variables == {
+        "UV_DEFAULT_INDEX": "https://me:secret@mirror.example.com/simple",
+        "UV_INDEX": "file:///srv/simple https://extra.example.com/simple",
+        "UV_FIND_LINKS": "file:///srv/wheels,https://mirror.example.com/links,file:///my%20house",
+    }
+    assert _wheel_index.in_environment(["--no-index"]) == (["--no-index"], {})
+
+
 def test_an_index_of_the_inventory_takes_the_place_of_pips_own():
     index = _wheel_index.from_pip("global.no-index='true'\n" + PIP, "https://own.example.com/simple")
     assert index.default == "https://own.example.com/simple"

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ansible_collections.trainmesh.cluster.plugins.module_utils._bounded import Outcome
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_tools import Tools
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _wheel_index
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_tools import ToolError, Tools
 
 
 def test_wheels_are_built_in_the_way_that_needs_no_package_wheel():
@@ -23,3 +26,28 @@ def test_wheels_are_built_in_the_way_that_needs_no_package_wheel():
     assert words[1:5] == ["build", "--wheel", "--python", "/x/venv/bin/python"]
     assert {"--offline", "--no-index", "--no-config"} <= set(words)
     assert options["clean"] and set(options["env"]) >= {"PATH", "HOME"}
+
+
+def test_no_password_of_an_index_stands_in_a_command_line_or_a_message():
+    """Everybody on the controller sees command lines; the environment is the user's own."""
+    address = "https://joe:canary@mirror.example/simple"
+    pip_conf = f"global.find-links='{address}/c'\n"
+    calls = []
+
+    def run(command, _limit, env=None, **_options):
+        calls.append((command, env or {}))
+        config = "config" in command
+        return Outcome(0 if config else 1, pip_conf if config else "", f"nothing at {address}", False, False, 0.1)
+
+    tools = Tools("3.11", "x86_64-manylinux_2_28", address, run=run)
+    options = _wheel_index.uv_arguments(tools.index)
+    tools.compile("/x.in", "/x.toml", options)
+    for attempt in (lambda: tools.uv_run(["pip", *options]), lambda: tools.download(["a==1"], "/w", [], 1)):
+        with pytest.raises(ToolError) as caught:
+            attempt()
+        assert "canary" not in str(caught.value)
+    assert not any("canary" in word for command, _env in calls for word in command)
+    given = [
+        env.get("UV_DEFAULT_INDEX") or env.get("PIP_INDEX_URL") for command, env in calls if "config" not in command
+    ]
+    assert [one for one in given if one] == [address] * 3
