@@ -91,7 +91,7 @@ class ActionModule(ActionBase):
         """The evidence, and what the rules say of it."""
         wishes = _rule_options.read(options)
         case = _evidence.assemble(
-            self._task.args["plan"],
+            {**self._task.args["plan"], "env": options["env"]},  # the plan has the names only
             variables["hostvars"],
             live,
             list(variables["ansible_play_hosts_all"]),

@@ -32,7 +32,9 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._file_below impo
 from ansible_collections.trainmesh.cluster.plugins.module_utils._file_below import remove_file as _remove_file
 from ansible_collections.trainmesh.cluster.plugins.module_utils._file_below import write_file as _write_file
 
-MANIFEST = ".trainmesh-files.json"
+MANIFEST = ".trainmesh-{}.json"
+NAME = re.compile(r"[a-z]{1,32}\Z")
+_MANIFEST = re.compile(r"\.trainmesh-[a-z]+\.json\Z")
 MODE = re.compile(r"0?[0-7]{3}\Z")
 SHOWN_BYTES = 64 * 1024
 
@@ -77,12 +79,19 @@ def checked_path(path: str) -> str:
     parts = path.split("/")
     if not path or path.startswith("/") or any(part in ("", ".", "..") for part in parts) or "\0" in path:
         raise FileSetError(f"{path!r} is not a plain path below the directory")
-    if path == MANIFEST:
-        raise FileSetError(f"{MANIFEST} is the list of the files itself")
+    if _MANIFEST.match(path):
+        raise FileSetError(f"{path} is the list of the files itself")
     return path
 
 
-def read(directory: str, wish: t.Iterable[str]) -> tuple[dict[str, File], list[str]]:
+def manifest_of(name: str) -> str:
+    """The manifest of the set of this name; FileSetError for a name that is none."""
+    if not NAME.match(name):
+        raise FileSetError(f"the name of a set is at most 32 small letters, not {name!r}")
+    return MANIFEST.format(name)
+
+
+def read(directory: str, wish: t.Iterable[str], manifest: str) -> tuple[dict[str, File], list[str]]:
     """What is there: the files of ``wish`` and of the manifest, and the manifest's names."""
     try:
         root = os.open(directory, DIRECTORY)
@@ -91,7 +100,7 @@ def read(directory: str, wish: t.Iterable[str]) -> tuple[dict[str, File], list[s
     except OSError as error:
         raise FileSetError(f"{directory}: {os.strerror(error.errno or 0)}") from error
     try:
-        listed = _read_file(root, MANIFEST)
+        listed = _read_file(root, manifest)
         names = _names(listed.content) if listed else []
         found = {path: _read_file(root, path) for path in dict.fromkeys([*wish, *names])}
         return {path: file for path, file in found.items() if file is not None}, names
@@ -107,23 +116,25 @@ def plan(wish: t.Mapping[str, File], have: t.Mapping[str, File], listed: t.Seque
     return Plan(write, remove, have, names, list(listed) != names)
 
 
-def _planned(directory: str, wish: t.Mapping[str, File], uid: int | None) -> Plan:
+def _planned(directory: str, wish: t.Mapping[str, File], manifest: str, uid: int | None) -> Plan:
     take = [] if uid is None else folders_of_others(directory, wish, uid)
-    return dataclasses.replace(plan(wish, *read(directory, wish)), take=take)
+    return dataclasses.replace(plan(wish, *read(directory, wish, manifest)), take=take)
 
 
-def converge(directory: str, wish: t.Mapping[str, File], check_mode: bool = False, uid: int | None = None) -> Plan:
+def converge(
+    directory: str, wish: t.Mapping[str, File], manifest: str, check_mode: bool = False, uid: int | None = None
+) -> Plan:
     """Make the files as wished, and return what that took. Another run that writes here is waited for, and what it
     wrote is read again, so that the manifest of neither is lost. With ``uid`` directories are that user's, too."""
-    todo = _planned(directory, wish, uid)
+    todo = _planned(directory, wish, manifest, uid)
     if not todo.changed or check_mode:
         return todo
     with _umask.readable():
         os.makedirs(directory, mode=0o755, exist_ok=True)
     with _alone(directory):
-        todo = _planned(directory, wish, uid)
+        todo = _planned(directory, wish, manifest, uid)
         if todo.changed:
-            apply(directory, todo)
+            apply(directory, todo, manifest)
     return todo
 
 
@@ -172,14 +183,14 @@ def folders_of_others(directory: str, wish: t.Iterable[str], uid: int) -> list[s
     return found
 
 
-def apply(directory: str, todo: Plan) -> None:
+def apply(directory: str, todo: Plan, manifest: str) -> None:
     """Write, then remove. The manifest names old and new files until all is done, so that a run that is
     cut short forgets none. Root writes what the job user reads, whatever root's umask is."""
     with _umask.readable():
-        _apply(directory, todo)
+        _apply(directory, todo, manifest)
 
 
-def _apply(directory: str, todo: Plan) -> None:
+def _apply(directory: str, todo: Plan, manifest: str) -> None:
     os.makedirs(directory, mode=0o755, exist_ok=True)
     root = os.open(directory, DIRECTORY)
     try:
@@ -188,15 +199,15 @@ def _apply(directory: str, todo: Plan) -> None:
                 os.fchown(descriptor, os.geteuid(), os.getegid())
                 os.fchmod(descriptor, 0o755)
         if todo.write or todo.remove:
-            _write_file(root, MANIFEST, _manifest_file([*todo.manifest, *todo.remove]))
+            _write_file(root, manifest, _manifest_file([*todo.manifest, *todo.remove]))
         for path, file in todo.write.items():
             _write_file(root, path, file)
         for path in todo.remove:
             _remove_file(root, path)
         if todo.manifest:
-            _write_file(root, MANIFEST, _manifest_file(todo.manifest))
+            _write_file(root, manifest, _manifest_file(todo.manifest))
         else:
-            _remove_file(root, MANIFEST)
+            _remove_file(root, manifest)
     except OSError as error:
         raise FileSetError(f"{directory}: {error}") from error
     finally:
@@ -242,7 +253,6 @@ def _manifest_file(names: t.Iterable[str]) -> File:
 
 
 __all__ = (
-    "MANIFEST",
     "File",
     "FileSetError",
     "Plan",
@@ -250,6 +260,7 @@ __all__ = (
     "converge",
     "differences",
     "folders_of_others",
+    "manifest_of",
     "owned",
     "plan",
     "read",

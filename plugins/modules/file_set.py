@@ -16,7 +16,9 @@ description:
   - Writes all files of a set in one task, each of them atomically and only when its content or mode differs.
   - Files that an earlier run wrote and that are no longer in the set are removed, together with the directories that
     they leave empty. Files of anybody else are never removed; a list of the files written is kept in
-    C(.trainmesh-files.json) in the directory.
+    C(.trainmesh-NAME.json) in the directory.
+  - What O(files[].content) says is logged and shown. A task that writes a secret needs C(no_log), and with it a set of
+    its own, so that the other files stay visible.
   - Symbolic links below the directory are not followed; a path that leaves the directory is refused.
   - Files belong to O(user), who writes them. In a directory of root's below directories that nobody else may write they
     are root's, except those that only their owner may read, which are O(user)'s.
@@ -28,6 +30,10 @@ options:
     description: The directory. It is made, with its parents, if it is not there.
     type: path
     required: true
+  name:
+    description: Name of the set, small letters. Sets of other names in the same directory are left alone.
+    type: str
+    default: files
   files:
     description: The whole set. An empty list removes what earlier runs wrote.
     type: list
@@ -68,6 +74,7 @@ EXAMPLES = r"""
 - name: Write a file that may hold a secret
   trainmesh.cluster.file_set:
     path: /opt/trainmesh
+    name: secrets
     files:
       - path: etc/job.env
         content: "HF_TOKEN={{ vault_hf_token }}\n"
@@ -109,6 +116,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
+            "name": {"type": "str", "default": "files"},
             "files": {
                 "type": "list",
                 "elements": "dict",
@@ -146,10 +154,11 @@ def _is_roots(directory: str) -> bool:
 
 def converge(module: AnsibleModule, private: int | None) -> file_set.Plan:
     """Make the files as wished: in a directory of root's as root's, with secrets for the user ``private``."""
+    directory, manifest = module.params["path"], file_set.manifest_of(module.params["name"])
     wish = file_set.wish_of(module.params["files"])
     if private is None:
-        return file_set.converge(module.params["path"], wish, module.check_mode)
-    return file_set.converge(module.params["path"], file_set.owned(wish, 0, private), module.check_mode, uid=0)
+        return file_set.converge(directory, wish, manifest, module.check_mode)
+    return file_set.converge(directory, file_set.owned(wish, 0, private), manifest, module.check_mode, uid=0)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ pdsh 2.34 (host list), Open MPI 4.1 (parameter file).
 from __future__ import annotations
 
 import re
-import shlex
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Cluster, Node
@@ -88,16 +87,6 @@ def deepspeed_env(cluster: Cluster) -> str:
     return plain_lines(values)
 
 
-def job_env(cluster: Cluster) -> str:
-    """The user's variables for the jobs, quoted for sh."""
-    lines = []
-    for key, value in sorted(cluster.env.items()):
-        if not NAME.match(key) or "\n" in str(value) or "\0" in str(value):
-            raise ValueError(f"trainmesh_env: {key!r} is not a variable name, or its value has more than one line")
-        lines.append(f"{key}={shlex.quote(str(value))}\n")
-    return "".join(lines)
-
-
 def nccl_conf(cluster: Cluster, node: Node) -> list[str]:
     """Lines for the node's ``/etc/nccl.conf``; none on a cluster that trains on CPUs.
 
@@ -128,7 +117,6 @@ __all__ = (
     "deepspeed_env",
     "host_list",
     "hostfile",
-    "job_env",
     "nccl_conf",
     "node_env",
     "openmpi_params",

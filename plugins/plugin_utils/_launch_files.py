@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: every file of launch configuration that a node gets."""
+"""PRIVATE to the collection: every file of launch configuration that a node gets, but for job.env.
+
+That one may hold secrets, which the plan must not: the role makes it from the inventory.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +37,6 @@ def node_files(cluster: Cluster, node: Node) -> list[dict[str, str]]:
     for name, text in deepspeed_files(cluster).items():
         texts[f"etc/deepspeed/{name}"] = text
     files = [{"path": path, "content": text, "mode": "0644"} for path, text in texts.items()]
-    # the user's variables may hold a token
-    files.append({"path": "etc/job.env", "content": env.job_env(cluster), "mode": "0600"})
     return sorted(files, key=lambda file: file["path"])
 
 

@@ -72,7 +72,7 @@ class Node:
 class Cluster:
     """The whole cluster; ``nodes`` in rank order, the head first.
 
-    ``precision`` is V(bf16), V(fp16) or V(fp32); ``env`` are the user's variables for the jobs.
+    ``precision`` is V(bf16), V(fp16) or V(fp32).
     """
 
     nodes: tuple[Node, ...]
@@ -82,7 +82,6 @@ class Cluster:
     precision: str
     zero_stage: int = 2
     launchers: tuple[str, ...] = ("deepspeed", "accelerate", "accelerate_standard", "torchrun")
-    env: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def head(self) -> Node:

@@ -64,7 +64,6 @@ def make(hosts: t.Sequence[Host], options: Options, memory: Memory, strict: bool
         precision=_precision(options, gpus, draft),
         zero_stage=options["zero_stage"],
         launchers=tuple(options["launchers"]),
-        env=options["env"],
     )
     _check_cluster(cluster, hosts, draft)
     stack = _stack(cluster, hosts, options, gpus, draft, strict)
@@ -215,7 +214,7 @@ def _data(cluster: Cluster, options: Options, managed: bool, hosts: t.Sequence[H
             {"name": n.name, "ssh_name": n.hostname, "address": n.address, "slots": n.slots, "interface": n.interface}
             for n in cluster.nodes
         ],
-        "env": dict(cluster.env),
+        "env": sorted(options["env"]),  # the names: values may be secret, and the plan is printed and kept
         "nodes": {
             node.name: {
                 **_node_data(cluster, node, managed),

@@ -51,8 +51,9 @@ def make(
         "requirements": _requirements(choice, options, tested, faults),
     }
     digest = hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()[:16]
-    names = ("index_url", "index_insecure", "lock_update", "wheelhouse", "packages_install")
-    conda = {name: options[f"conda_{name}"] for name in ("installer", "installer_checksum", "channels", "init")}
+    # no address that may hold a password: the roles take index and installer from the inventory
+    names = ("index_insecure", "lock_update", "wheelhouse", "packages_install")
+    conda = {name: options[f"conda_{name}"] for name in ("installer_checksum", "init")}
     return {**wish, **{name: options[name] for name in names}, "conda": conda, "key": digest}
 
 

@@ -30,8 +30,9 @@ def prefix(tmp_path):
     """An installation of one node whose interpreter and launchers print what they were given."""
     root = tmp_path / "prefix"
     node = Node("node1", 0, "10.0.0.11", 22, 2, "eth7", "node1", "node1")
-    cluster = Cluster((node,), "user", str(root), 29500, "fp32", env={"FROM_PLAYBOOK": "a b"})
-    for file in node_files(cluster, node):
+    cluster = Cluster((node,), "user", str(root), 29500, "fp32")
+    job_env = {"path": "etc/job.env", "content": "FROM_PLAYBOOK='a b'\n"}
+    for file in [*node_files(cluster, node), job_env]:
         path = root / file["path"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(file["content"])

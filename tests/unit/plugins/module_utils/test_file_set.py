@@ -19,8 +19,8 @@ def entry(path, content="x\n", mode="0644"):
     return {"path": path, "content": content, "mode": mode}
 
 
-def converge(directory, *entries):
-    return file_set.converge(str(directory), file_set.wish_of(entries))
+def converge(directory, *entries, name="files"):
+    return file_set.converge(str(directory), file_set.wish_of(entries), file_set.manifest_of(name))
 
 
 def test_files_are_written_with_their_modes_and_the_second_run_changes_nothing(tmp_path):
@@ -81,7 +81,8 @@ def test_a_run_that_was_cut_short_forgets_no_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "path", ["../x", "/etc/x", "a/../../x", "", "a//b", "./a", "a/.", "a\0b", ".trainmesh-files.json"]
+    "path",
+    ["../x", "/etc/x", "a/../../x", "", "a//b", "./a", "a/.", "a\0b", ".trainmesh-files.json", ".trainmesh-x.json"],
 )
 def test_paths_that_are_not_plainly_below_the_directory_are_refused(path):
     with pytest.raises(file_set.FileSetError):
@@ -131,7 +132,9 @@ def test_a_forged_manifest_removes_nothing_outside(tmp_path):
 
 def test_a_file_of_its_owner_alone_is_not_shown(tmp_path):
     wish = file_set.wish_of([entry("job.env", "TOKEN=abc\n", "0600"), entry("b", "open\n")])
-    shown = file_set.differences("/p", file_set.plan(wish, *file_set.read(str(tmp_path), wish)))
+    shown = file_set.differences(
+        "/p", file_set.plan(wish, *file_set.read(str(tmp_path), wish, file_set.manifest_of("x")))
+    )
     assert "abc" not in json.dumps(shown)
     assert [item["after"] for item in shown][1] == "open\n"
     assert shown[0]["before_header"] == "/p/job.env (absent)"
@@ -176,8 +179,8 @@ def test_a_writer_waits_for_the_other_and_reads_again_what_that_one_wrote(tmp_pa
     converge(tmp_path, entry("a"))
     read, turns = file_set.read, []
 
-    def read_and_be_overtaken(directory, wish):
-        found = read(directory, wish)
+    def read_and_be_overtaken(directory, wish, manifest):
+        found = read(directory, wish, manifest)
         turns.append(directory)
         if len(turns) == 1:
             monkeypatch.setattr(file_set, "read", read)
@@ -193,3 +196,19 @@ def test_a_writer_that_does_not_end_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(file_set, "WAIT_SECONDS", 0.0)
     with file_set._alone(str(tmp_path)), pytest.raises(file_set.FileSetError, match="another run"):
         converge(tmp_path, entry("a"))
+
+
+def test_two_sets_in_one_directory_leave_each_other_alone(tmp_path):
+    converge(tmp_path, entry("etc/a"))
+    converge(tmp_path, entry("etc/job.env", "TOKEN=abc\n", "0600"), name="secrets")
+    assert not converge(tmp_path, entry("etc/a")).changed
+    converge(tmp_path)
+    assert (tmp_path / "etc/job.env").read_text() == "TOKEN=abc\n"
+    converge(tmp_path, name="secrets")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "A", "a" * 33, "a\n"])
+def test_a_set_has_a_plain_name(name):
+    with pytest.raises(file_set.FileSetError, match="name of a set"):
+        file_set.manifest_of(name)

@@ -144,23 +144,6 @@ def test_every_line_of_deepspeeds_file_is_key_and_value():
     assert all("=" in line and " " not in line for line in text(make_cluster(), "etc/deepspeed_env").splitlines())
 
 
-def test_the_users_variables_survive_quoting_and_are_the_owners_alone(tmp_path):
-    nasty = 'it\'s $HOME `x` "q" #'
-    file = files_of(make_cluster(env={"TOKEN": nasty, "N": 3}))["etc/job.env"]
-    assert file["mode"] == "0600"
-    (tmp_path / "env").write_text(file["content"])
-    output = subprocess.run(
-        ["sh", "-c", '. ./env; printf %s "$TOKEN$N"'], cwd=tmp_path, capture_output=True, check=True
-    )
-    assert output.stdout.decode() == f"{nasty}3"
-
-
-@pytest.mark.parametrize("bad", [{"A B": "x"}, {"A": "x\ny"}, {"1A": "x"}, {"": "x"}])
-def test_variables_that_no_file_can_hold_are_refused(bad):
-    with pytest.raises(ValueError, match="trainmesh_env"):
-        env.job_env(make_cluster(env=bad))
-
-
 def test_a_value_that_sh_would_read_otherwise_is_refused():
     with pytest.raises(ValueError, match="plain characters"):
         env.cluster_env(make_cluster(prefix="/opt/my mesh"))

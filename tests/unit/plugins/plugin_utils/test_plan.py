@@ -181,6 +181,20 @@ def test_the_plan_tells_who_keeps_the_host_name(facts, wish, kept):
     assert all("trainmesh_hostname: 3f2a91" in text and "--hostname node1" in text for text in warnings)
 
 
+def test_the_plan_names_the_variables_of_the_jobs_and_holds_no_secret():
+    """It is registered, so that a log, a callback or -v shows it."""
+    secrets = {
+        "env": {"HF_TOKEN": "canary-a", "NCCL_DEBUG": "canary-b"},
+        "index_url": "https://joe:canary-c@mirror.example/simple",
+        "conda_installer": "https://joe:canary-d@mirror.example/m.sh",
+        "conda_channels": ["https://joe:canary-e@mirror.example/conda"],
+    }
+    for wish in (secrets, {**secrets, "python_env": "conda"}):
+        made = plan([host(1), host(2)], **wish)
+        assert "canary" not in repr(made) and made["env"] == ["HF_TOKEN", "NCCL_DEBUG"]
+        assert "canary" not in _memory.text(made["model"])
+
+
 def test_nobody_reached_is_one_clear_fault():
     assert "no host could be reached" in faults([host(1, reached=False)])[0]
 
