@@ -17,6 +17,8 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables impor
 # Registered results of our own plays, and facts, which later plays see among the variables.
 RESULTS = ("identity", "inventory", "plan", "reach")
 FACTS = "facts_"
+# variables that may hold a token, or an address with a password in it
+HIDDEN = ("env", "index_url", "conda_installer", "conda_channels", "extra_packages")
 HostVars = t.Mapping[str, t.Mapping[str, t.Any]]
 Origin = t.Callable[[t.Any], str]
 IsSecret = t.Callable[[t.Any], bool]
@@ -103,8 +105,8 @@ def _suggestion(name: str) -> str:
 
 
 def _is_hidden(short: str, value: t.Any, is_secret: IsSecret) -> bool:
-    """Whether a value must not be printed: what was encrypted, and the jobs' environment, which may hold tokens."""
-    return short == "env" or is_secret(value)
+    """Whether a value must not be printed: what was encrypted, tokens for the jobs, addresses with a login."""
+    return short in HIDDEN or is_secret(value)
 
 
 def _values(name: str, values: t.Mapping[str, t.Any], origin: Origin, is_secret: IsSecret, first: bool) -> list[Fault]:

@@ -157,3 +157,21 @@ def test_roots_python_is_not_the_job_users(values, bad):
     assert [("ansible_python_interpreter" in text, "/usr/bin/python3" in text) for text in found] == [
         (True, True)
     ] * bad
+
+
+@pytest.mark.parametrize(
+    ("short", "value", "bad"),
+    [
+        ("env", {"HF_TOKEN": "canary"}, "canary"),
+        ("index_url", "https://joe:canary@mirror.example/simple", ["canary"]),
+        ("conda_installer", "https://joe:canary@mirror.example/m.sh", ["canary"]),
+        ("conda_channels", ["https://mirror.example/t/canary/main"], {"canary": 1}),
+        ("extra_packages", ["x @ git+https://canary@git.example/x"], {"canary": 1}),
+    ],
+)
+def test_no_fault_prints_what_may_be_secret(short, value, bad):
+    name = f"trainmesh_{short}"
+    differing = check({"a": {name: value}, "b": {}, "c": {name: None}})
+    wrong = check({"a": {name: bad}})
+    assert [fault.host for fault in differing] == ["b", "c"] and len(wrong) == 1
+    assert all(name in fault.message and "canary" not in fault.message for fault in [*differing, *wrong])
