@@ -123,7 +123,8 @@ def main() -> None:
                 "required": True,
                 "options": {
                     "path": {"type": "str", "required": True},
-                    "content": {"type": "str", "required": True},
+                    # public, as documented: a secret has a task of its own, with no_log
+                    "content": {"type": "str", "required": True, "no_log": False},
                     "mode": {"type": "str", "default": "0644"},
                 },
             },
