@@ -42,8 +42,9 @@ class ActionModule(ActionBase):
         live = set(variables["ansible_play_hosts"])
         read_only = boolean(self._task.args.get("read_only", False))
         try:
-            hosts = [self._host(name, hostvars[name], name in live) for name in names]
-            options = self._options(hostvars, names, live)
+            hosts, refused = _plan_nodes.checked([self._host(name, hostvars[name], name in live) for name in names])
+            options = self._options(hostvars[names[0]], hosts)
+            options["refused"] = refused
             options["installs"] = _action.runs(variables, "python_env", "torch_stack")
             options["conda_installer_problem"] = self._installer_problem(options["conda_installer"])
             path = os.path.join(self._task.args["state_dir"], "cluster.json")
@@ -104,15 +105,14 @@ class ActionModule(ActionBase):
             fabric=facts.get("trainmesh_facts_fabric") or {},
             gpu=facts.get("trainmesh_facts_gpu") or {},
             identity=(values.get("trainmesh_identity") or {}) if live else {},
-            sshd=(facts.get("trainmesh_facts_user") or {}).get("sshd") or {},
+            sshd=user.get("sshd") or {} if isinstance(user := facts.get("trainmesh_facts_user"), dict) else {},
             stack=facts.get("trainmesh_facts_stack") or {},
         )
 
     @staticmethod
-    def _options(hostvars: t.Mapping[str, t.Any], names: t.Sequence[str], live: t.Collection[str]) -> dict[str, t.Any]:
-        options = _variables.read(hostvars[names[0]], "cluster")
-        found = [hostvars[name].get("trainmesh_identity") or {} for name in names if name in live]
-        users = sorted({str(identity["user"]) for identity in found if identity.get("user")})
+    def _options(variables: t.Mapping[str, t.Any], hosts: t.Sequence[Host]) -> dict[str, t.Any]:
+        options = _variables.read(variables, "cluster")
+        users = sorted({str(host.identity["user"]) for host in hosts if host.identity.get("user")})
         if options["user"] is None and len(users) > 1:
             raise ValueError(
                 f"the login users differ ({', '.join(users)}): set trainmesh_user to the one that runs the jobs"

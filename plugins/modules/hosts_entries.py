@@ -72,9 +72,23 @@ conflicts:
   sample: ["'192.0.2.7 node2' names node2 too"]
 """
 
+import re
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _hosts_file, _textfile
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _hosts_file, _line_check, _textfile
+
+
+def refuse(module: AnsibleModule, entries: list[tuple[str, list[str]]]) -> None:
+    """Fail for what would be another line, or another machine, to a reader of the file."""
+    problems = [_line_check.hosts_entry_problem(address, names) for address, names in entries]
+    cluster, head = module.params["cluster"], module.params["head"]
+    if not re.match(r"([0-9a-f]{8,32})?\Z", cluster):
+        problems.append(f"cluster: expected 8 to 32 hexadecimal digits, not {cluster!r}")
+    if head and not (_line_check.is_one_line(head) and " " not in head):
+        problems.append(f"head: expected a name without blanks, not {head!r}")
+    if any(problems):
+        module.fail_json(msg=f"{module.params['path']} is left as it is: {'; '.join(filter(None, problems))}")
 
 
 def main() -> None:
@@ -95,6 +109,7 @@ def main() -> None:
     )
     path = module.params["path"]
     entries = [(item["address"], item["names"]) for item in module.params["entries"]]
+    refuse(module, entries)
     whose = module.params["cluster"], module.params["head"]
     try:
         plan = _hosts_file.plan(_textfile.read_text(path), entries, *whose)

@@ -71,7 +71,12 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user, _ssh_files, _textfile
+from ansible_collections.trainmesh.cluster.plugins.module_utils import (
+    _job_user,
+    _line_check,
+    _ssh_files,
+    _textfile,
+)
 
 
 def check_config(module: AnsibleModule, config: str) -> None:
@@ -86,6 +91,19 @@ def check_config(module: AnsibleModule, config: str) -> None:
         module.fail_json(msg=f"ssh refuses the client configuration, nothing was written: {err.strip()}")
 
 
+def refuse(module: AnsibleModule) -> None:
+    """Fail for a line that would be more than one, or open the account to more than it seems to.
+
+    In check mode a key that the run is still to make has no line that could be looked at.
+    """
+    keys, hosts = module.params["authorized_keys"], module.params["known_hosts"]
+    problems = [] if module.check_mode else [(line, _line_check.key_line_problem(line)) for line in keys]
+    problems += [(line, _line_check.known_host_problem(line)) for line in hosts]
+    told = [f"{line[:120]!a}: {problem}" for line, problem in problems if problem]
+    if told:
+        module.fail_json(msg=f"nothing was written: {'; '.join(told)}")
+
+
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -98,6 +116,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    refuse(module)
     with _job_user.working_for(module):
         answer = converge(module)
     module.exit_json(**answer)

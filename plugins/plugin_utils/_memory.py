@@ -15,6 +15,7 @@ import os
 import tempfile
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _node_check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Cluster, Node
 
 FORMAT = 1
@@ -78,9 +79,13 @@ def recall(data: t.Mapping[str, t.Any], rank: int) -> Node:
         fields: dict[str, t.Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
         }
-        return Node(**fields, rank=rank, reachable=False)
+        node = Node(**fields, rank=rank, reachable=False)
     except TypeError as error:
         raise ValueError(f"the memory of {data.get('name')} is damaged ({error})") from None
+    wrong = _node_check.faults(node)
+    if wrong:
+        raise ValueError(f"the memory of {node.name} is damaged ({'; '.join(wrong)})")
+    return node
 
 
 def text(cluster: Cluster, identity: str, group: str, others: t.Sequence[t.Mapping[str, t.Any]]) -> str:

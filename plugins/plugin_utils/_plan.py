@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _plan_nodes, _plan_stack, _ssh_texts
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _line_check
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _node_check, _plan_nodes, _plan_stack, _ssh_texts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._launch_files import nccl_conf, node_files
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._memory import recall
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Cluster, Node
@@ -43,12 +44,12 @@ class Draft:
 def make(hosts: t.Sequence[Host], options: Options, memory: Memory, strict: bool = True) -> dict[str, t.Any]:
     """The plan as plain data for the roles; raises PlanError with every fault at once.
 
-    ``hosts`` are all hosts of the inventory in its order, ``options`` the cluster's variables by short
-    name (with ``user`` filled in; ``installs``: whether this run makes environments), ``memory`` the
-    nodes of earlier runs. Without ``strict`` a cluster that site.yml would refuse is planned as it is,
+    ``hosts`` are all hosts of the inventory in its order, ``options`` the cluster's variables by short name (with
+    ``user`` filled in; ``installs``: whether this run makes environments; ``refused``: what _plan_nodes.checked said),
+    ``memory`` the nodes of earlier runs. Without ``strict`` a cluster that site.yml would refuse is planned as it is,
     for the rules to judge; its faults stand in V(refusals).
     """
-    draft = Draft()
+    draft = Draft(faults=list(options.get("refused") or ()))
     managed = strict or bool(memory) or any(_installed(host, options["prefix"]) for host in hosts)
     hosts = hosts if managed else [_as_named(host) for host in hosts]
     use_gpus = options["torch_build"] != "cpu"
@@ -102,6 +103,10 @@ def _nodes(hosts: t.Sequence[Host], options: Options, memory: Memory, use_gpus: 
         host = by_name[name]
         if host.fabric:
             node = _plan_nodes.build_node(host, len(nodes), options["domain"], use_gpus)
+            wrong = _node_check.faults(node)
+            if wrong:
+                draft.faults += [f"{name}: what it says of itself can't be used: {fault}" for fault in wrong]
+                continue
             draft.faults += [f"{name}: {fault}" for fault in _plan_nodes.faults(host, node, use_gpus)]
             draft.warnings += _plan_nodes.kept_name(host, node)
         elif name in memory:
@@ -165,6 +170,10 @@ def _check_cluster(cluster: Cluster, hosts: t.Sequence[Host], draft: Draft) -> N
     """What can only be judged over all nodes together."""
     owners: dict[str, str] = {}
     for node in cluster.nodes:
+        if len(cluster.nodes) > 1 and node.address and _line_check.is_loopback(node.address):
+            draft.faults.append(
+                f"{node.name}: the data address {node.address} is a loopback one: set trainmesh_address"
+            )
         other = owners.setdefault(node.address, node.name)
         if other != node.name:
             advice = "two lines of the inventory lead to one machine, or trainmesh_address must tell them apart"

@@ -11,7 +11,7 @@ import types
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _kernel_name, _reserved_ports
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _ssh_sources
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _node_check, _ssh_sources
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._host_names import host_name, is_host_name
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Node
 
@@ -47,6 +47,18 @@ class Host(t.NamedTuple):
     identity: Facts
     sshd: Facts = types.MappingProxyType({})
     stack: Facts = types.MappingProxyType({})
+
+
+def checked(hosts: t.Sequence[Host]) -> tuple[list[Host], list[str]]:
+    """The hosts, those whose facts have not the shape of facts without them, and why, one sentence each."""
+    found, problems = [], []
+    for host in hosts:
+        facts = {part: getattr(host, part) for part in _node_check.SHAPES}
+        problem = _node_check.misshapen(facts, len(hosts))
+        if problem:
+            problems.append(f"{host.name}: what it says of itself can't be used: {problem}")
+        found.append(Host(*host[:4], {}, {}, {}) if problem else host)
+    return found, problems
 
 
 def logins_at_once(hosts: t.Iterable[Host]) -> int:
@@ -229,6 +241,7 @@ __all__ = (
     "BROKEN",
     "Host",
     "build_node",
+    "checked",
     "data_address",
     "faults",
     "interface_of",

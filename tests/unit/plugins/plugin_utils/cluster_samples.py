@@ -3,8 +3,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import base64
+
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _variables
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan_nodes import Host
+
+
+def public_key(text):
+    """A key as OpenSSH writes it: its type, and in base64 the type once more and then the key."""
+    blob = b"".join(len(part).to_bytes(4, "big") + part for part in (b"ssh-ed25519", text.encode().ljust(32, b".")))
+    return f"ssh-ed25519 {base64.b64encode(blob).decode()}"
 
 
 def interface(name, *addresses):
@@ -34,8 +42,8 @@ def host(number, gpus=(), wish=None, fabric=None, gpu_facts=None, reached=True):
     identity = {
         "user": "root",
         "home": "/root",
-        "public_key": f"ssh-ed25519 KEY{number}",
-        "host_keys": [f"ssh-ed25519 HOST{number}"],
+        "public_key": public_key(f"KEY{number}"),
+        "host_keys": [public_key(f"HOST{number}")],
     }
     wishes = {**_variables.read({}, "host"), **(wish or {})}
     if not reached:

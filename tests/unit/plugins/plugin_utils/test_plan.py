@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _memory, _plan, _plan_nodes, _ssh_texts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan_nodes import order
 
-from .cluster_samples import gpu, host, interface, options
+from .cluster_samples import gpu, host, interface, options, public_key
 
 
 def plan(hosts, memory=None, **wish):
@@ -143,7 +143,7 @@ def test_a_removed_node_is_gone_from_every_text():
 def test_an_unreachable_node_keeps_rank_line_and_key():
     made = plan([host(1), host(2, reached=False), host(3)], remembered([host(1), host(2), host(3)]))
     assert made["order"] == ["node1", "node2", "node3"]
-    assert any("KEY2" in line for line in made["ssh"]["authorized_keys"])
+    assert any(public_key("KEY2") in line for line in made["ssh"]["authorized_keys"])
     assert "node2 was not reached" in made["warnings"][0]
     assert not made["nodes"]["node2"]["reachable"]
 
@@ -204,8 +204,8 @@ def test_order_never_moves_old_ranks():
 
 def test_keys_open_only_from_their_own_node():
     made = plan([host(1), host(2)])
-    assert made["ssh"]["authorized_keys"][0] == 'restrict,pty,from="10.0.0.11" ssh-ed25519 KEY1 trainmesh node1'
-    own = ['restrict,pty,from="127.0.0.0/8,::1" ssh-ed25519 KEY1 trainmesh node1']
+    assert made["ssh"]["authorized_keys"][0] == f'restrict,pty,from="10.0.0.11" {public_key("KEY1")} trainmesh node1'
+    own = [f'restrict,pty,from="127.0.0.0/8,::1" {public_key("KEY1")} trainmesh node1']
     assert made["nodes"]["node1"]["loopback_key"] == own
     assert not any("127." in line or "::1" in line for line in made["ssh"]["authorized_keys"])
 
