@@ -42,6 +42,7 @@ class ActionModule(ActionBase):
         live = set(variables["ansible_play_hosts"])
         read_only = boolean(self._task.args.get("read_only", False))
         try:
+            _action.refuse_variables_of_nodes(hostvars, names)
             hosts, refused = _plan_nodes.checked([self._host(name, hostvars[name], name in live) for name in names])
             options = self._options(hostvars[names[0]], hosts)
             options["refused"] = refused

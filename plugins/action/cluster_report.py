@@ -14,6 +14,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
+    _action,
     _evidence,
     _judge,
     _report_data,
@@ -44,9 +45,10 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
         live = list(variables["ansible_play_hosts"])
-        if self._task.args.get("stage") == "unread":
-            return {**result, **self._unread(variables)}
         try:
+            _action.refuse_variables_of_nodes(variables["hostvars"], variables["ansible_play_hosts_all"])
+            if self._task.args.get("stage") == "unread":
+                return {**result, **self._unread(variables)}
             options = _variables.read(variables["hostvars"][live[0]], "cluster")
             case, judged = self._judged(variables, live, options)
         except ValueError as error:

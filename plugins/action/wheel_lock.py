@@ -12,7 +12,7 @@ import typing as t
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _wheel_lock
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _action, _wheel_lock
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_store import Store
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_tools import ToolError, Tools
 
@@ -43,8 +43,10 @@ class ActionModule(ActionBase):
         """Run once for all nodes."""
         result = super().run(tmp, task_vars)
         _report, args = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        variables = task_vars or {}
         store = self._store(args)
         try:
+            _action.refuse_variables_of_nodes(variables["hostvars"], variables["ansible_play_hosts_all"])
             with contextlib.nullcontext() if self._task.check_mode else store.alone():
                 result.update(self._make(store, args))
         except (ToolError, ValueError, OSError) as error:

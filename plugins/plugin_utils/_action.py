@@ -7,6 +7,12 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible import constants as C
+
+# How names of our variables begin: the inventory's, and those of roles that the controller reads once for all nodes.
+OUR_VARIABLES = ("trainmesh_", "torch_stack_", "python_env_", "verify_", "__")
+OUR_FACTS = "trainmesh_facts_"
+
 
 def members(variables: t.Mapping[str, t.Any], group: str) -> list[str]:
     """The hosts of a group in the inventory's order; raises ValueError for one that is not there."""
@@ -22,9 +28,29 @@ def runs(variables: t.Mapping[str, t.Any], *parts: str) -> bool:
     return "tagged" not in left and any({part, "all", "tagged"} & chosen and part not in left for part in parts)
 
 
+def refuse_variables_of_nodes(hostvars: t.Mapping[str, t.Any], names: t.Iterable[str]) -> None:
+    """Raise ValueError, with the node and the names, where a node has sent facts that would be variables of ours.
+
+    A stock Ansible makes a variable of each fact, and it wins over the inventory: a node would choose the report's
+    directory or the package index of all.
+    """
+    if not C.INJECT_FACTS_AS_VARS:
+        return
+    for name in names:
+        facts = map(str, hostvars[name].get("ansible_facts") or {})
+        ours = sorted(fact for fact in facts if fact.startswith(OUR_VARIABLES) and not fact.startswith(OUR_FACTS))
+        if ours:
+            more = f" and {len(ours) - 3} more" if len(ours) > 3 else ""
+            told = ", ".join(ascii(fact[:60]) for fact in ours[:3])
+            raise ValueError(
+                f"{name}: it sent facts that would replace variables of the inventory: {told}{more}. Find out which "
+                "program on the node makes them; a cache of facts is emptied by --flush-cache"
+            )
+
+
 def numbered(head: str, faults: t.Iterable[object]) -> str:
     """A line and the faults under it, each with its number."""
     return "\n".join([head, *(f"  {number}. {fault}" for number, fault in enumerate(faults, 1))])
 
 
-__all__ = ("members", "numbered", "runs")
+__all__ = ("members", "numbered", "refuse_variables_of_nodes", "runs")
