@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os.path
+import shlex
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view import Sheet, gone, limit, number, size
@@ -222,28 +224,54 @@ def _unwritable(case: Case, sheet: Sheet, host: str) -> None:
             found.setdefault(str(dig(facts, "existing") or dig(facts, "path", name)), []).append(name)
     for place, kept in found.items():
         paths = ", ".join(str(dig(case.user[host], f"caches.{name}.path", name)) for name in kept)
-        variables = ", ".join(_CACHES[name][0] for name in kept if _CACHES[name][0])
-        moved = f" (or, in trainmesh_env, other directories for {variables})" if variables else ""
         sheet.add(
             "cache-unwritable",
             FAIL if any(_CACHES[name][1] for name in kept) else WARN,
             host,
             f"{user} may not write to {place}, which {paths} need",
             "The job user can't write where torch, Triton or a data loader keep their files.",
-            _give(case, host, user, place, kept) + moved,
+            _way_to_write(case, host, user, place, kept),
         )
 
 
+def _way_to_write(case: Case, host: str, user: str, place: str, kept: t.Sequence[str]) -> str:
+    """The command that lets the user write, and the variables that lead elsewhere; one of both where there is no other.
+
+    The user chooses these paths: no command hands over, or opens, what is not in the user's home or the prefix.
+    """
+    command = _give(case, host, user, place, kept)
+    variables = ", ".join(_CACHES[name][0] for name in kept if _CACHES[name][0])
+    if command:
+        return f"{command} (or, in trainmesh_env, other directories for {variables})" if variables else command
+    if variables:
+        return f"Unset {variables}, or set in trainmesh_env a directory that {user} may write to."
+    return f"Give {user} a home directory that {user} may write to."
+
+
 def _give(case: Case, host: str, user: str, place: str, kept: t.Sequence[str]) -> str:
-    """The command that lets the user write; nothing but what is in the user's home is handed over whole."""
+    """The command by which root lets the user write; empty where that would give away what others need."""
+    if place in ("/tmp", "/var/tmp"):
+        return shlex.join(["chmod", "1777", place])
     home = str(dig(case.user[host], "home", ""))
-    if "tmp" in kept:
-        return f"chmod 1777 {place}"
-    if place == home:
-        return f"chown {user}: {place} && chmod u+rwx {place}"
-    if len(home) > 1 and place.startswith(f"{home}/"):
-        return f"chown -R {user}: {place}"
-    return f"install -d -o {user} {' '.join(str(dig(case.user[host], f'caches.{name}.path')) for name in kept)}"
+    owner = f"{user}:"
+    if place == home and _is_one_users(home):
+        return f"{shlex.join(['chown', owner, home])} && {shlex.join(['chmod', 'u+rwx', home])}"
+    own = [directory for directory in (home, str(dig(case.plan, "prefix", ""))) if _is_one_users(directory)]
+    if any(_is_below(place, directory) for directory in own):
+        return shlex.join(["chown", "-R", owner, place])
+    paths = [str(dig(case.user[host], f"caches.{name}.path")) for name in kept]
+    if all(path in own or any(_is_below(path, directory) for directory in own) for path in paths):
+        return shlex.join(["install", "-d", "-o", user, *paths])
+    return ""
+
+
+def _is_one_users(directory: str) -> bool:
+    """Whether a directory can be all one user's: /root, /home/trainer, /opt/trainmesh, but not /etc."""
+    return directory == "/root" or directory.rstrip("/").count("/") > 1
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return os.path.normpath(path).startswith(f"{directory.rstrip('/')}/")
 
 
 @rule("mem-host-oom", needs=("user",))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 
 import pytest
 
@@ -133,11 +134,34 @@ def test_a_cache_that_belongs_to_root_is_one_fault():
 def test_nothing_outside_the_home_is_handed_over():
     elsewhere, tmp, optional = healthy(), healthy(), healthy()
     elsewhere.user["node1"]["caches"]["triton"].update(writable=False, existing="/", path="/scratch/triton")
-    assert one(elsewhere).remedy.startswith("install -d -o trainer /scratch/triton")
+    assert one(elsewhere).remedy.startswith("Unset TRITON_CACHE_DIR, or set in trainmesh_env a directory")
     tmp.user["node1"]["caches"]["tmp"]["writable"] = False
     assert one(tmp).remedy.startswith("chmod 1777 /tmp")
     optional.user["node1"]["caches"]["hf"]["writable"] = False
     assert one(optional).severity == "warn"
+
+
+@pytest.mark.parametrize("place", ["/etc", "/var", "/etc/cron.d", "/", "/home", "/home/trainer/../../etc", "/a; $(id)"])
+@pytest.mark.parametrize("name", ["tmp", "hf", "triton", "pip"])
+def test_no_directory_of_the_system_is_opened_or_given_away(name, place):
+    case = healthy()
+    case.user["node1"]["caches"][name].update(writable=False, existing=place, path=place)
+    assert one(case).remedy.startswith("Unset ")
+
+
+def test_a_path_is_one_word_of_the_command():
+    case, path = healthy(), "/home/trainer/a b'; $(id) \\"
+    case.user["node1"]["home"] = "/home/trainer"
+    case.user["node1"]["caches"]["hf"].update(writable=False, existing=path, path=path)
+    command = one(case).remedy.partition(" (or, in trainmesh_env")[0]
+    assert shlex.split(command) == ["chown", "-R", f"{case.user['node1']['name']}:", path]
+
+
+def test_a_home_that_is_the_systems_is_not_given_away():
+    case = healthy()
+    case.user["node1"]["home"] = "/etc"
+    case.user["node1"]["caches"]["home"].update(writable=False, existing="/etc", path="/etc")
+    assert one(case).remedy.startswith("Give ")
 
 
 def test_compiled_operations_on_a_network_file_system():
