@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 
 import pytest
 
@@ -43,14 +42,14 @@ class Module:
     def run_command(self, _words):
         return 0, "", ""
 
-    def atomic_move(self, source, target, **_options):
-        shutil.move(source, target)
+    def set_default_selinux_context(self, _path, _changed):
+        return False
 
 
 def write_hosts(monkeypatch, tmp_path, entries, **more):
     path = tmp_path / "hosts"
     path.write_text("127.0.0.1 localhost\n")
-    params = {"entries": entries, "cluster": "", "head": "", "path": str(path), **more}
+    params = {"entries": entries, "cluster": "", "head": "", "path": str(path), "backup": False, **more}
     monkeypatch.setattr(hosts_entries, "AnsibleModule", lambda **_spec: Module(params, tmp_path))
     with pytest.raises((Done, Refused)) as done:
         hosts_entries.main()
@@ -79,7 +78,7 @@ def test_the_hosts_file_gets_right_entries(monkeypatch, tmp_path):
 
 
 def join(monkeypatch, tmp_path, keys, hosts, check_mode=False):
-    params = {"authorized_keys": keys, "known_hosts": hosts, "config": "Host node1\n"}
+    params = {"authorized_keys": keys, "known_hosts": hosts, "config": "Host node1\n", "backup": False}
     user = pwd.getpwuid(os.geteuid())
     home = pwd.struct_passwd((*user[:5], str(tmp_path), user[6]))
     monkeypatch.setattr(pwd, "getpwuid", lambda _uid: home)
