@@ -71,6 +71,8 @@ class ActionModule(ActionBase):
         rows = (hostvars[names[0]].get("trainmesh_reach") or {}).get("hosts") or {}
         unreached = _plan_nodes.unreached({name: rows[name] for name in names if name in rows}, plan["nodes"])
         place = {"identity": identity, "read_only": read_only, "state_dir": os.path.dirname(path)}
+        # New in each run: by it the probes and their listeners know each other.
+        place["probe_token"] = secrets.token_hex(16)
         return {**result, **plan, "changed": False, "unreached": unreached, **place}
 
     @staticmethod

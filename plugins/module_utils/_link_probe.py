@@ -135,7 +135,7 @@ def _turn(own: Target, target: Target, wish: Wish, deadline: float) -> socket.so
     else:
         connection = wire.call(wire.Peer(target.address, wish.port, target.name, wish.token), wish.timeout)[0]
     try:
-        wire.ask(connection, wish.token, "turn", f"{limit:.1f}")
+        wire.ask(connection, "turn", f"{limit:.1f}")
         answer = wire.read_line(connection, limit + wish.timeout)
     except (OSError, ValueError) as error:
         answer = str(error)
@@ -186,7 +186,7 @@ def _best(mbps: float, other: Target, wish: Wish, fastest: float) -> float:
 
 def _latency(connection: socket.socket, wish: Wish) -> float:
     """Microseconds one way: half the median of the round trips of small messages."""
-    wire.ask(connection, wish.token, "echo", wish.messages + ECHO_WARM, ECHO_BYTES)
+    wire.ask(connection, "echo", wish.messages + ECHO_WARM, ECHO_BYTES)
     times, message, end = [], bytes(ECHO_BYTES), time.monotonic() + wish.timeout
     for _number in range(wish.messages + ECHO_WARM):
         connection.settimeout(max(0.001, end - time.monotonic()))
@@ -223,7 +223,7 @@ def _bandwidth(connection: socket.socket, other: Target, wish: Wish) -> tuple[in
 def _pour(connection: socket.socket, wish: Wish) -> tuple[int, float]:
     """Send until the receiver tells what it got: (bytes, seconds). Raises OSError, ValueError."""
     size, end = max(1, wish.max_bytes // wish.streams), time.monotonic() + wish.seconds + wish.timeout
-    wire.ask(connection, wish.token, "push", size, wish.seconds)
+    wire.ask(connection, "push", size, wish.seconds)
     chunk, sent = memoryview(bytes(CHUNK_BYTES)), 0
     connection.setblocking(False)
     while sent < size:

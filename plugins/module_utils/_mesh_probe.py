@@ -143,7 +143,7 @@ def try_tcp(target: Target, port: int, wish: Wish, burst: bool) -> tuple[dict[st
             _say_bye(connection, wish)
             return result, None
         limit = min(wish.limit, mtu.BURST_LIMIT_S)
-        received = mtu.pull(connection, wish.token, limit)
+        received = mtu.pull(connection, limit)
     return result, _push_back(peer, wish, received, limit)
 
 
@@ -168,7 +168,7 @@ def _push_back(peer: wire.Peer, wish: Wish, received: int, limit: float) -> dict
     except wire.Refusal:
         return None
     with connection:
-        sent = mtu.push(connection, wish.token, limit)
+        sent = mtu.push(connection, limit)
         way = mtu.way_of(connection)
         _say_bye(connection, wish)
         if sent < wire.BURST_BYTES:
@@ -178,7 +178,7 @@ def _push_back(peer: wire.Peer, wish: Wish, received: int, limit: float) -> dict
 
 def _say_bye(connection: socket.socket, wish: Wish) -> None:
     try:
-        wire.ask(connection, wish.token, "bye", wish.address or socket.gethostname())
+        wire.ask(connection, "bye", wish.address or socket.gethostname())
     except OSError:
         pass  # the listener then ends with its time or when it is told to
 

@@ -64,11 +64,11 @@ def way_of(connection: socket.socket) -> Way:
     return Way(connection.family, interface, mtu, packet_size(info, connection.family))
 
 
-def pull(connection: socket.socket, token: str, limit: float) -> int:
+def pull(connection: socket.socket, limit: float) -> int:
     """Bytes of a burst that arrive from the peer within ``limit`` seconds."""
     deadline, taken = time.monotonic() + limit, 0
     try:
-        wire.ask(connection, token, "pull", wire.BURST_BYTES, limit)
+        wire.ask(connection, "pull", wire.BURST_BYTES, limit)
         while taken < wire.BURST_BYTES and time.monotonic() < deadline:
             connection.settimeout(max(0.001, deadline - time.monotonic()))
             data = connection.recv(65536)
@@ -80,10 +80,10 @@ def pull(connection: socket.socket, token: str, limit: float) -> int:
     return taken
 
 
-def push(connection: socket.socket, token: str, limit: float) -> int:
+def push(connection: socket.socket, limit: float) -> int:
     """Bytes of a burst that the peer says have arrived there within ``limit`` seconds."""
     try:
-        wire.ask(connection, token, "push", wire.BURST_BYTES, limit)
+        wire.ask(connection, "push", wire.BURST_BYTES, limit)
         connection.settimeout(limit)
         try:
             connection.sendall(bytes(wire.BURST_BYTES))

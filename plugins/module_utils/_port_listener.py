@@ -18,7 +18,8 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _left_listeners
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _probe_wire as wire
 
-MAX_CONNECTIONS = 512
+# Strangers have a few places of their own, so that they can't take those of the nodes.
+MAX_CONNECTIONS, MAX_STRANGERS = 512, 32
 MAX_PULL_BYTES = 64 * 1024 * 1024
 # No request is served for longer, whatever the caller asks for; a silent caller is left sooner.
 MAX_SERVE_S, IDLE_S, DRAIN_S, TICK_S = 30.0, 10.0, 2.0, 0.2
@@ -27,6 +28,7 @@ MAX_SERVE_S, IDLE_S, DRAIN_S, TICK_S = 30.0, 10.0, 2.0, 0.2
 class Wish(t.NamedTuple):
     """Where to listen, as whom, with what token, how many peers will call on each port, and for how many seconds.
 
+    ``peers`` are the addresses from which they call; none means that no address is known for a stranger's.
     A port closes when all its callers have said good-bye, ``link_port`` when link_probe has had its turns here: one
     with each of the other nodes, and one on each of them that this node asks its own listener for.
     """
@@ -38,6 +40,7 @@ class Wish(t.NamedTuple):
     callers: int
     seconds: float
     link_port: int = 0
+    peers: t.Collection[str] = ()
 
 
 class Turns:
@@ -72,7 +75,8 @@ class Server:
         self._deadline = time.monotonic() + wish.seconds
         self._gone: dict[int, set[str]] = {port: set() for port in listeners}
         self._turns, self._turns_over = Turns(), collections.deque[object]()
-        self._active = threading.Semaphore(MAX_CONNECTIONS)
+        self._nodes = threading.Semaphore(MAX_CONNECTIONS)
+        self._strangers = threading.Semaphore(MAX_STRANGERS)
         self._threads: list[threading.Thread] = []
         self._stop, self._closed = threading.Event(), threading.Event()
 
@@ -104,24 +108,26 @@ class Server:
             connection, peer = listener.accept()
         except OSError:
             return  # gone again before it was accepted
-        if not self._active.acquire(blocking=False):
+        seen = peer[0] if port else "control"
+        planned = not port or not self._wish.peers or seen in self._wish.peers
+        places = self._nodes if planned else self._strangers
+        if not (port or wire.trusted(connection)) or not places.acquire(blocking=False):
             connection.close()
             return
-        seen = peer[0] if port else "control"
-        thread = threading.Thread(target=self._serve, args=(connection, seen, port), daemon=True)
+        thread = threading.Thread(target=self._serve, args=(connection, seen, port, places), daemon=True)
         self._threads = [*(other for other in self._threads if other.is_alive()), thread]
         thread.start()
 
-    def _serve(self, connection: socket.socket, seen: str, port: int) -> None:
-        """Greet, then answer one request after the other; a turn is over when its connection is."""
+    def _serve(self, connection: socket.socket, seen: str, port: int, places: threading.Semaphore) -> None:
+        """Let in who knows the token, then answer one request after the other; a turn ends with its connection."""
         tickets: list[object] = []
         try:
             with connection:
                 connection.settimeout(IDLE_S)
                 if port:
                     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                connection.sendall(wire.greeting(self._wish.token, self._wish.name, seen))
-                while self._answer(connection, wire.read_line(connection, IDLE_S).split(" "), port, tickets):
+                known = wire.admit(connection, self._wish.token, self._wish.name, seen, IDLE_S)
+                while known and self._answer(connection, wire.read_line(connection, IDLE_S).split(" "), port, tickets):
                     pass
         except (OSError, ValueError, LookupError):
             pass  # whoever calls sees it at the other end, and says so
@@ -129,24 +135,22 @@ class Server:
             for ticket in tickets:
                 self._turns.give_back(ticket)
             self._turns_over.extend(tickets)
-            self._active.release()
+            places.release()
 
     def _answer(self, connection: socket.socket, words: list[str], port: int, tickets: list[object]) -> bool:
         """Serve one request; whether another may follow. Raises OSError, or LookupError and ValueError on a bad one."""
-        if words[0] != self._wish.token or len(words) < 2:
-            return False
-        if words[1] == "bye" and port:
-            self._gone[port].add(words[2])
-        elif words[1] == "stop" and not port:
+        if words[0] == "bye" and port:
+            self._gone[port].add(words[1])
+        elif words[0] == "stop" and not port:
             self._stop.set()
             self._closed.wait(IDLE_S)
             connection.sendall(b"stopped\n")
-        elif words[1] == "turn":
-            ticket = self._turns.take(min(float(words[2]), self._wish.seconds))
+        elif words[0] == "turn":
+            ticket = self._turns.take(min(float(words[1]), self._wish.seconds))
             (tickets if ticket else self._turns_over).append(ticket or object())
             connection.sendall(b"yours\n" if ticket else b"busy\n")
         else:
-            return _SERVICES[words[1]](connection, int(words[2]), float(words[3]))
+            return _SERVICES[words[0]](connection, int(words[1]), float(words[2]))
         return True
 
 
@@ -244,7 +248,7 @@ def stop(token: str, name: str, limit: float = 15.0) -> bool:
     """End the listener of this node and wait until its ports are free; False when there is none. Raises OSError."""
     try:
         with wire.call_control(token, name, limit) as control:
-            wire.ask(control, token, "stop")
+            wire.ask(control, "stop")
             return wire.read_line(control, limit) == "stopped"
     except (ConnectionRefusedError, FileNotFoundError, ConnectionResetError):
         return False  # it has ended by itself

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """PRIVATE to the collection: what the probes and their listeners say to each other.
 
-Whoever connects is greeted with one line: a proof that the listener knows the run's token, its name, and the
-address that it sees. Then the caller may send requests, one line each, that begin with the token:
+Both sides prove that they know the run's token, which itself is never sent. Whoever connects is greeted with a nonce,
+the listener's name and the address that it sees: ``trainmesh NONCE NAME SEEN``. The caller answers
+``hello NONCE MAC``, the listener ``welcome MAC``. Then the caller may send requests, one line each:
 
 ``pull BYTES SECONDS``: send me that much; ``push BYTES SECONDS``: take what I send, then tell ``got BYTES SECONDS``;
 ``echo COUNT SIZE``: send back each message; ``turn SECONDS``: answer ``yours`` or ``busy``, one caller at a time;
@@ -15,7 +16,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import hmac
+import os
+import secrets
 import socket
+import struct
 import time
 import typing as t
 
@@ -50,14 +55,36 @@ class Refusal(Exception):
         self.evidence = evidence
 
 
-def proof(token: str, name: str) -> str:
-    """What only a listener of this run can say; the token itself is told to nobody who merely connects."""
-    return hashlib.sha256(f"greeting {token} {name}".encode()).hexdigest()[:16]
+def proof(token: str, *words: str) -> str:
+    """What only who knows the token can say of these words."""
+    return hmac.new(token.encode(), " ".join(words).encode(), hashlib.sha256).hexdigest()
 
 
-def greeting(token: str, name: str, seen: str) -> bytes:
-    """The line that greets a caller who comes from the address ``seen``."""
-    return f"trainmesh {proof(token, name)} {name} {seen}\n".encode()
+def admit(connection: socket.socket, token: str, name: str, seen: str, limit: float) -> bool:
+    """The listener's side: greet, and let in who knows the token. Raises OSError, ValueError."""
+    nonce = secrets.token_hex(16)
+    connection.sendall(f"trainmesh {nonce} {name} {seen}\n".encode())
+    words = read_line(connection, limit).split(" ")
+    if len(words) != 3 or words[0] != "hello":
+        return False
+    if not hmac.compare_digest(words[2].encode(), proof(token, "caller", nonce, words[1], name, seen).encode()):
+        return False
+    connection.sendall(f"welcome {proof(token, 'listener', nonce, words[1], name, seen)}\n".encode())
+    return True
+
+
+def introduce(connection: socket.socket, token: str, name: str, limit: float) -> tuple[str, str]:
+    """The caller's side: (how the listener sees us, ""), or ("", what was heard). Raises OSError, ValueError."""
+    heard = read_line(connection, limit)
+    words = heard.split(" ")
+    if len(words) != 4 or words[0] != "trainmesh" or words[2] != name:
+        return "", heard
+    nonce, seen, own = words[1], words[3], secrets.token_hex(16)
+    connection.sendall(f"hello {own} {proof(token, 'caller', nonce, own, name, seen)}\n".encode())
+    answer = read_line(connection, limit)
+    if hmac.compare_digest(answer.encode(), f"welcome {proof(token, 'listener', nonce, own, name, seen)}".encode()):
+        return seen, ""
+    return "", answer
 
 
 def control_name(token: str, name: str) -> str:
@@ -102,10 +129,9 @@ def call(peer: Peer, limit: float) -> tuple[socket.socket, str]:
         raise explain(error, where, limit) from error
     try:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        heard = read_line(connection, limit)
-        words = heard.split(" ")
-        if len(words) == 4 and words[:3] == ["trainmesh", proof(peer.token, peer.name), peer.name]:
-            return connection, words[3]
+        seen, heard = introduce(connection, peer.token, peer.name, limit)
+        if seen:
+            return connection, seen
         said = repr(heard[:60]) if heard else "it closes the connection"
         refusal = Refusal("stranger", f"{where}: something else answers there: {said}")
     except OSError as error:
@@ -124,7 +150,7 @@ def call_control(token: str, name: str, limit: float) -> socket.socket:
     try:
         connection.settimeout(limit)
         connection.connect(control_name(token, name))
-        if proof(token, name) not in read_line(connection, limit):
+        if not trusted(connection) or not introduce(connection, token, name, limit)[0]:
             raise OSError(errno.EPROTO, "another program has the listener's control socket")
     except (OSError, ValueError):
         connection.close()
@@ -132,9 +158,15 @@ def call_control(token: str, name: str, limit: float) -> socket.socket:
     return connection
 
 
-def ask(connection: socket.socket, token: str, *words: t.Any) -> None:
+def trusted(control: socket.socket) -> bool:
+    """Whether the other end of a unix socket is a process of this user or of root."""
+    _pid, uid, _gid = struct.unpack("3i", control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return uid in (0, os.geteuid())
+
+
+def ask(connection: socket.socket, *words: t.Any) -> None:
     """Send one request. Raises OSError."""
-    connection.sendall(" ".join([token, *(str(word) for word in words)]).encode() + b"\n")
+    connection.sendall(" ".join(str(word) for word in words).encode() + b"\n")
 
 
 def hang_up(connection: socket.socket) -> None:
@@ -147,6 +179,6 @@ def hang_up(connection: socket.socket) -> None:
 
 
 __all__ = (
-    "BURST_BYTES", "Peer", "Refusal", "ask", "call", "call_control", "control_name", "explain", "greeting", "hang_up",
-    "proof", "read_line",
+    "BURST_BYTES", "Peer", "Refusal", "admit", "ask", "call", "call_control", "control_name", "explain", "hang_up",
+    "introduce", "proof", "read_line", "trusted",
 )  # fmt: skip

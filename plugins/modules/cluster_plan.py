@@ -106,6 +106,11 @@ unreached:
   type: list
   elements: dict
   sample: [{name: node3, addresses: [10.0.0.13], port: 22}]
+probe_token:
+  description: Secret by which the probes of this run and their listeners know each other; another one in each run.
+  returned: success
+  type: str
+  sample: 5f3a9c0e5f3a9c0e5f3a9c0e5f3a9c0e
 managed:
   description: Whether this collection has set the cluster up.
   returned: success

@@ -36,7 +36,7 @@ options:
     type: int
     required: true
   token:
-    description: The listeners' word.
+    description: The secret of the run, which the listeners know too.
     type: str
     required: true
   seconds:
@@ -126,7 +126,7 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "targets": {"type": "list", "elements": "dict", "required": True},
             "port": {"type": "int", "required": True},
-            "token": {"type": "str", "required": True, "no_log": False},
+            "token": {"type": "str", "required": True, "no_log": True},
             "seconds": {"type": "float", "default": 0.3},
             "max_bytes": {"type": "int", "default": 1024**3},
             "streams": {"type": "int", "default": 0},

@@ -78,7 +78,7 @@ options:
     type: str
     default: ""
   token:
-    description: The listeners' word.
+    description: The secret of the run, which the listeners know too.
     type: str
     default: ""
   python:
@@ -217,7 +217,7 @@ def main() -> None:
             "targets": {"type": "list", "elements": "dict", "required": True, "options": target},
             "unreached": {"type": "list", "elements": "dict", "default": [], "options": away},
             "address": {"type": "str", "default": ""},
-            "token": {"type": "str", "default": "", "no_log": False},
+            "token": {"type": "str", "default": "", "no_log": True},
             "python": {"type": "str", "default": ""},
             "commands": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "int", "default": 10},

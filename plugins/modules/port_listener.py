@@ -13,8 +13,10 @@ version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
   - Starts a small process that greets whoever connects to the given ports of the node's data address, and returns.
-  - M(trainmesh.cluster.mesh_probe) and M(trainmesh.cluster.link_probe) on the other nodes are the callers. Who knows
-    the token may also ask for short bursts of data and for turns in measuring; everybody else gets the greeting only.
+  - M(trainmesh.cluster.mesh_probe) and M(trainmesh.cluster.link_probe) on the other nodes are the callers. Who proves
+    to know the token may also ask for short bursts of data and for turns in measuring; everybody else gets the greeting
+    only. The token itself is never sent.
+  - Run it as the user who runs the probes; other users of the node can't speak to it, except root.
   - A port is free again as soon as every caller has been there. The process ends when all its ports are free, when it
     is told to, or when its time is over.
 options:
@@ -37,12 +39,19 @@ options:
     type: str
     required: true
   token:
-    description: Word that tells this run's listeners from anything else on the port, without blanks.
+    description: Secret of this run, without blanks, by which callers and listeners know each other.
     type: str
     required: true
   callers:
     description: Number of nodes that will call on each port, this one included. Needed to start.
     type: int
+  peers:
+    description:
+      - Addresses of the nodes. Callers from elsewhere share a few places, so that they keep no node out. Empty when
+        they are not known.
+    type: list
+    elements: str
+    default: []
   link_port:
     description:
       - The one of O(ports) that M(trainmesh.cluster.link_probe) uses afterwards. It closes when each pair of
@@ -102,9 +111,10 @@ def main() -> None:
             "address": {"type": "str"},
             "ports": {"type": "list", "elements": "int"},
             "name": {"type": "str", "required": True},
-            "token": {"type": "str", "required": True, "no_log": False},
+            "token": {"type": "str", "required": True, "no_log": True},
             "callers": {"type": "int"},
             "link_port": {"type": "int", "default": 0},
+            "peers": {"type": "list", "elements": "str", "default": []},
             "seconds": {"type": "int", "default": 900},
         },
         required_if=[("state", "started", ("address", "ports", "callers"))],

@@ -38,8 +38,8 @@ def test_an_installer_on_the_controller_is_looked_for_where_the_role_does(proble
     assert "is no file that can be read" in problem(str(tmp_path / "files"))
 
 
-def run(monkeypatch, state_dir, prefix, **task):
-    """The action over two sample nodes; returns what it warned of."""
+def answer_of(monkeypatch, state_dir, prefix="/opt/one", **task):
+    """The action over two sample nodes; returns its answer and what it warned of."""
     hosts = {one.name: one for one in (host(1), host(2))}
     warned: list[str] = []
     monkeypatch.setattr(
@@ -51,8 +51,14 @@ def run(monkeypatch, state_dir, prefix, **task):
     hostvars = {name: {"trainmesh_prefix": prefix} for name in hosts}
     variables = {"hostvars": hostvars, "groups": {"all": list(hosts)}, "ansible_play_hosts": list(hosts)}
     action = ActionModule(given, *[mock.Mock()] * 5)
-    assert "failed" not in action.run(task_vars=variables)
-    return warned
+    answer = action.run(task_vars=variables)
+    assert "failed" not in answer
+    return answer, warned
+
+
+def run(monkeypatch, state_dir, prefix, **task):
+    """What the action warned of."""
+    return answer_of(monkeypatch, state_dir, prefix, **task)[1]
 
 
 def test_a_changed_prefix_names_the_directory_that_stays(monkeypatch, tmp_path):
@@ -68,3 +74,9 @@ def test_a_look_forgets_no_prefix(monkeypatch, tmp_path, task):
     run(monkeypatch, tmp_path, "/opt/one")
     assert run(monkeypatch, tmp_path, "/opt/two", **task) == []
     assert len(run(monkeypatch, tmp_path, "/opt/two")) == 1
+
+
+def test_each_run_has_a_secret_of_its_own_for_the_probes(monkeypatch, tmp_path):
+    first, second = (answer_of(monkeypatch, tmp_path)[0]["probe_token"] for _number in range(2))
+    assert len({first, second, ""}) == 3
+    assert first not in (tmp_path / "cluster.json").read_text()

@@ -86,7 +86,7 @@ def test_several_streams_and_a_byte_limit(nodes):
 def test_a_partner_that_is_busy_is_not_met_and_not_accused(nodes):
     targets, token, port = nodes(2)
     with wire.call(wire.Peer("127.0.0.2", port, "n2", token), 5)[0] as other:
-        wire.ask(other, token, "turn", 5)
+        wire.ask(other, "turn", 5)
         assert wire.read_line(other, 5) == "yours"
         found = link.probe(targets, wish("n1", token, port, wait=0.3))["n2"]
     assert (found["ok"], found["layer"], found["mbps"]) == (False, "not_met", None)

@@ -25,9 +25,9 @@ def listener(request):
     """Starts listeners under the test's own name, and ends them."""
     token = f"{request.node.name.split('[')[0]}-{time.monotonic_ns()}"
 
-    def start(callers=1, ports=None, link_port=0, seconds=20):
+    def start(callers=1, ports=None, link_port=0, seconds=20, peers=()):
         port = free_port()
-        wish = _port_listener.Wish("127.0.0.1", ports or [port], "n", token, callers, seconds, link_port)
+        wish = _port_listener.Wish("127.0.0.1", ports or [port], "n", token, callers, seconds, link_port, peers)
         problems = _port_listener.start(wish)
         return wire.Peer("127.0.0.1", wish.ports[0], "n", token), problems
 
@@ -63,7 +63,7 @@ def test_the_port_is_free_when_every_caller_has_said_good_bye(listener):
     for name in ("a", "a", "b"):
         assert not gone(peer, 0.5)
         with call(peer) as connection:
-            wire.ask(connection, peer.token, "bye", name)
+            wire.ask(connection, "bye", name)
     assert gone(peer)
 
 
@@ -71,7 +71,7 @@ def test_the_link_port_stays_until_it_is_stopped(listener):
     port = free_port()
     peer, _problems = listener(ports=[port], link_port=port)
     with call(peer) as connection:
-        wire.ask(connection, peer.token, "bye", "a")
+        wire.ask(connection, "bye", "a")
     assert not gone(peer, 0.6)
     assert _port_listener.stop(peer.token, "n") and gone(peer, 0.2)
     assert not _port_listener.stop(peer.token, "n")
@@ -112,15 +112,15 @@ def test_a_taken_port_is_reported():
 def test_bursts_in_both_directions_on_one_connection(listener):
     peer, _problems = listener()
     with call(peer) as connection:
-        assert _path_mtu.pull(connection, peer.token, 5) == wire.BURST_BYTES
-        assert _path_mtu.push(connection, peer.token, 5) == wire.BURST_BYTES
+        assert _path_mtu.pull(connection, 5) == wire.BURST_BYTES
+        assert _path_mtu.push(connection, 5) == wire.BURST_BYTES
 
 
 def test_a_burst_that_stalls_ends_with_its_limit(listener):
     peer, _problems = listener()
     with call(peer) as connection:
         started = time.monotonic()
-        wire.ask(connection, peer.token, "push", 1000, 0.3)
+        wire.ask(connection, "push", 1000, 0.3)
         assert wire.read_line(connection, 5).startswith("got 0 ")
         assert 0.2 < time.monotonic() - started < 2
 
@@ -133,25 +133,78 @@ def hung_up(connection):
         return True
 
 
-@pytest.mark.parametrize(
-    "words", ["wrong turn 1", "{token}", "{token} turn", "{token} dance 1 2", "{token} stop", "x" * 600]
-)
-def test_a_stranger_is_left_alone(listener, words):
+@pytest.mark.parametrize("words", ["turn", "turn x", "dance 1 2", "stop", "x" * 600])
+def test_a_request_that_is_none_ends_the_connection(listener, words):
     peer, _problems = listener()
     with call(peer) as connection:
-        connection.sendall(words.format(token=peer.token).encode() + b"\n")
+        connection.sendall(words.encode() + b"\n")
         assert hung_up(connection)
     call(peer).close()
+
+
+@pytest.mark.parametrize(
+    "answer", ["bye a", "{token} bye a", "hello", "hello {nonce} {nonce}", "hello a b c", "x" * 600]
+)
+def test_who_does_not_know_the_token_can_not_end_a_port_early(listener, answer):
+    peer, _problems = listener()
+    with socket.create_connection((peer.address, peer.port), 5) as stranger:
+        nonce = wire.read_line(stranger, 5).split(" ")[1]
+        stranger.sendall(answer.format(token=peer.token, nonce=nonce).encode() + b"\nbye a\n")
+        assert hung_up(stranger)
+    call(peer).close()
+
+
+def test_an_answer_that_was_overheard_opens_no_second_connection(listener):
+    peer, _problems = listener()
+    with socket.create_connection((peer.address, peer.port), 5) as first:
+        nonce = wire.read_line(first, 5).split(" ")[1]
+        hello = f"hello own {wire.proof(peer.token, 'caller', nonce, 'own', 'n', '127.0.0.1')}\n".encode()
+        first.sendall(hello)
+        assert wire.read_line(first, 5).startswith("welcome ")
+    with socket.create_connection((peer.address, peer.port), 5) as second:
+        wire.read_line(second, 5)
+        second.sendall(hello)
+        assert hung_up(second)
+
+
+def test_a_listener_that_does_not_know_the_token_is_a_stranger(listener):
+    peer, _problems = listener()
+    with pytest.raises(wire.Refusal) as caught:
+        wire.call(peer._replace(token="another"), 5)
+    assert caught.value.layer == "stranger"
+
+
+def test_strangers_take_no_places_of_the_nodes(listener, monkeypatch):
+    monkeypatch.setattr(_port_listener, "MAX_STRANGERS", 2)
+    peer, _problems = listener(peers=["127.0.0.1"])
+    held = []
+    try:
+        for _number in range(6):
+            held.append(socket.create_connection((peer.address, peer.port), 5, source_address=("127.0.0.9", 0)))
+        greeted = [wire.read_line(connection, 5) for connection in held]
+        call(peer).close()
+    finally:
+        for connection in held:
+            connection.close()
+    assert [bool(line) for line in greeted] == [True, True, False, False, False, False]
+
+
+def test_another_user_of_the_node_can_not_speak_to_the_listener(listener, monkeypatch):
+    peer, _problems = listener()
+    monkeypatch.setattr(wire.os, "geteuid", lambda: 4711)
+    monkeypatch.setattr(wire.struct, "unpack", lambda form, data: (1, 4712, 4712))
+    with pytest.raises(OSError, match="another program"):
+        wire.call_control(peer.token, "n", 5)
 
 
 def test_turns_are_taken_one_after_the_other_and_end_with_the_connection(listener):
     peer, _problems = listener()
     first, second, third = call(peer), call(peer), wire.call_control(peer.token, "n", 5)
-    wire.ask(first, peer.token, "turn", 5)
+    wire.ask(first, "turn", 5)
     assert wire.read_line(first, 5) == "yours"
-    wire.ask(second, peer.token, "turn", 0.2)
+    wire.ask(second, "turn", 0.2)
     assert wire.read_line(second, 5) == "busy"
-    wire.ask(third, peer.token, "turn", 5)
+    wire.ask(third, "turn", 5)
     first.close()
     assert wire.read_line(third, 5) == "yours"
     second.close()
@@ -164,8 +217,8 @@ def test_many_callers_at_a_time(listener):
 
     def visit(number):
         with call(peer) as connection:
-            got.append(_path_mtu.pull(connection, peer.token, 20))
-            wire.ask(connection, peer.token, "bye", number)
+            got.append(_path_mtu.pull(connection, 20))
+            wire.ask(connection, "bye", number)
 
     threads = [threading.Thread(target=visit, args=(number,)) for number in range(40)]
     for thread in threads:
