@@ -83,6 +83,7 @@ def _vouched(transport: paramiko.Transport, client: Client, lines: list[known.En
     key = transport.get_remote_server_key()
     verdict = known.judge(lines, key.get_name(), key.asbytes())
     print_ = known.fingerprint(key.get_name(), key.asbytes())
+    line = f"{key.get_name()} {key.get_base64()}"
     if verdict.state == known.REVOKED:
         raise words.hostkey_revoked(print_, verdict.where)
     changed = verdict.state == known.CHANGED
@@ -91,11 +92,11 @@ def _vouched(transport: paramiko.Transport, client: Client, lines: list[known.En
     if "hostkey" in client.beyond:
         raise words.untested(f"the host key is vouched for by {client.beyond['hostkey']}, which is not asked here")
     if changed:
-        raise words.hostkey_changed(client, print_, verdict.where)
+        raise words.hostkey_changed(client, print_, line, verdict.where)
     if verdict.state == known.AUTHORITY:
         raise words.untested(f"host certificates ({verdict.where}) are not known to paramiko")
     if client.strict:
-        raise words.hostkey_unknown(client, print_)
+        raise words.hostkey_unknown(client, print_, line)
 
 
 def log_in(transport: paramiko.Transport, client: Client, password: str | None, clock: Clock) -> None:

@@ -102,25 +102,25 @@ def banner(client: Client, evidence: str) -> Stop:
     )
 
 
-def hostkey_unknown(client: Client, fingerprint: str) -> Stop:
-    """Nobody has vouched for this key yet."""
+def hostkey_unknown(client: Client, fingerprint: str, key: str) -> Stop:
+    """Nobody has vouched for this key yet; ``key`` is its kind and text as in known_hosts, here and below."""
     return Stop(
         "hostkey_unknown",
         f"the host shows {fingerprint}, and no key is known for {client.lookup}",
         "the controller has never been told the key of this host, and host keys are checked strictly",
-        f"{_compare(client)}; then {_accept(client)}",
+        f"{_compare(fingerprint)}; then {_accept(client, key)}",
     )
 
 
-def hostkey_changed(client: Client, fingerprint: str, where: str) -> Stop:
+def hostkey_changed(client: Client, fingerprint: str, key: str, where: str) -> Stop:
     """Another key than the one that is known."""
     file = where.rpartition(":")[0]
     return Stop(
         "hostkey_changed",
         f"the host shows {fingerprint}, and {where} has another key for {client.lookup}",
         "the key of this host is not the one that is known: it was installed anew, or another machine answers there",
-        f"{_compare(client)}; only then ssh-keygen -R {shlex.quote(client.lookup)} -f {shlex.quote(file)} "
-        f"and {_accept(client)}",
+        f"{_compare(fingerprint)}; only then ssh-keygen -R {shlex.quote(client.lookup)} -f {shlex.quote(file)} "
+        f"&& {_accept(client, key)}",
     )
 
 
@@ -135,7 +135,8 @@ def hostkey_revoked(fingerprint: str, where: str) -> Stop:
 
 
 def _places(client: Client) -> str:
-    return next((path for path in client.known_hosts if path != "/dev/null"), "~/.ssh/known_hosts")
+    found = next((path for path in client.known_hosts if path != "/dev/null"), "")
+    return shlex.quote(found) if found else "~/.ssh/known_hosts"
 
 
 def _through(client: Client) -> str:
@@ -144,19 +145,13 @@ def _through(client: Client) -> str:
     return f"ssh -o {proxy} -o StrictHostKeyChecking=ask -o UserKnownHostsFile={_places(client)} {login(client)} true"
 
 
-def _compare(client: Client) -> str:
-    if client.proxy:
-        return "read the key with ssh-keygen -lf on /etc/ssh/ssh_host_*_key.pub at the machine's console"
-    return (
-        f"compare ssh-keyscan -p {client.port} {client.hostname} | ssh-keygen -lf - "
-        "with ssh-keygen -lf on /etc/ssh/ssh_host_*_key.pub at the machine's console"
-    )
+def _compare(fingerprint: str) -> str:
+    return f"at the machine's console, ssh-keygen -lf on /etc/ssh/ssh_host_*_key.pub must show {fingerprint}"
 
 
-def _accept(client: Client) -> str:
-    if client.proxy:
-        return f"{_through(client)} (answer yes if it shows the same)"
-    return f"ssh-keyscan -p {client.port} {client.hostname} >> {_places(client)}"
+def _accept(client: Client, key: str) -> str:
+    """The very key that was compared: asked once more, the host, or another one, could show another."""
+    return f"echo {shlex.quote(f'{client.lookup} {key}')} >> {_places(client)}"
 
 
 def key_open(path: str, mode: int) -> tuple[str, str]:

@@ -124,7 +124,7 @@ def host(tmp_path, ssh_keys):
     def make(port, key="user", host_key="host", extra=(), **rest) -> Target:
         lines = tmp_path / f"known_hosts-{host_key}"
         public = ssh_keys[host_key].with_suffix(".pub").read_text() if host_key else ""
-        lines.write_text(f"[127.0.0.1]:{port} {public}")
+        lines.write_text(f"[127.0.0.1]:{port} {public}\n" if public else "")
         options = {
             "UserKnownHostsFile": lines,
             "GlobalKnownHostsFile": "/dev/null",
@@ -228,13 +228,9 @@ def test_a_prompt_that_this_ansible_does_not_understand(ssh_keys, host):
 
 def test_behind_a_jump_host_the_remedy_goes_through_it():
     client = dataclasses.replace(_reach_client.parse(EFFECTIVE, Target("n1", "n1")), proxy="ssh -W n1:22 'a b'%h")
-    for stop in (
-        _reach_words.hostkey_unknown(client, "SHA256:x"),
-        _reach_words.hostkey_changed(client, "SHA256:x", "/k:3"),
-        _reach_words.banner(client, "nothing"),
-    ):
-        argv = shlex.split(stop.remedy[stop.remedy.index("ssh -o") :].split(" true")[0])
-        assert argv[2] == "ProxyCommand=ssh -W n1:22 'a b'%%h" and "ssh-keyscan" not in stop.remedy
+    remedy = _reach_words.banner(client, "nothing").remedy
+    argv = shlex.split(remedy[remedy.index("ssh -o") :].split(" true")[0])
+    assert argv[2] == "ProxyCommand=ssh -W n1:22 'a b'%%h" and "ssh-keyscan" not in remedy
 
 
 def test_a_command_that_never_ends_is_left_behind(ssh_keys, host):
@@ -306,7 +302,7 @@ def test_a_key_that_ssh_would_not_use_is_named(ssh_keys, host, tmp_path):
 
 @pytest.mark.parametrize(
     ("host_key", "layer", "remedy"),
-    [("other", "hostkey_changed", "ssh-keygen -R"), (None, "hostkey_unknown", "ssh-keyscan")],
+    [("other", "hostkey_changed", "ssh-keygen -R"), (None, "hostkey_unknown", "at the machine's console")],
 )
 def test_host_keys_are_checked_and_never_added(ssh_keys, host, tmp_path, host_key, layer, remedy):
     with sshd(ssh_keys) as (port, server):
@@ -317,6 +313,17 @@ def test_host_keys_are_checked_and_never_added(ssh_keys, host, tmp_path, host_ke
     assert remedy in seen["remedy"] and "SHA256:" in seen["evidence"]
     assert {path: path.read_text() for path in tmp_path.glob("known_hosts*")} == before
     assert not server.commands, "nobody logs in to a stranger"
+
+
+@pytest.mark.parametrize("host_key", ["other", None])
+def test_the_remedy_takes_the_very_key_that_was_compared(ssh_keys, host, tmp_path, host_key):
+    with sshd(ssh_keys) as (port, _server):
+        target = host(port, host_key=host_key)
+        seen = row(target)
+        assert seen["evidence"].split(",")[0].removeprefix("the host shows ") in seen["remedy"]
+        assert "keyscan" not in seen["remedy"]
+        subprocess.run(["sh", "-c", seen["remedy"].split("then ", 1)[1]], check=True, capture_output=True, timeout=30)
+        assert row(target)["ok"]
 
 
 @pytest.mark.parametrize(("word", "good"), [("no", True), ("accept-new", True), ("ask", False)])

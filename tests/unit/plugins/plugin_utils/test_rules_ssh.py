@@ -205,7 +205,7 @@ def test_an_unknown_host_key_is_the_sources_fault():
         "Run site.yml over all nodes.",
     )
     case.plan.update(managed=False, launchers=["torchrun"])
-    assert "ssh-keyscan -p 22 node3 node3.example.org 10.0.0.13" in one(case).remedy
+    assert "for name in node3 node3.example.org 10.0.0.13; do ssh -p 22 " in one(case).remedy
 
 
 def test_a_changed_host_key_is_stale_on_one_node_or_new_on_the_other():
