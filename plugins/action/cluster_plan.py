@@ -44,8 +44,7 @@ class ActionModule(ActionBase):
         try:
             _action.refuse_variables_of_nodes(hostvars, names)
             hosts, refused = _plan_nodes.checked([self._host(name, hostvars[name], name in live) for name in names])
-            options = self._options(hostvars[names[0]], hosts)
-            options["refused"] = refused
+            options = {**self._options(hostvars[names[0]], hosts), "refused": refused}
             options["installs"] = _action.runs(variables, "python_env", "torch_stack")
             options["conda_installer_problem"] = self._installer_problem(options["conda_installer"])
             path = os.path.join(self._task.args["state_dir"], "cluster.json")
