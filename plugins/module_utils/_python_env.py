@@ -15,12 +15,13 @@ import stat
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _bounded, _root_path
-from ansible_collections.trainmesh.cluster.plugins.module_utils._file_set import MANIFEST
+from ansible_collections.trainmesh.cluster.plugins.module_utils._file_set import manifest_of
 from ansible_collections.trainmesh.cluster.plugins.module_utils._python_stack import python_of, text_of
 
 # Below a prefix of root's, these are the job user's; below a prefix of the user's, all is.
 OF_THE_USER = ("env", "var", "workspace")
-OURS = {*OF_THE_USER, "bin", "conda", "etc", "libexec", "share", "tools", MANIFEST}
+MANIFESTS = {manifest_of(name) for name in ("files", "secrets")}
+OURS = {*OF_THE_USER, "bin", "conda", "etc", "libexec", "share", "tools", *MANIFESTS}
 DIRECTORIES = ("workspace", "var", "var/cache", "var/tools")
 # Directories that a login shell of root or a plain user may leave out of its search path.
 _SEARCH = os.pathsep.join(
@@ -173,7 +174,7 @@ def owner_fault(prefix: str, uid: int, user: str) -> str:
         return f"{prefix} is there and is not a directory"
     remedy = "change its owner, or set another trainmesh_prefix"
     names = set(os.listdir(prefix))
-    is_ours = info.st_uid == 0 and (MANIFEST in names or names <= set(OF_THE_USER) or read_claim(prefix))
+    is_ours = info.st_uid == 0 and (not MANIFESTS.isdisjoint(names) or names <= set(OF_THE_USER) or read_claim(prefix))
     if info.st_uid != uid and names and not is_ours:
         return f"{prefix} belongs to another user than {user} and is not empty: {remedy}"
     var = f"{prefix}/var"

@@ -24,8 +24,8 @@ REASONS = {
         unreached user account
     """,
     "directories and programs, which every user of a node can look for": """
-        base base_conda base_prefix base_python command commands dest directory images launcher mode path paths prefix
-        python recipe root script state_dir tools wheelhouse
+        base base_conda base_prefix base_python command commands creates dest directory images launcher mode path paths prefix
+        python recipe removes root script state_dir tools wheelhouse
     """,
     "versions, and requirement lines as they stand in the lock": """
         packages platform python_version requirements torch_backend torch_build
@@ -34,7 +34,7 @@ REASONS = {
     "keys and settings of ssh without a private key": "comment config known_hosts",
     "mappings and lists whose own options are looked at": "defaults files",
     "settings of NCCL and Gloo for a probe, and of launchers": "environment options",
-    "arguments of a job, which every user of a node sees in the process list": "arguments",
+    "arguments of jobs and commands, which every user of a node sees in the process list": "arguments argv",
 }
 PUBLIC = {name for names in REASONS.values() for name in names.split()}
 
