@@ -96,11 +96,13 @@ def _replace(target: str, content: bytes, mode: int | None, existed: bool) -> No
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-    place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(place)
-    finally:
-        os.close(place)
+    # The file is the new one now, on file systems too that can't sync a directory, or where this user can't read it.
+    with contextlib.suppress(OSError):
+        place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(place)
+        finally:
+            os.close(place)
 
 
 def _like(model: str, handle: int) -> None:

@@ -45,8 +45,13 @@ class Change(t.NamedTuple):
         most = shortest - head
         tail = next((at for at in range(most) if before[-1 - at] != after[-1 - at]), most)
         shown = [rows[max(head - _CONTEXT, 0) : len(rows) - max(tail - _CONTEXT, 0)] for rows in (before, after)]
-        texts = [_file_write.to_bytes("".join(rows)).decode("utf-8", "replace") for rows in shown]
+        texts = ["".join(map(_printable, "".join(rows))) for rows in shown]
         return {"before_header": self.path, "after_header": self.path, "before": texts[0], "after": texts[1]}
+
+
+def _printable(sign: str) -> str:
+    """A character as a terminal may show it: none that it would obey, and no byte that is no UTF-8."""
+    return sign if sign.isprintable() or sign in "\n\t" else "\ufffd"
 
 
 def read_text(path: str) -> str:

@@ -62,6 +62,20 @@ def test_an_error_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatc
     assert target.read_bytes() == OLD and os.listdir(tmp_path) == ["hosts"]
 
 
+def test_a_file_system_that_syncs_no_directories_is_no_error(tmp_path, monkeypatch):
+    target, original = tmp_path / "hosts", os.fsync
+    target.write_bytes(OLD)
+
+    def only_files(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(22, "Invalid argument")
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    assert _file_write.put(str(target), OLD, NEW) is False
+    assert target.read_bytes() == NEW
+
+
 def test_owner_mode_and_extended_attributes_are_kept(tmp_path):
     target = tmp_path / "hosts"
     target.write_bytes(OLD)

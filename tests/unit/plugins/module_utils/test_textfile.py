@@ -97,6 +97,10 @@ def test_a_diff_has_the_lines_that_differ_and_can_be_printed():
     assert diff["after"] == f"{BEGIN}\nours\n{END}\ncaf\ufffd\nline 0\nline 1\n"
     assert diff["before"] == "caf\ufffd\nline 0\nline 1\n"
     assert _textfile.Change("/x", "a\n", "a\n", 0o600).diff["before"] == "a\n"
+    assert (
+        _textfile.Change("/x", "\x1b]0;name\x07\ta\u202eb\r\n", "").diff["before"]
+        == "\ufffd]0;name\ufffd\ta\ufffdb\ufffd\n"
+    )
 
 
 class Refused(Exception):
