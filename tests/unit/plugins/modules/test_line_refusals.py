@@ -78,7 +78,7 @@ def test_the_hosts_file_gets_right_entries(monkeypatch, tmp_path):
 
 
 def join(monkeypatch, tmp_path, keys, hosts, check_mode=False):
-    params = {"authorized_keys": keys, "known_hosts": hosts, "config": "Host node1\n", "backup": False}
+    params = {"authorized_keys": keys, "known_hosts": hosts, "config": "Host node1\n", "user": None, "backup": False}
     user = pwd.getpwuid(os.geteuid())
     home = pwd.struct_passwd((*user[:5], str(tmp_path), user[6]))
     monkeypatch.setattr(pwd, "getpwuid", lambda _uid: home)
