@@ -107,5 +107,5 @@ def test_the_inventory_check_asks_pip_on_the_controller(pip_configuration):
 def test_the_tools_themselves_refuse_it_too(pip_configuration):
     pip_configuration("trusted-host = mirror.lan")
     with pytest.raises(ToolError, match="trainmesh_index_insecure: true"):
-        _ = Tools("3.11", "x86_64-manylinux_2_28").index
+        assert Tools("3.11", "x86_64-manylinux_2_28").index
     assert Tools("3.11", "x86_64-manylinux_2_28", insecure=True).index.trusted_hosts == ("mirror.lan",)
