@@ -68,6 +68,7 @@ def test_a_prefix_of_another_user_and_one_that_may_not_be_read(
     (tmp_path / "file").touch()
     monkeypatch.setattr("os.geteuid", lambda: 1)
     assert "belongs to another user" in read(prefix=str(tmp_path))["prefix_problem"]
+
     def refuse(_path):
         raise PermissionError
 
