@@ -48,11 +48,11 @@ def keep(path: str, copy: str) -> None:
     os.close(handle)
     try:
         shutil.copy2(path, temporary)
-        os.link(temporary, copy)  # unlike a rename it never takes the place of what came meanwhile
-    except FileExistsError:
-        pass
-    finally:
-        os.unlink(temporary)
+        os.rename(temporary, copy)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
 
 
 def put(target: str, before: bytes, after: bytes, mode: int | None = None) -> bool:
@@ -112,7 +112,11 @@ def _like(model: str, handle: int) -> None:
         with contextlib.suppress(PermissionError) if os.geteuid() else contextlib.nullcontext():
             os.fchown(handle, info.st_uid, info.st_gid)
     os.fchmod(handle, stat.S_IMODE(info.st_mode))
-    for name in os.listxattr(model):
+    try:
+        names = os.listxattr(model)
+    except OSError:
+        return  # a file system without any, such as NFS
+    for name in names:
         try:
             os.setxattr(handle, name, os.getxattr(model, name))
         except OSError as error:

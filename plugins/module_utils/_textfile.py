@@ -121,6 +121,14 @@ def changes_of(wishes: t.Iterable[tuple[str, str, int | None]]) -> list[Change]:
     return changes
 
 
+def _keep(module: AnsibleModule, target: str) -> None:
+    """Keep the file beside itself; where nothing can be put there, that is told, and no reason to stop."""
+    try:
+        _file_write.keep(target, f"{target}{BACKUP}")
+    except OSError as error:
+        module.warn(f"{target}: no copy of it as it was could be kept beside it ({error.strerror})")
+
+
 def write(module: AnsibleModule, change: Change, backup: bool = True) -> None:
     """Put a changed file in place; the module fails, with the old file as it was, where that can't be done.
 
@@ -130,7 +138,7 @@ def write(module: AnsibleModule, change: Change, backup: bool = True) -> None:
         target = _file_write.target_of(change.path)
         before = _file_write.to_bytes(change.before)
         if backup and change.before and _has_block(change.after) and not _has_block(change.before):
-            _file_write.keep(target, f"{target}{BACKUP}")
+            _keep(module, target)
         is_new = _file_write.put(target, before, _file_write.to_bytes(change.after), change.mode)
     except (OSError, ValueError) as error:
         module.fail_json(msg=f"{change.path} is as it was: {error}")

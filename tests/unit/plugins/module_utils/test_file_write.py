@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _file_write
 
 OLD, NEW = b"theirs\n" * 3, b"theirs\n" * 3 + b"ours\n"
-STEPS = ("fchmod", "fchown", "fsync", "rename", "posix_fallocate", "pwrite", "ftruncate", "unlink", "link")
+STEPS = ("fchmod", "fchown", "fsync", "rename", "posix_fallocate", "pwrite", "ftruncate", "unlink")
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -72,6 +72,18 @@ def test_a_file_system_that_syncs_no_directories_is_no_error(tmp_path, monkeypat
         original(descriptor)
 
     monkeypatch.setattr(os, "fsync", only_files)
+    assert _file_write.put(str(target), OLD, NEW) is False
+    assert target.read_bytes() == NEW
+
+
+def test_a_file_system_without_extended_attributes_is_no_error(tmp_path, monkeypatch):
+    target = tmp_path / "hosts"
+    target.write_bytes(OLD)
+
+    def unsupported(_path):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "listxattr", unsupported)
     assert _file_write.put(str(target), OLD, NEW) is False
     assert target.read_bytes() == NEW
 

@@ -110,6 +110,12 @@ class Refused(Exception):
 class Module:
     """The part of AnsibleModule that writing needs."""
 
+    def __init__(self):
+        self.warnings = []
+
+    def warn(self, text):
+        self.warnings.append(text)
+
     def fail_json(self, msg):
         raise Refused(msg)
 
@@ -171,3 +177,16 @@ def test_no_copy_is_kept_of_our_own_files_nor_where_none_is_wanted(tmp_path):
     _textfile.write(Module(), _textfile.Change(str(ours), "a\n", "b\n"))
     _textfile.write(Module(), _textfile.Change(str(theirs), "a\n", _textfile.with_block("a\n", ["x"])), backup=False)
     assert sorted(os.listdir(tmp_path)) == ["hosts", "ours.conf"]
+
+
+def test_where_no_copy_can_be_kept_the_change_is_made_and_that_is_told(tmp_path, monkeypatch):
+    path, module = tmp_path / "hosts", Module()
+    path.write_text("a\n")
+
+    def refuse(_path, _copy):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(_textfile._file_write, "keep", refuse)
+    _textfile.write(module, _textfile.Change(str(path), "a\n", _textfile.with_block("a\n", ["x"])))
+    assert "x\n" in path.read_text()
+    assert [text.endswith("(Read-only file system)") for text in module.warnings] == [True]
