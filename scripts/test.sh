@@ -215,8 +215,27 @@ step_molecule() {
     end_of_parts
 }
 
+# why LOG: what a step printed of its failures, shortened, so that it stands at the end of thousands of lines: of a
+# failed playbook the errors, also those of a playbook that it ran, and its last words; of other tools each error.
+why() {
+    cut -c1-180 "$1" | awk '
+        function close_record(i) {
+            for (i = 1; i <= words && i <= 8; i++) kept = kept last[(seen - words + i) % 8] "\n"
+            inside = 0
+        }
+        /^-- .*: ok / { kept = "" }
+        /^(\[ERROR\]: |(fatal|failed): \[)/ && !inside { inside = 1; words = seen = 0 }
+        inside && /^(PLAY RECAP|CRITICAL|TASK )/ { words = seen < 8 ? seen : 8; close_record() }
+        /\[ERROR\]: |(fatal|failed): \[/ && inside { left = 5 }
+        /^(FAILED |ERROR: |E  |Not finished |-- .*: FAILED)/ { left = 1 }
+        !NF { next }
+        left > 0 { left--; kept = kept $0 "\n"; next }
+        inside { seen++; last[seen % 8] = $0 }
+        END { printf "%s", kept }' | tail -n 30
+}
+
 main() {
-    local step rc started all_started=$SECONDS passed=() failed=() summary=() chosen="${*:-${ONLY:-$STEPS}}"
+    local step rc out log started all_started=$SECONDS passed=() failed=() summary=() chosen="${*:-${ONLY:-$STEPS}}"
     for step in $chosen; do
         [[ " $STEPS " == *" $step "* ]] || { echo "There is no step '$step'; the steps are: $STEPS." >&2; exit 2; }
     done
@@ -227,14 +246,23 @@ main() {
     for step in $chosen; do
         started=$SECONDS
         printf '\n== %s (at most %s s)\n' "$step" "${LIMIT[$step]}"
-        limited "${LIMIT[$step]}" "$BASH" "$PWD/scripts/test.sh" --step "$step"
+        log=.cache/test/$step.log
+        mkdir -p .cache/test
+        exec {out}> >(exec tee "$log")
+        limited "${LIMIT[$step]}" "$BASH" "$PWD/scripts/test.sh" --step "$step" >&"$out" 2>&1
         rc=$?
+        exec {out}>&-
+        sleep 0.5 # for tee; not waited for, as a service that the step started may hold the other end
         if [ "$rc" -eq 0 ]; then passed+=("$step"); else failed+=("$step"); fi
         summary+=("$(printf '%-11s %-7s %5s s' "$step" "$([ "$rc" -eq 0 ] && echo passed || echo FAILED)" "$((SECONDS - started))")")
     done
     printf '\n== summary\n'
     printf '%s\n' "${summary[@]}"
     printf '%-19s %5s s\n' total "$((SECONDS - all_started))"
+    for step in "${failed[@]}"; do
+        printf '\n-- why %s failed (all of it: .cache/test/%s.log)\n' "$step" "$step"
+        why ".cache/test/$step.log"
+    done
     [ "${#failed[@]}" -eq 0 ] || echo "Failed: ${failed[*]}"
     echo "${#passed[@]} passed, ${#failed[@]} failed"
     [ "${#failed[@]}" -eq 0 ]

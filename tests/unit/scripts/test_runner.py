@@ -72,3 +72,41 @@ def test_continuous_integration_takes_the_own_python_where_there_is_one(tmp_path
     environment |= {"PYTHON": named} if named else {}
     done = subprocess.run([str(script)], env=environment, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == f"{str(own) if taken == 'own' else taken} test\n"
+
+
+OUTPUT = """-- scenario first
+[ERROR]: Task failed: it was tried again.
+-- scenario first: ok (3 s)
+-- scenario second
+TASK [Run site.yml] ***
+[ERROR]: Task failed: Action failed.
+failed: [localhost] (item=one) =>
+    cmd:
+    - ansible-playbook
+    stdout: |-
+        TASK [Plan] ***
+{before}
+        fatal: [node1]: FAILED! =>
+            msg: no room on /opt
+{after}
+        node1 : ok=3 failed=1
+
+PLAY RECAP ***
+localhost : ok=1 failed=1
+-- scenario second: FAILED, status 2 (5 s)
+-- nodes down: ok, but late
+E  assert 1 == 2
+Not finished after 600 s: stopped.
+"""
+
+
+def test_the_end_of_the_output_says_why_a_step_failed(tmp_path):
+    filler = "\n".join(f"        ok: [node{number}]" for number in range(300))
+    (tmp_path / "step.log").write_text(OUTPUT.format(before=filler, after=filler))
+    script = f"source {ROOT}/scripts/test.sh && why {tmp_path}/step.log"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    said = done.stdout
+    assert "tried again" not in said
+    assert [said.index(text) for text in ("Action failed", "no room on /opt", "ok=3 failed=1", "FAILED, status 2")]
+    assert said.splitlines()[-2:] == ["E  assert 1 == 2", "Not finished after 600 s: stopped."]
+    assert len(said.splitlines()) <= 30
