@@ -9,6 +9,7 @@ after it printed the head of the task. The exit status is 1 when it ended by its
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -16,7 +17,11 @@ import typing as t
 
 
 def main(task: str, seconds: str, *command: str) -> int:
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+    # Where skipped hosts are not shown, the head of a task is only printed with its first result: too late.
+    environment = {**os.environ, "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as running:
         output, printed = t.cast(t.IO[str], running.stdout), []
         for line in output:
             printed.append(line)
