@@ -44,7 +44,9 @@ options:
     choices: [read, present]
     default: read
   directory:
-    description: Directory on the node with the files that M(trainmesh.cluster.wheel_handout) put there.
+    description:
+      - Directory on the node with the files that M(trainmesh.cluster.wheel_handout) put there.
+      - With O(state=read) only looked for, as an interrupted run leaves it.
     type: path
   offline:
     description: Whether these files are all there is, so that no index is asked.
@@ -121,6 +123,11 @@ torch_build:
   returned: always
   type: str
   sample: cpu
+directory_exists:
+  description: Whether there was a O(directory) on the node.
+  returned: always
+  type: bool
+  sample: false
 command:
   description: The command that installed the lock; empty when none ran.
   returned: always
@@ -129,6 +136,7 @@ command:
   sample: [/opt/trainmesh/var/tools/uv, pip, install, --require-hashes]
 """
 
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -164,7 +172,7 @@ def converge(params: dict[str, t.Any], wish: dict[str, str], apply: bool) -> Res
     python, build, directory = (params[name] for name in ("python_version", "torch_build", "directory"))
     offline, limit = params["offline"], params["timeout"]
     where = _python_install.paths(params["prefix"])
-    index = _python_install.read_index(directory) if directory else {}  # before the rights to read it are gone
+    index = _python_install.read_index(directory) if apply else {}  # before the rights to read it are gone
     with _job_user.acting_as(params["user"]):
         have = _python_stack.read(where.environment, where.marker, where.record)
         plan = _python_stack.plan(wish, python, build, have)
@@ -201,6 +209,7 @@ def main() -> None:
     params = module.params
     wish = {_python_stack.normal(name): str(version) for name, version in params["packages"].items()}
     wanted = params["state"] == "present"
+    handed = bool(params["directory"]) and os.path.isdir(params["directory"])
     try:
         result = converge(params, wish, wanted and not module.check_mode)
     except (ValueError, OSError, _python_install.InstallError) as error:
@@ -215,6 +224,7 @@ def main() -> None:
         different=[f"{name} {old} instead of {new}" for name, old, new in plan.different],
         python=result.now.python,
         torch_build=result.now.torch_build,
+        directory_exists=handed,
         command=result.command,
         diff=_python_stack.diff_of(wish, plan, result.before) if changed else {},
     )
