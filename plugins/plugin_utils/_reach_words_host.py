@@ -96,7 +96,8 @@ def sudo_prompt(client: Client, evidence: str) -> Stop:
         "sudo",
         evidence,
         "its sudo (sudo-rs) asks for the password in words that this version of ansible-core does not understand",
-        f"set ansible_become_exe: sudo.ws for this host, give {client.user} NOPASSWD, or update ansible-core",
+        "let ansible_become_exe name the classic sudo of this host (sudo.ws on Ubuntu, sudo on Debian), give "
+        f"{client.user} NOPASSWD, or update ansible-core",
     )
 
 

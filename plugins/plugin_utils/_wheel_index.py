@@ -136,9 +136,16 @@ def explain(answer: str, places: t.Sequence[str], wanted: t.Sequence[str]) -> st
     """
     rows = [masked(row.strip()) for row in answer.splitlines() if row.strip()]
     reasons = [re.sub(r"^(error|cause|hint|×|╰─▶|\s)+:?\s*", "", row) for row in rows][:6]
+    shadow = re.search(r"`([^`]+)` was found on (\S+), but not at", " ".join(rows))
+    way_out = (
+        f"{shadow[1]} was taken from {shadow[2]} alone, as of several indexes the first one that has a package serves; "
+        "trainmesh_index_insecure: true takes the best version out of all. "
+        if shadow
+        else ""
+    )
     return (
         f"The packages for the nodes could not be found. Wanted: {', '.join(wanted)}. Looked in: {', '.join(places)}. "
-        f"uv says: {' '.join(reasons) or 'nothing'} "
+        f"uv says: {' '.join(reasons) or 'nothing'} {way_out}"
         "Set trainmesh_index_url to an index or mirror that has them, or trainmesh_wheelhouse to a directory on the "
         "controller that holds the wheels; other builds of torch than the default are on an index of their own."
     )

@@ -51,3 +51,21 @@ def test_no_password_of_an_index_stands_in_a_command_line_or_a_message():
         env.get("UV_DEFAULT_INDEX") or env.get("PIP_INDEX_URL") for command, env in calls if "config" not in command
     ]
     assert [one for one in given if one] == [address] * 3
+
+
+SHADOWED = """  × No solution found when resolving dependencies:
+  ╰─▶ Because torch==2.13.0+cpu has no wheels with a matching Python ABI tag (e.g., `cp313`) and there is no version of
+      torch==2.13.0, we can conclude that your requirements are unsatisfiable.
+
+      hint: `torch` was found on https://me:word@mirror.example/simple, but not at the version
+      (torch==2.13.0).
+      A compatible version may be available on a subsequent index (e.g., https://public.example/simple).
+"""
+
+
+def test_an_index_that_hides_the_next_one_is_named_with_the_way_out():
+    said = _wheel_index.explain(SHADOWED, ["the default index"], ["torch==2.13.0"])
+    assert "torch was taken from https://" in said and "mirror.example/simple alone" in said
+    assert "trainmesh_index_insecure: true" in said
+    assert "word" not in said
+    assert "trainmesh_index_insecure" not in _wheel_index.explain("error: no such version", [], ["torch"])
