@@ -20,8 +20,10 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
     _memory,
     _plan,
     _plan_nodes,
+    _removed_keys,
     _variables,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Node
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan_nodes import Host, logins_at_once
 
 display = Display()
@@ -50,6 +52,7 @@ class ActionModule(ActionBase):
             path = os.path.join(self._task.args["state_dir"], "cluster.json")
             memory = _memory.load(path, group, {host.name: host.ansible_host for host in hosts})
             plan = _plan.make(hosts, options, memory.nodes, strict=not read_only)
+            removed = self._removed(memory, plan["model"].nodes, hostvars, live)
             identity = self._identity(hosts, plan, memory, options["takeover"], strict=not read_only)
         except (ValueError, _plan.PlanError) as error:
             faults = error.faults if isinstance(error, _plan.PlanError) else [str(error)]
@@ -58,11 +61,8 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": text}
         cluster, plan["logins_at_once"] = plan.pop("model"), logins_at_once(hosts)
         if not self._task.check_mode and not read_only:
-            before = memory.prefix
-            if before and before != cluster.prefix:
-                stays = f"what is there stays on the nodes (environment, logs): remove it when nobody needs {before}"
-                plan["warnings"].append(f"trainmesh_prefix was {before} and is {cluster.prefix} now; {stays} any more")
-            _memory.save(path, _memory.text(cluster, identity, group, memory.others))
+            plan["warnings"] += self._moved(memory.prefix, cluster.prefix)
+            _memory.save(path, _memory.text(cluster, identity, group, memory.others, removed))
         for warning in plan["warnings"]:
             display.warning(warning)
         display.display(self._summary(plan))
@@ -70,9 +70,31 @@ class ActionModule(ActionBase):
         rows = (hostvars[names[0]].get("trainmesh_reach") or {}).get("hosts") or {}
         unreached = _plan_nodes.unreached({name: rows[name] for name in names if name in rows}, plan["nodes"])
         place = {"identity": identity, "read_only": read_only, "state_dir": os.path.dirname(path)}
+        unchanged = [node.name for node in cluster.nodes if read_only or not node.reachable]
+        place["removed_keys"] = _removed_keys.for_rules(removed, unchanged)
         # New in each run: by it the probes and their listeners know each other.
         place["probe_token"] = secrets.token_hex(16)
         return {**result, **plan, "changed": False, "unreached": unreached, **place}
+
+    @staticmethod
+    def _moved(before: str, prefix: str) -> list[str]:
+        """What stays on the nodes where the prefix is another one than in the last run."""
+        if before in ("", prefix):
+            return []
+        stays = f"what is there stays on the nodes (environment, logs): remove it when nobody needs {before}"
+        return [f"trainmesh_prefix was {before} and is {prefix} now; {stays} any more"]
+
+    @staticmethod
+    def _removed(
+        memory: _memory.Memory,
+        nodes: t.Sequence[Node],
+        hostvars: t.Mapping[str, t.Any],
+        live: t.Collection[str],
+    ) -> list[_removed_keys.Removed]:
+        """Keys of nodes that left, or made new ones, which other nodes may still have."""
+        facts = {node.name: hostvars[node.name].get("ansible_facts") or {} for node in nodes if node.name in live}
+        users = {name: found.get("trainmesh_facts_user") or {} for name, found in facts.items()}
+        return _removed_keys.still_open(memory.removed, memory.nodes, nodes, users)
 
     @staticmethod
     def _identity(

@@ -106,6 +106,13 @@ unreached:
   type: list
   elements: dict
   sample: [{name: node3, addresses: [10.0.0.13], port: 22}]
+removed_keys:
+  description:
+    - Keys of nodes that left or made new ones, which nodes that this run does not change may still have.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{name: gpu2, fingerprint: "SHA256:47DEQpj8HBSa", nodes: [gpu3]}]
 probe_token:
   description: Secret by which the probes of this run and their listeners know each other; another one in each run.
   returned: success

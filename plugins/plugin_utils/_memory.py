@@ -4,7 +4,8 @@
 """PRIVATE to the collection: what the controller remembers of a cluster between runs.
 
 It keeps ranks where they were, and lets a run go on when a node is down or left out by --limit:
-the others keep its key, its line and its rank. The inventory stays the only truth about who belongs.
+the others keep its key, its line and its rank. Keys that were removed stand there until no node has them any more.
+The inventory stays the only truth about who belongs.
 Groups of one inventory, and inventories of one directory, share the file: each run replaces its own cluster only.
 """
 
@@ -17,6 +18,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _node_check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Cluster, Node
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._removed_keys import Removed
 
 FORMAT = 1
 
@@ -31,6 +33,7 @@ class Memory(t.NamedTuple):
     identity: str
     prefix: str
     others: list[dict[str, t.Any]]
+    removed: tuple[Removed, ...] = ()  # keys that are no node's any more
 
 
 def load(path: str, group: str, hosts: t.Mapping[str, str]) -> Memory:
@@ -70,7 +73,8 @@ def _choose(clusters: list[dict[str, t.Any]], group: str, hosts: t.Mapping[str, 
         return Memory({}, "", "", clusters)
     rest = [cluster for cluster in clusters if cluster is not best or cluster.get("group") not in (group, None)]
     nodes = {node["name"]: node for node in best["nodes"]}
-    return Memory(nodes, str(best.get("id") or ""), str(best.get("prefix") or ""), rest)
+    removed = tuple(map(_removed, best.get("removed_keys") or []))
+    return Memory(nodes, str(best.get("id") or ""), str(best.get("prefix") or ""), rest, removed)
 
 
 def recall(data: t.Mapping[str, t.Any], rank: int) -> Node:
@@ -88,10 +92,22 @@ def recall(data: t.Mapping[str, t.Any], rank: int) -> Node:
     return node
 
 
-def text(cluster: Cluster, identity: str, group: str, others: t.Sequence[t.Mapping[str, t.Any]]) -> str:
-    """The file's text: this cluster, then the others."""
+def _removed(row: t.Mapping[str, t.Any]) -> Removed:
+    return Removed(str(row["name"]), str(row["public_key"]), tuple(map(str, row["nodes"])))
+
+
+def text(
+    cluster: Cluster,
+    identity: str,
+    group: str,
+    others: t.Sequence[t.Mapping[str, t.Any]],
+    keys: t.Sequence[Removed] = (),
+) -> str:
+    """The file's text: this cluster, with the keys that were removed from it, then the others."""
     nodes = [node.remembered() for node in cluster.nodes]
     data = {"format": FORMAT, "group": group, "id": identity, "prefix": cluster.prefix, "nodes": nodes}
+    if keys:
+        data["removed_keys"] = [key._asdict() for key in keys]
     return json.dumps({**data, "others": list(others)} if others else data, indent=1, sort_keys=True) + "\n"
 
 

@@ -1,14 +1,22 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: what a run that sets the cluster up would refuse, told by one that only looks."""
+"""PRIVATE to the collection: what only the plan knows: what site.yml would refuse, and keys that were removed."""
 
 from __future__ import annotations
 
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view import names, shorten
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import INFO, Answer, Case, Finding, rule
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import (
+    INFO,
+    WARN,
+    Answer,
+    Case,
+    Finding,
+    pack,
+    rule,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule_facts import texts
 
 _CLUSTER = "the cluster"
@@ -36,4 +44,21 @@ def refused(case: Case) -> t.Iterator[Answer]:
         )
 
 
-__all__ = ("refused",)
+@rule("ssh-key-removed-kept")
+def kept_keys(case: Case) -> t.Iterator[Answer]:
+    """Nodes that were not changed since a key was removed: who has it gets in there."""
+    found: dict[str, list[str]] = {}
+    for key in case.plan.get("removed_keys") or []:
+        for host in key["nodes"]:
+            found.setdefault(host, []).append(f"{key['name']} ({key['fingerprint']})")
+    evidence = {host: f"may still let in the old key of {shorten(sorted(keys))}" for host, keys in found.items()}
+    yield from pack(
+        evidence,
+        "ssh-key-removed-kept",
+        WARN,
+        "The key was removed from the cluster, and these nodes were not seen without it since.",
+        "Run site.yml when they are up, without --limit: it takes the key from them.",
+    )
+
+
+__all__ = ("kept_keys", "refused")

@@ -1,0 +1,99 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keys that were removed are remembered until every node was seen without them."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _user_ssh
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _memory, _plan, _removed_keys, _rules_plan
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._removed_keys import Removed
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Case
+
+from .cluster_samples import host, options, public_key
+
+
+def public(number):
+    return public_key(f"key {number}")
+
+
+def machine(number, key=None, reached=True):
+    found = host(number, reached=reached)
+    return found._replace(identity={**found.identity, "public_key": key or public(number)}) if reached else found
+
+
+def facts(*keys):
+    return {"authorized_keys": [_user_ssh.public_key(key) for key in keys]}
+
+
+def cluster(*hosts, memory=None):
+    return _plan.make(list(hosts), options(), memory or {})["model"]
+
+
+def remembered(model):
+    return {node.name: node.remembered() for node in model.nodes}
+
+
+THREE = cluster(machine(1), machine(2), machine(3))
+
+
+def test_a_key_is_remembered_until_each_node_was_seen_without_it():
+    memory = remembered(THREE)
+    nodes = cluster(machine(1), machine(3, reached=False), memory=memory).nodes
+    before = _removed_keys.still_open([], memory, nodes, {"node1": facts(public(1), public(2))})
+    assert before == [Removed("node2", public(2), ("node1", "node3"))]
+    memory = {name: memory[name] for name in ("node1", "node3")}
+    second = _removed_keys.still_open(before, memory, nodes, {"node1": facts(public(1))})
+    assert second == [Removed("node2", public(2), ("node3",))], "node3 was down all the time"
+    nodes = cluster(machine(1), machine(3), memory=memory).nodes
+    third = _removed_keys.still_open(second, memory, nodes, {"node1": facts(), "node3": facts(public(2))})
+    assert third == second, "it is back, and had the key when it was read"
+    assert _removed_keys.still_open(third, memory, nodes, {"node1": facts(), "node3": facts(public(3))}) == []
+
+
+def test_the_old_key_of_a_node_with_a_new_one_is_a_removed_key():
+    nodes = cluster(machine(1), machine(2, key=public("new")), machine(3)).nodes
+    seen = {name: facts(public(1), public(2), public(3)) for name in ("node1", "node2", "node3")}
+    (found,) = _removed_keys.still_open([], remembered(THREE), nodes, seen)
+    assert (found.name, found.public_key) == ("node2", public(2))
+
+
+def test_a_node_that_comes_back_with_its_key_is_none_that_left():
+    old = [Removed("node2", public(2), ("node1",))]
+    assert _removed_keys.still_open(old, {}, THREE.nodes, {}) == []
+
+
+def test_nodes_that_joined_later_or_left_hold_nothing():
+    old = [Removed("node9", public(9), ("node8",))]
+    assert _removed_keys.still_open(old, {}, THREE.nodes, {}) == []
+
+
+@pytest.mark.parametrize("known", [{}, {"authorized_keys": None}])
+def test_files_that_were_not_read_say_nothing(known):
+    old = [Removed("node9", public(9), ("node1",))]
+    assert _removed_keys.still_open(old, {}, THREE.nodes, {"node1": known}) == old
+
+
+def test_the_keys_are_in_the_state_file(tmp_path):
+    path, keys = str(tmp_path / "cluster.json"), (Removed("node9", public(9), ("node1",)),)
+    hosts = {node.name: node.address for node in THREE.nodes}
+    assert _memory.load(path, "all", hosts).removed == ()
+    _memory.save(path, _memory.text(THREE, "id", "all", [], keys))
+    memory = _memory.load(path, "all", hosts)
+    assert memory.removed == keys and list(memory.nodes) == ["node1", "node2", "node3"]
+    other = _memory.text(THREE, "id", "all", [], [])
+    assert "removed_keys" not in other, "an old release reads it as before"
+    (tmp_path / "cluster.json").write_text(other.replace('"format"', '"removed_keys": [1], "format"'))
+    with pytest.raises(ValueError, match="can't be read"):
+        _memory.load(path, "all", hosts)
+
+
+def test_only_nodes_that_this_run_does_not_change_are_told():
+    rows = _removed_keys.for_rules([Removed("node9", public(9), ("node1", "node3"))], ["node3"])
+    (found,) = _rules_plan.kept_keys(Case(plan={"removed_keys": rows}))
+    assert (found.rule, found.severity, found.hosts) == ("ssh-key-removed-kept", "warn", ("node3",))
+    assert "node9 (SHA256:" in found.evidence["node3"]
+    assert not list(_rules_plan.kept_keys(Case(plan={"removed_keys": []})))
+    assert not list(_rules_plan.kept_keys(Case(plan={})))
