@@ -15,6 +15,8 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._textfile import
 
 OURS = "trainmesh"
 KEY_NAME = "id_ed25519"
+# A key that the others are still to be told of; it becomes the key when they are.
+NEXT = ".new"
 
 
 def directories(home: str) -> list[tuple[str, int]]:
@@ -100,6 +102,25 @@ def key_line(text: str) -> str | None:
     return match.group(1) if match else None
 
 
+def awaits(key: str, authorized_keys: t.Iterable[str]) -> str:
+    """The next key of the file ``key``, if there is one that the others are told of now; else empty."""
+    public = key_line(read_text_if_allowed(f"{key}{NEXT}.pub"))
+    told = bool(public) and os.path.exists(f"{key}{NEXT}") and any(f" {public} " in line for line in authorized_keys)
+    return public or "" if told else ""
+
+
+def half_switched(key: str) -> bool:
+    """Whether switch() was interrupted: the private key is the next one, and the public one is not."""
+    return os.path.exists(f"{key}{NEXT}.pub") and not os.path.exists(f"{key}{NEXT}")
+
+
+def switch(key: str) -> None:
+    """Make the next key the key."""
+    if os.path.exists(f"{key}{NEXT}"):
+        os.replace(f"{key}{NEXT}", key)
+    os.replace(f"{key}{NEXT}.pub", f"{key}.pub")
+
+
 def pinned(keys: t.Iterable[str]) -> list[str]:
     """The keys that peers pin: ed25519 alone if there is one, as ssh then asks for that; else all."""
     every = list(keys)
@@ -108,14 +129,18 @@ def pinned(keys: t.Iterable[str]) -> list[str]:
 
 __all__ = (
     "KEY_NAME",
+    "NEXT",
     "OURS",
+    "awaits",
     "changes",
     "close",
     "directories",
     "file_wishes",
+    "half_switched",
     "host_key_files",
     "key_line",
     "mode_diffs",
     "pinned",
     "read_text_if_allowed",
+    "switch",
 )

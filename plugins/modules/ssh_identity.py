@@ -25,6 +25,12 @@ options:
     description: Whether a missing key is made; else it is only read.
     type: bool
     default: true
+  rotate:
+    description:
+      - Make a new key beside the old one, and return the new one. M(trainmesh.cluster.ssh_mesh) makes it the key, when
+        it writes it into the files of the others; until then the old one stays in use.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - trainmesh.cluster.job_user
   - trainmesh.cluster.attributes
@@ -70,12 +76,26 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user, _ssh_files
 
 
+def make_key(module: AnsibleModule, key: str, home: str) -> None:
+    """Make what is missing of a key pair."""
+    keygen = module.get_bin_path("ssh-keygen", required=True)
+    _ssh_files.close(_ssh_files.directories(home))
+    if os.path.exists(key):  # a private key without its public half: derive that
+        _rc, out, _err = module.run_command([keygen, "-y", "-P", "", "-f", key], check_rc=True)
+        with open(f"{key}.pub", "w", encoding="utf-8") as stream:
+            stream.write(out)
+    else:
+        command = [keygen, "-q", "-t", "ed25519", "-N", "", "-C", module.params["comment"], "-f", key]
+        module.run_command(command, check_rc=True)
+
+
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
             "comment": {"type": "str", "required": True},
             "create": {"type": "bool", "default": True},
+            "rotate": {"type": "bool", "default": False},
             "user": {"type": "str"},
         },
         supports_check_mode=True,
@@ -86,26 +106,23 @@ def main() -> None:
 
 
 def converge(module: AnsibleModule) -> dict[str, t.Any]:
-    """Make the key where it is missing and wished, and read all keys."""
-    account = pwd.getpwuid(os.geteuid())
-    key = f"{account.pw_dir}/.ssh/{_ssh_files.OURS}/{_ssh_files.KEY_NAME}"
-    keygen = module.get_bin_path("ssh-keygen", required=True)
-    missing = module.params["create"] and not (os.path.exists(key) and os.path.exists(f"{key}.pub"))
+    """Make the key where it is missing and wished, or the next one, and read all keys."""
+    account, create = pwd.getpwuid(os.geteuid()), module.params["create"]
+    key = own = f"{account.pw_dir}/.ssh/{_ssh_files.OURS}/{_ssh_files.KEY_NAME}"
+    half = create and _ssh_files.half_switched(own)
+    if half and not module.check_mode:
+        _ssh_files.switch(own)
+    if create and module.params["rotate"] and os.path.exists(own):
+        key = f"{own}{_ssh_files.NEXT}"
+    missing = create and not (os.path.exists(key) and os.path.exists(f"{key}.pub"))
     if missing and not module.check_mode:
-        _ssh_files.close(_ssh_files.directories(account.pw_dir))
-        if os.path.exists(key):  # a private key without its public half: derive that
-            _rc, out, _err = module.run_command([keygen, "-y", "-P", "", "-f", key], check_rc=True)
-            with open(f"{key}.pub", "w", encoding="utf-8") as stream:
-                stream.write(out)
-        else:
-            command = [keygen, "-q", "-t", "ed25519", "-N", "", "-C", module.params["comment"], "-f", key]
-            module.run_command(command, check_rc=True)
-    public = _ssh_files.key_line(_ssh_files.read_text_if_allowed(f"{key}.pub"))
+        make_key(module, key, account.pw_dir)
+    publics = [_ssh_files.key_line(_ssh_files.read_text_if_allowed(f"{path}.pub")) for path in (key, own)]
     texts = [_ssh_files.read_text_if_allowed(path) for path in _ssh_files.host_key_files()]
     host_keys = _ssh_files.pinned(line for line in map(_ssh_files.key_line, texts) if line)
     return {
-        "changed": missing,
-        "public_key": public or "",
+        "changed": missing or half,
+        "public_key": publics[0] or publics[1] or "",
         "host_keys": host_keys,
         "user": account.pw_name,
         "home": account.pw_dir,

@@ -16,6 +16,8 @@ description:
     C(~/.ssh/authorized_keys), and in files of its own under C(~/.ssh/trainmesh) the pinned host keys and the client
     configuration, which a managed block at the start of C(~/.ssh/config) includes.
   - Gives directories and files the modes that OpenSSH insists on, and takes write permission on the home from others.
+  - A new key of this user, made by O(trainmesh.cluster.ssh_identity#module:rotate), takes the place of the old one when
+    it is among O(authorized_keys).
   - The client configuration is tried with C(ssh -G) before it goes live.
 options:
   authorized_keys:
@@ -132,13 +134,20 @@ def converge(module: AnsibleModule) -> dict[str, t.Any]:
         module.fail_json(msg=str(error))
     changes, closing = _ssh_files.changes(home, wishes)
     diff = _ssh_files.mode_diffs(closing) + [change.diff for change in changes]
+    key = f"{home}/.ssh/{_ssh_files.OURS}/{_ssh_files.KEY_NAME}"
+    new = _ssh_files.awaits(key, module.params["authorized_keys"])
+    if new:
+        diff.append({"header": f"{key}.pub", "before": "the old key\n", "after": f"{new}\n"})
     if changes:
         check_config(module, module.params["config"])
     if not module.check_mode:
         _ssh_files.close(closing)
         for change in changes:
             _textfile.write(module, change, module.params["backup"])
-    return {"changed": bool(changes or closing), "files": [change.path for change in changes], "diff": diff}
+        if new:
+            _ssh_files.switch(key)
+    files = [change.path for change in changes] + ([key] if new else [])
+    return {"changed": bool(changes or closing or new), "files": files, "diff": diff}
 
 
 if __name__ == "__main__":

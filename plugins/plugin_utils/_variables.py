@@ -157,6 +157,9 @@ VARIABLES: dict[str, Variable] = {
     "launchers": Variable("cluster", list(LAUNCHERS[:4]), "Launchers that are set up and proven.", launchers),
     "env": Variable("cluster", {}, "Environment variables for the jobs.", environment),
     "packages_install": Variable("cluster", True, "Install missing distribution packages (pdsh, rsync).", boolean),
+    "rotate_keys": Variable(
+        "cluster", False, "Give every node a new ssh key in this run; set it on the command line.", boolean
+    ),
     "takeover": Variable(
         "cluster", False, "Take over nodes that are part of another cluster; that one loses them.", boolean
     ),
