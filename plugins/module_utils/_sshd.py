@@ -12,7 +12,7 @@ import tempfile
 import time
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _search_path, _textfile
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _search_path, _sshd_return, _textfile
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -71,12 +71,16 @@ def listens(port: int, limit: float) -> bool:
 
 
 def apply(module: AnsibleModule, change: _textfile.Change, proof: str, port: int) -> str:
-    """Prove a copy, write, reload, and wait for the port; on any failure the old file comes back. An error or ''."""
+    """Prove a copy, write, reload, and wait for the port; on any failure the old file comes back. An error or ''.
+
+    It comes back too when nobody says, by _sshd_return.keep(), that a new login works.
+    """
     sshd = _search_path.required(module, "sshd")
     refused = prove(module, sshd, proof)
     if refused:
         return f"sshd would refuse the new configuration, nothing was written: {refused}"
     existed = os.path.exists(change.path)
+    _sshd_return.arm(lambda: restore(module, change, existed))
     _textfile.write(module, change, module.params["backup"])
     rc, _out, err = module.run_command([sshd, "-t"])
     problem = f"sshd refuses the new configuration: {err.strip()}" if rc else reload(module)
@@ -84,12 +88,18 @@ def apply(module: AnsibleModule, change: _textfile.Change, proof: str, port: int
         problem = f"nothing answers on port {port} with an SSH banner"
     if not problem:
         return ""
+    _sshd_return.keep()
+    again = restore(module, change, existed)
+    return f"{problem}; the old configuration is back{f', but not in force: {again}' if again else ''}"
+
+
+def restore(module: AnsibleModule, change: _textfile.Change, existed: bool) -> str:
+    """Put the old file back and reload. Returns an error or ''."""
     if existed:
         _textfile.write(module, change._replace(before=change.after, after=change.before), backup=False)
-    else:
+    elif os.path.exists(change.path):
         os.unlink(change.path)
-    again = reload(module)
-    return f"{problem}; the old configuration is back{f', but not in force: {again}' if again else ''}"
+    return reload(module)
 
 
 def prove(module: AnsibleModule, sshd: str, text: str) -> str:
@@ -119,4 +129,4 @@ def reload(module: AnsibleModule) -> str:
     return "" if rc == 0 else f"no running sshd found to reload: {err.strip()}"
 
 
-__all__ = ("Wish", "apply", "listens", "ports_of", "prove", "wish")
+__all__ = ("Wish", "apply", "listens", "ports_of", "prove", "restore", "wish")

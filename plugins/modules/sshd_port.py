@@ -17,11 +17,17 @@ description:
   - A copy of the configuration is proved with C(sshd -t) before anything is written; then sshd is reloaded, sessions
     stay open, and the module waits until the port answers with an SSH banner. If it does not, the old configuration
     comes back.
+  - Then the controller logs in anew. Where it can't, the node puts the old configuration back by itself, two minutes
+    after the change.
 options:
   port:
     description: TCP port.
     type: int
     required: true
+  keep:
+    description: Only say that a new login works, so that a change stays. The action plugin does so by itself.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - trainmesh.cluster.backup
   - trainmesh.cluster.attributes
@@ -40,19 +46,35 @@ ports:
   type: list
   elements: int
   sample: [22]
+waits:
+  description: Whether a change comes undone unless a new login says that it works.
+  returned: always
+  type: bool
+  sample: false
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _search_path, _sshd, _textfile
+from ansible_collections.trainmesh.cluster.plugins.module_utils import (
+    _search_path,
+    _sshd,
+    _sshd_return,
+    _textfile,
+)
 
 
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
-        argument_spec={"port": {"type": "int", "required": True}, "backup": {"type": "bool", "default": True}},
+        argument_spec={
+            "port": {"type": "int", "required": True},
+            "keep": {"type": "bool", "default": False},
+            "backup": {"type": "bool", "default": True},
+        },
         supports_check_mode=True,
     )
+    if module.params["keep"] and not module.check_mode:
+        _sshd_return.keep()
     port = module.params["port"]
     sshd = _search_path.required(module, "sshd")
     rc, out, err = module.run_command([sshd, "-T"])
@@ -74,7 +96,8 @@ def main() -> None:
     if not module.check_mode and not changes and not _sshd.listens(port, 3):
         problem = f"sshd is configured for port {port} but nothing answers there with an SSH banner"
         module.fail_json(msg=f"{problem}; {look}")
-    module.exit_json(changed=bool(changes), ports=ports, diff=[change.diff for change in changes])
+    waits = _sshd_return.is_armed()
+    module.exit_json(changed=bool(changes), ports=ports, waits=waits, diff=[change.diff for change in changes])
 
 
 if __name__ == "__main__":

@@ -38,10 +38,13 @@ def test_nothing_listens_on_a_closed_port():
 
 
 class Module:
-    """AnsibleModule as far as sshd is concerned: ``refuses`` are the commands that end badly, ``ran`` all of them."""
+    """AnsibleModule as far as sshd is concerned: ``refuses`` are the commands that end badly, ``ran`` all of them.
+
+    ``restore`` is what happens after two minutes, if anything.
+    """
 
     def __init__(self, *refuses):
-        self.params, self.refuses, self.ran = {"backup": True}, refuses, []
+        self.params, self.refuses, self.ran, self.restore = {"backup": True}, refuses, [], None
 
     def run_command(self, argv):
         words = " ".join(argv)
@@ -56,6 +59,8 @@ class Module:
 
 
 def apply(tmp_path, monkeypatch, module, before, answers):
+    monkeypatch.setattr(_sshd._sshd_return, "arm", lambda restore: setattr(module, "restore", restore))
+    monkeypatch.setattr(_sshd._sshd_return, "keep", lambda: setattr(module, "restore", None))
     monkeypatch.setattr(_sshd, "listens", lambda port, limit: answers)
     monkeypatch.setattr(_sshd._search_path, "which", lambda name: None if name == "systemctl" else name)
     path = tmp_path / "sshd_config"
@@ -92,5 +97,23 @@ def test_all_goes_back_when_it_does_not_work(tmp_path, monkeypatch, before, refu
     problem, text = apply(tmp_path, monkeypatch, module, before, answers)
     assert words in problem
     assert text == (before or None)
+    assert module.restore is None, "nothing is left to come back"
     if not refuses:
         assert [line.split()[0] for line in module.ran[-2:]] == ["pkill", "pkill"], "sshd reads the old one again"
+
+
+@pytest.mark.parametrize("before", ["UseDNS no\n", ""])
+def test_a_change_that_nobody_keeps_comes_undone(tmp_path, monkeypatch, before):
+    module = Module()
+    assert apply(tmp_path, monkeypatch, module, before, True)[0] == ""
+    path, ran = tmp_path / "sshd_config", len(module.ran)
+    module.restore()
+    assert (path.read_text() if path.exists() else "") == before
+    assert [line.split()[0] for line in module.ran[ran:]] == ["pkill"]
+
+
+def test_a_change_that_was_never_written_has_nothing_to_undo(tmp_path, monkeypatch):
+    change = _textfile.Change(str(tmp_path / "new.conf"), "", "Port 22\n", 0o600)
+    monkeypatch.setattr(_sshd._search_path, "which", lambda name: None if name == "systemctl" else name)
+    _sshd.restore(Module(), change, existed=False)
+    assert not os.listdir(tmp_path)
