@@ -12,10 +12,10 @@ import typing as t
 from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
     _action,
+    _mask,
     _membership,
     _memory,
     _plan,
@@ -25,8 +25,6 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Node
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan_nodes import Host, logins_at_once
-
-display = Display()
 
 
 class ActionModule(ActionBase):
@@ -58,14 +56,14 @@ class ActionModule(ActionBase):
             faults = error.faults if isinstance(error, _plan.PlanError) else [str(error)]
             head = f"These machines can't make the cluster asked for ({len(faults)} reason(s)); nothing was installed."
             text = "\n".join([head, *(f"  {number}. {fault}" for number, fault in enumerate(faults, 1))])
-            return {**result, "failed": True, "msg": text}
+            return {**result, "failed": True, "msg": _mask.harmless(text)}
         cluster, plan["logins_at_once"] = plan.pop("model"), logins_at_once(hosts)
         if not self._task.check_mode and not read_only:
             plan["warnings"] += self._moved(memory.prefix, cluster.prefix)
             _memory.save(path, _memory.text(cluster, identity, group, memory.others, removed))
         for warning in plan["warnings"]:
-            display.warning(warning)
-        display.display(self._summary(plan))
+            _action.warn(warning)
+        _action.show(self._summary(plan))
         del plan["warnings"]  # shown above; Ansible would print them once more for every host
         rows = (hostvars[names[0]].get("trainmesh_reach") or {}).get("hosts") or {}
         unreached = _plan_nodes.unreached({name: rows[name] for name in names if name in rows}, plan["nodes"])

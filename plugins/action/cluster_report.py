@@ -11,7 +11,6 @@ import typing as t
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
     _action,
@@ -30,8 +29,6 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view impor
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Case, Untested
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules_collective import expected_mbps
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules_environment import NO_TORCH
-
-display = Display()
 
 
 class ActionModule(ActionBase):
@@ -84,7 +81,7 @@ class ActionModule(ActionBase):
         directory = options["report_dir"] or os.path.join(self._task.args["state_dir"], "report")
         written = [] if self._task.check_mode else self._written(directory, data, options["report_mask_addresses"])
         if written:
-            display.display(f"\nNo node could be read. The report: {', '.join(written)}")
+            _action.show(f"\nNo node could be read. The report: {', '.join(written)}")
         return {"changed": False, "outcome": data["outcome"], "summary": data["summary"], "files": written}
 
     def _judged(
@@ -134,7 +131,7 @@ class ActionModule(ActionBase):
         data = _report_data.build(case, judged, changed, self._task.check_mode, jobs_wanted=wanted, look=entry)
         directory = options["report_dir"] or os.path.join(self._task.args["state_dir"], "report")
         written = [] if self._task.check_mode else self._written(directory, data, options["report_mask_addresses"])
-        display.display(_report_terminal.text(data, written))
+        _action.show(_report_terminal.text(data, written))
         answer = {"changed": False, "outcome": data["outcome"], "summary": data["summary"], "files": written}
         if data["outcome"] == "faults":
             first = data["findings"][0]
@@ -151,5 +148,5 @@ class ActionModule(ActionBase):
         try:
             return _report_files.write(directory, data, mask_addresses)
         except OSError as error:
-            display.warning(f"the report could not be written to {directory} ({error}): set trainmesh_report_dir")
+            _action.warn(f"the report could not be written to {directory} ({error}): set trainmesh_report_dir")
             return []

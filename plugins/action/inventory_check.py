@@ -222,7 +222,7 @@ class ActionModule(ActionBase):
         except _run_lock.BusyError as error:
             if not self._task.check_mode or boolean(variables.get("trainmesh_read_only") or False, strict=False):
                 raise
-            display.warning(f"{error}: what follows may change under this check")
+            _action.warn(f"{error}: what follows may change under this check")
         except OSError as error:
             display.vv(f"{path} can't be written ({error}): two runs at once would not be noticed")
         return False

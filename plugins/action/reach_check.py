@@ -10,13 +10,11 @@ import typing as t
 
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _action, _reach
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _action, _mask, _reach
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_client import Target
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_target import Play, target
 
-display = Display()
 TIMEOUT_S, WORKERS = 10.0, 64
 NO_PARAMIKO = "paramiko is not installed on the controller: pip install paramiko"
 
@@ -39,10 +37,11 @@ class ActionModule(ActionBase):
                 raise ValueError("timeout and workers must be more than 0")
         except (TypeError, ValueError) as error:
             return {**result, "failed": True, "msg": str(error)}
-        rows = _reach.check(self._targets(variables["hostvars"], names), limit, workers)
+        # A machine may say what it likes before it has proved who it is.
+        rows = _mask.walk(_reach.check(self._targets(variables["hostvars"], names), limit, workers), _mask.harmless)
         bad = [name for name, row in rows.items() if row["ok"] is False]
         if bad:
-            display.display(_reach.table(rows))
+            _action.show(_reach.table(rows))
         dead = [name for name in bad if rows[name]["layer"] in _reach.DEAD]
         answer = {**result, "changed": False, "hosts": rows, "failed_hosts": bad, "dead": dead}
         if bad and wanted:

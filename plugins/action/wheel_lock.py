@@ -10,13 +10,11 @@ import os
 import typing as t
 
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _action, _wheel_lock
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_store import Store
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_tools import ToolError, Tools
 
-display = Display()
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["locked", "filled"], "default": "locked"},
     "state_dir": {"type": "path", "required": True},
@@ -52,7 +50,7 @@ class ActionModule(ActionBase):
         except (ToolError, ValueError, OSError) as error:
             result.update(failed=True, msg=str(error))
         for note in store.notes:
-            display.warning(note)
+            _action.warn(note)
         return result
 
     def _make(self, store: Store, args: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -82,7 +80,7 @@ class ActionModule(ActionBase):
             wish=wish,
             tools=Tools(args["python_version"], args["platform"], args["index_url"], insecure=args["index_insecure"]),
             wheelhouse=args["wheelhouse"],
-            say=lambda text: display.display(f"  {text}"),
+            say=lambda text: _action.show(f"  {text}"),
         )
 
     @staticmethod

@@ -8,10 +8,24 @@ from __future__ import annotations
 import typing as t
 
 from ansible import constants as C
+from ansible.utils.display import Display
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mask import harmless
+
+_display = Display()
 # How names of our variables begin: the inventory's, and those of roles that the controller reads once for all nodes.
 OUR_VARIABLES = ("trainmesh_", "torch_stack_", "python_env_", "verify_", "__")
 OUR_FACTS = "trainmesh_facts_"
+
+
+def show(text: str) -> None:
+    """Print lines; whatever a machine has put into them, they do nothing to the terminal."""
+    _display.display(harmless(text))
+
+
+def warn(text: str) -> None:
+    """Print a warning, as show() does."""
+    _display.warning(harmless(text))
 
 
 def members(variables: t.Mapping[str, t.Any], group: str) -> list[str]:
@@ -53,4 +67,4 @@ def numbered(head: str, faults: t.Iterable[object]) -> str:
     return "\n".join([head, *(f"  {number}. {fault}" for number, fault in enumerate(faults, 1))])
 
 
-__all__ = ("members", "numbered", "refuse_variables_of_nodes", "runs")
+__all__ = ("members", "numbered", "refuse_variables_of_nodes", "runs", "show", "warn")

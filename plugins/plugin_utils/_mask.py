@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """PRIVATE to the collection: take out of a text what must not leave the machine, or the house.
 
+``harmless`` (characters that a terminal obeys) is applied to all that is shown or written down;
 ``secrets`` (tokens, passwords, logins in addresses, private keys) is applied to every report;
 ``keys`` (public keys, fingerprints) and, on request, ``Pseudonyms`` (host names, addresses) to what
 is meant for strangers.
@@ -16,10 +17,13 @@ import itertools
 import re
 import string
 import typing as t
+import unicodedata
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._secrets import masked
 
 MASK = "***"
+# By category of Unicode: controls and separators of lines, formats (among them those of direction), half characters.
+_INSTEAD = {"Cc": " ", "Zl": " ", "Zp": " ", "Cf": "", "Cs": "\ufffd"}
 
 _KEYS: tuple[tuple[re.Pattern[str], str], ...] = (
     # the body of a public key or certificate, whatever its type is called
@@ -34,6 +38,14 @@ _MAC = re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}(?![\w:])")
 # Names that are the same everywhere, and say more when they stay.
 _COMMON = frozenset(("localhost", "localhost.localdomain", "localdomain", "ip6-localhost", "ip6-loopback"))
 _DOCUMENTATION = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15")
+
+
+def harmless(text: str) -> str:
+    """The text without what a terminal obeys or what turns its direction; the ends of its lines stay."""
+    if text.isprintable():
+        return text
+    kinds = ((char, unicodedata.category(char)) for char in text)
+    return "".join(char if char == "\n" else _INSTEAD.get(kind, char) for char, kind in kinds)
 
 
 @functools.lru_cache(maxsize=4096)  # a matrix has the same word thousands of times

@@ -64,7 +64,7 @@ def build(
     finished: str = "",
     look: Look,
 ) -> dict[str, t.Any]:
-    """The report: keys in a fixed order, nodes in rank order, no secret in any text.
+    """The report: keys in a fixed order, nodes in rank order, no secret and no control character in any text.
 
     ``changed`` maps hosts to the registers of the tasks that changed them. ``jobs_wanted`` is false when
     the user asked for none. ``started`` and ``finished`` are ISO 8601 with a zone; without them
@@ -90,7 +90,7 @@ def build(
         "changed": {name: sorted(what) for name, what in sorted(changed.items()) if what},
         "next": _next(case, outcome),
     }
-    return t.cast("dict[str, t.Any]", _mask.walk(plain(report), _mask.secrets))
+    return t.cast("dict[str, t.Any]", _mask.walk(plain(report), lambda text: _mask.secrets(_mask.harmless(text))))
 
 
 def _evidence(case: Case) -> dict[str, t.Any]:

@@ -14,9 +14,10 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _report_w
 
 Data = t.Mapping[str, t.Any]
 
-# What Markdown or HTML would take for markup; and @name and #1, which would call people or link to the issue.
+# What Markdown or HTML would take for markup; and what becomes a link by itself: @name, #1, GH-1, addresses of
+# pages and people.
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~&])")
-_CALL = re.compile(r"(?<!\w)@(?=\w)|#(?=\d)")
+_CALL = re.compile(r"@(?=\w)|#(?=\d)|\bGH(?=-\d)|\bwww(?=\.)|\b(?:https?|ftp|mailto|xmpp)(?=:)", re.IGNORECASE)
 _TICKS = re.compile(r"`+")
 
 

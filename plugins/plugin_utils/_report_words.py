@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import typing as t
-import unicodedata
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mask import harmless
 
 Data = t.Mapping[str, t.Any]
 
@@ -38,8 +39,7 @@ _LONGEST = 220
 
 def one_line(text: t.Any, longest: int = 0) -> str:
     """A text from a machine as one printable line: no control characters, which a terminal would obey."""
-    kept = "".join(" " if unicodedata.category(char) in {"Cc", "Zl", "Zp"} else char for char in str(text))
-    line = " ".join("".join(char for char in kept if unicodedata.category(char) != "Cf").split())
+    line = " ".join(harmless(str(text)).split())
     return line if not longest or len(line) <= longest else f"{line[: longest - 4].rstrip()} ..."
 
 

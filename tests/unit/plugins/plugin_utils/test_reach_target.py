@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import types
 import typing as t
 from unittest import mock
 
@@ -165,7 +164,7 @@ def run(args: dict[str, t.Any], monkeypatch, rows: dict[str, t.Any]) -> tuple[di
     check = mock.Mock(return_value=rows)
     monkeypatch.setattr(_reach, "check", check)
     shown: list[str] = []
-    monkeypatch.setattr(reach_check, "display", types.SimpleNamespace(display=shown.append))
+    monkeypatch.setattr(reach_check._action, "show", shown.append)
     task = mock.Mock(args=args, remote_user=None, port=None, async_val=0, check_mode=False, diff=False)
     action = reach_check.ActionModule(task, mock.Mock(), mock.Mock(password="", become_pass=""), *[mock.Mock()] * 3)
     variables = {"groups": {"all": ["n1", "n2"]}, "hostvars": {name: {"inventory_hostname": name} for name in rows}}
