@@ -11,6 +11,7 @@ working directory stay as they are in this process, on which the threads depend.
 from __future__ import annotations
 
 import functools
+import json
 import pwd
 import typing as t
 
@@ -26,6 +27,9 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils import (
 PARTS = ("gpu", "fabric", "stack")
 LIMITS = {"gpu": _gpu_facts.TIMEOUT_S, "fabric": _fabric_facts.TIMEOUT_S, "stack": _stack_facts.TIMEOUT_S}
 """Seconds for each part where the caller names none."""
+
+# Bytes of a part, and more for each node that was asked about: far above what an honest node has to say.
+LARGEST, LARGEST_A_PEER = 256 * 1024, 2048
 
 Read = tuple[dict[str, t.Any], t.Optional[str]]
 
@@ -56,7 +60,19 @@ def gather(options: t.Mapping[str, t.Any], environ: t.Mapping[str, str]) -> Foun
             found.facts["stack"] = stack.result(limits["stack"])
         except ValueError as error:
             found.errors["stack"] = str(error)
+    for part in list(found.facts):
+        _refuse_flood(part, found, LARGEST + LARGEST_A_PEER * len(options["peers"]))
     return found
+
+
+def _refuse_flood(part: str, found: Found, most: int) -> None:
+    """Keep a part to ourselves that would cost the controller as much memory as somebody here likes."""
+    sizes = {key: len(json.dumps(value, default=str)) for key, value in found.facts[part].items()}
+    if sum(sizes.values()) > most:
+        largest = max(sizes, key=sizes.__getitem__)
+        del found.facts[part]
+        size = f"{sum(sizes.values())} bytes, expected at most {most}"
+        found.errors[part] = f"{size}; the largest of it is {largest} with {sizes[largest]} bytes"
 
 
 def _threads(options: t.Mapping[str, t.Any], limits: t.Mapping[str, float]) -> dict[str, t.Callable[[], Read]]:

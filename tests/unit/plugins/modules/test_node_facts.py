@@ -87,6 +87,16 @@ def test_a_part_that_fails_loses_no_other(
     assert any(f"the {part} facts could not be read" in text for text in warned)
 
 
+def test_a_part_that_is_a_flood_stays_on_the_node(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    interpreter = tmp_path / "python"
+    said = "{'version': '3.11.2', 'path': [f'/{number}' for number in range(99999)], 'prefix': None, 'include': None}"
+    interpreter.write_text(f"#!/bin/sh\nexec {sys.executable} -c \"import json; print(json.dumps({said}))\"\n")
+    interpreter.chmod(0o755)
+    facts = run({"python": str(interpreter)}, capsys)["ansible_facts"]
+    assert set(facts) == ALL - {"trainmesh_facts_stack"}
+    assert "expected at most 262144; the largest of it is " in facts["trainmesh_facts_errors"]["stack"]
+
+
 def test_an_unknown_user_costs_the_stack_alone(capsys: pytest.CaptureFixture[str]) -> None:
     facts = run({"user": "no-such-user-here"}, capsys)["ansible_facts"]
     assert "no-such-user-here" in facts["trainmesh_facts_errors"]["stack"]
