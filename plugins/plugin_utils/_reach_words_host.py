@@ -51,23 +51,28 @@ def wants_terminal(evidence: str) -> bool:
 
 def sudo(client: Client, evidence: str, method: str) -> Stop:
     """The user may not become root without a password, and none is set; or sudo wants a terminal."""
-    file = f"/etc/sudoers.d/{client.user.replace('.', '_')}"
     if wants_terminal(evidence):
         line = shlex.quote(f"Defaults:{client.user} !requiretty")
         return Stop(
             "sudo",
             evidence,
             f"sudo of {client.user} asks for a terminal (requiretty in its sudoers), and pipelining brings none",
-            f"on the machine as root: echo {line} >> {file} && chmod 440 {file} && visudo -c; or set "
-            "ansible_ssh_pipelining: false for this host",
+            "set ansible_ssh_pipelining: false for this host; or on the machine as root: "
+            f"{_sudoers(client.user, line)}",
         )
     line = shlex.quote(f"{client.user} ALL=(ALL) NOPASSWD: ALL")
     return Stop(
         "sudo",
         evidence,
         f"{client.user} can't become root with {method} without a password, and the inventory has none",
-        f"on the machine as root: echo {line} > {file} && chmod 440 {file} && visudo -c; or run with --ask-become-pass",
+        f"run with --ask-become-pass; or on the machine as root: {_sudoers(client.user, line)}",
     )
+
+
+def _sudoers(user: str, line: str) -> str:
+    """The command that adds a line, of which a copy is proved: one bad file in sudoers.d shuts sudo for everybody."""
+    file = f"/etc/sudoers.d/trainmesh_{user.replace('.', '_')}"
+    return f"echo {line} > /root/sudoers.new && visudo -cf /root/sudoers.new && install -m 440 /root/sudoers.new {file}"
 
 
 def sudo_password(client: Client, evidence: str, method: str) -> Stop:

@@ -255,10 +255,10 @@ def _give(case: Case, host: str, user: str, place: str, kept: t.Sequence[str]) -
     home = str(dig(case.user[host], "home", ""))
     owner = f"{user}:"
     if place == home and _is_one_users(home):
-        return f"{shlex.join(['chown', owner, home])} && {shlex.join(['chmod', 'u+rwx', home])}"
+        return f"{shlex.join(['chown', '-h', owner, home])} && {shlex.join(['chmod', 'u+rwx', home])}"
     own = [directory for directory in (home, str(dig(case.plan, "prefix", ""))) if _is_one_users(directory)]
     if any(_is_below(place, directory) for directory in own):
-        return shlex.join(["chown", "-R", owner, place])
+        return shlex.join(["chown", "-hR", owner, place])
     paths = [str(dig(case.user[host], f"caches.{name}.path")) for name in kept]
     if all(path in own or any(_is_below(path, directory) for directory in own) for path in paths):
         return shlex.join(["install", "-d", "-o", user, *paths])

@@ -99,7 +99,7 @@ def _no_key(case: Case, item: Attempt) -> Reason | None:
         shown = ", ".join(f"{dig(key, 'path')} has mode {dig(key, 'mode')}" for key in keys)
         paths = " ".join(shlex.quote(str(dig(key, "path"))) for key in keys)
         cause = "ssh does not use a private key that others may read."
-        return Reason("ssh-perms-too-open", item.source, shown, cause, f"chmod 600 {paths}")
+        return Reason("ssh-perms-too-open", item.source, shown, cause, f"as {user}: chmod 600 {paths}")
     return None
 
 
@@ -144,13 +144,17 @@ def _files_refused(case: Case, item: Attempt) -> Reason | None:
         shown = ", ".join(f"{dig(at, 'path')} belongs to {dig(at, 'owner')}" for at in foreign.values())
         targets = " ".join(shlex.quote(str(dig(at, "path"))) for at in foreign.values())
         cause = f"The files by which sshd knows {user} belong to another user, so that sshd ignores them."
-        remedy = f"chown -R {user}: {targets}" if "home" not in foreign else f"chown {user}: {targets}"
+        # -h: a link that the user has put there must not hand over what it leads to.
+        remedy = f"chown -h {user}: {targets}" if "home" in foreign else f"chown -hR {user}: {targets}"
         return Reason("ssh-wrong-user-keydir", item.target, shown, cause, remedy)
     loose = {key: at for key, at in paths.items() if dig(at, "others_write") or _mode(at) & GROUP_OR_OTHERS_WRITE}
     if not loose:
         return None
     shown = ", ".join(f"{dig(at, 'path')} has mode {dig(at, 'mode', 'writable by others')}" for at in loose.values())
-    remedy = " && ".join(f"chmod {_WANTED_MODE[key]} {shlex.quote(str(dig(at, 'path')))}" for key, at in loose.items())
+    commands = (["chmod", _WANTED_MODE[key], str(dig(at, "path"))] for key, at in loose.items())
+    # As their owner, who can open nothing that is not theirs through a link.
+    owner = "root" if any(str(dig(at, "owner", user)) in ("root", "0") for at in loose.values()) else user
+    remedy = f"as {owner}: {' && '.join(map(shlex.join, commands))}"
     cause = "sshd ignores the keys of a user whose home, .ssh or authorized_keys others may write to (StrictModes)."
     return Reason("ssh-perms-too-open", item.target, shown, cause, remedy)
 

@@ -90,7 +90,7 @@ def test_a_part_that_fails_loses_no_other(
 def test_a_part_that_is_a_flood_stays_on_the_node(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     interpreter = tmp_path / "python"
     said = "{'version': '3.11.2', 'path': [f'/{number}' for number in range(99999)], 'prefix': None, 'include': None}"
-    interpreter.write_text(f"#!/bin/sh\nexec {sys.executable} -c \"import json; print(json.dumps({said}))\"\n")
+    interpreter.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import json; print(json.dumps({said}))"\n')
     interpreter.chmod(0o755)
     facts = run({"python": str(interpreter)}, capsys)["ansible_facts"]
     assert set(facts) == ALL - {"trainmesh_facts_stack"}

@@ -16,11 +16,17 @@ import shlex
 import socket
 import subprocess
 import threading
+import types
 import typing as t
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _reach, _reach_client, _reach_words
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
+    _reach,
+    _reach_client,
+    _reach_words,
+    _reach_words_host,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _reach_known_hosts as known
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_client import Target
 
@@ -621,3 +627,22 @@ def test_a_host_whose_banner_is_late_is_tried_again_with_more_time(monkeypatch, 
     monkeypatch.setattr(_reach, "_once", once)
     rows = _reach.check([Target("a", "a"), Target("b", "b")], 10, 4)
     assert limits == [10, 20][:tries] and rows["a"]["ok"] is (tries == 2) and rows["b"]["ok"] is False
+
+
+@pytest.mark.parametrize("said", ["sorry, you must have a tty to run sudo", "a password is required"])
+def test_the_line_for_sudo_is_proved_as_a_copy(tmp_path, said):
+    """One bad file in sudoers.d shuts sudo for everybody: what visudo refuses is not put there."""
+    client = types.SimpleNamespace(user="it.user")
+    remedy = _reach_words_host.sudo(client, said, "sudo").remedy
+    command = remedy.partition("as root: ")[2]
+    etc, root = tmp_path / "etc", tmp_path / "root"
+    for directory in (etc, root, tmp_path / "bin"):
+        directory.mkdir()
+    command = command.replace("/etc/sudoers.d", str(etc)).replace("/root/", f"{root}/")
+    for refused in (True, False):
+        (tmp_path / "bin/visudo").write_text(f"#!/bin/sh\nexit {int(refused)}\n")
+        (tmp_path / "bin/visudo").chmod(0o755)
+        path = f"{tmp_path}/bin:{os.environ['PATH']}"
+        subprocess.run(["sh", "-c", command], env={"PATH": path}, check=False, timeout=30)
+        assert [entry.name for entry in etc.iterdir()] == ([] if refused else ["trainmesh_it_user"])
+    assert "it.user" in (etc / "trainmesh_it_user").read_text()

@@ -128,7 +128,7 @@ def test_a_cache_that_belongs_to_root_is_one_fault():
         case.user["node3"]["caches"][name].update(writable=False, existing="/home/trainer/.cache")
     found = one(case)
     assert (found.rule, found.severity, found.hosts) == ("cache-unwritable", "fail", ("node3",))
-    assert found.remedy.startswith("chown -R trainer: /home/trainer/.cache (or")
+    assert found.remedy.startswith("chown -hR trainer: /home/trainer/.cache (or")
 
 
 def test_nothing_outside_the_home_is_handed_over():
@@ -154,7 +154,7 @@ def test_a_path_is_one_word_of_the_command():
     case.user["node1"]["home"] = "/home/trainer"
     case.user["node1"]["caches"]["hf"].update(writable=False, existing=path, path=path)
     command = one(case).remedy.partition(" (or, in trainmesh_env")[0]
-    assert shlex.split(command) == ["chown", "-R", f"{case.user['node1']['name']}:", path]
+    assert shlex.split(command) == ["chown", "-hR", f"{case.user['node1']['name']}:", path]
 
 
 def test_a_home_that_is_the_systems_is_not_given_away():

@@ -110,9 +110,9 @@ def test_a_key_that_is_admitted_from_another_address_only():
 @pytest.mark.parametrize(
     ("place", "mode", "command"),
     [
-        ("home", "0777", "chmod 755 /home/trainer"),
-        ("ssh_dir", "0770", "chmod 700 /home/trainer/.ssh"),
-        ("authorized_keys", "0666", "chmod 600 /home/trainer/.ssh/authorized_keys"),
+        ("home", "0777", "as trainer: chmod 755 /home/trainer"),
+        ("ssh_dir", "0770", "as trainer: chmod 700 /home/trainer/.ssh"),
+        ("authorized_keys", "0666", "as trainer: chmod 600 /home/trainer/.ssh/authorized_keys"),
     ],
 )
 def test_modes_that_sshd_does_not_trust(place, mode, command):
@@ -139,7 +139,7 @@ def test_a_private_key_that_others_may_read_is_not_used():
     fail_logins(case, [("node3", name) for name in NAMES], "permission")
     found = one(case)
     assert (found.rule, found.hosts) == ("ssh-perms-too-open", ("node3",))
-    assert found.remedy == "chmod 600 /home/trainer/.ssh/id_ed25519"
+    assert found.remedy == "as trainer: chmod 600 /home/trainer/.ssh/id_ed25519"
 
 
 def test_files_of_another_user():
