@@ -46,6 +46,8 @@ def play(place: pathlib.Path, step: str, sent: str, configuration: str = "") -> 
     (place / "ansible.cfg").write_text(configuration)
     inventory = (
         f"node1 ansible_connection=local ansible_python_interpreter={sys.executable} trainmesh_report_dir=mine\n"
+        "[all:vars]\nmirror=mine\nplace={{ mirror }}\ndistribution=mine\n"
+        "trainmesh_index_url=https://{{ place }}/{{ ansible_facts.distribution | default('debian') }}\n"
     )
     (place / "hosts").write_text(inventory)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
@@ -66,12 +68,24 @@ def play(place: pathlib.Path, step: str, sent: str, configuration: str = "") -> 
 
 @pytest.mark.parametrize(
     ("step", "sent"),
-    [(PLAN, "trainmesh_report_dir"), (REPORT, "trainmesh_report_dir"), (LOCK, "torch_stack_index_url")],
+    [
+        (PLAN, "trainmesh_report_dir"),
+        (REPORT, "trainmesh_report_dir"),
+        (LOCK, "torch_stack_index_url"),
+        (REPORT, "mirror"),
+        (PLAN, "place"),
+    ],
 )
 def test_the_node_is_refused_by_name_and_nothing_is_written(tmp_path: pathlib.Path, step: str, sent: str) -> None:
     text = play(tmp_path, step, sent)
     assert f"node1: it sent facts that would replace variables of the inventory: '{sent}'" in text, text
     assert not [name for name in ("state", "mine", "theirs") if (tmp_path / name).exists()]
+
+
+def test_a_fact_that_no_variable_is_made_of_is_no_offence(tmp_path: pathlib.Path) -> None:
+    text = play(tmp_path, REPORT, "ansible_distribution")
+    assert "it sent facts" not in text
+    assert (tmp_path / "mine").is_dir(), text
 
 
 def test_without_injection_the_inventory_decides_anyhow(tmp_path: pathlib.Path) -> None:
