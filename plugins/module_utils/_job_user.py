@@ -25,14 +25,22 @@ def account(name: str) -> pwd.struct_passwd:
         raise ValueError(f"there is no user {name} here: create it, or set trainmesh_user to one that exists") from None
 
 
+# What a command of the user's needs of root's environment: its language, and the way to an index.
+_KEPT = (
+    *("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+    *("http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
+)
+
+
 @contextlib.contextmanager
 def acting_as(name: str | None) -> t.Iterator[None]:
     """Within this block the process is ``name``; nothing changes when it is that already, or when none is named.
 
     Root is kept in the saved ids alone, so that this process comes back at the end, while commands
-    it starts can't: a command's saved ids are its effective ones. Import what is needed before, as
-    Ansible's archive of the module can be read by root only. Raises ValueError when the user does
-    not exist, or when this process is neither root nor that user.
+    it starts can't: a command's saved ids are its effective ones. Root's variables stay behind, as
+    the user can read those of each of these commands. Import what is needed before, as Ansible's
+    archive of the module can be read by root only. Raises ValueError when the user does not exist,
+    or when this process is neither root nor that user.
     """
     if name is None:
         yield
@@ -43,14 +51,12 @@ def acting_as(name: str | None) -> t.Iterator[None]:
         return
     if os.geteuid() != 0:
         raise ValueError(f"only root can work for {name}: run this task with become")
-    groups, group, home = (
-        os.getgroups(),
-        os.getegid(),
-        {key: os.environ.get(key) for key in ("HOME", "USER", "LOGNAME")},
-    )
+    groups, group, environment = os.getgroups(), os.getegid(), dict(os.environ)
     os.initgroups(name, user.pw_gid)
     os.setresgid(user.pw_gid, user.pw_gid, group)
     os.setresuid(user.pw_uid, user.pw_uid, 0)
+    os.environ.clear()
+    os.environ.update({key: environment[key] for key in _KEPT if key in environment})
     os.environ.update(HOME=user.pw_dir, USER=name, LOGNAME=name)
     try:
         yield
@@ -58,10 +64,8 @@ def acting_as(name: str | None) -> t.Iterator[None]:
         os.setresuid(0, 0, 0)
         os.setresgid(group, group, group)
         os.setgroups(groups)
-        for key, value in home.items():
-            os.environ.pop(key, None)
-            if value is not None:
-                os.environ[key] = value
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user
+
 ROOT = Path(__file__).parents[4]
 PREFIX = "trainmesh.cluster."
 USER = "nobody"
@@ -59,6 +61,17 @@ def test_a_command_started_by_root_is_the_job_users(theirs):
     assert not again["changed"]
     rc, answer = run("user_command", argv=["/bin/sh", "-c", "echo why >&2; exit 3"], user=USER)
     assert (rc, answer["rc"]) == (1, 3) and "ended with 3: why" in answer["msg"]
+
+
+@as_root
+def test_what_root_knows_is_not_in_the_environment_of_the_job_users_commands(theirs, monkeypatch):
+    monkeypatch.setenv("ROOTS_TOKEN", "word")
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    _rc, answer = run("user_command", argv=["/bin/sh", "-c", "echo ${ROOTS_TOKEN-none} $https_proxy"], user=USER)
+    assert answer["stdout"].split() == ["none", "http://proxy.example:3128"]
+    with _job_user.acting_as(USER):
+        assert "ROOTS_TOKEN" not in os.environ
+    assert os.environ["ROOTS_TOKEN"] == "word", "and root has it again"
 
 
 @as_root
