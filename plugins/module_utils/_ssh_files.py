@@ -37,7 +37,8 @@ def file_wishes(
         (f"{ssh}/{OURS}/known_hosts", "".join(f"{line}\n" for line in known_hosts), 0o600),
         (f"{ssh}/{OURS}/config", config, 0o600),
         (f"{ssh}/authorized_keys", edited(f"{ssh}/authorized_keys", authorized_keys), 0o600),
-        (f"{ssh}/config", edited(f"{ssh}/config", include, at_start=True), 0o600),
+        # where nothing of ours is in it, the user's file needs no mode, nor to be there
+        (f"{ssh}/config", edited(f"{ssh}/config", include, at_start=True), 0o600 if config else None),
     ]
 
 

@@ -52,6 +52,10 @@ options:
         type: list
         elements: int
         default: []
+  log_in:
+    description: Whether this node is meant to log in to the targets; if not, only their ports are tried.
+    type: bool
+    default: true
   unreached:
     description: Machines of the cluster that the controller can't reach. Nobody logs in to them.
     type: list
@@ -215,6 +219,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "targets": {"type": "list", "elements": "dict", "required": True, "options": target},
+            "log_in": {"type": "bool", "default": True},
             "unreached": {"type": "list", "elements": "dict", "default": [], "options": away},
             "address": {"type": "str", "default": ""},
             "token": {"type": "str", "default": "", "no_log": True},
@@ -237,6 +242,8 @@ def look(given: dict[str, t.Any]) -> dict[str, t.Any]:
     """Try everything."""
     watch = _load.Watch()
     targets = [_mesh_probe.Target(**item) for item in given["targets"]]
+    if not given["log_in"]:
+        targets = [target._replace(ssh_names=[]) for target in targets]
     limits = (given["timeout"], given["login_timeout"], given["slow_seconds"])
     login = _ssh_login.Wish(*limits, given["python"], given["commands"])
     wish = _mesh_probe.Wish(given["address"], given["token"], given["timeout"], login)

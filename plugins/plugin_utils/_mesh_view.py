@@ -71,6 +71,12 @@ def node(case: Case, name: str) -> Data:
 
 
 @once
+def login_sources(case: Case) -> list[str]:
+    """The nodes that log in to others, by the plan; no launcher needs the ssh client of any other."""
+    return [name for name in names(case) if dig(node(case, name), "logs_in", True)]
+
+
+@once
 def gone(case: Case) -> set[str]:
     """Nodes that left the run or that the controller could not reach: not to be accused of anything else."""
     away = set(case.dropped)
@@ -234,6 +240,7 @@ __all__ = (
     "data_interface",
     "gone",
     "limit",
+    "login_sources",
     "logins",
     "names",
     "node",

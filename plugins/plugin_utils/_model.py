@@ -72,7 +72,7 @@ class Node:
 class Cluster:
     """The whole cluster; ``nodes`` in rank order, the head first.
 
-    ``precision`` is V(bf16), V(fp16) or V(fp32).
+    ``precision`` is V(bf16), V(fp16) or V(fp32), ``ssh_topology`` V(mesh) or V(head).
     """
 
     nodes: tuple[Node, ...]
@@ -82,11 +82,17 @@ class Cluster:
     precision: str
     zero_stage: int = 2
     launchers: tuple[str, ...] = ("deepspeed", "accelerate", "accelerate_standard", "torchrun")
+    ssh_topology: str = "mesh"
 
     @property
     def head(self) -> Node:
         """The node of rank 0: it launches the jobs and serves the rendezvous."""
         return self.nodes[0]
+
+    @property
+    def login_sources(self) -> tuple[Node, ...]:
+        """The nodes that log in to every node: all of a mesh, of a star the head alone. Nobody else decides this."""
+        return self.nodes if self.ssh_topology == "mesh" else (self.head,)
 
     @property
     def master_address(self) -> str:

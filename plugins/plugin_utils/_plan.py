@@ -65,6 +65,7 @@ def make(hosts: t.Sequence[Host], options: Options, memory: Memory, strict: bool
         precision=_precision(options, gpus, draft),
         zero_stage=options["zero_stage"],
         launchers=tuple(options["launchers"]),
+        ssh_topology=options["ssh_topology"],
     )
     _check_cluster(cluster, hosts, draft)
     stack = _stack(cluster, hosts, options, gpus, draft, strict)
@@ -178,6 +179,12 @@ def _check_cluster(cluster: Cluster, hosts: t.Sequence[Host], draft: Draft) -> N
         if other != node.name:
             advice = "two lines of the inventory lead to one machine, or trainmesh_address must tell them apart"
             draft.faults.append(f"{node.name}: the data address {node.address} is also that of {other}: {advice}")
+    same = [node.name for node in cluster.nodes[1:] if node.public_key and node.public_key == cluster.head.public_key]
+    if same and cluster.ssh_topology == "head":
+        advice = "give each node a home of its own, or make the key of a cloned machine anew, or set mesh"
+        draft.faults.append(
+            f"trainmesh_ssh_topology: head: {', '.join(same)} would log in too, having the key of the head: {advice}"
+        )
     without = [node.name for node in cluster.nodes if not node.gpus]
     if without and len(without) < len(cluster.nodes):
         advice = "take them out, or set trainmesh_torch_build: cpu to train on CPUs only"
@@ -263,6 +270,7 @@ def _node_data(cluster: Cluster, node: Node, managed: bool) -> dict[str, t.Any]:
         "hostname": node.hostname,
         "fqdn": node.fqdn,
         "names": _names(node, managed),
+        "logs_in": node in cluster.login_sources,
         "gpus": list(node.gpus),
         "reachable": node.reachable,
         "files": node_files(cluster, node),

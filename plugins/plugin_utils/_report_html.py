@@ -28,7 +28,7 @@ MOST_FAILED = 60
 _SHADES = (0.75, 0.9, 1.1)
 _TITLES = {"ssh": "ssh logins", "tcp": "Ports", "latency_us": "Latency", "mbps": "Bandwidth"}
 _NOTES = {
-    "ssh": "each node to each node, by every name it is known by",
+    "ssh": "from each node (row) to each node (column), by every name it is known by",
     "tcp": "the rendezvous port and one beyond the ephemeral range",
     "latency_us": "in microseconds, one way",
     "mbps": "in Mbit/s",
@@ -132,7 +132,7 @@ def _word_cell(matrix: Data, row: int, column: int) -> Cell:
     word = matrix["cells"][row][column]
     sign, kind = _sign(word)
     pair = f"{matrix['names'][row]} to {matrix['names'][column]}"
-    return {"text": sign, "kind": kind, "label": f"{pair}: {word or 'not tried'}"}
+    return {"text": sign, "kind": kind, "label": f"{pair}: {word.replace('_', ' ') or 'not tried'}"}
 
 
 def _sign(word: str) -> tuple[str, str]:
@@ -142,6 +142,8 @@ def _sign(word: str) -> tuple[str, str]:
         return "~", "slow"
     if word == matrices.NOT_TRIED:
         return "·", "none"
+    if word == matrices.NOT_PLANNED:
+        return "-", "none"
     return words.LAYERS.get(word, words.LAYERS["other"])[0], "bad"
 
 
@@ -150,8 +152,9 @@ def _word_legend(matrix: Data) -> list[tuple[str, str]]:
     plain = [("✓", "ok")] if matrices.OK in used else []
     plain += [("~", words.LAYERS["slow"][1])] if matrices.SLOW in used else []
     plain += [("·", "not tried")] if matrices.NOT_TRIED in used else []
+    plain += [("-", "not planned")] if matrices.NOT_PLANNED in used else []
     known = [entry for word, entry in words.LAYERS.items() if word in used and word != matrices.SLOW]
-    unknown = used - set(words.LAYERS) - {matrices.OK, matrices.NOT_TRIED}
+    unknown = used - set(words.LAYERS) - {matrices.OK, matrices.NOT_TRIED, matrices.NOT_PLANNED}
     return plain + known + ([words.LAYERS["other"]] if unknown else [])
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import statistics
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view import login_sources
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Case, Data, Hosts, dig
 
-OK, SLOW, NOT_TRIED = "ok", "slow", ""
+OK, SLOW, NOT_TRIED, NOT_PLANNED = "ok", "slow", "", "not_planned"
 # Beyond this many times the median (latency), or below this part of it (bandwidth), a pair stands out.
 FAR_ABOVE, FAR_BELOW = 2.0, 0.5
 
@@ -21,11 +22,12 @@ FAR_ABOVE, FAR_BELOW = 2.0, 0.5
 def build(case: Case) -> dict[str, t.Any]:
     """``ssh`` and ``tcp`` (a word a cell), ``latency_us`` and ``mbps`` (a number a cell), each with what failed.
 
-    A word is ``ok``, ``slow`` (it went well, late), empty (not tried), or the layer that failed first.
+    A word is ``ok``, ``slow`` (it went well, late), empty (not tried), ``not_planned`` (the source is not meant to log
+    in to others), or the layer that failed first.
     """
     names = list(case.order)
     return {
-        "ssh": _attempts(case.mesh, names, "ssh"),
+        "ssh": _planned(_attempts(case.mesh, names, "ssh"), login_sources(case)),
         "tcp": _attempts(case.mesh, names, "tcp"),
         "latency_us": {**_numbers(case.links, names, "latency_us"), "large_is_bad": True},
         "mbps": {**_numbers(case.links, names, "mbps"), "large_is_bad": False},
@@ -42,6 +44,13 @@ def _attempts(mesh: Hosts, names: list[str], kind: str) -> dict[str, t.Any]:
                 if not result.get("ok"):
                     failed.append(_failure(source, target, what, result))
     return {"names": names, "cells": cells, "failed": failed}
+
+
+def _planned(matrix: dict[str, t.Any], sources: t.Collection[str]) -> dict[str, t.Any]:
+    """The matrix of logins with a word of its own where none is meant to be."""
+    rows = zip(matrix["names"], matrix["cells"])
+    cells = [row if name in sources else [cell or NOT_PLANNED for cell in row] for name, row in rows]
+    return {**matrix, "cells": cells}
 
 
 def _results(pair: t.Any, kind: str) -> dict[str, Data]:
@@ -89,7 +98,7 @@ def numbers(matrix: Data) -> list[float]:
 
 def tried(matrix: Data) -> bool:
     """Whether a matrix has anything to show."""
-    return any(cell not in (None, NOT_TRIED) for row in matrix["cells"] for cell in row)
+    return any(cell not in (None, NOT_TRIED, NOT_PLANNED) for row in matrix["cells"] for cell in row)
 
 
 def bad(matrix: Data, source: int, target: int, median: float | None = None) -> bool:
@@ -99,7 +108,7 @@ def bad(matrix: Data, source: int, target: int, median: float | None = None) -> 
     """
     cell = matrix["cells"][source][target]
     if cell is None or isinstance(cell, str):
-        return cell not in (None, OK, SLOW, NOT_TRIED)
+        return cell not in (None, OK, SLOW, NOT_TRIED, NOT_PLANNED)
     if not median:
         return False
     return bool(cell > FAR_ABOVE * median if matrix.get("large_is_bad") else cell < FAR_BELOW * median)
@@ -125,6 +134,7 @@ def shown(matrix: Data, most: int) -> tuple[list[int], list[int]]:
 __all__ = (
     "FAR_ABOVE",
     "FAR_BELOW",
+    "NOT_PLANNED",
     "NOT_TRIED",
     "OK",
     "SLOW",

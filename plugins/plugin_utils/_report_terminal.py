@@ -58,11 +58,13 @@ def mark(report: Data, source: int, target: int) -> str:
     """One mark for ssh and ports of a pair: a dot, or the first layer that failed, in capitals for a port."""
     ssh, tcp = (report["matrices"][kind]["cells"][source][target] for kind in ("ssh", "tcp"))
     for word, of_port in ((ssh, False), (tcp, True)):
-        if word not in (matrices.OK, matrices.SLOW, matrices.NOT_TRIED):
+        if word not in (matrices.OK, matrices.SLOW, matrices.NOT_TRIED, matrices.NOT_PLANNED):
             code = words.LAYERS.get(word, words.LAYERS["other"])[0]
             return code.upper() if of_port else code
     if matrices.SLOW in (ssh, tcp):
         return words.LAYERS["slow"][0]
+    if ssh == matrices.NOT_PLANNED:
+        return ":" if tcp else "-"
     return "." if ssh or tcp else "-"
 
 
@@ -90,7 +92,7 @@ def _bad_rows(names: t.Sequence[str], marks: list[list[str]]) -> list[str]:
     """Only the rows with a fault, those with the same faults together, and how many there are without."""
     groups: dict[str, list[str]] = {}
     for name, row in zip(names, marks):
-        bad = [f"{names[column]} {cell}" for column, cell in enumerate(row) if cell not in ".-"]
+        bad = [f"{names[column]} {cell}" for column, cell in enumerate(row) if cell not in ".:-"]
         if bad:
             groups.setdefault(f"{len(bad)} of {len(names)}: {', '.join(bad)}", []).append(name)
     lines = [f"  {words.one_line(f'{words.names(rows, 3)} -> {what}', WIDTH - 2)}" for what, rows in groups.items()]
@@ -103,6 +105,7 @@ def _legend(marks: list[list[str]]) -> list[str]:
     """The marks that occur, explained; capitals are ports."""
     used = {cell for row in marks for cell in row}
     lines = [f"  .   ok{'      -   not tried' if '-' in used else ''}"]
+    lines += ["  :   ports ok, ssh not planned"] if ":" in used else []
     for code, meaning in words.LAYERS.values():
         for shown, what in ((code, "ssh"), (code.upper(), "port")):
             if shown in used and not (code == "slo" and what == "port"):

@@ -111,7 +111,7 @@ def scores(report: Data, kind: str) -> list[str]:
     matrix = report["matrices"][kind]
     found = []
     for column in range(len(matrix["names"])):
-        cells = [row[column] for row in matrix["cells"] if row[column]]
+        cells = [row[column] for row in matrix["cells"] if row[column] not in ("", "not_planned")]
         good = sum(cell in {"ok", "slow"} for cell in cells)
         found.append("-" if not cells else "ok" if good == len(cells) else f"{good}/{len(cells)}")
     return found

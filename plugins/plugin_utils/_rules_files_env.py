@@ -10,6 +10,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _rules_files_common as common
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _user_files
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view import login_sources
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import FAIL, INFO, WARN, Answer, Case, dig, rule
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule_facts import rows
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._user_files import integer
@@ -132,10 +133,12 @@ def port_mismatch(case: Case) -> t.Iterator[Answer]:
     Where logins were tried by the configuration in force, their outcome says more (_rules_ssh_ports).
     """
     seen = common.Seen(case)
-    listening = common.ssh_ports(case)
+    listening, sources = common.ssh_ports(case), login_sources(case)
     for host, place, name, port in _ssh_ways(case):
         target = common.node_of(case, name)
-        if target is None or port is None or not listening[target] or port in listening[target]:
+        if host not in sources or target is None or port is None:
+            continue
+        if not listening[target] or port in listening[target]:
             continue
         in_force = integer(dig(common.part(case, host, "ssh_client.targets").get(name), "port"))
         if not (port == in_force and (case.mesh.get(host) or {}).get(target)):

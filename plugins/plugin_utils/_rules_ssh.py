@@ -20,6 +20,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view impor
     by_pair,
     gone,
     limit,
+    login_sources,
     logins,
     node,
     parts,
@@ -101,12 +102,14 @@ def client_config(case: Case) -> t.Iterable[Answer]:
     """A client configuration that ssh itself does not accept, or that older ones would not."""
     sheet = Sheet()
     said: dict[str, list[str]] = {}
+    sources = login_sources(case)
     for name, facts in case.user.items():
+        uses_ssh = name in sources and name not in gone(case)
         late = dig(facts, "ssh_client.untested")
-        if late and name not in gone(case):
+        if late and uses_ssh:
             yield Untested("ssh-config-invalid", (name,), f"its ssh configuration was not tested: {late}")
         problem = dig(facts, "ssh_client.problem")
-        if problem and name not in gone(case):
+        if problem and uses_ssh:
             said.setdefault(name, []).append(" ".join(str(problem).split())[:200])
         for file in dig(facts, "files", []):
             if dig(file, "kind") == "ssh_config":
@@ -186,7 +189,10 @@ def slow(case: Case) -> t.Iterable[Answer]:
         towards = {other.source for other in good if other.target == item.target}
         late_towards = {other.source for other in late if other.target == item.target}
         late_from = {other.target for other in late if other.source == item.source}
-        at_target = 2 * len(late_towards) >= len(towards) or len(late_from) == 1
+        tried_from = {other.target for other in good if other.source == item.source}
+        # where one node alone logs in, and late everywhere, no other one's word stands against a target
+        at_source = len(towards) == 1 and len(late_from) == len(tried_from) > 1
+        at_target = not at_source and (2 * len(late_towards) >= len(towards) or len(late_from) == 1)
         sheet.add(
             "ssh-login-slow",
             WARN,

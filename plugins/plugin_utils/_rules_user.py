@@ -23,7 +23,7 @@ def is_root(case: Case) -> t.Iterable[Answer]:
                 INFO,
                 host,
                 "jobs run as root" if dig(facts, "uid") == 0 else f"sudo asks {name} for no password",
-                "Every training script, and whatever it loads, may be root on this node, and by ssh on all others.",
+                "Every training script, and whatever it loads, may be root on this node and those it logs in to.",
                 "useradd -m trainer on every node, without a right to sudo, and trainmesh_user: trainer.",
             )
     return sheet.findings()

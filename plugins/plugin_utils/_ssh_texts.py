@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the ssh files of the mesh, the same on every node."""
+"""PRIVATE to the collection: the ssh files by which nodes log in to each other."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ NOT_YET = "ssh-ed25519 (made on the node by the run)"
 
 
 def authorized_keys(cluster: Cluster) -> list[str]:
-    """One line a node; each key opens the door only from the addresses of its own node."""
+    """One line a node that logs in to others; each key opens the door only from the addresses of its own node."""
     sources = _ssh_sources.told_apart(cluster.nodes)
-    return [_key_line(node, sources[node.name]) for node in cluster.nodes if node.public_key or node.reachable]
+    return [_key_line(node, sources[node.name]) for node in cluster.login_sources if node.public_key or node.reachable]
 
 
 def loopback_key(node: Node) -> list[str]:

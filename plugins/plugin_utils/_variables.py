@@ -95,6 +95,12 @@ VARIABLES: dict[str, Variable] = {
         "cluster", "auto", "Which firewall to open for the nodes.", choice("auto", "none", "firewalld", "ufw")
     ),
     "ssh_trust": Variable("cluster", "keys", "How the nodes trust each other.", choice("keys")),
+    "ssh_topology": Variable(
+        "cluster",
+        "mesh",
+        "Which nodes log in to the others: all (C(mesh)), or the head alone (C(head)), which is what launchers need.",
+        choice("mesh", "head"),
+    ),
     "python_env": Variable("cluster", "venv", "Kind of Python environment.", choice("venv", "conda")),
     "python": Variable(
         "cluster", None, "Interpreter of the venv (default /usr/bin/python3) or version for conda (3.11).", python

@@ -11,6 +11,8 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
 # Several test runs on one machine share the names of the control sockets.
 TOKEN = secrets.token_hex(8)
 
@@ -78,3 +80,14 @@ def test_what_is_needed_is_said(tmp_path):
     assert rc == 1 and "must contain this node, a" in answer["msg"]
     rc, answer = run("link_probe", tmp_path, name="a", token=TOKEN, port=1, targets=[{"name": "a"}])
     assert rc == 1 and "needs a name and an address" in answer["msg"]
+
+
+@pytest.mark.parametrize("log_in", [True, False])
+def test_who_is_not_meant_to_log_in_tries_ports_alone(tmp_path, log_in):
+    free = free_ports(2)
+    aim = {"name": "b", "address": "127.0.0.2", "hostname": "b", "ssh_names": ["127.0.0.2"], "ports": free}
+    limits = {"timeout": 3, "login_timeout": 5}
+    rc, answer = run("mesh_probe", tmp_path, token=TOKEN, address="127.0.0.1", targets=[aim], log_in=log_in, **limits)
+    found = answer["row"]["b"]
+    assert (rc, list(found["ssh"])) == (0, ["127.0.0.2"] if log_in else [])
+    assert set(found["tcp"]) == {str(port) for port in free}

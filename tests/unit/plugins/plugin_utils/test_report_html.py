@@ -187,3 +187,16 @@ def test_a_matrix_shows_all_of_few_and_the_faulty_of_many():
 def test_the_style_is_whole():
     css = re.search(r"<style>(.*?)</style>", _report_html.html(report()), re.DOTALL)[1]
     assert css.count("{") == css.count("}") > 50
+
+
+def test_logins_that_are_not_planned_look_like_no_fault():
+    case, names = healthy(), ("gpu1", "gpu2", "gpu3")
+    for name in names[1:]:
+        case.plan["nodes"][name]["logs_in"] = False
+        for target in names:
+            case.mesh[name][target]["ssh"] = {}
+    found = page(case)
+    assert ("title", "gpu2 to gpu1: not planned") in found.attributes and "not planned" in " ".join(found.text)
+    assert "bad" not in found.classes
+    many = report(case)["matrices"]["ssh"]
+    assert _report_matrices.shown(many, 2) == ([], []) and _report_matrices.tried(many)

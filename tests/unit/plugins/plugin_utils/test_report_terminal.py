@@ -8,7 +8,7 @@ import dataclasses
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _report_terminal
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Finding
 
-from .report_samples import answers, bad, broken, healthy, links, mesh, report
+from .report_samples import NAMES, answers, bad, broken, healthy, links, mesh, report
 
 FINDING = Finding("fd-limit", "warn", ("gpu1",), {"gpu1": "1024"}, "Few files.", "Raise it.")
 
@@ -184,3 +184,36 @@ def test_links_of_few_nodes_with_one_slow_one():
 def test_all_answers_are_shown():
     text = "\n".join(shown())
     assert all(answer.rule in text for answer in answers())
+
+
+def star(names=tuple(NAMES[:3])):
+    """A healthy cluster in which the head alone logs in."""
+    case = healthy(names)
+    for name in names[1:]:
+        case.plan["nodes"][name]["logs_in"] = False
+        for target in names:
+            case.mesh[name][target]["ssh"] = {}
+    return case
+
+
+def test_logins_that_are_not_planned_are_no_fault_and_not_untried():
+    made = report(star())
+    assert made["matrices"]["ssh"]["cells"] == [["ok"] * 3, ["not_planned"] * 3, ["not_planned"] * 3]
+    assert made["matrices"]["ssh"]["failed"] == []
+    lines = _report_terminal.ways(made)
+    assert [line.split()[2:] for line in lines[2:5]] == [["."] * 3, [":"] * 3, [":"] * 3]
+    assert "  :   ports ok, ssh not planned" in lines and not any("not tried" in line for line in lines)
+    assert [row.split()[-2:] for row in _report_terminal.nodes(made)[2:]] == [["ok", "ok"]] * 3
+
+
+def test_where_no_login_is_planned_a_port_that_fails_still_shows():
+    case = star()
+    case.mesh["gpu2"]["gpu3"]["tcp"] = {"29500": bad("no_route", "x")}
+    case.mesh["gpu3"]["gpu2"]["tcp"] = {}
+    lines = _report_terminal.ways(report(case))
+    assert lines[3].split()[2:] == [":", ":", "ROU"] and lines[4].split()[2:] == [":", "-", ":"]
+
+
+def test_of_many_nodes_in_a_star_no_row_is_shown():
+    names = tuple(f"n{number}" for number in range(40))
+    assert _report_terminal.ways(report(star(names)))[1] == "  40 of 40 rows are without a fault."

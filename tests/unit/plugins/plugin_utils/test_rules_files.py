@@ -657,3 +657,12 @@ def test_texts_name_the_place_and_the_way_out():
     (one,) = findings(case(("hostfile", "node1 slots=8\nnode2 8\n", "node1"), plan={"managed": False}))
     assert one.evidence == {"node1": "/job/hosts line 2: 'node2 8'"}
     assert "name slots=N" in one.remedy
+
+
+def test_ports_that_ssh_is_told_matter_where_somebody_logs_in():
+    way = {"ssh_client": {"targets": {"node1": {"hostname": "10.0.0.1", "port": 33}}}}
+    config = ("ssh_config", "Host cloud1\n    HostName 10.0.0.1\n    Port 33\n", "node2")
+    for seen in (case(user={"node2": way}), case(config)):
+        assert ids(seen) == {("ssh-port-mismatch", "fail"): ("node2",)}
+        seen.plan["nodes"]["node2"]["logs_in"] = False
+        assert ids(seen) == {}

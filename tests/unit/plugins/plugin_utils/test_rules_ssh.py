@@ -390,3 +390,41 @@ def test_a_login_far_slower_than_all_others_has_its_own_reason_on_a_loaded_node(
     for name in NAMES:
         case.mesh[name]["node3"]["ssh"]["node3"] = login(True, "slow", "", 12.5)
     assert told(busy(case, "node3", load1=4.0)) == {("ssh-login-slow", "warn"): ("node3",)}
+
+
+def star():
+    """A healthy cluster in which the head alone logs in."""
+    case = healthy()
+    for name in ("node2", "node3"):
+        case.plan["nodes"][name]["logs_in"] = False
+        for target in NAMES:
+            case.mesh[name][target].update(ssh={}, session=None)
+        case.user[name]["authorized_keys"] = [key for key in case.user[name]["authorized_keys"] if "node1" in str(key)]
+        case.user[name]["ssh_client"]["targets"] = {}
+    return case
+
+
+def test_in_a_star_the_workers_logins_are_nobodys_fault():
+    case = star()
+    assert told(case) == {} and untested(case) == untested(healthy())
+    case.user["node2"]["ssh_client"]["problem"] = "/home/trainer/.ssh/config line 3: Bad configuration option: x"
+    case.user["node3"]["ssh_client"]["untested"] = "ssh -G took too long"
+    assert told(case) == {} and untested(case) == untested(healthy())
+    case.user["node1"]["ssh_client"]["problem"] = "/home/trainer/.ssh/config line 3: Bad configuration option: x"
+    assert told(case) == {("ssh-config-invalid", "fail"): ("node1",)}
+
+
+def test_in_a_star_the_heads_logins_are_judged():
+    case = star()
+    case.user["node3"]["authorized_keys"] = []
+    fail_logins(case, [("node1", "node3")], "permission")
+    assert told(case) == {("ssh-key-missing-pair", "fail"): ("node3",)}
+
+
+def test_in_a_star_slow_logins_everywhere_are_the_heads():
+    everywhere, somewhere = star(), star()
+    for name in NAMES:
+        everywhere.mesh["node1"][name]["ssh"][name] = login(True, "slow", "16 s", 16.1)
+    somewhere.mesh["node1"]["node3"]["ssh"]["node3"] = login(True, "slow", "16 s", 16.1)
+    assert told(everywhere) == {("ssh-login-slow", "warn"): ("node1",)}
+    assert told(somewhere) == {("ssh-login-slow", "warn"): ("node3",)}

@@ -64,3 +64,11 @@ def test_wishes_on_rules_are_checked_with_the_inventory():
     assert read({"trainmesh_thresholds": {"link_share_of_best": "0.2"}}, "cluster")["thresholds"] == {
         "link_share_of_best": 0.2
     }
+
+
+def test_only_the_topologies_that_there_are_can_be_asked_for():
+    assert read({}, "cluster")["ssh_topology"] == "mesh"
+    assert read({"trainmesh_ssh_topology": "head"}, "cluster")["ssh_topology"] == "head"
+    for wrong in ("star", "Head", True, ["head"]):
+        with pytest.raises(ValueError, match="expected one of mesh, head"):
+            read({"trainmesh_ssh_topology": wrong}, "cluster")
