@@ -47,6 +47,7 @@ def cluster_env(cluster: Cluster) -> str:
             "TRAINMESH_DEVICE": "cuda" if cluster.gpus else "cpu",
             "TRAINMESH_PRECISION": cluster.precision,
             "TRAINMESH_ZERO_STAGE": str(cluster.zero_stage),
+            "TRAINMESH_SSH_TOPOLOGY": cluster.ssh_topology,
             "TRAINMESH_SSH_PORTS": ",".join(str(port) for port in sorted({node.ssh_port for node in cluster.nodes})),
         }
     )

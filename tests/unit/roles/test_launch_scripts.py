@@ -157,6 +157,48 @@ def test_other_nodes_than_the_head_name_the_head(prefix):
     assert (result.returncode, "start it on the head, node1" in result.stderr) == (64, True)
 
 
+def in_a_star(prefix, rank):
+    """Make the installation that of a node of a star."""
+    for file, old, new in (("cluster", "TOPOLOGY=mesh", "TOPOLOGY=head"), ("node", "NODE_RANK=0", f"NODE_RANK={rank}")):
+        path = prefix / f"etc/{file}.env"
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+
+@pytest.mark.parametrize("launcher", ["deepspeed", "accelerate", "accelerate-standard", "torchrun", "mpirun"])
+def test_on_a_worker_of_a_star_each_launcher_names_the_head(prefix, launcher):
+    in_a_star(prefix, 1)
+    result = call(prefix, prefix / f"bin/trainmesh-{launcher}", "train.py")
+    assert (result.returncode, len(result.stderr.splitlines())) == (64, 1)
+    assert "start it on the head, node1" in result.stderr
+
+
+@pytest.mark.parametrize("star", [True, False])
+def test_in_a_star_the_head_alone_starts_open_mpis_daemons(prefix, star):
+    executable(prefix / "env/bin/mpirun", SHOW.format(python=sys.executable))
+    if star:
+        in_a_star(prefix, 0)
+    argv = shown(call(prefix, prefix / "bin/trainmesh-mpirun", "train.py"))["argv"]
+    options = [argv[at + 1 : at + 3] for at, word in enumerate(argv) if word == "--mca"]
+    assert (["plm_rsh_no_tree_spawn", "1"] in options) is star
+    assert ["plm_rsh_args", "-oBatchMode=yes -oConnectTimeout=10"] in options
+
+
+@pytest.mark.parametrize(("topology", "rank", "asks"), [("mesh", 1, True), ("head", 0, True), ("head", 1, False)])
+def test_a_run_is_stopped_from_where_somebody_logs_in(prefix, tmp_path, topology, rank, asks):
+    shutil.copy(FILES / "bin/trainmesh-stop", prefix / "bin/trainmesh-stop")
+    in_a_star(prefix, rank)
+    path = prefix / "etc/cluster.env"
+    path.write_text(path.read_text().replace("TOPOLOGY=head", f"TOPOLOGY={topology}"))
+    executable(tmp_path / "pdsh", '#!/bin/sh\necho "$@"\n')
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    result = call(prefix, prefix / "bin/trainmesh-stop", "no-such-run", env=env)
+    assert (result.returncode, "bin/trainmesh-stop --here" in result.stdout) == ((0, True) if asks else (64, False))
+    one = result.stderr.splitlines()
+    assert one == [] if asks else len(one) == 1 and "only the head, node1, logs in" in one[0] and "--here" in one[0]
+    assert call(prefix, prefix / "bin/trainmesh-stop", "--here", "no-such-run", env=env).returncode == 0
+
+
 def test_a_failure_stops_the_run_on_every_node(prefix):
     executable(prefix / "env/bin/deepspeed", "#!/bin/sh\nexit 7\n")
     result = call(prefix, prefix / "bin/trainmesh-deepspeed", "--run-id", "r1", "train.py")
