@@ -23,7 +23,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
     _removed_keys,
     _variables,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Node
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Cluster
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan_nodes import Host, logins_at_once
 
 
@@ -50,7 +50,7 @@ class ActionModule(ActionBase):
             path = os.path.join(self._task.args["state_dir"], "cluster.json")
             memory = _memory.load(path, group, {host.name: host.ansible_host for host in hosts})
             plan = _plan.make(hosts, options, memory.nodes, strict=not read_only)
-            removed = self._removed(memory, plan["model"].nodes, hostvars, live)
+            removed = self._removed(memory, plan["model"], hostvars, live)
             identity = self._identity(hosts, plan, memory, options["takeover"], strict=not read_only)
         except (ValueError, _plan.PlanError) as error:
             faults = error.faults if isinstance(error, _plan.PlanError) else [str(error)]
@@ -85,14 +85,15 @@ class ActionModule(ActionBase):
     @staticmethod
     def _removed(
         memory: _memory.Memory,
-        nodes: t.Sequence[Node],
+        cluster: Cluster,
         hostvars: t.Mapping[str, t.Any],
         live: t.Collection[str],
     ) -> list[_removed_keys.Removed]:
-        """Keys of nodes that left, or made new ones, which other nodes may still have."""
-        facts = {node.name: hostvars[node.name].get("ansible_facts") or {} for node in nodes if node.name in live}
+        """Keys of nodes that left, made new ones or log in no more, which other nodes may still have."""
+        names = [node.name for node in cluster.nodes if node.name in live]
+        facts = {name: hostvars[name].get("ansible_facts") or {} for name in names}
         users = {name: found.get("trainmesh_facts_user") or {} for name, found in facts.items()}
-        return _removed_keys.still_open(memory.removed, memory.nodes, nodes, users)
+        return _removed_keys.still_open(memory.removed, memory.nodes, cluster, users, memory.login_sources)
 
     @staticmethod
     def _identity(

@@ -34,6 +34,7 @@ class Memory(t.NamedTuple):
     prefix: str
     others: list[dict[str, t.Any]]
     removed: tuple[Removed, ...] = ()  # keys that are no node's any more
+    login_sources: tuple[str, ...] = ()  # of a star; empty: all nodes
 
 
 def load(path: str, group: str, hosts: t.Mapping[str, str]) -> Memory:
@@ -74,7 +75,8 @@ def _choose(clusters: list[dict[str, t.Any]], group: str, hosts: t.Mapping[str, 
     rest = [cluster for cluster in clusters if cluster is not best or cluster.get("group") not in (group, None)]
     nodes = {node["name"]: node for node in best["nodes"]}
     removed = tuple(map(_removed, best.get("removed_keys") or []))
-    return Memory(nodes, str(best.get("id") or ""), str(best.get("prefix") or ""), rest, removed)
+    sources = tuple(map(str, best.get("login_sources") or []))
+    return Memory(nodes, str(best.get("id") or ""), str(best.get("prefix") or ""), rest, removed, sources)
 
 
 def recall(data: t.Mapping[str, t.Any], rank: int) -> Node:
@@ -106,6 +108,8 @@ def text(
     """The file's text: this cluster, with the keys that were removed from it, then the others."""
     nodes = [node.remembered() for node in cluster.nodes]
     data = {"format": FORMAT, "group": group, "id": identity, "prefix": cluster.prefix, "nodes": nodes}
+    if cluster.ssh_topology != "mesh":
+        data["login_sources"] = [node.name for node in cluster.login_sources]
     if keys:
         data["removed_keys"] = [key._asdict() for key in keys]
     return json.dumps({**data, "others": list(others)} if others else data, indent=1, sort_keys=True) + "\n"

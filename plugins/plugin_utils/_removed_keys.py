@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """PRIVATE to the collection: keys that are no node's any more, until every node was seen without them.
 
-A node that was down when another one left, or made itself a new key, still lets the old key in.
+A node that was down when another one left, made itself a new key, or was no longer to log in (a mesh that becomes a
+star, a star with another head), still lets the old key in.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _user_ssh
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Node
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Cluster
 
 Facts = t.Mapping[str, t.Any]
 
@@ -27,19 +28,24 @@ class Removed(t.NamedTuple):
 def still_open(
     before: t.Iterable[Removed],
     memory: t.Mapping[str, Facts],
-    nodes: t.Sequence[Node],
+    cluster: Cluster,
     user_facts: t.Mapping[str, Facts],
+    sources: t.Collection[str] = (),
 ) -> list[Removed]:
     """The removed keys that a node may still have.
 
-    ``before`` are those of earlier runs, ``memory`` the nodes of the last one; ``user_facts`` are of the nodes that
-    were read in this run, with what their files say before anything is changed.
+    ``before`` are those of earlier runs, ``memory`` the nodes of the last one, and ``sources`` those of them that were
+    to log in to others (none named: all); ``user_facts`` are of the nodes that were read in this run, with what their
+    files say before anything is changed. A node lets its own key in, from itself.
     """
-    names, current = [node.name for node in nodes], {node.public_key for node in nodes}
-    left = [Removed(name, str(old.get("public_key") or ""), tuple(memory)) for name, old in memory.items()]
+    own = {node.name: node.public_key for node in cluster.nodes}
+    current = {node.public_key for node in cluster.login_sources}
+    logged_in = [(name, old) for name, old in memory.items() if not sources or name in sources]
+    left = [Removed(name, str(old.get("public_key") or ""), tuple(memory)) for name, old in logged_in]
     found: dict[str, Removed] = {}
     for key in (*before, *left):
-        holders = tuple(name for name in key.nodes if name in names and _may_have(key.public_key, user_facts.get(name)))
+        others = [name for name in key.nodes if name in own and own[name] != key.public_key]
+        holders = tuple(name for name in others if _may_have(key.public_key, user_facts.get(name)))
         if key.public_key and key.public_key not in current and holders:
             found.setdefault(key.public_key, key._replace(nodes=holders))
     return list(found.values())

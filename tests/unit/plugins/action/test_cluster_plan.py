@@ -38,7 +38,7 @@ def test_an_installer_on_the_controller_is_looked_for_where_the_role_does(proble
     assert "is no file that can be read" in problem(str(tmp_path / "files"))
 
 
-def answer_of(monkeypatch, state_dir, prefix="/opt/one", **task):
+def answer_of(monkeypatch, state_dir, prefix="/opt/one", topology="mesh", **task):
     """The action over two sample nodes; returns its answer and what it warned of."""
     hosts = {one.name: one for one in (host(1), host(2))}
     warned: list[str] = []
@@ -47,7 +47,7 @@ def answer_of(monkeypatch, state_dir, prefix="/opt/one", **task):
     monkeypatch.setattr(ActionModule, "_host", staticmethod(lambda name, _values, _live: hosts[name]))
     args = {"state_dir": str(state_dir), **task.pop("args", {})}
     given = mock.Mock(args=args, **{"async_val": 0, "check_mode": False, "diff": False, **task})
-    hostvars = {name: {"trainmesh_prefix": prefix} for name in hosts}
+    hostvars = {name: {"trainmesh_prefix": prefix, "trainmesh_ssh_topology": topology} for name in hosts}
     variables = {"hostvars": hostvars, "groups": {"all": list(hosts)}, "ansible_play_hosts": list(hosts)}
     action = ActionModule(given, *[mock.Mock()] * 5)
     answer = action.run(task_vars=variables)
@@ -79,3 +79,11 @@ def test_each_run_has_a_secret_of_its_own_for_the_probes(monkeypatch, tmp_path):
     first, second = (answer_of(monkeypatch, tmp_path)[0]["probe_token"] for _number in range(2))
     assert len({first, second, ""}) == 3
     assert first not in (tmp_path / "cluster.json").read_text()
+
+
+@pytest.mark.parametrize(("before", "holders"), [("mesh", ["node1"]), ("head", [])])
+def test_a_look_at_a_star_tells_who_still_lets_workers_in(monkeypatch, tmp_path, before, holders):
+    answer_of(monkeypatch, tmp_path, topology=before)
+    answer, _warned = answer_of(monkeypatch, tmp_path, topology="head", args={"read_only": True})
+    assert [row["nodes"] for row in answer["removed_keys"]] == ([holders] if holders else [])
+    assert [node["logs_in"] for node in answer["nodes"].values()] == [True, False]

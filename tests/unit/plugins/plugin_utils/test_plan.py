@@ -237,7 +237,7 @@ def test_memory_round_trip(tmp_path):
     _memory.save(path, memory_text([host(1), host(2)]))
     loaded = _memory.load(path, "all", {"node2": "10.0.0.12", "node1": "10.0.0.11"})
     assert list(loaded.nodes) == ["node1", "node2"]
-    assert loaded[1:] == ("1234", "/opt/trainmesh", [], ())
+    assert loaded[1:] == ("1234", "/opt/trainmesh", [], (), ())
     assert _memory.recall(loaded.nodes["node2"], 1).address == "10.0.0.12"
 
 

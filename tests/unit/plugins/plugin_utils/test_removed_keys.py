@@ -28,8 +28,8 @@ def facts(*keys):
     return {"authorized_keys": [_user_ssh.public_key(key) for key in keys]}
 
 
-def cluster(*hosts, memory=None):
-    return _plan.make(list(hosts), options(), memory or {})["model"]
+def cluster(*hosts, memory=None, **wish):
+    return _plan.make(list(hosts), options(**wish), memory or {})["model"]
 
 
 def remembered(model):
@@ -41,20 +41,20 @@ THREE = cluster(machine(1), machine(2), machine(3))
 
 def test_a_key_is_remembered_until_each_node_was_seen_without_it():
     memory = remembered(THREE)
-    nodes = cluster(machine(1), machine(3, reached=False), memory=memory).nodes
+    nodes = cluster(machine(1), machine(3, reached=False), memory=memory)
     before = _removed_keys.still_open([], memory, nodes, {"node1": facts(public(1), public(2))})
     assert before == [Removed("node2", public(2), ("node1", "node3"))]
     memory = {name: memory[name] for name in ("node1", "node3")}
     second = _removed_keys.still_open(before, memory, nodes, {"node1": facts(public(1))})
     assert second == [Removed("node2", public(2), ("node3",))], "node3 was down all the time"
-    nodes = cluster(machine(1), machine(3), memory=memory).nodes
+    nodes = cluster(machine(1), machine(3), memory=memory)
     third = _removed_keys.still_open(second, memory, nodes, {"node1": facts(), "node3": facts(public(2))})
     assert third == second, "it is back, and had the key when it was read"
     assert _removed_keys.still_open(third, memory, nodes, {"node1": facts(), "node3": facts(public(3))}) == []
 
 
 def test_the_old_key_of_a_node_with_a_new_one_is_a_removed_key():
-    nodes = cluster(machine(1), machine(2, key=public("new")), machine(3)).nodes
+    nodes = cluster(machine(1), machine(2, key=public("new")), machine(3))
     seen = {name: facts(public(1), public(2), public(3)) for name in ("node1", "node2", "node3")}
     (found,) = _removed_keys.still_open([], remembered(THREE), nodes, seen)
     assert (found.name, found.public_key) == ("node2", public(2))
@@ -62,18 +62,18 @@ def test_the_old_key_of_a_node_with_a_new_one_is_a_removed_key():
 
 def test_a_node_that_comes_back_with_its_key_is_none_that_left():
     old = [Removed("node2", public(2), ("node1",))]
-    assert _removed_keys.still_open(old, {}, THREE.nodes, {}) == []
+    assert _removed_keys.still_open(old, {}, THREE, {}) == []
 
 
 def test_nodes_that_joined_later_or_left_hold_nothing():
     old = [Removed("node9", public(9), ("node8",))]
-    assert _removed_keys.still_open(old, {}, THREE.nodes, {}) == []
+    assert _removed_keys.still_open(old, {}, THREE, {}) == []
 
 
 @pytest.mark.parametrize("known", [{}, {"authorized_keys": None}])
 def test_files_that_were_not_read_say_nothing(known):
     old = [Removed("node9", public(9), ("node1",))]
-    assert _removed_keys.still_open(old, {}, THREE.nodes, {"node1": known}) == old
+    assert _removed_keys.still_open(old, {}, THREE, {"node1": known}) == old
 
 
 def test_the_keys_are_in_the_state_file(tmp_path):
@@ -97,3 +97,34 @@ def test_only_nodes_that_this_run_does_not_change_are_told():
     assert "node9 (SHA256:" in found.evidence["node3"]
     assert not list(_rules_plan.kept_keys(Case(plan={"removed_keys": []})))
     assert not list(_rules_plan.kept_keys(Case(plan={})))
+
+
+def test_the_keys_of_the_workers_are_removed_ones_when_a_mesh_becomes_a_star():
+    star, memory = cluster(machine(1), machine(2), machine(3), ssh_topology="head"), remembered(THREE)
+    every = facts(public(1), public(2), public(3))
+    found = _removed_keys.still_open([], memory, star, {"node1": every, "node2": every})
+    assert found == [
+        Removed("node2", public(2), ("node1", "node3")),
+        Removed("node3", public(3), ("node1", "node2")),
+    ], "node3 was down, and no node is told of its own key"
+    seen = {f"node{number}": facts(public(1), public(number)) for number in (1, 2)}
+    assert _removed_keys.still_open(found, memory, star, seen, ["node1"]) == [found[0]._replace(nodes=("node3",))]
+    assert _removed_keys.still_open(found, memory, THREE, {}, ["node1"]) == [], "a mesh again"
+
+
+def test_a_star_has_nothing_to_remember_of_its_workers_but_of_its_old_head():
+    down = {"node1": facts(public(1)), "node2": facts(public(1), public(2))}
+    star = cluster(machine(1), machine(2), machine(3, reached=False), memory=remembered(THREE), ssh_topology="head")
+    assert _removed_keys.still_open([], remembered(star), star, down, ["node1"]) == [], "node3 is down, and knows node1"
+    moved = cluster(machine(1), machine(2), machine(3), memory=remembered(star), ssh_topology="head", head="node2")
+    assert _removed_keys.still_open([], remembered(star), moved, down, ["node1"]) == [
+        Removed("node1", public(1), ("node2", "node3"))
+    ]
+
+
+def test_the_state_file_tells_who_logged_in(tmp_path):
+    path, hosts = str(tmp_path / "cluster.json"), {node.name: node.address for node in THREE.nodes}
+    star = cluster(machine(1), machine(2), ssh_topology="head", head="node2")
+    for model, sources in ((star, ("node2",)), (THREE, ())):
+        _memory.save(path, _memory.text(model, "id", "all", [], []))
+        assert _memory.load(path, "all", hosts).login_sources == sources
