@@ -24,7 +24,8 @@ SANITY_DIR=${SANITY_DIR:-.cache/sanity}
 VENV=${TRAINMESH_VENV:-$PWD/.venv}
 export PATH="$VENV/bin:$PATH"
 export ANSIBLE_COLLECTIONS_PATH="$PWD/collections${ANSIBLE_COLLECTIONS_PATH:+:$ANSIBLE_COLLECTIONS_PATH}"
-export PYTHONDONTWRITEBYTECODE=1 ANSIBLE_INJECT_FACT_VARS=false
+# Unbuffered: what a step prints goes through a pipe, and progress is to be seen when it is made.
+export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 ANSIBLE_INJECT_FACT_VARS=false
 [ -t 1 ] || export NO_COLOR=1
 
 child=

@@ -137,6 +137,21 @@ def become_faults(hosts: t.Mapping[str, t.Any], extra: t.Mapping[str, t.Any]) ->
     return [f"-e ansible_become={extra['ansible_become']} makes root the job user: {advice}"]
 
 
+def rotates(hosts: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any]) -> bool:
+    """Whether this run gives the nodes new keys: only one that hands them out makes them."""
+    wanted = any(boolean(host.get(PREFIX + "rotate_keys") or False, strict=False) for host in hosts.values())
+    return wanted and _action.runs(variables, "ssh_mesh")
+
+
+def rotation_faults(hosts: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any]) -> list[str]:
+    """New keys that some nodes would not be told of: logins to those would fail."""
+    if not variables.get("ansible_limit") or not rotates(hosts, variables):
+        return []
+    return [
+        "trainmesh_rotate_keys with --limit: the nodes left out would not know the new keys; run it without --limit"
+    ]
+
+
 class ActionModule(ActionBase):
     """Checks the inventory on the controller; contacts no machine."""
 
@@ -153,14 +168,13 @@ class ActionModule(ActionBase):
         except ValueError as error:
             return {**result, "failed": True, "msg": str(error)}
         hosts = {name: self._host(hostvars[name]) for name in names}
-        repeats = []
-        for path in inventory_files(variables.get("ansible_inventory_sources") or []):
-            repeats += _inventory_text.repeats_in_file(path)
         sources = variables.get("ansible_inventory_sources") or []
+        repeats = [one for path in inventory_files(sources) for one in _inventory_text.repeats_in_file(path)]
         absent = [source for source in sources if "," not in source and not os.path.exists(source)]
         faults = [f"the inventory {source} does not exist" for source in absent]
         faults += [str(fault) for fault in check(hosts, repeats, origin, is_secret)]
-        faults += become_faults(hosts, load_extra_vars(self._loader)) + self._controller(variables, names)
+        faults += become_faults(hosts, load_extra_vars(self._loader)) + rotation_faults(hosts, variables)
+        faults += self._controller(variables, names)
         if not faults and self._installs(variables):
             faults += self._sources(next(iter(hosts.values())), origin)
         if faults:
@@ -179,6 +193,7 @@ class ActionModule(ActionBase):
             "state_dir": place,
             "become": {name: becomes(host) for name, host in hosts.items()},
             "interrupted": interrupted,
+            "rotate_keys": rotates(hosts, variables),
             "node_facts": node_arguments(hosts, wishes),
             "user_facts": user_arguments(hosts, wishes),
         }

@@ -80,7 +80,7 @@ def apply(module: AnsibleModule, change: _textfile.Change, proof: str, port: int
     if refused:
         return f"sshd would refuse the new configuration, nothing was written: {refused}"
     existed = os.path.exists(change.path)
-    _sshd_return.arm(lambda: restore(module, change, existed))
+    _sshd_return.arm(lambda: _come_undone(module, change, existed))
     _textfile.write(module, change, module.params["backup"])
     rc, _out, err = module.run_command([sshd, "-t"])
     problem = f"sshd refuses the new configuration: {err.strip()}" if rc else reload(module)
@@ -91,6 +91,13 @@ def apply(module: AnsibleModule, change: _textfile.Change, proof: str, port: int
     _sshd_return.keep()
     again = restore(module, change, existed)
     return f"{problem}; the old configuration is back{f', but not in force: {again}' if again else ''}"
+
+
+def _come_undone(module: AnsibleModule, change: _textfile.Change, existed: bool) -> None:
+    """Put the old file back when nobody is there any more to be told: the node's log says so."""
+    problem = restore(module, change, existed)
+    why = f"nobody logged in anew within {_sshd_return.AFTER_S:.0f} s of the change"
+    module.log(f"sshd: {why}: {change.path} is the old one again{f', but not in force: {problem}' if problem else ''}")
 
 
 def restore(module: AnsibleModule, change: _textfile.Change, existed: bool) -> str:

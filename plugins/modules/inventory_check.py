@@ -65,6 +65,11 @@ interrupted:
   returned: success
   type: bool
   sample: false
+rotate_keys:
+  description: Whether this run makes new ssh keys and hands them out.
+  returned: success
+  type: bool
+  sample: false
 node_facts:
   description: Arguments for M(trainmesh.cluster.node_facts) on every node.
   returned: success

@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.action.inventory_check import become_faults, becomes
+from ansible_collections.trainmesh.cluster.plugins.action.inventory_check import (
+    become_faults,
+    becomes,
+    rotates,
+    rotation_faults,
+)
 
 NAMED = {"trainmesh_user": "train"}
 
@@ -35,3 +40,20 @@ def test_a_command_line_may_make_root_only_where_the_job_user_has_a_name():
     assert become_faults({"a": NAMED, "b": {"ansible_user": "root"}}, given) == []
     (fault,) = become_faults({"a": NAMED, "b": {}}, given)
     assert "-e ansible_become=true" in fault and "trainmesh_user" in fault
+
+
+@pytest.mark.parametrize(
+    ("wanted", "variables", "does", "faults"),
+    [
+        (True, {}, True, 0),
+        ("yes", {"ansible_run_tags": ["ssh_mesh"]}, True, 0),
+        (True, {"ansible_limit": "a"}, True, 1),
+        (False, {"ansible_limit": "a"}, False, 0),
+        (True, {"ansible_run_tags": ["hosts"], "ansible_limit": "a"}, False, 0),
+        (True, {"ansible_skip_tags": ["ssh_mesh"]}, False, 0),
+    ],
+)
+def test_keys_are_made_anew_where_all_nodes_are_told_of_them(wanted, variables, does, faults):
+    hosts = {"a": {"trainmesh_rotate_keys": wanted}, "b": {}}
+    assert rotates(hosts, variables) is does
+    assert len(rotation_faults(hosts, variables)) == faults

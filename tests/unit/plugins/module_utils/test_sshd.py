@@ -54,6 +54,9 @@ class Module:
                 assert "Port 2222" in stream.read(), "the copy that is proved"
         return (255, "", "no such option") if any(words.startswith(one) for one in self.refuses) else (0, "", "")
 
+    def log(self, text):
+        self.logged = text
+
     def set_default_selinux_context(self, path, changed):
         assert os.path.exists(path)
 
@@ -110,6 +113,7 @@ def test_a_change_that_nobody_keeps_comes_undone(tmp_path, monkeypatch, before):
     module.restore()
     assert (path.read_text() if path.exists() else "") == before
     assert [line.split()[0] for line in module.ran[ran:]] == ["pkill"]
+    assert f"120 s of the change: {path} is the old one again" in module.logged
 
 
 def test_a_change_that_was_never_written_has_nothing_to_undo(tmp_path, monkeypatch):
