@@ -95,9 +95,11 @@ def apply(module: AnsibleModule, change: _textfile.Change, proof: str, port: int
 
 def _come_undone(module: AnsibleModule, change: _textfile.Change, existed: bool) -> None:
     """Put the old file back when nobody is there any more to be told: the node's log says so."""
-    problem = restore(module, change, existed)
     why = f"nobody logged in anew within {_sshd_return.AFTER_S:.0f} s of the change"
-    module.log(f"sshd: {why}: {change.path} is the old one again{f', but not in force: {problem}' if problem else ''}")
+    module.log(f"sshd: {why}: the old {change.path} comes back")
+    problem = restore(module, change, existed)
+    if problem:
+        module.log(f"sshd: the old configuration is back, but not in force: {problem}")
 
 
 def restore(module: AnsibleModule, change: _textfile.Change, existed: bool) -> str:

@@ -113,7 +113,7 @@ def test_a_change_that_nobody_keeps_comes_undone(tmp_path, monkeypatch, before):
     module.restore()
     assert (path.read_text() if path.exists() else "") == before
     assert [line.split()[0] for line in module.ran[ran:]] == ["pkill"]
-    assert f"120 s of the change: {path} is the old one again" in module.logged
+    assert f"120 s of the change: the old {path} comes back" in module.logged
 
 
 def test_a_change_that_was_never_written_has_nothing_to_undo(tmp_path, monkeypatch):
