@@ -45,9 +45,14 @@ def keep(path: str, copy: str) -> None:
     if os.path.lexists(copy):
         return
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(copy), prefix=".trainmesh-")
-    os.close(handle)
     try:
+        os.close(handle)
         shutil.copy2(path, temporary)
+        handle = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(handle)  # or a power cut could take the copy and leave the change
+        finally:
+            os.close(handle)
         os.rename(temporary, copy)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -136,7 +141,8 @@ def _overwrite(target: str, before: bytes, after: bytes) -> None:
             _fill(handle, before)
             raise
     finally:
-        os.close(handle)
+        with contextlib.suppress(OSError):  # all was synced: what the close says changes nothing
+            os.close(handle)
 
 
 def _fill(handle: int, content: bytes) -> None:

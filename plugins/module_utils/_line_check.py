@@ -24,6 +24,7 @@ _KEY_LINE = re.compile(
     r'(?:(?P<options>(?:[^\s"]|"(?:[^"\\]|\\.)*")+) )?(?P<key>[a-z0-9@.-]+ [A-Za-z0-9+/=]+)(?: .*)?\Z'
 )
 _FROM = re.compile(r'(?:\A|,)from="([^"]*)"', re.IGNORECASE)
+_SETTING = re.compile(r"[A-Z][A-Z0-9_]*=\S+\Z")
 LONGEST_KEY = 8192  # base64 of an RSA key of 32768 bits is shorter
 
 
@@ -115,6 +116,11 @@ def hosts_entry_problem(address: str, names: t.Sequence[str]) -> str:
     return f"expected host names, not {', '.join(map(repr, wrong))}" if wrong or not names else ""
 
 
+def setting_problem(line: str) -> str:
+    """What is wrong with a line of NAME=VALUE; empty where nothing is."""
+    return "" if is_one_line(line) and _SETTING.match(line) else f"expected NAME=VALUE in one line, not {line!r}"
+
+
 __all__ = (
     "hosts_entry_problem",
     "is_address",
@@ -124,4 +130,5 @@ __all__ = (
     "is_public_key",
     "key_line_problem",
     "known_host_problem",
+    "setting_problem",
 )

@@ -18,6 +18,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_index imp
 # Schemes whose server is proved by a certificate or a key, or that contact none.
 _PROVED = ("", "file", "https", "git+https", "git+file", "git+ssh")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+_CONDA_TOKEN = re.compile(r"/t/[^/]+/")
 ALLOW = "trainmesh_index_insecure: true"
 
 
@@ -52,6 +53,28 @@ def refusal(places: t.Sequence[str]) -> str:
     )
 
 
+def _holds_login(place: str) -> bool:
+    """Whether an address says more than where: a user, a password, or a token of Anaconda's (``/t/TOKEN/``)."""
+    parts = urllib.parse.urlsplit(place)
+    if parts.scheme.lower().endswith("ssh"):
+        return parts.password is not None
+    return "@" in parts.netloc or bool(_CONDA_TOKEN.search(parts.path))
+
+
+def _logins(options: t.Mapping[str, t.Any], urls: t.Sequence[str], conda: bool) -> list[str]:
+    """Addresses with a login, which would stand in the plan and in command lines that everybody on a host reads."""
+    sources = [("extra_packages", "of whoever runs ansible-playbook", urls)]
+    sources += [("conda_channels", "of the job user on every node", options["conda_channels"])] if conda else []
+    return [
+        f"trainmesh_{name}: {_CONDA_TOKEN.sub('/t/****/', redacted(place))} holds a login, which would be seen in the "
+        "plan and in command lines: write the address without it, and the login into the file ~/.netrc "
+        f"{whose} (machine HOST login USER password PASSWORD, mode 0600)"
+        for name, whose, places in sources
+        for place in places
+        if _holds_login(place)
+    ]
+
+
 def faults(options: t.Mapping[str, t.Any], index: Index | None) -> list[str]:
     """What is wrong with the sources of an inventory's packages.
 
@@ -65,9 +88,10 @@ def faults(options: t.Mapping[str, t.Any], index: Index | None) -> list[str]:
             f"trainmesh_conda_installer: {redacted(installer)} is fetched and run on every node, so its checksum is "
             "needed: write trainmesh_conda_installer_checksum: sha256:... as its publisher gives it"
         )
+    urls = [url for line in options["extra_packages"] for url in _URL.findall(line)]
+    found += _logins(options, urls, conda)
     if options["index_insecure"]:
         return found
-    urls = [url for line in options["extra_packages"] for url in _URL.findall(line)]
     places = [options["index_url"], *urls, *(options["conda_channels"] if conda else [])]
     insecure = [redacted(place) for place in places if is_forgeable(place)]
     insecure += forgeable(index) if index else []

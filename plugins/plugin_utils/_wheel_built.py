@@ -69,7 +69,8 @@ class Built:
                 path, made = self._build(package, known, ())
                 extras.update(made)
             wheels = package.wheels or ((File(os.path.basename(path), path, sha256_of(path)),) if path else ())
-            done.append(dataclasses.replace(package, wheels=wheels))
+            origin = "a build on the controller" if path else package.origin
+            done.append(dataclasses.replace(package, wheels=wheels, origin=origin))
         return done, extras
 
     def again(self, lock: Lock, packages: t.Mapping[str, Package]) -> dict[str, Pin]:

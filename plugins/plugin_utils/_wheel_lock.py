@@ -9,6 +9,7 @@ its head names the wish it was made for, and a lock whose head equals the wish i
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 import hashlib
@@ -17,6 +18,8 @@ import typing as t
 import urllib.parse
 
 import tomllib
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_index import redacted
 
 TITLE = "# trainmesh.cluster lock: the packages of every node's environment"
 _MADE = "# made "
@@ -72,13 +75,17 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class Package:
-    """One resolved package; ``source`` is its source distribution, None when the index has none."""
+    """One resolved package; ``source`` is its source distribution, None when the index has none.
+
+    ``origin`` is the index, or the directory, that it was found in, without a login.
+    """
 
     name: str
     version: str
     wheels: tuple[File, ...] = ()
     source: File | None = None
     is_direct: bool = False
+    origin: str = ""
 
 
 class Pin(t.NamedTuple):
@@ -129,9 +136,15 @@ def text(
     torch_backend: str,
     day: datetime.date,
 ) -> str:
-    """The lock; ``packages`` have wheels only. Raises ValueError for one that can't be pinned."""
+    """The lock; ``packages`` have wheels only. Raises ValueError for one that can't be pinned.
+
+    It tells where the packages were found, and of each that came from elsewhere where that is.
+    """
+    origins = collections.Counter(package.origin for package in packages if package.origin)
+    usual = origins.most_common(1)[0][0] if origins else ""
+    place = f" from {usual}" if usual else ""
     backend = f", torch backend {torch_backend}" if torch_backend else ""
-    lines = [*wish.head, f"{_MADE}on {day.isoformat()} with {uv}{backend}", ""]
+    lines = [*wish.head, f"{_MADE}on {day.isoformat()} with {uv}{place}{backend}", ""]
     for package in sorted(packages, key=lambda one: one.name):
         hashes = sorted({wheel.sha256 for wheel in package.wheels if wheel.sha256})
         if package.is_direct or not hashes:
@@ -139,6 +152,8 @@ def text(
                 f"{package.name} {package.version} can't be pinned by a hash of a wheel on an index: build its wheel, "
                 "put that into a directory, and name the directory in trainmesh_wheelhouse"
             )
+        if package.origin != usual:
+            lines.append(f"# from {package.origin or 'a place unknown'}")
         lines.append(pinned(package.name, Pin(package.version, tuple(hashes))).rstrip("\n"))
     return "\n".join(lines) + "\n" + "".join(_extra(key, pin) for key, pin in sorted(extras.items()))
 
@@ -203,8 +218,14 @@ def parse_pylock(document: str) -> list[Package]:
         direct = any(kind in entry for kind in ("vcs", "archive", "directory"))
         wheels = tuple(_file(wheel) for wheel in entry.get("wheels", []))
         source = _file(entry["sdist"]) if "sdist" in entry else None
-        packages.append(Package(normal(entry["name"]), str(entry.get("version", "")), wheels, source, direct))
+        origin = redacted(str(entry.get("index") or _directory([*wheels, *([source] if source else [])])))
+        packages.append(Package(normal(entry["name"]), str(entry.get("version", "")), wheels, source, direct, origin))
     return packages
+
+
+def _directory(files: t.Sequence[File]) -> str:
+    """Where the first of the files lies."""
+    return files[0].url.rpartition("/")[0] if files else ""
 
 
 def _file(entry: t.Mapping[str, t.Any]) -> File:

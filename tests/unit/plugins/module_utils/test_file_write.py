@@ -13,39 +13,49 @@ import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils import _file_write
 
+from . import syscalls
+
 OLD, NEW = b"theirs\n" * 3, b"theirs\n" * 3 + b"ours\n"
-STEPS = ("fchmod", "fchown", "fsync", "rename", "posix_fallocate", "pwrite", "ftruncate", "unlink")
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("in_place", [False, True])
-@pytest.mark.parametrize("step", STEPS)
-def test_a_kill_at_any_step_leaves_the_old_file_or_the_new_one(tmp_path, step, in_place, after):
-    target, copy = tmp_path / "hosts", tmp_path / "copy"
-    target.write_bytes(OLD)
-    child = os.fork()
-    if not child:
-        original = getattr(os, step)
+@pytest.fixture(name="scene")
+def scene_fixture(tmp_path):
+    if not syscalls.can_trace():
+        pytest.skip("strace is missing, or may trace nothing here")
+    return syscalls.Scene(
+        tmp_path,
+        """
+from ansible_collections.trainmesh.cluster.plugins.module_utils import _file_write
+import sys
+target, how = sys.argv[1:]
+old = b"theirs\\n" * 3
+new = old + b"ours\\n"
+begin()
+_file_write.keep(target, target + ".before")
+if how == "in-place":
+    _file_write._overwrite(target, old, new)
+else:
+    _file_write.put(target, old, new, 0o644)
+""",
+    )
 
-        def killed(*words, **names):
-            if after:
-                original(*words, **names)
-            os._exit(9)
 
-        setattr(os, step, killed)
-        try:
-            _file_write.keep(str(target), str(copy))
-            if in_place:
-                _file_write._overwrite(str(target), OLD, NEW)
-            else:
-                _file_write.put(str(target), OLD, NEW, 0o644)
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    found = target.read_bytes()
-    # In place the room is taken first: a kill between that and the writing leaves zeros behind the old lines.
-    assert found in (OLD, NEW) or (in_place and found.rstrip(b"\0") == OLD)
-    assert not copy.exists() or copy.read_bytes() == OLD
+@pytest.mark.parametrize("how", ["replaced", "in-place"])
+def test_a_kill_at_any_system_call_leaves_the_old_file_or_the_new_one(scene, how):
+    for call in scene.calls({"hosts": OLD}, how):
+        found = scene.killed(call, {"hosts": OLD}, how)
+        # In place the room is taken first: a kill between that and the writing leaves zeros behind the old lines.
+        assert found["hosts"] in (OLD, NEW) or (how == "in-place" and found["hosts"].rstrip(b"\0") == OLD), call
+        assert found.get("hosts.before", OLD) == OLD, call
+
+
+@pytest.mark.parametrize("how", ["replaced", "in-place"])
+@pytest.mark.parametrize("error", ["EDQUOT", "EIO"])
+def test_an_error_of_any_system_call_leaves_the_old_file_and_nothing_beside_it(scene, how, error):
+    for call in scene.calls({"hosts": OLD}, how):
+        found = scene.refused(call, error, {"hosts": OLD}, how)
+        assert found.pop("hosts") == (OLD if scene.failed else NEW), call
+        assert found in ({}, {"hosts.before": OLD}), call
 
 
 @pytest.mark.parametrize("step", ["fsync", "rename", "fchmod"])

@@ -119,3 +119,10 @@ def test_hosts_entries_are_machines() -> None:
     assert _line_check.hosts_entry_problem("10.0.0.1", ["node1.trainmesh.internal", "node1", "old_name"]) == ""
     for names in (["a b"], ["#x"], ["-o"], ["*"], ["n\t10.0.0.9"], []):
         assert _line_check.hosts_entry_problem("10.0.0.1", names), names
+
+
+def test_settings_are_one_name_and_one_value() -> None:
+    for line in ("NCCL_SOCKET_IFNAME==eth0", "NCCL_IB_HCA=^mlx5_1:1,mlx5_2"):
+        assert _line_check.setting_problem(line) == "", line
+    for line in ("", "NCCL_DEBUG", "NCCL_DEBUG=", "x=1", "A=1\nB=2", "A=1\x0bB=2", "A=1 B=2", "# A=1"):
+        assert _line_check.setting_problem(line), line

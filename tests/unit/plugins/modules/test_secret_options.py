@@ -33,7 +33,7 @@ REASONS = {
     "numbers of runs": "run_id runs",
     "keys and settings of ssh without a private key": "comment config known_hosts",
     "mappings and lists whose own options are looked at": "defaults files",
-    "settings of NCCL and Gloo for a probe, and of launchers": "environment options",
+    "settings of NCCL and Gloo for a probe or a node, and of launchers": "environment options settings",
     "arguments of jobs and commands, which every user of a node sees in the process list": "arguments argv",
 }
 PUBLIC = {name for names in REASONS.values() for name in names.split()}

@@ -109,3 +109,25 @@ def test_the_tools_themselves_refuse_it_too(pip_configuration):
     with pytest.raises(ToolError, match="trainmesh_index_insecure: true"):
         assert Tools("3.11", "x86_64-manylinux_2_28").index
     assert Tools("3.11", "x86_64-manylinux_2_28", insecure=True).index.trusted_hosts == ("mirror.lan",)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "shown"),
+    [
+        ({"extra_packages": ["x @ https://joe:SECRET@good.lan/x-1.whl"]}, "https://****@good.lan/x-1.whl"),
+        ({"extra_packages": ["x @ git+https://SECRET@good.lan/x.git@v1"]}, "git+https://****@good.lan/x.git@v1"),
+        ({"extra_packages": ["x @ git+ssh://git:SECRET@good.lan/x"]}, "git+ssh://****@good.lan/x"),
+        ({**CONDA, "conda_channels": ["https://joe:SECRET@c.lan/forge"]}, "https://****@c.lan/forge"),
+        ({**CONDA, "conda_channels": ["https://c.lan/t/SECRET/forge"]}, "https://c.lan/t/****/forge"),
+    ],
+)
+def test_a_login_that_would_stand_in_plan_and_command_lines_is_refused_and_not_shown(wishes, shown):
+    if "conda_channels" in wishes:
+        wishes["conda_installer_checksum"] = GOOD_SUM
+    (fault,) = faults(**wishes, index_insecure=True)
+    assert shown in fault and "~/.netrc" in fault and "SECRET" not in fault
+
+
+def test_a_user_of_ssh_is_no_login():
+    assert faults(extra_packages=["x @ git+ssh://git@good.lan/x.git"]) == []
+    assert faults(extra_packages=["x @ git+https://good.lan/x.git@v1"]) == []

@@ -60,6 +60,23 @@ def test_a_lock_is_read_as_it_was_written(build):
     assert lock.pins["numpy"].hashes == ("b" * 64, "c" * 64)
 
 
+def test_a_lock_tells_where_each_package_was_found_and_is_no_other_for_that():
+    document = (
+        '[[packages]]\nname = "one"\nversion = "1"\nindex = "https://joe:SECRET@mirror.lan/simple"\n'
+        'wheels = [{name = "one.whl", url = "https://mirror.lan/one.whl", hashes = {sha256 = "%s"}}]\n'
+        '[[packages]]\nname = "two"\nversion = "1"\nindex = "https://joe:SECRET@mirror.lan/simple"\n'
+        'wheels = [{name = "two.whl", url = "https://mirror.lan/two.whl", hashes = {sha256 = "%s"}}]\n'
+        '[[packages]]\nname = "odd"\nversion = "1"\n'
+        'wheels = [{url = "file:///srv/wheels/odd.whl", hashes = {sha256 = "%s"}}]\n'
+    ) % ("a" * 64, "b" * 64, "c" * 64)
+    packages = _wheel_lock.parse_pylock(document)
+    lock = _wheel_lock.text(WISH, packages, {}, "uv 0.13.8", "cu126", DAY)
+    assert "with uv 0.13.8 from https://****@mirror.lan/simple, torch backend cu126\n" in lock
+    assert "# from file:///srv/wheels\nodd==1" in lock and lock.count("# from") == 1
+    elsewhere = [dataclasses.replace(package, origin="https://other.lan/simple") for package in packages]
+    assert _wheel_lock.read(lock) == _wheel_lock.read(_wheel_lock.text(WISH, elsewhere, {}, "uv 0.13.8", "cu126", DAY))
+
+
 @given(
     st.dictionaries(
         st.text(string.ascii_lowercase, min_size=1, max_size=8),
