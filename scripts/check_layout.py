@@ -4,7 +4,6 @@
 """The layout rules that no ready-made linter knows; prints one line for each fault and exits 1 if there is any.
 
 - every Python and shell file starts with the three lines of copyright, licence and SPDX name;
-- a function has at most 40 lines (``main()`` of a module 60), a module without its documentation strings 300;
 - shared code under plugins/module_utils and plugins/plugin_utils is private: its name starts with an underscore;
 - plugins/module_utils runs on the nodes: it imports the standard library and its neighbours only;
 - a role has README.md, meta/argument_specs.yml and tasks/main.yml.
@@ -25,8 +24,6 @@ HEADER = (
     "# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)",
     "# SPDX-License-Identifier: GPL-3.0-or-later",
 )
-MAX_FUNCTION, MAX_MAIN, MAX_MODULE = 40, 60, 300
-DOCUMENTATION_NAMES = {"DOCUMENTATION", "EXAMPLES", "RETURN"}
 ROLE_FILES = ("README.md", "meta/argument_specs.yml", "tasks/main.yml")
 
 
@@ -41,26 +38,6 @@ def header_fault(lines: list[str]) -> str | None:
     """What is wrong with the first lines of a source file."""
     start = 1 if lines and lines[0].startswith("#!") else 0
     return None if tuple(lines[start : start + 3]) == HEADER else "does not start with the three header lines"
-
-
-def documentation_lines(tree: ast.Module) -> int:
-    """Lines of the documentation strings of a module or plugin."""
-    total = 0
-    for node in tree.body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else None
-        if isinstance(target, ast.Name) and target.id in DOCUMENTATION_NAMES:
-            total += (node.end_lineno or node.lineno) - node.lineno + 1
-    return total
-
-
-def function_faults(tree: ast.Module) -> t.Iterator[str]:
-    """Functions that are too long."""
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            length = (node.end_lineno or node.lineno) - node.lineno + 1
-            limit = MAX_MAIN if node.name == "main" else MAX_FUNCTION
-            if length > limit:
-                yield f"line {node.lineno}: {node.name}() has {length} lines, at most {limit} are wanted"
 
 
 def import_faults(tree: ast.Module) -> t.Iterator[str]:
@@ -79,18 +56,13 @@ def import_faults(tree: ast.Module) -> t.Iterator[str]:
 
 
 def python_faults(path: pathlib.Path, text: str) -> t.Iterator[str]:
-    """Faults of one Python file; tests and scripts may be long."""
+    """Faults of one Python file."""
     tree = ast.parse(text)
     folder = path.parts[:2]
     if folder in {("plugins", "module_utils"), ("plugins", "plugin_utils")} and not path.name.startswith("_"):
         yield "is shared code and private: its name must start with an underscore"
     if folder == ("plugins", "module_utils"):
         yield from import_faults(tree)
-    if path.parts[0] != "tests":
-        yield from function_faults(tree)
-        length = text.count("\n") - documentation_lines(tree)
-        if length > MAX_MODULE:
-            yield f"has {length} lines without its documentation, at most {MAX_MODULE} are wanted"
 
 
 def file_faults(path: pathlib.Path) -> t.Iterator[str]:

@@ -22,6 +22,8 @@ Runner = t.Callable[..., _bounded.Outcome]
 MAX_PROCESSES, MAX_FOUND, MAX_COMMAND, MAX_KILLS = 20000, 200, 160, 20
 MAX_READ, MAX_WORD, MAX_WORDS = 4096, 100, 6
 RUN_ARGUMENT = "trainmesh-run="
+# Anybody may call a process so: what is no name of a run would end in a command that is pasted.
+_RUN_ARGUMENT = re.compile(rf"{RUN_ARGUMENT}([\w.-]{{1,64}})\Z", re.ASCII)
 _RUN = re.compile(r"\Atrainmesh-run=[\w.-]+\Z|(?<![\w-])check-\d{8}-\d{6}-\w+")
 _MODULE = re.compile(r"[A-Za-z_][\w.]*\Z")
 _SCRIPT = re.compile(r"[\w./~+-]*(?:\.(?:py|sh)|(?:\A|/)(?:accelerate|deepspeed|torchrun|launch|trainmesh-[a-z-]+))\Z")
@@ -54,7 +56,7 @@ def processes(tree: Tree, prefix: str, skip: t.Container[int] = ()) -> list[Reco
         kind = next((name for name, pattern in _KINDS if pattern.search(command)), None)
         if kind is None and _RANK_NAMES.search(os.path.basename(words[0])) and _is_rank(tree, pid):
             kind = "rank"
-        run = next((word[len(RUN_ARGUMENT) :] for word in words if word.startswith(RUN_ARGUMENT)), None)
+        run = next((match[1] for match in map(_RUN_ARGUMENT.match, words) if match), None)
         if kind or run:
             found.append(_process(tree, pid, kind or "rank", run, command, uptime, prefix))
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import math
+import shlex
 import statistics
 import typing as t
 
@@ -68,7 +69,7 @@ def mtu(case: Case) -> t.Iterable[Answer]:
         name = dig(data_interface(case, host), "name", "the data interface")
         cause = "Large packets are lost on the way: small messages pass, and the first large tensor hangs."
         remedy = (
-            f"Give all data interfaces and the switches between them one MTU: ip link set {name} mtu "
+            f"Give all data interfaces and the switches between them one MTU: ip link set {shlex.quote(str(name))} mtu "
             f"{_common(known) or 1500} there, and keep it in the network configuration."
         )
         sheet.add("net-mtu-mismatch", FAIL, host, shorten(seen), cause, remedy)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _busy
@@ -81,7 +82,7 @@ def _chain(case: Case, host: str) -> str:
     for item in dig(case.fabric.get(host), "firewalls", []):
         found = re.match(r"table (\S+ \S+) chain (\S+?):", str(dig(item, "evidence", "")))
         if dig(item, "name") == "nftables" and found:
-            return f"{found.group(1)} {found.group(2)}"
+            return shlex.join([*found.group(1).split(), found.group(2)])
     return "inet filter input"
 
 

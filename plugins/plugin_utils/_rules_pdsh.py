@@ -22,6 +22,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import (
     dig,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule_facts import number
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._user_script import PDSH
 
 EADDRINUSE = 98
@@ -183,10 +184,9 @@ def abandoned(case: Case) -> t.Iterable[Answer]:
             shown.append(f"pid {dig(item, 'pid')} of {dig(item, 'user')}, {age}{holds}: {what}")
         tail = [f"port {port} is held by one of them" for port in ports]
         runs = sorted({str(dig(item, "run_id")) for item in left if dig(item, "run_id")})
-        pids = " ".join(str(dig(item, "pid")) for item in left)
-        stop = (
-            f"{dig(case.plan, 'prefix', '/opt/trainmesh')}/bin/trainmesh-stop {runs[0] if len(runs) == 1 else '--all'}"
-        )
+        pids = " ".join(str(int(number(item, "pid") or 0)) for item in left)
+        run = shlex.quote(runs[0]) if len(runs) == 1 else "--all"
+        stop = f"{dig(case.plan, 'prefix', '/opt/trainmesh')}/bin/trainmesh-stop {run}"
         sheet.add(
             "ds-orphan-workers",
             FAIL if ports else WARN,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view import (
@@ -19,6 +20,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._mesh_view impor
     node,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import FAIL, WARN, Answer, Case, Data, dig, rule
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule_facts import number, text
 
 NET_LAYERS = ("refused", "timeout", "no_route")
 
@@ -42,9 +44,9 @@ def deaf(case: Case, name: str) -> bool:
 def restart(sshd: Data) -> str:
     """The command by which sshd takes up its configuration, also where no systemd runs, as in many containers."""
     if dig(sshd, "systemd") is not False:
-        return f"sshd -t && systemctl restart {dig(sshd, 'unit') or 'ssh.service'}"
-    pid = dig(sshd, "pid")
-    return f"sshd -t && kill -HUP {pid}" if pid else "sshd -t && { pkill -HUP -o -x sshd || $(command -v sshd); }"
+        return f"sshd -t && systemctl restart {shlex.quote(text(sshd, 'unit') or 'ssh.service')}"
+    pid = number(sshd, "pid")
+    return f"sshd -t && kill -HUP {int(pid)}" if pid else "sshd -t && { pkill -HUP -o -x sshd || $(command -v sshd); }"
 
 
 @rule("ctr-sshd-port-clash", needs=("mesh",))

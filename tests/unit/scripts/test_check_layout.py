@@ -27,27 +27,11 @@ def load(name: str) -> types.ModuleType:
 layout = load("check_layout")
 
 
-def function(lines: int, name: str = "f") -> str:
-    """Source of a function with this many lines."""
-    return f"def {name}():\n" + "    x = 1\n" * (lines - 1)
-
-
 @pytest.mark.parametrize("start", [[], ["#!/usr/bin/env bash"]])
 def test_the_header_may_follow_a_shebang_only(start: list[str]) -> None:
     assert layout.header_fault([*start, *layout.HEADER, "more"]) is None
     assert layout.header_fault([*start, "", *layout.HEADER]) is not None
     assert layout.header_fault(start) is not None
-
-
-@pytest.mark.parametrize(("name", "limit"), [("f", layout.MAX_FUNCTION), ("main", layout.MAX_MAIN)])
-def test_a_function_may_have_as_many_lines_as_its_limit(name: str, limit: int) -> None:
-    assert not list(layout.function_faults(ast.parse(function(limit, name))))
-    assert len(list(layout.function_faults(ast.parse(function(limit + 1, name))))) == 1
-
-
-def test_documentation_does_not_count_as_lines_of_a_module() -> None:
-    tree = ast.parse('DOCUMENTATION = r"""\na\nb\n"""\nOTHER = """\na\n"""\n')
-    assert layout.documentation_lines(tree) == 4
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,7 @@ def test_processes_that_jobs_left(tmp_path):
     process(tmp_path, 16, ["mpirun", "-n", "2", "t"])
     process(tmp_path, 17, [python, "/env/bin/accelerate", "launch", "t.py"])
     process(tmp_path, 18, ["/bin/torchrun", "own.py"])
+    process(tmp_path, 19, ["sleep", "trainmesh-run=$(reboot)"])  # anybody may call a process so
     found = {one["pid"]: one for one in _user_processes.processes(Tree(str(tmp_path)), "/opt/trainmesh", {18})}
     assert {pid: one["kind"] for pid, one in found.items()} == {
         10: "deepspeed", 11: "rank", 12: "rank", 15: "torchrun", 16: "mpirun", 17: "accelerate",

@@ -12,7 +12,8 @@ from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.trainmesh.cluster.plugins.modules import nccl_conf
 
-OURS = b"# BEGIN trainmesh.cluster (managed block, edit outside of it)\nNCCL_SOCKET_IFNAME==eth0\n# END trainmesh.cluster\n"
+BEGIN, END = b"# BEGIN trainmesh.cluster (managed block, edit outside of it)\n", b"# END trainmesh.cluster\n"
+OURS = BEGIN + b"NCCL_SOCKET_IFNAME==eth0\n" + END
 
 
 def run(capsys, path, settings, **more):

@@ -61,14 +61,16 @@ def test_a_lock_is_read_as_it_was_written(build):
 
 
 def test_a_lock_tells_where_each_package_was_found_and_is_no_other_for_that():
-    document = (
-        '[[packages]]\nname = "one"\nversion = "1"\nindex = "https://joe:SECRET@mirror.lan/simple"\n'
-        'wheels = [{name = "one.whl", url = "https://mirror.lan/one.whl", hashes = {sha256 = "%s"}}]\n'
-        '[[packages]]\nname = "two"\nversion = "1"\nindex = "https://joe:SECRET@mirror.lan/simple"\n'
-        'wheels = [{name = "two.whl", url = "https://mirror.lan/two.whl", hashes = {sha256 = "%s"}}]\n'
-        '[[packages]]\nname = "odd"\nversion = "1"\n'
-        'wheels = [{url = "file:///srv/wheels/odd.whl", hashes = {sha256 = "%s"}}]\n'
-    ) % ("a" * 64, "b" * 64, "c" * 64)
+    index, start = 'index = "https://joe:SECRET@mirror.lan/simple"', "[[packages]]\n"
+    document = "".join(
+        f'{start}name = "{name}"\nversion = "1"\n{found}\n'
+        f'wheels = [{{url = "{place}/{name}.whl", hashes = {{sha256 = "{"a" * 64}"}}}}]\n'
+        for name, found, place in (
+            ("one", index, "https://mirror.lan"),
+            ("two", index, "https://mirror.lan"),
+            ("odd", "", "file:///srv/wheels"),
+        )
+    )
     packages = _wheel_lock.parse_pylock(document)
     lock = _wheel_lock.text(WISH, packages, {}, "uv 0.13.8", "cu126", DAY)
     assert "with uv 0.13.8 from https://****@mirror.lan/simple, torch backend cu126\n" in lock
