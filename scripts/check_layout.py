@@ -4,8 +4,12 @@
 """The layout rules that no ready-made linter knows; prints one line for each fault and exits 1 if there is any.
 
 - every Python and shell file starts with the three lines of copyright, licence and SPDX name;
-- shared code under plugins/module_utils and plugins/plugin_utils is private: its name starts with an underscore;
+- shared code under plugins/module_utils and plugins/plugin_utils lies in folders, which are private: their names start
+  with an underscore;
+- imports point one way: a folder imports from those that stand before it in ``ROOMS``, module_utils nothing from
+  plugin_utils;
 - plugins/module_utils runs on the nodes: it imports the standard library and its neighbours only;
+- tests/unit/plugins has the folders of plugins, and no other;
 - a role has README.md, meta/argument_specs.yml and tasks/main.yml.
 """
 
@@ -24,6 +28,17 @@ HEADER = (
     "# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)",
     "# SPDX-License-Identifier: GPL-3.0-or-later",
 )
+# Each may import from those before it.
+ROOMS = {
+    "module_utils": (
+        *("_base", "_gpu", "_config", "_fabric", "_install", "_stack", "_user", "_node"),
+        *("_logs", "_probe", "_collective", "_jobs", "_local_nodes"),
+    ),
+    "plugin_utils": (
+        *("_base", "_compat", "_diagnosis", "_render", "_plan", "_inventory", "_rules", "_report"),
+        *("_preflight", "_wheels"),
+    ),
+}
 ROLE_FILES = ("README.md", "meta/argument_specs.yml", "tasks/main.yml")
 
 
@@ -55,12 +70,26 @@ def import_faults(tree: ast.Module) -> t.Iterator[str]:
                 yield f"line {node.lineno}: imports {name}, which a node need not have"
 
 
+def room_faults(path: pathlib.Path, tree: ast.Module) -> t.Iterator[str]:
+    """What stands in the wrong room of the shared code, or leans on one that leans on it."""
+    floor, room = path.parts[1:3]
+    if room not in ROOMS[floor]:
+        yield f"is shared code, and {room} is none of its folders: {', '.join(ROOMS[floor])}"
+        return
+    before = ROOMS[floor][: ROOMS[floor].index(room) + 1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{OURS}.plugins.{floor}"):
+            target = (node.module or "").removeprefix(f"{OURS}.plugins.{floor}").strip(".").split(".")[0]
+            if target not in before:
+                yield f"line {node.lineno}: imports from {target}, and {room} stands before it"
+
+
 def python_faults(path: pathlib.Path, text: str) -> t.Iterator[str]:
     """Faults of one Python file."""
     tree = ast.parse(text)
     folder = path.parts[:2]
-    if folder in {("plugins", "module_utils"), ("plugins", "plugin_utils")} and not path.name.startswith("_"):
-        yield "is shared code and private: its name must start with an underscore"
+    if folder[0] == "plugins" and folder[1] in ROOMS:
+        yield from room_faults(path, tree)
     if folder == ("plugins", "module_utils"):
         yield from import_faults(tree)
 
@@ -82,6 +111,14 @@ def is_source(path: pathlib.Path) -> bool:
     return path.suffix in {".py", ".sh"} or path == pathlib.Path(".ci/run")
 
 
+def mirror_faults() -> t.Iterator[str]:
+    """Folders of tests that mirror no folder of plugins."""
+    for path in sorted((ROOT / "tests/unit/plugins").rglob("*/")):
+        inside = path.relative_to(ROOT / "tests/unit")
+        if path.name != "__pycache__" and path.is_dir() and not (ROOT / inside).is_dir():
+            yield f"tests/unit/{inside}: there is no {inside} that it could test"
+
+
 def role_faults() -> t.Iterator[str]:
     """Files that a role lacks."""
     for role in sorted((ROOT / "roles").glob("*/")):
@@ -93,7 +130,7 @@ def role_faults() -> t.Iterator[str]:
 def main() -> int:
     """Check everything and print the faults."""
     faults = [f"{path}: {fault}" for path in our_files() if is_source(path) for fault in file_faults(path)]
-    faults += role_faults()
+    faults += [*mirror_faults(), *role_faults()]
     print("\n".join(faults) or "no faults")
     return 1 if faults else 0
 

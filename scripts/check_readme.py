@@ -87,7 +87,7 @@ def known_variables() -> set[str]:
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in {".py", ".yml", ".j2"} and path.is_file():
                 found.update(re.findall(r"\btrainmesh_\w+", path.read_text(encoding="utf-8")))
-    listed = (ROOT / "plugins/plugin_utils/_variables.py").read_text(encoding="utf-8")
+    listed = (ROOT / "plugins/plugin_utils/_inventory/variables.py").read_text(encoding="utf-8")
     return found | {f"trainmesh_{name}" for name in re.findall(r'(?m)^    "(\w+)": Variable\(', listed)}
 
 

@@ -18,8 +18,9 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "collections"))
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _catalogue, _thresholds  # noqa: E402
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import PREFIX, VARIABLES  # noqa: E402
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import catalogue  # noqa: E402
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds as diagnosis_thresholds  # noqa: E402
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.variables import PREFIX, VARIABLES  # noqa: E402
 
 
 def markdown(text: str) -> str:
@@ -65,7 +66,7 @@ def variables() -> str:
         "`trainmesh_group` is read before the inventory is: give it on the command line (`-e trainmesh_group=NAME`)."
     )
     return "\n".join(
-        [*lines, group, "", "Made from `plugins/plugin_utils/_variables.py` by `scripts/render_docs.py`.", ""]
+        [*lines, group, "", "Made from `plugins/plugin_utils/_inventory/variables.py` by `scripts/render_docs.py`.", ""]
     )
 
 
@@ -147,15 +148,15 @@ def limit(one: t.Mapping[str, t.Any]) -> str:
 def thresholds() -> list[str]:
     """The limits that rules compare with."""
     lines = ["## Thresholds", "", "| name | default | meaning | source |", "|---|---|---|---|"]
-    for one in _thresholds.entries().values():
+    for one in diagnosis_thresholds.entries().values():
         lines.append(f"| `{one['name']}` | {cell(limit(one))} | {cell(one['meaning'])} | {cell(one['source'])} |")
     return [*lines, ""]
 
 
 def rules() -> str:
     """The catalogue of faults, one table for each layer."""
-    table = _catalogue.entries().values()
-    count = {home: sum(one["home"] == home for one in table) for home in _catalogue.HOMES}
+    table = catalogue.entries().values()
+    count = {home: sum(one["home"] == home for one in table) for home in catalogue.HOMES}
     lines = [
         "# Rules",
         "",
@@ -177,12 +178,15 @@ def rules() -> str:
         lines += [f"## {title}", "", "| id | severity | what | seen as | home | source |", "|---|---|---|---|---|---|"]
         for one in table:
             if one["layer"] == layer:
-                home = one["home"] if one["home"] == _catalogue.RULE else f"{one['home']}: {one['where']}"
+                home = one["home"] if one["home"] == catalogue.RULE else f"{one['home']}: {one['where']}"
                 home = home.replace("scope:", "out of scope:")
                 cells = (f"`{one['id']}`", one["severity"], one["title"], one["symptom"], home, one["source"])
                 lines.append(f"| {' | '.join(map(cell, cells))} |")
         lines.append("")
-    made = "Made from `rules.json` and `thresholds.json` in `plugins/plugin_utils/data` by `scripts/render_docs.py`."
+    made = (
+        "Made from `rules.json` and `thresholds.json` in `plugins/plugin_utils/_diagnosis/data` by "
+        "`scripts/render_docs.py`."
+    )
     return "\n".join([*lines, *thresholds(), made, ""])
 
 

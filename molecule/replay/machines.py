@@ -17,7 +17,7 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "collections"), str(ROOT / "tests/unit/plugins/module_utils")]
+sys.path[:0] = [str(ROOT / "collections"), str(ROOT / "tests/unit/samples")]
 
 from gpu_recordings import Recorded, query_of, sample  # noqa: E402
 

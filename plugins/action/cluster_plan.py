@@ -13,18 +13,13 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
-    _action,
-    _mask,
-    _membership,
-    _memory,
-    _plan,
-    _plan_nodes,
-    _removed_keys,
-    _variables,
-)
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Cluster
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan_nodes import Host, logins_at_once
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action, redact
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import node_variables
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import variables as inventory_variables
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import cluster as plan_cluster
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import membership, nodes, removed_keys, state
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.nodes import Host, logins_at_once
 
 
 class ActionModule(ActionBase):
@@ -42,34 +37,34 @@ class ActionModule(ActionBase):
         live = set(variables["ansible_play_hosts"])
         read_only = boolean(self._task.args.get("read_only", False))
         try:
-            _action.refuse_variables_of_nodes(hostvars, names)
-            hosts, refused = _plan_nodes.checked([self._host(name, hostvars[name], name in live) for name in names])
+            node_variables.refuse(hostvars, names)
+            hosts, refused = nodes.checked([self._host(name, hostvars[name], name in live) for name in names])
             options = {**self._options(hostvars[names[0]], hosts), "refused": refused}
-            options["installs"] = _action.runs(variables, "python_env", "torch_stack")
+            options["installs"] = action.runs(variables, "python_env", "torch_stack")
             options["conda_installer_problem"] = self._installer_problem(options["conda_installer"])
             path = os.path.join(self._task.args["state_dir"], "cluster.json")
-            memory = _memory.load(path, group, {host.name: host.ansible_host for host in hosts})
-            plan = _plan.make(hosts, options, memory.nodes, strict=not read_only)
+            memory = state.load(path, group, {host.name: host.ansible_host for host in hosts})
+            plan = plan_cluster.make(hosts, options, memory.nodes, strict=not read_only)
             removed = self._removed(memory, plan["model"], hostvars, live)
             identity = self._identity(hosts, plan, memory, options["takeover"], strict=not read_only)
-        except (ValueError, _plan.PlanError) as error:
-            faults = error.faults if isinstance(error, _plan.PlanError) else [str(error)]
+        except (ValueError, plan_cluster.PlanError) as error:
+            faults = error.faults if isinstance(error, plan_cluster.PlanError) else [str(error)]
             head = f"These machines can't make the cluster asked for ({len(faults)} reason(s)); nothing was installed."
             text = "\n".join([head, *(f"  {number}. {fault}" for number, fault in enumerate(faults, 1))])
-            return {**result, "failed": True, "msg": _mask.harmless(text)}
+            return {**result, "failed": True, "msg": redact.harmless(text)}
         cluster, plan["logins_at_once"] = plan.pop("model"), logins_at_once(hosts)
         if not self._task.check_mode and not read_only:
             plan["warnings"] += self._moved(memory.prefix, cluster.prefix)
-            _memory.save(path, _memory.text(cluster, identity, group, memory.others, removed))
+            state.save(path, state.text(cluster, identity, group, memory.others, removed))
         for warning in plan["warnings"]:
-            _action.warn(warning)
-        _action.show(self._summary(plan))
+            action.warn(warning)
+        action.show(self._summary(plan))
         del plan["warnings"]  # shown above; Ansible would print them once more for every host
         rows = (hostvars[names[0]].get("trainmesh_reach") or {}).get("hosts") or {}
-        unreached = _plan_nodes.unreached({name: rows[name] for name in names if name in rows}, plan["nodes"])
+        unreached = nodes.unreached({name: rows[name] for name in names if name in rows}, plan["nodes"])
         place = {"identity": identity, "read_only": read_only, "state_dir": os.path.dirname(path)}
         unchanged = [node.name for node in cluster.nodes if read_only or not node.reachable]
-        place["removed_keys"] = _removed_keys.for_rules(removed, unchanged)
+        place["removed_keys"] = removed_keys.for_rules(removed, unchanged)
         # New in each run: by it the probes and their listeners know each other.
         place["probe_token"] = secrets.token_hex(16)
         return {**result, **plan, "changed": False, "unreached": unreached, **place}
@@ -84,22 +79,22 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _removed(
-        memory: _memory.Memory,
+        memory: state.Memory,
         cluster: Cluster,
         hostvars: t.Mapping[str, t.Any],
         live: t.Collection[str],
-    ) -> list[_removed_keys.Removed]:
+    ) -> list[removed_keys.Removed]:
         """Keys of nodes that left, made new ones or log in no more, which other nodes may still have."""
         names = [node.name for node in cluster.nodes if node.name in live]
         facts = {name: hostvars[name].get("ansible_facts") or {} for name in names}
         users = {name: found.get("trainmesh_facts_user") or {} for name, found in facts.items()}
-        return _removed_keys.still_open(memory.removed, memory.nodes, cluster, users, memory.login_sources)
+        return removed_keys.still_open(memory.removed, memory.nodes, cluster, users, memory.login_sources)
 
     @staticmethod
     def _identity(
         hosts: t.Sequence[Host],
         plan: dict[str, t.Any],
-        memory: _memory.Memory,
+        memory: state.Memory,
         takeover: bool,
         strict: bool,
     ) -> str:
@@ -110,19 +105,19 @@ class ActionModule(ActionBase):
         for known in memory.nodes.values():
             addresses.update([known.get("address"), *(known.get("addresses") or ())])
         blocks = {host.name: host.fabric.get("cluster_block") for host in hosts if host.fabric}
-        foreign = _membership.others(blocks, memory.identity, addresses)
-        faults = [_membership.words(name, block) for name, block in foreign.items()]
+        foreign = membership.others(blocks, memory.identity, addresses)
+        faults = [membership.words(name, block) for name, block in foreign.items()]
         if faults and strict and not takeover:
-            raise _plan.PlanError(faults)
+            raise plan_cluster.PlanError(faults)
         plan["warnings"] += faults
-        return memory.identity or _membership.adopted(blocks, foreign) or secrets.token_hex(4)
+        return memory.identity or membership.adopted(blocks, foreign) or secrets.token_hex(4)
 
     @staticmethod
     def _host(name: str, values: t.Mapping[str, t.Any], live: bool) -> Host:
         facts = values.get("ansible_facts") or {} if live else {}
         return Host(
             name=name,
-            wish=_variables.read(values, "host"),
+            wish=inventory_variables.read(values, "host"),
             ansible_host=str(values.get("ansible_host") or name),
             ansible_port=int(values.get("ansible_port") or 22),
             fabric=facts.get("trainmesh_facts_fabric") or {},
@@ -134,7 +129,7 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _options(variables: t.Mapping[str, t.Any], hosts: t.Sequence[Host]) -> dict[str, t.Any]:
-        options = _variables.read(variables, "cluster")
+        options = inventory_variables.read(variables, "cluster")
         users = sorted({str(host.identity["user"]) for host in hosts if host.identity.get("user")})
         if options["user"] is None and len(users) > 1:
             raise ValueError(

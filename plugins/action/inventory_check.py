@@ -18,20 +18,17 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import (
-    _action,
-    _controller_needs,
-    _host_names,
-    _inventory_text,
-    _package_sources,
-    _plan_python,
-    _run_lock,
-    _variables,
-)
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory_check import check
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import HIGH_PORT
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import PREFIX
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_tools import ToolError, Tools
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import host_names as inventory_host_names
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import duplicates
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import variables as inventory_variables
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.validate import check
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.variables import PREFIX
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import python, run_lock
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.cluster import HIGH_PORT
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import controller
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import sources as wheels_sources
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import ToolError, Tools
 
 display = Display()
 VAULTED = b"$ANSIBLE_VAULT"
@@ -93,7 +90,9 @@ def state_dir(variables: t.Mapping[str, t.Any]) -> str:
 def host_names(hosts: t.Mapping[str, t.Any]) -> list[str]:
     """The names by which the nodes know each other, as the plan will give them."""
     return [
-        name if _host_names.is_host_name(name) else _host_names.host_name(name, host.get(PREFIX + "hostname"))
+        name
+        if inventory_host_names.is_host_name(name)
+        else inventory_host_names.host_name(name, host.get(PREFIX + "hostname"))
         for name, host in hosts.items()
     ]
 
@@ -108,7 +107,7 @@ def node_arguments(hosts: t.Mapping[str, t.Any], wishes: t.Mapping[str, t.Any]) 
         "paths": [wishes["prefix"], "~/.cache", "/tmp"],
         "python": wishes["verify_python"] or f"{wishes['prefix']}/env/bin/python",
         "import": wishes["verify_import"],
-        **_plan_python.base(wishes),
+        **python.base(wishes),
     }
 
 
@@ -140,7 +139,7 @@ def become_faults(hosts: t.Mapping[str, t.Any], extra: t.Mapping[str, t.Any]) ->
 def rotates(hosts: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any]) -> bool:
     """Whether this run gives the nodes new keys: only one that hands them out makes them."""
     wanted = any(boolean(host.get(PREFIX + "rotate_keys") or False, strict=False) for host in hosts.values())
-    return wanted and _action.runs(variables, "ssh_mesh")
+    return wanted and action.runs(variables, "ssh_mesh")
 
 
 def rotation_faults(hosts: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any]) -> list[str]:
@@ -164,12 +163,12 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         hostvars = variables["hostvars"]
         try:
-            names = _action.members(variables, str(self._task.args.get("group", "all")))
+            names = action.members(variables, str(self._task.args.get("group", "all")))
         except ValueError as error:
             return {**result, "failed": True, "msg": str(error)}
         hosts = {name: self._host(hostvars[name]) for name in names}
         sources = variables.get("ansible_inventory_sources") or []
-        repeats = [one for path in inventory_files(sources) for one in _inventory_text.repeats_in_file(path)]
+        repeats = [one for path in inventory_files(sources) for one in duplicates.repeats_in_file(path)]
         absent = [source for source in sources if "," not in source and not os.path.exists(source)]
         faults = [f"the inventory {source} does not exist" for source in absent]
         faults += [str(fault) for fault in check(hosts, repeats, origin, is_secret)]
@@ -179,12 +178,12 @@ class ActionModule(ActionBase):
             faults += self._sources(next(iter(hosts.values())), origin)
         if faults:
             head = f"The inventory has {len(faults)} fault(s); no machine was touched."
-            return {**result, "failed": True, "msg": _action.numbered(head, faults)}
-        wishes = _variables.read(next(iter(hosts.values()), {}), "cluster")
+            return {**result, "failed": True, "msg": action.numbered(head, faults)}
+        wishes = inventory_variables.read(next(iter(hosts.values()), {}), "cluster")
         place = state_dir(variables)
         try:
             interrupted = self._taken(str(hosts[names[0]].get("trainmesh_state_dir") or place), variables)
-        except _run_lock.BusyError as error:
+        except run_lock.BusyError as error:
             return {**result, "failed": True, "msg": f"{error}."}
         return {
             **result,
@@ -202,18 +201,18 @@ class ActionModule(ActionBase):
     def _installs(variables: t.Mapping[str, t.Any]) -> bool:
         """Whether this run puts packages on the nodes."""
         read_only = boolean(variables.get("trainmesh_read_only") or False, strict=False)
-        return not read_only and _action.runs(variables, "torch_stack")
+        return not read_only and action.runs(variables, "torch_stack")
 
     @staticmethod
     def _sources(values: t.Mapping[str, t.Any], origin: t.Callable[[t.Any], str]) -> list[str]:
         """What is wrong with where the packages come from; pip is asked only where that may be wrong."""
-        wishes = _variables.read(values, "cluster")
+        wishes = inventory_variables.read(values, "cluster")
         index = None
         if not wishes["index_insecure"]:
             with contextlib.suppress(ToolError):  # without pip nothing is fetched; the step that needs it says so
                 index = Tools("", "", wishes["index_url"], insecure=True).index
-        at = origin(values.get(PREFIX + "index_url")) if _package_sources.is_forgeable(wishes["index_url"]) else ""
-        return [f"{at}: {fault}" if at else fault for fault in _package_sources.faults(wishes, index)]
+        at = origin(values.get(PREFIX + "index_url")) if wheels_sources.is_forgeable(wishes["index_url"]) else ""
+        return [f"{at}: {fault}" if at else fault for fault in wheels_sources.faults(wishes, index)]
 
     @staticmethod
     def _controller(variables: t.Mapping[str, t.Any], names: t.Iterable[str]) -> list[str]:
@@ -221,23 +220,23 @@ class ActionModule(ActionBase):
         hostvars = variables["hostvars"]
         kinds = {str(hostvars[name].get("ansible_connection", "ssh")).rpartition(".")[2] for name in names}
         logs_in = bool(kinds & {"ssh", "smart"})
-        return _controller_needs.missing(ActionModule._installs(variables), logs_in)
+        return controller.missing(ActionModule._installs(variables), logs_in)
 
     def _taken(self, place: str, variables: t.Mapping[str, t.Any]) -> bool:
         """Have the inventory for this run; whether the last one was interrupted. Raises BusyError.
 
         Two runs would end each other's listeners and jobs. A check that changes nothing and listens nowhere may go on.
         """
-        path = os.path.join(os.path.abspath(place), _run_lock.FILE)
-        mine = _run_lock.own(time.time(), " ".join(os.path.basename(word) for word in sys.argv[:2]))
+        path = os.path.join(os.path.abspath(place), run_lock.FILE)
+        mine = run_lock.own(time.time(), " ".join(os.path.basename(word) for word in sys.argv[:2]))
         try:
             if not self._task.check_mode:
-                return _run_lock.take(path, mine)
-            _run_lock.check(path, mine)
-        except _run_lock.BusyError as error:
+                return run_lock.take(path, mine)
+            run_lock.check(path, mine)
+        except run_lock.BusyError as error:
             if not self._task.check_mode or boolean(variables.get("trainmesh_read_only") or False, strict=False):
                 raise
-            _action.warn(f"{error}: what follows may change under this check")
+            action.warn(f"{error}: what follows may change under this check")
         except OSError as error:
             display.vv(f"{path} can't be written ({error}): two runs at once would not be noticed")
         return False

@@ -11,9 +11,10 @@ import typing as t
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _action, _mask, _reach
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_client import Target
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._reach_target import Play, target
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action, redact
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import check
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Target
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.target import Play, target
 
 TIMEOUT_S, WORKERS = 10.0, 64
 NO_PARAMIKO = "paramiko is not installed on the controller: pip install paramiko"
@@ -30,7 +31,7 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         variables, args = task_vars or {}, self._task.args
         try:
-            names = _action.members(variables, str(args.get("group", "all")))
+            names = action.members(variables, str(args.get("group", "all")))
             limit, workers = float(args.get("timeout", TIMEOUT_S)), int(args.get("workers", WORKERS))
             wanted = boolean(args.get("fail", False))
             if limit <= 0 or workers <= 0:
@@ -38,11 +39,11 @@ class ActionModule(ActionBase):
         except (TypeError, ValueError) as error:
             return {**result, "failed": True, "msg": str(error)}
         # A machine may say what it likes before it has proved who it is.
-        rows = _mask.walk(_reach.check(self._targets(variables["hostvars"], names), limit, workers), _mask.harmless)
+        rows = redact.walk(check.check(self._targets(variables["hostvars"], names), limit, workers), redact.harmless)
         bad = [name for name, row in rows.items() if row["ok"] is False]
         if bad:
-            _action.show(_reach.table(rows))
-        dead = [name for name in bad if rows[name]["layer"] in _reach.DEAD]
+            action.show(check.table(rows))
+        dead = [name for name in bad if rows[name]["layer"] in check.DEAD]
         answer = {**result, "changed": False, "hosts": rows, "failed_hosts": bad, "dead": dead}
         if bad and wanted:
             answer |= {"failed": True, "msg": f"{len(bad)} of {len(rows)} hosts can't be used: {', '.join(bad)}"}

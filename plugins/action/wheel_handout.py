@@ -14,9 +14,9 @@ import typing as t
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._python_install import CERTIFICATES, INDEX
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _wheel_index
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_tools import ToolError, Tools
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install.uv import CERTIFICATES, INDEX
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import index as wheels_index
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import ToolError, Tools
 
 ARGUMENTS = {
     "files": {"type": "list", "elements": "path", "required": True},
@@ -80,7 +80,7 @@ class ActionModule(ActionBase):
         content: dict[str, t.Any] = {}
         if not args["offline"]:
             index = Tools("", "", args["index_url"], insecure=args["index_insecure"]).index
-            content = {**_wheel_index.for_nodes(index), "torch_backend": args["torch_backend"]}
+            content = {**wheels_index.for_nodes(index), "torch_backend": args["torch_backend"]}
             if index.certificate and os.path.isfile(index.certificate):
                 self._put(index.certificate, f"{dest}/{CERTIFICATES}")
         target = f"{dest}/{INDEX}"

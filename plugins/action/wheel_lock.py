@@ -11,9 +11,11 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _action, _wheel_lock
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_store import Store
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheel_tools import ToolError, Tools
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import node_variables
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import lockfile
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import ToolError, Tools
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.wheelhouse import Store
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["locked", "filled"], "default": "locked"},
@@ -44,13 +46,13 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         store = self._store(args)
         try:
-            _action.refuse_variables_of_nodes(variables["hostvars"], variables["ansible_play_hosts_all"])
+            node_variables.refuse(variables["hostvars"], variables["ansible_play_hosts_all"])
             with contextlib.nullcontext() if self._task.check_mode else store.alone():
                 result.update(self._make(store, args))
         except (ToolError, ValueError, OSError) as error:
             result.update(failed=True, msg=str(error))
         for note in store.notes:
-            _action.warn(note)
+            action.warn(note)
         return result
 
     def _make(self, store: Store, args: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -68,7 +70,7 @@ class ActionModule(ActionBase):
         return result
 
     def _store(self, args: t.Mapping[str, t.Any]) -> Store:
-        wish = _wheel_lock.Wish(
+        wish = lockfile.Wish(
             python_version=args["python_version"],
             platform=args["platform"],
             torch_build=args["torch_build"],
@@ -80,16 +82,16 @@ class ActionModule(ActionBase):
             wish=wish,
             tools=Tools(args["python_version"], args["platform"], args["index_url"], insecure=args["index_insecure"]),
             wheelhouse=args["wheelhouse"],
-            say=lambda text: _action.show(f"  {text}"),
+            say=lambda text: action.show(f"  {text}"),
         )
 
     @staticmethod
     def _lock(store: Store, text: str, made: bool, preview: bool) -> dict[str, t.Any]:
-        lock = _wheel_lock.read(text)
+        lock = lockfile.read(text)
         return {
             "changed": made,
             "lock": store.lock_path,
-            "key": _wheel_lock.digest(text),
+            "key": lockfile.digest(text),
             "packages": lock.versions,
             "files": [],
             "offline": bool(store.wheelhouse) if preview else store.offline(lock),
@@ -101,13 +103,13 @@ class ActionModule(ActionBase):
         """The files that a node needs, fetched and built where they are missing."""
         check = self._task.check_mode
         uv, completed = ("", False) if check else store.complete()
-        lock = _wheel_lock.read(store.lock_text())
+        lock = lockfile.read(store.lock_text())
         offline = store.offline(lock, notify=True)
         wheels, fetched = store.fill(seconds, check) if offline else (store.built(lock), False)
         files = [store.lock_path, *([uv] if uv else []), *wheels]
         return {
             "changed": made or completed or fetched,
-            "key": _wheel_lock.digest(store.lock_text()),
+            "key": lockfile.digest(store.lock_text()),
             "files": files,
             "megabytes": round(sum(os.path.getsize(path) for path in files) / 1e6),
             "offline": offline,

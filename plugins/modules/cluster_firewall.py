@@ -62,19 +62,20 @@ commands:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _firewall, _search_path
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import search_path
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import firewall
 
 
 def read_ufw(module: AnsibleModule) -> list[str]:
     """Addresses of our ufw rules."""
-    ufw = _search_path.required(module, "ufw")
+    ufw = search_path.required(module, "ufw")
     _rc, out, _err = module.run_command([ufw, "show", "added"], check_rc=True)
-    return _firewall.ufw_addresses(out)
+    return firewall.ufw_addresses(out)
 
 
-def plan_firewalld(module: AnsibleModule) -> _firewall.Plan:
+def plan_firewalld(module: AnsibleModule) -> firewall.Plan:
     """Read our rules in the zone of the data interface, and plan."""
-    command = _search_path.required(module, "firewall-cmd")
+    command = search_path.required(module, "firewall-cmd")
     zone = ""
     if module.params["interface"]:
         rc, out, _err = module.run_command([command, f"--get-zone-of-interface={module.params['interface']}"])
@@ -85,8 +86,8 @@ def plan_firewalld(module: AnsibleModule) -> _firewall.Plan:
     query = [f"--zone={zone}", "--list-rich-rules"]
     _rc, runtime, _err = module.run_command([command, *query], check_rc=True)
     _rc, permanent, _err = module.run_command([command, "--permanent", *query], check_rc=True)
-    have = [_firewall.firewalld_addresses(text) for text in (runtime, permanent)]
-    return _firewall.plan_firewalld(have[0], have[1], module.params["addresses"], zone)
+    have = [firewall.firewalld_addresses(text) for text in (runtime, permanent)]
+    return firewall.plan_firewalld(have[0], have[1], module.params["addresses"], zone)
 
 
 def main() -> None:
@@ -103,13 +104,13 @@ def main() -> None:
     plans = {}
     for backend in module.params["backends"]:
         if backend == "ufw":
-            plans[backend] = _firewall.plan_ufw(read_ufw(module), module.params["addresses"])
+            plans[backend] = firewall.plan_ufw(read_ufw(module), module.params["addresses"])
         else:
             plans[backend] = plan_firewalld(module)
     commands = [command for plan in plans.values() for command in plan.commands]
     if not module.check_mode:
         for command in commands:
-            path = _search_path.required(module, command[0])
+            path = search_path.required(module, command[0])
             module.run_command([path, *command[1:]], check_rc=True)
     diff = [
         {"header": name, "before": "\n".join([*plan.before, ""]), "after": "\n".join([*plan.after, ""])}

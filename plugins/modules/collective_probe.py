@@ -203,9 +203,9 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user
-from ansible_collections.trainmesh.cluster.plugins.module_utils._collective_probe import Wish, nothing, probe
-from ansible_collections.trainmesh.cluster.plugins.module_utils._collective_run import Node
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils._collective.probe import Wish, nothing, probe
+from ansible_collections.trainmesh.cluster.plugins.module_utils._collective.runner import Node
 
 
 def main() -> None:
@@ -246,7 +246,7 @@ def main() -> None:
     wish = Wish(**given)
     if module.check_mode:
         module.exit_json(changed=False, **nothing(wish), skip_reason="Check mode: nothing was summed.")
-    with _job_user.working_for(module):
+    with job_user.working_for(module):
         verdict = probe(wish)
     module.exit_json(changed=False, failed=False, **verdict)
 

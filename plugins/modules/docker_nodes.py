@@ -219,8 +219,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_cli import LocalNodesError
-from ansible_collections.trainmesh.cluster.plugins.module_utils._docker_steps import STEPS
+from ansible_collections.trainmesh.cluster.plugins.module_utils._local_nodes.docker import LocalNodesError
+from ansible_collections.trainmesh.cluster.plugins.module_utils._local_nodes.steps import STEPS
 
 SETTINGS_SPEC: dict[str, t.Any] = {
     "ssh_port": {"type": "int"},

@@ -368,15 +368,15 @@ ansible_facts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _fabric_facts
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import facts as fabric_facts
 
 
 def main() -> None:
     """Read the options, gather, answer."""
     module = AnsibleModule(
         argument_spec={
-            **_fabric_facts.OPTIONS,
-            "timeout": {"type": "float", "default": _fabric_facts.TIMEOUT_S},
+            **fabric_facts.OPTIONS,
+            "timeout": {"type": "float", "default": fabric_facts.TIMEOUT_S},
             "root": {"type": "path", "default": "/"},
         },
         supports_check_mode=True,
@@ -384,8 +384,8 @@ def main() -> None:
     given = module.params
     if given["timeout"] <= 0:
         module.fail_json(msg=f"timeout must be more than 0 seconds, not {given['timeout']}: nothing was read.")
-    wish = _fabric_facts.Wish(given["peers"], given["names"], given["paths"], given["timeout"])
-    facts, warning = _fabric_facts.read(wish, given["root"])
+    wish = fabric_facts.Wish(given["peers"], given["names"], given["paths"], given["timeout"])
+    facts, warning = fabric_facts.read(wish, given["root"])
     if warning:
         module.warn(warning)
     module.exit_json(changed=False, ansible_facts={"trainmesh_facts_fabric": facts})

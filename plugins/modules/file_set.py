@@ -108,8 +108,8 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _file_set as file_set
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user, _root_path
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user, root_path
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import file_set
 
 
 def main() -> None:
@@ -135,9 +135,9 @@ def main() -> None:
     directory, user = module.params["path"], module.params["user"]
     try:
         if user is not None and os.geteuid() == 0 and _is_roots(directory):
-            todo = converge(module, _job_user.account(user).pw_uid)
+            todo = converge(module, job_user.account(user).pw_uid)
         else:
-            with _job_user.working_for(module):
+            with job_user.working_for(module):
                 todo = converge(module, None)
     except (file_set.FileSetError, ValueError, OSError) as error:
         module.fail_json(msg=f"{directory}: {error}")
@@ -150,7 +150,7 @@ def main() -> None:
 
 
 def _is_roots(directory: str) -> bool:
-    return os.path.isdir(directory) and _root_path.is_roots(directory)
+    return os.path.isdir(directory) and root_path.is_roots(directory)
 
 
 def converge(module: AnsibleModule, private: int | None) -> file_set.Plan:

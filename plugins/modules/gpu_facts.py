@@ -259,7 +259,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _gpu_facts
+from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu import facts as gpu_facts
 
 
 def main() -> None:
@@ -267,14 +267,14 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "root": {"type": "path", "default": "/"},
-            "timeout": {"type": "float", "default": _gpu_facts.TIMEOUT_S},
+            "timeout": {"type": "float", "default": gpu_facts.TIMEOUT_S},
         },
         supports_check_mode=True,
     )
     root, timeout = module.params["root"], module.params["timeout"]
     if timeout <= 0:
         module.fail_json(msg=f"timeout must be more than 0 seconds, not {timeout}: nothing was read.")
-    facts, warning = _gpu_facts.read(root, timeout)
+    facts, warning = gpu_facts.read(root, timeout)
     result: dict[str, t.Any] = {"ansible_facts": {"trainmesh_facts_gpu": facts}}
     if warning:
         module.warn(warning)

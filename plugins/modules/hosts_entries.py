@@ -76,16 +76,17 @@ import re
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _hosts_file, _line_check, _textfile
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import line_check, textfile
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import hosts_file
 
 
 def refuse(module: AnsibleModule, entries: list[tuple[str, list[str]]]) -> None:
     """Fail for what would be another line, or another machine, to a reader of the file."""
-    problems = [_line_check.hosts_entry_problem(address, names) for address, names in entries]
+    problems = [line_check.hosts_entry_problem(address, names) for address, names in entries]
     cluster, head = module.params["cluster"], module.params["head"]
     if not re.match(r"([0-9a-f]{8,32})?\Z", cluster):
         problems.append(f"cluster: expected 8 to 32 hexadecimal digits, not {cluster!r}")
-    if head and not (_line_check.is_one_line(head) and " " not in head):
+    if head and not (line_check.is_one_line(head) and " " not in head):
         problems.append(f"head: expected a name without blanks, not {head!r}")
     if any(problems):
         module.fail_json(msg=f"{module.params['path']} is left as it is: {'; '.join(filter(None, problems))}")
@@ -112,15 +113,15 @@ def main() -> None:
     refuse(module, entries)
     whose = module.params["cluster"], module.params["head"]
     try:
-        plan = _hosts_file.plan(_textfile.read_text(path), entries, *whose)
-    except _textfile.BlockError as error:
+        plan = hosts_file.plan(textfile.read_text(path), entries, *whose)
+    except textfile.BlockError as error:
         module.fail_json(msg=f"{path}: {error}")
-    changes = _textfile.changes_of([(path, plan.text, None)])
+    changes = textfile.changes_of([(path, plan.text, None)])
     for conflict in plan.conflicts:
         module.warn(f"{path}: the line {conflict}; the cluster's block above it wins")
     if not module.check_mode:
         for change in changes:
-            _textfile.write(module, change, module.params["backup"])
+            textfile.write(module, change, module.params["backup"])
     module.exit_json(changed=bool(changes), conflicts=plan.conflicts, diff=[change.diff for change in changes])
 
 

@@ -87,8 +87,8 @@ records:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_records as job_records
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils._jobs import records as job_records
 
 
 def main() -> None:
@@ -102,7 +102,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    with _job_user.working_for(module):
+    with job_user.working_for(module):
         try:
             records = job_records.read_records(given["prefix"], given["runs"])
         except (OSError, ValueError) as error:

@@ -138,8 +138,8 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _launch_job as launch_job
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils._jobs import launch as launch_job
 
 
 def main() -> None:
@@ -166,7 +166,7 @@ def main() -> None:
         reason = "Check mode: no job was run."
         module.exit_json(**answer, rc=None, seconds=0.0, timed_out=False, log_tail="", skip_reason=reason)
     try:
-        with _job_user.working_for(module):
+        with job_user.working_for(module):
             result = launch_job.run_job(job)
     except OSError as error:
         module.fail_json(msg=f"The job could not be started: {error}", **answer)

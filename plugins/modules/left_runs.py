@@ -53,7 +53,8 @@ left:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user, _left_runs
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils._jobs import left_runs
 
 
 def main() -> None:
@@ -66,11 +67,11 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    with _job_user.working_for(module):
+    with job_user.working_for(module):
         if module.check_mode:
-            runs, left = sorted(_left_runs.living()), list[int]()
+            runs, left = sorted(left_runs.living()), list[int]()
         else:
-            runs, left = _left_runs.end(module.params["prefix"], module.params["timeout"])
+            runs, left = left_runs.end(module.params["prefix"], module.params["timeout"])
     if left:
         seconds = module.params["timeout"]
         module.warn(f"{', '.join(runs)}: the processes {left} are still there after {seconds} seconds: kill them")

@@ -116,7 +116,8 @@ load:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _link_probe, _load
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import load as base_load
+from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import link
 
 
 def main() -> None:
@@ -138,15 +139,15 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = dict(module.params)
-    targets = [_link_probe.Target(item.get("name", ""), item.get("address", "")) for item in given.pop("targets")]
+    targets = [link.Target(item.get("name", ""), item.get("address", "")) for item in given.pop("targets")]
     if not all(target.name and target.address for target in targets):
         module.fail_json(msg="every one of targets needs a name and an address")
     own = [target.address for target in targets if target.name == given["name"]]
     if not own:
         module.fail_json(msg=f"targets must contain this node, {given['name']}")
-    given["streams"] = given["streams"] or _link_probe.streams_for(own[0])
-    watch = _load.Watch()
-    row = _link_probe.probe(targets, _link_probe.Wish(**given))
+    given["streams"] = given["streams"] or link.streams_for(own[0])
+    watch = base_load.Watch()
+    row = link.probe(targets, link.Wish(**given))
     module.exit_json(changed=False, row=row, streams=given["streams"], load=watch.report())
 
 

@@ -192,13 +192,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import (
-    _job_user,
-    _load,
-    _mesh_probe,
-    _ssh_login,
-    _unreached,
-)
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import load as base_load
+from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import mesh, ssh_login
+from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import unreached as probe_unreached
 
 
 def main() -> None:
@@ -233,23 +230,23 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    with _job_user.working_for(module):
+    with job_user.working_for(module):
         answer = look(module.params)
     module.exit_json(changed=False, **answer)
 
 
 def look(given: dict[str, t.Any]) -> dict[str, t.Any]:
     """Try everything."""
-    watch = _load.Watch()
-    targets = [_mesh_probe.Target(**item) for item in given["targets"]]
+    watch = base_load.Watch()
+    targets = [mesh.Target(**item) for item in given["targets"]]
     if not given["log_in"]:
         targets = [target._replace(ssh_names=[]) for target in targets]
     limits = (given["timeout"], given["login_timeout"], given["slow_seconds"])
-    login = _ssh_login.Wish(*limits, given["python"], given["commands"])
-    wish = _mesh_probe.Wish(given["address"], given["token"], given["timeout"], login)
-    row = _mesh_probe.probe(targets, wish, given["workers"])
+    login = ssh_login.Wish(*limits, given["python"], given["commands"])
+    wish = mesh.Wish(given["address"], given["token"], given["timeout"], login)
+    row = mesh.probe(targets, wish, given["workers"])
     load = watch.report()
-    unreached = _unreached.look_at_all([_unreached.Place(**item) for item in given["unreached"]])
+    unreached = probe_unreached.look_at_all([probe_unreached.Place(**item) for item in given["unreached"]])
     return {"row": row, "load": load, "unreached": unreached}
 
 

@@ -44,7 +44,7 @@ RETURN = r"""#"""
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _line_check, _textfile
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import line_check, textfile
 
 
 def main() -> None:
@@ -58,17 +58,17 @@ def main() -> None:
         supports_check_mode=True,
     )
     path, settings = module.params["path"], module.params["settings"]
-    problems = [problem for problem in map(_line_check.setting_problem, settings) if problem]
+    problems = [problem for problem in map(line_check.setting_problem, settings) if problem]
     if problems:
         module.fail_json(msg=f"{path} is left as it is: {'; '.join(problems)}")
     try:
-        wanted = _textfile.edited(path, settings)
-    except _textfile.BlockError as error:
+        wanted = textfile.edited(path, settings)
+    except textfile.BlockError as error:
         module.fail_json(msg=str(error))
-    changes = _textfile.changes_of([(path, wanted, 0o644 if settings and not _textfile.read_text(path) else None)])
+    changes = textfile.changes_of([(path, wanted, 0o644 if settings and not textfile.read_text(path) else None)])
     if not module.check_mode:
         for change in changes:
-            _textfile.write(module, change, module.params["backup"])
+            textfile.write(module, change, module.params["backup"])
     module.exit_json(changed=bool(changes), diff=[change.diff for change in changes])
 
 

@@ -129,16 +129,18 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _fabric_facts, _node_facts, _stack_facts
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import facts as fabric_facts
+from ansible_collections.trainmesh.cluster.plugins.module_utils._node import facts as node_facts
+from ansible_collections.trainmesh.cluster.plugins.module_utils._stack import facts as stack_facts
 
 
 def main() -> None:
     """Read the options, gather, answer."""
-    parts = list(_node_facts.PARTS)
+    parts = list(node_facts.PARTS)
     module = AnsibleModule(
         argument_spec={
-            **_fabric_facts.OPTIONS,
-            **_stack_facts.OPTIONS,
+            **fabric_facts.OPTIONS,
+            **stack_facts.OPTIONS,
             "gather": {"type": "list", "elements": "str", "choices": parts, "default": parts},
             "timeout": {"type": "float"},
             "root": {"type": "path", "default": "/"},
@@ -148,7 +150,7 @@ def main() -> None:
     timeout = module.params["timeout"]
     if timeout is not None and timeout <= 0:
         module.fail_json(msg=f"timeout must be more than 0 seconds, not {timeout}: nothing was read.")
-    found = _node_facts.gather(module.params, dict(os.environ))
+    found = node_facts.gather(module.params, dict(os.environ))
     for warning in found.warnings:
         module.warn(warning)
     for part, error in found.errors.items():

@@ -45,9 +45,9 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _kernel_name
-from ansible_collections.trainmesh.cluster.plugins.module_utils._search_path import required, which
-from ansible_collections.trainmesh.cluster.plugins.module_utils._textfile import Change, read_text, write
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import required, which
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.textfile import Change, read_text, write
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import kernel_name
 
 PATH = "/etc/hostname"
 
@@ -72,7 +72,7 @@ def set_name(module: AnsibleModule, name: str) -> None:
 
 def keep_names(module: AnsibleModule, before: dict[str, str], reason: str) -> None:
     """Go on with the name that the kernel has: the cluster's own name leads to the node by the hosts file."""
-    module.warn(_kernel_name.kept(before["kernel"], module.params["name"], reason))
+    module.warn(kernel_name.kept(before["kernel"], module.params["name"], reason))
     module.exit_json(changed=False, before=before, diff=[])
 
 
@@ -83,7 +83,7 @@ def main() -> None:
     before = {"kernel": os.uname().nodename, "file": read_text(PATH).strip()}
     changed = set(before.values()) != {name}
     # Where nobody can tell, the call itself will. Check mode asks too, and so tells what a run would do.
-    if before["kernel"] != name and _kernel_name.may_set(read_text(_kernel_name.STATUS)) is False:
+    if before["kernel"] != name and kernel_name.may_set(read_text(kernel_name.STATUS)) is False:
         keep_names(module, before, "no CAP_SYS_ADMIN")
     if changed and not module.check_mode:
         try:

@@ -100,7 +100,7 @@ stopped:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _port_listener
+from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import listener
 
 
 def main() -> None:
@@ -125,8 +125,8 @@ def main() -> None:
         module.fail_json(msg="token and name must not contain blanks")
     try:
         if given.pop("state") == "stopped":
-            module.exit_json(changed=False, stopped=_port_listener.stop(given["token"], given["name"]))
-        problems = _port_listener.start(_port_listener.Wish(**given))
+            module.exit_json(changed=False, stopped=listener.stop(given["token"], given["name"]))
+        problems = listener.start(listener.Wish(**given))
     except (OSError, ValueError) as error:
         module.fail_json(msg=f"the ports of {given['name']} could not be listened on, or not be freed: {error}")
     module.exit_json(changed=False, problems={str(port): list(problem) for port, problem in problems.items()})

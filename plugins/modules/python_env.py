@@ -132,13 +132,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import (
-    _job_user,
-    _python_env,
-    _root_path,
-    _umask,
-)
-from ansible_collections.trainmesh.cluster.plugins.module_utils._python_stack import text_of
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user, root_path, umask
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import prefix as install_prefix
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install.packages import text_of
 
 
 def make_prefix(prefix: str, user: str, check_mode: bool) -> list[str]:
@@ -147,15 +143,15 @@ def make_prefix(prefix: str, user: str, check_mode: bool) -> list[str]:
     It is root's, with directories of the user's in it, except where others than root could put a link in its way,
     where the user has other things, and where this is not root: there all is the user's.
     """
-    account = _job_user.account(user)
-    fault = _python_env.owner_fault(prefix, account.pw_uid, user)
+    account = job_user.account(user)
+    fault = install_prefix.owner_fault(prefix, account.pw_uid, user)
     if fault:
-        raise _python_env.Fault(fault)
-    safe = os.geteuid() == 0 and _root_path.is_roots(os.path.dirname(prefix))
-    if safe and _python_env.may_be_roots(prefix):
-        changed = _python_env.to_lay_out(prefix, account.pw_uid)
+        raise install_prefix.Fault(fault)
+    safe = os.geteuid() == 0 and root_path.is_roots(os.path.dirname(prefix))
+    if safe and install_prefix.may_be_roots(prefix):
+        changed = install_prefix.to_lay_out(prefix, account.pw_uid)
         if changed and not check_mode:
-            _root_path.lay_out(prefix, _python_env.OF_THE_USER, account.pw_uid, account.pw_gid)
+            root_path.lay_out(prefix, install_prefix.OF_THE_USER, account.pw_uid, account.pw_gid)
         return changed
     if os.path.isdir(prefix) and os.lstat(prefix).st_uid == account.pw_uid:
         return []
@@ -168,20 +164,20 @@ def make_as(account: pwd.struct_passwd, prefix: str) -> None:
     """Make the prefix as the user; raises Fault."""
     name = account.pw_name
     try:
-        with _job_user.acting_as(name):
+        with job_user.acting_as(name):
             os.makedirs(prefix, mode=0o755, exist_ok=True)
             owner = os.lstat(prefix).st_uid
     except OSError as error:
         where = "others than root may write a directory above it, so root makes nothing there, and"
         advice = f"make it yourself and give it to {name}, or set another trainmesh_prefix"
-        raise _python_env.Fault(f"{prefix}: {where} {name} can't make it ({error}): {advice}") from error
+        raise install_prefix.Fault(f"{prefix}: {where} {name} can't make it ({error}): {advice}") from error
     if owner != account.pw_uid:
-        raise _python_env.Fault(f"{prefix} belongs to another user than {name}: change its owner")
+        raise install_prefix.Fault(f"{prefix} belongs to another user than {name}: change its owner")
 
 
 def make_directories(prefix: str, check_mode: bool) -> list[str]:
     """Make the directories below the prefix; returns those that change."""
-    wanted = _python_env.absent_directories(prefix)
+    wanted = install_prefix.absent_directories(prefix)
     if not check_mode:
         for path in wanted:
             os.makedirs(path, mode=0o755, exist_ok=True)
@@ -190,33 +186,33 @@ def make_directories(prefix: str, check_mode: bool) -> list[str]:
 
 def claim(prefix: str, kind: str, python_version: str, state: str, check_mode: bool) -> list[str]:
     """Say that the environment is ours, before it is made; returns the file when that changes."""
-    have, text = _python_env.read_claim(prefix), _python_env.claim_text(kind, python_version)
-    fault = _python_env.claim_fault(prefix, state, have)
+    have, text = install_prefix.read_claim(prefix), install_prefix.claim_text(kind, python_version)
+    fault = install_prefix.claim_fault(prefix, state, have)
     if fault:
-        raise _python_env.Fault(fault)
+        raise install_prefix.Fault(fault)
     if have == text:
         return []
-    path = _python_env.claim_path(prefix)
+    path = install_prefix.claim_path(prefix)
     if not check_mode:
         with open(path, "w", encoding="utf-8") as stream:
             stream.write(text)
     return [path]
 
 
-def prepare(params: dict[str, t.Any], check_mode: bool) -> tuple[list[str], _python_env.Environment, str]:
+def prepare(params: dict[str, t.Any], check_mode: bool) -> tuple[list[str], install_prefix.Environment, str]:
     """(paths that change, the environment as it is, interpreter for a new venv); raises Fault, ValueError, OSError."""
-    with _umask.readable():
+    with umask.readable():
         return _prepare(params, check_mode)
 
 
-def _prepare(params: dict[str, t.Any], check_mode: bool) -> tuple[list[str], _python_env.Environment, str]:
+def _prepare(params: dict[str, t.Any], check_mode: bool) -> tuple[list[str], install_prefix.Environment, str]:
     prefix, kind, version = (params[name] for name in ("prefix", "kind", "python_version"))
     changed = make_prefix(prefix, params["user"], check_mode)
-    with _job_user.acting_as(params["user"]):
+    with job_user.acting_as(params["user"]):
         changed += make_directories(prefix, check_mode)
-        found = _python_env.environment(prefix, kind, version)
+        found = install_prefix.environment(prefix, kind, version)
         is_new_venv = found.state != "ok" and kind == "venv"
-        interpreter = _python_env.interpreter(params["python"], version) if is_new_venv else ""
+        interpreter = install_prefix.interpreter(params["python"], version) if is_new_venv else ""
         changed += claim(prefix, kind, version, found.state, check_mode)
     return changed, found, interpreter
 
@@ -236,18 +232,18 @@ def main() -> None:
         supports_check_mode=True,
     )
     tools = [{**one, "packages": one["packages"] or {}} for one in module.params["tools"]]
-    family = _python_env.family(text_of("/etc/os-release"))
-    missing = _python_env.missing_tools(tools)
+    family = install_prefix.family(text_of("/etc/os-release"))
+    missing = install_prefix.missing_tools(tools)
     try:
         changed, found, interpreter = prepare(module.params, module.check_mode)
-    except (_python_env.Fault, ValueError, OSError) as error:
+    except (install_prefix.Fault, ValueError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=bool(changed),
         environment={"state": found.state, "python": found.python, "reason": found.reason},
         interpreter=interpreter,
         missing=missing,
-        packages=_python_env.packages_of(tools, missing, family),
+        packages=install_prefix.packages_of(tools, missing, family),
         family=family,
         ready=found.state == "ok" and not missing,
         diff={"before": "", "after": "".join(f"{path}\n" for path in changed)} if changed else {},

@@ -141,10 +141,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user, _python_install, _python_stack
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import packages, uv
 
 
-def summary(plan: _python_stack.Plan) -> str:
+def summary(plan: packages.Plan) -> str:
     """What differs, in one sentence for the log."""
     parts = list(plan.problems)
     if plan.missing:
@@ -161,9 +162,9 @@ def summary(plan: _python_stack.Plan) -> str:
 class Result(t.NamedTuple):
     """What was found before, what there is now, and the command that was run."""
 
-    plan: _python_stack.Plan
-    before: _python_stack.Have
-    now: _python_stack.Have
+    plan: packages.Plan
+    before: packages.Have
+    now: packages.Have
     command: list[str]
 
 
@@ -171,21 +172,21 @@ def converge(params: dict[str, t.Any], wish: dict[str, str], apply: bool) -> Res
     """Compare, install where that is asked for, and prove it; raises ValueError, OSError or InstallError."""
     python, build, directory = (params[name] for name in ("python_version", "torch_build", "directory"))
     offline, limit = params["offline"], params["timeout"]
-    where = _python_install.paths(params["prefix"])
-    index = _python_install.read_index(directory) if apply else {}  # before the rights to read it are gone
-    with _job_user.acting_as(params["user"]):
-        have = _python_stack.read(where.environment, where.marker, where.record)
-        plan = _python_stack.plan(wish, python, build, have)
+    where = uv.paths(params["prefix"])
+    index = uv.read_index(directory) if apply else {}  # before the rights to read it are gone
+    with job_user.acting_as(params["user"]):
+        have = packages.read(where.environment, where.marker, where.record)
+        plan = packages.plan(wish, python, build, have)
         if plan.is_empty or not apply:
             return Result(plan, have, have, [])
-        with _python_install.alone(where, limit):
-            now = _python_stack.read(where.environment, where.marker, where.record)
-            rest = _python_stack.plan(wish, python, build, now)  # less, where an interrupted play's own went on
-            command = _python_install.install(where, directory, offline, index, rest, list(wish), limit)
-            now = _python_stack.read(where.environment, where.marker, where.record)
-    left = _python_stack.faults(wish, python, build, now)
+        with uv.alone(where, limit):
+            now = packages.read(where.environment, where.marker, where.record)
+            rest = packages.plan(wish, python, build, now)  # less, where an interrupted play's own went on
+            command = uv.install(where, directory, offline, index, rest, list(wish), limit)
+            now = packages.read(where.environment, where.marker, where.record)
+    left = packages.faults(wish, python, build, now)
     if left:
-        raise _python_install.InstallError(f"After the installation the environment is not the lock: {'; '.join(left)}")
+        raise uv.InstallError(f"After the installation the environment is not the lock: {'; '.join(left)}")
     return Result(plan, have, now, command)
 
 
@@ -207,12 +208,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    wish = {_python_stack.normal(name): str(version) for name, version in params["packages"].items()}
+    wish = {packages.normal(name): str(version) for name, version in params["packages"].items()}
     wanted = params["state"] == "present"
     handed = bool(params["directory"]) and os.path.isdir(params["directory"])
     try:
         result = converge(params, wish, wanted and not module.check_mode)
-    except (ValueError, OSError, _python_install.InstallError) as error:
+    except (ValueError, OSError, uv.InstallError) as error:
         module.fail_json(msg=str(error))
     plan = result.plan
     changed = wanted and not plan.is_empty
@@ -226,7 +227,7 @@ def main() -> None:
         torch_build=result.now.torch_build,
         directory_exists=handed,
         command=result.command,
-        diff=_python_stack.diff_of(wish, plan, result.before) if changed else {},
+        diff=packages.diff_of(wish, plan, result.before) if changed else {},
     )
 
 

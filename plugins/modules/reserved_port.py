@@ -42,8 +42,8 @@ reserved:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _reserved_ports
-from ansible_collections.trainmesh.cluster.plugins.module_utils._textfile import Change, read_text, write
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.textfile import Change, read_text, write
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import reserved_ports
 
 KERNEL = "/proc/sys/net/ipv4/ip_local_reserved_ports"
 FILE = "/etc/sysctl.d/50-trainmesh.conf"
@@ -53,9 +53,9 @@ def main() -> None:
     """Entry point."""
     module = AnsibleModule(argument_spec={"port": {"type": "int", "required": True}}, supports_check_mode=True)
     port, have = module.params["port"], read_text(KERNEL).strip()
-    if _reserved_ports.holds(have, port):
+    if reserved_ports.holds(have, port):
         module.exit_json(changed=False, reserved=have)
-    wanted = _reserved_ports.joined(have, port)
+    wanted = reserved_ports.joined(have, port)
     change = Change(FILE, read_text(FILE), f"# trainmesh.cluster\nnet.ipv4.ip_local_reserved_ports = {wanted}\n", 0o644)
     if not module.check_mode:
         try:

@@ -73,13 +73,14 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user, _ssh_files
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import ssh_files
 
 
 def make_key(module: AnsibleModule, key: str, home: str) -> None:
     """Make what is missing of a key pair."""
     keygen = module.get_bin_path("ssh-keygen", required=True)
-    _ssh_files.close(_ssh_files.directories(home))
+    ssh_files.close(ssh_files.directories(home))
     if os.path.exists(key):  # a private key without its public half: derive that
         _rc, out, _err = module.run_command([keygen, "-y", "-P", "", "-f", key], check_rc=True)
         with open(f"{key}.pub", "w", encoding="utf-8") as stream:
@@ -100,7 +101,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    with _job_user.working_for(module):
+    with job_user.working_for(module):
         answer = converge(module)
     module.exit_json(**answer)
 
@@ -108,18 +109,18 @@ def main() -> None:
 def converge(module: AnsibleModule) -> dict[str, t.Any]:
     """Make the key where it is missing and wished, or the next one, and read all keys."""
     account, create = pwd.getpwuid(os.geteuid()), module.params["create"]
-    key = own = f"{account.pw_dir}/.ssh/{_ssh_files.OURS}/{_ssh_files.KEY_NAME}"
-    half = create and _ssh_files.half_switched(own)
+    key = own = f"{account.pw_dir}/.ssh/{ssh_files.OURS}/{ssh_files.KEY_NAME}"
+    half = create and ssh_files.half_switched(own)
     if half and not module.check_mode:
-        _ssh_files.switch(own)
+        ssh_files.switch(own)
     if create and module.params["rotate"] and os.path.exists(own):
-        key = f"{own}{_ssh_files.NEXT}"
+        key = f"{own}{ssh_files.NEXT}"
     missing = create and not (os.path.exists(key) and os.path.exists(f"{key}.pub"))
     if missing and not module.check_mode:
         make_key(module, key, account.pw_dir)
-    publics = [_ssh_files.key_line(_ssh_files.read_text_if_allowed(f"{path}.pub")) for path in (key, own)]
-    texts = [_ssh_files.read_text_if_allowed(path) for path in _ssh_files.host_key_files()]
-    host_keys = _ssh_files.pinned(line for line in map(_ssh_files.key_line, texts) if line)
+    publics = [ssh_files.key_line(ssh_files.read_text_if_allowed(f"{path}.pub")) for path in (key, own)]
+    texts = [ssh_files.read_text_if_allowed(path) for path in ssh_files.host_key_files()]
+    host_keys = ssh_files.pinned(line for line in map(ssh_files.key_line, texts) if line)
     return {
         "changed": missing or half,
         "public_key": publics[0] or publics[1] or "",

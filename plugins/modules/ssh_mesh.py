@@ -73,12 +73,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import (
-    _job_user,
-    _line_check,
-    _ssh_files,
-    _textfile,
-)
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user, line_check, textfile
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import ssh_files
 
 
 def check_config(module: AnsibleModule, config: str) -> None:
@@ -99,8 +95,8 @@ def refuse(module: AnsibleModule) -> None:
     In check mode a key that the run is still to make has no line that could be looked at.
     """
     keys, hosts = module.params["authorized_keys"], module.params["known_hosts"]
-    problems = [] if module.check_mode else [(line, _line_check.key_line_problem(line)) for line in keys]
-    problems += [(line, _line_check.known_host_problem(line)) for line in hosts]
+    problems = [] if module.check_mode else [(line, line_check.key_line_problem(line)) for line in keys]
+    problems += [(line, line_check.known_host_problem(line)) for line in hosts]
     told = [f"{line[:120]!a}: {problem}" for line, problem in problems if problem]
     if told:
         module.fail_json(msg=f"nothing was written: {'; '.join(told)}")
@@ -119,7 +115,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     refuse(module)
-    with _job_user.working_for(module):
+    with job_user.working_for(module):
         answer = converge(module)
     module.exit_json(**answer)
 
@@ -129,23 +125,23 @@ def converge(module: AnsibleModule) -> dict[str, t.Any]:
     home = pwd.getpwuid(os.geteuid()).pw_dir
     texts = (module.params[name] for name in ("authorized_keys", "known_hosts", "config"))
     try:
-        wishes = _ssh_files.file_wishes(home, *texts)
-    except _textfile.BlockError as error:
+        wishes = ssh_files.file_wishes(home, *texts)
+    except textfile.BlockError as error:
         module.fail_json(msg=str(error))
-    changes, closing = _ssh_files.changes(home, wishes)
-    diff = _ssh_files.mode_diffs(closing) + [change.diff for change in changes]
-    key = f"{home}/.ssh/{_ssh_files.OURS}/{_ssh_files.KEY_NAME}"
-    new = _ssh_files.awaits(key, module.params["authorized_keys"])
+    changes, closing = ssh_files.changes(home, wishes)
+    diff = ssh_files.mode_diffs(closing) + [change.diff for change in changes]
+    key = f"{home}/.ssh/{ssh_files.OURS}/{ssh_files.KEY_NAME}"
+    new = ssh_files.awaits(key, module.params["authorized_keys"])
     if new:
         diff.append({"header": f"{key}.pub", "before": "the old key\n", "after": f"{new}\n"})
     if changes:
         check_config(module, module.params["config"])
     if not module.check_mode:
-        _ssh_files.close(closing)
+        ssh_files.close(closing)
         for change in changes:
-            _textfile.write(module, change, module.params["backup"])
+            textfile.write(module, change, module.params["backup"])
         if new:
-            _ssh_files.switch(key)
+            ssh_files.switch(key)
     files = [change.path for change in changes] + ([key] if new else [])
     return {"changed": bool(changes or closing or new), "files": files, "diff": diff}
 

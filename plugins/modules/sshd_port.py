@@ -55,12 +55,9 @@ waits:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import (
-    _search_path,
-    _sshd,
-    _sshd_return,
-    _textfile,
-)
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import search_path, textfile
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import sshd as config_sshd
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import sshd_return
 
 
 def main() -> None:
@@ -74,29 +71,29 @@ def main() -> None:
         supports_check_mode=True,
     )
     if module.params["keep"] and not module.check_mode:
-        _sshd_return.keep()
+        sshd_return.keep()
     port = module.params["port"]
-    sshd = _search_path.required(module, "sshd")
+    sshd = search_path.required(module, "sshd")
     rc, out, err = module.run_command([sshd, "-T"])
     if rc != 0:
         module.fail_json(msg=f"sshd's own configuration can't be read, nothing was changed: {err.strip()}")
-    ports = _sshd.ports_of(out)
+    ports = config_sshd.ports_of(out)
     look = "look at: journalctl -u ssh -u sshd, and on SELinux: semanage port -l"
     changes = []
     if port not in ports:
         try:
-            wish = _sshd.wish(_textfile.read_text(_sshd.MAIN), ports, port)
-        except _textfile.BlockError as error:
-            module.fail_json(msg=f"{_sshd.MAIN}: {error}")
-        changes = _textfile.changes_of([(wish.path, wish.text, wish.mode)])
+            wish = config_sshd.wish(textfile.read_text(config_sshd.MAIN), ports, port)
+        except textfile.BlockError as error:
+            module.fail_json(msg=f"{config_sshd.MAIN}: {error}")
+        changes = textfile.changes_of([(wish.path, wish.text, wish.mode)])
     if changes and not module.check_mode:
-        problem = _sshd.apply(module, changes[0], wish.proof, port)
+        problem = config_sshd.apply(module, changes[0], wish.proof, port)
         if problem:
             module.fail_json(msg=f"port {port}: {problem}; {look}")
-    if not module.check_mode and not changes and not _sshd.listens(port, 3):
+    if not module.check_mode and not changes and not config_sshd.listens(port, 3):
         problem = f"sshd is configured for port {port} but nothing answers there with an SSH banner"
         module.fail_json(msg=f"{problem}; {look}")
-    waits = _sshd_return.is_armed()
+    waits = sshd_return.is_armed()
     module.exit_json(changed=bool(changes), ports=ports, waits=waits, diff=[change.diff for change in changes])
 
 

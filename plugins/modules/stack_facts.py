@@ -311,20 +311,20 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _stack_facts
+from ansible_collections.trainmesh.cluster.plugins.module_utils._stack import facts as stack_facts
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={**_stack_facts.OPTIONS, "timeout": {"type": "float", "default": _stack_facts.TIMEOUT_S}},
+        argument_spec={**stack_facts.OPTIONS, "timeout": {"type": "float", "default": stack_facts.TIMEOUT_S}},
         supports_check_mode=True,
     )
     given = module.params
     if given["timeout"] <= 0:
         module.fail_json(msg=f"timeout must be more than 0 seconds, not {given['timeout']}: nothing was read.")
     try:
-        facts = _stack_facts.read(_stack_facts.wish_of(given, given["timeout"]), dict(os.environ))
+        facts = stack_facts.read(stack_facts.wish_of(given, given["timeout"]), dict(os.environ))
     except ValueError as error:
         module.fail_json(msg=f"{error}.")
     module.exit_json(changed=False, ansible_facts={"trainmesh_facts_stack": facts})

@@ -70,7 +70,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user
 
 
 def main() -> None:
@@ -86,7 +86,7 @@ def main() -> None:
     )
     argv, creates, removes = (module.params[name] for name in ("argv", "creates", "removes"))
     rc, out, err = 0, "", ""
-    with _job_user.working_for(module):
+    with job_user.working_for(module):
         done = bool(creates and os.path.exists(creates)) or bool(removes and not os.path.lexists(removes))
         if not done and not module.check_mode:
             rc, out, err = module.run_command(argv, cwd="/")

@@ -295,8 +295,8 @@ ansible_facts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric_files import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._user_facts import Wish, gather
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user.facts import Wish, gather
 
 KINDS = (
     "hostfile",

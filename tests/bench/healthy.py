@@ -32,7 +32,7 @@ START = (
     f"setsid sh -c 'echo $$ >{PID}; if command -v stress-ng; then exec stress-ng --cpu {WORKERS} --timeout "
     f"{LONGEST_S}; fi; " + LOOP.replace("'", "'\\''") + "wait' </dev/null >/dev/null 2>&1 & sleep 1; cat " + PID
 )
-STOP = f"kill -KILL -- -$(cat {PID}) && rm -f {PID}"  # stress-ng that is told to end leaves its workers behind
+STOP = f"kill -s KILL -- -$(cat {PID}) && rm -f {PID}"  # stress-ng that is told to end leaves its workers behind
 
 
 def shell(inventory: str, command: str) -> None:

@@ -25,7 +25,7 @@ import typing as t
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "collections"))
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _link_probe, _port_listener  # noqa: E402
+from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import link, listener  # noqa: E402
 
 PORT, SECONDS = 49321, 0.3
 
@@ -81,18 +81,18 @@ def mesh(inventory: str, counts: list[int]) -> None:
             print(f"{count:7} {names:6} {seconds - base:8.2f} {(seconds - base) / count / names:10.3f} {bad:7}")
 
 
-def row_of(name: str, targets: list[_link_probe.Target]) -> int:
+def row_of(name: str, targets: list[link.Target]) -> int:
     """Measure from one node; how many measurements failed."""
-    wish = _link_probe.Wish(name, "bench-links", PORT, SECONDS, 1 << 40, 1, 50, 60.0, 10.0, 600.0)
-    return sum(not found["ok"] for found in _link_probe.probe(targets, wish).values())
+    wish = link.Wish(name, "bench-links", PORT, SECONDS, 1 << 40, 1, 50, 60.0, 10.0, 600.0)
+    return sum(not found["ok"] for found in link.probe(targets, wish).values())
 
 
 def links(count: int) -> None:
     """How near the turns come to rounds without any waiting; and what few nodes at a time cost."""
-    targets = [_link_probe.Target(f"n{number}", f"127.0.0.{number}") for number in range(1, count + 1)]
+    targets = [link.Target(f"n{number}", f"127.0.0.{number}") for number in range(1, count + 1)]
     for target in targets:
-        wish = _port_listener.Wish(target.address, [PORT], target.name, "bench-links", count, 600, PORT)
-        problems = _port_listener.start(wish)
+        wish = listener.Wish(target.address, [PORT], target.name, "bench-links", count, 600, PORT)
+        problems = listener.start(wish)
         if problems:
             sys.exit(f"{target.address}: {problems}")
     for workers in (count, max(1, count // 4)):
@@ -102,7 +102,7 @@ def links(count: int) -> None:
         seconds, ideal = time.perf_counter() - started, 2 * (count - 1 + count % 2) * SECONDS
         print(f"{count} nodes, {workers} at a time: {seconds:.1f} s, {bad} failed; without waiting {ideal:.1f} s")
     for target in targets:
-        _port_listener.stop("bench-links", target.name)
+        listener.stop("bench-links", target.name)
 
 
 def main() -> None:

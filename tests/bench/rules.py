@@ -15,15 +15,14 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "collections"), str(ROOT / "tests" / "unit" / "plugins")]
 
-from plugin_utils.large_samples import break_it, large  # noqa: E402
-
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _judge, _rule_options  # noqa: E402
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, options  # noqa: E402
+from ansible_collections.trainmesh.cluster.tests.unit.samples.large import break_it, large  # noqa: E402
 
 
 def seconds(count: int, dead: int) -> float:
     case = break_it(large(count), dead)
     started = time.process_time()
-    _judge.judge(case, _rule_options.Options())
+    engine.judge(case, options.Options())
     return time.process_time() - started
 
 

@@ -14,8 +14,8 @@ import sys
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._launch_files import node_files
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._model import Cluster, Node
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster, Node
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.node_files import node_files
 
 FILES = pathlib.Path(__file__).parents[3] / "roles/launch_config/files"
 NASTY = ["two words", "$HOME `x`", "it's", "%n", "*", "", "--master-port", "ünï\nnewline"]

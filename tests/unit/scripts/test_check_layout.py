@@ -40,9 +40,9 @@ def test_the_header_may_follow_a_shebang_only(start: list[str]) -> None:
         ("import json", True),
         ("from collections.abc import Mapping", True),
         ("from ansible.module_utils.basic import AnsibleModule", True),
-        (f"from {layout.OURS}.plugins.module_utils._bounded import run", True),
+        (f"from {layout.OURS}.plugins.module_utils._base.command import run", True),
         ("import yaml", False),
-        (f"from {layout.OURS}.plugins.plugin_utils._model import Node", False),
+        (f"from {layout.OURS}.plugins.plugin_utils._base.model import Node", False),
         ("from ansible.errors import AnsibleError", False),
     ],
 )
@@ -50,7 +50,21 @@ def test_code_for_the_nodes_imports_only_what_a_node_has(line: str, good: bool) 
     assert list(layout.import_faults(ast.parse(line))) is not good
 
 
-def test_shared_code_is_private_by_name() -> None:
-    assert list(layout.python_faults(pathlib.Path("plugins/plugin_utils/model.py"), ""))
-    assert not list(layout.python_faults(pathlib.Path("plugins/plugin_utils/_model.py"), ""))
-    assert not list(layout.python_faults(pathlib.Path("plugins/modules/gpu_facts.py"), ""))
+@pytest.mark.parametrize(
+    ("path", "line", "good"),
+    [
+        ("plugins/plugin_utils/_plan/cluster.py", "", True),
+        ("plugins/plugin_utils/_cluster.py", "", False),
+        ("plugins/plugin_utils/plan/cluster.py", "", False),
+        ("plugins/modules/gpu_facts.py", "", True),
+        ("plugins/plugin_utils/_plan/cluster.py", "plugin_utils._base.model import Node", True),
+        ("plugins/plugin_utils/_plan/cluster.py", "plugin_utils._plan import nodes", True),
+        ("plugins/plugin_utils/_plan/cluster.py", "module_utils._base.secrets import masked", True),
+        ("plugins/plugin_utils/_plan/cluster.py", "plugin_utils._report import data", False),
+        ("plugins/module_utils/_gpu/facts.py", "module_utils._fabric import facts", False),
+        ("plugins/module_utils/_fabric/facts.py", "module_utils._gpu.machine import Machine", True),
+    ],
+)
+def test_shared_code_lies_in_folders_that_lean_one_way(path: str, line: str, good: bool) -> None:
+    text = f"from {layout.OURS}.plugins.{line}\n" if line else ""
+    assert (not list(layout.python_faults(pathlib.Path(path), text))) is good

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import yaml
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _rule_options, _thresholds, _variables
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rule import Case
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import options as diagnosis_options
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import variables
 from ansible_collections.trainmesh.cluster.tests.unit.scripts.test_check_layout import load
 
 render_docs = load("render_docs")
@@ -24,8 +26,8 @@ def case(**fabric: dict[str, object]) -> Case:
 
 
 def said(found: Case) -> dict[str, tuple[str, ...]]:
-    options = _rule_options.read(_variables.read(WISHES, "cluster"))
-    return {answer.rule: answer.hosts for answer in _rule_options.extra(found, options)}
+    options = diagnosis_options.read(variables.read(WISHES, "cluster"))
+    return {answer.rule: answer.hosts for answer in diagnosis_options.extra(found, options)}
 
 
 def test_the_example_of_own_rules_holds_where_it_should() -> None:
@@ -38,13 +40,13 @@ def test_the_example_of_own_rules_names_what_it_should() -> None:
 
 
 def test_the_example_of_thresholds_and_levels_is_accepted() -> None:
-    options = _variables.read(WISHES, "cluster")
+    options = variables.read(WISHES, "cluster")
     assert options["rules"] == {"build-aio-missing": "off", "drv-differs": "fail"}
-    limits = _thresholds.read(options["thresholds"])
-    assert _thresholds.limit(limits, "nvlink_links", "NVIDIA H200 NVL") == 4
-    assert _thresholds.limit(limits, "nvlink_links", "NVIDIA H200") == 18
+    limits = thresholds.read(options["thresholds"])
+    assert thresholds.limit(limits, "nvlink_links", "NVIDIA H200 NVL") == 4
+    assert thresholds.limit(limits, "nvlink_links", "NVIDIA H200") == 18
 
 
 def test_every_threshold_stands_in_the_page() -> None:
     page = render_docs.rules()
-    assert [name for name in _thresholds.entries() if f"| `{name}` |" not in page] == []
+    assert [name for name in thresholds.entries() if f"| `{name}` |" not in page] == []

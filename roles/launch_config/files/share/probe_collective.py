@@ -1,1 +1,1 @@
-../../../../plugins/module_utils/_collective_rank.py
+../../../../plugins/module_utils/_collective/rank.py

@@ -13,7 +13,7 @@ from ansible.parsing.dataloader import DataLoader
 
 from ansible_collections.trainmesh.cluster.plugins.action import cluster_plan
 from ansible_collections.trainmesh.cluster.plugins.action.cluster_plan import ActionModule
-from ansible_collections.trainmesh.cluster.tests.unit.plugins.plugin_utils.cluster_samples import host
+from ansible_collections.trainmesh.cluster.tests.unit.samples.clusters import host
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def answer_of(monkeypatch, state_dir, prefix="/opt/one", topology="mesh", **task
     """The action over two sample nodes; returns its answer and what it warned of."""
     hosts = {one.name: one for one in (host(1), host(2))}
     warned: list[str] = []
-    monkeypatch.setattr(cluster_plan._action, "warn", warned.append)
-    monkeypatch.setattr(cluster_plan._action, "show", lambda _text: None)
+    monkeypatch.setattr(cluster_plan.action, "warn", warned.append)
+    monkeypatch.setattr(cluster_plan.action, "show", lambda _text: None)
     monkeypatch.setattr(ActionModule, "_host", staticmethod(lambda name, _values, _live: hosts[name]))
     args = {"state_dir": str(state_dir), **task.pop("args", {})}
     given = mock.Mock(args=args, **{"async_val": 0, "check_mode": False, "diff": False, **task})

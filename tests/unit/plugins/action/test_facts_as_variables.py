@@ -13,8 +13,8 @@ import sys
 import pytest
 from ansible import constants as C
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _action
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._variables import PREFIX, VARIABLES
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import node_variables
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.variables import PREFIX, VARIABLES
 
 ROOT = pathlib.Path(__file__).parents[4]
 LIAR = """#!/usr/bin/python
@@ -99,10 +99,10 @@ def test_no_variable_of_the_inventory_may_be_sent(monkeypatch: pytest.MonkeyPatc
     hostvars = {"node1": {}, "node2": {"ansible_facts": {PREFIX + name: "x"}}}
     monkeypatch.setattr(C, "INJECT_FACTS_AS_VARS", True)
     with pytest.raises(ValueError, match=f"^node2: it sent facts .*'{PREFIX + name}'"):
-        _action.refuse_variables_of_nodes(hostvars, hostvars)
+        node_variables.refuse(hostvars, hostvars)
 
 
 def test_facts_of_ours_and_of_others_may_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     facts = dict.fromkeys(["trainmesh_facts_gpu", "trainmesh_facts_errors", "distribution", "python", "local"], "x")
     monkeypatch.setattr(C, "INJECT_FACTS_AS_VARS", True)
-    _action.refuse_variables_of_nodes({"node1": {"ansible_facts": facts}, "node2": {}}, ["node1", "node2"])
+    node_variables.refuse({"node1": {"ansible_facts": facts}, "node2": {}}, ["node1", "node2"])

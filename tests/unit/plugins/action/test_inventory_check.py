@@ -15,7 +15,7 @@ import typing as t
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.action.inventory_check import ActionModule
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _controller_needs
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import controller
 
 ROOT = pathlib.Path(__file__).parents[4]
 PLAY = """
@@ -270,7 +270,7 @@ def test_a_host_that_stands_twice_in_yaml_without_an_extension(check, tmp_path):
 )
 def test_the_controller_is_asked_for_what_the_run_uses(monkeypatch, variables, connections, expected):
     asked = []
-    monkeypatch.setattr(_controller_needs, "missing", lambda *needs: asked.append(needs) or ["uv is missing"])
+    monkeypatch.setattr(controller, "missing", lambda *needs: asked.append(needs) or ["uv is missing"])
     hostvars = {name: {"ansible_connection": kind} if kind else {} for name, kind in connections.items()}
     assert ActionModule._controller({"hostvars": hostvars, **variables}, list(hostvars)) == ["uv is missing"]
     assert asked == [expected]

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from ansible_collections.trainmesh.cluster.plugins.modules import fabric_facts
-from ansible_collections.trainmesh.cluster.tests.unit.plugins.modules import documented
+from ansible_collections.trainmesh.cluster.tests.unit.samples import documented
 
 
 def run_module(arguments: dict[str, t.Any], check: bool = False) -> dict[str, t.Any]:

@@ -11,7 +11,7 @@ import pathlib
 import pytest
 import yaml
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils import _variables
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import variables
 
 PREFIX = "trainmesh_facts_"
 MODULES = sorted(path.stem for path in (pathlib.Path(__file__).parents[4] / "plugins/modules").glob("*.py"))
@@ -35,4 +35,4 @@ def test_some_modules_do_return_facts() -> None:
 
 
 def test_no_inventory_variable_is_in_the_namespace_of_facts() -> None:
-    assert not [name for name in _variables.VARIABLES if f"{_variables.PREFIX}{name}".startswith(PREFIX)]
+    assert not [name for name in variables.VARIABLES if f"{variables.PREFIX}{name}".startswith(PREFIX)]

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from ansible_collections.trainmesh.cluster.plugins.modules import gpu_facts
-from ansible_collections.trainmesh.cluster.tests.unit.plugins.module_utils.gpu_recordings import Recorded
-from ansible_collections.trainmesh.cluster.tests.unit.plugins.modules import documented
+from ansible_collections.trainmesh.cluster.tests.unit.samples import documented
+from ansible_collections.trainmesh.cluster.tests.unit.samples.gpu_recordings import Recorded
 
 
 def run_module(arguments: dict[str, t.Any], check: bool = False) -> dict[str, t.Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user
 
 ROOT = Path(__file__).parents[4]
 PREFIX = "trainmesh.cluster."
@@ -69,7 +69,7 @@ def test_what_root_knows_is_not_in_the_environment_of_the_job_users_commands(the
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
     _rc, answer = run("user_command", argv=["/bin/sh", "-c", "echo ${ROOTS_TOKEN-none} $https_proxy"], user=USER)
     assert answer["stdout"].split() == ["none", "http://proxy.example:3128"]
-    with _job_user.acting_as(USER):
+    with job_user.acting_as(USER):
         assert "ROOTS_TOKEN" not in os.environ
     assert os.environ["ROOTS_TOKEN"] == "word", "and root has it again"
 

@@ -17,16 +17,14 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import (
-    _fabric_facts,
-    _gpu_facts,
-    _node_facts,
-    _own_process,
-    _stack_facts,
-)
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import isolated
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import facts as facts_fabric
+from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu import facts as facts_gpu
+from ansible_collections.trainmesh.cluster.plugins.module_utils._node import facts as facts_node
+from ansible_collections.trainmesh.cluster.plugins.module_utils._stack import facts as facts_stack
 from ansible_collections.trainmesh.cluster.plugins.modules import fabric_facts, gpu_facts, node_facts, stack_facts
-from ansible_collections.trainmesh.cluster.tests.unit.plugins.module_utils.gpu_recordings import Recorded
-from ansible_collections.trainmesh.cluster.tests.unit.plugins.modules import documented
+from ansible_collections.trainmesh.cluster.tests.unit.samples import documented
+from ansible_collections.trainmesh.cluster.tests.unit.samples.gpu_recordings import Recorded
 
 ALL = {"trainmesh_facts_gpu", "trainmesh_facts_fabric", "trainmesh_facts_stack", "trainmesh_facts_errors"}
 
@@ -63,20 +61,20 @@ def test_each_part_has_the_keys_of_its_own_module(tmp_path: pathlib.Path, capsys
 
 
 def test_only_what_is_asked_for_is_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(_stack_facts, "start", never)
-    monkeypatch.setattr(_fabric_facts, "read", never)
+    monkeypatch.setattr(facts_stack, "start", never)
+    monkeypatch.setattr(facts_fabric, "read", never)
     assert set(run({"gather": ["gpu"]}, capsys)["ansible_facts"]) == {"trainmesh_facts_gpu", "trainmesh_facts_errors"}
     assert run({"gather": []}, capsys)["ansible_facts"] == {"trainmesh_facts_errors": {}}
 
 
-@pytest.mark.parametrize("part", _node_facts.PARTS)
+@pytest.mark.parametrize("part", facts_node.PARTS)
 def test_a_part_that_fails_loses_no_other(
     part: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_arguments: t.Any, **_options: t.Any) -> t.NoReturn:
         raise RuntimeError("the disk is on fire")
 
-    readers = {"gpu": (_gpu_facts, "gather"), "fabric": (_fabric_facts, "gather"), "stack": (_stack_facts, "gather")}
+    readers = {"gpu": (facts_gpu, "gather"), "fabric": (facts_fabric, "gather"), "stack": (facts_stack, "gather")}
     warned: list[str] = []  # Ansible's own list drops what the process has said before
     monkeypatch.setattr(node_facts.AnsibleModule, "warn", lambda _module, text: warned.append(text))
     monkeypatch.setattr(*readers[part], fail)
@@ -109,9 +107,9 @@ def test_a_reader_that_hangs_is_left_behind(
     def sleep(*_arguments: t.Any, **_options: t.Any) -> None:
         time.sleep(2)
 
-    monkeypatch.setattr(_own_process, "GRACE_S", 0.2)
-    monkeypatch.setattr(_fabric_facts, "gather", sleep)
-    monkeypatch.setattr(_stack_facts, "gather", sleep)
+    monkeypatch.setattr(isolated, "GRACE_S", 0.2)
+    monkeypatch.setattr(facts_fabric, "gather", sleep)
+    monkeypatch.setattr(facts_stack, "gather", sleep)
     started = time.monotonic()
     errors = run({"timeout": 0.1}, capsys)["ansible_facts"]["trainmesh_facts_errors"]
     assert time.monotonic() - started < 1.5
@@ -128,7 +126,7 @@ def test_root_reads_the_software_as_the_job_user(
     def who(*_arguments: t.Any, became: bool, **_options: t.Any) -> dict[str, t.Any]:
         return {"ids": [*os.getresuid(), *os.getresgid()], "groups": os.getgroups(), "became": became, **os.environ}
 
-    monkeypatch.setattr(_stack_facts, "gather", who)
+    monkeypatch.setattr(facts_stack, "gather", who)
     result = run({"user": "nobody", "paths": ["~/.cache"]}, capsys)["ansible_facts"]
     found = result["trainmesh_facts_stack"]
     assert found["ids"] == [other.pw_uid] * 3 + [other.pw_gid] * 3

@@ -9,7 +9,7 @@ import types
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _kernel_name
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import kernel_name
 from ansible_collections.trainmesh.cluster.plugins.modules import node_name
 
 
@@ -47,7 +47,7 @@ def run(monkeypatch, tmp_path, kernel, file, takes, may=None):
     path.write_text(f"{file}\n")
     monkeypatch.setattr(node_name, "PATH", str(path))
     monkeypatch.setattr(node_name, "AnsibleModule", lambda **_spec: module)
-    monkeypatch.setattr(_kernel_name, "may_set", lambda _status: may)
+    monkeypatch.setattr(kernel_name, "may_set", lambda _status: may)
     monkeypatch.setattr(node_name, "which", lambda _name: None)
     monkeypatch.setattr(node_name, "required", lambda _module, name: f"/bin/{name}")
     monkeypatch.setattr(node_name.os, "uname", lambda: types.SimpleNamespace(nodename=module.kernel))
@@ -79,7 +79,7 @@ def test_check_mode_promises_nothing_that_the_container_refuses(monkeypatch, tmp
     ],
 )
 def test_the_right_to_name_the_kernel(status, may):
-    assert _kernel_name.may_set(status) is may
+    assert kernel_name.may_set(status) is may
 
 
 def test_only_the_file_is_wrong(monkeypatch, tmp_path):

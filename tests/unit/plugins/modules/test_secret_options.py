@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 
-from . import documented
+from ansible_collections.trainmesh.cluster.tests.unit.samples import documented
 
 MODULES = sorted(path.stem for path in (pathlib.Path(__file__).parents[4] / "plugins/modules").glob("*.py"))
 ACTIONS = sorted(path.stem for path in (pathlib.Path(__file__).parents[4] / "plugins/action").glob("*.py"))

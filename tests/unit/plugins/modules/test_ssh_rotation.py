@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _ssh_files
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import ssh_files
 from ansible_collections.trainmesh.cluster.plugins.modules import ssh_identity, ssh_mesh
 
 
@@ -43,7 +43,7 @@ def mesh(run, *keys, **arguments):
 def in_use(home):
     """The public part of the private key that ssh would use."""
     command = ["ssh-keygen", "-y", "-f", str(home / ".ssh/trainmesh/id_ed25519")]
-    return _ssh_files.key_line(subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout)
+    return ssh_files.key_line(subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout)
 
 
 def test_the_new_key_is_used_when_the_others_are_told_of_it(run, tmp_path):

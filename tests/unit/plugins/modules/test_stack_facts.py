@@ -14,7 +14,7 @@ import yaml
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.trainmesh.cluster.plugins.modules import stack_facts
-from ansible_collections.trainmesh.cluster.tests.unit.plugins.modules import documented
+from ansible_collections.trainmesh.cluster.tests.unit.samples import documented
 
 
 def run(arguments: dict[str, t.Any], capsys: pytest.CaptureFixture[str]) -> dict[str, t.Any]:

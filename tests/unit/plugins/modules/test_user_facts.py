@@ -15,9 +15,10 @@ import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils import _own_process, _user_facts
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import isolated
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user import facts as facts_user
 from ansible_collections.trainmesh.cluster.plugins.modules import user_facts
-from ansible_collections.trainmesh.cluster.tests.unit.plugins.modules import documented
+from ansible_collections.trainmesh.cluster.tests.unit.samples import documented
 
 SUB = ("sshd", "ssh_client", "known_hosts", "managed")
 
@@ -48,7 +49,7 @@ def test_it_only_reads_and_works_the_same_in_check_mode(
 def test_every_fact_is_documented_and_always_there(capsys: pytest.CaptureFixture[str]) -> None:
     facts = run({}, capsys)["ansible_facts"]["trainmesh_facts_user"]
     contents = yaml.safe_load(user_facts.RETURN)["ansible_facts"]["contains"]["trainmesh_facts_user"]["contains"]
-    assert set(contents) == set(facts) == set(_user_facts.blank("x"))
+    assert set(contents) == set(facts) == set(facts_user.blank("x"))
     for name in SUB:
         assert set(contents[name]["sample"]) == set(facts[name]), name
     assert set(facts["paths"]) == {"home", "ssh_dir", "authorized_keys", "config", "identity"}
@@ -58,7 +59,7 @@ def test_every_fact_is_documented_and_always_there(capsys: pytest.CaptureFixture
 def test_a_user_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     facts = run({"user": "no-such-user-here"}, capsys)["ansible_facts"]["trainmesh_facts_user"]
     assert "there is no user no-such-user-here" in facts["problem"]
-    assert set(facts) == set(_user_facts.blank("x"))
+    assert set(facts) == set(facts_user.blank("x"))
 
 
 def test_only_root_looks_for_others(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,13 +82,13 @@ def test_access_is_that_of_the_user(tmp_path: pathlib.Path, capsys: pytest.Captu
 def test_a_home_that_does_not_answer_costs_no_more_than_its_limit(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path
 ) -> None:
-    monkeypatch.setattr(_own_process, "GRACE_S", 0.1)
-    monkeypatch.setattr(_user_facts, "_home", lambda _reader, _sshd: time.sleep(60))
+    monkeypatch.setattr(isolated, "GRACE_S", 0.1)
+    monkeypatch.setattr(facts_user, "_home", lambda _reader, _sshd: time.sleep(60))
     started = time.monotonic()
     facts = run({"timeout": 1, "paths": [str(tmp_path)]}, capsys)["ansible_facts"]["trainmesh_facts_user"]
     assert time.monotonic() - started < 20
     assert "could not be read: no answer within" in facts["problem"]
-    assert set(facts) == set(_user_facts.blank("x"))
+    assert set(facts) == set(facts_user.blank("x"))
     assert facts["asked"][str(tmp_path)]["kind"] == "dir"
 
 

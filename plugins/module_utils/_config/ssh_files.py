@@ -1,0 +1,152 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: the job user's ssh files that make the mesh."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.file_write import mode_of
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.textfile import (
+    Change,
+    changes_of,
+    edited,
+    read_text,
+)
+
+OURS = "trainmesh"
+KEY_NAME = "id_ed25519"
+# A key that the others are still to be told of; it becomes the key when they are.
+NEXT = ".new"
+
+
+def directories(home: str) -> list[tuple[str, int]]:
+    """Directories that must exist, with the modes that sshd's StrictModes and ssh ask for."""
+    return [(f"{home}/.ssh", 0o700), (f"{home}/.ssh/{OURS}", 0o700)]
+
+
+def file_wishes(
+    home: str, authorized_keys: t.Sequence[str], known_hosts: t.Sequence[str], config: str
+) -> list[tuple[str, str, int | None]]:
+    """(path, text, mode) of every file; foreign lines of the user's own files are kept.
+
+    Raises BlockError.
+    """
+    ssh = f"{home}/.ssh"
+    include = [f"Include {OURS}/config"] if config else []
+    return [
+        (f"{ssh}/{OURS}/known_hosts", "".join(f"{line}\n" for line in known_hosts), 0o600),
+        (f"{ssh}/{OURS}/config", config, 0o600),
+        (f"{ssh}/authorized_keys", edited(f"{ssh}/authorized_keys", authorized_keys), 0o600),
+        # where nothing of ours is in it, the user's file needs no mode, nor to be there
+        (f"{ssh}/config", edited(f"{ssh}/config", include, at_start=True), 0o600 if config else None),
+    ]
+
+
+def changes(home: str, wishes: list[tuple[str, str, int | None]]) -> tuple[list[Change], list[tuple[str, int]]]:
+    """What must change: files, and (path, mode) of directories to make or to close.
+
+    A home that others may write to makes sshd ignore authorized_keys, so those bits go.
+    """
+    closing = [(path, mode) for path, mode in directories(home) if mode_of(path) != mode]
+    home_mode = mode_of(home)
+    if home_mode is not None and home_mode & 0o022:
+        closing.insert(0, (home, home_mode & ~0o022))
+    return changes_of(wishes), closing
+
+
+def mode_diffs(closing: t.Iterable[tuple[str, int]]) -> list[dict[str, str]]:
+    """The directories' modes as Ansible's diff shows them."""
+    rows = []
+    for path, mode in closing:
+        have = mode_of(path)
+        before = "absent" if have is None else f"mode {have:04o}"
+        rows.append({"header": path, "before": f"{before}\n", "after": f"mode {mode:04o}\n"})
+    return rows
+
+
+def close(closing: t.Iterable[tuple[str, int]]) -> None:
+    """Make the directories with their modes; refuses a link in place of a directory."""
+    for path, mode in closing:
+        try:
+            os.mkdir(path, mode)
+        except FileExistsError:
+            if stat.S_ISLNK(os.lstat(path).st_mode) and path.endswith(f"/{OURS}"):
+                raise ValueError(f"{path} is a symbolic link; expected a directory of the job user") from None
+        os.chmod(path, mode)
+
+
+def host_key_files(config_dir: str = "/etc/ssh") -> list[str]:
+    """Public host key files that sshd presents: those its configuration names, else OpenSSH's defaults.
+
+    Source: HostKey in sshd_config(5). Files that can't be read (or do not exist) give nothing.
+    """
+    texts = [read_text_if_allowed(f"{config_dir}/sshd_config")]
+    drop_ins = f"{config_dir}/sshd_config.d"
+    if os.path.isdir(drop_ins):
+        texts += [read_text_if_allowed(os.path.join(drop_ins, name)) for name in sorted(os.listdir(drop_ins))]
+    named = re.findall(r"(?im)^\s*HostKey\s+\"?([^\s\"]+)", "\n".join(texts))
+    paths = named or [f"{config_dir}/ssh_host_{kind}_key" for kind in ("ed25519", "ecdsa", "rsa")]
+    return [f"{path}.pub" for path in paths]
+
+
+def read_text_if_allowed(path: str) -> str:
+    """The text of a file, empty when it is absent or not for this user."""
+    try:
+        return read_text(path)
+    except OSError:
+        return ""
+
+
+def key_line(text: str) -> str | None:
+    """Type and base64 of the first public key in a text, without its comment; None when there is none."""
+    match = re.search(r"(?m)^((?:ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+)", text)
+    return match.group(1) if match else None
+
+
+def awaits(key: str, authorized_keys: t.Iterable[str]) -> str:
+    """The next key of the file ``key``, if there is one that the others are told of now; else empty."""
+    public = key_line(read_text_if_allowed(f"{key}{NEXT}.pub"))
+    told = bool(public) and os.path.exists(f"{key}{NEXT}") and any(f" {public} " in line for line in authorized_keys)
+    return public or "" if told else ""
+
+
+def half_switched(key: str) -> bool:
+    """Whether switch() was interrupted: the private key is the next one, and the public one is not."""
+    return os.path.exists(f"{key}{NEXT}.pub") and not os.path.exists(f"{key}{NEXT}")
+
+
+def switch(key: str) -> None:
+    """Make the next key the key."""
+    if os.path.exists(f"{key}{NEXT}"):
+        os.replace(f"{key}{NEXT}", key)
+    os.replace(f"{key}{NEXT}.pub", f"{key}.pub")
+
+
+def pinned(keys: t.Iterable[str]) -> list[str]:
+    """The keys that peers pin: ed25519 alone if there is one, as ssh then asks for that; else all."""
+    every = list(keys)
+    return [line for line in every if line.startswith("ssh-ed25519 ")] or every
+
+
+__all__ = (
+    "KEY_NAME",
+    "NEXT",
+    "OURS",
+    "awaits",
+    "changes",
+    "close",
+    "directories",
+    "file_wishes",
+    "half_switched",
+    "host_key_files",
+    "key_line",
+    "mode_diffs",
+    "pinned",
+    "read_text_if_allowed",
+    "switch",
+)

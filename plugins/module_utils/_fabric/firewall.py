@@ -1,0 +1,185 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: which firewalls are really in force, and which are merely installed.
+
+firewalld, ufw, nftables and iptables are four fronts of one kernel filter. "Active" means that
+rules of this front are loaded that can keep a packet out; each verdict names its evidence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import run
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.units import unit_active
+
+SBIN = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin"
+IPTABLES_TABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
+# Chains of INPUT by which ufw and the iptables backend of firewalld are known.
+UFW_MARK, FIREWALLD_MARK = "ufw-before-input", "INPUT_ZONES"
+NEEDS_ROOT = "the rules can only be read by root"
+
+
+class Rules(t.NamedTuple):
+    """What the kernel filters on the way in, one text a rule; None where it could not be read.
+
+    ``nft``: rules that block, outside the tables of the other fronts. ``marks``: chains that input
+    chains jump to. ``iptables``: the lines of ``iptables -S INPUT``.
+    """
+
+    nft: list[str] | None
+    marks: list[str] | None
+    iptables: list[str] | None
+
+
+def firewalls(files: Tree, limit: float) -> list[dict[str, t.Any]]:
+    """``name``, ``active`` (None: unknown) and ``evidence`` of every front that is installed or has rules."""
+    rules = read_rules(files, limit)
+    found = [firewalld(files), ufw(files, rules), nftables(files, rules), iptables(files, rules)]
+    return [entry for entry in found if entry]
+
+
+def _entry(name: str, active: bool | None, evidence: str) -> dict[str, t.Any]:
+    return {"name": name, "active": active, "evidence": evidence}
+
+
+def firewalld(files: Tree) -> dict[str, t.Any] | None:
+    """firewalld: in force while its service runs."""
+    if not any(files.has(path) for path in ("/usr/sbin/firewalld", "/usr/bin/firewalld")):
+        return None
+    running = unit_active(files, "firewalld.service")
+    if running is not None:
+        return _entry("firewalld", running, f"firewalld.service is {'active' if running else 'not active'}")
+    pid = files.number("/run/firewalld.pid")
+    running = bool(pid) and files.line(f"/proc/{pid}/comm") == "firewalld"
+    return _entry("firewalld", running, "its process runs" if running else "neither its service nor its process runs")
+
+
+def ufw(files: Tree, rules: Rules) -> dict[str, t.Any] | None:
+    """ufw: in force when its chains are loaded; the configuration alone only says what is wanted."""
+    config = files.text("/etc/ufw/ufw.conf")
+    installed = files.has("/usr/sbin/ufw")
+    loaded = _loaded(rules, UFW_MARK)
+    if config is None and not installed and not loaded:
+        return None
+    enabled = config is not None and any(
+        line.strip().lower().replace('"', "") == "enabled=yes" for line in config.splitlines()
+    )
+    wish = f"ENABLED={'yes' if enabled else 'no'} in /etc/ufw/ufw.conf"
+    if loaded is not None:
+        return _entry("ufw", loaded, f"{wish}, its chains are {'' if loaded else 'not '}loaded")
+    if not enabled or not installed:
+        return _entry("ufw", False, f"{wish}, ufw is {'' if installed else 'not '}installed")
+    running = unit_active(files, "ufw.service")
+    return _entry("ufw", running, f"{wish}; {NEEDS_ROOT}")
+
+
+def nftables(files: Tree, rules: Rules) -> dict[str, t.Any] | None:
+    """nftables of its own: chains on the way in, in tables of no other front, that drop or reject."""
+    if rules.nft is not None:
+        evidence = rules.nft[0] if rules.nft else "no rule of its own drops or rejects"
+        return _entry("nftables", bool(rules.nft), evidence)
+    if unit_active(files, "nftables.service"):
+        return _entry("nftables", None, f"nftables.service is active; {NEEDS_ROOT}")
+    return _entry("nftables", None, NEEDS_ROOT) if files.has("/usr/sbin/nft") else None
+
+
+def iptables(files: Tree, rules: Rules) -> dict[str, t.Any] | None:
+    """Hand-made iptables rules: a policy or rule of INPUT that drops or rejects, outside ufw and firewalld."""
+    if rules.iptables is None:
+        installed = any(files.has(path) for path in ("/usr/sbin/iptables", "/sbin/iptables"))
+        return _entry("iptables", None, NEEDS_ROOT) if installed and rules.nft is None else None
+    if any(mark in rule for mark in (UFW_MARK, FIREWALLD_MARK) for rule in rules.iptables):
+        return _entry("iptables", False, "INPUT is kept by ufw or firewalld")
+    for rule in rules.iptables:
+        policy = rule.startswith("-P ") and not rule.endswith(" ACCEPT")
+        if policy or " -j DROP" in rule or " -j REJECT" in rule:
+            return _entry("iptables", True, rule)
+    for rule in rules.iptables:
+        if " -j " in rule and " -j ACCEPT" not in rule and " -j RETURN" not in rule:
+            return _entry("iptables", None, f"INPUT jumps to a chain that was not read: {rule}")
+    return _entry("iptables", False, "INPUT accepts everything")
+
+
+def _loaded(rules: Rules, mark: str) -> bool | None:
+    if rules.marks is None and rules.iptables is None:
+        return None
+    return mark in (rules.marks or ()) or any(mark in rule for rule in rules.iptables or ())
+
+
+def read_rules(files: Tree, limit: float) -> Rules:
+    """Ask nft and iptables what they have loaded; only as root and on the real node.
+
+    The old iptables is only asked when its filter table is loaded, because asking would load it.
+    """
+    if os.geteuid() != 0 or files.root != "/":
+        return Rules(None, None, None)
+    nft = shutil.which("nft", path=SBIN)
+    ruleset = run([nft, "-j", "-t", "list", "ruleset"], limit) if nft else None
+    blocking, marks = (parse_nft(ruleset.out) if ruleset is not None and ruleset.ok else None) or (None, None)
+    return Rules(blocking, marks, _input_of_iptables(files, limit))
+
+
+def _input_of_iptables(files: Tree, limit: float) -> list[str] | None:
+    """The lines of ``iptables -S INPUT``: none where its table is not loaded, None where iptables cannot be asked."""
+    legacy = "filter" in (files.text("/proc/net/ip_tables_names") or "").split()
+    found = [shutil.which(name, path=SBIN) for name in ("iptables-legacy", "iptables", "iptables-nft")]
+    programs = [path for path in found if path]
+    if not programs:
+        return None
+    program = programs[0] if legacy else next((path for path in programs if _is_nft(path)), None)
+    if program is None:
+        return []
+    listed = run([program, "-w", "1", "-S", "INPUT"], limit)
+    return [line.strip() for line in listed.out.splitlines()] if listed.ok else None
+
+
+def _is_nft(path: str) -> bool:
+    return "nft" in os.path.basename(os.path.realpath(path))
+
+
+def parse_nft(text: str) -> tuple[list[str], list[str]] | None:
+    """(rules that block on the way in, chains that input chains jump to) in ``nft -j list ruleset``.
+
+    Tables of firewalld and of iptables-nft are left out of the first. None when the text is no such
+    list. Format: libnftables-json(5).
+    """
+    try:
+        objects = [item for item in json.loads(text)["nftables"] if isinstance(item, dict)]
+        chains = [item["chain"] for item in objects if "chain" in item]
+        bases = [chain for chain in chains if chain.get("hook") == "input" and chain["family"] in ("ip", "ip6", "inet")]
+        inputs = {_table(chain) for chain in bases}
+        foreign = {_table(chain) for chain in bases if _is_foreign(chain)}
+        rules = [item["rule"] for item in objects if "rule" in item and _table(item["rule"]) in inputs]
+        own = [chain for chain in bases if _table(chain) not in foreign]
+        blocking = [_shown(chain, chain["name"], "policy drop") for chain in own if chain.get("policy") == "drop"]
+        for rule in rules:
+            verdicts = {key for part in rule.get("expr", []) if isinstance(part, dict) for key in part}
+            if verdicts & {"drop", "reject"} and _table(rule) not in foreign:
+                blocking.append(_shown(rule, rule["chain"], "reject" if "reject" in verdicts else "drop"))
+        jumps = [part["jump"]["target"] for rule in rules for part in rule.get("expr", []) if "jump" in part]
+        return blocking, [str(target) for target in jumps]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _table(item: t.Mapping[str, t.Any]) -> tuple[str, str]:
+    return str(item["family"]), str(item["table"])
+
+
+def _is_foreign(chain: t.Mapping[str, t.Any]) -> bool:
+    """True for an input chain of firewalld, or of iptables-nft, which alone writes chain names in capitals."""
+    table = str(chain["table"])
+    return table == "firewalld" or (table in IPTABLES_TABLES and chain["name"] == "INPUT")
+
+
+def _shown(item: t.Mapping[str, t.Any], chain: t.Any, verdict: str) -> str:
+    return f"table {item['family']} {item['table']} chain {chain}: {verdict}"
+
+
+__all__ = ("Rules", "firewalld", "firewalls", "iptables", "nftables", "parse_nft", "read_rules", "ufw")

@@ -1,0 +1,149 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: run one of the launch scripts within a time limit.
+
+The script writes to a file instead of a pipe, so that nothing is lost when it is stopped, and a
+process that outlives it cannot hold the module. Stopping goes through ``trainmesh-stop``, which ends
+the run on every node.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import run
+
+TAIL_CHARACTERS = 4000
+SCRIPTS: t.Mapping[str, str] = {
+    "deepspeed": "trainmesh-deepspeed",
+    "accelerate": "trainmesh-accelerate",
+    "accelerate_standard": "trainmesh-accelerate-standard",
+    "torchrun": "trainmesh-torchrun",
+    "mpirun": "trainmesh-mpirun",
+}
+
+
+ENGINES: t.Mapping[str, str] = {
+    "deepspeed": "deepspeed",
+    "accelerate": "accelerate",
+    "accelerate_standard": "accelerate",
+    "torchrun": "ddp",
+    "mpirun": "ddp",
+}
+RANKS_WAIT_SECONDS = 120
+
+
+class Job(t.NamedTuple):
+    """A job to run; ``arguments`` are the training script and its own arguments, empty for our small job."""
+
+    prefix: str
+    launcher: str
+    run_id: str
+    arguments: t.Sequence[str]
+    options: t.Sequence[str]
+    directory: str
+    timeout: float
+
+
+class Result(t.NamedTuple):
+    """What the job came to; ``rc`` is None when it was stopped at its time limit."""
+
+    rc: int | None
+    seconds: float
+    timed_out: bool
+    log: str
+    tail: str
+
+
+def new_run_id(launcher: str, now: time.struct_time) -> str:
+    """A name for a run of ours; job_records removes old runs of such names and no others."""
+    return f"check-{time.strftime('%Y%m%d-%H%M%S', now)}-{launcher}"
+
+
+def command(job: Job) -> list[str]:
+    """The command line of the job."""
+    script = f"{job.prefix}/bin/{SCRIPTS[job.launcher]}"
+    return [script, "--run-id", job.run_id, *job.options, *(job.arguments or small_job(job))]
+
+
+def small_job(job: Job) -> list[str]:
+    """The small training job that proves the cluster; ranks give up on each other well within the limit."""
+    engine = ENGINES[job.launcher]
+    words = [f"{job.prefix}/share/probe_train.py", "--engine", engine]
+    words += ["--record-dir", f"{job.prefix}/var/runs/{job.run_id}/{job.launcher}"]
+    words += ["--timeout", str(int(min(RANKS_WAIT_SECONDS, max(10, job.timeout / 2))))]
+    if engine == "deepspeed":
+        words += ["--deepspeed_config", f"{job.prefix}/etc/deepspeed/zero{_zero_stage(job.prefix)}.json"]
+    return words
+
+
+def _zero_stage(prefix: str) -> int:
+    """The cluster's ZeRO stage, as launch_config wrote it down; 2 when it cannot be read."""
+    try:
+        with open(f"{prefix}/etc/cluster.json", encoding="utf-8") as source:
+            return int(json.load(source)["zero_stage"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 2
+
+
+def log_path(job: Job) -> str:
+    """Where the script's output goes, on the head."""
+    return f"{job.prefix}/var/runs/{job.run_id}/{job.launcher}.log"
+
+
+def run_job(job: Job) -> Result:
+    """Run the job; OSError when the script or the log cannot be opened."""
+    log = log_path(job)
+    os.stat(command(job)[0])  # nothing is laid down where nothing is installed
+    os.makedirs(os.path.dirname(log), exist_ok=True)
+    started = time.monotonic()
+    with open(log, "wb") as output:
+        process = subprocess.Popen(  # pylint: disable=ansible-bad-function # run_command has no limit
+            command(job),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=job.directory,
+        )
+        try:
+            rc: int | None = process.wait(job.timeout)
+        except subprocess.TimeoutExpired:
+            rc = None
+            stop(job, process)
+    seconds = round(time.monotonic() - started, 3)
+    return Result(rc, seconds, rc is None, log, tail_of(log))
+
+
+def stop(job: Job, process: subprocess.Popen[bytes]) -> None:
+    """End the run on every node, then the script; returns within about a minute whatever happens."""
+    run([f"{job.prefix}/bin/trainmesh-stop", "--quiet", job.run_id], limit=45)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(10)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+        except OSError:
+            return  # already gone
+
+
+def tail_of(path: str) -> str:
+    """The last characters of a text file; an empty text when it cannot be read."""
+    try:
+        with open(path, "rb") as source:
+            source.seek(0, os.SEEK_END)
+            source.seek(max(0, source.tell() - 4 * TAIL_CHARACTERS))
+            return source.read().decode("utf-8", "replace")[-TAIL_CHARACTERS:]
+    except OSError:
+        return ""
+
+
+__all__ = ("SCRIPTS", "Job", "Result", "command", "log_path", "new_run_id", "run_job", "small_job", "tail_of")

@@ -1,0 +1,117 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: resolve a name as ssh and as the launchers do, within a bound."""
+
+from __future__ import annotations
+
+import ipaddress
+import queue
+import socket
+import threading
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import run
+
+_FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
+
+
+class Names(t.NamedTuple):
+    """What a name leads to. ``layer`` is empty when it leads to the target, else what is wrong.
+
+    ``way`` is all that tells ssh's connection from that of another name: host, port and user.
+    """
+
+    layer: str
+    evidence: str
+    addresses: list[str]
+    way: str = ""
+
+
+def addresses_of(name: str, limit: float, family: int = 0) -> list[str]:
+    """The addresses of a name in the order in which programs try them, empty when it does not resolve.
+
+    getaddrinfo knows no time limit, so it waits in a thread that is left behind. Raises TimeoutError.
+    """
+    answers: queue.Queue[list[str]] = queue.Queue()
+
+    def look_up() -> None:
+        try:
+            found = socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)
+            answers.put(list(dict.fromkeys(str(item[4][0]).split("%", maxsplit=1)[0] for item in found)))
+        except (OSError, UnicodeError):
+            answers.put([])
+
+    threading.Thread(target=look_up, daemon=True).start()
+    try:
+        return answers.get(timeout=limit)
+    except queue.Empty:
+        raise TimeoutError(f"{name} is not resolved within {limit:.0f} s") from None
+
+
+def parse_ssh_config(text: str) -> dict[str, str]:
+    """Output of ``ssh -G``: the first value of each keyword."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        keyword, _blank, value = line.strip().partition(" ")
+        found.setdefault(keyword.lower(), value)
+    return found
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address never leaves the machine."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def judge(name: str, addresses: t.Sequence[str], known: t.Collection[str], address: str) -> tuple[str, str]:
+    """Layer and evidence for the addresses of a name; ``known`` are those of the target, ``address`` its data address.
+
+    Loopback counts even beside a good address: programs are given the nearest first.
+    """
+    shown = ", ".join(addresses)
+    if not addresses:
+        return "name", f"{name} does not resolve"
+    loopback = [found for found in addresses if is_loopback(found)]
+    if loopback and not is_loopback(address):
+        return "loopback", f"{name} resolves to {', '.join(loopback)}, which is no address for other nodes"
+    if not set(known) & set(addresses):
+        if ":" not in address and all(":" in found for found in addresses):
+            return "wrong_address", f"{name} resolves only to IPv6 ({shown}), while the data address is {address}"
+        return "wrong_address", f"{name} resolves to {shown}, none of which is an address of the node ({address})"
+    return "", ""
+
+
+def resolve(name: str, known: t.Collection[str], address: str, limit: float) -> Names:
+    """Where ssh goes for ``name``, and where all other programs go.
+
+    ssh's configuration may send it elsewhere (HostName), while torch and gloo ask the resolver for the
+    very name; that an alias is known to ssh alone is no fault. Behind a jump host nothing is resolved here.
+    """
+    outcome = run(["ssh", "-G", name], limit)
+    if outcome.missing:
+        return Names("ssh_missing", "there is no ssh client", [])
+    if outcome.timed_out:
+        return Names("not_met", f"ssh -G {name} gave no answer within {limit:.0f} s", [])
+    if not outcome.ok:
+        return Names("config", " ".join(outcome.err.split())[-300:] or f"ssh -G {name} fails", [])
+    config = parse_ssh_config(outcome.out)
+    if any(config.get(keyword, "none") != "none" for keyword in ("proxyjump", "proxycommand")):
+        return Names("", "", [], name)
+    host = config.get("hostname", name)
+    try:
+        found = addresses_of(host, limit, _FAMILIES.get(config.get("addressfamily", ""), 0))
+        layer, evidence = judge(host, found, known, address)
+        if not layer and host != name:
+            others = addresses_of(name, limit)
+            layer, evidence = judge(name, others, known, address) if others else ("", "")
+            evidence += f"; ssh itself goes to {host}" if layer else ""
+            found = others if layer else found
+    except TimeoutError as error:
+        return Names("name", str(error), [])
+    return Names(layer, evidence, found, f"{found} {config.get('port')} {config.get('user')}")
+
+
+__all__ = ("Names", "addresses_of", "is_loopback", "judge", "parse_ssh_config", "resolve")

@@ -1,0 +1,88 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: what a node knows of a machine that the controller can't reach.
+
+Whether its ssh port answers here, and whether the machine answers at all: its neighbour entry tells that even
+where a firewall keeps every port shut.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import errno
+import re
+import socket
+import time
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
+
+CONNECT_S, SETTLE_S, PAUSE_S, WORKERS = 3.0, 10.0, 0.5, 32
+# States that still wait for an answer; the kernel makes REACHABLE or FAILED of them within seconds.
+_WAITING = frozenset({"INCOMPLETE", "DELAY", "PROBE", "STALE"})
+_STATE = re.compile(r"(?:^|\s)(REACHABLE|STALE|DELAY|PROBE|INCOMPLETE|FAILED|PERMANENT|NOARP)\s*$", re.MULTILINE)
+
+Runner = t.Callable[..., command.Outcome]
+
+
+class Place(t.NamedTuple):
+    """A machine that the controller could not reach: the addresses it may have, and the port of its ssh server."""
+
+    name: str
+    addresses: t.Sequence[str]
+    port: int
+
+
+def connect(address: str, port: int, limit: float) -> str:
+    """``open``, ``refused``, ``no_route``, ``timeout``, ``name`` or ``other``."""
+    try:
+        with socket.create_connection((address, port), limit):
+            return "open"
+    except socket.gaierror:
+        return "name"
+    except socket.timeout:
+        return "timeout"
+    except OSError as error:
+        known = {errno.ECONNREFUSED: "refused", errno.EHOSTUNREACH: "no_route", errno.ENETUNREACH: "no_route"}
+        return known.get(error.errno or 0, "timeout" if error.errno == errno.ETIMEDOUT else "other")
+
+
+def neighbour(address: str, run: Runner = command.run, settle: float = SETTLE_S) -> bool | None:
+    """Whether the machine answers on this node's own network; None when that is not known, as behind a router.
+
+    To be asked after an attempt to connect, which makes the kernel ask for its hardware address.
+    """
+    deadline = time.monotonic() + settle
+    while True:
+        outcome = run(["ip", "neigh", "show", "to", address], 5)
+        match = _STATE.search(outcome.out) if outcome.ok else None
+        if not match or match[1] in ("PERMANENT", "NOARP"):
+            return None
+        if match[1] not in _WAITING:
+            return match[1] == "REACHABLE"
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(PAUSE_S)
+
+
+def look(place: Place, run: Runner = command.run, limit: float = CONNECT_S) -> list[dict[str, t.Any]]:
+    """What each address shows: ``address``, ``port``, ``layer`` as of connect and ``neighbour``."""
+    rows = []
+    for address in place.addresses:
+        layer = connect(address, place.port, limit)
+        answers = neighbour(address, run) if layer in ("timeout", "no_route", "other") else None
+        rows.append({"address": address, "port": place.port, "layer": layer, "neighbour": answers})
+    return rows
+
+
+def look_at_all(places: t.Sequence[Place], run: Runner = command.run) -> dict[str, list[dict[str, t.Any]]]:
+    """All of them at once, ``{name: rows}``."""
+    if not places:
+        return {}
+    with concurrent.futures.ThreadPoolExecutor(max_workers=WORKERS) as pool:
+        rows = list(pool.map(lambda place: look(place, run), places))
+    return {place.name: found for place, found in zip(places, rows)}
+
+
+__all__ = ("Place", "connect", "look", "look_at_all", "neighbour")

@@ -1,0 +1,65 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: what an environment can be made with on a node, before one is made."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import prefix as install_prefix
+
+Record = dict[str, t.Any]
+
+COMMANDS = ("rsync", "pdsh", "mpirun")
+"""What launchers call, and the role python_env installs where it may."""
+
+
+class Wish(t.NamedTuple):
+    """What is asked for: an interpreter (path or version), the directory of conda, the prefix."""
+
+    python: str | None = None
+    conda: str | None = None
+    prefix: str | None = None
+
+
+def read(wish: Wish, run: t.Callable[..., command.Outcome], limit: float) -> Record | None:
+    """The facts ``base``, or None when nothing is asked for."""
+    if not any(wish):
+        return None
+    return {
+        "interpreter": _interpreter(wish.python, run, limit) if wish.python else None,
+        "pythons": install_prefix.pythons(),
+        "conda": is_conda(wish.conda) if wish.conda else None,
+        "prefix_problem": prefix_problem(wish.prefix) if wish.prefix else None,
+        "missing_commands": install_prefix.missing_tools([{"command": name} for name in COMMANDS]),
+    }
+
+
+def prefix_problem(prefix: str) -> str | None:
+    """Why nothing can be made in the prefix by this user; None where all is well, or this user may not look."""
+    environment = f"{prefix}/env"
+    try:
+        account = pwd.getpwuid(os.geteuid())
+        is_there = os.path.isdir(environment) and bool(os.listdir(environment))
+        problem = install_prefix.owner_fault(prefix, account.pw_uid, account.pw_name)
+    except (OSError, KeyError):
+        return None
+    state = "there" if is_there else "absent"
+    return problem or install_prefix.claim_fault(prefix, state, install_prefix.read_claim(prefix)) or None
+
+
+def _interpreter(python: str, run: t.Callable[..., command.Outcome], limit: float) -> Record:
+    found = install_prefix.look(python, run, limit)
+    return {name: getattr(found, name) or None for name in ("path", "version", "problem")}
+
+
+def is_conda(directory: str) -> bool:
+    """Whether conda is there in full: its installer writes the history last."""
+    return os.path.exists(f"{directory}/conda-meta/history")
+
+
+__all__ = ("COMMANDS", "Wish", "is_conda", "prefix_problem", "read")

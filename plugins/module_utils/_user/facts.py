@@ -1,0 +1,193 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: put together what is known of the user who runs the jobs on a node."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pwd
+import socket
+import time
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command, isolated, job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, printable
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.ssh_session import ancestors
+from ansible_collections.trainmesh.cluster.plugins.module_utils._stack import login_env
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user import config_files, processes, rights, ssh
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user import paths as user_paths
+
+Record = dict[str, t.Any]
+
+COMMAND_LIMIT = 5.0
+"""Seconds for each small command: sshd -T, ssh -G, dmesg, the login shell."""
+
+NO_SHELL = ("nologin", "false")
+
+
+class Wish(t.NamedTuple):
+    """The options of the module; ``files`` are mappings with ``kind`` and ``path``."""
+
+    user: str | None
+    ssh_names: t.Sequence[str]
+    ports: t.Sequence[int]
+    paths: t.Sequence[str]
+    files: t.Sequence[t.Mapping[str, str]]
+    prefix: str
+    peer: str
+    timeout: float
+
+
+def blank(name: str | None) -> Record:
+    """The facts when nothing is known: every key is there."""
+    return {
+        "name": name,
+        **dict.fromkeys(
+            (
+                "uid",
+                "home",
+                "shell",
+                "problem",
+                "oom_kills",
+                "login_shell_ok",
+                "own_keys",
+                "authorized_keys",
+                "root_without_password",
+            )
+        ),
+        "paths": {},
+        "known_hosts": {"files": []},
+        "sshd": {},
+        "ssh_client": {"problem": None, "untested": None, "targets": {}},
+        "nccl_conf": [],
+        "accelerate_default": [],
+        "deepspeed_env": [],
+        "processes": [],
+        "port_owners": {},
+        "caches": {},
+        "asked": {},
+        "managed": {"exists": None, "files": {}},
+        "files": [],
+    }
+
+
+class Reader(t.NamedTuple):
+    """The node that is read; ``limit`` is in seconds for each small command."""
+
+    wish: Wish
+    tree: Tree
+    run: t.Callable[..., command.Outcome]
+    limit: float
+    user: pwd.struct_passwd
+    same_user: bool
+
+
+def gather(wish: Wish, tree: Tree, run: t.Callable[..., command.Outcome] = command.run) -> Record:
+    """All facts, as the module returns them under ``trainmesh_facts_user``; never raises. Unknown is None or empty."""
+    deadline = time.monotonic() + wish.timeout
+    limit = min(COMMAND_LIMIT, wish.timeout / 4)
+    name = wish.user or user_paths.user_name(os.geteuid())
+    facts = blank(name)
+    facts["sshd"] = ssh.server(tree, name, socket.gethostname(), wish.peer, run, limit)
+    facts["processes"] = processes.processes(tree, wish.prefix, {os.getpid(), *ancestors(tree)})
+    facts["port_owners"] = processes.port_owners(tree, wish.ports)
+    facts["oom_kills"] = processes.oom_kills(tree, run, limit)
+    try:
+        user = job_user.account(name)
+    except ValueError as error:
+        facts["problem"] = str(error)
+    else:
+        facts.update(uid=user.pw_uid, home=user.pw_dir, shell=user.pw_shell)
+        facts["root_without_password"] = rights.root_without_password(name, user.pw_uid, run, limit)
+        reader = Reader(wish, tree, run, limit, user, os.geteuid() == user.pw_uid)
+        facts.update(_of_user(reader, facts["sshd"], deadline))
+    answer: Record = printable(facts)
+    return answer
+
+
+def _of_user(reader: Reader, sshd: Record, deadline: float) -> Record:
+    """The facts that need the user's rights, and ``problem``."""
+    name = reader.user.pw_name
+    if os.geteuid() != 0 and not reader.same_user:
+        return {"problem": f"only root can look for {name}: run this task with become"}
+    facts: Record = {}
+    problems = []
+    for work, share in ((_home, 0.6), (_asked, 1.0)):
+        seconds = max(0.5, share * (deadline - time.monotonic()))
+        try:
+            facts.update(isolated.start(functools.partial(work, reader, sshd), reader.user).result(seconds))
+        except ValueError as error:
+            problems.append(str(error))
+    if not reader.same_user:  # the user may be shut out of the own .ssh
+        try:
+            seen = isolated.start(functools.partial(_places, reader.user, sshd)).result(reader.limit)
+        except ValueError:
+            seen = {}  # what the user saw is what there is
+        known = {key: row for key, row in seen.items() if row["exists"] is not None}
+        facts["paths"] = {**facts.get("paths", {}), **known}
+    facts["problem"] = f"what belongs to {name} could not be read: {problems[0]}" if problems else None
+    return facts
+
+
+def _asked(reader: Reader, _sshd: Record) -> Record:
+    """What the caller asked for, which may lie on any file system."""
+    return {
+        "files": config_files.handed_in(reader.wish.files),
+        "asked": user_paths.asked(reader.tree, reader.wish.paths, reader.wish.timeout / 4),
+        "managed": user_paths.managed(reader.wish.prefix),
+    }
+
+
+def _home(reader: Reader, sshd: Record) -> Record:
+    """What is the user's own; runs as the user."""
+    tree, user, home = reader.tree, reader.user, reader.user.pw_dir
+    environment, answered = _environment(reader)
+    places = user_paths.cache_places(home, environment)
+    keys = ssh.key_files(sshd.get("authorizedkeysfile"), user.pw_name, home, user.pw_uid)
+    return {
+        "login_shell_ok": answered,
+        "paths": _places(user, sshd),
+        "authorized_keys": ssh.authorized(tree, keys),
+        "own_keys": ssh.own_keys(tree, home),
+        "known_hosts": {"files": ssh.known_hosts(tree, home)},
+        "ssh_client": ssh.client(reader.wish.ssh_names, reader.run, reader.limit),
+        "nccl_conf": config_files.nccl_conf(tree, home),
+        "accelerate_default": config_files.accelerate_default(tree, places["hf"]),
+        "deepspeed_env": config_files.deepspeed_env(tree, home, [f"{reader.wish.prefix}/workspace"]),
+        "caches": user_paths.caches(tree, places, reader.limit),
+    }
+
+
+def _environment(reader: Reader) -> tuple[dict[str, str], bool]:
+    """(the variables that a job of the user has, does the login shell answer).
+
+    The login's own, and above them those that our scripts send with a job: that is where caches go.
+    """
+    shell = reader.user.pw_shell or "/bin/sh"
+    usable = os.access(shell, os.X_OK) and os.path.basename(shell) not in NO_SHELL
+    session, became = dict(os.environ), not reader.same_user
+    source, found = "unknown", session
+    if usable:
+        source, _shell, found = login_env.read(reader.tree, session, reader.run, reader.limit, became=became)
+    sent = login_env.etc_environment(reader.tree.text(f"{reader.wish.prefix}/etc/deepspeed_env") or "")
+    return {**(found if source != "unknown" else {}), **sent}, usable and source != "unknown"
+
+
+def _places(user: pwd.struct_passwd, sshd: Record) -> Record:
+    """Owner and modes of what sshd's StrictModes and ssh look at."""
+    home = user.pw_dir
+    keys = ssh.key_files(sshd.get("authorizedkeysfile"), user.pw_name, home, user.pw_uid)
+    identities = [f"{home}/.ssh/{name}" for name in ssh.KEY_NAMES]
+    paths = {
+        "home": home,
+        "ssh_dir": f"{home}/.ssh",
+        "authorized_keys": keys[0] if keys else f"{home}/.ssh/authorized_keys",
+        "config": f"{home}/.ssh/config",
+        "identity": next((path for path in identities if os.path.exists(path)), identities[0]),
+    }
+    return {name: user_paths.described(path) for name, path in paths.items()}
+
+
+__all__ = ("Wish", "blank", "gather")

@@ -1,0 +1,221 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: what is at a path for the user: modes, space, digests of files and trees."""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import os
+import pwd
+import stat
+import time
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import disk as fabric_disk
+
+Record = dict[str, t.Any]
+
+MAX_FILES = 10000
+MAX_BYTES = 256 * 1024 * 1024
+"""What one digest reads at most; beyond it, sizes alone are digested."""
+
+MANAGED_LIMIT = 2.0
+"""Seconds for the digests of our own few files."""
+
+WHOLE_BYTES = 4 * 1024 * 1024
+SAMPLE_BYTES = 256 * 1024
+SKIPPED = frozenset(("__pycache__", "node_modules", "lost+found"))
+
+
+def described(path: str) -> Record:
+    """``path``, ``exists``, ``mode``, ``owner``, ``group``, ``others_write``; all but the path None where unknown."""
+    answer: Record = {"path": path, "exists": None, "mode": None, "owner": None, "group": None, "others_write": None}
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {**answer, "exists": False}
+    except OSError:
+        return answer
+    return {
+        **answer,
+        "exists": True,
+        "mode": f"{found.st_mode & 0o7777:04o}",
+        "owner": user_name(found.st_uid),
+        "group": group_name(found.st_gid),
+        "others_write": bool(found.st_mode & 0o022),
+    }
+
+
+def user_name(number: int) -> str:
+    """The user's name, or the number as text when it has none here."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def group_name(number: int) -> str:
+    """The group's name, or the number as text."""
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def cache_places(home: str, env: t.Mapping[str, str]) -> dict[str, str]:
+    """Where the user's programs put what they keep. Sources: the manuals of Hugging Face Hub, Triton, PyTorch, pip."""
+    cache = env.get("XDG_CACHE_HOME") or f"{home}/.cache"
+    return {
+        "home": home,
+        "tmp": env.get("TMPDIR") or "/tmp",
+        "hf": env.get("HF_HOME") or f"{cache}/huggingface",
+        "triton": env.get("TRITON_CACHE_DIR") or f"{home}/.triton",
+        "torch_extensions": env.get("TORCH_EXTENSIONS_DIR") or f"{cache}/torch_extensions",
+        "pip": env.get("PIP_CACHE_DIR") or f"{cache}/pip",
+    }
+
+
+def caches(tree: Tree, places: t.Mapping[str, str], limit: float) -> dict[str, Record]:
+    """Space and access of each place, for whoever runs this; ``existing`` is the nearest parent that is there."""
+    disks = fabric_disk.disks(fabric_disk.mounts(tree), dict.fromkeys(places.values()), limit)
+    found = {}
+    for name, place in places.items():
+        disk = disks[place]
+        existing = None if disk["error"] else disk["existing"]
+        found[name] = {
+            "path": disk["path"],
+            "existing": disk["existing"],
+            "exists": bool(existing) and os.path.exists(disk["path"]) if existing else None,
+            "writable": os.access(existing, os.W_OK | os.X_OK) if existing else None,
+            **{key: disk[key] for key in ("fs_type", "local", "free_bytes", "total_bytes")},
+            "inodes_free": _free_inodes(existing),
+            "error": disk["error"],
+        }
+    return found
+
+
+def _free_inodes(place: str | None) -> int | None:
+    """Files that an ordinary user may still make; None where the file system has no such limit (Btrfs says 0 of 0)."""
+    try:
+        found = os.statvfs(place) if place else None
+    except OSError:
+        return None
+    return found.f_favail if found and found.f_files else None
+
+
+def asked(tree: Tree, paths: t.Iterable[str], limit: float) -> dict[str, Record]:
+    """What is at each path; ``limit`` seconds for the digests of all of them."""
+    deadline = time.monotonic() + limit
+    table = fabric_disk.mounts(tree)
+    return {given: _one(table, os.path.abspath(os.path.expanduser(given)), deadline) for given in dict.fromkeys(paths)}
+
+
+def _one(table: t.Sequence[fabric_disk.Mount], path: str, deadline: float) -> Record:
+    place, local = fabric_disk.follow(table, path)
+    mount = fabric_disk.mount_of(table, place)
+    answer: Record = dict.fromkeys(("exists", "kind", "size", "digest", "readable", "writable", "mode", "error"))
+    answer.update(fs_type=mount.fs_type if mount else None, local=local)
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {**answer, "exists": False}
+    except OSError as error:
+        return {**answer, "error": error.strerror}
+    directory = stat.S_ISDIR(found.st_mode)
+    kind = "dir" if directory else "file" if stat.S_ISREG(found.st_mode) else None
+    readable = os.access(path, os.R_OK | os.X_OK if directory else os.R_OK)
+    answer.update(exists=True, kind=kind, readable=readable, writable=os.access(path, os.W_OK))
+    answer.update(mode=f"{found.st_mode & 0o7777:04o}", size=found.st_size if kind == "file" else None)
+    if kind and readable:
+        size, answer["digest"], answer["error"] = digest(path, deadline)
+        answer["size"] = size if directory else answer["size"]
+    return answer
+
+
+def digest(path: str, deadline: float) -> tuple[int | None, str | None, str | None]:
+    """(bytes, digest, error) of a file or of all plain files below a directory, names included.
+
+    ``sha256:`` when every byte was read, ``sha256-sampled:`` when large files were digested by
+    their size, start and end. Equal content gives equal digests on every node, whatever the order on
+    the disk. Hidden files and byte code are passed over. Without a digest the error says why.
+    """
+    try:
+        names = tree_names(path, deadline) if os.path.isdir(path) else [""]
+        if len(names) > MAX_FILES:
+            return None, None, f"more than {MAX_FILES} files: not compared"
+        total, read, sampled, whole = 0, 0, False, hashlib.sha256()
+        for name in names:
+            full = os.path.join(path, name) if name else path
+            size = os.stat(full).st_size
+            total += size
+            whole.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
+            for start, length in _parts(size) if read < MAX_BYTES else ():
+                whole.update(_content(full, start, length))
+                read += length
+            sampled = sampled or size > WHOLE_BYTES or read >= MAX_BYTES
+            if time.monotonic() > deadline:
+                break
+    except OSError as error:
+        return None, None, f"{error.filename}: {error.strerror}"
+    if time.monotonic() > deadline:
+        return None, None, "not enough time to read it: not compared"
+    return total, f"{'sha256-sampled' if sampled else 'sha256'}:{whole.hexdigest()}", None
+
+
+def _parts(size: int) -> list[tuple[int, int]]:
+    """(offset, length) of what is read of a file of ``size`` bytes."""
+    if size <= WHOLE_BYTES:
+        return [(0, size)]
+    return [(0, SAMPLE_BYTES), (size - SAMPLE_BYTES, SAMPLE_BYTES)]
+
+
+def _content(path: str, start: int, length: int) -> bytes:
+    with open(path, "rb") as stream:
+        stream.seek(start)
+        return stream.read(length)
+
+
+def tree_names(top: str, deadline: float) -> list[str]:
+    """The plain files below a directory, relative and sorted; links to directories are not followed.
+
+    Stops at the deadline, and when there are more than MAX_FILES.
+    """
+    names: list[str] = []
+    for place, folders, files in os.walk(top):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SKIPPED)
+        for name in files:
+            full = os.path.join(place, name)
+            if not name.startswith(".") and not name.endswith((".pyc", ".pyo")) and os.path.isfile(full):
+                names.append(os.path.relpath(full, top))
+        if len(names) > MAX_FILES or time.monotonic() > deadline:
+            break
+    return sorted(names)
+
+
+def managed(prefix: str) -> Record:
+    """Whether the files of this collection are below the prefix, and their digests by relative path."""
+    files: dict[str, str] = {}
+    deadline = time.monotonic() + MANAGED_LIMIT
+    for folder in ("bin", "etc", "libexec", "share"):
+        for name in tree_names(f"{prefix}/{folder}", deadline):
+            path = f"{prefix}/{folder}/{name}"
+            if os.access(path, os.R_OK):
+                _size, found, _error = digest(path, deadline)
+                files.update({f"{folder}/{name}": found} if found else {})
+    return {"exists": os.path.exists(f"{prefix}/etc/cluster.json"), "files": files}
+
+
+__all__ = (
+    "asked",
+    "cache_places",
+    "caches",
+    "described",
+    "digest",
+    "group_name",
+    "managed",
+    "tree_names",
+    "user_name",
+)

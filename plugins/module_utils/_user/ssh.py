@@ -1,0 +1,206 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: what ssh and sshd make of a user: settings in force, keys, and where names lead."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import concurrent.futures
+import fnmatch
+import hashlib
+import os
+import re
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, to_int
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import sshd
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config.ssh_files import KEY_NAME, OURS
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import ports as fabric_ports
+
+Record = dict[str, t.Any]
+Runner = t.Callable[..., command.Outcome]
+
+DEFAULT_KEY_FILES = ".ssh/authorized_keys .ssh/authorized_keys2"
+KEY_NAMES = (f"{OURS}/{KEY_NAME}", "id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk", "id_dsa")
+SERVER_PLACES = ("/usr/sbin/sshd", "/sbin/sshd", "/usr/local/sbin/sshd")
+WORKERS, MAX_INCLUDES, MAX_KEYS = 8, 200, 500
+_LISTS = ("allowusers", "denyusers", "allowgroups", "denygroups")
+_KEY = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]+) ([A-Za-z0-9+/]+={0,2})(?:\s+(.*))?$")
+
+
+def server(tree: Tree, user: str, host: str, peer: str, run: Runner, limit: float) -> Record:
+    """sshd's settings for a login of ``user`` from ``peer``, by sshd itself (root) or by its configuration files.
+
+    ``source`` is ``sshd -T``, ``config`` (parts for certain users or addresses are not judged then)
+    or None; ``problem`` is what kept sshd from telling, or None.
+    """
+    problem: str | None = None
+    program = next((place for place in SERVER_PLACES if tree.has(place)), None)
+    if program is None:
+        problem = "there is no sshd here"
+    elif os.geteuid() == 0:
+        outcome = run([program, "-T", "-C", f"user={user},host={host},addr={peer}"], limit)
+        if outcome.ok:
+            pairs = [line.partition(" ")[::2] for line in outcome.out.splitlines()]
+            return {**_settings(pairs), "source": "sshd -T", "ports": sshd.ports_of(outcome.out), "problem": None}
+        why = f"no answer within {limit:.0f} s" if outcome.timed_out else " ".join(outcome.text.split())[:300]
+        problem = f"sshd -T: {why or 'no answer'}"
+    text = tree.text("/etc/ssh/sshd_config")
+    if text is None:
+        why = "/etc/ssh/sshd_config cannot be read: run this as root"
+        return {**_settings([]), "source": None, "ports": [], "problem": problem or why}
+    ports = fabric_ports.config_ports(tree) or []
+    return {**_settings(config_lines(tree, text, [0])), "source": "config", "ports": ports, "problem": problem}
+
+
+def _settings(pairs: t.Iterable[tuple[str, str]]) -> Record:
+    """The settings that decide on logins; the first value counts, lists add up. Format: sshd_config(5)."""
+    first: dict[str, str] = {}
+    lists: dict[str, list[str]] = {name: [] for name in _LISTS}
+    for name, value in pairs:
+        if name in lists:
+            lists[name] += value.split()
+        else:
+            first.setdefault(name, value)
+    plain = {name: first.get(name) for name in ("permitrootlogin", "authorizedkeysfile", "maxstartups")}
+    flags = {name: _flag(first.get(name)) for name in ("strictmodes", "pubkeyauthentication", "usepam")}
+    return {**plain, **flags, **lists}
+
+
+def _flag(value: str | None) -> bool | None:
+    return None if value is None else value.lower() in ("yes", "true")
+
+
+def config_lines(tree: Tree, text: str, seen: list[int]) -> t.Iterator[tuple[str, str]]:
+    """(lower-case keyword, its values) of a configuration and the files it includes, up to the first Match."""
+    for line in text.splitlines():
+        keyword, value = _keyword(line)
+        if keyword == "match":
+            return
+        if keyword != "include":
+            if keyword and value:
+                yield keyword, value
+            continue
+        for pattern in value.split():
+            directory, _slash, name = (pattern if pattern.startswith("/") else f"/etc/ssh/{pattern}").rpartition("/")
+            for entry in fnmatch.filter(tree.names(directory), name):
+                seen[0] += 1
+                if seen[0] > MAX_INCLUDES:
+                    return
+                yield from config_lines(tree, tree.text(f"{directory}/{entry}") or "", seen)
+
+
+def _keyword(line: str) -> tuple[str, str]:
+    """One line as (keyword, values); both empty for a blank line or a comment."""
+    match = re.match(r"\s*([A-Za-z]+)(?:\s*=\s*|\s+)(.*)", line.split("#", 1)[0].replace('"', ""))
+    return (match.group(1).lower(), match.group(2).strip()) if match else ("", "")
+
+
+def key_files(setting: str | None, user: str, home: str, uid: int) -> list[str]:
+    """The files that AuthorizedKeysFile names for a user. Tokens: sshd_config(5)."""
+    tokens = {"%%": "%", "%h": home, "%u": user, "%U": str(uid)}
+    words = [word for word in (setting or DEFAULT_KEY_FILES).split() if word.lower() != "none"]
+    paths = [re.sub(r"%[%huU]", lambda match: tokens[match.group(0)], word) for word in words]
+    return [path if path.startswith("/") else f"{home}/{path}" for path in paths]
+
+
+def authorized(tree: Tree, files: t.Iterable[str]) -> list[Record]:
+    """The keys in these files: ``type``, ``fingerprint``, ``comment``, ``options``, ``file``."""
+    found: list[Record] = []
+    for path in files:
+        for line in (tree.text(path, 1024 * 1024) or "").splitlines():
+            key = public_key(line)
+            if key and len(found) < MAX_KEYS:
+                found.append({**key, "file": path})
+    return found
+
+
+def public_key(line: str) -> Record | None:
+    """``type``, ``fingerprint``, ``comment``, ``options`` of a line of authorized_keys or a .pub file, or None."""
+    line = line.strip()
+    match = None if line.startswith("#") else _KEY.search(line)
+    if not match:
+        return None
+    try:
+        blob = base64.b64decode(match.group(2), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    sha = base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+    options = line[: match.start(1)].strip()
+    return {
+        "type": match.group(1),
+        "fingerprint": f"SHA256:{sha}",
+        "comment": (match.group(3) or "").strip(),
+        "options": options,
+    }
+
+
+def own_keys(tree: Tree, home: str) -> list[Record]:
+    """The user's key pairs: ``path`` (of the private part, which is not read), ``type``, ``fingerprint``, ``mode``."""
+    names = tree.names(f"{home}/.ssh")
+    privates = dict.fromkeys([*KEY_NAMES, *(name[:-4] for name in names if name.endswith(".pub"))])
+    found = []
+    for name in privates:
+        path = f"{home}/.ssh/{name}"
+        if not tree.has(path):
+            continue
+        key = public_key(tree.line(f"{path}.pub") or "") or {}
+        try:
+            mode: str | None = f"{os.stat(tree.path(path)).st_mode & 0o7777:04o}"
+        except OSError:
+            mode = None
+        found.append(
+            {
+                "path": path,
+                "type": key.get("type"),
+                "fingerprint": key.get("fingerprint"),
+                "mode": mode,
+                "comment": key.get("comment"),
+            }
+        )
+    return found
+
+
+def known_hosts(tree: Tree, home: str) -> list[str]:
+    """The files of known hosts that there are."""
+    places = ("/etc/ssh/ssh_known_hosts", f"{home}/.ssh/known_hosts", f"{home}/.ssh/known_hosts2")
+    ours = f"{home}/.ssh/trainmesh/known_hosts"
+    return [path for path in (*places, ours) if tree.has(path)]
+
+
+def client(names: t.Iterable[str], run: Runner, limit: float) -> Record:
+    """Where ssh would go for each name: ``targets`` with hostname, port and user; ``problem`` is ssh's complaint.
+
+    ``untested`` is set where ssh gave no answer in time, which says nothing of its configuration.
+    """
+    wanted = list(dict.fromkeys(names))
+    with concurrent.futures.ThreadPoolExecutor(max_workers=WORKERS) as pool:
+        outcomes = list(pool.map(lambda name: run(["ssh", "-G", "--", name], limit, cwd="/"), wanted))
+    targets: dict[str, Record] = {}
+    problem = untested = None
+    for name, outcome in zip(wanted, outcomes):
+        if outcome.ok:
+            pairs = dict(line.partition(" ")[::2] for line in reversed(outcome.out.splitlines()))
+            port = to_int(pairs.get("port"))
+            targets[name] = {"hostname": pairs.get("hostname"), "port": port, "user": pairs.get("user")}
+        elif outcome.timed_out:
+            untested = untested or f"ssh -G {name} gave no answer within {limit:.0f} s"
+        elif problem is None:
+            problem = " ".join(outcome.err.split())[:300] or f"ssh -G {name} gave no answer"
+    return {"problem": problem, "untested": untested, "targets": targets}
+
+
+__all__ = (
+    "KEY_NAMES",
+    "authorized",
+    "client",
+    "config_lines",
+    "key_files",
+    "known_hosts",
+    "own_keys",
+    "public_key",
+    "server",
+)

@@ -1,0 +1,46 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: what the action plugins on the controller share."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.utils.display import Display
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.redact import harmless
+
+_display = Display()
+
+
+def show(text: str) -> None:
+    """Print lines; whatever a machine has put into them, they do nothing to the terminal."""
+    _display.display(harmless(text))
+
+
+def warn(text: str) -> None:
+    """Print a warning, as show() does."""
+    _display.warning(harmless(text))
+
+
+def members(variables: t.Mapping[str, t.Any], group: str) -> list[str]:
+    """The hosts of a group in the inventory's order; raises ValueError for one that is not there."""
+    groups: t.Mapping[str, list[str]] = variables.get("groups") or {}
+    if group not in groups:
+        raise ValueError(f"trainmesh_group: the inventory has no group {group!r}; it has {', '.join(sorted(groups))}")
+    return list(groups[group])
+
+
+def runs(variables: t.Mapping[str, t.Any], *parts: str) -> bool:
+    """Whether ``--tags`` and ``--skip-tags`` leave one of these parts of site.yml in this run."""
+    chosen, left = set(variables.get("ansible_run_tags") or ["all"]), set(variables.get("ansible_skip_tags") or [])
+    return "tagged" not in left and any({part, "all", "tagged"} & chosen and part not in left for part in parts)
+
+
+def numbered(head: str, faults: t.Iterable[object]) -> str:
+    """A line and the faults under it, each with its number."""
+    return "\n".join([head, *(f"  {number}. {fault}" for number, fault in enumerate(faults, 1))])
+
+
+__all__ = ("members", "numbered", "runs", "show", "warn")

@@ -1,0 +1,170 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: ask every rule, and put the answers in order.
+
+The rules live in the modules ``_rules_*`` beside this file; importing one registers its rules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pathlib
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import options
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import rule as diagnosis_rule
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.catalogue import entry
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    REGISTRY,
+    SEVERITIES,
+    Answer,
+    Case,
+    Finding,
+    Rule,
+    Untested,
+)
+
+_PLACE = "ansible_collections.trainmesh.cluster.plugins.plugin_utils"
+# What a run may know of a node, in the words of the report.
+_PARTS = {
+    "fabric": "its network and system could not be read",
+    "gpu": "its GPUs could not be read",
+    "stack": "its software could not be read",
+    "user": "the job user's files could not be read",
+    "mesh": "its ways to the others could not be tried",
+    "listeners": "its ports could not be tried",
+    "links": "its links were not measured",
+    "reach": "the controller did not try to reach it",
+}
+_NO_SCRIPTS = (
+    "no launcher was started: this collection did not set the cluster up, and its launch scripts are not there"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """The answers, the worst first, and the ids of the rules that hold everywhere."""
+
+    answers: tuple[Answer, ...]
+    held: tuple[str, ...]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The faults alone."""
+        return [answer for answer in self.answers if isinstance(answer, Finding)]
+
+    @property
+    def untested(self) -> list[Untested]:
+        """What could not be judged."""
+        return [answer for answer in self.answers if isinstance(answer, Untested)]
+
+    @property
+    def failed(self) -> bool:
+        """Whether any finding stands in the way of a job."""
+        return any(finding.severity == diagnosis_rule.FAIL for finding in self.findings)
+
+
+def load() -> list[Rule]:
+    """Every rule of the collection; importing the modules registers them."""
+    root = pathlib.Path(__file__).parents[1]
+    for path in sorted((root / "_rules").rglob("[!_]*.py")):
+        importlib.import_module(".".join([_PLACE, *path.relative_to(root).with_suffix("").parts]))
+    return REGISTRY
+
+
+def judge(case: Case, wishes: options.Options) -> Judgement:
+    """Ask every rule about ``case``, the ones that the user added among them, and heed what the user wants of each."""
+    case = dataclasses.replace(case, views={})
+    answers: list[Answer] = [*_missing_parts(case), *options.extra(case, wishes)]
+    asked: list[str] = []
+    for rule in load():
+        asked += rule.ids
+        if all(getattr(case, part) for part in rule.needs):
+            answers += _ask(rule, case)
+    said = {answer.rule for answer in answers}
+    answers = options.apply(answers, wishes)
+    held = tuple(sorted(set(asked) - said))
+    return Judgement(tuple(sorted(map(_with_source, _merged(answers)), key=_weight)), held)
+
+
+def _ask(rule: Rule, case: Case) -> list[Answer]:
+    """One rule's answers; a rule that breaks has told nothing, and must not take the report with it."""
+    try:
+        return list(rule.judge(case))
+    except Exception as error:  # pylint: disable=broad-exception-caught
+        why = f"the rule itself failed ({type(error).__name__}: {error}): please report it"
+        return [Untested(identity, (), why) for identity in rule.ids]
+
+
+def _missing_parts(case: Case) -> t.Iterator[Untested]:
+    """What no rule can say anything about, because a node told nothing."""
+    away = {*case.dropped, *case.apart}
+    for part, why in _PARTS.items():
+        known: t.Mapping[str, t.Any] = getattr(case, part)
+        silent = tuple(name for name in case.order if name not in known and name not in away)
+        if silent and not (part in ("mesh", "listeners", "links", "reach") and not known):
+            yield Untested(part, silent, why)
+    if case.dropped:
+        yield Untested("node", tuple(case.dropped), "it left the run; nothing more could be tried there")
+    if case.apart:
+        yield Untested("node", case.apart, "it is not in this run (--limit)")
+    if case.skipped:
+        yield Untested("jobs", (), case.skipped)
+    elif case.collective is not None and case.plan.get("managed") is False:
+        yield Untested("jobs", (), _NO_SCRIPTS)
+
+
+def _merged(answers: t.Iterable[Answer]) -> list[Answer]:
+    """One finding for the same fault of several hosts."""
+    found: dict[tuple[t.Any, ...], Answer] = {}
+    for answer in answers:
+        if isinstance(answer, Untested):
+            found.setdefault((answer.rule, answer.why, answer.hosts), answer)
+            continue
+        place = (answer.rule, answer.severity, answer.cause, answer.remedy)
+        known = found.get(place)
+        if isinstance(known, Finding):
+            hosts = tuple(dict.fromkeys((*known.hosts, *answer.hosts)))
+            found[place] = dataclasses.replace(answer, hosts=hosts, evidence={**known.evidence, **answer.evidence})
+        else:
+            found[place] = answer
+    return list(found.values())
+
+
+def _with_source(answer: Answer) -> Answer:
+    if isinstance(answer, Finding) and not answer.source:
+        return dataclasses.replace(answer, source=str((entry(answer.rule) or {}).get("source") or ""))
+    return answer
+
+
+def _weight(answer: Answer) -> tuple[int, int, str]:
+    """The worst first; among equals the lowest layer, because the others may follow from it."""
+    layer = _LAYERS.get(str((entry(answer.rule) or {}).get("layer")), len(_LAYERS))
+    if isinstance(answer, Untested):
+        return (len(SEVERITIES), layer, answer.rule)
+    return (SEVERITIES.index(answer.severity), layer, answer.rule)
+
+
+_LAYERS = {
+    name: number
+    for number, name in enumerate(
+        (
+            "reach",
+            "name",
+            "ssh",
+            "network",
+            "gpu",
+            "host",
+            "versions",
+            "launcher",
+            "accelerate",
+            "nccl",
+            "precision",
+            "job",
+        )
+    )
+}
+
+__all__ = ("Judgement", "judge", "load")

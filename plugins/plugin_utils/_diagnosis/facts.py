@@ -1,0 +1,173 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: what several rules ask of a Case, safe against facts that are missing or odd."""
+
+from __future__ import annotations
+
+import collections
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import short_name
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig
+
+_OFF = ("", "0", "false", "no", "off")
+
+
+class Setting(t.NamedTuple):
+    """The value that a job would see of an environment variable, and where it is written."""
+
+    value: str
+    where: str
+
+    @property
+    def on(self) -> bool:
+        """Whether a switch such as NCCL_IB_DISABLE is on."""
+        return self.value.strip().lower() not in _OFF
+
+
+def rows(data: t.Any, path: str) -> list[Data]:
+    """The mappings in the list at a dotted path; [] when there is no list."""
+    found = dig(data, path)
+    return [each for each in found if isinstance(each, t.Mapping)] if isinstance(found, (list, tuple)) else []
+
+
+def texts(data: t.Any, path: str) -> list[str]:
+    """The texts in the list at a dotted path; [] when there is no list."""
+    found = dig(data, path)
+    return [each for each in found if isinstance(each, str)] if isinstance(found, (list, tuple)) else []
+
+
+def mapping(data: t.Any, path: str) -> Data:
+    """The mapping at a dotted path; {} when there is none."""
+    found = dig(data, path)
+    return found if isinstance(found, t.Mapping) else {}
+
+
+def text(data: t.Any, path: str) -> str:
+    """The text at a dotted path; an empty one when there is none."""
+    found = dig(data, path)
+    return found if isinstance(found, str) else ""
+
+
+def number(data: t.Any, path: str) -> float | None:
+    """The number at a dotted path; None when there is none."""
+    found = dig(data, path)
+    return found if isinstance(found, (int, float)) and not isinstance(found, bool) else None
+
+
+def variables(case: Case, host: str) -> dict[str, str]:
+    """The login environment of a node, as far as stack_facts reports it."""
+    found = dig(case.stack.get(host), "login_environment.variables")
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, t.Mapping) else {}
+
+
+def setting(case: Case, host: str, name: str) -> Setting | None:
+    """What a job on that node sees of ``name``: the environment first, NCCL's files last (NCCL src/misc/param.cc)."""
+    wished = dig(case.plan, "env")
+    if isinstance(wished, t.Mapping) and wished.get(name) is not None:
+        return Setting(str(wished[name]), "trainmesh_env")
+    login = variables(case, host)
+    if name in login:
+        return Setting(login[name], "the login environment")
+    for file in rows(case.user.get(host), "deepspeed_env"):
+        for line in text(file, "text").splitlines():
+            key, equals, value = line.partition("=")
+            if equals and key.strip() == name:
+                return Setting(value.strip().strip("\"'"), text(file, "path") or ".deepspeed_env")
+    files = rows(case.user.get(host), "nccl_conf")
+    for file in sorted(files, key=lambda each: text(each, "path").startswith("/etc/")):  # the user's goes first
+        values = dig(file, "values")
+        if isinstance(values, t.Mapping) and values.get(name) is not None:
+            return Setting(str(values[name]), text(file, "path") or "nccl.conf")
+    return None
+
+
+def gpus(case: Case, host: str) -> list[Data]:
+    """The GPUs of a node."""
+    return rows(case.gpu.get(host), "gpus")
+
+
+def gpu_place(gpu: Data) -> str:
+    """``GPU 3 (A100-SXM4-40GB, 00000000:53:00.0)``: how evidence names a GPU."""
+    index = dig(gpu, "index")
+    about = ", ".join(each for each in (text(gpu, "name"), text(gpu, "pci_bus_id")) if each)
+    return f"GPU {'?' if index is None else index}" + (f" ({about})" if about else "")
+
+
+def model(gpu: Data) -> str:
+    """The model of a GPU as people say it (``A100``), empty when it is not known."""
+    name = text(gpu, "name")
+    return short_name(name) if name else ""
+
+
+def has_gpus(case: Case) -> bool:
+    """Whether any node has GPUs; without, no job uses NCCL."""
+    return any(gpus(case, host) for host in case.gpu)
+
+
+def cpu_torch_only(case: Case) -> bool:
+    """Whether PyTorch is installed and every installed one is a build without CUDA and ROCm: GPUs are not used."""
+    builds = [facts for facts in case.stack.values() if isinstance(dig(facts, "torch"), t.Mapping)]
+    return bool(builds) and not any(dig(facts, "torch.cuda") or dig(facts, "torch.hip") for facts in builds)
+
+
+def uses_nccl(case: Case) -> bool:
+    """Whether jobs talk through NCCL: not where no node has a GPU, or PyTorch does without. Unknown counts as yes."""
+    without = case.gpu and all(text(facts, "status") == "none" for facts in case.gpu.values())
+    return not without and not cpu_torch_only(case)
+
+
+def rdma_devices(case: Case, host: str) -> list[Data]:
+    """The RDMA devices of a node."""
+    return rows(case.fabric.get(host), "rdma.devices")
+
+
+def ports(case: Case, host: str) -> dict[str, Data]:
+    """The ports of a node's RDMA devices by ``mlx5_0:1``."""
+    found = {}
+    for device in rdma_devices(case, host):
+        for port in rows(device, "ports"):
+            found[f"{text(device, 'name')}:{dig(port, 'port')}"] = port
+    return found
+
+
+def active_ports(case: Case, host: str) -> dict[str, Data]:
+    """Those of them that carry traffic."""
+    return {name: port for name, port in ports(case, host).items() if text(port, "state") == "ACTIVE"}
+
+
+def most_common(values: t.Iterable[t.Hashable]) -> t.Any:
+    """The value that occurs most often; of several the largest, so that the better half is the measure."""
+    counted = collections.Counter(values)
+    best = max(counted.values(), default=0)
+    return max((value for value, count in counted.items() if count == best), default=None)  # type: ignore[type-var]
+
+
+def shortened(value: str, limit: int = 160) -> str:
+    """A text in one line of at most ``limit`` characters."""
+    line = " ".join(value.split())
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+__all__ = (
+    "Setting",
+    "active_ports",
+    "cpu_torch_only",
+    "gpu_place",
+    "gpus",
+    "has_gpus",
+    "mapping",
+    "model",
+    "most_common",
+    "number",
+    "ports",
+    "rdma_devices",
+    "rows",
+    "setting",
+    "shortened",
+    "text",
+    "texts",
+    "uses_nccl",
+    "variables",
+)

@@ -1,0 +1,251 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: the attempts between nodes as rules want to see them, and whom to blame for a bad pair."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, Finding, dig, once
+
+Pair = tuple[str, str]
+MOST_EVIDENCE = 6
+
+
+class Attempt(t.NamedTuple):
+    """One login or connection: from where, to where, by which name or port, and what came of it."""
+
+    source: str
+    target: str
+    what: str
+    ok: bool
+    layer: str
+    evidence: str
+    seconds: float
+
+    @property
+    def pair(self) -> Pair:
+        """(source, target)."""
+        return self.source, self.target
+
+
+@dataclasses.dataclass
+class Sheet:
+    """Gathers faults host by host; those with one rule, severity, cause and remedy become one Finding."""
+
+    rows: dict[tuple[str, str, str, str], dict[str, list[str]]] = dataclasses.field(default_factory=dict)
+
+    def add(self, rule_id: str, severity: str, host: str, evidence: str, cause: str, remedy: str) -> None:
+        """One thing seen on, or because of, ``host``."""
+        seen = self.rows.setdefault((rule_id, severity, cause, remedy), {}).setdefault(host, [])
+        if evidence not in seen:
+            seen.append(evidence)
+
+    def findings(self) -> t.Iterator[Finding]:
+        """What was gathered, in the order of its coming."""
+        for (rule_id, severity, cause, remedy), hosts in self.rows.items():
+            evidence = {host: shorten(seen) for host, seen in hosts.items()}
+            yield Finding(rule_id, severity, tuple(hosts), evidence, cause, remedy)
+
+
+def shorten(items: t.Iterable[str]) -> str:
+    """At most MOST_EVIDENCE of the items in one line, and how many were left off."""
+    found = list(dict.fromkeys(item for item in items if item))
+    rest = len(found) - MOST_EVIDENCE
+    return "; ".join(found[:MOST_EVIDENCE]) + (f"; and {rest} more" if rest > 0 else "")
+
+
+@once
+def names(case: Case) -> list[str]:
+    """The nodes in rank order."""
+    return [str(name) for name in dig(case.plan, "order", [])]
+
+
+def node(case: Case, name: str) -> Data:
+    """What the plan says of a node, empty when it does not know it."""
+    found = dig(case.plan, "nodes", {}).get(name)
+    return found if isinstance(found, t.Mapping) else {}
+
+
+@once
+def login_sources(case: Case) -> list[str]:
+    """The nodes that log in to others, by the plan; no launcher needs the ssh client of any other."""
+    return [name for name in names(case) if dig(node(case, name), "logs_in", True)]
+
+
+@once
+def gone(case: Case) -> set[str]:
+    """Nodes that left the run or that the controller could not reach: not to be accused of anything else."""
+    away = set(case.dropped)
+    for name, seen in case.reach.items():
+        if dig(seen, "ok") is False and dig(seen, "layer") != "untested":
+            away.add(name)
+    return away
+
+
+@once
+def _rows(case: Case) -> list[tuple[str, str, Data]]:
+    away = gone(case)
+    return [
+        (source, target, results)
+        for source, row in case.mesh.items()
+        if source not in away and isinstance(row, t.Mapping)
+        for target, results in row.items()
+        if target not in away and isinstance(results, t.Mapping)
+    ]
+
+
+@once
+def _attempts(case: Case, kind: str) -> list[Attempt]:
+    found = []
+    for source, target, results in _rows(case):
+        for what, result in dig(results, kind, {}).items():
+            attempt = Attempt(
+                source,
+                target,
+                str(what),
+                bool(dig(result, "ok", False)),
+                str(dig(result, "layer", "")),
+                str(dig(result, "evidence", "")),
+                number(dig(result, "seconds")) or 0.0,
+            )
+            found.append(attempt)
+    return found
+
+
+@once
+def logins(case: Case, *layers: str) -> list[Attempt]:
+    """Every ssh login between nodes that take part; with ``layers`` only those that failed, or were slow, so."""
+    return [item for item in _attempts(case, "ssh") if not layers or item.layer in layers]
+
+
+def calls(case: Case) -> list[Attempt]:
+    """Every TCP connection between nodes that take part; ``what`` is the port."""
+    return _attempts(case, "tcp")
+
+
+def parts(case: Case, key: str) -> t.Iterator[tuple[str, str, Data]]:
+    """(source, target, result) of another part of the mesh, such as ``mtu`` or ``session``, where there is one."""
+    for source, target, results in _rows(case):
+        result = results.get(key)
+        if isinstance(result, t.Mapping):
+            yield source, target, result
+
+
+def by_pair(attempts: t.Iterable[Attempt]) -> dict[Pair, list[Attempt]]:
+    """The attempts of each (source, target)."""
+    found: dict[Pair, list[Attempt]] = {}
+    for item in attempts:
+        found.setdefault(item.pair, []).append(item)
+    return found
+
+
+def culprits(bad: t.Collection[Pair], tried: t.Collection[Pair], tie: str = "target") -> dict[str, list[Pair]]:
+    """Whom to blame for the pairs that went wrong: {node: its pairs}, each pair once where one node explains it.
+
+    A node explains its pairs when all that was tried towards it, or all that it tried, went wrong (itself left
+    out). Nodes that explain most go first. Where nothing decides, ``tie`` does: ``target``, ``source`` or ``both``.
+    """
+    left = {pair for pair in bad if pair[0] != pair[1]}
+    explaining, at_first = _explaining(left, tried), _counted(left)
+    found: dict[str, list[Pair]] = {pair[0]: [pair] for pair in bad if pair[0] == pair[1]}
+    while left:
+        still = _counted(left)
+        scores = {name: (still[name], at_first[name]) if name in explaining else (0, 0) for name in still}
+        best = max(scores.values())
+        leaders = {name for name, score in scores.items() if score == best}
+        pair = min(item for item in left if leaders & set(item))
+        if len(leaders) == 1 and best[0]:
+            chosen = leaders
+            explained = {item for item in left if chosen & set(item)}
+        elif tie == "both":
+            chosen = leaders & set(pair)
+            explained = {item for item in left if chosen & set(item)} if best[0] else {pair}
+        else:
+            side = 0 if tie == "source" else 1
+            chosen = {pair[side]}
+            explained = {item for item in left if item[side] == pair[side]}
+        for name in sorted(chosen):
+            found.setdefault(name, []).extend(sorted(item for item in explained if name in item))
+        left -= explained
+    return found
+
+
+def _explaining(bad: set[Pair], tried: t.Collection[Pair]) -> set[str]:
+    """Nodes towards which, or from which, all that was tried went wrong (itself left out)."""
+    pairs = {pair for pair in tried if pair[0] != pair[1]}
+    found: set[str] = set()
+    for side in (0, 1):
+        all_of = collections.Counter(pair[side] for pair in pairs)
+        bad_of = collections.Counter(pair[side] for pair in pairs if pair in bad)
+        found |= {name for name, count in all_of.items() if bad_of[name] == count}
+    return found
+
+
+def _counted(pairs: set[Pair]) -> collections.Counter[str]:
+    """In how many of the pairs each node is."""
+    return collections.Counter(name for pair in pairs for name in pair)
+
+
+@once
+def data_interface(case: Case, name: str) -> Data:
+    """The facts of the interface that carries a node's jobs, empty when they are not known."""
+    wanted = dig(node(case, name), "interface")
+    for item in dig(case.fabric.get(name), "interfaces", []):
+        if wanted and dig(item, "name") == wanted:
+            return item if isinstance(item, t.Mapping) else {}
+    return {}
+
+
+@once
+def addresses(case: Case, name: str) -> list[str]:
+    """Every address that a node has on an interface, loopback left out."""
+    found = []
+    for item in dig(case.fabric.get(name), "interfaces", []):
+        if dig(item, "kind") != "loopback":
+            found += [str(dig(own, "address", "")) for own in dig(item, "addresses", [])]
+    return found
+
+
+def number(value: t.Any) -> float | None:
+    """The value when it is a number, else None."""
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def limit(case: Case, name: str, default: float) -> float:
+    """A threshold in force, by name."""
+    found = number(case.thresholds.get(name))
+    return default if found is None else found
+
+
+def size(count: float) -> str:
+    """Bytes in words: 67108864 is 64 MiB."""
+    for unit, step in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= step:
+            return f"{count / step:.3g} {unit}" if count < 1000 * step else f"{count / step:.0f} {unit}"
+    return f"{count:.0f} bytes"
+
+
+__all__ = (
+    "Attempt",
+    "Pair",
+    "Sheet",
+    "addresses",
+    "by_pair",
+    "calls",
+    "culprits",
+    "data_interface",
+    "gone",
+    "limit",
+    "login_sources",
+    "logins",
+    "names",
+    "node",
+    "number",
+    "parts",
+    "shorten",
+    "size",
+)

@@ -1,0 +1,212 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: how the values of the inventory's variables are read.
+
+Each reader turns a value into the one the model uses, or raises ValueError with what was expected.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+
+USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+CHECKSUM = re.compile(r"(sha256:[0-9a-fA-F]{64}|sha384:[0-9a-fA-F]{96}|sha512:[0-9a-fA-F]{128})?\Z")
+LAUNCHERS = ("deepspeed", "accelerate", "accelerate_standard", "torchrun", "mpirun")
+FILE_KINDS = (
+    "hostfile", "accelerate", "deepspeed_json", "deepspeed_env", "ssh_config", "launch_script", "nccl_log", "ds_report",
+    "collect_env",
+)  # fmt: skip
+
+
+def text(value: t.Any) -> str:
+    """A text."""
+    if not isinstance(value, str):
+        raise ValueError("expected a text")
+    return str(value)
+
+
+def boolean(value: t.Any) -> bool:
+    """A truth value, also in Ansible's other spellings."""
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() in ("true", "yes", "on", "1"):
+        return True
+    if str(value).lower() in ("false", "no", "off", "0"):
+        return False
+    raise ValueError("expected true or false")
+
+
+def number(low: int, high: int, what: str) -> t.Callable[[t.Any], int]:
+    """A reader of whole numbers from ``low`` to ``high``; ``what`` names them."""
+
+    def read(value: t.Any) -> int:
+        try:
+            if isinstance(value, (bool, float)):
+                raise ValueError
+            found = int(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"expected {what}, a whole number from {low} to {high}") from None
+        if not low <= found <= high:
+            raise ValueError(f"expected {what}, a whole number from {low} to {high}")
+        return found
+
+    return read
+
+
+def choice(*choices: str) -> t.Callable[[t.Any], str]:
+    """A reader of one of these texts."""
+
+    def read(value: t.Any) -> str:
+        if value not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}")
+        return str(value)
+
+    return read
+
+
+def pattern(pattern: re.Pattern[str], what: str) -> t.Callable[[t.Any], str]:
+    """A reader of texts that match; ``what`` says what they are."""
+
+    def read(value: t.Any) -> str:
+        if not isinstance(value, str) or not pattern.match(value):
+            raise ValueError(f"expected {what}")
+        return str(value)
+
+    return read
+
+
+def address(value: t.Any) -> str:
+    """An IP address that other nodes can reach."""
+    try:
+        address = ipaddress.ip_address(str(value))
+    except ValueError:
+        raise ValueError("expected an IP address such as 10.0.0.11, not a name") from None
+    if address.is_loopback or address.is_unspecified or address.is_multicast:
+        raise ValueError("expected an address that the other nodes can reach")
+    return str(address)
+
+
+def directory(value: t.Any) -> str:
+    """An absolute path that no shell and no file format reads otherwise."""
+    if not isinstance(value, str) or not re.match(r"/[A-Za-z0-9._/+-]+\Z", value) or ".." in value.split("/"):
+        raise ValueError("expected an absolute path of letters, digits and ._+-/ only")
+    return value.rstrip("/")
+
+
+def python(value: t.Any) -> str:
+    """An interpreter: an absolute path, or a version (3.11), which C(python3.11) is another spelling of."""
+    named = re.match(r"(?:python)?(\d+\.\d+(?:\.\d+)?)\Z", value) if isinstance(value, str) else None
+    if named:
+        return str(named.group(1))
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise ValueError('expected the absolute path of an interpreter, or a version in quotes such as "3.11"')
+    return str(value)
+
+
+def texts(value: t.Any) -> list[str]:
+    """A list of texts."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+        raise ValueError("expected a list of texts")
+    return [str(item) for item in value]
+
+
+def requirements(value: t.Any) -> list[str]:
+    """Requirement lines; options of pip among them would change where packages come from."""
+    lines = texts(value)
+    wrong = [line for line in lines if not re.match(r"[A-Za-z0-9]", line.strip()) or "\n" in line.strip()]
+    if wrong:
+        raise ValueError("expected requirements such as transformers==4.57.0, without options of pip")
+    return lines
+
+
+def checksum(value: t.Any) -> str:
+    """A checksum that nobody can forge, with the name of its algorithm."""
+    if not isinstance(value, str) or not CHECKSUM.match(value):
+        raise ValueError("expected a checksum with its algorithm (sha256, sha384, sha512), such as sha256:0a1b...")
+    return str(value)
+
+
+def launchers(value: t.Any) -> list[str]:
+    """A list with some of our launchers."""
+    names = texts(value)
+    wrong = [name for name in names if name not in LAUNCHERS]
+    if wrong or not names:
+        raise ValueError(f"expected a list with some of {', '.join(LAUNCHERS)}")
+    return names
+
+
+def companions(value: t.Any) -> list[str]:
+    """Companions of torch."""
+    names = texts(value)
+    if any(name not in ("torchvision", "torchaudio") for name in names):
+        raise ValueError("expected a list with some of torchvision, torchaudio")
+    return names
+
+
+def environment(value: t.Any) -> dict[str, str]:
+    """Environment variables that every launcher passes on unchanged."""
+    if not isinstance(value, t.Mapping):
+        raise ValueError("expected a mapping of KEY: value")
+    result = {}
+    for name, content in value.items():
+        if not ENV_NAME.match(str(name)):
+            raise ValueError(f"{str(name)!r}: expected a name of letters, digits and _")
+        if not re.match(r"[\w@%+=:,./-]*\Z", str(content)):
+            raise ValueError(f"{name}: expected a value without blanks, quotes or shell signs, as launchers pass it on")
+        result[str(name)] = str(content)
+    return result
+
+
+def absolute(value: t.Any) -> str:
+    """A path on the nodes; ``~/`` is the home of the job user there."""
+    if not isinstance(value, str) or not value.startswith(("/", "~/")) or "\n" in value:
+        raise ValueError(f"expected an absolute path, or one that begins with ~/, found {value!r}")
+    return str(value)
+
+
+def paths(value: t.Any) -> list[str]:
+    """A list of such paths."""
+    return [absolute(path) for path in texts(value)]
+
+
+def files(value: t.Any) -> list[dict[str, str]]:
+    """A list of ``{kind, path}``."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, t.Mapping) for item in value):
+        raise ValueError("expected a list of {kind: ..., path: ...}")
+    found = []
+    for place, item in enumerate(value, 1):
+        if set(item) != {"kind", "path"}:
+            raise ValueError(f"entry {place}: expected the keys kind and path, found {', '.join(map(str, item))}")
+        if item["kind"] not in FILE_KINDS:
+            raise ValueError(f"entry {place}: expected one of {', '.join(FILE_KINDS)} as kind")
+        found.append({"kind": str(item["kind"]), "path": absolute(item["path"])})
+    return found
+
+
+__all__ = (
+    "ENV_NAME",
+    "FILE_KINDS",
+    "LAUNCHERS",
+    "USER_NAME",
+    "text",
+    "boolean",
+    "number",
+    "choice",
+    "pattern",
+    "address",
+    "directory",
+    "python",
+    "checksum",
+    "texts",
+    "launchers",
+    "companions",
+    "environment",
+    "absolute",
+    "paths",
+    "requirements",
+    "files",
+)

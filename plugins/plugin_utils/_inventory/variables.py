@@ -1,0 +1,253 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: the variables that an inventory may set, and how each is read.
+
+The one list of the public interface: the inventory check, the plan and the README's table follow it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.host_names import HOST_NAME
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import options, thresholds
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.parsers import (
+    FILE_KINDS,
+    LAUNCHERS,
+    USER_NAME,
+    address,
+    boolean,
+    checksum,
+    choice,
+    companions,
+    directory,
+    environment,
+    files,
+    launchers,
+    number,
+    paths,
+    pattern,
+    python,
+    requirements,
+    text,
+    texts,
+)
+
+PREFIX = "trainmesh_"
+
+
+@dataclasses.dataclass(frozen=True)
+class Variable:
+    """One variable: its scope (``host`` or ``cluster``), default, meaning and reader.
+
+    ``read`` turns a value into the one the model uses, or raises ValueError with what was expected.
+    """
+
+    scope: str
+    default: t.Any
+    meaning: str
+    read: t.Callable[[t.Any], t.Any]
+
+
+_PORT = number(1, 65535, "a TCP port")
+_VERSION = pattern(re.compile(r"\d+(\.\d+)+([a-z]+\d+|\.post\d+)?\Z"), "an exact version such as 2.13.0")
+_NAME = pattern(HOST_NAME, "a host name of letters, digits, dots and dashes")
+
+VARIABLES: dict[str, Variable] = {
+    "address": Variable(
+        "host", None, "The data address; default: the source address of the route to the other nodes.", address
+    ),
+    "slots": Variable(
+        "host",
+        None,
+        "Ranks on the node; default: its usable GPUs, or 1 without GPUs.",
+        number(1, 1024, "a number of ranks"),
+    ),
+    "interface": Variable(
+        "host", None, "Network interface of the jobs; default: the one that holds the data address.", text
+    ),
+    "ssh_port": Variable(
+        "host", None, "Port that the node's sshd shall listen on as well; default: those it has.", _PORT
+    ),
+    "hostname": Variable(
+        "host",
+        None,
+        "Host name of the node; default: the inventory name up to the first dot, C(node-10-0-0-1) for an address.",
+        _NAME,
+    ),
+    "fqdn": Variable("host", None, "Fully qualified name; default: host name and C(trainmesh_domain).", _NAME),
+    "group": Variable("cluster", "all", "Inventory group that holds the nodes of this cluster.", text),
+    "head": Variable(
+        "cluster", None, "Inventory name of the node of rank 0; default: the first host, kept ever after.", text
+    ),
+    "user": Variable(
+        "cluster", None, "User that runs the jobs; default: the login user.", pattern(USER_NAME, "a user name")
+    ),
+    "prefix": Variable("cluster", "/opt/trainmesh", "Directory of everything, the same on every node.", directory),
+    "domain": Variable("cluster", "trainmesh.internal", "Domain of the fully qualified names.", _NAME),
+    "master_port": Variable(
+        "cluster", 29500, "Port of the rendezvous on the head.", number(1024, 65535, "an unprivileged TCP port")
+    ),
+    "firewall": Variable(
+        "cluster", "auto", "Which firewall to open for the nodes.", choice("auto", "none", "firewalld", "ufw")
+    ),
+    "ssh_trust": Variable("cluster", "keys", "How the nodes trust each other.", choice("keys")),
+    "ssh_topology": Variable(
+        "cluster",
+        "mesh",
+        "Which nodes log in to the others: all (C(mesh)), or the head alone (C(head)), which is what launchers need.",
+        choice("mesh", "head"),
+    ),
+    "python_env": Variable("cluster", "venv", "Kind of Python environment.", choice("venv", "conda")),
+    "python": Variable(
+        "cluster", None, "Interpreter of the venv (default /usr/bin/python3) or version for conda (3.11).", python
+    ),
+    "backup": Variable(
+        "cluster",
+        True,
+        "Keep files of others as they were before their first change, with the suffix C(.before-trainmesh).",
+        boolean,
+    ),
+    "torch": Variable("cluster", None, "Version of torch; default: the tested set.", _VERSION),
+    "torch_build": Variable(
+        "cluster",
+        "auto",
+        "Build of torch; auto: by the weakest GPU and the oldest driver.",
+        pattern(re.compile(r"(auto|cpu|cu\d{3})\Z"), "auto, cpu or a CUDA build such as cu126"),
+    ),
+    "torch_companions": Variable(
+        "cluster", [], "torchvision and torchaudio, at the versions that match torch.", companions
+    ),
+    "deepspeed": Variable("cluster", None, "Version of deepspeed; default: the tested set.", _VERSION),
+    "accelerate": Variable("cluster", None, "Version of accelerate; default: the tested set.", _VERSION),
+    "extra_packages": Variable("cluster", [], "More requirement lines for the environment.", requirements),
+    "wheelhouse": Variable(
+        "cluster",
+        "",
+        "Empty: nodes install from the index; C(auto) or a directory on the controller: from files handed to them.",
+        text,
+    ),
+    "index_url": Variable(
+        "cluster", "", "Package index or mirror; default: the one that pip on the controller uses.", text
+    ),
+    "index_insecure": Variable(
+        "cluster",
+        False,
+        "Take packages over plain http, from pip's C(trusted-host), and the best version out of several indexes.",
+        boolean,
+    ),
+    "lock_update": Variable(
+        "cluster",
+        False,
+        "Make the lock anew and accept the hashes of today, for one run: C(-e trainmesh_lock_update=true).",
+        boolean,
+    ),
+    "conda_installer": Variable("cluster", "", "URL or controller path of the Miniconda or Miniforge installer.", text),
+    "conda_installer_checksum": Variable(
+        "cluster", "", "Checksum of the installer such as C(sha256:...); needed for a URL.", checksum
+    ),
+    "conda_channels": Variable("cluster", [], "Channels, URLs or directories, instead of the installer's own.", texts),
+    "conda_init": Variable("cluster", False, "Let conda change the job user's shell start-up files.", boolean),
+    "precision": Variable(
+        "cluster",
+        "auto",
+        "Precision of the jobs; auto: bf16 only where every GPU can.",
+        choice("auto", "bf16", "fp16", "fp32"),
+    ),
+    "zero_stage": Variable(
+        "cluster", 2, "ZeRO stage that the launch scripts use by default.", number(0, 3, "a ZeRO stage")
+    ),
+    "launchers": Variable("cluster", list(LAUNCHERS[:4]), "Launchers that are set up and proven.", launchers),
+    "env": Variable("cluster", {}, "Environment variables for the jobs.", environment),
+    "packages_install": Variable("cluster", True, "Install missing distribution packages (pdsh, rsync).", boolean),
+    "rotate_keys": Variable(
+        "cluster", False, "Give every node a new ssh key in this run; set it on the command line.", boolean
+    ),
+    "takeover": Variable(
+        "cluster", False, "Take over nodes that are part of another cluster; that one loses them.", boolean
+    ),
+    "state_dir": Variable(
+        "cluster",
+        None,
+        "Directory on the controller for lock and memory; default: C(.trainmesh) beside the inventory.",
+        text,
+    ),
+    "verify_python": Variable(
+        "cluster",
+        "",
+        "Path of the Python that the jobs use, on a cluster that this collection did not set up.",
+        text,
+    ),
+    "verify_import": Variable(
+        "cluster",
+        False,
+        "Import PyTorch on every node as a rank does: shows what a broken installation or LD_LIBRARY_PATH does to it.",
+        boolean,
+    ),
+    "verify_jobs": Variable("cluster", True, "Run a real job through each launcher at the end.", boolean),
+    "job_timeout": Variable(
+        "cluster", 300, "Seconds that one job of the verification may take.", number(10, 86400, "seconds")
+    ),
+    "reach_timeout": Variable(
+        "cluster",
+        10,
+        "Seconds in which a host lets the controller in; twice where it is slow.",
+        number(1, 600, "seconds"),
+    ),
+    "bandwidth": Variable(
+        "cluster",
+        True,
+        "Measure the bandwidth of the links between the nodes; false: only whether they work.",
+        boolean,
+    ),
+    "files": Variable(
+        "cluster",
+        [],
+        "Files of yours on the nodes to check, a list of C({kind: ..., path: ...}); the kinds are "
+        f"{', '.join(f'C({kind})' for kind in FILE_KINDS)}.",
+        files,
+    ),
+    "paths": Variable("cluster", [], "Absolute paths that every node needs: models, data, code, scripts.", paths),
+    "rules": Variable(
+        "cluster",
+        {},
+        "Rules to silence or to weigh otherwise, such as C({gpu-persistence: 'off', drv-differs: fail}); the levels "
+        "are C(off), C(info), C(warn) and C(fail).",
+        options.read_levels,
+    ),
+    "extra_rules": Variable(
+        "cluster",
+        [],
+        "Rules of your own: a list of C({id, severity, expression, scope, cause, remedy, title, null_is_untested}), "
+        "with a JMESPath expression over what was read of a node, or of all nodes (scope C(cluster)).",
+        options.read_extra_rules,
+    ),
+    "thresholds": Variable(
+        "cluster", {}, "Limits that rules compare with, such as C({clock_skew_warn_s: 0.5}).", thresholds.check
+    ),
+    "report_dir": Variable(
+        "cluster",
+        None,
+        "Directory on the controller for the reports of the verification; default: C(report) in the state directory.",
+        text,
+    ),
+    "report_mask_addresses": Variable(
+        "cluster", False, "Put other addresses and host names into C(report.md), to show it to strangers.", boolean
+    ),
+}
+
+
+def read(values: t.Mapping[str, t.Any], scope: str) -> dict[str, t.Any]:
+    """The variables of one scope with defaults filled in, by short name; raises ValueError on a bad one."""
+    result = {}
+    for name, variable in VARIABLES.items():
+        if variable.scope == scope:
+            value = values.get(PREFIX + name)
+            result[name] = variable.default if value is None else variable.read(value)
+    return result
+
+
+__all__ = ("LAUNCHERS", "PREFIX", "VARIABLES", "Variable", "read")

@@ -1,0 +1,285 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: the plan of the whole cluster, from facts to finished texts."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import line_check
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster, Node
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.torch_builds import GpuFact, choose_precision
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import node_check
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import nodes as plan_nodes
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import stack as plan_stack
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.nodes import Host
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.state import recall
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import ssh
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.node_files import nccl_conf, node_files
+
+# A port that a firewall opened for the rendezvous port alone would block; above the usual ephemeral range.
+HIGH_PORT = 61999
+FEW_NODES = 16
+
+Options = t.Mapping[str, t.Any]
+Memory = t.Mapping[str, t.Mapping[str, t.Any]]
+
+
+class PlanError(Exception):
+    """The machines, as they are, can't make the cluster asked for; ``faults`` holds one sentence each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+@dataclasses.dataclass
+class Draft:
+    """What the plan gathers on its way: sentences for the user."""
+
+    faults: list[str] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    reasons: list[str] = dataclasses.field(default_factory=list)
+
+
+def make(hosts: t.Sequence[Host], options: Options, memory: Memory, strict: bool = True) -> dict[str, t.Any]:
+    """The plan as plain data for the roles; raises PlanError with every fault at once.
+
+    ``hosts`` are all hosts of the inventory in its order, ``options`` the cluster's variables by short name (with
+    ``user`` filled in; ``installs``: whether this run makes environments; ``refused``: what plan_nodes.checked said),
+    ``memory`` the nodes of earlier runs. Without ``strict`` a cluster that site.yml would refuse is planned as it is,
+    for the rules to judge; its faults stand in V(refusals).
+    """
+    draft = Draft(faults=list(options.get("refused") or ()))
+    managed = strict or bool(memory) or any(_installed(host, options["prefix"]) for host in hosts)
+    hosts = hosts if managed else [_as_named(host) for host in hosts]
+    use_gpus = options["torch_build"] != "cpu"
+    nodes = _nodes(hosts, options, memory, use_gpus, draft)
+    if (draft.faults and strict) or not nodes:
+        raise PlanError(draft.faults or ["no host could be reached, and none is remembered from an earlier run"])
+    gpus = _gpu_facts(hosts, nodes)
+    cluster = Cluster(
+        nodes=tuple(nodes),
+        user=options["user"],
+        prefix=options["prefix"],
+        master_port=options["master_port"],
+        precision=_precision(options, gpus, draft),
+        zero_stage=options["zero_stage"],
+        launchers=tuple(options["launchers"]),
+        ssh_topology=options["ssh_topology"],
+    )
+    _check_cluster(cluster, hosts, draft)
+    stack = _stack(cluster, hosts, options, gpus, draft, strict)
+    if draft.faults and strict:
+        raise PlanError(draft.faults)
+    return {
+        **_data(cluster, options, managed, hosts),
+        "left_out": [host.name for host in hosts if host.name not in {node.name for node in nodes}],
+        "refusals": draft.faults,
+        "stack": stack,
+        "reasons": draft.reasons,
+        "warnings": draft.warnings,
+        "model": cluster,
+    }
+
+
+def _stack(
+    cluster: Cluster, hosts: t.Sequence[Host], options: Options, gpus: list[GpuFact], draft: Draft, strict: bool
+) -> dict[str, t.Any]:
+    """What is installed; why it can't be is no fault of a run that installs nothing."""
+    unfit: list[str] = []
+    software = {host.name: host.stack for host in hosts if host.stack}
+    stack = plan_stack.make(cluster, software, options, gpus, unfit, draft.reasons)
+    if strict and not options.get("installs", True):
+        draft.warnings += [f"what this run leaves out would be refused: {fault}" for fault in unfit]
+    else:
+        draft.faults += unfit
+    return stack
+
+
+def _nodes(hosts: t.Sequence[Host], options: Options, memory: Memory, use_gpus: bool, draft: Draft) -> list[Node]:
+    """The nodes in rank order; a host without facts is taken from memory, or left out with a warning."""
+    by_name = {host.name: host for host in hosts}
+    nodes: list[Node] = []
+    for name in plan_nodes.order(list(by_name), options["head"], list(memory)):
+        host = by_name[name]
+        if host.fabric:
+            node = plan_nodes.build_node(host, len(nodes), options["domain"], use_gpus)
+            wrong = node_check.faults(node)
+            if wrong:
+                draft.faults += [f"{name}: what it says of itself can't be used: {fault}" for fault in wrong]
+                continue
+            draft.faults += [f"{name}: {fault}" for fault in plan_nodes.faults(host, node, use_gpus)]
+            draft.warnings += plan_nodes.kept_name(host, node)
+        elif name in memory:
+            node = recall(memory[name], len(nodes))
+            draft.warnings.append(
+                f"{name} was not reached, or is not in this run: it keeps rank {node.rank} and what is remembered of it"
+            )
+        else:
+            draft.warnings.append(
+                f"{name} was not reached, or is not in this run, and never was part of the cluster: the others go on "
+                "without it"
+            )
+            continue
+        nodes.append(node)
+    return nodes
+
+
+def _gpu_facts(hosts: t.Sequence[Host], nodes: t.Sequence[Node]) -> list[GpuFact]:
+    """Every GPU of the cluster; of remembered nodes their weakest stands for all."""
+    facts = []
+    reached = {host.name: host for host in hosts if host.fabric}
+    for node in nodes:
+        if node.name in reached and node.gpus:
+            for gpu in plan_nodes.usable_gpus(reached[node.name]):
+                facts.append(
+                    GpuFact(node.name, str(gpu.get("name")), gpu.get("compute_capability"), node.driver_version)
+                )
+        elif node.gpus:
+            facts.append(GpuFact(node.name, node.gpus[0], node.compute_capability, node.driver_version))
+    return facts
+
+
+def _precision(options: Options, gpus: list[GpuFact], draft: Draft) -> str:
+    chosen, reason = choose_precision(gpus)
+    asked = str(options["precision"])
+    if asked == "auto":
+        draft.reasons.append(reason)
+        return chosen
+    if asked == "bf16" and gpus and chosen != "bf16":
+        draft.faults.append(f"trainmesh_precision: bf16 can't run on every GPU ({reason}); set auto or {chosen}")
+    draft.reasons.append(f"{asked}: set by trainmesh_precision")
+    return asked
+
+
+def _installed(host: Host, prefix: str) -> bool:
+    """Whether the prefix exists on a host: another controller may have set it up."""
+    place = (host.fabric.get("disks") or {}).get(prefix) or {}
+    return bool(place.get("existing") == prefix)
+
+
+def _as_named(host: Host) -> Host:
+    """A host that we did not set up keeps the names it has, whatever the inventory calls it."""
+    own = str(host.fabric.get("hostname") or "")
+    if not own or host.wish.get("hostname"):
+        return host
+    fqdn = host.wish.get("fqdn") or host.fabric.get("fqdn") or own
+    return host._replace(wish={**host.wish, "hostname": own, "fqdn": fqdn})
+
+
+def _check_cluster(cluster: Cluster, hosts: t.Sequence[Host], draft: Draft) -> None:
+    """What can only be judged over all nodes together."""
+    owners: dict[str, str] = {}
+    for node in cluster.nodes:
+        if len(cluster.nodes) > 1 and node.address and line_check.is_loopback(node.address):
+            draft.faults.append(
+                f"{node.name}: the data address {node.address} is a loopback one: set trainmesh_address"
+            )
+        other = owners.setdefault(node.address, node.name)
+        if other != node.name:
+            advice = "two lines of the inventory lead to one machine, or trainmesh_address must tell them apart"
+            draft.faults.append(f"{node.name}: the data address {node.address} is also that of {other}: {advice}")
+    same = [node.name for node in cluster.nodes[1:] if node.public_key and node.public_key == cluster.head.public_key]
+    if same and cluster.ssh_topology == "head":
+        advice = "give each node a home of its own, or make the key of a cloned machine anew, or set mesh"
+        draft.faults.append(
+            f"trainmesh_ssh_topology: head: {', '.join(same)} would log in too, having the key of the head: {advice}"
+        )
+    without = [node.name for node in cluster.nodes if not node.gpus]
+    if without and len(without) < len(cluster.nodes):
+        advice = "take them out, or set trainmesh_torch_build: cpu to train on CPUs only"
+        draft.faults.append(f"{', '.join(without)}: no GPU found, while other nodes have some; {advice}")
+    if not cluster.equal_slots:
+        slots = ", ".join(f"{node.name} {node.slots}" for node in cluster.nodes)
+        draft.warnings.append(f"the nodes have unlike slots ({slots}): the slowest sets the pace")
+    port = cluster.master_port
+    for host in hosts:
+        if plan_nodes.may_be_given_away(host, port):
+            draft.reasons.append(f"{host.name}: port {port} is reserved, as its ephemeral range covers it")
+        if port in ((host.fabric.get("sshd") or {}).get("ports") or []):
+            draft.faults.append(f"{host.name}: trainmesh_master_port {port} is the port of its sshd: choose another")
+
+
+def _data(cluster: Cluster, options: Options, managed: bool, hosts: t.Sequence[Host]) -> dict[str, t.Any]:
+    """The plain data that the roles read."""
+    reserving = {host.name for host in hosts if plan_nodes.may_be_given_away(host, cluster.master_port)}
+    entries = ssh.hosts_entries(cluster)
+    return {
+        "managed": managed,
+        "head": cluster.head.name,
+        "master": {"address": cluster.master_address, "port": cluster.master_port},
+        "order": [node.name for node in cluster.nodes],
+        "world_size": cluster.world_size,
+        "user": cluster.user,
+        "prefix": cluster.prefix,
+        "precision": cluster.precision,
+        "launchers": list(cluster.launchers),
+        "gpus": cluster.gpus,
+        "hosts_entries": entries,
+        "addresses": [node.address for node in cluster.nodes],
+        "ssh": {
+            "authorized_keys": ssh.authorized_keys(cluster),
+            "known_hosts": ssh.known_hosts(cluster),
+            "config": ssh.client_config(cluster),
+        },
+        "firewall": options["firewall"],
+        "probe_ports": [cluster.master_port, HIGH_PORT],
+        "targets": [_target(cluster, node, managed) for node in cluster.nodes],
+        "places": [{"name": node.name, "address": node.address} for node in cluster.nodes],
+        "ranks": [
+            {"name": n.name, "ssh_name": n.hostname, "address": n.address, "slots": n.slots, "interface": n.interface}
+            for n in cluster.nodes
+        ],
+        "env": sorted(options["env"]),  # the names: values may be secret, and the plan is printed and kept
+        "nodes": {
+            node.name: {
+                **_node_data(cluster, node, managed),
+                "reserved_port": cluster.master_port if node.name in reserving else 0,
+            }
+            for node in cluster.nodes
+        },
+    }
+
+
+def _names(node: Node, managed: bool) -> list[str]:
+    """What the others call a node: of one that we did not set up, only its own name is known."""
+    return list(node.names) if managed else [node.hostname]
+
+
+def _target(cluster: Cluster, node: Node, managed: bool) -> dict[str, t.Any]:
+    """What the probes try of a node: every name between few nodes, one between many, as all stand in one block."""
+    every = len(cluster.nodes) <= FEW_NODES
+    return {
+        "name": node.name,
+        "address": node.address,
+        "addresses": list(dict.fromkeys([node.address, *node.addresses])),
+        "hostname": node.hostname,
+        "ssh_names": [*_names(node, managed), node.address] if every else [node.hostname],
+        "ports": [cluster.master_port, HIGH_PORT],
+    }
+
+
+def _node_data(cluster: Cluster, node: Node, managed: bool) -> dict[str, t.Any]:
+    return {
+        "name": node.name,
+        "rank": node.rank,
+        "address": node.address,
+        "ssh_port": node.ssh_port,
+        "slots": node.slots,
+        "interface": node.interface,
+        "hostname": node.hostname,
+        "fqdn": node.fqdn,
+        "names": _names(node, managed),
+        "logs_in": node in cluster.login_sources,
+        "gpus": list(node.gpus),
+        "reachable": node.reachable,
+        "files": node_files(cluster, node),
+        "nccl_conf": nccl_conf(cluster, node),
+        "loopback_key": ssh.loopback_key(node),
+    }
+
+
+__all__ = ("PlanError", "make")

@@ -1,0 +1,90 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: the Python environment of the plan: versions, build, platform."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import key, table
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.torch_builds import (
+    BuildChoice,
+    GpuFact,
+    choose_build,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import prefix
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import python as plan_python
+
+
+def make(
+    cluster: Cluster,
+    stacks: t.Mapping[str, t.Mapping[str, t.Any]],
+    options: t.Mapping[str, t.Any],
+    gpus: list[GpuFact],
+    faults: list[str],
+    reasons: list[str],
+) -> dict[str, t.Any]:
+    """What python_env and torch_stack install; sentences go to ``faults`` and ``reasons``.
+
+    ``stacks`` are the stack facts of the nodes that were read, by name.
+    """
+    tested = table("stack")
+    torch = options["torch"] or tested["torch"]
+    python, version = plan_python.choose(cluster, stacks, options, faults)
+    faults += prefix.faults(cluster, stacks, options)
+    try:
+        choice = choose_build(torch, options["torch_build"], [] if options["torch_build"] == "cpu" else gpus)
+    except ValueError as error:
+        faults.append(str(error))
+        return {}
+    reasons += choice.reasons
+    wish = {
+        "python_env": options["python_env"],
+        "python": python,
+        "python_version": version,
+        "platform": _platform(cluster, faults),
+        "torch_build": choice.build,
+        "torch_backend": choice.uv_torch_backend,
+        "requirements": _requirements(choice, options, tested, faults),
+    }
+    digest = hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()[:16]
+    # no address that may hold a password: the roles take index and installer from the inventory
+    names = ("index_insecure", "lock_update", "wheelhouse", "packages_install")
+    conda = {name: options[f"conda_{name}"] for name in ("installer_checksum", "init")}
+    return {**wish, **{name: options[name] for name in names}, "conda": conda, "key": digest}
+
+
+def _platform(cluster: Cluster, faults: list[str]) -> str:
+    """The platform of the wheels: the machine type and the oldest glibc of the cluster, as uv names it."""
+    machines = sorted({node.arch for node in cluster.nodes})
+    if len(machines) > 1:
+        found = ", ".join(f"{node.name} {node.arch}" for node in cluster.nodes)
+        faults.append(f"the nodes have unlike processors ({found}): one lock can't serve them all")
+    oldest = min((node.glibc for node in cluster.nodes if node.glibc), key=key, default="2.28")
+    if key(oldest) < (2, 17):
+        faults.append(f"glibc {oldest} is older than 2.17, and no wheel of torch runs there")
+    supported = (40, 39, 38, 37, 36, 35, 34, 33, 32, 31, 28, 17)
+    minor = next((number for number in supported if (2, number) <= key(oldest)[:2]), 17)
+    return f"{machines[0]}-manylinux_2_{minor}"
+
+
+def _requirements(
+    choice: BuildChoice, options: t.Mapping[str, t.Any], tested: t.Mapping[str, t.Any], faults: list[str]
+) -> list[str]:
+    lines = [choice.torch_requirement]
+    for companion in options["torch_companions"]:
+        version = getattr(choice, companion)
+        if version:
+            tag = f"+{choice.build}" if "+" in choice.torch_requirement else ""
+            lines.append(f"{companion}=={version}{tag}")
+        else:
+            faults.append(f"trainmesh_torch_companions: no {companion} is known to match {choice.torch_requirement}")
+    lines += [f"{name}=={options[name] or tested[name]}" for name in ("deepspeed", "accelerate")]
+    return [*lines, *tested["also"], *options["extra_packages"]]
+
+
+__all__ = ("make",)

@@ -1,0 +1,280 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: try every host of an inventory at once, from name to Python, each within a bound."""
+
+from __future__ import annotations
+
+import queue
+import random
+import re
+import shlex
+import threading
+import time
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import failures as words
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import host_failures as host_words
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import ssh_config
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import transport as preflight_transport
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Client, Target
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.transport import Clock
+
+Row = dict[str, t.Any]
+# Layers below ssh: no login can begin there, however long and often it is tried.
+DEAD = frozenset({"name", "no_route", "tcp_refused", "tcp_timeout"})
+MARK = "TRAINMESH"
+MAX_OUTPUT = 64 * 1024
+# Besides a host's own limit: ending threads and proxies.
+GRACE = 1.0
+TRIES = 5
+PATIENCE = 2  # times the limit for hosts that answered late
+
+
+class Attempt:
+    """One host under way; what it knows so far is what is said if it never comes back."""
+
+    def __init__(self, target: Target, limit: float) -> None:
+        self.target, self.clock = target, Clock(limit)
+        self.client: Client | None = None
+        self.node_clock: dict[str, float] | None = None
+
+    def run(self) -> Row:
+        """The whole way; never raises."""
+        self.clock = Clock(self.clock.limit)  # the time in the queue does not count
+        stop = self._try()
+        for number in range(1, TRIES):
+            pause = random.uniform(0.2, 0.6) * number
+            if not stop or not stop.again or self.clock.left < pause + 1:
+                break
+            time.sleep(pause)
+            stop = self._try()
+        if stop and stop.layer == "untested" and self.clock.over and self.clock.stage in ("auth", "command"):
+            self.clock = Clock(self.clock.limit)  # a busy host: once more, with time of its own
+            stop = self._try()
+        return self.row(stop)
+
+    def _try(self) -> words.Stop | None:
+        try:
+            self._walk()
+        except words.Stop as stop:
+            return stop
+        except Exception as error:  # a fault of a library must not take the other hosts along
+            return self._broken(error)
+        return None
+
+    def row(self, stop: words.Stop | None) -> Row:
+        """The result, as reach_check returns it."""
+        layer = stop.layer if stop else ""
+        return {
+            # A sudo that wants the password of the inventory comes after everything else was fine.
+            "ok": True if layer == "" or self.clock.stage == "done" else None if layer == "untested" else False,
+            "layer": layer,
+            "evidence": stop.evidence if stop else "",
+            "cause": stop.cause if stop else "",
+            "remedy": stop.remedy if stop else "",
+            "address": self.client.hostname if self.client else self.target.host,
+            "port": self.client.port if self.client else None,
+            "user": self.client.user if self.client else None,
+            "host_key_checked": self.client.verified if self.client else None,
+            "password": bool(self.target.password or self.target.become_password),
+            "seconds": round(self.clock.spent, 2),
+            "clock": self.node_clock,
+        }
+
+    def _broken(self, error: Exception) -> words.Stop:
+        """What an error of a library means at this stage."""
+        if isinstance(error, TimeoutError) or self.clock.over:
+            return words.stuck(self.client, self.clock.stage, self.clock.limit)
+        if self.client and self.clock.stage == "command":
+            return host_words.shell(self.client, f"{type(error).__name__}: {error}")
+        return words.untested(f"{type(error).__name__}: {error}")
+
+    def _walk(self) -> None:
+        from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import login
+
+        target, clock = self.target, self.clock
+        if target.untested:
+            raise words.untested(target.untested)
+        try:
+            self.client = client = ssh_config.read(target, clock.left)
+        except ssh_config.ClientError as error:
+            raise (words.untested if error.missing else words.config)(str(error)) from None
+        if "tcp" in client.beyond:
+            raise words.untested(f"{client.beyond['tcp']} of the ssh configuration is not followed here")
+        with preflight_transport.connection(client, clock) as (near, said):
+            transport = login.handshake(near, client, clock, said)
+            try:
+                login.log_in(transport, client, target.password, clock)
+                clock.stage = "command"
+                wanted = target.become if target.become is not None else client.user != "root"
+                become = target.become_command if wanted and not target.become_untested else ()
+                started = time.time()
+                secret = target.become_password if become else ""
+                output = _command(transport, question(target.pythons, become, bool(secret)), clock, secret)
+                self.node_clock = node_clock(output, started, time.time())
+                unsure = judge(client, output, bool(become), target) or (target.become_untested if wanted else "")
+                if unsure:
+                    clock.stage = "done"
+                    raise words.untested(unsure)
+            finally:
+                transport.close()
+
+
+def question(pythons: t.Sequence[str], become: t.Sequence[str], secret: bool = False) -> str:
+    """One command for /bin/sh, on one line and without an exclamation mark: the login shell may be a csh."""
+    code = shlex.quote('import sys; print("@%d.%d.%d@%s@" % (sys.version_info[:3] + (sys.executable,)))')
+    parts = [f"set -f; f=; echo {MARK} clock $(date +%s.%N)"]
+    for python in pythons:  # unquoted, as Ansible runs it: it may be "/usr/bin/env python3"
+        parts.append(f'[ -n "$f" ] || {{ v=$({python} -c {code} </dev/null 2>&1) && f=1; echo {MARK} python $v; }}')
+    parts.append(
+        f"for m in {' '.join(host_words.INSTALL)}; do command -v $m >/dev/null 2>&1 && "
+        f"{{ echo {MARK} manager $m; break; }}; done"
+    )
+    # a directory that comes and goes, as Ansible's own does: access(2) sees no full disk
+    made = f"{{ o=$(mktemp -d /tmp/.trainmesh.XXXXXX 2>&1) && rmdir $o || echo {MARK} tmp $o; }}"
+    parts.append(f"command -v mktemp >/dev/null 2>&1 && {made}")
+    if become:
+        source = "" if secret else " </dev/null"  # the password comes by the standard input, never by an argument
+        parts.append(f"o=$(LC_ALL=C {shlex.join(become)} true{source} 2>&1); echo {MARK} become $? $o")
+    return f"/bin/sh -c {shlex.quote('; '.join(parts))}"
+
+
+def _command(transport: t.Any, command: str, clock: Clock, secret: str = "") -> str:
+    """Run a command and read both of its streams to their end, within the host's time; ``secret`` is its input."""
+    channel = transport.open_session(timeout=clock.left)
+    channel.set_combine_stderr(True)
+    channel.settimeout(clock.left)
+    channel.exec_command(command)
+    if secret:
+        channel.sendall(f"{secret}\n".encode())
+        channel.shutdown_write()  # a second question of sudo's meets the end of the input, and does not wait
+    output = b""
+    while len(output) < MAX_OUTPUT:
+        channel.settimeout(clock.left)
+        data = channel.recv(4096)
+        if not data:
+            break
+        output += data
+    text = output.decode("utf-8", "replace")
+    return text.replace(secret, "****") if secret else text
+
+
+def node_clock(output: str, started: float, ended: float) -> dict[str, float] | None:
+    """What the host's clock said, and between which two moments of ours that was, in seconds since 1970."""
+    match = re.search(rf"^{MARK} clock (\d+(?:\.\d+)?)", output, re.MULTILINE)
+    return {"epoch": float(match.group(1)), "started": started, "ended": ended} if match else None
+
+
+def judge(client: Client, output: str, become: bool, target: Target) -> str:
+    """Raise Stop for a Python or a become command that does not work; lines that are not ours are noise.
+
+    Returns why the become command could not be tried as Ansible runs it; empty where it could.
+    """
+    marked = [line[len(MARK) + 1 :] for line in output.splitlines() if line.startswith(f"{MARK} ")]
+    if not marked:
+        raise host_words.shell(client, " ".join(output.split())[:200] or "the command printed nothing")
+    tries = [line.removeprefix("python ") for line in marked if line.startswith("python ")]
+    manager = next((line.split()[1] for line in marked if line.startswith("manager ")), "")
+    last = tries[-1] if tries else "nothing"
+    match = re.search(r"@(\d+)\.(\d+)\.(\d+)@(.*)@", last)
+    if not match:
+        raise host_words.python(client, _words_of(output, last), (), manager)
+    *numbers, path = match.groups()
+    version = tuple(map(int, numbers))
+    if version < host_words.MIN_PYTHON:
+        raise host_words.python(client, f"Python {'.'.join(numbers)} at {path}", version, manager)
+    full = next((line for line in marked if line.startswith("tmp ")), "")
+    if full:
+        raise host_words.tmp(client, full.removeprefix("tmp ")[:200])
+    told = next((line for line in marked if line.startswith("become ")), "")
+    return _root(client, told, target) if become else ""
+
+
+def _root(client: Client, told: str, target: Target) -> str:
+    """Raise Stop unless the become command worked, and did so in a way that Ansible follows."""
+    said = told.partition(" ")[2].partition(" ")[2]
+    good, method = told.split()[1:2] == ["0"], target.become_command[0]
+    if not good and target.terminal and host_words.wants_terminal(said):
+        return f"{method} asks for a terminal, which Ansible brings and this check does not: {said[:200]}"
+    if not target.become_password:
+        if not good:
+            raise host_words.sudo(client, said or "no words", method)
+        return ""
+    from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import target as preflight_target
+
+    words_of = said.replace(preflight_target.PROMPT, "").strip()[:200] or "no words"
+    if not good:
+        raise host_words.sudo_password(client, words_of, method)
+    if not preflight_target.understands(said):
+        raise host_words.sudo_prompt(client, said[:200])
+    return ""
+
+
+def _words_of(output: str, last: str) -> str:
+    return last.strip()[:200] or " ".join(output.split())[:200]
+
+
+def check(targets: t.Sequence[Target], limit: float, workers: int) -> dict[str, Row]:
+    """Try all targets at once; those that had answered and were not done in time once more, with more time.
+
+    A busy host, or a controller that has many to try, may need longer than the limit; a dead one is not waited for.
+    """
+    rows = _once(targets, limit, workers)
+    late = [target for target in targets if _late(rows[target.name], limit)]
+    return {**rows, **_once(late, PATIENCE * limit, workers)} if late else rows
+
+
+def _late(row: Row, limit: float) -> bool:
+    """Whether a host took the connection and said nothing in time; later stages try once more by themselves."""
+    return row["ok"] is False and row["layer"] == "banner" and row["seconds"] >= 0.9 * limit
+
+
+def _once(targets: t.Sequence[Target], limit: float, workers: int) -> dict[str, Row]:
+    """Try targets at once; one that hangs in a library is left behind, and its row says where.
+
+    The threads are daemons: they must not keep the process alive when a resolver or an agent never answers.
+    """
+    attempts = [Attempt(target, limit) for target in targets]
+    waiting: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
+    rows: dict[str, Row] = {}
+    for attempt in attempts:
+        waiting.put(attempt)
+
+    def work() -> None:
+        while True:
+            try:
+                attempt = waiting.get_nowait()
+            except queue.Empty:
+                return
+            rows[attempt.target.name] = attempt.run()
+
+    count = max(1, min(workers, len(attempts)))
+    threads = [threading.Thread(target=work, daemon=True) for _number in range(count)]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + (2 * limit + GRACE) * -(-len(attempts) // count)  # slow ones are tried twice
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    return {
+        attempt.target.name: rows.get(attempt.target.name)
+        or attempt.row(words.stuck(attempt.client, attempt.clock.stage, limit))
+        for attempt in attempts
+    }
+
+
+def table(rows: t.Mapping[str, Row]) -> str:
+    """The hosts that can't be used, with cause and remedy; empty when there is none."""
+    bad = {name: row for name, row in rows.items() if row["ok"] is False}
+    if not bad:
+        return ""
+    cells = [(name, f"{row['address']}:{row['port'] or '?'}", row["layer"]) for name, row in bad.items()]
+    widths = [max(len(line[column]) for line in cells) for column in range(3)]
+    lines = ["", f"{len(bad)} of {len(rows)} hosts can't be used:"]
+    for cell, row in zip(cells, bad.values(), strict=True):
+        head = "  ".join(text.ljust(width) for text, width in zip(cell, widths, strict=True))
+        lines += [f"  {head}  {row['evidence']}", f"      cause:  {row['cause']}", f"      remedy: {row['remedy']}"]
+    return "\n".join(lines)
+
+
+__all__ = ("DEAD", "Attempt", "Row", "check", "judge", "question", "table")

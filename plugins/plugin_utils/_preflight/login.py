@@ -1,0 +1,231 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: the ssh login itself, by paramiko: banner, host key, keys of the agent and of files.
+
+Keys are tried in the order of OpenSSH. Host keys are only compared, never added. Nothing of a secret leaves here.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import logging
+import os
+import pathlib
+import socket
+import stat
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import failures as words
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import known_hosts as known
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Client
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.transport import Clock, silent
+
+try:
+    import paramiko
+except ImportError:  # reach_check does not come here without it
+    paramiko = None
+
+LOG = "trainmesh.reach"
+RSA = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")
+# paramiko logs whole tracebacks of refused logins; what matters of them is in the result.
+logging.getLogger(LOG).addHandler(logging.NullHandler())
+logging.getLogger(LOG).propagate = False
+
+
+class Tried(t.NamedTuple):
+    """What was tried, for the report. ``problems`` (cause, remedy) are keys that ssh would not use either."""
+
+    keys: list[str]
+    problems: list[tuple[str, str]]
+    beyond: list[str]
+
+
+def handshake(near: socket.socket, client: Client, clock: Clock, said: t.Callable[[], str]) -> paramiko.Transport:
+    """Banner and key exchange, then the host key, strictly; raises Stop. The caller closes the Transport."""
+    clock.stage = "banner"
+    transport = paramiko.Transport(near)
+    transport.set_log_channel(LOG)
+    transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = clock.left
+    lines = known.lookup(client.known_hosts, client.lookup)
+    options = transport.get_security_options()
+    options.key_types = _preferred(options.key_types, known.kinds(lines))
+    try:
+        transport.start_client(timeout=clock.left)
+    except paramiko.ssh_exception.IncompatiblePeer as error:
+        transport.close()
+        raise words.untested(f"paramiko and this sshd have no algorithm in common ({error})") from None
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        transport.close()
+        raise silent(client, _text(error), said()) from None
+    try:
+        _vouched(transport, client, lines)
+    except words.Stop:
+        transport.close()
+        raise
+    return transport
+
+
+def _preferred(offered: t.Sequence[str], wanted: t.Iterable[str]) -> tuple[str, ...]:
+    """The algorithms of the known keys first, as ssh asks for them."""
+    known_algorithms = {name for kind in wanted for name in (RSA if kind == "ssh-rsa" else (kind,))}
+    first = [name for name in offered if name in known_algorithms]
+    return tuple(dict.fromkeys([*first, *offered]))
+
+
+def _vouched(transport: paramiko.Transport, client: Client, lines: list[known.Entry]) -> None:
+    """Raise Stop unless the known_hosts files vouch for the key of the host, or ssh is told to take unknown ones.
+
+    A key that has changed is refused whatever ssh is told: neither a password nor a signature goes there.
+    """
+    key = transport.get_remote_server_key()
+    verdict = known.judge(lines, key.get_name(), key.asbytes())
+    print_ = known.fingerprint(key.get_name(), key.asbytes())
+    line = f"{key.get_name()} {key.get_base64()}"
+    if verdict.state == known.REVOKED:
+        raise words.hostkey_revoked(print_, verdict.where)
+    changed = verdict.state == known.CHANGED
+    if verdict.state == known.KNOWN or not (client.checked or changed):
+        return
+    if "hostkey" in client.beyond:
+        raise words.untested(f"the host key is vouched for by {client.beyond['hostkey']}, which is not asked here")
+    if changed:
+        raise words.hostkey_changed(client, print_, line, verdict.where)
+    if verdict.state == known.AUTHORITY:
+        raise words.untested(f"host certificates ({verdict.where}) are not known to paramiko")
+    if client.strict:
+        raise words.hostkey_unknown(client, print_, line)
+
+
+def log_in(transport: paramiko.Transport, client: Client, password: str | None, clock: Clock) -> None:
+    """Log in with what ssh would try; raises Stop."""
+    clock.stage = "auth"
+    tried = Tried([], [], [])
+    offered: list[str] = []
+
+    def let_in(method: t.Callable[..., list[str]], *secrets: t.Any) -> bool:
+        """One attempt, which may leave other ways that the server offers next."""
+        answer = _ask(functools.partial(method, client.user, *secrets), transport, client, tried, clock)
+        if answer is not None:
+            offered[:] = answer or offered
+        return answer is None
+
+    if let_in(transport.auth_none):
+        return
+    if client.public_keys and "publickey" in offered:
+        for label, key in keys(client, tried):
+            tried.keys.append(label)
+            if let_in(transport.auth_publickey, key):
+                return
+    if password and {"password", "keyboard-interactive"} & set(offered):
+        tried.keys.append("ansible_password")
+        if let_in(transport.auth_password, password):
+            return
+    raise _denied(client, offered, tried)
+
+
+def _ask(
+    attempt: t.Callable[[], list[str]], transport: paramiko.Transport, client: Client, tried: Tried, clock: Clock
+) -> list[str] | None:
+    """None when it let us in, else what the server offers next, empty where it did not say; may raise Stop."""
+    try:
+        return attempt() or None
+    except paramiko.BadAuthenticationType as error:
+        return list(error.allowed_types)
+    except paramiko.AuthenticationException as error:
+        if "agree on a pubkey" in str(error):
+            tried.beyond.append(f"{tried.keys[-1]}: {error}")
+        words_of_it = _text(error)
+        if transport.is_active() and not clock.over:
+            return []
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        words_of_it = _text(error)
+    if clock.over:
+        raise words.stuck(client, "auth", clock.limit)
+    count = len(tried.keys)
+    evidence = f"sshd ended the connection: {words_of_it}; tried {', '.join(tried.keys) or 'nothing yet'}"
+    raise words.auth(client, evidence, (), words.too_many(count) if count > 1 else None)
+
+
+def _denied(client: Client, offered: t.Collection[str], tried: Tried) -> words.Stop:
+    """Permission denied, or untested when something that was left out could have opened the door."""
+    left_out = list(tried.beyond)
+    if "auth" in client.beyond:
+        left_out.append(client.beyond["auth"])
+    if "gssapi-with-mic" in offered and _has_ticket():
+        left_out.append("Kerberos")
+    if left_out:
+        return words.untested(f"the login may need {'; '.join(left_out)}, which paramiko could not do here")
+    evidence = f"Permission denied for {client.user}; tried {', '.join(tried.keys) or 'no key'}"
+    evidence += f"; sshd offers {', '.join(offered) or 'nothing'}"
+    return words.auth(client, evidence, offered, tried.problems[0] if tried.problems else None)
+
+
+def _has_ticket() -> bool:
+    return bool(os.environ.get("KRB5CCNAME")) or os.path.exists(f"/tmp/krb5cc_{os.getuid()}")
+
+
+def keys(client: Client, tried: Tried) -> t.Iterator[tuple[str, t.Any]]:
+    """Keys in OpenSSH's order: those of the agent that the files name, the agent's others, then the files."""
+    held = _agent_keys() if client.agent else []
+    public = {path: _public(path) for path in client.keys}
+    named = [key for blob in public.values() for key in held if blob == key.asbytes()]
+    others = [] if client.only_given_keys else [key for key in held if key not in named]
+    for key in (*named, *others):
+        yield f"{known.fingerprint(key.get_name(), key.asbytes())} of the agent", key
+    blobs = {key.asbytes() for key in held}
+    for path, blob in public.items():
+        if blob is None or blob not in blobs:
+            key = _load(path, tried, given=len(client.keys) == 1)
+            if key is not None and key.public_blob:
+                yield f"{path} with its certificate", key
+                key.public_blob = None
+            if key is not None:
+                yield path, key
+
+
+def _agent_keys() -> list[t.Any]:
+    try:
+        return list(paramiko.Agent().get_keys())
+    except (paramiko.SSHException, OSError):
+        return []
+
+
+def _public(path: str) -> bytes | None:
+    """The public half, from FILE.pub as ssh reads it."""
+    try:
+        return base64.b64decode(pathlib.Path(f"{path}.pub").read_text(encoding="utf-8").split()[1])
+    except (OSError, UnicodeDecodeError, IndexError, binascii.Error):
+        return None
+
+
+def _load(path: str, tried: Tried, *, given: bool) -> t.Any:
+    """A private key, or None with a note why ssh can't use it either."""
+    problem = None
+    try:
+        mode = os.stat(path)
+        if mode.st_uid == os.getuid() and stat.S_IMODE(mode.st_mode) & 0o077:
+            problem = words.key_open(path, stat.S_IMODE(mode.st_mode))
+        else:
+            return paramiko.PKey.from_path(path)
+    except FileNotFoundError as error:
+        problem = words.key_unreadable(path, str(error.strerror)) if given else None  # ssh's defaults need not exist
+    except OSError as error:
+        problem = words.key_unreadable(path, str(error.strerror))
+    except (TypeError, paramiko.PasswordRequiredException):
+        problem = words.key_encrypted(path)
+    except Exception as error:  # unknown kinds come as exceptions of three libraries
+        tried.beyond.append(f"{path} ({type(error).__name__})")
+    if problem:
+        tried.problems.append(problem)
+    return None
+
+
+def _text(error: BaseException) -> str:
+    """The words of the library; some of its errors have none."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+__all__ = ("Tried", "handshake", "keys", "log_in")

@@ -1,0 +1,71 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: every file of launch configuration that a node gets, but for job.env.
+
+That one may hold secrets, which the plan must not: the role makes it from the inventory.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster, Node
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import env
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.accelerate import accelerate_files
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.deepspeed import deepspeed_files
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.env import nccl_conf
+
+
+def node_files(cluster: Cluster, node: Node) -> list[dict[str, str]]:
+    """The files of ``node``: V(path) relative to the prefix, V(content), V(mode).
+
+    Raises ValueError when a value of the model or of the user cannot be written safely.
+    """
+    texts = {
+        "etc/hostfile": env.hostfile(cluster),
+        "etc/hosts": env.host_list(cluster),
+        "etc/cluster.env": env.cluster_env(cluster),
+        "etc/node.env": env.node_env(node),
+        "etc/deepspeed_env": env.deepspeed_env(cluster),
+        "etc/openmpi-mca-params.conf": env.openmpi_params(node),
+        "etc/cluster.json": json.dumps(describe(cluster), indent=2) + "\n",
+    }
+    for name, text in accelerate_files(cluster, node).items():
+        texts[f"etc/accelerate/{name}"] = text
+    for name, text in deepspeed_files(cluster).items():
+        texts[f"etc/deepspeed/{name}"] = text
+    files = [{"path": path, "content": text, "mode": "0644"} for path, text in texts.items()]
+    return sorted(files, key=lambda file: file["path"])
+
+
+def describe(cluster: Cluster) -> dict[str, t.Any]:
+    """The cluster in short, for programs on the nodes; ranks are the global ranks of each node."""
+    nodes = []
+    first = 0
+    for node in cluster.nodes:
+        nodes.append(
+            {
+                "name": node.name,
+                "node_rank": node.rank,
+                "ranks": list(range(first, first + node.slots)),
+                "address": node.address,
+                "ssh_port": node.ssh_port,
+                "interface": node.interface,
+                "gpus": list(node.gpus),
+            }
+        )
+        first += node.slots
+    return {
+        "head": cluster.head.name,
+        "master_address": cluster.master_address,
+        "master_port": cluster.master_port,
+        "world_size": cluster.world_size,
+        "precision": cluster.precision,
+        "zero_stage": cluster.zero_stage,
+        "nodes": nodes,
+    }
+
+
+__all__ = ("describe", "nccl_conf", "node_files")

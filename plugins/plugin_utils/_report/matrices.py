@@ -1,0 +1,147 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: the N×N results of a run, from every node to every node.
+
+A matrix has ``names`` (rank order) and ``cells``, one row for each source, one column for each target.
+"""
+
+from __future__ import annotations
+
+import statistics
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import login_sources
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, Hosts, dig
+
+OK, SLOW, NOT_TRIED, NOT_PLANNED = "ok", "slow", "", "not_planned"
+# Beyond this many times the median (latency), or below this part of it (bandwidth), a pair stands out.
+FAR_ABOVE, FAR_BELOW = 2.0, 0.5
+
+
+def build(case: Case) -> dict[str, t.Any]:
+    """``ssh`` and ``tcp`` (a word a cell), ``latency_us`` and ``mbps`` (a number a cell), each with what failed.
+
+    A word is ``ok``, ``slow`` (it went well, late), empty (not tried), ``not_planned`` (the source is not meant to log
+    in to others), or the layer that failed first.
+    """
+    names = list(case.order)
+    return {
+        "ssh": _planned(_attempts(case.mesh, names, "ssh"), login_sources(case)),
+        "tcp": _attempts(case.mesh, names, "tcp"),
+        "latency_us": {**_numbers(case.links, names, "latency_us"), "large_is_bad": True},
+        "mbps": {**_numbers(case.links, names, "mbps"), "large_is_bad": False},
+    }
+
+
+def _attempts(mesh: Hosts, names: list[str], kind: str) -> dict[str, t.Any]:
+    """One word for all attempts of a pair: a node is asked under several names, or on several ports."""
+    cells = [[_word(dig(mesh.get(source), target, {}), kind) for target in names] for source in names]
+    failed = []
+    for source in names:
+        for target in names:
+            for what, result in sorted(_results(dig(mesh.get(source), target, {}), kind).items()):
+                if not result.get("ok"):
+                    failed.append(_failure(source, target, what, result))
+    return {"names": names, "cells": cells, "failed": failed}
+
+
+def _planned(matrix: dict[str, t.Any], sources: t.Collection[str]) -> dict[str, t.Any]:
+    """The matrix of logins with a word of its own where none is meant to be."""
+    rows = zip(matrix["names"], matrix["cells"])
+    cells = [row if name in sources else [cell or NOT_PLANNED for cell in row] for name, row in rows]
+    return {**matrix, "cells": cells}
+
+
+def _results(pair: t.Any, kind: str) -> dict[str, Data]:
+    found = dig(pair, kind, {})
+    if not isinstance(found, t.Mapping):
+        return {}
+    return {str(what): result for what, result in found.items() if isinstance(result, t.Mapping)}
+
+
+def _word(pair: t.Any, kind: str) -> str:
+    results = list(_results(pair, kind).values())
+    for result in results:
+        if not result.get("ok"):
+            return str(result.get("layer") or "other")
+    if any(result.get("layer") == SLOW for result in results):
+        return SLOW
+    return OK if results else NOT_TRIED
+
+
+def _failure(source: str, target: str, what: str, result: Data) -> dict[str, str]:
+    layer, evidence = str(result.get("layer") or "other"), str(result.get("evidence") or "")
+    return {"from": source, "to": target, "what": what, "layer": layer, "evidence": evidence}
+
+
+def _numbers(links: Hosts, names: list[str], key: str) -> dict[str, t.Any]:
+    """A quantity of each link, None where none was measured; the same failures stand in both quantities."""
+    cells: list[list[float | None]] = []
+    failed = []
+    for source in names:
+        row: list[float | None] = []
+        for target in names:
+            result = dig(links.get(source), target)
+            value = dig(result, key)
+            row.append(float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None)
+            if isinstance(result, t.Mapping) and not result.get("ok"):
+                failed.append(_failure(source, target, "", result))
+        cells.append(row)
+    return {"names": names, "cells": cells, "failed": failed}
+
+
+def numbers(matrix: Data) -> list[float]:
+    """Every number of a matrix, in order of size."""
+    return sorted(value for row in matrix["cells"] for value in row if value is not None)
+
+
+def tried(matrix: Data) -> bool:
+    """Whether a matrix has anything to show."""
+    return any(cell not in (None, NOT_TRIED, NOT_PLANNED) for row in matrix["cells"] for cell in row)
+
+
+def bad(matrix: Data, source: int, target: int, median: float | None = None) -> bool:
+    """Whether the cell is one to look at: a failure, or a quantity far from ``median`` in the bad direction.
+
+    A large latency is bad, and a small bandwidth: ``large_is_bad`` of the matrix says which it is.
+    """
+    cell = matrix["cells"][source][target]
+    if cell is None or isinstance(cell, str):
+        return cell not in (None, OK, SLOW, NOT_TRIED, NOT_PLANNED)
+    if not median:
+        return False
+    return bool(cell > FAR_ABOVE * median if matrix.get("large_is_bad") else cell < FAR_BELOW * median)
+
+
+def median_of(matrix: Data) -> float | None:
+    """The median of a matrix of numbers, None of one that has none."""
+    found = numbers(matrix) if not any(isinstance(cell, str) for row in matrix["cells"] for cell in row) else []
+    return statistics.median(found) if found else None
+
+
+def shown(matrix: Data, most: int) -> tuple[list[int], list[int]]:
+    """Which rows and columns to show: all of a small matrix, of a large one those with a fault, ``most`` at most."""
+    count = len(matrix["names"])
+    if count <= most:
+        return list(range(count)), list(range(count))
+    median = median_of(matrix)
+    pairs = [(row, column) for row in range(count) for column in range(count) if bad(matrix, row, column, median)]
+    rows, columns = sorted({pair[0] for pair in pairs}), sorted({pair[1] for pair in pairs})
+    return rows[:most], columns[:most]
+
+
+__all__ = (
+    "FAR_ABOVE",
+    "FAR_BELOW",
+    "NOT_PLANNED",
+    "NOT_TRIED",
+    "OK",
+    "SLOW",
+    "bad",
+    "build",
+    "median_of",
+    "numbers",
+    "shown",
+    "tried",
+)

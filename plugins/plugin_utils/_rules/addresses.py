@@ -1,0 +1,255 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: rules on the data addresses, on the interfaces that hold them, and on their speed."""
+
+from __future__ import annotations
+
+import collections
+import ipaddress
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+    Sheet,
+    addresses,
+    calls,
+    data_interface,
+    gone,
+    limit,
+    names,
+    node,
+    number,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    INFO,
+    WARN,
+    Answer,
+    Case,
+    Data,
+    Finding,
+    dig,
+    once,
+    rule,
+)
+
+Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+CONTAINERS = frozenset({"docker", "podman", "lxc", "kubernetes", "containerd", "container"})
+TUNNELS = frozenset({"tun", "sit", "ip6tnl", "ipip", "gre", "gretap", "wireguard", "ppp"})
+CABLED = frozenset({"physical", "bond", "team", "vlan"})
+
+
+def _address(text: t.Any) -> Address | None:
+    try:
+        return ipaddress.ip_address(str(text))
+    except ValueError:
+        return None
+
+
+@once
+def data_addresses(case: Case) -> dict[str, Address]:
+    """The data address of every node that has a proper one."""
+    found = {name: _address(dig(node(case, name), "address")) for name in names(case)}
+    return {name: address for name, address in found.items() if address is not None}
+
+
+@once
+def _live(case: Case) -> list[str]:
+    return [name for name in case.fabric if name not in gone(case)]
+
+
+@rule("net-public-private-mix", needs=("fabric",))
+def public_private(case: Case) -> t.Iterable[Answer]:
+    """Traffic between the nodes that does not run between their data addresses."""
+    sheet, known = Sheet(), data_addresses(case)
+    private = [name for name, address in known.items() if address.is_private]
+    odd = [name for name, address in known.items() if not address.is_private] if private else []
+    for name in [name for name in odd if name not in gone(case)]:
+        sheet.add(
+            "net-public-private-mix",
+            WARN,
+            name,
+            f"its data address is {known[name]}, others have private ones such as {known[private[0]]}",
+            "Public and private addresses are mixed in one cluster: packets go over gateways and NAT, if at all.",
+            "Set trainmesh_address to the node's address in the same private network (ip -br address shows them).",
+        )
+    cause = "Its packets to the other nodes come from another address than the one that the plan has for it."
+    remedy = "Set trainmesh_address to the address that ip route get PEER shows as src, or mend the route."
+    seen = [item for item in calls(case) if item.layer == "wrong_interface"]
+    for item in seen:
+        sheet.add("net-public-private-mix", FAIL, item.source, f"{item.target}: {item.evidence}", cause, remedy)
+    told = {*odd, *(item.source for item in seen)}
+    for host in [name for name in _live(case) if name not in told and str(known.get(name)) in addresses(case, name)]:
+        for other, address in known.items():
+            route = dig(case.fabric[host], "routes", {}).get(str(address))
+            source = dig(route, "source")
+            if source and other != host and source != str(known[host]):
+                evidence = f"to {other} ({address}) it uses {dig(route, 'interface')} with {source}, not {known[host]}"
+                sheet.add("net-public-private-mix", WARN, host, evidence, cause, remedy)
+    return sheet.findings()
+
+
+@rule("net-different-subnets", needs=("fabric",))
+def subnets(case: Case) -> t.Iterable[Answer]:
+    """Data addresses in several networks: routed, which costs speed and must be symmetric."""
+    found: dict[str, str] = {}
+    for name, address in data_addresses(case).items():
+        for own in dig(data_interface(case, name), "addresses", []):
+            if dig(own, "address") == str(address) and dig(own, "prefix") is not None:
+                found[name] = str(ipaddress.ip_interface(f"{address}/{own['prefix']}").network)
+    if len(set(found.values())) > 1:
+        yield Finding(
+            "net-different-subnets",
+            INFO,
+            tuple(found),
+            {name: f"its data address is in {network}" for name, network in found.items()},
+            "The data addresses lie in several networks, so that a router is between the nodes.",
+            "Where the nodes share a network, set trainmesh_address to the address in it; else see that routes and MTU "
+            "are the same in both directions (tracepath PEER).",
+        )
+
+
+@rule("net-hostname-multi-ip", needs=("fabric",))
+def several_addresses(case: Case) -> t.Iterable[Answer]:
+    """hostname -I on the head names several addresses; DeepSpeed without --master_addr takes the first."""
+    head = str(dig(case.plan, "head", ""))
+    found = [text for text in addresses(case, head) if "." in text and not text.startswith("169.254.")]
+    plain = "deepspeed" in dig(case.plan, "launchers", []) and not dig(case.plan, "managed", False)
+    if plain and len(found) > 1 and head not in gone(case):
+        yield Finding(
+            "net-hostname-multi-ip",
+            INFO,
+            (head,),
+            {head: f"it has {', '.join(found)}"},
+            "The head has several addresses, and DeepSpeed takes the first of hostname -I unless it is told.",
+            f"Always give --master_addr {dig(node(case, head), 'address', 'ADDRESS')} --master_port PORT.",
+        )
+
+
+@rule("ctr-bridge-network", needs=("fabric",))
+def bridge(case: Case) -> t.Iterable[Answer]:
+    """A container behind its host's bridge: nobody outside the host reaches the addresses that it has."""
+    sheet, known = Sheet(), data_addresses(case)
+    failing_targets = {item.target for item in calls(case) if item.source != item.target and not item.ok}
+    docker = ipaddress.ip_network("172.17.0.0/16")  # Docker's default bridge, the same on every host
+    for host in [name for name in _live(case) if dig(case.fabric[name], "container") in CONTAINERS]:
+        own, address = addresses(case, host), known.get(host)
+        if address is None or not own:
+            continue
+        failing = host in failing_targets
+        twins = [other for other in known if other != host and known[other] == address]
+        if str(address) not in own or (address in docker and (failing or twins)):
+            sheet.add(
+                "ctr-bridge-network",
+                FAIL,
+                host,
+                f"the container has {', '.join(own)}; the plan has {address} for it",
+                "It runs in a container behind its host's bridge: NCCL and gloo announce an address that other hosts "
+                "can't reach.",
+                "Start the container with --network host --ipc host (sshd on a port of its own), or on a macvlan "
+                "network.",
+            )
+    return sheet.findings()
+
+
+@rule("net-flaky-interface", needs=("fabric",))
+def flaky(case: Case) -> t.Iterable[Answer]:
+    """A data interface that is a tunnel, has no carrier, or whose link comes and goes."""
+    sheet = Sheet()
+    for host in _live(case):
+        item = data_interface(case, host)
+        name, kind = str(dig(item, "name", "")), dig(item, "kind")
+        cables = [
+            str(dig(other, "name"))
+            for other in dig(case.fabric[host], "interfaces", [])
+            if dig(other, "kind") in CABLED and dig(other, "carrier") and dig(other, "addresses")
+        ]
+        changes, errors = number(dig(item, "carrier_changes")), number(dig(item, "rx_errors"))
+        remedy = f"ip -s link show {name} and dmesg on it; change cable, switch port or transceiver."
+        if kind in TUNNELS and cables:
+            cause = "The jobs run through a tunnel, which is slow and breaks under load, beside a real network."
+            wish = f"Set trainmesh_address to an address of {', '.join(cables)}."
+            sheet.add("net-flaky-interface", WARN, host, f"{name} is a {kind}", cause, wish)
+        elif item and dig(item, "carrier") is False and kind in CABLED:
+            sheet.add("net-flaky-interface", FAIL, host, f"{name} has no carrier", "Its data link is down.", remedy)
+        elif changes is not None and changes >= limit(case, "carrier_changes_warn", 20):
+            cause = "The link of its data interface has come and gone: connections are reset in the middle of a job."
+            sheet.add("net-flaky-interface", WARN, host, f"{name}: {changes:.0f} carrier changes", cause, remedy)
+        elif errors is not None and errors >= limit(case, "rx_errors_warn", 1000):
+            cause = "Its data interface receives broken packets."
+            sheet.add("net-flaky-interface", WARN, host, f"{name}: {errors:.0f} receive errors", cause, remedy)
+    return sheet.findings()
+
+
+def _networks(item: Data) -> set[str]:
+    """The networks of an interface's IPv4 and IPv6 addresses that are not local to the link."""
+    found = set()
+    for own in dig(item, "addresses", []):
+        if dig(own, "scope") == "global" and _address(dig(own, "address")) and dig(own, "prefix") is not None:
+            found.add(str(ipaddress.ip_interface(f"{own['address']}/{own['prefix']}").network))
+    return found
+
+
+@once
+def _networks_of(case: Case, host: str) -> set[str]:
+    """The networks that the node is in by any interface."""
+    return {network for item in dig(case.fabric[host], "interfaces", []) for network in _networks(item)}
+
+
+@once
+def _nodes_in(case: Case) -> collections.Counter[str]:
+    """How many nodes are in each network."""
+    return collections.Counter(network for host in _live(case) for network in _networks_of(case, host))
+
+
+@once
+def faster(case: Case, host: str) -> Data:
+    """A faster interface of the node in a network that another node is in too; empty when there is none."""
+    chosen = number(dig(data_interface(case, host), "speed_mbps"))
+    own = _networks_of(case, host) if host in _live(case) else set()
+    shared = {network for network, count in _nodes_in(case).items() if count > (network in own)}
+    found = [
+        item
+        for item in dig(case.fabric.get(host), "interfaces", [])
+        if dig(item, "up") and dig(item, "carrier") and _networks(item) & shared
+    ]
+    best: Data = max(found, key=lambda item: number(dig(item, "speed_mbps")) or 0, default={})
+    return best if chosen and (number(dig(best, "speed_mbps")) or 0) > chosen else {}
+
+
+def _rdma(case: Case, host: str) -> bool:
+    """Whether an RDMA port of the node is up."""
+    ports = [port for device in dig(case.fabric.get(host), "rdma.devices", []) for port in dig(device, "ports", [])]
+    return any(dig(port, "state") == "ACTIVE" for port in ports)
+
+
+@rule("perf-wrong-nic", "perf-ethernet-bound", needs=("fabric",))
+def nic_speed(case: Case) -> t.Iterable[Answer]:
+    """A slower interface than the node has, or a network that GPUs will wait for."""
+    sheet, gpus = Sheet(), bool(dig(case.plan, "gpus", False))
+    for host in _live(case) if len(names(case)) > 1 else ():
+        item, better = data_interface(case, host), faster(case, host)
+        speed = number(dig(item, "speed_mbps"))
+        if better:
+            sheet.add(
+                "perf-wrong-nic",
+                WARN,
+                host,
+                f"{dig(item, 'name')} has {speed:.0f} Mb/s, {dig(better, 'name')} {dig(better, 'speed_mbps')} Mb/s",
+                "The jobs use a slower interface than the one that other nodes are on as well.",
+                "Set trainmesh_address of every node to its address on the faster network, then run site.yml.",
+            )
+        elif gpus and speed and speed < limit(case, "ethernet_info_mbps", 10000) and not _rdma(case, host):
+            severity = WARN if speed <= limit(case, "ethernet_warn_mbps", 1000) else INFO
+            sheet.add(
+                "perf-ethernet-bound",
+                severity,
+                host,
+                f"{dig(item, 'name')} has {speed:.0f} Mb/s",
+                "GPUs will wait for the network: gradients of a large model take longer than the computation.",
+                "Use InfiniBand, RoCE or a faster Ethernet; else ZeRO stage 1 or 2 and gradient_accumulation_steps.",
+            )
+    return sheet.findings()
+
+
+__all__ = ("data_addresses", "faster")

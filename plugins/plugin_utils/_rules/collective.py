@@ -1,0 +1,263 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: what the jobs of the launchers and the sum over all nodes have shown."""
+
+from __future__ import annotations
+
+import statistics
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    WARN,
+    Answer,
+    Case,
+    Data,
+    Finding,
+    Untested,
+    dig,
+    pack,
+    rule,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._job_causes import (
+    CONSEQUENCE,
+    FAILED,
+    HOST_OOM,
+    MISSING,
+    RANK_KILLED,
+    TEXTS,
+    Cause,
+    cause_of,
+)
+
+LEAST_BYTES = 1024 * 1024  # below this size a sum measures latency
+NOT_REACHED = Cause(
+    "collective-failed",
+    "The nodes together cannot do what jobs do first: sum over all ranks",
+    "Try the suspects alone: trainmesh-torchrun on them, with NCCL_DEBUG=INFO or TORCH_DISTRIBUTED_DEBUG=DETAIL",
+)
+SLOW_REMEDY = (
+    "Compare the speed, duplex and errors of the interfaces (ethtool, ip -s link), and what else uses the link; "
+    "iperf3 between the two nodes must show the speed of the link"
+)
+MORE_TIME = "raise trainmesh_job_timeout if the nodes are only slow"
+JOB_IDS = tuple(
+    dict.fromkeys((*(cause.rule for _pattern, cause in TEXTS), FAILED.rule, RANK_KILLED.rule, HOST_OOM.rule))
+)
+
+
+def limit(case: Case, name: str) -> float:
+    """A threshold of the run, else its default."""
+    return thresholds.limit(case.thresholds, name) or 0.0
+
+
+@rule(*JOB_IDS)
+def jobs(case: Case) -> t.Iterator[Answer]:
+    """Why jobs failed: for each the causes that its texts name; what only follows from them is not told."""
+    found: dict[Cause, dict[str, str]] = {}
+    for job in case.jobs:
+        if dig(job, "ok", True):
+            continue
+        causes = job_causes(case, job)
+        if dig(job, "timed_out") and all(own_limit(each) for each in causes):
+            yield Untested("job-failed", (), f"the job of {dig(job, 'launcher')}: {_time_over(job)}; {MORE_TIME}")
+            continue
+        for cause, host, text in causes:
+            evidence = found.setdefault(cause, {})
+            place = host or str(dig(job, "launcher", "job"))
+            evidence[place] = "; ".join(filter(None, (evidence.get(place), f"{dig(job, 'launcher')}: {text}")))[:600]
+    for cause, evidence in found.items():
+        hosts = tuple(name for name in evidence if name in case.plan["nodes"])
+        yield Finding(cause.rule, FAIL, hosts, evidence, cause.cause, cause.remedy)
+
+
+def own_limit(told: tuple[Cause, str, str]) -> bool:
+    """Whether a cause is no more than what a job shows that was ended at its time limit, ranks that we killed too."""
+    return told[0] in (FAILED, RANK_KILLED) or _follows(told)
+
+
+def _time_over(job: Data) -> str:
+    texts = [str(dig(fault, "cause", "")) for fault in dig(job, "faults", [])]
+    return next((text for text in texts if "not finished within" in text), "not finished in time")
+
+
+def job_causes(case: Case, job: Data) -> list[tuple[Cause, str, str]]:
+    """(cause, host, text) of what is wrong with a job, the specific ones if there are any."""
+    faults = [(str(dig(fault, "host", "")), str(dig(fault, "cause", ""))) for fault in dig(job, "faults", [])]
+    told = [(cause_of(text, out_of_memory(case, host)), host, text) for host, text in faults]
+    specific = [each for each in told if each[0] is not FAILED and not _follows(each)]
+    if specific:
+        return specific
+    missing = [(host, text) for host, text in faults if host and MISSING.match(text)]
+    others = [text for host, text in faults if host and not MISSING.match(text)]
+    if missing and others and all(CONSEQUENCE.search(text) for text in others):
+        return [(HOST_OOM if out_of_memory(case, host) else RANK_KILLED, host, text) for host, text in missing]
+    if _explained(case) and all(CONSEQUENCE.search(text) or MISSING.match(text) for _host, text in faults):
+        return []  # the sum over all nodes has told where it hangs
+    return told[:1] or [(FAILED, "", "it failed without a word")]
+
+
+def _follows(told: tuple[Cause, str, str]) -> bool:
+    """Whether a text only says that another rank went away."""
+    return bool(CONSEQUENCE.search(told[2])) and told[0].rule.startswith(("nccl-", "rdzv-"))
+
+
+def _explained(case: Case) -> bool:
+    return dig(case.collective, "ok") is False and bool(dig(case.collective, "suspects", []))
+
+
+def out_of_memory(case: Case, host: str) -> bool:
+    """Whether the kernel of a node has killed processes for want of memory; without a host, that of any."""
+    names = [host] if host else list(case.order)
+    return any(bool(dig(case.user, f"{name}.oom_kills", [])) for name in names)
+
+
+@rule("collective-failed", "collective-stalled")
+def collective(case: Case) -> t.Iterator[Answer]:
+    """The sum over all nodes failed: the suspects and what they showed, else what was said."""
+    answer = case.collective
+    if answer is None or dig(answer, "ok") is not False:
+        return
+    if dig(answer, "late"):
+        why = f"the sum over all ranks was not tested: {dig(answer, 'late')}; {MORE_TIME}"
+        yield Untested("collective-failed", (), why)
+        return
+    suspects = dig(answer, "suspects", [])
+    for suspect in suspects:
+        hosts = tuple(name for name in dig(suspect, "hosts", []) if name in case.plan["nodes"])
+        text = str(dig(suspect, "evidence", ""))
+        cause = cause_of(text, out_of_memory(case, hosts[0] if hosts else ""))
+        if not _in_nccl_log(answer, cause):
+            yield _of_collective(cause, hosts, text)
+    if not suspects:
+        text = str(dig(answer, "error", "no error text"))
+        failed = [
+            rank for rank in dig(answer, "ranks", []) if str(dig(rank, "error", "")) and str(dig(rank, "error")) in text
+        ]
+        hosts = tuple(dict.fromkeys(str(dig(rank, "host", "")) for rank in failed[:1]))
+        cause = cause_of(text, out_of_memory(case, ""))
+        if not _in_nccl_log(answer, cause):
+            yield _of_collective(cause, tuple(name for name in hosts if name in case.order), text)
+
+
+def _in_nccl_log(answer: Data, cause: Cause) -> bool:
+    """Whether NCCL's own log has told more of it than the error of torch, and so another rule does."""
+    return cause.rule.startswith("nccl-") and any(dig(said, "cause") for said in dig(answer, "nccl", {}).values())
+
+
+def _of_collective(cause: Cause, hosts: tuple[str, ...], text: str) -> Finding:
+    """A finding of the probe; what has no rule of its own is the probe's."""
+    if cause is FAILED:
+        cause = NOT_REACHED
+    evidence = dict.fromkeys(hosts, text) or {"collective probe": text}
+    return Finding(cause.rule, FAIL, hosts, evidence, cause.cause, cause.remedy)
+
+
+@rule("collective-slow")
+def slow(case: Case) -> t.Iterator[Answer]:
+    """The sum is right and slow: the suspects of the trials, else compared with the links."""
+    answer = case.collective
+    if answer is None or not dig(answer, "ok"):
+        return
+    cause = "A link between the nodes is much slower than the others, and every sum waits for it"
+    suspects, busy = dig(answer, "suspects", []), diagnosis_busy.ever(case, case.order)
+    for suspect in suspects:
+        hosts = tuple(name for name in dig(suspect, "hosts", []) if name in case.plan["nodes"])
+        if busy.at_all:
+            yield Untested("collective-slow", hosts, f"busy nodes ({busy.words}): {dig(suspect, 'evidence', '')}")
+            continue
+        evidence = dict.fromkeys(hosts, str(dig(suspect, "evidence", "")))
+        yield Finding("collective-slow", WARN, hosts, evidence, cause, SLOW_REMEDY)
+    rows = [row for row in dig(answer, "sweep", []) if dig(row, "bytes", 0) >= LEAST_BYTES]
+    wanted, why = expected_mbps(case, answer)
+    if suspects or len(case.order) < 2 or not rows or wanted <= 0:
+        return
+    got = float(dig(rows[-1], "busbw_gbps", 0.0)) * 8000
+    if got < wanted:
+        text = f"{got:.0f} Mbit/s at {dig(rows[-1], 'bytes')} bytes, at least {wanted:.0f} expected ({why})"
+        if busy.at_all:
+            yield Untested("collective-slow", (), f"busy nodes ({busy.words}): {text}")
+            return
+        cause = "The sum over all nodes uses a small part of the network only"
+        yield Finding("collective-slow", WARN, (), {"collective probe": text}, cause, SLOW_REMEDY)
+
+
+def expected_mbps(case: Case, answer: Data) -> tuple[float, str]:
+    """The least bus bandwidth in Mbit/s, and how it comes about; 0 when no speed is known."""
+    if dig(answer, "backend") == "nccl" and _over_rdma(answer):
+        speeds = [rdma_mbps(case, name) for name in case.order]
+        share = limit(case, "collective_share_rdma")
+    else:
+        speeds = [link_mbps(case, name) for name in case.order]
+        share = limit(case, "collective_share")
+    if not speeds or not all(speeds):
+        return 0.0, "speeds unknown"
+    slowest = min(speeds)
+    if dig(answer, "backend") == "gloo":  # one thread on a busy CPU does not fill a fast link
+        return min(
+            slowest * share, limit(case, "collective_gloo_cap_mbps")
+        ), f"{share:.0%} of {slowest:.0f}, capped for Gloo"
+    return slowest * share, f"{share:.0%} of {slowest:.0f} Mbit/s"
+
+
+def _over_rdma(answer: Data) -> bool:
+    """Whether NCCL chose another network than sockets on some host."""
+    found = {name for said in dig(answer, "nccl", {}).values() for name in dig(said, "networks", [])}
+    return bool(found) and "Socket" not in found
+
+
+def link_mbps(case: Case, name: str) -> float:
+    """What a node's link does: measured to its best peer, else the speed of its interface; 0 when unknown."""
+    measured = [float(dig(row, "mbps", 0) or 0) for row in dict(dig(case.links, name, {})).values() if dig(row, "ok")]
+    if any(measured):
+        return max(measured)
+    for interface in dig(case.fabric, f"{name}.interfaces", []):
+        if dig(interface, "name") == dig(case.node(name), "interface"):
+            return float(dig(interface, "speed_mbps", 0) or 0)
+    return 0.0
+
+
+def rdma_mbps(case: Case, name: str) -> float:
+    """The active ports of a node, but no more of them than it has ranks; 0 when unknown."""
+    rates = [
+        float(dig(port, "rate_gbps", 0) or 0)
+        for device in dig(case.fabric, f"{name}.rdma.devices", [])
+        for port in dig(device, "ports", [])
+        if dig(port, "state") == "ACTIVE"
+    ]
+    slots = int(dig(case.node(name), "slots", 1) or 1)
+    return 1000 * sum(sorted(rates, reverse=True)[:slots])
+
+
+@rule("collective-straggler")
+def straggler(case: Case) -> t.Iterator[Answer]:
+    """Nodes whose ranks take much longer for the same piece of own work; every step waits for them."""
+    seconds: dict[str, float] = {}
+    for rank in dig(case.collective, "ranks", []):
+        own, host = dig(rank, "seconds"), str(dig(rank, "host", ""))
+        if isinstance(own, (int, float)) and host in case.plan["nodes"]:
+            seconds[host] = max(seconds.get(host, 0.0), float(own))
+    if len(seconds) < 2:
+        return
+    cpu = dig(case.collective, "backend") != "nccl"
+    usual = statistics.median_low(seconds.values())
+    most = usual * limit(case, "straggler_ratio_cpu" if cpu else "straggler_ratio")
+    least = limit(case, "straggler_min_ms") / 1000 if cpu else 0.0
+    found = {
+        host: f"{own * 1000:.1f} ms for a step that takes {usual * 1000:.1f} ms elsewhere"
+        for host, own in seconds.items()
+        if own > most and own - usual > least
+    }
+    for host in list(found):
+        busy = diagnosis_busy.ever(case, [host])
+        if busy.at_all:
+            yield Untested("collective-straggler", (host,), f"busy ({busy.words}): {found.pop(host)}")
+    cause = "The node works slower than the others, which wait for it at every step"
+    remedy = "Look there at clocks and heat (nvidia-smi -q -d PERFORMANCE,TEMPERATURE), other processes and CPU limits"
+    yield from pack(found, "collective-straggler", WARN, cause, remedy)
+
+
+__all__ = ("expected_mbps", "job_causes", "limit", "link_mbps", "out_of_memory", "rdma_mbps")

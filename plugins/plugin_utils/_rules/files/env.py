@@ -1,0 +1,178 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: rules on environment files, on NCCL's settings in scripts, and on ssh's configuration."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import rows
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import login_sources
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    INFO,
+    WARN,
+    Answer,
+    Case,
+    dig,
+    rule,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import formats
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import integer
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import DEEPSPEED
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
+
+# what Accelerate's launcher pushes from its own node, and no other node should have
+_OF_ONE_NODE = frozenset(("HOSTNAME", "PWD", "OLDPWD", "SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY", "TMPDIR"))
+_STEERING = re.compile(r"NCCL_|GLOO_|TP_|CUDA_VISIBLE_DEVICES$|MASTER_|RANK$|WORLD_SIZE$|LD_LIBRARY_PATH$|PYTHONPATH$")
+_SECRET = re.compile(r"TOKEN|KEY|PASSW|SECRET|CREDENTIAL|AUTH", re.IGNORECASE)
+_NO_SECRET = frozenset(("NCCL_IB_PKEY",))
+OFF = ("", "0")
+
+
+def environment_files(case: Case) -> list[common.Copy]:
+    """DeepSpeed's environment files: those handed in, and those that the nodes have where DeepSpeed looks for them."""
+    found = common.copies(case, "deepspeed_env")
+    for host in case.order:
+        for file in rows(case.user.get(host), "deepspeed_env"):
+            copy = common.Copy(host, str(dig(file, "path", ".deepspeed_env")), str(dig(file, "text", "")))
+            if (copy.host, copy.path) not in [(one.host, one.path) for one in found]:
+                found.append(copy)
+    return found
+
+
+@rule("ds-env-file-unparsable", needs=("user",))
+def unparsable(case: Case) -> t.Iterator[Answer]:
+    """Lines that DeepSpeed stops at, or that cut its command off."""
+    said = {"blank": "a blank line", "comment": "a comment", "no_value": "a line without ="}
+    seen = common.Seen(case)
+    for copy in environment_files(case):
+        for problem in formats.environment_file(copy.text)[1]:
+            seen.add(copy.host, f"{copy.at(problem.line)}: {said[problem.what]}")
+    cause = "DeepSpeed stops with `not enough values to unpack`; a comment hides the rest of the remote command."
+    yield from seen.finding("ds-env-file-unparsable", FAIL, cause, "Keep only lines of the form KEY=VALUE in the file.")
+
+
+@rule("acc-env-file-stale", "ds-env-file-stale", needs=("user",))
+def stale(case: Case) -> t.Iterator[Answer]:
+    """Files that an earlier launch of Accelerate filled, and files that steer every DeepSpeed job of the user."""
+    pushed, steering, harmless = common.Seen(case), common.Seen(case), common.Seen(case)
+    given = {(copy.host, copy.path) for copy in common.copies(case, "deepspeed_env")}
+    for copy in environment_files(case):
+        names = list(formats.environment_file(copy.text)[0])
+        of_node = [name for name in names if name.startswith("ACCELERATE_") or name in _OF_ONE_NODE]
+        steers = [name for name in names if _STEERING.match(name)]
+        if of_node:
+            pushed.add(copy.host, f"{copy.path}: {', '.join(of_node[:5])}")
+        elif (copy.host, copy.path) not in given and names:
+            (steering if steers else harmless).add(copy.host, f"{copy.path}: {', '.join((steers or names)[:5])}")
+    cause = "Accelerate adds its whole environment to the file at every launch: old settings of one node go to all."
+    yield from pushed.finding("acc-env-file-stale", WARN, cause, "Delete the file before each launch.")
+    cause = "DeepSpeed sends these variables to every node with every job that is started there, and does not say so."
+    remedy = "Delete the file, or name the one that is meant with DS_ENV_FILE=/absolute/path."
+    yield from steering.finding("ds-env-file-stale", WARN, cause, remedy)
+    yield from harmless.finding("ds-env-file-stale", INFO, cause, remedy)
+
+
+@rule("acc-env-file-secrets", needs=("user",))
+def secrets(case: Case) -> t.Iterator[Answer]:
+    """Tokens in a file that is sent over command lines."""
+    seen = common.Seen(case)
+    for copy in environment_files(case):
+        values = formats.environment_file(copy.text)[0]
+        names = [name for name, value in values.items() if value and _SECRET.search(name) and name not in _NO_SECRET]
+        if names:
+            seen.add(copy.host, f"{copy.path}: {', '.join(names)}")
+    cause = "DeepSpeed puts these variables into the command line on every node, where all users and logs see them."
+    remedy = "Take them out, renew them, and let the program read them from a file that only the user may read."
+    yield from seen.finding("acc-env-file-secrets", WARN, cause, remedy)
+
+
+def settings(case: Case, name: str) -> t.Iterator[tuple[common.Copy, str, str]]:
+    """(file, where, value) of a variable that handed-in scripts export or handed-in environment files set."""
+    for copy, script in common.scripts(case):
+        variable = script.variables.get(name)
+        if variable and variable.exported:
+            yield copy, copy.at(variable.line), variable.value
+        for command in script.commands:
+            if name in command.environment:
+                yield copy, copy.at(command.line), command.environment[name]
+    for copy in common.copies(case, "deepspeed_env"):
+        values = formats.environment_file(copy.text)[0]
+        if name in values:
+            yield copy, copy.path, values[name]
+
+
+def usable_hca(case: Case, host: str) -> bool | None:
+    """Whether a node has an RDMA device with an active port and the library for it; None when that is not known."""
+    facts = case.fabric.get(host)
+    if dig(facts, "rdma.devices") is None:
+        return None
+    ports = [port for device in rows(facts, "rdma.devices") for port in rows(device, "ports")]
+    return any(dig(port, "state") == "ACTIVE" for port in ports) and dig(facts, "rdma.libibverbs") is not False
+
+
+@rule("nccl-net-forced-ib", "ib-disabled-on-ib", needs=("user", "fabric"))
+def infiniband(case: Case) -> t.Iterator[Answer]:
+    """InfiniBand demanded where there is none, and switched off where there is one."""
+    usable = {host: found for host in case.order if (found := usable_hca(case, host)) is not None}
+    forced, disabled = common.Seen(case), common.Seen(case)
+    lacking = [host for host, found in usable.items() if not found]
+    for copy, place, value in settings(case, "NCCL_NET"):
+        if value.upper() == "IB" and lacking:
+            for host in lacking if any(usable.values()) else [copy.host]:
+                forced.add(host, f"{place} of {copy.host}: NCCL_NET={value}; no usable HCA on {', '.join(lacking)}")
+    for copy, place, value in settings(case, "NCCL_IB_DISABLE"):
+        if value not in OFF and usable and all(usable.values()):
+            disabled.add(copy.host, f"{place}: NCCL_IB_DISABLE={value}, every node has an active HCA")
+    cause = "NCCL stops with `Failed to initialize any NET plugin` on a node without a usable HCA."
+    remedy = "Take NCCL_NET out of the script: NCCL takes InfiniBand by itself wherever it works."
+    yield from forced.finding("nccl-net-forced-ib", FAIL, cause, remedy)
+    cause = "The network that the nodes have for training is switched off, so all traffic goes over sockets."
+    yield from disabled.finding("ib-disabled-on-ib", WARN, cause, "Take NCCL_IB_DISABLE out (unset NCCL_IB_DISABLE).")
+
+
+@rule("ssh-port-mismatch", needs=("user",))
+def port_mismatch(case: Case) -> t.Iterator[Answer]:
+    """ssh is told another port than the one on which the peer's sshd listens; the node that goes wrong is named.
+
+    Where logins were tried by the configuration in force, their outcome says more (_rules_ssh_ports).
+    """
+    seen = common.Seen(case)
+    listening, sources = common.ssh_ports(case), login_sources(case)
+    for host, place, name, port in _ssh_ways(case):
+        target = common.node_of(case, name)
+        if host not in sources or target is None or port is None:
+            continue
+        if not listening[target] or port in listening[target]:
+            continue
+        in_force = integer(dig(common.part(case, host, "ssh_client.targets").get(name), "port"))
+        if not (port == in_force and (case.mesh.get(host) or {}).get(target)):
+            ports = ", ".join(str(one) for one in sorted(listening[target]))
+            seen.add(host, f"{place}: port {port} for {name}, its sshd listens on {ports}")
+    cause = "ssh connects to a port on which nothing, or another sshd, listens."
+    remedy = "Set the port in ~/.ssh/config of the user: Host NAME, Port N; and leave --ssh_port out."
+    yield from seen.finding("ssh-port-mismatch", FAIL, cause, remedy)
+
+
+def _ssh_ways(case: Case) -> t.Iterator[tuple[str, str, str, int | None]]:
+    """(node, where it is written, name, port) of every port that ssh is told."""
+    for host in case.order:
+        for name, target in common.part(case, host, "ssh_client.targets").items():
+            yield host, "ssh -G", name, integer(dig(target, "port"))
+    for copy in common.copies(case, "ssh_config"):
+        for block in formats.ssh_config(copy.text)[0]:
+            for pattern in block.patterns:
+                if block.get("port"):
+                    known = common.node_of(case, pattern)
+                    name = pattern if known else block.get("hostname") or pattern
+                    yield copy.host, copy.at(block.line), name, integer(block.get("port"))
+    for copy, _script, command in common.commands(case, DEEPSPEED):
+        if command.options.get("ssh_port"):
+            for name in case.order:
+                yield copy.host, f"{copy.at(command.line)}: --ssh_port", name, integer(command.options["ssh_port"])
+
+
+__all__ = ("environment_files", "settings", "usable_hca")

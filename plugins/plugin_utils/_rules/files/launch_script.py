@@ -1,0 +1,217 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: rules on launch scripts, whichever launcher they use."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import reserved_ports
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import number
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    WARN,
+    Answer,
+    Case,
+    dig,
+    rule,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import integer
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import (
+    ACCELERATE,
+    DEEPSPEED,
+    PDSH,
+    TORCHRUN,
+    Command,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
+
+JOBS = (DEEPSPEED, ACCELERATE, TORCHRUN)
+_RANDOM = re.compile(r"\bshuf\b|\bRANDOM\b|random|\bmktemp\b|\bjot\b|urandom")
+_PDSH_PLACEHOLDER = re.compile(r"(?<!%)%[hun]\b")
+EPHEMERAL = (32768, 60999)  # Linux without a setting of its own: Documentation/networking/ip-sysctl
+
+
+@rule("shell-comment-after-backslash", needs=("user",))
+def comment_after_backslash(case: Case) -> t.Iterator[Answer]:
+    """A comment or a blank that ends a continued command early."""
+    said = {
+        "comment": "a comment behind the backslash",
+        "blank": "a blank behind the backslash",
+        "comment_line": "a comment inside the continued command",
+    }
+    seen = common.Seen(case)
+    for copy, script in common.scripts(case):
+        for problem in script.problems:
+            seen.add(copy.host, f"{copy.at(problem.line)}: {said[problem.what]}: {problem.text!r}")
+    cause = "The command ends there: the arguments below it are lost, or run as a command that is not found."
+    remedy = "Take the comment out of the command, and leave nothing behind a backslash; `bash -n` does not find this."
+    yield from seen.finding("shell-comment-after-backslash", FAIL, cause, remedy)
+
+
+def ports(case: Case) -> t.Iterator[tuple[common.Copy, str, str]]:
+    """(file, where, the port as written) of every port of a rendezvous in scripts and Accelerate's files."""
+    for copy, _script, command in common.commands(case, *JOBS):
+        for name in ("master_port", "main_process_port"):
+            value = command.options.get(name)
+            if value:
+                yield copy, f"{copy.at(command.line)}: --{name}", value
+        endpoint = command.options.get("rdzv_endpoint") or ""
+        if re.search(r":\d+$", endpoint):
+            yield copy, f"{copy.at(command.line)}: --rdzv_endpoint", endpoint.rpartition(":")[2]
+    for copy, script in common.scripts(case):
+        variable = script.variables.get("MASTER_PORT")
+        if variable and variable.exported:
+            yield copy, f"{copy.at(variable.line)}: MASTER_PORT", variable.value
+    for copy, data in common.mappings(case, "accelerate"):
+        if common.multi_node(data) and data.get("main_process_port") is not None:
+            yield copy, f"{copy.path}: main_process_port", str(data["main_process_port"])
+
+
+@rule("master-port-random", needs=("user",))
+def random_port(case: Case) -> t.Iterator[Answer]:
+    """A port that is drawn by lot, or one that the kernel gives away to others."""
+    seen = common.Seen(case)
+    head = case.fabric.get(case.order[0]) if case.order else None
+    low = int(number(head, "port_range.low") or EPHEMERAL[0])
+    high = int(number(head, "port_range.high") or EPHEMERAL[1])
+    for copy, place, value in ports(case):
+        port = integer(value)
+        if _RANDOM.search(value):
+            seen.add(copy.host, f"{place} {value}")
+        elif port and low <= port <= high and not reserved_ports.holds(dig(head, "port_range.reserved"), port):
+            seen.add(copy.host, f"{place} {port} is among the ephemeral ports {low}-{high}")
+    cause = "Any connection of the node may hold such a port already, and no firewall rule can name it."
+    remedy = f"Take a fixed port below {low}, such as {dig(case.plan, 'master.port', 29500)}."
+    yield from seen.finding("master-port-random", WARN, cause, remedy)
+
+
+@rule("acc-port-is-ssh-port", needs=("user",))
+def ssh_port(case: Case) -> t.Iterator[Answer]:
+    """The port of the rendezvous is sshd's, or one for root alone."""
+    seen = common.Seen(case)
+    listening = common.ssh_ports(case)
+    head = case.fabric.get(case.order[0]) if case.order else None
+    start = number(head, "unprivileged_port_start")
+    floor = 1024 if start is None else int(start)
+    for copy, place, value in ports(case):
+        port = integer(value)
+        hosts = [host for host, taken in listening.items() if port in taken]
+        if not port:
+            continue
+        if port == 22 or hosts:
+            taken_by = f", on which sshd of {', '.join(hosts)} listens" if hosts else ""
+            seen.add(copy.host, f"{place} {port}{taken_by}")
+        elif port < floor and dig(case.plan, "user", "root") != "root":
+            seen.add(copy.host, f"{place} {port}, below {floor}: for root alone")
+    cause = "This is the port of the rendezvous (TCPStore), not of ssh: rank 0 cannot listen there."
+    remedy = f"Take {dig(case.plan, 'master.port', 29500)}; the port of ssh belongs into ~/.ssh/config."
+    yield from seen.finding("acc-port-is-ssh-port", FAIL, cause, remedy)
+
+
+def _addresses(case: Case) -> t.Iterator[tuple[common.Copy, str, str]]:
+    """(file, where, the address as written) of every master that is named."""
+    for copy, _script, command in common.commands(case, *JOBS):
+        for name in ("master_addr", "main_process_ip", "rdzv_endpoint"):
+            value = command.options.get(name)
+            if value is not None:
+                value = re.sub(r"(?<=[^:]):\d+$", "", value) if name == "rdzv_endpoint" else value
+                yield copy, f"{copy.at(command.line)}: --{name}", value
+    for copy, script in common.scripts(case):
+        variable = script.variables.get("MASTER_ADDR")
+        if variable and variable.exported:
+            yield copy, f"{copy.at(variable.line)}: MASTER_ADDR", variable.value
+    for copy, data in common.mappings(case, "accelerate"):
+        if common.multi_node(data) and data.get("main_process_ip") is not None:
+            yield copy, f"{copy.path}: main_process_ip", str(data["main_process_ip"])
+
+
+def malformed(address: str) -> str:
+    """Why this cannot be the master of several nodes; empty for one that can, or that is not known before it runs."""
+    text = address.strip().strip("[]")
+    if "$" in text or "`" in text or "@" in text:
+        return ""
+    if not text or text.lower() == "none":
+        return "is empty"
+    if text.lower() in ("localhost", "localhost.localdomain"):
+        return "means every node itself"
+    if re.fullmatch(r"-?\d+", text):
+        return "is a number, which the resolver takes for 0.0.0.N"
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        if re.fullmatch(r"[\d.]+", text):
+            return "is no address"
+        return "" if re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", text) else "is no name and no address"
+    if found.is_loopback:
+        return "means every node itself"
+    return "is nobody's address" if found.is_unspecified or text.startswith("0.") else ""
+
+
+@rule("master-addr-malformed", needs=("user",))
+def master_address(case: Case) -> t.Iterator[Answer]:
+    """The address of the master is none, or one that means every node itself."""
+    seen = common.Seen(case)
+    if len(case.order) < 2:
+        return
+    for copy, place, value in _addresses(case):
+        why = malformed(value)
+        if why:
+            seen.add(copy.host, f"{place} {value!r} {why}")
+    cause = "The other nodes connect to nothing, or to themselves, and wait."
+    remedy = f"Write the data address of the first node: {dig(case.plan, 'master.address', 'ADDRESS')}."
+    yield from seen.finding("master-addr-malformed", FAIL, cause, remedy)
+
+
+@rule("pdsh-brackets-expanded", needs=("user",))
+def brackets(case: Case) -> t.Iterator[Answer]:
+    """Brackets in filters and %h, %u, %n in arguments, which pdsh replaces."""
+    seen = common.Seen(case)
+    for copy, _script, command in common.commands(case, DEEPSPEED):
+        if "no_ssh" in command.options or (command.options.get("launcher") or "pdsh") != "pdsh":
+            continue
+        for name in ("include", "exclude"):
+            if "[" in (command.options.get(name) or ""):
+                seen.add(copy.host, f"{copy.at(command.line)}: --{name} {command.options[name]}")
+        for word in command.arguments:
+            if _PDSH_PLACEHOLDER.search(word):
+                seen.add(copy.host, f"{copy.at(command.line)}: {word!r}")
+    cause = "pdsh makes several hosts of brackets, which DeepSpeed counts as one, and replaces %h, %u and %n."
+    remedy = "Write the names out, and %% for a % in an argument."
+    yield from seen.finding("pdsh-brackets-expanded", WARN, cause, remedy)
+
+
+@rule("pdsh-stdin-hang", needs=("user",))
+def standard_input(case: Case) -> t.Iterator[Answer]:
+    """A launcher over ssh whose standard input is something else's."""
+    seen = common.Seen(case)
+    for copy, _script, command in common.commands(case, DEEPSPEED, PDSH):
+        if command.feeds:
+            seen.add(copy.host, f"{copy.at(command.line)}: {command.launcher} reads from a pipe or a `while read` loop")
+    cause = "ssh takes what it finds there: the loop ends after its first line, or the job waits for an end of input."
+    yield from seen.finding("pdsh-stdin-hang", WARN, cause, "Add </dev/null to the command.")
+
+
+@rule("app-world-size-hardcoded", needs=("user",))
+def hardcoded_world(case: Case) -> t.Iterator[Answer]:
+    """A number of ranks in the training script's own arguments."""
+    seen = common.Seen(case)
+    for copy, _script, command in common.commands(case, *JOBS):
+        given = integer(command.argument("world_size"))
+        ranks = common.world_size(case, copy.host)
+        if given and ranks and given != ranks and not _explicit(command):
+            seen.add(copy.host, f"{copy.at(command.line)}: --world_size {given}, but the job has {ranks} ranks")
+    cause = "The script waits for ranks that nobody starts, or leaves some out."
+    remedy = "Leave the argument out, and let the script read WORLD_SIZE, which every launcher sets."
+    yield from seen.finding("app-world-size-hardcoded", FAIL, cause, remedy)
+
+
+def _explicit(command: Command) -> bool:
+    """Whether the command chooses its own number of ranks, so that the cluster's does not count."""
+    return any(name in command.options for name in ("include", "exclude", "num_gpus", "num_nodes", "num_processes"))
+
+
+__all__ = ("malformed", "ports")

@@ -1,0 +1,295 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: rules on whether each node has the GPUs it should have, and has them to itself."""
+
+from __future__ import annotations
+
+import collections
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    cpu_torch_only,
+    gpu_place,
+    gpus,
+    has_gpus,
+    number,
+    rows,
+    shortened,
+    text,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    INFO,
+    WARN,
+    Answer,
+    Case,
+    Untested,
+    dig,
+    pack,
+    rule,
+)
+
+_REBOOT = "Reboot the node, or unload and load the module (modprobe -r nvidia_uvm nvidia; modprobe nvidia)"
+# status of gpu_facts -> rule, cause, remedy. What the status means: RETURN of gpu_facts.
+STATUS = {
+    "hung": (
+        "gpu-hung",
+        "The GPU driver does not answer: nvidia-smi had to be stopped, and a rank on this node would hang as well.",
+        "Look for Xid lines with dmesg -T | grep -i -e xid -e nvrm, then reboot the node; power-cycle it if it hangs "
+        "again.",
+    ),
+    "library_mismatch": (
+        "drv-nvml-mismatch",
+        "The driver's library was updated while the old kernel module stayed loaded: no CUDA program starts.",
+        f"{_REBOOT}; keep it from happening again with apt-mark hold or dnf versionlock on the driver's packages.",
+    ),
+    "driver_not_loaded": (
+        "gpu-driver-not-loaded",
+        "The NVIDIA driver is installed, but its kernel module is not loaded.",
+        "Run modprobe nvidia and read its message (dmesg | tail): after a kernel update the module has to be built "
+        "again (dkms autoinstall), and Secure Boot refuses one without a signature.",
+    ),
+    "gpu_lost": (
+        "gpu-lost-from-bus",
+        "A GPU does not answer any more or has left the PCI bus: the node has fewer GPUs than ranks are meant for.",
+        "Power-cycle the node (a reboot is often not enough); if it comes back, have the GPU, its power cables and its "
+        "slot checked. Until then take the node out of the inventory.",
+    ),
+    "no_permission": (
+        "gpu-no-permission",
+        "The user that asked may not open the GPU devices (/dev/nvidia*).",
+        "Look at ls -l /dev/nvidia* and add the job user to the group that owns them (usermod -aG video USER), or run "
+        "verify with become.",
+    ),
+    "no_devices": (
+        "gpu-none-usable",
+        "The driver is loaded and finds no GPU that it can use.",
+        "Read what the driver says: dmesg | grep NVRM. The open kernel module supports Turing and newer GPUs only.",
+    ),
+    "no_driver": (
+        "gpu-no-driver",
+        "The node has an NVIDIA GPU and no usable NVIDIA driver.",
+        "Install the NVIDIA driver (docs/compatibility.md has the oldest one for each CUDA version), or set "
+        "trainmesh_torch_build: cpu to train without GPUs.",
+    ),
+    "unknown": (
+        "gpu-status-unclear",
+        "What the tools say of the GPUs contradicts itself or was cut short.",
+        "Run nvidia-smi -q on the node and look for errors.",
+    ),
+}
+_NOUVEAU = (
+    "gpu-nouveau",
+    "The kernel module nouveau holds the GPUs, and keeps NVIDIA's driver from them.",
+    "Write 'blacklist nouveau' and 'options nouveau modeset=0' into /etc/modprobe.d/nouveau.conf, run "
+    "update-initramfs -u (or dracut --force), and reboot.",
+)
+
+
+@rule(*(each[0] for each in STATUS.values()), "gpu-nouveau", needs=("gpu",))
+def status(case: Case) -> t.Iterator[Answer]:
+    """One finding for the status of each node; nothing stands in the way of a job that does without GPUs."""
+    found: dict[tuple[str, str, str], dict[str, str]] = collections.defaultdict(dict)
+    for host, facts in case.gpu.items():
+        state = text(facts, "status")
+        if state not in STATUS:
+            continue
+        busy = diagnosis_busy.ever(case, [host])
+        if state == "hung" and busy.at_all:
+            yield Untested("gpu-hung", (host,), f"busy ({busy.words}): {shortened(text(facts, 'problem'), 300)}")
+            continue
+        reason = STATUS[state]
+        if dig(facts, "nouveau_loaded") is True and state in ("driver_not_loaded", "no_driver", "no_devices"):
+            reason = _NOUVEAU
+        found[reason][host] = shortened(text(facts, "problem") or state, 300)
+    severity = INFO if cpu_torch_only(case) else FAIL
+    for (identity, cause, remedy), seen in found.items():
+        yield from pack(seen, identity, WARN if identity == "gpu-status-unclear" else severity, cause, remedy)
+
+
+@rule("gpu-count", needs=("gpu",))
+def count(case: Case) -> t.Iterator[Answer]:
+    """PCI bus, driver and nvidia-smi count the same GPUs; a container is rightly given fewer than the bus has."""
+    seen = {}
+    for host, facts in case.gpu.items():
+        counts = {what: number(facts, f"counts.{what}") for what in ("pci", "driver", "smi")}
+        known = {value for value in counts.values() if value is not None}
+        if text(facts, "status") == "ok" and len(known) > 1 and not dig(case.fabric.get(host), "container"):
+            seen[host] = ", ".join(f"{what} {value:g}" for what, value in counts.items() if value is not None)
+    yield from pack(
+        seen,
+        "gpu-count",
+        WARN,
+        "The PCI bus, the driver and nvidia-smi count different numbers of GPUs: at least one is not used.",
+        "Run nvidia-smi -L and dmesg | grep NVRM there; a GPU that this driver does not support is listed there.",
+    )
+
+
+@rule("gpu-missing-on-node", needs=("gpu",))
+def missing(case: Case) -> t.Iterator[Answer]:
+    """A node without any GPU among nodes that have some."""
+    if not has_gpus(case) or cpu_torch_only(case):
+        return
+    seen = {host: "no NVIDIA GPU found" for host, facts in case.gpu.items() if text(facts, "status") == "none"}
+    yield from pack(
+        seen,
+        "gpu-missing-on-node",
+        FAIL,
+        "The node has no GPU, and other nodes have some: a job cannot mix ranks with and without GPUs.",
+        "Take the node out of the inventory, or set trainmesh_torch_build: cpu to train on CPUs only.",
+    )
+
+
+@rule("gpu-busy-by-other", needs=("gpu",))
+def busy(case: Case) -> t.Iterator[Answer]:
+    """Somebody computes on a GPU before any job of ours runs; leftovers of launchers have a rule of their own."""
+    least = thresholds.limit(case.thresholds, "gpu_busy_mib") or 0
+    seen = {}
+    for host in case.gpu:
+        ours = [dig(process, "pid") for process in rows(case.user.get(host), "processes")]
+        found = []
+        for gpu in gpus(case, host):
+            for process in rows(gpu, "processes"):
+                memory = number(process, "memory_mib")
+                if "C" in text(process, "type") and dig(process, "pid") not in ours and (memory or 0) >= least:
+                    held = "" if memory is None else f" holds {memory:g} MiB"
+                    found.append(f"GPU {dig(gpu, 'index')}: process {dig(process, 'pid')}{held}")
+        if found:
+            seen[host] = shortened("; ".join(found), 300)
+    yield from pack(
+        seen,
+        "gpu-busy-by-other",
+        WARN,
+        "Other processes compute on the GPUs: a job there runs out of memory or is slow.",
+        "Look who it is (ps -o user,etime,args -p PID) and end what is not wanted, or leave the node out with --limit.",
+    )
+
+
+@rule("gpu-mig", needs=("gpu",))
+def mig(case: Case) -> t.Iterator[Answer]:
+    """MIG parts of a GPU cannot train together; a change of the mode waits for a reset."""
+    on, pending = {}, {}
+    for host in case.gpu:
+        modes = [
+            (gpu, text(gpu, "mig_mode").lower(), text(gpu, "mig_mode_pending").lower()) for gpu in gpus(case, host)
+        ]
+        enabled = [gpu_place(gpu) for gpu, mode, _next in modes if mode == "enabled"]
+        waiting = [gpu_place(gpu) for gpu, mode, then in modes if mode and then and mode != then]
+        if enabled:
+            on[host] = shortened("MIG is enabled on " + ", ".join(enabled), 300)
+        elif waiting:
+            pending[host] = shortened("MIG waits for a reset on " + ", ".join(waiting), 300)
+    yield from pack(
+        on,
+        "gpu-mig",
+        FAIL,
+        "The GPUs are cut into MIG instances: a process sees only one, and NCCL does not work between them.",
+        "Turn it off with nvidia-smi -mig 0 (no process may use the GPU), then nvidia-smi --gpu-reset or a reboot.",
+    )
+    yield from pack(
+        pending,
+        "gpu-mig",
+        WARN,
+        "A change of the MIG mode waits for a reset of the GPU.",
+        "Run nvidia-smi --gpu-reset, or reboot the node.",
+    )
+
+
+@rule("gpu-persistence", needs=("gpu",))
+def persistence(case: Case) -> t.Iterator[Answer]:
+    """Without persistence mode the driver forgets each GPU as soon as nobody uses it."""
+    seen = {}
+    for host in case.gpu:
+        off = [gpu for gpu in gpus(case, host) if text(gpu, "persistence_mode").lower() == "disabled"]
+        if off:
+            seen[host] = f"off on {len(off)} of {len(gpus(case, host))} GPUs"
+    yield from pack(
+        seen,
+        "gpu-persistence",
+        INFO,
+        "Persistence mode is off: every start of a job waits seconds for each GPU, and error counters are lost.",
+        "Run systemctl enable --now nvidia-persistenced, or nvidia-smi -pm 1 after each boot.",
+    )
+
+
+@rule("gpu-compute-mode", needs=("gpu",))
+def compute_mode(case: Case) -> t.Iterator[Answer]:
+    """A GPU that no process, or only one at a time, may use. Exclusive is fine for one rank on each GPU."""
+    closed, single = {}, {}
+    for host in [] if cpu_torch_only(case) else case.gpu:
+        modes = [(gpu_place(gpu), text(gpu, "compute_mode").lower()) for gpu in gpus(case, host)]
+        prohibited = [place for place, mode in modes if mode == "prohibited"]
+        exclusive = [place for place, mode in modes if mode.startswith("exclusive")]
+        if prohibited:
+            closed[host] = shortened("compute mode Prohibited on " + ", ".join(prohibited), 300)
+        elif exclusive:
+            single[host] = shortened("compute mode Exclusive on " + ", ".join(exclusive), 300)
+    remedy = "Run nvidia-smi -c DEFAULT there as root (-i INDEX for one GPU); a reboot brings the default back as well."
+    cause = "The compute mode of a GPU forbids every process to compute on it: CUDA finds no usable device."
+    yield from pack(closed, "gpu-compute-mode", FAIL, cause, remedy)
+    cause = (
+        "A GPU takes one process at a time: enough for one rank, but a second one, as a rank that touches GPU 0 by "
+        "mistake or a notebook, gets 'all CUDA-capable devices are busy or unavailable'."
+    )
+    yield from pack(single, "gpu-compute-mode", INFO, cause, remedy)
+
+
+@rule("hostfile-slots-exceed-gpus", "gpus-unused-by-slots", needs=("gpu",))
+def slots(case: Case) -> t.Iterator[Answer]:
+    """Ranks that the plan puts on a node, and the GPUs that were found there."""
+    more, fewer = {}, {}
+    for host, facts in case.gpu.items():
+        found = len(gpus(case, host))
+        wanted = number(dig(case.plan, "nodes", {}).get(host), "slots")
+        if text(facts, "status") != "ok" or not found or wanted is None or cpu_torch_only(case):
+            continue
+        if wanted > found:
+            more[host] = f"{wanted:g} slots, {found} GPUs"
+        elif wanted < found:
+            fewer[host] = f"{wanted:g} slots, {found} GPUs"
+    yield from pack(
+        more,
+        "hostfile-slots-exceed-gpus",
+        FAIL,
+        "More ranks than GPUs are planned there: 'invalid device ordinal', or two ranks on one GPU that hang.",
+        "Lower trainmesh_slots of the node to the number of its GPUs, or leave the variable out.",
+    )
+    yield from pack(
+        fewer,
+        "gpus-unused-by-slots",
+        WARN,
+        "Fewer ranks than GPUs are planned there: the other GPUs stay idle.",
+        "Leave trainmesh_slots out of the inventory, or raise it; if it is meant so, set trainmesh_rules: "
+        "{gpus-unused-by-slots: off}.",
+    )
+
+
+@rule("nccl-duplicate-gpu", needs=("gpu",))
+def duplicate(case: Case) -> t.Iterator[Answer]:
+    """The same GPU on two nodes: two names for one machine, or containers that share it."""
+    owners: dict[str, list[str]] = collections.defaultdict(list)
+    for host, facts in case.gpu.items():
+        for gpu in [] if dig(facts, "replayed_from") else gpus(case, host):
+            uuid = text(gpu, "uuid")
+            if uuid and set(uuid.removeprefix("GPU-")) - set("0-?"):  # a placeholder is nobody's
+                owners[uuid].append(host)
+    seen = {
+        host: f"{uuid} is on {', '.join(dict.fromkeys(hosts))}"
+        for uuid, hosts in owners.items()
+        if len(hosts) > 1
+        for host in hosts
+    }
+    yield from pack(
+        seen,
+        "nccl-duplicate-gpu",
+        FAIL,
+        "The same GPU is seen on more than one node, or twice on one: NCCL refuses two ranks on one GPU.",
+        "Take the second name of the machine out of the inventory, or give each container GPUs of its own "
+        "(docker run --gpus device=...).",
+    )
+
+
+__all__ = ("STATUS",)

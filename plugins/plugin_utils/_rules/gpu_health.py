@@ -1,0 +1,278 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: rules on the health of GPUs that answer: errors, memory, links."""
+
+from __future__ import annotations
+
+import collections
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import key, table
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    gpu_place,
+    gpus,
+    model,
+    most_common,
+    number,
+    rows,
+    shortened,
+    text,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    INFO,
+    WARN,
+    Answer,
+    Case,
+    Data,
+    Untested,
+    dig,
+    pack,
+    rule,
+)
+
+_RESET = "nvidia-smi --gpu-reset -i INDEX, with no process on it, or a reboot of the node"
+_REPLACE = "Have the GPU replaced, and take the node out of the inventory until then."
+_OFF_BUS = "GPU fallen off the bus"
+Seen = dict[str, dict[str, list[str]]]
+Judge = t.Callable[[Data], t.Iterable[tuple[str, str]]]
+
+
+@rule("gpu-xid", needs=("gpu",))
+def xid(case: Case) -> t.Iterator[Answer]:
+    """What the kernel log says since boot, by the number's severity; a GPU that is gone now has its own rule."""
+    found: dict[tuple[str, str, str], dict[str, str]] = collections.defaultdict(dict)
+    closed = tuple(host for host in case.gpu if dig(case.gpu[host], "xids") is None and gpus(case, host))
+    if closed:
+        yield Untested("gpu-xid", closed, "the kernel log could not be read: run verify as root (become)")
+    for host, facts in case.gpu.items():
+        gone = text(facts, "status") in ("gpu_lost", "hung")
+        for event in rows(facts, "xids"):
+            reason = _xid_reason(event)
+            if reason and not (gone and _OFF_BUS in reason[1]):
+                found[reason][host] = shortened(text(event, "line") or reason[1])  # the last one counts
+    for (severity, cause, remedy), seen in found.items():
+        yield from pack(seen, "gpu-xid", severity, cause, remedy)
+
+
+def _xid_reason(event: Data) -> tuple[str, str, str] | None:
+    """(severity, cause, remedy) of one event; None for one that this rule does not judge."""
+    known = table("xids")
+    kind, code = text(event, "kind"), dig(event, "xid")
+    if kind == "fallen_off_bus" or (kind == "xid" and code == 79):
+        return FAIL, f"The kernel logged that a {_OFF_BUS}.", known["remedies"]["power"]
+    if kind == "sxid":
+        fatal = ", Fatal" in text(event, "line")
+        return (
+            FAIL if fatal else INFO,
+            f"An NVSwitch logged the {'fatal' if fatal else 'non-fatal'} error SXid {code}.",
+            known["remedies"]["link" if fatal else "watch"],
+        )
+    if kind != "xid":
+        return None
+    entry = known["xids"].get(str(code), {"severity": INFO, "meaning": "not in the table", "remedy": "application"})
+    return (
+        entry["severity"],
+        f"The GPU driver logged Xid {code}: {entry['meaning']}.",
+        known["remedies"][entry["remedy"]],
+    )
+
+
+def collect(case: Case, judge: Judge) -> Seen:
+    """{severity: {host: what was seen there}} of a judge on single GPUs."""
+    found: Seen = {FAIL: {}, WARN: {}}
+    for host in case.gpu:
+        for gpu in gpus(case, host):
+            for severity, said in judge(gpu):
+                found[severity].setdefault(host, []).append(f"{gpu_place(gpu)}: {said}")
+    return found
+
+
+def joined(found: t.Mapping[str, list[str]]) -> dict[str, str]:
+    """What was seen on each host in one line."""
+    return {host: shortened("; ".join(said), 300) for host, said in found.items()}
+
+
+@rule("gpu-ecc", needs=("gpu",))
+def ecc(case: Case) -> t.Iterator[Answer]:
+    """Memory errors: uncorrected ones give wrong results or end the job, many corrected ones announce them."""
+    corrected = thresholds.limit(case.thresholds, "ecc_corrected") or 0
+    sram = thresholds.limit(case.thresholds, "ecc_sram_uncorrected") or 0
+
+    def judge(gpu: Data) -> t.Iterator[tuple[str, str]]:
+        now, ever = number(gpu, "ecc.uncorrected_volatile") or 0, number(gpu, "ecc.sram_uncorrected_aggregate") or 0
+        if now > 0:
+            yield FAIL, f"{now:g} uncorrected errors since the driver was loaded"
+        if ever > sram or dig(gpu, "ecc.sram_threshold_exceeded") is True:
+            yield FAIL, f"{ever:g} uncorrected SRAM errors in its life, above the limit"
+        elif ever > 0 and not now:
+            yield WARN, f"{ever:g} uncorrected SRAM errors in its life"
+        mended = number(gpu, "ecc.corrected_volatile") or 0
+        if mended > corrected:
+            yield WARN, f"{mended:g} corrected errors since the driver was loaded (limit {corrected:g})"
+
+    found = collect(case, judge)
+    cause = "The memory of a GPU has uncorrected errors: jobs on it end, or compute wrong results."
+    yield from pack(
+        joined(found[FAIL]), "gpu-ecc", FAIL, cause, f"Reset the GPU ({_RESET}); if it comes back: {_REPLACE}"
+    )
+    yield from pack(
+        joined(found[WARN]),
+        "gpu-ecc",
+        WARN,
+        "The memory of a GPU has errors that could be corrected, or had others before: it may be failing.",
+        "Watch it with nvidia-smi -q -d ECC; have the GPU replaced if the numbers grow.",
+    )
+
+
+@rule("gpu-row-remap", needs=("gpu",))
+def row_remap(case: Case) -> t.Iterator[Answer]:
+    """Bad rows of memory that wait to be replaced by spare ones, or cannot be."""
+    most = thresholds.limit(case.thresholds, "remapped_rows") or 0
+    worn: dict[str, list[str]] = {}
+    pending: dict[str, list[str]] = {}
+    for host in case.gpu:
+        for gpu in gpus(case, host):
+            count = number(gpu, "remapped_rows.uncorrectable") or 0
+            if dig(gpu, "remapped_rows.failure") is True:
+                worn.setdefault(host, []).append(f"{gpu_place(gpu)}: a row could not be remapped")
+            elif count > most:
+                worn.setdefault(host, []).append(f"{gpu_place(gpu)}: {count:g} rows are remapped")
+            elif dig(gpu, "remapped_rows.pending") is True:
+                pending.setdefault(host, []).append(f"{gpu_place(gpu)}: a remapped row waits for a reset")
+    cause = "The spare rows of a GPU's memory are used up: its errors cannot be mended any more."
+    yield from pack(joined(worn), "gpu-row-remap", FAIL, cause, _REPLACE)
+    cause = "A bad row of a GPU's memory is still in use until the GPU is reset."
+    yield from pack(joined(pending), "gpu-row-remap", FAIL, cause, f"Reset the GPU: {_RESET}.")
+
+
+@rule("gpu-retired-pages", needs=("gpu",))
+def retired_pages(case: Case) -> t.Iterator[Answer]:
+    """Pages of memory taken out of use, on GPUs before Ampere."""
+    warn = thresholds.limit(case.thresholds, "retired_pages_warn") or 0
+    fail = thresholds.limit(case.thresholds, "retired_pages_fail") or 0
+
+    def judge(gpu: Data) -> t.Iterator[tuple[str, str]]:
+        counts = [number(gpu, f"ecc.retired_pages_{kind}_bit") or 0 for kind in ("single", "double")]
+        if sum(counts) >= fail > 0:
+            yield FAIL, f"{sum(counts):g} retired pages of at most 64"
+        elif sum(counts) > warn:
+            yield WARN, f"{sum(counts):g} retired pages"
+        elif dig(gpu, "ecc.retired_pages_pending") is True:
+            yield WARN, "a page waits to be retired"
+
+    found = collect(case, judge)
+    cause = "A GPU has retired nearly all the pages of memory that it can."
+    yield from pack(joined(found[FAIL]), "gpu-retired-pages", FAIL, cause, _REPLACE)
+    cause = "A GPU takes pages of its memory out of use."
+    yield from pack(joined(found[WARN]), "gpu-retired-pages", WARN, cause, f"Reset the GPU ({_RESET}), and watch it.")
+
+
+@rule("gpu-pcie-narrow", needs=("gpu",))
+def pcie(case: Case) -> t.Iterator[Answer]:
+    """Fewer PCIe lanes than GPUs of the same model have. The link's generation falls when idle and says nothing."""
+    widths: dict[str, list[int]] = collections.defaultdict(list)
+    for host in case.gpu:
+        for gpu in gpus(case, host):
+            width = number(gpu, "pcie.width_current")
+            if width:
+                widths[text(gpu, "name")].append(int(width))
+
+    def judge(gpu: Data) -> t.Iterator[tuple[str, str]]:
+        width, usual = number(gpu, "pcie.width_current"), most_common(widths.get(text(gpu, "name"), ()))
+        if width and usual and width < usual:
+            severity = FAIL if "SXM" in text(gpu, "name") or "HBM" in text(gpu, "name") else WARN
+            yield severity, f"{width:g} lanes, others of this model have {usual:g}"
+
+    for severity, seen in collect(case, judge).items():
+        yield from pack(
+            joined(seen),
+            "gpu-pcie-narrow",
+            severity,
+            "A GPU has fewer PCIe lanes than others of its model: copies to it are slower, and every step waits.",
+            "Power the node off and seat the card and its riser again; look for a slot setting in the BIOS "
+            "(bifurcation).",
+        )
+
+
+@rule("gpu-nvlink", needs=("gpu",))
+def nvlink(case: Case) -> t.Iterator[Answer]:
+    """NVLinks that are down or slow, against the model's number, else against the same model in the cluster."""
+    usual: dict[str, list[int]] = collections.defaultdict(list)
+    pairs = {host: list(_with_links(case, host)) for host in case.gpu}
+    for found in pairs.values():
+        for gpu, active, _speed in found:
+            usual[text(gpu, "name")].append(active)
+    seen: Seen = {FAIL: {}, WARN: {}}
+    for host, found in pairs.items():
+        for gpu, active, speed in found:
+            name = text(gpu, "name")
+            links = thresholds.limit(case.thresholds, "nvlink_links", name)
+            fastest = thresholds.limit(case.thresholds, "nvlink_gb_per_s", name)
+            wanted = links if links is not None else most_common(usual[name])
+            if active < wanted:
+                severity = FAIL if links is not None else WARN
+                seen[severity].setdefault(host, []).append(
+                    f"{gpu_place(gpu)}: {active} of {wanted:g} NVLinks are active"
+                )
+            elif fastest is not None and speed is not None and speed < fastest:
+                said = f"{gpu_place(gpu)}: an NVLink of {speed:g} GB/s, should have {fastest:g}"
+                seen[WARN].setdefault(host, []).append(said)
+    for severity, said_by in seen.items():
+        yield from pack(
+            joined(said_by),
+            "gpu-nvlink",
+            severity,
+            "NVLinks of a GPU are down or slow: NCCL goes over PCIe, or fails when it sets the links up.",
+            "Run nvidia-smi nvlink -s and nvidia-smi nvlink -e there, reset all GPUs or reboot, and have the bridge or "
+            "the board checked.",
+        )
+
+
+def _with_links(case: Case, host: str) -> t.Iterator[tuple[Data, int, float | None]]:
+    """(GPU, active links, speed) of the GPUs whose links were read; none read on a node with a single GPU."""
+    facts = case.gpu[host]
+    found = {text(each, "uuid"): each for each in rows(facts, "nvlink")}
+    asked = isinstance(dig(facts, "nvlink"), list) and text(facts, "status") == "ok" and len(gpus(case, host)) > 1
+    for gpu in gpus(case, host) if asked else ():
+        each = found.get(text(gpu, "uuid"))
+        if each is not None:
+            yield gpu, int(number(each, "active") or 0), number(each, "gb_per_s")
+        elif not found and model(gpu):
+            yield gpu, 0, None
+
+
+@rule("drv-fabricmanager", needs=("gpu",))
+def fabric_manager(case: Case) -> t.Iterator[Answer]:
+    """With NVSwitches, CUDA works only once the fabric manager, of the driver's version, has set them up."""
+    stopped, other, unready = {}, {}, {}
+    for host, facts in case.gpu.items():
+        states = [(text(gpu, "fabric.state"), text(gpu, "fabric.status")) for gpu in gpus(case, host)]
+        with_fabric = [(state, status) for state, status in states if state]
+        ready = bool(with_fabric) and all(state == "Completed" and status == "Success" for state, status in with_fabric)
+        manager, driver = dig(facts, "fabric_manager", {}), text(facts, "driver_version")
+        version = text(manager, "version")
+        if ready or text(facts, "status") != "ok":
+            continue  # without a driver that answers it cannot run, which has a rule of its own
+        # in a container the manager runs outside and cannot be seen; a machine that is replayed is seen whole
+        contained = dig(case.fabric.get(host), "container") and not dig(facts, "replayed_from")
+        if number(manager, "nvswitches") and dig(manager, "running") is False and not contained:
+            stopped[host] = f"{number(manager, 'nvswitches'):g} NVSwitches, nv-fabricmanager does not run"
+        elif number(manager, "nvswitches") and version and driver and key(version) != key(driver):
+            other[host] = f"fabric manager {version}, driver {driver}"
+        elif with_fabric:
+            unready[host] = ", ".join(sorted({f"{state}, {status or 'no status'}" for state, status in with_fabric}))
+    cause = "The fabric manager does not run: CUDA fails with error 802 (system not yet initialized)."
+    remedy = "Run systemctl enable --now nvidia-fabricmanager."
+    yield from pack(stopped, "drv-fabricmanager", FAIL, cause, remedy)
+    cause = "The fabric manager is not of the driver's version, and refuses to work with it: CUDA error 802."
+    remedy = "Install the nvidia-fabricmanager package of exactly the driver's version, and restart it."
+    yield from pack(other, "drv-fabricmanager", FAIL, cause, remedy)
+    cause = "The NVLink fabric of the GPUs is not set up: CUDA fails with error 802 (system not yet initialized)."
+    remedy = "Look at journalctl -u nvidia-fabricmanager; restart it, then reset the GPUs or reboot the node."
+    yield from pack(unready, "drv-fabricmanager", FAIL, cause, remedy)
+
+
+__all__ = ("collect", "joined")

@@ -1,0 +1,297 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: rules on plain system state: shared memory, limits, disks, caches, memory."""
+
+from __future__ import annotations
+
+import os.path
+import shlex
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import Sheet, gone, limit, number, size
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    INFO,
+    WARN,
+    Answer,
+    Case,
+    Data,
+    dig,
+    rule,
+)
+
+UNLIMITED = -1
+MIB, GIB = 2**20, 2**30
+# Their statfs tells no number of inodes, or one that means nothing.
+_NO_INODES = frozenset({"btrfs", "zfs", "nfs", "nfs4", "cifs", "fuse", "bcachefs"})
+# What moves each cache to another place, and whether a job fails when it can't be written.
+_CACHES = {
+    "home": ("", True),
+    "tmp": ("TMPDIR", True),
+    "torch_extensions": ("TORCH_EXTENSIONS_DIR", True),
+    "triton": ("TRITON_CACHE_DIR", True),
+    "hf": ("HF_HOME", False),
+    "pip": ("PIP_CACHE_DIR", False),
+}
+
+
+def _gpus(case: Case, host: str) -> int:
+    """How many GPUs the host's facts, or else the plan, know."""
+    found = dig(case.gpu.get(host), "gpus", [])
+    planned = dig(dig(case.plan, "nodes", {}).get(host), "gpus", [])
+    return len(found) or len(planned)
+
+
+def _live(case: Case, facts: t.Mapping[str, Data]) -> list[str]:
+    return [name for name in facts if name not in gone(case)]
+
+
+def _slots(case: Case, host: str, gpus: int) -> int:
+    """How many ranks the plan starts on the host; as many as it has GPUs where there is no plan."""
+    planned = number(dig(dig(case.plan, "nodes", {}).get(host), "slots"))
+    return gpus if planned is None else int(planned)
+
+
+def _larger_shm(container: bool) -> str:
+    """How /dev/shm grows; from inside a container it mostly can't (CAP_SYS_ADMIN)."""
+    if container:
+        return (
+            "Start the container anew with --shm-size 16g or --ipc host (Kubernetes: an emptyDir of medium Memory); "
+            "only one that has CAP_SYS_ADMIN can do it itself: mount -o remount -o size=50% /dev/shm"
+        )
+    return (
+        "mount -o remount -o size=50% /dev/shm and the same in /etc/fstab; in a container instead --shm-size 16g or "
+        "--ipc host when it is started."
+    )
+
+
+@rule("shm-too-small", needs=("fabric",))
+def shm(case: Case) -> t.Iterable[Answer]:
+    """/dev/shm, through which NCCL's ranks on a node and the workers of a data loader talk."""
+    sheet = Sheet()
+    for host in _live(case, case.fabric):
+        remedy = _larger_shm(bool(dig(case.fabric[host], "container")))
+        total, free = (number(dig(case.fabric[host], f"shm.{key}")) for key in ("total_bytes", "free_bytes"))
+        count = _gpus(case, host)
+        if total is None:
+            continue
+        least, wanted = limit(case, "shm_fail_bytes", 512 * MIB), count * limit(case, "shm_warn_bytes_per_gpu", GIB)
+        if total < least:
+            cause = "/dev/shm is so small that data loaders and NCCL end with a bus error or No space left on device."
+            # One rank, or none with a GPU, trains with little of it: only NCCL between ranks of a node takes much.
+            severity = FAIL if count and _slots(case, host, count) > 1 else WARN
+            sheet.add("shm-too-small", severity, host, f"/dev/shm has {size(total)}", cause, remedy)
+        elif free is not None and free < limit(case, "shm_free_fail_bytes", 64 * MIB):
+            cause = "/dev/shm is full, mostly of what killed jobs left behind."
+            clean = "See ls -l /dev/shm; remove the files of jobs that are gone (nccl-*, torch_*, sem.*)."
+            sheet.add("shm-too-small", FAIL, host, f"{size(free)} of {size(total)} free", cause, clean)
+        elif total < wanted:
+            evidence = f"/dev/shm has {size(total)} for {count} GPUs"
+            cause = "/dev/shm is small for the number of GPUs: data loaders with several workers may not fit."
+            sheet.add("shm-too-small", WARN, host, evidence, cause, remedy)
+    return sheet.findings()
+
+
+@rule("fd-limit", needs=("fabric",))
+def fd_limit(case: Case) -> t.Iterable[Answer]:
+    """Open files: NCCL raises its soft limit to the hard one itself, so that the hard one decides."""
+    sheet = Sheet()
+    remedy = (
+        "Put '* - nofile 1048576' (and 'root - nofile 1048576') into /etc/security/limits.d/90-training.conf, see that "
+        "sshd has UsePAM yes, and log in anew."
+    )
+    for host in _live(case, case.fabric):
+        facts, gpus = dig(case.fabric[host], "limits", {}), _gpus(case, host) > 0
+        soft, hard = number(dig(facts, "nofile")), number(dig(facts, "hard.nofile"))
+        most = soft if hard is None else hard
+        if most is None or most == UNLIMITED:
+            continue
+        cause = "A job runs out of file descriptors: every connection, worker and open file takes one."
+        shown = f"{soft if soft is not None else 'unknown'}, at most {most:.0f} ({dig(facts, 'of', 'limits')})"
+        if most <= limit(case, "fd_fail", 1024):
+            sheet.add("fd-limit", FAIL if gpus else WARN, host, f"open files: {shown}", cause, remedy)
+        elif (gpus and most < limit(case, "fd_warn", 4096)) or (
+            soft is not None and 0 <= soft < limit(case, "fd_soft_warn", 1024)
+        ):
+            sheet.add("fd-limit", WARN, host, f"open files: {shown}", cause, remedy)
+    return sheet.findings()
+
+
+@rule("ib-memlock", needs=("fabric",))
+def memlock(case: Case) -> t.Iterable[Answer]:
+    """Locked memory, which RDMA devices need for every buffer."""
+    sheet = Sheet()
+    for host in _live(case, case.fabric):
+        found = number(dig(case.fabric[host], "limits.memlock"))
+        devices = [str(dig(item, "name")) for item in dig(case.fabric[host], "rdma.devices", [])]
+        if found is None or found == UNLIMITED or found >= limit(case, "memlock_min_bytes", 64 * MIB):
+            continue
+        if devices or _gpus(case, host):
+            evidence = f"a login may lock {size(found)}" + (f"; RDMA devices {', '.join(devices)}" if devices else "")
+            sheet.add(
+                "ib-memlock",
+                FAIL if devices else WARN,
+                host,
+                evidence,
+                "RDMA registers its buffers as locked memory; with this limit ibv_reg_mr or ibv_create_qp ends with "
+                "Cannot allocate memory.",
+                "Put '* - memlock unlimited' into /etc/security/limits.d/90-training.conf, see that sshd has UsePAM "
+                "yes, restart sshd and log in anew; containers: --ulimit memlock=-1.",
+            )
+    return sheet.findings()
+
+
+def _places(case: Case, host: str) -> dict[str, tuple[str, Data]]:
+    """The file systems that were measured: {path: (what it is, its facts)}; a cache goes before the same path."""
+    found: dict[str, tuple[str, Data]] = {}
+    for path, facts in dig(case.fabric.get(host), "disks", {}).items():
+        if isinstance(facts, t.Mapping):
+            found[str(dig(facts, "path", path))] = ("disk", facts)
+    for name, facts in dig(case.user.get(host), "caches", {}).items():
+        if isinstance(facts, t.Mapping):
+            found[str(dig(facts, "path", name))] = (str(name), facts)
+    return found
+
+
+def disk_problem(case: Case, what: str, facts: Data) -> tuple[str, str] | None:
+    """(severity, what was seen) of a file system that is full or nearly so."""
+    free, inodes = number(dig(facts, "free_bytes")), number(dig(facts, "inodes_free"))
+    name = "tmp_warn_bytes" if what == "tmp" else "disk_warn_bytes"
+    least = limit(case, name, GIB if what == "tmp" else 5 * GIB)
+    path, kind = dig(facts, "path", what), str(dig(facts, "fs_type", ""))
+    if free is not None and free < least:
+        severity = FAIL if free < limit(case, "disk_fail_bytes", 512 * MIB) else WARN
+        return severity, f"{path} ({dig(facts, 'mount') or kind or 'its file system'}): {size(free)} free"
+    if inodes is not None and inodes < limit(case, "inodes_warn", 10000) and kind not in _NO_INODES:
+        return FAIL if inodes < limit(case, "inodes_fail", 100) else WARN, f"{path} ({kind}): {inodes:.0f} inodes free"
+    return None
+
+
+@rule("disk-full", needs=("fabric",))
+def disk_full(case: Case) -> t.Iterable[Answer]:
+    """Where jobs write and nothing more fits."""
+    sheet = Sheet()
+    for host in _live(case, {**case.user, **case.fabric}):
+        for what, facts in _places(case, host).values():
+            problem = disk_problem(case, what, facts)
+            if problem:
+                severity, seen = problem
+                cause = (
+                    "A file system that jobs write to is full."
+                    if severity == FAIL
+                    else "A file system that jobs write to is nearly full."
+                )
+                remedy = (
+                    "df -h and df -i, then du -xhd1 PATH | sort -h; old wheels, conda packages, checkpoints and "
+                    "~/.cache/huggingface are the usual ones, or move the cache by HF_HOME, TRITON_CACHE_DIR or "
+                    "TMPDIR in trainmesh_env."
+                )
+                sheet.add("disk-full", severity, host, seen, cause, remedy)
+    return sheet.findings()
+
+
+@rule("cache-unwritable", "build-ext-cache-nfs", needs=("user",))
+def caches(case: Case) -> t.Iterable[Answer]:
+    """Caches that the job user can't write to, or in which nodes get in each other's way."""
+    sheet = Sheet()
+    for host in _live(case, case.user):
+        _unwritable(case, sheet, host)
+        for name in ("torch_extensions", "triton"):
+            facts = dig(case.user[host], f"caches.{name}", {})
+            path = str(dig(facts, "path", name))
+            if dig(facts, "local") is False and dig(facts, "writable") is not False:
+                sheet.add(
+                    "build-ext-cache-nfs",
+                    WARN,
+                    host,
+                    f"{path} is on {dig(facts, 'fs_type', 'a network file system')}",
+                    "Compiled operations are kept on a network file system: nodes wait for each other's lock files, or "
+                    "load what another one is still writing.",
+                    "Set TORCH_EXTENSIONS_DIR and TRITON_CACHE_DIR to a local directory such as /var/tmp/torch in "
+                    "trainmesh_env.",
+                )
+    return sheet.findings()
+
+
+def _unwritable(case: Case, sheet: Sheet, host: str) -> None:
+    """One fault for each directory that keeps caches from being written; a full disk is another fault."""
+    user = str(dig(case.plan, "user") or dig(case.user[host], "name", "the job user"))
+    found: dict[str, list[str]] = {}
+    for name in _CACHES:
+        facts = dig(case.user[host], f"caches.{name}", {})
+        if dig(facts, "writable") is False and (disk_problem(case, name, facts) or (WARN, ""))[0] != FAIL:
+            found.setdefault(str(dig(facts, "existing") or dig(facts, "path", name)), []).append(name)
+    for place, kept in found.items():
+        paths = ", ".join(str(dig(case.user[host], f"caches.{name}.path", name)) for name in kept)
+        sheet.add(
+            "cache-unwritable",
+            FAIL if any(_CACHES[name][1] for name in kept) else WARN,
+            host,
+            f"{user} may not write to {place}, which {paths} need",
+            "The job user can't write where torch, Triton or a data loader keep their files.",
+            _way_to_write(case, host, user, place, kept),
+        )
+
+
+def _way_to_write(case: Case, host: str, user: str, place: str, kept: t.Sequence[str]) -> str:
+    """The command that lets the user write, and the variables that lead elsewhere; one of both where there is no other.
+
+    The user chooses these paths: no command hands over, or opens, what is not in the user's home or the prefix.
+    """
+    command = _give(case, host, user, place, kept)
+    variables = ", ".join(_CACHES[name][0] for name in kept if _CACHES[name][0])
+    if command:
+        return f"{command} (or, in trainmesh_env, other directories for {variables})" if variables else command
+    if variables:
+        return f"Unset {variables}, or set in trainmesh_env a directory that {user} may write to."
+    return f"Give {user} a home directory that {user} may write to."
+
+
+def _give(case: Case, host: str, user: str, place: str, kept: t.Sequence[str]) -> str:
+    """The command by which root lets the user write; empty where that would give away what others need."""
+    if place in ("/tmp", "/var/tmp"):
+        return shlex.join(["chmod", "1777", place])
+    home = str(dig(case.user[host], "home", ""))
+    owner = f"{user}:"
+    if place == home and _is_one_users(home):
+        return f"{shlex.join(['chown', '-h', owner, home])} && {shlex.join(['chmod', 'u+rwx', home])}"
+    own = [directory for directory in (home, str(dig(case.plan, "prefix", ""))) if _is_one_users(directory)]
+    if any(_is_below(place, directory) for directory in own):
+        return shlex.join(["chown", "-hR", owner, place])
+    paths = [str(dig(case.user[host], f"caches.{name}.path")) for name in kept]
+    if all(path in own or any(_is_below(path, directory) for directory in own) for path in paths):
+        return shlex.join(["install", "-d", "-o", user, *paths])
+    return ""
+
+
+def _is_one_users(directory: str) -> bool:
+    """Whether a directory can be all one user's: /root, /home/trainer, /opt/trainmesh, but not /etc."""
+    return directory == "/root" or directory.rstrip("/").count("/") > 1
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return os.path.normpath(path).startswith(f"{directory.rstrip('/')}/")
+
+
+@rule("mem-host-oom", needs=("user",))
+def host_oom(case: Case) -> t.Iterable[Answer]:
+    """Processes that the kernel killed for want of memory; a container shows its host's log, so that this is a hint."""
+    sheet = Sheet()
+    for host in _live(case, case.user):
+        kills = dig(case.user[host], "oom_kills", [])
+        if kills:
+            last = " ".join(str(dig(kills[-1], "line", "")).split())[:160]
+            sheet.add(
+                "mem-host-oom",
+                INFO if dig(case.fabric.get(host), "container") else WARN,
+                host,
+                f"{len(kills)} since boot, the last {dig(kills[-1], 'time', 'at an unknown time')}: {last}",
+                "The kernel has killed processes because memory ran out; a rank ends with exit code -9 then.",
+                "Fewer data loader workers, no offload to the CPU or fewer ranks a node; free -h while the job starts "
+                "shows how much a rank takes.",
+            )
+    return sheet.findings()
+
+
+__all__ = ("disk_problem",)

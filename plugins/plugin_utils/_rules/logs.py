@@ -1,0 +1,277 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: what NCCL's logs, ds_report and collect_env say, handed in by the user or by the probe.
+
+A log that was handed in names machines by their own host names; where none of the plan's nodes has
+that name the finding has no host, and its evidence is under the log's own word.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import collect_env, ds_report, nccl
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl_failure import GENERIC
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    INFO,
+    WARN,
+    Answer,
+    Case,
+    Data,
+    Finding,
+    dig,
+    pack,
+    rule,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_remedies import (
+    ADVICE,
+    GENERIC_RULES,
+    IB_AS_SOCKET,
+)
+
+PROBE = "collective probe"  # the place of logs that nobody handed in
+VIRTUAL = re.compile(r"(veth|br-|docker|virbr|cni|flannel|cali|tailscale|wg|zt|tun|vxlan)")
+
+
+class Log(t.NamedTuple):
+    """A log of NCCL: where it came from, the node it lay on, and what it says."""
+
+    path: str
+    holder: str
+    said: Data
+
+
+def texts(case: Case, kind: str) -> t.Iterator[tuple[str, str, str]]:
+    """(node, path, text) of the files of a kind; the same text on several nodes counts once, but for reports."""
+    seen: set[str] = set()
+    for name in case.order:
+        for file in dig(case.user, f"{name}.files", []):
+            text = dig(file, "text", "")
+            if dig(file, "kind") != kind or not text or (kind == "nccl_log" and text in seen):
+                continue
+            seen.add(text)
+            yield name, str(dig(file, "path", kind)), text
+
+
+def logs(case: Case) -> t.Iterator[Log]:
+    """The logs handed in, and what the probe of collectives kept of its own."""
+    for name, path, text in texts(case, "nccl_log"):
+        yield Log(path, name, nccl.parse(text))
+    for name, said in dict(dig(case.collective, "nccl", {})).items():
+        if isinstance(said, dict) and name in case.plan["nodes"]:
+            yield Log(PROBE, name, said)
+
+
+def node_of(case: Case, word: str | None) -> str | None:
+    """The node that a log means by a host name or an address; None when it is none of them."""
+    for name in case.order if word else ():
+        node = case.node(name)
+        known = {name, *(str(dig(node, key, "")) for key in ("address", "hostname", "fqdn")), *dig(node, "names", [])}
+        if word in known:
+            return name
+    return None
+
+
+def writer(case: Case, log: Log, host: str) -> str:
+    """Who wrote a line: a node's name, else the log's own word; the probe's logs are their node's."""
+    if log.path == PROBE:
+        return log.holder
+    hosts = dig(log.said, "hosts", [])
+    word = host or (hosts[0] if len(hosts) == 1 else "")
+    return node_of(case, word) or word or log.path
+
+
+def finding(case: Case, identity: str, severity: str, found: t.Mapping[str, str], words: tuple[str, str]) -> Finding:
+    """A Finding that blames the nodes among the keys of ``found``; ``words`` are cause and remedy."""
+    return Finding(identity, severity, tuple(name for name in found if name in case.plan["nodes"]), dict(found), *words)
+
+
+@rule(
+    "nccl-system-error-first-collective",
+    "nccl-internal-error-init",
+    "nccl-ifname-absent-on-node",
+    "nccl-net-forced-ib",
+    "nccl-version-mismatch",
+    "nccl-duplicate-gpu",
+    "nccl-collective-mismatch",
+    "nccl-watchdog-timeout",
+    "shm-too-small",
+    "ib-memlock",
+    "ib-rails-not-connected",
+    "ib-container-devices",
+    "ib-retry-exceeded",
+    "fd-limit",
+)
+def first_cause(case: Case) -> t.Iterator[Answer]:
+    """The first cause in each log; what follows from it is not told again."""
+    read = list(logs(case))
+    ours = [dig(log.said, "cause.weight", GENERIC) for log in read if log.path == PROBE]
+    for log in read:
+        cause = dig(log.said, "cause")
+        advice = ADVICE.get(str(dig(cause, "kind")))
+        if cause is None or advice is None:
+            continue
+        if log.path == PROBE and dig(cause, "weight", GENERIC) > min(ours):
+            continue  # it follows from what another node of the same run has logged
+        identity = advice.rule
+        if identity == "nccl-system-error-first-collective":  # torch's own word for it decides between the two
+            generic = [GENERIC_RULES.get(str(dig(each, "kind"))) for each in dig(log.said, "failures", [])]
+            identity = next((each for each in generic if each), identity)
+        here = writer(case, log, str(dig(cause, "host", "")))
+        peer = node_of(case, dig(cause, "peer"))
+        blamed = [here, peer] if advice.blame == "both" else [peer or here] if advice.blame == "peer" else [here]
+        text = f"{log.path} line {dig(cause, 'line', 0)}: {dig(cause, 'text', '')[:300]}"
+        seen = {name: text for name in blamed if name}
+        yield finding(case, identity, advice.severity, seen, (advice.cause, advice.remedy))
+
+
+@rule("nccl-version-mismatch")
+def versions_in_logs(case: Case) -> t.Iterator[Answer]:
+    """Hosts of one log with different versions of NCCL; those that differ from the most are blamed."""
+    for log in logs(case):
+        if dig(log.said, "cause.kind") == "version_mismatch":
+            continue
+        versions = {host: dig(part, "nccl_versions", []) for host, part in dig(log.said, "by_host", {}).items()}
+        single = {host: found[0] for host, found in versions.items() if len(found) == 1 and host}
+        usual = max(single.values(), key=list(single.values()).count, default="")
+        other = {host: version for host, version in single.items() if version != usual}
+        if other:
+            found = {
+                writer(case, log, host): f"{log.path}: NCCL {each}, others {usual}" for host, each in other.items()
+            }
+            advice = ADVICE["version_mismatch"]
+            yield finding(case, advice.rule, FAIL, found, (advice.cause, advice.remedy))
+
+
+@rule("gdr-unavailable")
+def direct_access(case: Case) -> t.Iterator[Answer]:
+    """InfiniBand or RoCE without GPUDirect: every byte goes through the host's memory."""
+    for log in logs(case):
+        found = {}
+        for host, part in dig(log.said, "by_host", {}).items():
+            if dig(part, "gdrdma") is False:
+                ways = ", ".join(f"{name} {count}x" for name, count in dig(part, "transports", {}).items())
+                found[writer(case, log, host)] = f"{log.path}: channels via {ways}, none with GDRDMA"
+        if found:
+            cause = "NCCL uses the RDMA network without direct access to the GPUs' memory"
+            remedy = (
+                "modprobe nvidia_peermem, now and at boot (or the open driver and kernel 5.12 or newer for DMA-BUF)"
+            )
+            yield finding(case, "gdr-unavailable", WARN, found, (cause, remedy))
+
+
+@rule("nccl-ifname-auto-virtual")
+def virtual_interfaces(case: Case) -> t.Iterator[Answer]:
+    """NCCL has picked up interfaces of containers, bridges or tunnels, which the other nodes cannot reach."""
+    for log in logs(case):
+        found = {}
+        for host, part in dig(log.said, "by_host", {}).items():
+            names = sorted({str(dig(each, "name")) for each in dig(part, "interfaces", [])})
+            virtual = [name for name in names if VIRTUAL.match(name)]
+            if virtual:
+                found[writer(case, log, host)] = f"{log.path}: NCCL uses {', '.join(names)}"
+        if found:
+            cause = "NCCL has chosen virtual interfaces, whose addresses the other nodes cannot reach"
+            remedy = (
+                "Set the interface per node (trainmesh_interface), which writes NCCL_SOCKET_IFNAME to /etc/nccl.conf"
+            )
+            yield finding(case, "nccl-ifname-auto-virtual", WARN, found, (cause, remedy))
+
+
+@rule("ib-disabled-on-ib", "ib-libibverbs-missing", "perf-ethernet-bound")
+def sockets_instead_of_rdma(case: Case) -> t.Iterator[Answer]:
+    """NCCL took sockets on a node whose InfiniBand or RoCE port is active."""
+    for log in logs(case):
+        disabled = str(dig(log.said, "environment.NCCL_IB_DISABLE", "0")) not in ("0", "")
+        library = any("libibverbs" in str(dig(each, "text")) for each in dig(log.said, "warnings", []))
+        why = "disabled" if disabled else "library" if library else "other"
+        found = {}
+        for host, part in dig(log.said, "by_host", {}).items():
+            name = writer(case, log, host)
+            if dig(part, "networks") == ["Socket"] and active_port(case, name):
+                found[name] = f"{log.path}: Using network Socket, while {active_port(case, name)} is active"
+        if found:
+            identity, severity, cause, remedy = IB_AS_SOCKET[why]
+            yield finding(case, identity, severity, found, (cause, remedy))
+
+
+def active_port(case: Case, name: str) -> str:
+    """The first RDMA port of a node that is active; empty when there is none or it is not known."""
+    for device in dig(case.fabric, f"{name}.rdma.devices", []):
+        for port in dig(device, "ports", []):
+            if dig(port, "state") == "ACTIVE":
+                return f"{dig(device, 'name')} port {dig(port, 'port')}"
+    return ""
+
+
+def reports(case: Case) -> t.Iterator[tuple[str, str, Data]]:
+    """(node, path, report) of each ds_report; one made under pdsh holds those of several hosts."""
+    for name, path, text in texts(case, "ds_report"):
+        report = ds_report.parse(text)
+        for host, own in report["hosts"].items():
+            yield node_of(case, host) or host, path, own
+        if not report["hosts"]:
+            yield name, path, report
+
+
+@rule("build-cpu-adam", "build-aio-missing", "build-ninja-missing")
+def operators(case: Case) -> t.Iterator[Answer]:
+    """Operators of DeepSpeed that can neither be used nor built on the spot."""
+    adam, aio, ninja = {}, {}, {}
+    for name, path, report in reports(case):
+        if dig(report, "ops.cpu_adam.compatible") is False and not dig(report, "ops.cpu_adam.installed"):
+            adam[name] = f"{path}: cpu_adam [NO] [NO]"
+        if dig(report, "ops.async_io.compatible") is False:
+            aio[name] = f"{path}: async_io [NO] [NO]"
+        if dig(report, "ninja") is False:
+            ninja[name] = f"{path}: ninja is missing"
+    cause = "DeepSpeed cannot build its optimizer for the CPU, which offload needs"
+    remedy = "Install a compiler (g++), ninja and the CUDA toolkit of torch's own version, then run ds_report again"
+    yield from pack(adam, "build-cpu-adam", WARN, cause, remedy)
+    cause = "The library for asynchronous I/O is missing; only offload to NVMe needs it"
+    yield from pack(aio, "build-aio-missing", INFO, cause, "apt install libaio-dev, or dnf install libaio-devel")
+    cause = "DeepSpeed builds operators with ninja, which is not on the PATH of the job"
+    yield from pack(
+        ninja, "build-ninja-missing", WARN, cause, "pip install ninja in the job's environment, on every node"
+    )
+
+
+@rule("build-ops-other-torch")
+def compiled_with(case: Case) -> t.Iterator[Answer]:
+    """Operators that were built for another torch; a wheel without any (torch 0.0) has nothing to be wrong."""
+    found = {}
+    for name, path, report in reports(case):
+        built, runs = str(dig(report, "compiled_with.torch", "0.0")), str(dig(report, "values.torch version", ""))
+        prebuilt = any(dig(op, "installed") is True for op in dig(report, "ops", {}).values())
+        if prebuilt and built != "0.0" and runs and built.split(".")[:2] != runs.split(".")[:2]:
+            found[name] = f"{path}: compiled with torch {built}, runs with {runs}"
+    cause = "DeepSpeed's prebuilt operators belong to another torch and refuse to load"
+    remedy = (
+        "pip cache remove deepspeed && pip install --force-reinstall --no-cache-dir --no-binary deepspeed deepspeed"
+    )
+    yield from pack(found, "build-ops-other-torch", FAIL, cause, remedy)
+
+
+@rule("nccl-version-mismatch", "ver-python-torch-differs")
+def environments(case: Case) -> t.Iterator[Answer]:
+    """What collect_env says of NCCL on one node, and of torch on several."""
+    library, torches = {}, {}
+    for name, path, text in texts(case, "collect_env"):
+        said = collect_env.parse(text)
+        loaded, wheel = dig(said, "nccl.torch"), dig(said, "nccl.wheel")
+        if loaded and wheel and loaded != wheel:
+            library[name] = f"{path}: torch loads NCCL {loaded}, the wheel beside it is {wheel}"
+        if dig(said, "values.PyTorch version", "N/A") != "N/A":
+            torches[name] = f"{path}: torch {dig(said, 'values.PyTorch version')}"
+    cause = "torch loads another NCCL than the one that was installed with it"
+    remedy = "Unset LD_LIBRARY_PATH and LD_PRELOAD for the job, or remove the system's libnccl2"
+    yield from pack(library, "nccl-version-mismatch", WARN, cause, remedy)
+    if len({each.rsplit(" ", 1)[1] for each in torches.values()}) > 1:
+        remedy = "Install the same torch on every node (trainmesh.cluster.torch_stack does)"
+        yield from pack(torches, "ver-python-torch-differs", FAIL, "The nodes have different versions of torch", remedy)
+
+
+__all__ = ("Log", "active_port", "finding", "logs", "node_of", "reports", "texts", "writer")

@@ -1,0 +1,298 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: rules on host names and on what they resolve to."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.host_names import HOST_NAME, is_address
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+    Sheet,
+    addresses,
+    gone,
+    logins,
+    names,
+    node,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    WARN,
+    Answer,
+    Case,
+    Data,
+    Finding,
+    dig,
+    once,
+    rule,
+)
+
+_LOOPBACK = "A name of a node resolves to a loopback address: gloo and c10d then connect to the own machine."
+UNNAMED = frozenset({"localhost", "localhost.localdomain", "(none)", "localhost4", "localhost6"})
+
+
+def _short(name: t.Any) -> str:
+    return str(name).split(".", 1)[0].lower()
+
+
+def _groups(values: t.Mapping[str, str]) -> list[list[str]]:
+    """Hosts with an equal value, where there are several."""
+    found: dict[str, list[str]] = {}
+    for host, value in values.items():
+        found.setdefault(value, []).append(host)
+    return [hosts for hosts in found.values() if len(hosts) > 1]
+
+
+@once
+def duplicates(case: Case) -> set[str]:
+    """Nodes with the host name of another one; where one of them bears it by the plan, the others are to blame."""
+    found: set[str] = set()
+    hostnames = {name: str(dig(facts, "hostname", "")).lower() for name, facts in case.fabric.items()}
+    for hosts in _groups({name: value for name, value in hostnames.items() if value and name not in gone(case)}):
+        wrong = {host for host in hosts if hostnames[host] != str(dig(node(case, host), "hostname", "")).lower()}
+        found |= wrong or set(hosts)
+    return found
+
+
+@rule("name-duplicate-hostname", needs=("fabric",))
+def duplicate_hostname(case: Case) -> t.Iterable[Answer]:
+    """Nodes with one host name, with none of their own, or with one machine-id."""
+    sheet, live = Sheet(), [name for name in case.fabric if name not in gone(case)]
+    hostnames = {name: str(dig(case.fabric[name], "hostname", "")).lower() for name in live}
+    named = {name: value for name, value in hostnames.items() if value}
+    same = duplicates(case)
+    for host in [name for name in named if name in same or named[name] in UNNAMED]:
+        twins = [other for other in named if other != host and named[other] == named[host]]
+        sheet.add(
+            "name-duplicate-hostname",
+            FAIL,
+            host,
+            f"hostname is {named[host]}" + (f", as on {', '.join(twins)}" if twins else ""),
+            "Nodes without a host name of their own are taken for one machine by launchers and NCCL.",
+            "hostnamectl set-hostname NAME, another one on each node (no reboot needed), or trainmesh_hostname in the "
+            "inventory and site.yml.",
+        )
+    ids = {name: str(dig(case.fabric[name], "machine_id", "")) for name in live}
+    for hosts in _groups({name: value for name, value in ids.items() if value}):
+        if any(dig(case.fabric[host], "container") or host in same for host in hosts):
+            continue  # containers of one image often share it, and nothing there depends on it
+        for host in hosts:
+            sheet.add(
+                "name-duplicate-hostname",
+                WARN,
+                host,
+                f"machine-id {ids[host]}, as on {', '.join(other for other in hosts if other != host)}",
+                "Machines with one machine-id are clones: DHCP may give both the same address.",
+                "On the clone: rm /etc/machine-id && systemd-machine-id-setup, then reboot.",
+            )
+    return sheet.findings()
+
+
+@rule("name-etc-hostname-format", needs=("fabric",))
+def hostname_file(case: Case) -> t.Iterable[Answer]:
+    """/etc/hostname holds something else than the bare name of the machine."""
+    sheet = Sheet()
+    for host, facts in case.fabric.items():
+        written, now = dig(facts, "hostname_file"), str(dig(facts, "hostname", ""))
+        if not written or host in gone(case):
+            continue
+        text = str(written).strip()
+        remedy = f"hostnamectl set-hostname {node(case, host).get('hostname') or 'NAME'} (no reboot needed)"
+        if not HOST_NAME.match(text):
+            cause = "/etc/hostname must hold the bare name and nothing else."
+            bad_now = not now or not HOST_NAME.match(now) or now.lower() in UNNAMED
+            evidence = f"/etc/hostname is {text[:60]!r}, the name in force {now!r}"
+            sheet.add("name-etc-hostname-format", FAIL if bad_now else WARN, host, evidence, cause, remedy)
+        elif host in duplicates(case):
+            continue  # that the name in force is another node's says it all
+        elif now and _short(text) != _short(now) and not dig(facts, "hostname_file_mounted"):
+            cause = "The name in force is not the one in /etc/hostname: it changes with the next boot."
+            evidence = f"/etc/hostname is {text}, the name in force {now}"
+            sheet.add("name-etc-hostname-format", WARN, host, evidence, cause, remedy)
+    return sheet.findings()
+
+
+@rule("name-hostname-differs", needs=("mesh",))
+def hostname_differs(case: Case) -> t.Iterable[Answer]:
+    """The right machine answers, under another name than the plan has for it."""
+    sheet = Sheet()
+    for item in logins(case, "wrong_machine"):
+        own = str(dig(case.fabric.get(item.target), "hostname", ""))
+        wanted = str(dig(node(case, item.target), "hostname", ""))
+        if item.target in duplicates(case):
+            continue
+        if own and own != wanted and f"answered as {own}," in item.evidence:
+            may = dig(case.fabric.get(item.target), "can_set_hostname") is not False
+            sheet.add(
+                "name-hostname-differs",
+                WARN,
+                item.target,
+                f"its host name is {own}, the plan has {wanted}",
+                "The node's host name is not the one in the inventory.",
+                (f"hostnamectl set-hostname {wanted}, or " if may else "")
+                + f"trainmesh_hostname: {own} for this host in the inventory.",
+            )
+    return sheet.findings()
+
+
+def _entry(facts: t.Any, name: str) -> str:
+    """Where /etc/hosts says so, in words."""
+    for line in dig(facts, "hosts_entries", []):
+        if str(dig(line, "address", "")).startswith(("127.", "::1")) and name in dig(line, "names", []):
+            return f" (/etc/hosts line {dig(line, 'line')})"
+    return ""
+
+
+@rule("name-loopback-127-0-1-1", needs=("fabric",))
+def loopback(case: Case) -> t.Iterable[Answer]:
+    """A node's name that resolves to a loopback address: the others are told to connect to themselves."""
+    sheet = Sheet()
+    remedy = (
+        "Take the name off that line of /etc/hosts and give it to the data address (site.yml does), or set "
+        "GLOO_SOCKET_IFNAME and a numeric MASTER_ADDR for every job."
+    )
+    for host, facts in case.fabric.items():
+        for name, answer in dig(facts, "resolution", {}).items() if host not in gone(case) else ():
+            owner = host if _short(name) == _short(dig(facts, "hostname", "")) else _owner(case, name)
+            if owner is None or not dig(answer, "loopback") or str(name).lower() in UNNAMED or is_address(name):
+                continue
+            told = dig(dig(case.stack.get(host), "login_environment.variables", {}), "GLOO_SOCKET_IFNAME")
+            given = told or "GLOO_SOCKET_IFNAME" in dig(case.plan, "env", {})
+            found = ", ".join(map(str, dig(answer, "addresses", [])))
+            whose = "its own name" if owner == host else f"the name of {owner}"
+            severity = WARN if given and owner == host else FAIL
+            evidence = f"{whose} {name} is {found}{_entry(facts, name)}"
+            sheet.add("name-loopback-127-0-1-1", severity, host, evidence, _LOOPBACK, remedy)
+    for item in logins(case, "loopback"):
+        if not dig(dig(case.fabric.get(item.source), "resolution", {}).get(item.what), "loopback"):
+            evidence = f"{item.what}: {item.evidence}"
+            sheet.add("name-loopback-127-0-1-1", FAIL, item.source, evidence, _LOOPBACK, remedy)
+    return sheet.findings()
+
+
+@once
+def _names_of(case: Case, name: str) -> set[str]:
+    at = node(case, name)
+    found = [*dig(at, "names", []), dig(at, "hostname"), dig(at, "fqdn")]
+    return {str(item) for item in found if item and not is_address(item)}
+
+
+@once
+def _owners(case: Case) -> dict[str, str]:
+    """The node that each name stands for: the first in rank order."""
+    found: dict[str, str] = {}
+    for other in names(case):
+        for name in _names_of(case, other):
+            found.setdefault(name, other)
+    return found
+
+
+def _owner(case: Case, name: t.Any) -> str | None:
+    """The node that a name stands for."""
+    return _owners(case).get(str(name))
+
+
+@rule("name-hosts-typo", needs=("fabric",))
+def hosts_typo(case: Case) -> t.Iterable[Answer]:
+    """Names of nodes that do not resolve, or to an address that the node does not have."""
+    sheet, managed = Sheet(), bool(dig(case.plan, "managed", False))
+    for host, facts in case.fabric.items():
+        for name, answer in dig(facts, "resolution", {}).items() if host not in gone(case) else ():
+            owner = _owner(case, name)
+            found = [str(item) for item in dig(answer, "addresses", [])]
+            if owner is None or dig(answer, "loopback"):
+                continue
+            if found and not set(found) & {*addresses(case, owner), str(dig(node(case, owner), "address"))}:
+                _typo(case, sheet, host, owner, f"{name} is {', '.join(found)}")
+            elif not found and (managed or host == owner):
+                _typo(case, sheet, host, owner, f"{name}: {dig(answer, 'error', 'no address')}")
+    for item in logins(case, "name", "wrong_address"):
+        answer = dig(case.fabric.get(item.source), "resolution", {}).get(item.what)
+        told = any(item.what in text for text in _texts(sheet, item.source))
+        if not told and not dig(answer, "loopback"):
+            _typo(case, sheet, item.source, item.target, f"{item.what}: {item.evidence}")
+    return sheet.findings()
+
+
+def _texts(sheet: Sheet, host: str) -> list[str]:
+    """The evidence gathered for a host so far."""
+    return [text for hosts in sheet.rows.values() for text in hosts.get(host, [])]
+
+
+def _typo(case: Case, sheet: Sheet, host: str, owner: str, evidence: str) -> None:
+    """Blame the node that does the look-up: its /etc/hosts or its name server is to be mended."""
+    at: Data = node(case, owner)
+    named = " ".join(sorted(_names_of(case, owner), key=lambda text: ("." not in text, text)))
+    sheet.add(
+        "name-hosts-typo",
+        FAIL,
+        host,
+        f"{evidence} ({owner} is at {dig(at, 'address', 'an unknown address')})",
+        "A name of a node does not lead to it from here: a missing or misspelt line of /etc/hosts, or the name server.",
+        f"Run site.yml, which keeps a block in /etc/hosts, or put there: {dig(at, 'address', 'ADDRESS')} {named}",
+    )
+
+
+@rule("name-fqdn-unresolvable", needs=("fabric",))
+def fqdn(case: Case) -> t.Iterable[Answer]:
+    """The name by which the head announces itself is not known on the peers."""
+    head = str(dig(case.plan, "head", ""))
+    name = str(dig(case.fabric.get(head), "fqdn", ""))
+    if not name or head in gone(case) or _owner(case, name) or is_address(name) or name.lower() in UNNAMED:
+        return
+    lost = [
+        host
+        for host, facts in case.fabric.items()
+        if host != head and dig(dig(facts, "resolution", {}).get(name), "error") and host not in gone(case)
+    ]
+    if lost:
+        yield Finding(
+            "name-fqdn-unresolvable",
+            WARN,
+            (head,),
+            {head: f"socket.getfqdn() is {name}, which does not resolve on {', '.join(lost)}"},
+            "The head announces itself by a name that other nodes can't resolve, as torchrun's c10d rendezvous does.",
+            "Put the name into /etc/hosts of every node, or use torchrun --rdzv-backend=static or --local-addr.",
+        )
+
+
+@rule("master-addr-malformed")
+def master_address(case: Case) -> t.Iterable[Answer]:
+    """An address of the master that is none, or that every node takes for itself."""
+    head, several = str(dig(case.plan, "head", "")), len(names(case)) > 1
+    given = {"the plan": dig(case.plan, "master.address"), "trainmesh_env": dig(case.plan, "env.MASTER_ADDR")}
+    for where, value in given.items():
+        problem = "" if value is None else malformed(str(value), several)
+        if problem:
+            yield Finding(
+                "master-addr-malformed",
+                FAIL,
+                (head,),
+                {head: f"{where} has {value!r}: {problem}"},
+                "The master's address is not one at which the other nodes can reach the head.",
+                f"Set it to the head's data address, {dig(node(case, head), 'address', 'as ip address shows it')} "
+                "(trainmesh_address in the inventory).",
+            )
+
+
+def malformed(text: str, several: bool) -> str:
+    """What is wrong with an address or name of a master, empty when nothing is."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        if re.fullmatch(r"[\d.]*", text):
+            return "it is empty" if not text else "a number is read as an address such as 0.0.0.5"
+        if several and text.lower() in UNNAMED:
+            return "every node takes it for itself"
+        return "" if HOST_NAME.match(text) else "it is neither an address nor a host name"
+    if address.version == 4 and text.startswith("0."):
+        return "addresses of 0.0.0.0/8 are no machine's"
+    if address.is_multicast or address.is_unspecified:
+        return "it is no machine's address"
+    return "every node takes it for itself" if several and address.is_loopback else ""
+
+
+__all__ = ("malformed",)

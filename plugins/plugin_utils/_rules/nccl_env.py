@@ -1,0 +1,295 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: rules on what NCCL and Gloo are told, and what they would choose by themselves."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import at_least
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    Setting,
+    active_ports,
+    gpus,
+    mapping,
+    number,
+    rows,
+    setting,
+    shortened,
+    text,
+    texts,
+    uses_nccl,
+    variables,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    INFO,
+    WARN,
+    Answer,
+    Case,
+    Data,
+    dig,
+    pack,
+    rule,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._versions import groups, names
+
+# NCCL src/misc/socket.cc, ncclFindInterfaces: ib* first, then all but these, then docker*, then lo.
+_SKIPPED = ("docker", "lo", "virbr")
+_VIRTUAL_KINDS = ("bridge", "tun", "wireguard", "vxlan", "dummy", "veth", "macvlan", "ipip", "sit", "gre", "ip6tnl")
+_VIRTUAL_NAMES = ("br-", "veth", "cni", "flannel", "cali", "tailscale", "wg", "zt", "tun", "tap", "kube", "vxlan")
+_PREFIXES = ("NCCL_", "GLOO_")
+_PATHS = ("PYTHONPATH", "LD_LIBRARY_PATH")
+_OF_ONE_NODE = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "NCCL_IB_HCA", "NCCL_HOSTID", "NCCL_TOPO_FILE")
+"""Variables that rightly have another value on each node."""
+
+
+def interfaces(case: Case, host: str) -> list[Data]:
+    """The interfaces of a node that are up and have an address, in the kernel's order, which is NCCL's."""
+    return [
+        each
+        for each in rows(case.fabric.get(host), "interfaces")
+        if dig(each, "up") is True and dig(each, "carrier") is not False and rows(each, "addresses")
+    ]
+
+
+def named(value: str, present: t.Sequence[str]) -> list[str]:
+    """Those of ``present`` that NCCL_SOCKET_IFNAME selects: prefixes, ``=`` for whole names, ``^`` to exclude."""
+    excluded = value.startswith("^")
+    exact = value.lstrip("^").startswith("=")
+    wanted = [each.partition(":")[0] for each in value.lstrip("^=").split(",") if each]
+    hit = [name for name in present if any(name == each if exact else name.startswith(each) for each in wanted)]
+    return [name for name in present if name not in hit] if excluded else hit
+
+
+def holds_data(case: Case, host: str, interface: Data) -> bool:
+    """Whether an interface is the one of the plan, or has the data address."""
+    node = dig(case.plan, "nodes", {}).get(host)
+    held = [text(each, "address") for each in rows(interface, "addresses")]
+    return text(interface, "name") == (text(node, "interface") or None) or text(node, "address") in held
+
+
+@rule("nccl-ifname-absent-on-node", needs=("fabric",))
+def absent(case: Case) -> t.Iterator[Answer]:
+    """An interface is named that the node does not have, or only its loopback."""
+    seen: dict[str, dict[str, str]] = {"NCCL_SOCKET_IFNAME": {}, "GLOO_SOCKET_IFNAME": {}}
+    for host, facts in case.fabric.items():
+        present = [text(each, "name") for each in rows(facts, "interfaces")]
+        ready = [text(each, "name") for each in interfaces(case, host)]
+        for variable, found in seen.items():
+            wish = setting(case, host, variable)
+            if not wish or not wish.value or not present:
+                continue
+            value = wish.value if variable.startswith("NCCL") else f"={wish.value}"  # Gloo knows whole names only
+            hit = named(value, ready)
+            if hit and (hit != ["lo"] or len(case.order) < 2):
+                continue
+            why = "only the loopback" if hit else "is down or has no address" if named(value, present) else "not there"
+            found[host] = (
+                f"{variable}={wish.value} in {wish.where}: {why}; the node has {', '.join(ready) or 'none up'}"
+            )
+    for variable, found in seen.items():
+        yield from pack(
+            found,
+            "nccl-ifname-absent-on-node",
+            FAIL,
+            f"{variable} names an interface that the node cannot use: 'no socket interface found'.",
+            f"Interface names differ between nodes: take {variable} out of what all of them share (trainmesh_env, "
+            "~/.bashrc, .deepspeed_env) and set each node's own in its /etc/nccl.conf, as site.yml does.",
+        )
+
+
+@rule("nccl-ifname-auto-virtual", needs=("fabric", "gpu"))
+def auto_virtual(case: Case) -> t.Iterator[Answer]:
+    """Nothing is said, and NCCL would choose an interface that the other nodes cannot reach."""
+    if len(case.order) < 2 or not uses_nccl(case):
+        return
+    first, others = {}, {}
+    for host in case.fabric:
+        if setting(case, host, "NCCL_SOCKET_IFNAME") or setting(case, host, "NCCL_COMM_ID"):
+            continue
+        if host not in case.user or host not in case.stack:
+            continue  # it may be set where nobody could look
+        chosen = _automatic(interfaces(case, host))
+        wrong = [each for each in chosen if not holds_data(case, host, each)]
+        listed = ", ".join(f"{text(each, 'name')} ({_address(each)})" for each in chosen)
+        if chosen and chosen[0] in wrong and any(holds_data(case, host, each) for each in interfaces(case, host)):
+            first[host] = f"NCCL's choice: {listed}; the data address is {text(case.node(host), 'address')}"
+        elif any(virtual(each) for each in wrong):
+            others[host] = f"NCCL's choice: {listed}"
+    remedy = "Put NCCL_SOCKET_IFNAME==INTERFACE of the data address into each node's /etc/nccl.conf, as site.yml does."
+    cause = "Without NCCL_SOCKET_IFNAME NCCL meets the other ranks over an interface that is not the data network's."
+    yield from pack(first, "nccl-ifname-auto-virtual", FAIL, cause, remedy)
+    cause = "Without NCCL_SOCKET_IFNAME NCCL also uses virtual interfaces, which other nodes cannot reach: it hangs."
+    yield from pack(others, "nccl-ifname-auto-virtual", WARN, cause, remedy)
+
+
+def virtual(interface: Data) -> bool:
+    """Whether an interface is one of containers, virtual machines or a VPN."""
+    return text(interface, "kind") in _VIRTUAL_KINDS or text(interface, "name").startswith(_VIRTUAL_NAMES)
+
+
+def _automatic(present: t.Sequence[Data]) -> list[Data]:
+    infiniband = [each for each in present if text(each, "name").startswith("ib")]
+    usual = [each for each in present if not text(each, "name").startswith(_SKIPPED)]
+    return infiniband or usual
+
+
+def _address(interface: Data) -> str:
+    return next((text(each, "address") for each in rows(interface, "addresses")), "")
+
+
+@rule("gloo-ifname-unset", needs=("fabric",))
+def gloo(case: Case) -> t.Iterator[Answer]:
+    """Gloo takes the address that the node's own name has, which need not be the data network's.
+
+    A name that resolves to a loopback address, or not at all, has rules of its own.
+    """
+    if dig(case.plan, "managed") is True or len(case.order) < 2:
+        return  # node.env sets it for each rank
+    seen = {}
+    for host, facts in case.fabric.items():
+        own = mapping(facts, "resolution").get(text(facts, "hostname"))
+        address = text(dig(case.plan, "nodes", {}).get(host), "address")
+        found = texts(own, "addresses")
+        elsewhere = found and address and dig(own, "loopback") is False and address not in found
+        if elsewhere and not setting(case, host, "GLOO_SOCKET_IFNAME"):
+            seen[host] = f"{text(facts, 'hostname')} is {found[0]} there, the data address is {address}"
+    yield from pack(
+        seen,
+        "gloo-ifname-unset",
+        WARN,
+        "Gloo listens on the address of the node's own name, which is not on the data network: connectFullMesh fails.",
+        "Set GLOO_SOCKET_IFNAME to the interface of the data address on each node, or let the name resolve to the data "
+        "address in /etc/hosts.",
+    )
+
+
+def _switched(case: Case, *wanted: tuple[str, t.Callable[[Setting], bool]]) -> t.Iterator[tuple[str, str]]:
+    """(host, evidence) of each node where one of the variables has a value that the test accepts."""
+    for host in case.order:
+        for variable, test in wanted:
+            wish = setting(case, host, variable)
+            if wish and test(wish):
+                yield host, f"{variable}={wish.value} in {wish.where}"
+                break
+
+
+def _is(*values: str) -> t.Callable[[Setting], bool]:
+    return lambda wish: wish.value.strip().lower() in values
+
+
+@rule("nccl-net-forced-ib", needs=("fabric",))
+def forced(case: Case) -> t.Iterator[Answer]:
+    """NCCL_NET=IB is a demand, not a wish: without a port that works NCCL gives up."""
+    seen = {
+        host: f"{said}; no RDMA port is ACTIVE"
+        for host, said in _switched(case, ("NCCL_NET", _is("ib")))
+        if host in case.fabric and not active_ports(case, host)
+    }
+    yield from pack(
+        seen,
+        "nccl-net-forced-ib",
+        FAIL,
+        "NCCL_NET=IB is set and the node has no InfiniBand or RoCE port that works: 'Failed to initialize any NET "
+        "plugin'.",
+        "Take NCCL_NET out; NCCL uses InfiniBand by itself where it works. If the node should have it, look at ibstat.",
+    )
+
+
+@rule("ib-disabled-on-ib", needs=("fabric",))
+def disabled(case: Case) -> t.Iterator[Answer]:
+    """InfiniBand or RoCE works and is switched off; harmless on a node that has none."""
+    wanted = (("NCCL_IB_DISABLE", lambda wish: wish.on), ("NCCL_NET", _is("socket")))
+    seen = {
+        host: f"{said}; ACTIVE: {', '.join(active_ports(case, host))}"
+        for host, said in _switched(case, *wanted)
+        if active_ports(case, host)
+    }
+    yield from pack(
+        seen,
+        "ib-disabled-on-ib",
+        WARN,
+        "NCCL is told not to use the RDMA network that works on the node: all traffic goes over TCP, many times slower "
+        "(GPUs at 100 % with low power).",
+        "Take NCCL_IB_DISABLE and NCCL_NET out of the place named, and try a job with NCCL_DEBUG=INFO: it should print "
+        "'Using network IB'.",
+    )
+
+
+@rule("nccl-p2p-disabled-kept")
+def p2p_disabled(case: Case) -> t.Iterator[Answer]:
+    """A workaround for one broken machine, kept where it only slows down."""
+    wanted = (
+        ("NCCL_P2P_DISABLE", lambda wish: wish.on),
+        ("NCCL_P2P_LEVEL", _is("loc", "0")),
+        ("NCCL_SHM_DISABLE", lambda wish: wish.on),
+    )
+    linked, plain = {}, {}
+    for host, said in _switched(case, *wanted):
+        if any(number(each, "active") for each in rows(case.gpu.get(host), "nvlink")):
+            linked[host] = f"{said}; the GPUs have NVLink"
+        else:
+            plain[host] = f"{said}; {len(gpus(case, host))} GPUs"
+    remedy = (
+        "Take it out of the place named. If jobs hang or compute nonsense without it, mend the cause: switch off PCI "
+        "ACS and the IOMMU's translation in the BIOS."
+    )
+    cause = "NCCL is told not to let GPUs of a node talk directly: NVLink stays unused."
+    yield from pack(linked, "nccl-p2p-disabled-kept", WARN, cause, remedy)
+    cause = "NCCL is told not to let GPUs of a node talk directly: a workaround that hides its cause and slows down."
+    yield from pack(plain, "nccl-p2p-disabled-kept", INFO, cause, remedy)
+
+
+@rule("env-not-propagated", needs=("stack",))
+def propagated(case: Case) -> t.Iterator[Answer]:
+    """Variables that ranks started by ssh get on some nodes only, or with another value."""
+    known = [
+        host for host, facts in case.stack.items() if text(facts, "login_environment.source") in ("session", "shell")
+    ]
+    found = {host: variables(case, host) for host in known}
+    wanted = sorted({name for each in found.values() for name in each if name in _PATHS or name.startswith(_PREFIXES)})
+    for name in wanted:
+        values = {host: each.get(name, "not set") for host, each in found.items()}
+        if name in _OF_ONE_NODE:
+            values = {host: "set" if name in found[host] else "not set" for host in values}
+        ordered = groups(values, 0)
+        if len(ordered) < 2:
+            continue
+        odd = [host for _value, hosts in ordered[1:] for host in hosts]
+        shown = {
+            host: shortened(f"{name}={found[host][name]}" if name in found[host] else f"{name} not set") for host in odd
+        }
+        yield from pack(
+            shown,
+            "env-not-propagated",
+            INFO if name.startswith("NCCL_DEBUG") else WARN,
+            f"A command started by ssh does not get the same {name} on every node ({names(ordered[0][1])}: "
+            f"{shortened(ordered[0][0], 60)}): ranks behave differently.",
+            f"Set {name} for all ranks with trainmesh_env (or in .deepspeed_env), and take it out of the start-up "
+            "files that only some nodes have.",
+        )
+
+
+@rule("nccl-cumem-host", needs=("fabric", "gpu", "stack"))
+def cumem_host(case: Case) -> t.Iterator[Answer]:
+    """In containers the host memory that newer NCCLs allocate through CUDA may be refused."""
+    seen = {}
+    for host, facts in case.stack.items():
+        version, cuda = text(facts, "torch.nccl"), text(case.gpu.get(host), "cuda_driver_version")
+        container = text(case.fabric.get(host), "container")
+        concerned = container and version and at_least(version, "2.24") and cuda and at_least(cuda, "12.6")
+        if concerned and not setting(case, host, "NCCL_CUMEM_HOST_ENABLE"):
+            seen[host] = f"{container}, NCCL {version}, driver for CUDA {cuda}"
+    yield from pack(
+        seen,
+        "nccl-cumem-host",
+        INFO,
+        "In a container NCCL 2.24 and newer may fail to allocate host memory through CUDA (NUMA calls are refused).",
+        "If NCCL fails when it starts, set trainmesh_env: {NCCL_CUMEM_HOST_ENABLE: '0'}, or run the container with "
+        "--cap-add SYS_NICE.",
+    )
+
+
+__all__ = ("holds_data", "interfaces", "named", "virtual")

@@ -1,0 +1,64 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: what only the plan knows: what site.yml would refuse, and keys that were removed."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import texts
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import names, shorten
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    INFO,
+    WARN,
+    Answer,
+    Case,
+    Finding,
+    pack,
+    rule,
+)
+
+_CLUSTER = "the cluster"
+
+
+@rule("plan-refused")
+def refused(case: Case) -> t.Iterator[Answer]:
+    """What site.yml would stop at. Verify judges the machines as they are, whatever the plan says of them."""
+    known = set(names(case))
+    found: dict[str, list[str]] = {}
+    for sentence in texts(case.plan, "refusals"):
+        prefix, colon, rest = sentence.partition(": ")
+        hosts = [name for name in prefix.split(", ") if name in known] if colon else []
+        whole = len(hosts) == len(prefix.split(", "))
+        for host in hosts if whole else [_CLUSTER]:
+            found.setdefault(host, []).append(rest if whole else sentence)
+    if found:
+        yield Finding(
+            "plan-refused",
+            INFO,
+            tuple(name for name in found if name in known),
+            {name: shorten(sentences) for name, sentences in found.items()},
+            "A run that sets the cluster up would stop before it installs anything, for the reasons shown.",
+            "Mend it before site.yml is run.",
+        )
+
+
+@rule("ssh-key-removed-kept")
+def kept_keys(case: Case) -> t.Iterator[Answer]:
+    """Nodes that were not changed since a key was removed: who has it gets in there."""
+    found: dict[str, list[str]] = {}
+    for key in case.plan.get("removed_keys") or []:
+        for host in key["nodes"]:
+            found.setdefault(host, []).append(f"{key['name']} ({key['fingerprint']})")
+    evidence = {host: f"may still let in the old key of {shorten(sorted(keys))}" for host, keys in found.items()}
+    yield from pack(
+        evidence,
+        "ssh-key-removed-kept",
+        WARN,
+        "The key was removed from the cluster, and these nodes were not seen without it since.",
+        "Run site.yml when they are up, without --limit: it takes the key from them.",
+    )
+
+
+__all__ = ("kept_keys", "refused")

@@ -1,0 +1,263 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: rules on the ports of a rendezvous and on the firewalls that close them."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+    Attempt,
+    Pair,
+    Sheet,
+    by_pair,
+    calls,
+    culprits,
+    gone,
+    node,
+    shorten,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    WARN,
+    Answer,
+    Case,
+    Untested,
+    dig,
+    rule,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.pdsh import held_by_orphans, port_holder
+
+TOOLS = ("firewalld", "ufw")
+EADDRINUSE, EACCES = 98, 13
+_OWN_CHECK = re.compile(r"(?<![\w-])check-\d{8}-\d{6}-\w+")
+# errno 113, 111 and 110 are what connect(2) says of a REJECT, of a closed port or reset, and of a DROP.
+_IDS = {"no_route": "rdzv-errno-113", "refused": "rdzv-errno-111", "timeout": "rdzv-errno-110"}
+_CAUSES = {
+    "no_route": "Connections to the ports of a job are rejected (No route to host), mostly by the node's firewall.",
+    "refused": "Connections to the ports of a job are refused although something listens there for the test.",
+    "timeout": "Connections to the ports of a job get no answer: a firewall or the network drops the packets.",
+    "ephemeral": "Only the rendezvous port is open; gloo and NCCL use high ports in both directions, and hang.",
+}
+
+
+def active(case: Case, host: str) -> list[str]:
+    """The firewalls that are known to keep packets out on a node."""
+    return [
+        str(dig(item, "name")) for item in dig(case.fabric.get(host), "firewalls", []) if dig(item, "active") is True
+    ]
+
+
+def open_up(case: Case, host: str, sources: t.Sequence[str]) -> str:
+    """The command that lets the other nodes in, by the firewall that is active on the node."""
+    peers = [str(dig(node(case, source), "address", source)) for source in sources]
+    found = active(case, host)
+    commands = []
+    if "firewalld" in found:
+        added = " ".join(f"--add-source={peer}" for peer in peers)
+        commands.append(f"firewall-cmd --permanent --zone=trusted {added} && firewall-cmd --reload")
+    if "ufw" in found:
+        commands.append(" && ".join(f"ufw allow from {peer}" for peer in peers))
+    if "nftables" in found:
+        commands.append(f"nft insert rule {_chain(case, host)} ip saddr '{{ {', '.join(peers)} }}' accept")
+    if "iptables" in found:
+        commands.append(" && ".join(f"iptables -I INPUT -s {peer} -j ACCEPT" for peer in peers))
+    ours = next((tool for tool in TOOLS if tool in found), None)
+    if commands:
+        site = f", or run site.yml with trainmesh_firewall: {ours}" if ours else " (and keep it in its configuration)"
+        return f"On {host}: {'; '.join(commands)}{site}"
+    return (
+        f"No firewall of {host} is known to be active: look at security groups, switches and the firewall of the "
+        f"hypervisor between {', '.join(peers)} and {dig(node(case, host), 'address', host)}; all TCP must pass."
+    )
+
+
+def _chain(case: Case, host: str) -> str:
+    """The chain of nftables that blocks, as ``nft`` wants it named."""
+    for item in dig(case.fabric.get(host), "firewalls", []):
+        found = re.match(r"table (\S+ \S+) chain (\S+?):", str(dig(item, "evidence", "")))
+        if dig(item, "name") == "nftables" and found:
+            return shlex.join([*found.group(1).split(), found.group(2)])
+    return "inet filter input"
+
+
+def blocked(case: Case) -> dict[Pair, tuple[str, list[Attempt]]]:
+    """The pairs whose connections failed on the way: (what kind, the failed attempts).
+
+    A port that the target could not listen on proves nothing, nor does one whose listener had ended, and an answer by
+    somebody else is no block.
+    """
+    away = unheard(case)
+    master = str(dig(case.plan, "master.port", ""))
+    found: dict[Pair, tuple[str, list[Attempt]]] = {}
+    for pair, items in by_pair(calls(case)).items():
+        deaf = case.listeners.get(pair[1]) or {}
+        heard = [item for item in items if item.what not in deaf and (pair[1], item.what) not in away]
+        bad = [item for item in heard if not item.ok and item.layer in (*_IDS, "other")]
+        if diagnosis_busy.ends(case, pair, "mesh").slack == math.inf:
+            bad = [item for item in bad if item.layer != "timeout"]
+        if bad:
+            only_high = any(item.ok and item.what == master for item in heard)
+            found[pair] = ("ephemeral" if only_high else bad[0].layer, bad)
+    return found
+
+
+def unheard(case: Case) -> dict[tuple[str, str], str]:
+    """The listeners that did not answer their own node, by (node, port), and what was seen."""
+    return {
+        (item.target, item.what): item.evidence
+        for item in calls(case)
+        if item.source == item.target and not item.ok and item.layer == "no_listener"
+    }
+
+
+def _left_open(case: Case) -> t.Iterator[Untested]:
+    """Ports about which no answer was had, though no firewall need be in the way."""
+    for (host, port), seen in unheard(case).items():
+        yield Untested("rdzv-connect-failed", (host,), f"port {port} of {host} was not tested: {seen}")
+    for item in calls(case):
+        if item.what in (case.listeners.get(item.target) or {}):
+            continue  # it could not be listened on, and that is told
+        busy = diagnosis_busy.ends(case, item.pair, "mesh")
+        if item.layer == "silent" or (item.layer == "timeout" and busy.slack == math.inf):
+            said = f" ({busy.words})" if busy.at_all else ""
+            yield Untested("rdzv-connect-failed", item.pair, f"{item.evidence}: not tested{said}")
+
+
+@rule(
+    "rdzv-errno-113", "rdzv-errno-111", "rdzv-errno-110", "rdzv-connect-failed", "fw-ephemeral-blocked",
+    "fw-wrong-tool", needs=("mesh",),
+)  # fmt: skip
+def ports_closed(case: Case) -> t.Iterable[Answer]:
+    """Ports that were listened on and could not be reached, each with the firewall that is in force there."""
+    yield from _left_open(case)
+    sheet, bad = Sheet(), blocked(case)
+    for pair in [pair for pair in bad if _no_way(case, pair)]:
+        seen = shorten(item.evidence for item in bad.pop(pair)[1])
+        cause = "It has no route to the data address of another node."
+        remedy = f"ip route get {dig(node(case, pair[1]), 'address')} there; add the route, or set trainmesh_address."
+        sheet.add("rdzv-errno-113", FAIL, pair[0], f"to {pair[1]}: {seen}", cause, remedy)
+    for host, pairs in culprits(list(bad), list(by_pair(calls(case)))).items():
+        for kind in dict.fromkeys(bad[pair][0] for pair in pairs):
+            _closed(case, sheet, host, kind, [pair for pair in pairs if bad[pair][0] == kind], bad)
+    yield from sheet.findings()
+
+
+def _no_way(case: Case, pair: Pair) -> bool:
+    """Whether the source itself knows no route to the target's address."""
+    address = str(dig(node(case, pair[1]), "address", ""))
+    return dig(dig(case.fabric.get(pair[0]), "routes", {}).get(address), "reachable") is False
+
+
+def _closed(
+    case: Case, sheet: Sheet, host: str, kind: str, pairs: t.Sequence[Pair], bad: t.Mapping[Pair, t.Any]
+) -> None:
+    """One node that is to blame for pairs of one kind."""
+    inbound = [source for source, target in pairs if target == host]
+    seen = shorten(f"{item.source} to {item.target}: {item.evidence}" for pair in pairs for item in bad[pair][1])
+    if not inbound:
+        cause = "It does not get through to any other node, while others do."
+        remedy = (
+            "Look at its route (ip route get ADDRESS), at rules on outgoing packets, and at its cable and switch port."
+        )
+        sheet.add(_IDS.get(kind, "rdzv-connect-failed"), FAIL, host, seen, cause, remedy)
+        return
+    found, tool = active(case, host), str(dig(case.plan, "firewall", ""))
+    seen += f"; active there: {', '.join(found)}" if found else ""
+    if tool in TOOLS and tool not in found and found:
+        cause = f"trainmesh_firewall opens {tool}, which is not the firewall that is in force there."
+        sheet.add("fw-wrong-tool", FAIL, host, seen, cause, open_up(case, host, inbound))
+        return
+    rule_id = "fw-ephemeral-blocked" if kind == "ephemeral" else _IDS.get(kind, "rdzv-connect-failed")
+    cause = _CAUSES.get(kind, "Connections to the ports of a job fail.")
+    sheet.add(rule_id, FAIL, host, seen, cause, open_up(case, host, inbound))
+
+
+@rule("fw-wrong-tool", needs=("fabric",))
+def wrong_tool(case: Case) -> t.Iterable[Answer]:
+    """The firewall that site.yml is told to open is off, and another one is on, although nothing is blocked yet."""
+    sheet, tool = Sheet(), str(dig(case.plan, "firewall", ""))
+    hit = {pair[1] for pair in blocked(case)}
+    for host in case.fabric:
+        found = active(case, host)
+        if tool in TOOLS and found and tool not in found and host not in hit | gone(case):
+            cause = f"trainmesh_firewall opens {tool}, which is not the firewall that is in force there."
+            evidence = f"active: {', '.join(found)}"
+            sheet.add("fw-wrong-tool", WARN, host, evidence, cause, "Set trainmesh_firewall: auto in the inventory.")
+    return sheet.findings()
+
+
+@rule("rdzv-errno-98", "rdzv-errno-13", "rdzv-errno-99", "fw-ephemeral-blocked")
+def ports_taken(case: Case) -> t.Iterable[Answer]:
+    """Ports that could not be had for the test; those that an abandoned run holds are told with that run."""
+    sheet, head, master = Sheet(), str(dig(case.plan, "head", "")), str(dig(case.plan, "master.port", ""))
+    for host in [name for name in case.listeners if name not in gone(case)]:
+        for port, problem in (case.listeners[host] or {}).items():
+            number, text = (problem[0], str(problem[-1])) if problem else (None, "unknown")
+            if number == EADDRINUSE and str(port) in held_by_orphans(case, host):
+                continue
+            if str(port) != master:
+                yield Untested("fw-ephemeral-blocked", (host,), f"port {port} could not be listened on: {text}")
+                continue
+            severity = FAIL if host == head else WARN
+            _taken(case, sheet, severity, host, str(port), number, text)
+    yield from sheet.findings()
+    yield from _strangers(case)
+
+
+def _taken(case: Case, sheet: Sheet, severity: str, host: str, port: str, number: t.Any, text: str) -> None:
+    if number == EADDRINUSE:
+        holder = port_holder(case, host, port)
+        pid = dig(holder, "pid")
+        who = f"pid {pid} of {dig(holder, 'user')}: {dig(holder, 'command')}" if pid else "by an unknown process"
+        cause = "The port of the rendezvous is taken."
+        own = _OWN_CHECK.search(str(dig(holder, "command", "")))
+        if own:
+            cause = (
+                "A check run of this collection, of another run of it or of one that was interrupted, still goes on."
+            )
+            remedy = (
+                f"Wait for it, or {dig(case.plan, 'prefix', '/opt/trainmesh')}/bin/trainmesh-stop {own[0]} on {host}."
+            )
+            sheet.add("rdzv-errno-98", severity, host, f"port {port} is held, {who}", cause, remedy)
+            return
+        stop = (
+            f"kill {pid} on {host} if it is left over" if pid else f"ss -ltnp 'sport = :{port}' on {host} tells by whom"
+        )
+        remedy = f"{stop}; or choose another trainmesh_master_port."
+        sheet.add("rdzv-errno-98", severity, host, f"port {port} is held, {who}", cause, remedy)
+    elif number == EACCES:
+        first = dig(case.fabric.get(host), "unprivileged_port_start", 1024)
+        cause = "The job user may not listen on the port of the rendezvous."
+        remedy = f"Choose trainmesh_master_port from {first} on, such as 29500."
+        evidence = f"port {port}: {text}; ports below {first} are root's"
+        sheet.add("rdzv-errno-13", severity, host, evidence, cause, remedy)
+    elif str(dig(node(case, host), "address", "")) in _held(case, host):
+        cause = "The port of the rendezvous can't be listened on."
+        sheet.add("rdzv-errno-99", severity, host, f"port {port}: {text}", cause, "See the system's message.")
+
+
+def _held(case: Case, host: str) -> list[str]:
+    """The node's addresses, the planned one too when the facts do not tell: others' rules judge a missing one."""
+    rows = dig(case.fabric.get(host), "interfaces", [])
+    found = [str(dig(own, "address")) for row in rows for own in dig(row, "addresses", [])]
+    return found or [str(dig(node(case, host), "address", ""))]
+
+
+def _strangers(case: Case) -> t.Iterator[Answer]:
+    """A port on which another program answered the test."""
+    sheet = Sheet()
+    for item in calls(case):
+        if item.layer == "stranger" and item.what not in (case.listeners.get(item.target) or {}):
+            cause = "Another program answers on a port of the job."
+            remedy = f"ss -ltnp 'sport = :{item.what}' on {item.target} tells which; or change trainmesh_master_port."
+            sheet.add("rdzv-errno-98", FAIL, item.target, f"from {item.source}: {item.evidence}", cause, remedy)
+    return sheet.findings()
+
+
+__all__ = ("active", "blocked", "open_up", "unheard")

@@ -1,0 +1,258 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: rules on InfiniBand, RoCE and GPUDirect."""
+
+from __future__ import annotations
+
+import collections
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import at_least
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    active_ports,
+    gpus,
+    mapping,
+    most_common,
+    number,
+    ports,
+    rdma_devices,
+    rows,
+    setting,
+    shortened,
+    text,
+    texts,
+    uses_nccl,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    INFO,
+    WARN,
+    Answer,
+    Case,
+    dig,
+    pack,
+    rule,
+)
+
+_FIRST_WITH_OWN_GID_CHOICE = "2.21"
+
+
+def _disabled(case: Case, host: str) -> bool:
+    """Whether NCCL is told not to use RDMA: then nothing about it stands in the way of a job."""
+    wish = setting(case, host, "NCCL_IB_DISABLE")
+    return bool(wish and wish.on)
+
+
+def _weighed(case: Case, severity: str) -> str:
+    """The severity, or only ``info`` where no job uses NCCL, and so none uses RDMA."""
+    return severity if uses_nccl(case) else INFO
+
+
+@rule("ib-libibverbs-missing", needs=("fabric",))
+def libibverbs(case: Case) -> t.Iterator[Answer]:
+    """A port works, but the library that NCCL opens for it is not installed."""
+    seen = {
+        host: f"ACTIVE: {', '.join(active_ports(case, host))}; no libibverbs.so.1"
+        for host, facts in case.fabric.items()
+        if active_ports(case, host) and dig(facts, "rdma.libibverbs") is False and not _disabled(case, host)
+    }
+    yield from pack(
+        seen,
+        "ib-libibverbs-missing",
+        _weighed(case, WARN),
+        "The RDMA network works, but libibverbs is not installed there: NCCL silently falls back to TCP.",
+        "Install it: apt-get install libibverbs1 ibverbs-providers, or dnf install rdma-core libibverbs.",
+    )
+
+
+@rule("ib-container-devices", needs=("fabric",))
+def container_devices(case: Case) -> t.Iterator[Answer]:
+    """A container sees the host's RDMA ports in sysfs, but was not given their device files."""
+    seen = {
+        host: f"{dig(facts, 'container')}; ACTIVE: {', '.join(active_ports(case, host))}; /dev/infiniband is empty"
+        for host, facts in case.fabric.items()
+        if active_ports(case, host) and dig(facts, "container") and dig(facts, "rdma.uverbs") == []
+        if not _disabled(case, host)
+    }
+    yield from pack(
+        seen,
+        "ib-container-devices",
+        _weighed(case, WARN),
+        "The container has no access to the RDMA devices of its host: 'ibv_open_device failed', or TCP instead.",
+        "Start it with --device=/dev/infiniband --cap-add=IPC_LOCK --ulimit memlock=-1.",
+    )
+
+
+@rule("ib-port-not-active", needs=("fabric",))
+def not_active(case: Case) -> t.Iterator[Answer]:
+    """Ports that should carry traffic and do not. A port without a cable on every node is meant so."""
+    waiting, down, none = {}, {}, {}
+    active = {host: active_ports(case, host) for host in case.fabric}
+    for host in case.fabric:
+        if _disabled(case, host):
+            continue
+        idle = {name: port for name, port in ports(case, host).items() if name not in active[host]}
+        peers = [found for other, found in active.items() if other != host]
+        linked = [name for name, port in idle.items() if text(port, "phys_state") == "LinkUp"]
+        missed = [name for name in idle if sum(name in found for found in peers) * 2 > len(peers)]
+        listed = ", ".join(f"{name} {text(port, 'state') or 'in an unknown state'}" for name, port in idle.items())
+        if idle and not active[host] and any(peers):
+            none[host] = listed
+        elif linked:
+            waiting[host] = listed
+        elif missed:
+            down[host] = f"{listed}; ACTIVE on most other nodes"
+    cause = "None of the node's RDMA ports works, and other nodes have some that do: NCCL cannot connect them."
+    remedy = (
+        "Look at ibstat there: 'Down' is a cable or switch port, 'Initializing' a missing subnet manager. Until it is "
+        "mended, set trainmesh_env: {NCCL_IB_DISABLE: '1'} for the whole cluster."
+    )
+    yield from pack(none, "ib-port-not-active", _weighed(case, FAIL), cause, remedy)
+    cause = "A port has a link, but was not made active: there is no subnet manager in its fabric."
+    remedy = "Start a subnet manager (opensm, or the one of the switch), then look at ibstat."
+    yield from pack(waiting, "ib-port-not-active", _weighed(case, WARN), cause, remedy)
+    cause = "A port is down that works on the other nodes."
+    yield from pack(
+        down, "ib-port-not-active", _weighed(case, WARN), cause, "Look at ibstat, the cable and the switch port."
+    )
+
+
+@rule("roce-gid-index", needs=("fabric",))
+def gid_index(case: Case) -> t.Iterator[Answer]:
+    """RoCE needs the place of a RoCE v2 address in the port's table; NCCL finds it itself since 2.21."""
+    wrong, unset = {}, {}
+    for host in case.fabric:
+        wish = setting(case, host, "NCCL_IB_GID_INDEX")
+        nccl = text(case.stack.get(host), "torch.nccl")
+        for name, port in active_ports(case, host).items():
+            table = {int(number(gid, "index") or 0): text(gid, "type") for gid in rows(port, "gids")}
+            second = [index for index, kind in table.items() if kind == "RoCE v2"]
+            if text(port, "link_layer") != "Ethernet" or not second or _disabled(case, host):
+                continue
+            usable = f"RoCE v2 is at {', '.join(map(str, second))}"
+            if wish and wish.value.strip().isdigit() and int(wish.value) not in second:
+                kind = table.get(int(wish.value)) or "empty"
+                wrong[host] = f"{name}: NCCL_IB_GID_INDEX={wish.value} in {wish.where} is {kind}; {usable}"
+            elif not wish and nccl and not at_least(nccl, _FIRST_WITH_OWN_GID_CHOICE) and 0 not in second:
+                unset[host] = f"{name}: NCCL {nccl} takes index 0, which is {table.get(0) or 'empty'}; {usable}"
+    remedy = "Set NCCL_IB_GID_INDEX to the place of RoCE v2 with the data address, on each node in /etc/nccl.conf."
+    cause = "NCCL_IB_GID_INDEX names an address that is not RoCE v2: 'ibv_modify_qp failed', or error 12."
+    yield from pack(
+        wrong, "roce-gid-index", _weighed(case, FAIL), cause, f"{remedy} NCCL 2.21 and newer need none: take it out."
+    )
+    cause = (
+        f"NCCL before {_FIRST_WITH_OWN_GID_CHOICE} takes the first address of a RoCE port, which is not RoCE v2 there."
+    )
+    yield from pack(unset, "roce-gid-index", _weighed(case, WARN), cause, remedy)
+
+
+@rule("ib-rails-not-connected", needs=("fabric",))
+def rails(case: Case) -> t.Iterator[Answer]:
+    """Adapters that NCCL_IB_HCA names and a node lacks; nodes with other adapters or speeds than the rest."""
+    absent = {}
+    for host in case.fabric:
+        wish = setting(case, host, "NCCL_IB_HCA")
+        devices = [text(each, "name") for each in rdma_devices(case, host)]
+        if wish and wish.value and not wish.value.startswith("^") and not _disabled(case, host):
+            exact = wish.value.startswith("=")
+            wanted = [each.partition(":")[0] for each in wish.value.lstrip("=").split(",") if each]
+            hit = [each for each in devices if any(each == one if exact else each.startswith(one) for one in wanted)]
+            if devices and not hit:
+                absent[host] = f"NCCL_IB_HCA={wish.value} in {wish.where}; the node has {', '.join(devices)}"
+    cause = "NCCL_IB_HCA names no RDMA device that the node has: NCCL uses TCP there and RDMA elsewhere, and hangs."
+    remedy = "Take NCCL_IB_HCA out of what all nodes share, and set each node's own in its /etc/nccl.conf."
+    yield from pack(absent, "ib-rails-not-connected", _weighed(case, FAIL), cause, remedy)
+    rates = {host: _rates(case, host) for host in case.fabric if active_ports(case, host)}
+    usual = most_common(rates.values())
+    odd = {
+        host: f"{_shown(found)}; most nodes: {_shown(usual)}"
+        for host, found in rates.items()
+        if found != usual
+        and len(ports(case, host)) == len(active_ports(case, host))  # else a port is down: its own rule
+    }
+    yield from pack(
+        odd,
+        "ib-rails-not-connected",
+        _weighed(case, WARN),
+        "The node's RDMA ports differ in number or speed from those of the other nodes: rails are missing or slow.",
+        "Compare ibstat with another node; set NCCL_IB_HCA to the ports that all have, and NCCL_CROSS_NIC=0 where each "
+        "rail has a switch of its own.",
+    )
+
+
+def _rates(case: Case, host: str) -> tuple[float, ...]:
+    return tuple(sorted(number(port, "rate_gbps") or 0 for port in active_ports(case, host).values()))
+
+
+def _shown(rates: tuple[float, ...]) -> str:
+    counted = collections.Counter(rates)
+    return ", ".join(f"{count} x {rate:g} Gb/s" for rate, count in sorted(counted.items())) or "none"
+
+
+@rule("gdr-unavailable", needs=("fabric", "gpu"))
+def gpu_direct(case: Case) -> t.Iterator[Answer]:
+    """RDMA devices that cannot read GPU memory; GeForce cards never can."""
+    seen = {}
+    for host, facts in case.fabric.items():
+        able = [gpu for gpu in gpus(case, host) if not text(gpu, "name").startswith("GeForce")]
+        neither = dig(facts, "peermem") is False and dig(facts, "dmabuf") is False
+        if able and neither and active_ports(case, host) and not _disabled(case, host):
+            seen[host] = "nvidia_peermem is not loaded, and driver and kernel have no DMA-BUF"
+    yield from pack(
+        seen,
+        "gdr-unavailable",
+        WARN,
+        "RDMA devices cannot read GPU memory there: NCCL copies everything through the CPU (no /GDRDMA in its log).",
+        "Run modprobe nvidia_peermem and add it to /etc/modules-load.d/, or install the driver with the open kernel "
+        "module on Linux 5.12 or newer.",
+    )
+
+
+@rule("p2p-acs-iommu", needs=("fabric", "gpu"))
+def acs_iommu(case: Case) -> t.Iterator[Answer]:
+    """On bare metal ACS and a translating IOMMU send what GPUs say to each other through the CPU, or nowhere."""
+    seen = {}
+    for host, facts in case.fabric.items():
+        present = gpus(case, host)
+        linked = any(number(each, "active") for each in rows(case.gpu.get(host), "nvlink"))
+        affected = (len(present) > 1 and not linked) or (present and active_ports(case, host))
+        if not affected or dig(facts, "virtual"):
+            continue
+        said = []
+        if dig(facts, "acs.enabled") is True:
+            said.append(f"ACS is on at {len(texts(facts, 'acs.bridges'))} PCI bridges")
+        types = mapping(facts, "iommu.types")
+        if dig(facts, "iommu.enabled") is True and any(str(each).startswith("DMA") for each in types):
+            said.append(f"the IOMMU translates ({', '.join(sorted(map(str, types)))})")
+        if said:
+            seen[host] = shortened("; ".join(said))
+    yield from pack(
+        seen,
+        "p2p-acs-iommu",
+        WARN,
+        "PCI ACS or the IOMMU gets between GPUs, or between GPUs and RDMA devices: slow, and on some boards it hangs "
+        "or corrupts data.",
+        "Switch off ACS (and VT-d or AMD-Vi if nothing needs it) in the BIOS, or boot with iommu=pt; if P2P stays "
+        "broken, set NCCL_P2P_DISABLE=1 in that node's /etc/nccl.conf.",
+    )
+
+
+@rule("nic-pcie-narrow", needs=("gpu",))
+def nic_pcie(case: Case) -> t.Iterator[Answer]:
+    """The kernel says that a network adapter has less PCIe bandwidth than it needs."""
+    seen = {}
+    for host, facts in case.gpu.items():
+        for event in rows(facts, "xids"):
+            if text(event, "kind") == "degraded_link" and "mlx5" in text(event, "line"):
+                seen[host] = shortened(text(event, "line"))
+    yield from pack(
+        seen,
+        "nic-pcie-narrow",
+        WARN,
+        "A network adapter has fewer or slower PCIe lanes than it can use: the network is slower than it should be.",
+        "Move the card to a slot with more lanes, seat it again, or look for the slot's setting in the BIOS.",
+    )
+
+
+__all__ = ()

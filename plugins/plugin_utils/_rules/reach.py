@@ -1,0 +1,172 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: rules on what the controller saw of each host, and on hosts that were lost on the way."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    INFO,
+    WARN,
+    Answer,
+    Case,
+    Data,
+    Finding,
+    Untested,
+    dig,
+    pack,
+    rule,
+)
+
+RULES = {
+    "config": "reach-config",
+    "name": "reach-name",
+    "tcp_refused": "reach-tcp-refused",
+    "tcp_timeout": "reach-tcp-timeout",
+    "no_route": "reach-no-route",
+    "banner": "reach-banner",
+    "hostkey_unknown": "reach-hostkey-unknown",
+    "hostkey_changed": "reach-hostkey-changed",
+    "auth": "reach-auth",
+    "sudo": "reach-sudo",
+    "python": "reach-python",
+    "tmp": "reach-tmp",
+}
+# A layer that this version does not know is at least a host that the controller could not use.
+OTHER = "reach-banner"
+MOST = 4
+# Layers at which the nodes may know more than the controller.
+SILENT = ("tcp_refused", "tcp_timeout", "no_route", "banner")
+_LAYERS = {
+    "open": "answers",
+    "refused": "is refused",
+    "no_route": "has no route",
+    "timeout": "gives no answer",
+    "name": "can't be resolved",
+}
+
+
+@rule(
+    "reach-config",
+    "reach-name",
+    "reach-tcp-refused",
+    "reach-tcp-timeout",
+    "reach-no-route",
+    "reach-banner",
+    "reach-hostkey-unknown",
+    "reach-hostkey-changed",
+    "reach-auth",
+    "reach-sudo",
+    "reach-python",
+    "reach-tmp",
+    needs=("reach",),
+)
+def unreached(case: Case) -> t.Iterator[Answer]:
+    """One finding for all hosts of the same layer, cause and remedy; the row brings the words."""
+    groups: dict[tuple[str, str, str], dict[str, str]] = {}
+    untested: dict[str, list[str]] = {}
+    for name, row in case.reach.items():
+        layer = str(dig(row, "layer", ""))
+        if layer == "untested":
+            untested.setdefault(str(dig(row, "evidence", "no reason given")), []).append(name)
+        elif failed(row):
+            cause, remedy, seen = _with_nodes(
+                case, name, layer, str(dig(row, "cause", "")), str(dig(row, "remedy", ""))
+            )
+            evidence = "; ".join(filter(None, (str(dig(row, "evidence", layer)), seen)))
+            groups.setdefault((RULES.get(layer, OTHER), cause, remedy), {})[name] = evidence
+    for (rule_id, cause, remedy), found in groups.items():
+        yield from pack(found, rule_id, FAIL, cause, remedy)
+    for why, names in untested.items():
+        rule_id = "reach-sudo" if all(dig(case.reach[name], "ok") is True for name in names) else "reach"
+        yield Untested(rule_id, tuple(names), why)
+
+
+def _with_nodes(case: Case, name: str, layer: str, cause: str, remedy: str) -> tuple[str, str, str]:
+    """Cause and remedy with what the reachable nodes know of the host, and what they saw of it."""
+    rows = [(node, row) for node, seen in case.unreached.items() for row in dig(seen, name, [])]
+    if layer not in SILENT or not rows:
+        return cause, remedy, ""
+    by_sight: dict[str, list[str]] = {}
+    for node, row in rows:
+        by_sight.setdefault(_sight(row), []).append(node)
+    seen = "; ".join(
+        f"from {', '.join(nodes[:MOST])}{' and others' if nodes[MOST:] else ''}: {sight}"
+        for sight, nodes in by_sight.items()
+    )
+    layers, answers = {dig(row, "layer") for _node, row in rows}, [dig(row, "neighbour") for _node, row in rows]
+    if "open" in layers:
+        return (
+            "The nodes reach its ssh port, only the controller does not: the machine is well, and the way from the "
+            "controller to it is shut.",
+            "open the way from the controller: its route or VPN, ansible_host and ansible_port, and firewalls between "
+            "it and the machine",
+            seen,
+        )
+    said = cause.rstrip(".")
+    if "refused" in layers:
+        return f"{said}. It answers the nodes, so it is up, but nothing listens on its ssh port.", remedy, seen
+    if True in answers:
+        return (
+            f"{said}. It answers on the nodes' own network, so it is up, but its firewall keeps ssh shut.",
+            remedy,
+            seen,
+        )
+    if layers <= {"timeout", "no_route"}:
+        return f"{said}. The nodes get no answer from it either: it is off, or its address is wrong.", remedy, seen
+    return cause, remedy, seen
+
+
+def _sight(row: Data) -> str:
+    """What one node saw of one address, in words."""
+    said = _LAYERS.get(str(dig(row, "layer", "")), "it can't be tried")
+    known = {True: ", but the machine answers as a neighbour", False: ", and no neighbour answers"}
+    answers = dig(row, "neighbour")
+    return (
+        f"{dig(row, 'address', '')} port {dig(row, 'port', '')} {said}{'' if answers is None else known[bool(answers)]}"
+    )
+
+
+def failed(row: t.Any) -> bool:
+    """Whether the controller could not use the host; null is untested."""
+    return isinstance(row, t.Mapping) and row.get("ok") is False
+
+
+@rule("reach-hostkey-unchecked", needs=("reach",))
+def unchecked(case: Case) -> t.Iterator[Finding]:
+    """Hosts whose key nobody compares; where a password is sent, it is sent to whoever answers."""
+    open_ = {name: row for name, row in case.reach.items() if dig(row, "host_key_checked") is False}
+    remedy = (
+        "Set host_key_checking = True in ansible.cfg (ANSIBLE_HOST_KEY_CHECKING, ansible_host_key_checking), and take "
+        "StrictHostKeyChecking and UserKnownHostsFile out of ansible_ssh_common_args and ~/.ssh/config."
+    )
+    for severity, sent in ((WARN, True), (INFO, False)):
+        what = "a password is sent to it" if sent else "the login is by key, no password is sent"
+        found = {name: what for name, row in open_.items() if bool(dig(row, "password")) is sent}
+        cause = "Ansible takes any host key: a machine in the middle goes unnoticed, and its keys are handed out."
+        yield from pack(found, "reach-hostkey-unchecked", severity, cause, remedy)
+
+
+@rule("reach-node-lost")
+def lost(case: Case) -> t.Iterator[Finding]:
+    """Nodes that left the run although the controller had reached them, or had not tried."""
+    found = {name: str(reason) for name, reason in case.dropped.items() if not failed(_row(case, name))}
+    yield from pack(
+        found,
+        "reach-node-lost",
+        FAIL,
+        "the node left the run on the way: it froze, went down, lost its network, or a task on it failed",
+        "look at the error of its last task above and at the machine's console (dmesg -T, uptime), then run again "
+        "with --limit and the node's name",
+    )
+
+
+def _row(case: Case, name: str) -> Data:
+    row: Data = case.reach.get(name) or {}
+    return row
+
+
+__all__ = ("failed", "lost", "unchecked", "unreached")

@@ -1,0 +1,281 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: rules on logins from node to node that do not come from a refused key.
+
+Those on refused keys are in ``_rules_ssh_keys``, those on the port in ``_rules_ssh_ports``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+    Pair,
+    Sheet,
+    by_pair,
+    gone,
+    limit,
+    login_sources,
+    logins,
+    node,
+    parts,
+    shorten,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    WARN,
+    Answer,
+    Case,
+    Untested,
+    dig,
+    rule,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.sshd_ports import deaf
+
+# What ssh says of a value with something behind it (OpenSSH readconf.c; old releases know no trailing comment).
+_GARBAGE = re.compile(
+    r"garbage at end of line|extra arguments at end of line|keyword .* extra arguments|Bad number|Bad port", re.I
+)
+FAR_LATER = 4
+_TRAILING = re.compile(r"^\s*[A-Za-z]+[\s=]+[^#\"]*[^#\"\s]\s+#")
+
+
+@rule("ssh-hostkey-unknown", needs=("mesh",))
+def hostkey_unknown(case: Case) -> t.Iterable[Answer]:
+    """A host key that the source has not pinned: the source is to be mended."""
+    sheet = Sheet()
+    managed = dig(case.plan, "managed", False)
+    for (source, target), items in by_pair(logins(case, "hostkey_unknown")).items():
+        aliases = " ".join(item.what for item in items)
+        port = dig(node(case, target), "ssh_port", 22)
+        sheet.add(
+            "ssh-hostkey-unknown",
+            FAIL,
+            source,
+            f"{target} as {aliases.replace(' ', ', ')}",
+            "ssh does not know the peer's host key, and a launcher has no terminal to answer the question on.",
+            "Run site.yml over all nodes."
+            if managed
+            else f"for name in {aliases}; do ssh -p {port} -o StrictHostKeyChecking=ask $name true; done; answer yes "
+            f"to what ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub shows on {target}.",
+        )
+    return sheet.findings()
+
+
+@rule("ssh-hostkey-changed", needs=("mesh",))
+def hostkey_changed(case: Case) -> t.Iterable[Answer]:
+    """A host key other than the pinned one: the target's when every node sees it, else the source's file is stale."""
+    sheet = Sheet()
+    sources: dict[str, set[str]] = {}
+    for item in logins(case):
+        sources.setdefault(item.target, set()).add(item.source)
+    changed = by_pair(item for item in logins(case, "hostkey_changed") if not deaf(case, item.target))
+    for (source, target), items in changed.items():
+        seen = {pair[0] for pair in changed if pair[1] == target}
+        everywhere = seen == sources[target] and len(seen) > 1
+        port = int(dig(node(case, target), "ssh_port", 22))
+        address = str(dig(node(case, target), "address", items[0].what))
+        known = address if port == 22 else f"[{address}]:{port}"
+        file = " -f ~/.ssh/trainmesh/known_hosts" if dig(case.plan, "managed", False) else ""
+        sheet.add(
+            "ssh-hostkey-changed",
+            FAIL,
+            target if everywhere else source,
+            f"seen from {source}" if everywhere else f"{target} as {', '.join(item.what for item in items)}",
+            "Its host key is not the one that the nodes have pinned."
+            if everywhere
+            else f"The host key that it has pinned for {target} is not the one that {target} shows.",
+            f"If {target} was reinstalled or its keys were made anew, take the old key away (ssh-keygen -R "
+            f"'{known}'{file}) and add the new one, or run site.yml over all nodes, which does both; else find out who "
+            "answers there.",
+        )
+    return sheet.findings()
+
+
+@rule("ssh-config-inline-comment", "ssh-config-invalid", needs=("user",))
+def client_config(case: Case) -> t.Iterable[Answer]:
+    """A client configuration that ssh itself does not accept, or that older ones would not."""
+    sheet = Sheet()
+    said: dict[str, list[str]] = {}
+    sources = login_sources(case)
+    for name, facts in case.user.items():
+        uses_ssh = name in sources and name not in gone(case)
+        late = dig(facts, "ssh_client.untested")
+        if late and uses_ssh:
+            yield Untested("ssh-config-invalid", (name,), f"its ssh configuration was not tested: {late}")
+        problem = dig(facts, "ssh_client.problem")
+        if problem and uses_ssh:
+            said.setdefault(name, []).append(" ".join(str(problem).split())[:200])
+        for file in dig(facts, "files", []):
+            if dig(file, "kind") == "ssh_config":
+                _trailing(sheet, name, str(dig(file, "path", "")), str(dig(file, "text", "")))
+    for item in logins(case, "config"):
+        said.setdefault(item.source, []).append(f"ssh {item.what}: {item.evidence}")
+    for name, texts in said.items():
+        garbage = any(_GARBAGE.search(text) for text in texts)
+        if any("Bad owner or permissions" in text for text in texts):
+            continue  # ssh-perms-too-open
+        sheet.add(
+            "ssh-config-inline-comment" if garbage else "ssh-config-invalid",
+            FAIL,
+            name,
+            shorten(texts),
+            "A line of its ssh configuration has something behind the value, such as a comment."
+            if garbage
+            else "ssh does not accept its own configuration file.",
+            "Put comments on lines of their own in ~/.ssh/config; ssh -G NAME shows whether ssh accepts it."
+            if garbage
+            else "Mend the line that the message names; ssh -G NAME shows whether ssh accepts the file.",
+        )
+    yield from sheet.findings()
+
+
+def _trailing(sheet: Sheet, name: str, path: str, text: str) -> None:
+    """Comments behind a value in an ssh configuration that was handed in."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if _TRAILING.match(line):
+            sheet.add(
+                "ssh-config-inline-comment",
+                WARN,
+                name,
+                f"{path} line {number}: {line.strip()[:80]}",
+                "A comment stands behind a value; older ssh clients read it as a part of the value.",
+                "Put the comment on a line of its own.",
+            )
+
+
+@rule("ssh-login-noise", needs=("mesh",))
+def noise(case: Case) -> t.Iterable[Answer]:
+    """A shell start-up file that prints where no terminal is."""
+    sheet = Sheet()
+    for item in logins(case, "noise"):
+        sheet.add(
+            "ssh-login-noise",
+            FAIL,
+            item.target,
+            item.evidence,
+            "A shell start-up file prints in logins without a terminal: scp and rsync fail, and DeepSpeed takes the "
+            "first word for the master's address unless it is given --master_addr.",
+            "Put [[ $- == *i* ]] || return at the top of the job user's ~/.bashrc there (look at ~/.profile, "
+            "/etc/bash.bashrc and /etc/profile.d too); ssh HOST true must print nothing.",
+        )
+    return sheet.findings()
+
+
+@rule("ssh-login-slow", needs=("mesh",))
+def slow(case: Case) -> t.Iterable[Answer]:
+    """Logins that work and take long."""
+    sheet = Sheet()
+    at_most = limit(case, "ssh_slow_s", 10)
+    good = [item for item in logins(case) if item.ok]
+    usual = statistics.median([item.seconds for item in good]) if good else 0.0
+    late = [item for item in good if item.seconds >= at_most and item.layer != "not_met"]
+    busy: dict[Pair, list[str]] = {}
+    for item in list(late):
+        ends = diagnosis_busy.ends(case, item.pair, "mesh")
+        # among busy nodes every login takes long: only one that takes much longer than theirs has its own reason
+        if ends.at_all and (ends.slack == math.inf or item.seconds < FAR_LATER * usual):
+            late.remove(item)
+            busy.setdefault(item.pair, []).append(f"as {item.what} {item.seconds:.1f} s ({ends.words})")
+    for pair, seen in busy.items():
+        why = f"busy nodes: how long logins from {pair[0]} to {pair[1]} take was not tested: {shorten(seen)}"
+        yield Untested("ssh-login-slow", pair, why)
+    for item in late:
+        towards = {other.source for other in good if other.target == item.target}
+        late_towards = {other.source for other in late if other.target == item.target}
+        late_from = {other.target for other in late if other.source == item.source}
+        tried_from = {other.target for other in good if other.source == item.source}
+        # where one node alone logs in, and late everywhere, no other one's word stands against a target
+        at_source = len(towards) == 1 and len(late_from) == len(tried_from) > 1
+        at_target = not at_source and (2 * len(late_towards) >= len(towards) or len(late_from) == 1)
+        sheet.add(
+            "ssh-login-slow",
+            WARN,
+            item.target if at_target else item.source,
+            f"{item.source} to {item.target} as {item.what}: {item.seconds:.1f} s",
+            "Logins take so long that launchers with a time limit may give up.",
+            "See what is slow with ssh -vvv: mostly a name server that does not answer (UseDNS no in sshd_config, "
+            "GSSAPIAuthentication no), a home on a slow file system, or a slow ~/.bashrc.",
+        )
+    yield from sheet.findings()
+
+
+@rule("ssh-noninteractive-env", needs=("mesh",))
+def session(case: Case) -> t.Iterable[Answer]:
+    """What a login without a terminal does not find; our own launch scripts do not rely on it."""
+    if dig(case.plan, "managed", False):
+        return []
+    sheet = Sheet()
+    remedy = (
+        "Launchers start a shell that does not read the interactive part of ~/.bashrc: name programs by absolute "
+        "paths, or set PATH at the top of ~/.bashrc or in ~/.ssh/environment, DeepSpeed: in ~/.deepspeed_env."
+    )
+    for _source, target, seen in parts(case, "session"):
+        commands = {str(name): path for name, path in dig(seen, "commands", {}).items()}
+        pythons = [path for name, path in commands.items() if name.startswith("python")]
+        if pythons and not any(pythons):
+            evidence = (
+                f"no {' or '.join(name for name in commands if name.startswith('python'))} in PATH={dig(seen, 'path')}"
+            )
+            sheet.add("ssh-noninteractive-env", WARN, target, evidence, "A login over ssh finds no Python.", remedy)
+    for name, facts in case.stack.items():
+        if dig(case.plan, "gpus", False) and dig(facts, "tools.ninja.on_path") is False and name not in gone(case):
+            evidence = f"{dig(facts, 'tools.ninja.path')} is not on PATH"
+            cause = "A login over ssh does not find ninja, with which DeepSpeed compiles its operations."
+            sheet.add("ssh-noninteractive-env", WARN, name, evidence, cause, remedy)
+    return sheet.findings()
+
+
+@rule("ssh-login-failed", needs=("mesh",))
+def failed(case: Case) -> t.Iterable[Answer]:
+    """Logins that failed in a way that no other rule knows."""
+    sheet = Sheet()
+    yield from _not_met(case)
+    for item in logins(case, "closed", "other", "ssh_missing", "no_answer"):
+        seen = f"{item.source} to {item.target} as {item.what}: {item.evidence}"
+        busy = diagnosis_busy.ends(case, item.pair, "mesh")
+        if item.layer == "no_answer" and busy.at_all:
+            why = f"busy nodes ({busy.words}): the login was not tested: {seen}"
+            yield Untested("ssh-login-failed", item.pair, why)
+            continue
+        if item.ok or dig(case.fabric.get(item.target), "sshd.binary_deleted") is True:
+            continue
+        if item.layer == "ssh_missing":
+            cause, remedy = (
+                "It has no ssh client.",
+                "Install it: apt-get install openssh-client, on EL openssh-clients.",
+            )
+            sheet.add("ssh-login-failed", FAIL, item.source, seen, cause, remedy)
+        elif item.layer == "closed":
+            cause = "Its sshd accepts connections and closes them before anybody can log in."
+            starts = dig(case.user.get(item.target), "sshd.maxstartups", "unknown")
+            remedy = (
+                f"Read journalctl -u ssh -u sshd there; usual reasons are MaxStartups ({starts}), /etc/hosts.deny, "
+                "missing host keys (ssh-keygen -A), or an upgrade without a restart."
+            )
+            sheet.add("ssh-login-failed", FAIL, item.target, seen, cause, remedy)
+        elif item.layer == "no_answer":
+            cause = "Its sshd accepts connections, and nobody is logged in in time."
+            remedy = (
+                "Log in by hand with ssh -vvv and see where it stops: mostly a home or a start-up file on storage that "
+                "hangs, PAM, a name server that does not answer (UseDNS no), or an overloaded node (uptime)."
+            )
+            sheet.add("ssh-login-failed", FAIL, item.target, seen, cause, remedy)
+        else:
+            cause, remedy = "The login failed.", f"Try it by hand: ssh -vv -o BatchMode=yes {item.target} true"
+            sheet.add("ssh-login-failed", FAIL, item.target, seen, cause, remedy)
+    yield from sheet.findings()
+
+
+def _not_met(case: Case) -> t.Iterator[Untested]:
+    """Logins about which our own time limits leave open whether they work."""
+    for pair, items in by_pair(logins(case, "not_met")).items():
+        bad = [item for item in items if not item.ok]
+        if bad:
+            seen = shorten(f"as {item.what}: {item.evidence}" for item in bad)
+            yield Untested("ssh-login-failed", pair, f"the login from {pair[0]} to {pair[1]} was not tested: {seen}")

@@ -1,0 +1,252 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: rules on refused keys: the login failed at the source, the reason lies at the target.
+
+sshd tells a client nothing but "Permission denied", so the reason is looked for in the files and the
+options of the target, in the order in which sshd would stumble over them; the first one counts.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import shlex
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+    Attempt,
+    Sheet,
+    addresses,
+    by_pair,
+    logins,
+    node,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    Answer,
+    Case,
+    Data,
+    dig,
+    rule,
+)
+
+GROUP_OR_OTHERS_WRITE, GROUP_OR_OTHERS = 0o022, 0o077
+_WANTED_MODE = {"home": "755", "ssh_dir": "700", "authorized_keys": "600"}
+
+
+class Reason(t.NamedTuple):
+    """Why a key was refused: the rule, the node to be mended, what was seen there, and the two sentences."""
+
+    rule: str
+    host: str
+    evidence: str
+    cause: str
+    remedy: str
+
+
+@rule(
+    "ssh-key-missing-pair",
+    "ssh-self-login-missing",
+    "ssh-wrong-user-keydir",
+    "ssh-perms-too-open",
+    "sshd-refuses-user",
+    "ssh-login-refused",
+    needs=("mesh",),
+)
+def refused(case: Case) -> t.Iterable[Answer]:
+    """Every refused key, each with one reason."""
+    sheet = Sheet()
+    for items in by_pair(logins(case, "permission")).values():
+        reason = next(found for found in (judge(case, items[0]) for judge in REASONS) if found)
+        sheet.add(reason.rule, FAIL, reason.host, reason.evidence, reason.cause, reason.remedy)
+    for item in logins(case, "config"):
+        if "Bad owner or permissions" in item.evidence:
+            cause = "ssh does not read its configuration, because others may write to it."
+            remedy = "chmod 600 ~/.ssh/config && chown $(id -un) ~/.ssh/config, as the job user"
+            sheet.add("ssh-perms-too-open", FAIL, item.source, item.evidence, cause, remedy)
+    return sheet.findings()
+
+
+def _user(case: Case, name: str) -> str:
+    return str(dig(case.plan, "user") or dig(case.user.get(name), "name", "root"))
+
+
+def _wrong_login(case: Case, item: Attempt) -> Reason | None:
+    """The source asks for another user than the jobs'."""
+    user = _user(case, item.target)
+    asked = dig(dig(case.user.get(item.source), "ssh_client.targets", {}).get(item.what), "user")
+    if not asked or asked == user:
+        return None
+    return Reason(
+        "ssh-wrong-user-keydir",
+        item.source,
+        f"ssh -G {item.what} says user {asked}, the jobs run as {user}",
+        "It logs in to the other nodes as another user than the one whose keys were handed out.",
+        f"Put User {user} into the Host blocks of ~/.ssh/config there, or run site.yml with trainmesh_user: {user}.",
+    )
+
+
+def _no_key(case: Case, item: Attempt) -> Reason | None:
+    """The source has no key that ssh could offer."""
+    facts = case.user.get(item.source)
+    keys = dig(facts, "own_keys")
+    if not isinstance(keys, list):
+        return None
+    user, home = _user(case, item.source), str(dig(facts, "home", "~"))
+    if not keys:
+        return Reason(
+            "ssh-key-missing-pair",
+            item.source,
+            f"{user} has no key pair in {home}/.ssh",
+            "It has no key with which to log in to the nodes.",
+            "Run site.yml, which makes one and hands it out; or ssh-keygen -t ed25519 -N '' there, then ssh-copy-id to "
+            "every node, itself too.",
+        )
+    if all(_mode(key) & GROUP_OR_OTHERS for key in keys):
+        shown = ", ".join(f"{dig(key, 'path')} has mode {dig(key, 'mode')}" for key in keys)
+        paths = " ".join(shlex.quote(str(dig(key, "path"))) for key in keys)
+        cause = "ssh does not use a private key that others may read."
+        return Reason("ssh-perms-too-open", item.source, shown, cause, f"as {user}: chmod 600 {paths}")
+    return None
+
+
+def _sshd_refuses(case: Case, item: Attempt) -> Reason | None:
+    """An option of the target's sshd that keeps the user, or keys at all, out."""
+    user, sshd = _user(case, item.target), dig(case.user.get(item.target), "sshd", {})
+    allowed, denied = dig(sshd, "allowusers", []), dig(sshd, "denyusers", [])
+    seen = ""
+    if dig(sshd, "pubkeyauthentication") is False:
+        seen = "PubkeyAuthentication no"
+    elif user == "root" and str(dig(sshd, "permitrootlogin", "")).lower() in ("no", "forced-commands-only"):
+        seen = f"PermitRootLogin {dig(sshd, 'permitrootlogin')}"
+    elif _matches(user, denied):
+        seen = f"DenyUsers {' '.join(map(str, denied))}"
+    elif allowed and not _matches(user, allowed):
+        seen = f"AllowUsers {' '.join(map(str, allowed))} (not {user})"
+    if not seen:
+        return None
+    return Reason(
+        "sshd-refuses-user",
+        item.target,
+        seen,
+        f"The options of its sshd do not let {user} in by key.",
+        f"Change that line in /etc/ssh/sshd_config or sshd_config.d so that {user} may log in by key (for root: "
+        "PermitRootLogin prohibit-password), then sshd -t && systemctl reload ssh (on EL: sshd).",
+    )
+
+
+def _matches(user: str, patterns: t.Iterable[t.Any]) -> bool:
+    """Whether a user is named by AllowUsers or DenyUsers; the part behind ``@`` is taken to fit."""
+    return any(fnmatch.fnmatchcase(user, str(pattern).split("@", 1)[0]) for pattern in patterns)
+
+
+def _files_refused(case: Case, item: Attempt) -> Reason | None:
+    """Owners and modes with which sshd does not trust the target's files (StrictModes)."""
+    facts, user = case.user.get(item.target), _user(case, item.target)
+    if dig(facts, "sshd.strictmodes") is False:
+        return None
+    paths = {key: dig(facts, f"paths.{key}", {}) for key in _WANTED_MODE}
+    foreign = {key: at for key, at in paths.items() if dig(at, "owner", user) not in (user, "root", "0")}
+    if foreign:
+        shown = ", ".join(f"{dig(at, 'path')} belongs to {dig(at, 'owner')}" for at in foreign.values())
+        targets = " ".join(shlex.quote(str(dig(at, "path"))) for at in foreign.values())
+        cause = f"The files by which sshd knows {user} belong to another user, so that sshd ignores them."
+        # -h: a link that the user has put there must not hand over what it leads to.
+        remedy = f"chown -h {user}: {targets}" if "home" in foreign else f"chown -hR {user}: {targets}"
+        return Reason("ssh-wrong-user-keydir", item.target, shown, cause, remedy)
+    loose = {key: at for key, at in paths.items() if dig(at, "others_write") or _mode(at) & GROUP_OR_OTHERS_WRITE}
+    if not loose:
+        return None
+    shown = ", ".join(f"{dig(at, 'path')} has mode {dig(at, 'mode', 'writable by others')}" for at in loose.values())
+    commands = (["chmod", _WANTED_MODE[key], str(dig(at, "path"))] for key, at in loose.items())
+    # As their owner, who can open nothing that is not theirs through a link.
+    owner = "root" if any(str(dig(at, "owner", user)) in ("root", "0") for at in loose.values()) else user
+    remedy = f"as {owner}: {' && '.join(map(shlex.join, commands))}"
+    cause = "sshd ignores the keys of a user whose home, .ssh or authorized_keys others may write to (StrictModes)."
+    return Reason("ssh-perms-too-open", item.target, shown, cause, remedy)
+
+
+def _mode(entry: t.Any) -> int:
+    """The permission bits of a file's facts; 0 when they are not known."""
+    try:
+        return int(str(dig(entry, "mode", "0")), 8)
+    except ValueError:
+        return 0
+
+
+def _not_authorized(case: Case, item: Attempt) -> Reason | None:
+    """The source's keys are not among those that the target's file lists, or not from that address."""
+    facts = case.user.get(item.target)
+    known, own = dig(facts, "authorized_keys"), dig(case.user.get(item.source), "own_keys")
+    if not isinstance(known, list) or not isinstance(own, list):
+        return None
+    prints = {str(dig(key, "fingerprint")) for key in own}
+    if "None" in prints:
+        return None  # a private key without its public part: nobody can tell which one it is
+    entries = [entry for entry in known if str(dig(entry, "fingerprint")) in prints]
+    barred = [entry for entry in entries if _elsewhere(case, item.source, entry)]
+    if entries and len(barred) < len(entries):
+        return None
+    user = _user(case, item.target)
+    file = str(dig(facts, "paths.authorized_keys.path", "~/.ssh/authorized_keys"))
+    rule_id = "ssh-self-login-missing" if item.source == item.target else "ssh-key-missing-pair"
+    if barred:
+        evidence = f"{file} admits the key of {item.source} only with {dig(barred[0], 'options')}"
+        cause = "The key is admitted from other addresses than the one it comes from."
+    elif item.source == item.target:
+        evidence = f"its own key is not in {file} of {user}"
+        cause = "It may not log in to itself, which launchers do as with any other node."
+    else:
+        evidence = f"the key of {item.source} is not in {file} of {user} ({len(known)} other keys are)"
+        cause = "The keys of the nodes named here are missing where its sshd looks for them."
+    return Reason(rule_id, item.target, evidence, cause, _admit(case, item, user, file))
+
+
+def _admit(case: Case, item: Attempt, user: str, file: str) -> str:
+    """How the key gets where sshd looks; site.yml and ssh-copy-id write below the home alone."""
+    home = str(dig(case.user.get(item.target), "home", "")).rstrip("/")
+    if home and file.startswith("/") and not file.startswith(f"{home}/"):
+        return (
+            f"As root on {item.target}: cat {home}/.ssh/authorized_keys >> {file}; or add .ssh/authorized_keys to "
+            f"AuthorizedKeysFile in its sshd_config, then reload sshd: site.yml writes to {home}/.ssh alone."
+        )
+    remedy = "Run site.yml over all nodes, or, as the job user on each node named in the evidence: ssh-copy-id "
+    return remedy + f"{user}@{item.what}"
+
+
+def _elsewhere(case: Case, source: str, entry: Data) -> bool:
+    """Whether a from="..." of plain addresses names none of the source's."""
+    options = str(dig(entry, "options", ""))
+    start = options.find('from="')
+    own = {*addresses(case, source), str(dig(node(case, source), "address", ""))} - {""}
+    if start < 0 or not own or not case.fabric.get(source):
+        return False
+    allowed = options[start + len('from="') :].split('"', 1)[0].split(",")
+    plain = all(set(item) <= set("0123456789abcdef.:") for item in allowed if item not in ("127.0.0.0/8",))
+    return plain and not own & set(allowed)
+
+
+def _unknown(case: Case, item: Attempt) -> Reason:
+    """Nothing that was read explains it."""
+    enforcing = dig(case.fabric.get(item.target), "selinux") == "enforcing"
+    hint = "restorecon -Rv ~/.ssh (SELinux is enforcing), then " if enforcing else ""
+    return Reason(
+        "ssh-login-refused",
+        item.target,
+        f"from {item.source} as {item.what}: {item.evidence}",
+        "Its sshd refuses the login, and nothing in its files or options that could be read says why.",
+        f"{hint}journalctl -u ssh -u sshd on it says why; on the other node: ssh -v {item.what} true",
+    )
+
+
+REASONS: tuple[t.Callable[[Case, Attempt], Reason | None], ...] = (
+    _wrong_login,
+    _no_key,
+    _sshd_refuses,
+    _files_refused,
+    _not_authorized,
+    _unknown,
+)
+
+
+__all__ = ("REASONS", "Reason", "refused")

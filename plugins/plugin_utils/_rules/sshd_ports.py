@@ -1,0 +1,192 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: rules on the port of sshd, and on who answers there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import number, text
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+    Attempt,
+    Sheet,
+    by_pair,
+    calls,
+    gone,
+    logins,
+    names,
+    node,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    WARN,
+    Answer,
+    Case,
+    Data,
+    dig,
+    rule,
+)
+
+NET_LAYERS = ("refused", "timeout", "no_route")
+
+
+def listens(case: Case, name: str) -> list[int] | None:
+    """The ports on which a node's sshd really listens; None when that is not known."""
+    if dig(case.fabric.get(name), "sshd.source") not in ("process", "config"):
+        return None
+    return [int(port) for port in dig(case.fabric.get(name), "sshd.ports", [])]
+
+
+def deaf(case: Case, name: str) -> bool:
+    """Whether it is known that the node's own sshd does not listen on the port that the plan has for it."""
+    port = int(dig(node(case, name), "ssh_port", 22))
+    ports, everything = listens(case, name), dig(case.fabric.get(name), "listening_ports")
+    if ports is not None:
+        return port not in ports
+    return isinstance(everything, list) and port not in everything
+
+
+def restart(sshd: Data) -> str:
+    """The command by which sshd takes up its configuration, also where no systemd runs, as in many containers."""
+    if dig(sshd, "systemd") is not False:
+        return f"sshd -t && systemctl restart {shlex.quote(text(sshd, 'unit') or 'ssh.service')}"
+    pid = number(sshd, "pid")
+    return f"sshd -t && kill -HUP {int(pid)}" if pid else "sshd -t && { pkill -HUP -o -x sshd || $(command -v sshd); }"
+
+
+@rule("ctr-sshd-port-clash", needs=("mesh",))
+def port_clash(case: Case) -> t.Iterable[Answer]:
+    """Another machine's sshd answers on the node's address and port, as a host's does for its container."""
+    sheet = Sheet()
+    found = logins(case, "wrong_machine")
+    found += [item for item in logins(case, "hostkey_changed") if deaf(case, item.target)]
+    hostnames = {str(dig(case.fabric.get(name), "hostname", "")) for name in names(case)} - {""}
+    for item in found:
+        answered = re.search(r"answered as (\S+?),", item.evidence)
+        if item.layer == "wrong_machine" and answered and answered.group(1) in hostnames:
+            continue  # a node of the cluster under a wrong name or address: that is for the rules on names
+        at = node(case, item.target)
+        seen = f"from {item.source} as {item.what}: {item.evidence or 'another host key'}"
+        sheet.add(
+            "ctr-sshd-port-clash",
+            FAIL,
+            item.target,
+            seen,
+            "Another machine's sshd answers on its address and port; a container on its host's network shares the "
+            "host's ports, and the host's sshd has this one.",
+            f"Give its own sshd a port that is free on {dig(at, 'address', 'the host')}: trainmesh_ssh_port: 2222 for "
+            "this host in the inventory (then site.yml), or Port 2222 in its /etc/ssh/sshd_config and a restart.",
+        )
+    return sheet.findings()
+
+
+@rule("ssh-port-mismatch", "sshd-not-listening", "ssh-port-blocked", needs=("mesh",))
+def port_refused(case: Case) -> t.Iterable[Answer]:
+    """Logins that do not get as far as sshd: a wrong port, no sshd there, or something in between."""
+    sheet = Sheet()
+    dead = {item.pair for item in calls(case) if not item.ok}
+    alive = {item.pair for item in calls(case) if item.ok}
+    for pair, items in by_pair(logins(case, *NET_LAYERS)).items():
+        first, (source, target) = items[0], pair
+        port = int(dig(node(case, target), "ssh_port", 22))
+        asked = dig(dig(case.user.get(source), "ssh_client.targets", {}).get(first.what), "port")
+        if asked is not None and int(asked) != port and not deaf(case, target):
+            sheet.add(
+                "ssh-port-mismatch",
+                FAIL,
+                source,
+                f"ssh -G {first.what} says port {asked}; sshd of {target} is on port {port}",
+                "Its ssh configuration names another port than the one on which the peer's sshd listens.",
+                f"Set Port {port} in the Host block of {target} in ~/.ssh/config there, or run site.yml.",
+            )
+        elif deaf(case, target):
+            _wrong_port(case, sheet, first, port)
+        elif pair not in dead or pair in alive:
+            _blocked(sheet, first, port)
+    return sheet.findings()
+
+
+def _wrong_port(case: Case, sheet: Sheet, item: Attempt, port: int) -> None:
+    """The target's sshd is not where the plan has it."""
+    sshd, seen = dig(case.fabric.get(item.target), "sshd", {}), f"from {item.source}: {item.evidence}"
+    ports, wanted = dig(sshd, "ports", []), dig(sshd, "config_ports", [])
+    shown = ", ".join(map(str, ports))
+    if ports and port not in wanted:
+        sheet.add(
+            "ssh-port-mismatch",
+            FAIL,
+            item.target,
+            f"sshd listens on {shown}, the nodes try {port}; {seen}",
+            "Its sshd listens on another port than the one by which the other nodes try to reach it.",
+            f"Use one port everywhere: trainmesh_ssh_port: {ports[0]} for this host in the inventory and site.yml, or "
+            f"Port {ports[0]} in its Host block of ~/.ssh/config on every node.",
+        )
+        return
+    asks = f"its configuration asks for {', '.join(map(str, wanted))}" if wanted else "no port is configured"
+    sheet.add(
+        "sshd-not-listening",
+        FAIL,
+        item.target,
+        f"sshd listens on {shown or 'no port'}, {asks}; {seen}",
+        f"Nothing listens on its ssh port {port}: sshd does not run, or it runs with an older configuration.",
+        f"{restart(sshd)}, then ss -ltnp | grep sshd",
+    )
+
+
+def _blocked(sheet: Sheet, item: Attempt, port: int) -> None:
+    sheet.add(
+        "ssh-port-blocked",
+        FAIL,
+        item.target,
+        f"from {item.source}: {item.evidence}",
+        f"Its sshd is on port {port}, yet the nodes named here do not get through to it, while other ports were not "
+        "seen to fail.",
+        f"Let the nodes' addresses in to port {port}/tcp in its firewall (trainmesh_firewall and site.yml do), and see "
+        "that no device on the way filters it.",
+    )
+
+
+@rule("sshd-not-listening", needs=("fabric",))
+def not_yet_restarted(case: Case) -> t.Iterable[Answer]:
+    """A port that sshd's configuration names and on which nothing listens, although today's logins work."""
+    sheet = Sheet()
+    failing = {item.target for item in logins(case, *NET_LAYERS)}
+    for name in set(case.fabric) - gone(case) - failing:
+        sshd = dig(case.fabric[name], "sshd", {})
+        missing = sorted(set(dig(sshd, "config_ports", [])) - set(dig(sshd, "ports", [])))
+        unit = str(dig(sshd, "unit", "ssh.service"))
+        if missing and dig(sshd, "source") == "process" and not unit.endswith(".socket"):
+            sheet.add(
+                "sshd-not-listening",
+                WARN,
+                name,
+                f"sshd listens on {', '.join(map(str, dig(sshd, 'ports', []))) or 'no port'}, configured is "
+                f"{', '.join(map(str, dig(sshd, 'config_ports', [])))}",
+                "Its sshd has not taken up its configuration: after the next restart it listens elsewhere.",
+                f"{restart(sshd)}; then set trainmesh_ssh_port to the port that is meant.",
+            )
+    return sheet.findings()
+
+
+@rule("sshd-upgraded-not-restarted", needs=("fabric",))
+def upgraded(case: Case) -> t.Iterable[Answer]:
+    """The program of the running sshd was replaced on the disk."""
+    sheet = Sheet()
+    for name, facts in case.fabric.items():
+        if dig(facts, "sshd.binary_deleted") is True and name not in gone(case):
+            broken = any(item.target == name for item in logins(case, "closed"))
+            sheet.add(
+                "sshd-upgraded-not-restarted",
+                FAIL if broken else WARN,
+                name,
+                f"the program of process {dig(facts, 'sshd.pid')} is no longer on the disk",
+                "sshd was upgraded and not restarted: the old daemon starts new helper programs, and logins may fail.",
+                f"{restart(dig(facts, 'sshd', {}))}, then try a second login.",
+            )
+    return sheet.findings()
+
+
+__all__ = ("NET_LAYERS", "deaf", "listens", "restart")

@@ -1,0 +1,29 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: what the job user may do that a job need not."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import Sheet
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import INFO, Answer, Case, dig, rule
+
+
+@rule("user-is-root", needs=("user",))
+def is_root(case: Case) -> t.Iterable[Answer]:
+    """The job user is root, or becomes root without a password."""
+    sheet = Sheet()
+    for host, facts in case.user.items():
+        if dig(facts, "root_without_password") is True:
+            name = dig(facts, "name", "")
+            sheet.add(
+                "user-is-root",
+                INFO,
+                host,
+                "jobs run as root" if dig(facts, "uid") == 0 else f"sudo asks {name} for no password",
+                "Every training script, and whatever it loads, may be root on this node and those it logs in to.",
+                "useradd -m trainer on every node, without a right to sudo, and trainmesh_user: trainer.",
+            )
+    return sheet.findings()

@@ -1,0 +1,259 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: rules on versions over the cluster, and on what compiles and loads libraries.
+
+Which versions have to be equal and what fits on one node is judged by ``_versions`` and ``_version_rules``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import key, minor, table
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.torch_builds import requires_python
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    cpu_torch_only,
+    gpus,
+    has_gpus,
+    rows,
+    shortened,
+    text,
+    texts,
+    variables,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    INFO,
+    WARN,
+    Answer,
+    Case,
+    dig,
+    pack,
+    rule,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._versions import compare
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.python_env import in_their_words
+
+_PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;,]+)\Z")
+_CACHES = ("torch_extensions", "triton")
+_UNFIT = ("drv-too-old", "ver-arch-unsupported", "ver-wheel-index-wrong")
+"""What tells that a build does not fit the machines; another build is then what the plan rightly asks for."""
+
+
+@rule(
+    "path-differs",
+    "ver-python-torch-differs",
+    "acc-version-differs",
+    "nccl-version-mismatch",
+    "mpi-version-differs",
+    "ver-nvcc-differs",
+    "drv-differs",
+    "ver-compiler-differs",
+    "drv-too-old",
+    "ver-arch-unsupported",
+    "ver-wheel-index-wrong",
+    "ver-package-mismatch",
+    "build-ops-other-torch",
+    "ver-nvcc-torch-mismatch",
+    "env-ldpath-cuda-clash",
+    "ver-torch-import-fails",
+    needs=("stack",),
+)
+def versions(case: Case) -> t.Iterable[Answer]:
+    """The comparison of versions, in the order of the ranks."""
+    present = [host for host in case.order if host in case.stack]
+    gpus_of = {host: case.gpu.get(host) or {} for host in present}
+    found = compare({host: case.stack[host] for host in present}, gpus_of)
+    if any(each.rule == "drv-too-old" for each in found):  # the same driver is what has to be changed
+        found = [each for each in found if each.rule != "drv-differs"]
+    return found if dig(case.plan, "managed") is True else in_their_words(found)
+
+
+@rule("ver-torch-silently-replaced", needs=("stack",))
+def replaced(case: Case) -> t.Iterator[Answer]:
+    """Another torch than the plan's on every node; where nodes differ, ver-python-torch-differs says so."""
+    if dig(case.plan, "managed") is not True:
+        return
+    pins = [match for line in texts(case.plan, "stack.requirements") if (match := _PIN.match(line))]
+    installed = {host: text(facts, "packages.torch") for host, facts in case.stack.items()}
+    installed = {host: version for host, version in installed.items() if version}
+    wanted = next((match[2] for match in pins if match[1] == "torch"), "")
+    if not wanted or len(set(installed.values())) != 1:
+        return
+    have = next(iter(installed.values()), "")
+    if have == wanted or ("+" not in wanted and have.partition("+")[0] == wanted):
+        return
+    same_release = have.partition("+")[0] == wanted.partition("+")[0]
+    if same_release and any(answer.rule in _UNFIT for answer in versions(case)):
+        return
+    yield from pack(
+        dict.fromkeys(installed, f"torch {have}"),
+        "ver-torch-silently-replaced",
+        WARN,
+        f"PyTorch is {have}, and the plan asks for {wanted}: another one was installed, or the inventory changed.",
+        "Run site.yml, which brings back the plan's, or set trainmesh_torch and trainmesh_torch_build.",
+    )
+
+
+@rule("ver-python-eol", needs=("stack",))
+def python_ended(case: Case) -> t.Iterator[Answer]:
+    """A Python for which nothing new is published: installers fall back to packages years old."""
+    ended = table("version_rules")["python_ended"]
+    span = requires_python(table("stack")["torch"])
+    late: dict[str, str] = {}
+    old: dict[str, str] = {}
+    for host, facts in case.stack.items():
+        version = text(facts, "python.version")
+        if minor(version) in ended:
+            place = late if span and key(version)[:2] >= key(span[0]) else old
+            place[host] = f"Python {version}, ended {ended[minor(version)]}"
+    remedy = "Set trainmesh_python to a newer interpreter, or trainmesh_python_env: conda, and run site.yml."
+    cause = "This Python is no longer maintained, and PyTorch has no wheels for it any more: installers take old ones."
+    yield from pack(old, "ver-python-eol", WARN, cause, remedy)
+    cause = "This Python is no longer maintained; the tested PyTorch still has wheels for it."
+    yield from pack(late, "ver-python-eol", INFO, cause, remedy)
+
+
+@rule("nccl-system-install-unneeded", needs=("stack",))
+def system_nccl(case: Case) -> t.Iterator[Answer]:
+    """Another NCCL comes before the one that PyTorch brings, by LD_PRELOAD or LD_LIBRARY_PATH."""
+    seen = {}
+    for host, facts in case.stack.items():
+        own = text(facts, "torch.nccl")
+        preloaded = [
+            each for each in re.split(r"[:\s]+", variables(case, host).get("LD_PRELOAD", "")) if "libnccl" in each
+        ]
+        before = [
+            f"{text(each, 'path')} ({text(each, 'version') or 'unknown version'})"
+            for each in rows(facts, "nccl")
+            if text(each, "place") == "library_path" and text(each, "version") != own
+        ]
+        if preloaded and dig(facts, "torch"):
+            seen[host] = shortened(f"LD_PRELOAD={' '.join(preloaded)}; PyTorch brings {own or 'its own'}")
+        elif before and own:
+            seen[host] = shortened(f"in LD_LIBRARY_PATH: {', '.join(before)}; PyTorch brings {own}")
+    yield from pack(
+        seen,
+        "nccl-system-install-unneeded",
+        WARN,
+        "PyTorch brings an NCCL of its own, and another one is put before it: nodes come to run unlike versions.",
+        "Take it out of LD_PRELOAD and LD_LIBRARY_PATH; PyTorch needs no NCCL from the system.",
+    )
+
+
+@rule("env-ldpath-cuda-clash", needs=("stack",))
+def library_path(case: Case) -> t.Iterator[Answer]:
+    """An older CUDA of the same major version in LD_LIBRARY_PATH: the same file names, fewer symbols.
+
+    Where PyTorch was imported, that has proven the one or the other.
+    """
+    seen = {}
+    for host, facts in case.stack.items():
+        wanted = key(text(facts, "torch.cuda"))[:2]
+        if len(wanted) < 2 or dig(facts, "torch_import") is not None:
+            continue
+        older = [
+            f"CUDA {text(each, 'version')} in {os.path.dirname(text(each, 'path'))}"
+            for each in rows(facts, "library_path_cuda")
+            if text(each, "library") == "libcudart"
+            and key(text(each, "version"))[:1] == wanted[:1]
+            and key(text(each, "version"))[:2] < wanted
+        ]
+        if older:
+            seen[host] = shortened(f"{', '.join(older)}; PyTorch is built for CUDA {text(facts, 'torch.cuda')}")
+    yield from pack(
+        seen,
+        "env-ldpath-cuda-clash",
+        INFO if dig(case.plan, "managed") is True else WARN,  # our own scripts start ranks without the variable
+        "LD_LIBRARY_PATH puts libraries of an older CUDA before PyTorch's own, under the same names: it may not import "
+        "('symbol ... not defined in file libcublas.so').",
+        "Take the CUDA directories out of LD_LIBRARY_PATH for the user who trains (~/.bashrc, /etc/environment).",
+    )
+
+
+@rule("build-ninja-missing", needs=("stack",))
+def ninja(case: Case) -> t.Iterator[Answer]:
+    """DeepSpeed compiles its operations with ninja, which ranks started by ssh must find."""
+    absent, hidden = {}, {}
+    for host, facts in case.stack.items():
+        if not dig(facts, "deepspeed") or not isinstance(dig(facts, "tools"), t.Mapping):
+            continue
+        if not dig(facts, "tools.ninja"):
+            absent[host] = "no ninja"
+        elif dig(facts, "tools.ninja.on_path") is False and dig(case.plan, "managed") is not True:
+            hidden[host] = f"{text(facts, 'tools.ninja.path')}, not on the PATH of an ssh session"
+    cause = "ninja is not installed: DeepSpeed cannot compile an operation on first use."
+    yield from pack(absent, "build-ninja-missing", WARN, cause, "Run pip install ninja in the environment.")
+    cause = "A rank that is started by ssh does not find ninja: DeepSpeed fails to compile, in jobs of many nodes only."
+    remedy = (
+        "Put the environment's bin directory on PATH in .deepspeed_env, or install ninja-build from the distribution."
+    )
+    # without GPUs DeepSpeed compiles nothing that a job cannot do without
+    yield from pack(hidden, "build-ninja-missing", WARN if has_gpus(case) else INFO, cause, remedy)
+
+
+@rule("build-cpu-adam", "build-aio-missing", needs=("stack",))
+def compilers(case: Case) -> t.Iterator[Answer]:
+    """What DeepSpeed's offloading has to compile, and what is missing for it: worth knowing, rarely needed."""
+    adam, aio = {}, {}
+    for host, facts in case.stack.items():
+        built = texts(facts, "deepspeed.installed_ops")
+        if not dig(facts, "deepspeed") or not isinstance(dig(facts, "compilers"), t.Mapping):
+            continue
+        missing = ["g++"] if not dig(facts, "compilers.g++") else []
+        missing += ["Python.h"] if dig(facts, "python.headers") is False else []
+        missing += ["nvcc"] if text(facts, "torch.cuda") and not dig(facts, "cuda.build_home") else []
+        if missing and "cpu_adam" not in built:
+            adam[host] = f"missing: {', '.join(missing)}"
+        parts = [part for part in ("library", "header") if not dig(facts, f"libaio.{part}")]
+        if parts and "async_io" not in built:
+            aio[host] = f"libaio: no {' and no '.join(parts)}"
+    yield from pack(
+        adam,
+        "build-cpu-adam",
+        INFO,
+        "DeepSpeed cannot compile its CPU optimizer there, which ZeRO-Offload needs.",
+        "Only for offloading: install g++, the Python headers (python3-dev) and the CUDA toolkit of PyTorch's version.",
+    )
+    yield from pack(
+        aio,
+        "build-aio-missing",
+        INFO,
+        "DeepSpeed cannot compile async_io there, which offloading to NVMe disks needs.",
+        "Only for that: install libaio-dev (Debian, Ubuntu) or libaio-devel (RHEL).",
+    )
+
+
+@rule("build-ext-mixed-arch", needs=("user", "gpu"))
+def shared_cache(case: Case) -> t.Iterator[Answer]:
+    """One cache of compiled kernels for unlike GPUs; the caches of site.yml are local to each node.
+
+    That a shared cache is slow and may hang is judged with the disks (build-ext-cache-nfs).
+    """
+    if dig(case.plan, "managed") is True or cpu_torch_only(case):
+        return
+    shared: dict[str, str] = {}
+    for host, facts in case.user.items():
+        for name in _CACHES:
+            if dig(facts, f"caches.{name}.local") is False:
+                where = text(facts, f"caches.{name}.path") or name
+                shared.setdefault(host, f"{where} ({text(facts, f'caches.{name}.fs_type') or 'a network file system'})")
+    kinds = {host: {text(gpu, "compute_capability") for gpu in gpus(case, host)} - {""} for host in shared}
+    if len(shared) < 2 or len({kind for found in kinds.values() for kind in found}) < 2:
+        return
+    yield from pack(
+        {
+            host: f"{where}; compute capability {', '.join(sorted(kinds[host])) or '?'}"
+            for host, where in shared.items()
+        },
+        "build-ext-mixed-arch",
+        FAIL,
+        "Nodes with unlike GPUs share one cache of compiled kernels: 'no kernel image is available' on the others.",
+        "Set trainmesh_env: {TORCH_EXTENSIONS_DIR: /var/tmp/extensions, TRITON_CACHE_DIR: /var/tmp/triton}.",
+    )
+
+
+__all__ = ()

@@ -1,0 +1,224 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What NCCL_DEBUG=INFO prints: formats of NCCL 2.2 to 2.30, whole and damaged."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl import parse, split, transport_of
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl_failure import classify, first_cause
+from ansible_collections.trainmesh.cluster.tests.unit.plugins.module_utils._gpu.test_facts_fuzz import BOUNDED, damaged
+from ansible_collections.trainmesh.cluster.tests.unit.samples.gpu_recordings import (
+    expected_in,
+    expected_values,
+    recorded,
+)
+
+TWO_NODES = """\
+a1:100:100 [0] NCCL INFO Bootstrap: Using eno1:10.0.0.1<0>
+a1:100:100 [0] NCCL INFO cudaDriverVersion 12080
+a1:100:100 [0] NCCL INFO NCCL version 2.27.6+cuda12.8
+a1:100:120 [0] NCCL INFO NET/IB : Using [0]mlx5_0:1/IB [1]mlx5_1:1/RoCE [RO]; OOB eno1:10.0.0.1<0>
+a1:100:120 [0] NCCL INFO Initialized NET plugin IB
+a1:100:120 [0] NCCL INFO Using network IB
+a1:100:120 [0] NCCL INFO ncclCommInitRankConfig comm 0x1 rank 0 nranks 2 cudaDev 0 nvmlDev 0 busId 1000 - Init START
+a1:100:120 [0] NCCL INFO Channel 00/0 : 1[0] -> 0[0] [receive] via NET/IB/0/GDRDMA
+a1:100:120 [0] NCCL INFO Channel 01/0 : 0[0] -> 1[0] [send] via NET/IB/0(1)/GDRDMA/Shared
+a1:100:120 [0] NCCL INFO ncclCommInitRankConfig comm 0x1 rank 0 nranks 2 cudaDev 0 nvmlDev 0 busId 1000 - Init COMPLETE
+b2:200:200 [0] NCCL INFO NCCL_IB_DISABLE set by environment to 1.
+b2:200:200 [0] NCCL INFO Bootstrap : Using [0]eth0:10.0.0.2<0> [1]docker0:172.17.0.1<0>
+b2:200:220 [0] NCCL INFO NET/Socket : Using [0]eth0:10.0.0.2<0> [1]docker0:172.17.0.1<0>
+b2:200:220 [0] NCCL INFO Using network Socket
+b2:200:220 [0] NCCL INFO comm 0x7 rank 1 nranks 2 cudaDev 0 busId 1000 - Init COMPLETE
+"""
+
+
+@pytest.mark.parametrize(("name", "want"), expected_in("nccl"))
+def test_recorded_logs(name: str, want: dict[str, t.Any]) -> None:
+    got = parse(recorded("nccl", name))
+    for key, wanted in want.items():
+        if key == "verdict":
+            assert wanted.startswith("fail") == (got["cause"] is not None), got["cause"]
+        elif isinstance(wanted, dict):
+            assert len(got[key]) == wanted["count"]
+        else:
+            assert got[key] == wanted, key
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "details"),
+    [
+        ("issue-nccl-1105-no-route.log", "no_route_to_host", {"peer": "192.168.1.9", "host": "ps-8"}),
+        ("issue-sglang-3820-no-route-to-host.log", "no_route_to_host", {"peer": "10.0.0.4", "port": 56849}),
+        (
+            "issue-nccl-1698-roce-completion-status12.log",
+            "ib_completion",
+            {"status": 12, "vendor_err": 129, "peer": "192.168.3.5", "hca": "mlx5_10"},
+        ),
+        ("issue-nccl-1405-ib-completion-status12-plugin.log", "ib_completion", {"status": 12, "vendor_err": 129}),
+        ("issue-nccl-969-collective-mismatch.log", "collective_mismatch", {"peer": "10.10.23.6"}),
+        ("issue-nccl-tests-15-old-prefix-timeout.log", "connect_timeout", {"host": "gpu-bql-144-103"}),
+        ("issue-nccl-tests-166-closed-by-peer.log", "connection_aborted", {"peer": "10.0.0.2"}),
+        ("issue-nccl-1837-ifname-missing.log", "no_interface", {"host": ""}),
+    ],
+)
+def test_first_causes_of_recordings(name: str, kind: str, details: dict[str, t.Any]) -> None:
+    cause = parse(recorded("nccl", name))["cause"]
+    assert {"kind": kind, **details}.items() <= cause.items()
+
+
+def test_two_nodes_are_told_apart() -> None:
+    got = parse(TWO_NODES)
+    assert (got["hosts"], got["nranks"], got["networks"]) == (["a1", "b2"], [2], ["IB", "Socket"])
+    assert got["by_host"]["a1"] == {
+        "nccl_versions": ["2.27.6"], "cuda_driver_versions": ["12080"], "networks": ["IB"], "plugins": ["IB"],
+        "hcas": ["mlx5_0:1/IB", "mlx5_1:1/RoCE"],
+        "interfaces": [{"name": "eno1", "address": "10.0.0.1", "use": "bootstrap"}],
+        "transports": {"NET/IB": 2}, "channels": 2, "complete": [0], "started": [0], "gdrdma": True,
+    }  # fmt: skip
+    there = got["by_host"]["b2"]
+    assert (there["complete"], there["gdrdma"], there["networks"]) == ([1], None, ["Socket"])
+    assert [(each["use"], each["name"]) for each in there["interfaces"]] == [
+        ("bootstrap", "eth0"), ("bootstrap", "docker0"), ("socket", "eth0"), ("socket", "docker0"),
+    ]  # fmt: skip
+    assert (got["environment"], got["bootstrap_ifaces"]) == ({"NCCL_IB_DISABLE": "1"}, ["eno1", "eth0"])
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "",
+        "[1,0]<stdout>:",
+        "0: ",
+        "node-a: ",
+        "[0] ",
+        "451 ",
+        "\x1b[0m ",
+        "[2026-11-21 10:10:10] ",
+        "[default0]:",
+        "> ",
+    ],
+)
+def test_what_launchers_put_in_front(prefix: str) -> None:
+    got = parse("".join(f"{prefix}{line}\r\n" for line in TWO_NODES.splitlines()))
+    assert (got["hosts"], got["init_complete_lines"]) == (["a1", "b2"], 2)
+
+
+def test_glued_lines_come_apart_at_known_hosts() -> None:
+    glued = "a1:1:1 [0] NCCL INFO Connected all ringsa1:1:2 [1] NCCL INFO comm 0x1 rank 1 nranks 2 x - Init COMPLETE"
+    lines = list(split(glued))
+    assert [(line.host, line.device, line.text[:19]) for line in lines] == [
+        ("a1", 0, "Connected all rings"),
+        ("a1", 1, "comm 0x1 rank 1 nra"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("via", "transport"),
+    [
+        ("NET/IB/0/GDRDMA", "NET/IB"),
+        ("NET/IBext_v8/7/GDRDMA", "NET/IBext_v8"),
+        ("P2P/CUMEM/read", "P2P/CUMEM"),
+        ("SHM/direct/direct", "SHM"),
+        ("NET/Socket/0", "NET/Socket"),
+        ("", ""),
+    ],
+)
+def test_transports(via: str, transport: str) -> None:
+    assert transport_of(via) == transport
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Bootstrap : no socket interface found", "no_interface"),
+        ("Call to ibv_reg_mr failed with error Cannot allocate memory", "memlock"),
+        ("Call to ibv_create_qp failed with error Cannot allocate memory errno 12", "memlock"),
+        ("Call to ibv_modify_qp failed with 110 Connection timed out, on dev mlx5_0:1", "modify_qp"),
+        (
+            "Error: failed to extend /dev/shm/nccl-a1b2c3 to 9637892 bytes, error: No space left on device (28)",
+            "shm_full",
+        ),
+        ("Duplicate GPU detected : rank 0 and rank 1 both on CUDA device 1000", "duplicate_gpu"),
+        (
+            "Mismatched NCCL version detected : rank 0 version 22703 rank 1 version 22605",
+            "version_mismatch",
+        ),
+        ("Failed to initialize any NET plugin", "no_net_plugin"),
+        ("Call to connect returned Connection refused, retrying", "connection_refused"),
+        ("NET/IB: Got completion from peer 10.0.0.2<1> with status=5 opcode=0 len=0 vendor err 249", "ib_completion"),
+        ("Watchdog caught collective operation timeout: WorkNCCL(SeqNum=3, OpType=ALLREDUCE)", "watchdog_timeout"),
+        ("torch.distributed.DistBackendError: NCCL error in: x.cpp:1, unhandled system error", "system_error"),
+        ("ncclInternalError: Internal check failed.", "internal_error"),
+        ("socket: Too many open files", "fd_limit"),
+        ("Failed to open libibverbs.so[.1]", "harmless"),
+        ("loss 0.3 of step 4", None),
+    ],
+)
+def test_kinds_of_failures(text: str, kind: str | None) -> None:
+    found = classify(text)
+    assert (found["kind"] if found else None) == kind
+
+
+def test_the_status_of_a_completion_in_old_words_and_in_new_ones() -> None:
+    for text in (
+        "NET/IB : Got completion with error 12, opcode 0, len 11155, vendor err 129",
+        "NET/IB: Got completion from peer 10.0.0.2<1> with status=12 opcode=0 len=0 vendor err 129",
+    ):
+        found = classify(text)
+        assert found and (found["status"], found["vendor_err"]) == (12, 129)
+
+
+def test_the_warning_is_the_cause_and_not_the_generic_error_after_it() -> None:
+    text = (
+        "RuntimeError: NCCL error in: x.cpp:1269, unhandled system error, NCCL version 2.10.3\n"
+        "a1:1:1 [0] misc/socket.cc:49 NCCL WARN socketProgress: Connection closed by remote peer b2<5>\n"
+        "b2:1:1 [0] misc/socket.cc:1 NCCL WARN Net : Connect to 10.0.0.1<99> failed : No route to host\n"
+    )
+    got = parse(text)
+    assert [each["kind"] for each in got["failures"]] == [
+        "system_error", "connection_closed_by_peer", "no_route_to_host",
+    ]  # fmt: skip
+    assert (got["cause"]["kind"], got["cause"]["line"]) == ("no_route_to_host", 3)
+    assert first_cause([{"kind": "harmless", "weight": 2}]) is None
+
+
+@BOUNDED
+@given(text=damaged(TWO_NODES))
+def test_damage_makes_things_unknown_and_never_up(text: str) -> None:
+    got = parse(text)
+    json.dumps(got)
+    assert set(got["by_host"]["a1"]["complete"] if "a1" in got["by_host"] else []) <= {0}
+    assert got["cause"] is None
+    assert set(got["networks"]) <= {"IB", "Socket", "I", "S", "So", "Soc", "Sock", "Socke"} or "�" in text
+
+
+@settings(BOUNDED, max_examples=100)
+@given(data=st.data())
+def test_damaged_recordings_never_raise(data: st.DataObject) -> None:
+    names = [name for folder, name, _values in expected_values() if folder == "nccl"]
+    if not names:
+        pytest.skip("no recordings of nccl")
+    json.dumps(parse(data.draw(damaged(recorded("nccl", data.draw(st.sampled_from(names)))))))
+
+
+@BOUNDED
+@given(text=st.text(max_size=300))
+def test_any_text(text: str) -> None:
+    json.dumps(parse(text))
+    parse(f"a1:1:1 [0] NCCL INFO Bootstrap : Using {text}")
+    parse(f"a1:1:1 [0] NCCL WARN {text}")
+
+
+def test_floods_are_read_in_time() -> None:
+    for text in ("a:1:2 [0] " * 40_000, "a" * 500_000, ":1:2 " * 80_000, "[0]eth0:" * 50_000, "\x1b[" * 200_000):
+        parse(text)
+        parse(f"a1:1:1 [0] NCCL INFO NET/Socket : Using {text}")
+        parse(f"a1:1:1 [0] x.cc:1 NCCL WARN connect {text}")

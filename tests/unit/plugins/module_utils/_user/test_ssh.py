@@ -1,0 +1,184 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user import processes, ssh
+
+BLOB = base64.b64encode(b"\0\0\0\x0bssh-ed25519" + b"k" * 36).decode()
+PRINT = "SHA256:" + base64.b64encode(hashlib.sha256(base64.b64decode(BLOB)).digest()).decode().rstrip("=")
+SSHD_T = """port 22
+port 2222
+usepam yes
+permitrootlogin without-password
+strictmodes yes
+pubkeyauthentication no
+authorizedkeysfile .ssh/authorized_keys /etc/keys/%u
+maxstartups 10:30:100
+allowusers alice
+allowusers bob@10.0.0.*
+denygroups nobody
+"""
+
+
+def write(root, files):
+    for name, text in files.items():
+        path = root / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return Tree(str(root))
+
+
+def answer(out="", rc=0, err=""):
+    return lambda argv, limit, **options: Outcome(rc, out, err, False, False, 0.1)
+
+
+def test_sshd_says_it_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    tree = write(tmp_path, {"/usr/sbin/sshd": ""})
+    found = ssh.server(tree, "alice", "node1", "10.0.0.2", answer(SSHD_T), 1)
+    assert found == {
+        "source": "sshd -T",
+        "problem": None,
+        "ports": [22, 2222],
+        "usepam": True,
+        "permitrootlogin": "without-password",
+        "strictmodes": True,
+        "pubkeyauthentication": False,
+        "authorizedkeysfile": ".ssh/authorized_keys /etc/keys/%u",
+        "maxstartups": "10:30:100",
+        "allowusers": ["alice", "bob@10.0.0.*"],
+        "denyusers": [],
+        "allowgroups": [],
+        "denygroups": ["nobody"],
+    }
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_else_its_configuration_is_read(tmp_path, monkeypatch, uid):
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    tree = write(
+        tmp_path,
+        {
+            "/usr/sbin/sshd": "",
+            "/etc/ssh/sshd_config": "Include /etc/ssh/sshd_config.d/*.conf\n# AllowUsers x\nAllowUsers a b\n"
+            "StrictModes=no\nMatch User a\n  PubkeyAuthentication no\n",
+            "/etc/ssh/sshd_config.d/50.conf": 'Port 2222\nAllowUsers "c"\nStrictModes yes\n',
+        },
+    )
+    found = ssh.server(tree, "a", "node1", "127.0.0.1", answer(rc=255, err="no hostkeys\n"), 1)
+    assert (found["source"], found["allowusers"], found["ports"]) == ("config", ["c", "a", "b"], [2222])
+    assert (found["strictmodes"], found["pubkeyauthentication"]) == (True, None)
+    assert found["problem"] == ("sshd -T: no hostkeys" if uid == 0 else None)
+
+
+def test_no_sshd_and_nothing_to_read(tmp_path):
+    found = ssh.server(Tree(str(tmp_path)), "a", "n", "127.0.0.1", answer(), 1)
+    assert (found["source"], found["problem"], found["ports"]) == (None, "there is no sshd here", [])
+    assert set(found) == set(ssh.server(Tree(str(tmp_path)), "b", "n", "::1", answer(SSHD_T), 1))
+
+
+def test_files_of_authorized_keys():
+    assert ssh.key_files(None, "u", "/home/u", 7) == [
+        "/home/u/.ssh/authorized_keys",
+        "/home/u/.ssh/authorized_keys2",
+    ]
+    assert ssh.key_files("/k/%u/%U %h/x%% none", "u", "/h", 7) == ["/k/u/7", "/h/x%"]
+
+
+def test_keys(tmp_path):
+    text = f'# ssh-ed25519 {BLOB}\nfrom="10.0.0.1",no-pty ssh-ed25519 {BLOB} u@n 1\nssh-rsa !!!\nssh-ed25519 {BLOB}\n'
+    files = {
+        "/h/.ssh/authorized_keys": text,
+        "/h/.ssh/id_ed25519": "PRIVATE",
+        "/h/.ssh/id_ed25519.pub": f"ssh-ed25519 {BLOB} me",
+    }
+    tree = write(tmp_path, {**files, "/h/.ssh/trainmesh/id_ed25519": "P", "/h/.ssh/lonely.pub": f"ssh-ed25519 {BLOB}"})
+    first, second = ssh.authorized(tree, ["/h/.ssh/authorized_keys", "/gone"])
+    assert (first["fingerprint"], first["options"], first["comment"]) == (PRINT, 'from="10.0.0.1",no-pty', "u@n 1")
+    assert (second["type"], second["options"], second["file"]) == ("ssh-ed25519", "", "/h/.ssh/authorized_keys")
+    own = {one["path"]: (one["type"], one["fingerprint"], one["comment"]) for one in ssh.own_keys(tree, "/h")}
+    assert own == {
+        "/h/.ssh/trainmesh/id_ed25519": (None, None, None),
+        "/h/.ssh/id_ed25519": ("ssh-ed25519", PRINT, "me"),
+    }
+
+
+def test_where_ssh_would_go():
+    def run(argv, limit, **options):
+        if argv[-1] == "bad":
+            return Outcome(255, "", "/h/.ssh/config line 3: garbage at end of line\n", False, False, 0.1)
+        return Outcome(0, f"host {argv[-1]}\nuser u\nhostname 10.0.0.2\nport 33\n", "", False, False, 0.1)
+
+    found = ssh.client(["a", "bad", "a"], run, 1)
+    assert found == {
+        "problem": "/h/.ssh/config line 3: garbage at end of line",
+        "untested": None,
+        "targets": {"a": {"hostname": "10.0.0.2", "port": 33, "user": "u"}},
+    }
+
+
+def test_an_ssh_that_is_late_has_no_bad_configuration():
+    late = Outcome(None, "", "Pseudo-terminal will not be allocated", True, False, 5.0)
+    found = ssh.client(["a"], lambda argv, limit, **more: late, 5)
+    assert (found["problem"], found["targets"]) == (None, {}) and "within 5 s" in found["untested"]
+
+
+def process(root, pid, words, environ="", started="100"):
+    fields = " ".join(["S", "1", *["0"] * 17, started])
+    files = {"cmdline": "\0".join(words) + "\0", "environ": environ, "stat": f"{pid} (x y) {fields}\n"}
+    write(root, {f"/proc/{pid}/{name}": text for name, text in files.items()})
+
+
+def test_processes_that_jobs_left(tmp_path):
+    write(tmp_path, {"/proc/uptime": "1000.5 3.0\n"})
+    python = "/opt/trainmesh/env/bin/python"
+    rank = "RANK=0\0WORLD_SIZE=2\0MASTER_ADDR=10.0.0.1\0"
+    process(tmp_path, 10, [python, "-u", "-m", "deepspeed.launcher.launch", "--world_info=x"])
+    process(tmp_path, 11, ["/usr/bin/python3", "train.py", "--hf_token", "abc"], rank)
+    process(tmp_path, 12, [python, "/opt/trainmesh/libexec/trainmesh-rank", "trainmesh-run=r1"])
+    process(tmp_path, 13, ["/usr/bin/python3", "train.py"], "RANK=0\0")
+    process(tmp_path, 14, ["/usr/bin/vim", "torchrun.py", "deepspeed"])
+    process(tmp_path, 15, ["/bin/torchrun", "t.py"])
+    process(tmp_path, 16, ["mpirun", "-n", "2", "t"])
+    process(tmp_path, 17, [python, "/env/bin/accelerate", "launch", "t.py"])
+    process(tmp_path, 18, ["/bin/torchrun", "own.py"])
+    process(tmp_path, 19, ["sleep", "trainmesh-run=$(reboot)"])  # anybody may call a process so
+    found = {one["pid"]: one for one in processes.processes(Tree(str(tmp_path)), "/opt/trainmesh", {18})}
+    assert {pid: one["kind"] for pid, one in found.items()} == {
+        10: "deepspeed", 11: "rank", 12: "rank", 15: "torchrun", 16: "mpirun", 17: "accelerate",
+    }  # fmt: skip
+    assert (found[12]["ours"], found[12]["run_id"], found[10]["ours"]) == (True, "r1", False)
+    assert "abc" not in found[11]["command"]
+    assert found[15]["age_seconds"] == round(1000.5 - 100 / os.sysconf("SC_CLK_TCK"))
+    assert found[15]["user"] == processes.user_name(os.geteuid())
+
+
+def test_who_holds_a_port(tmp_path):
+    row = "   0: 00000000:{port:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 {inode} 1\n"
+    write(tmp_path, {"/proc/net/tcp": row.format(port=29500, inode=77) + row.format(port=22, inode=78)})
+    process(tmp_path, 20, ["python", "train.py"])
+    os.mkdir(tmp_path / "proc/20/fd")
+    os.symlink("socket:[77]", tmp_path / "proc/20/fd/3")
+    found = processes.port_owners(Tree(str(tmp_path)), [22, 29500, 29501])
+    assert (found["29500"]["pid"], found["29500"]["command"]) == (20, "python train.py")
+    assert found["22"] == {"pid": None, "user": None, "command": None}
+    assert set(found) == {"22", "29500"}
+
+
+def test_the_kernel_log(tmp_path):
+    tree = write(tmp_path, {"/proc/stat": "cpu 1\nbtime 1700000000\n"})
+    log = "[   10.5] Linux version\n[  100.25] Out of memory: Killed process 4711 (python) total-vm:9kB\n"
+    assert processes.oom_kills(tree, answer(log), 1) == [
+        {"time": "2023-11-14T22:15:00Z", "line": "[  100.25] Out of memory: Killed process 4711 (python) total-vm:9kB"}
+    ]
+    assert processes.oom_kills(tree, answer("[ 1.0] fine\n"), 1) == []
+    assert processes.oom_kills(tree, answer(rc=1), 1) is None

@@ -1,0 +1,99 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, options
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import rule as diagnosis_rule
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Finding, Rule
+
+WISHES = options.read({})
+PLAN = {"order": ["node1", "node2"], "nodes": {"node1": {}, "node2": {}}, "head": "node1"}
+
+
+@pytest.fixture(name="rules")
+def fixture_rules(monkeypatch):
+    """The registry, empty, and a way to put rules into it."""
+    registry: list[Rule] = []
+    monkeypatch.setattr(engine, "load", lambda: registry)
+    return registry
+
+
+def a_case(**more):
+    facts = {"node1": {"x": 1}, "node2": {"x": 1}}
+    return Case(**{"plan": PLAN, "fabric": facts, "gpu": facts, "stack": facts, "user": facts, **more})
+
+
+def fault(rule="ssh-key-missing-pair", severity="fail", host="node1", cause="why"):
+    return Finding(rule, severity, (host,), {host: "seen"}, cause, "do this")
+
+
+def test_a_healthy_cluster_has_no_answers_and_its_rules_hold(rules):
+    rules.append(Rule(("one", "two"), ("fabric",), lambda case: []))
+    judged = engine.judge(a_case(), WISHES)
+    assert (judged.answers, judged.held, judged.failed) == ((), ("one", "two"), False)
+
+
+def test_the_worst_comes_first_and_the_lowest_layer_before_the_others(rules):
+    rules.append(Rule(("a",), (), lambda case: [fault("acc-version-differs", "warn"), fault("rdzv-errno-113")]))
+    rules.append(Rule(("b",), (), lambda case: [fault("ssh-key-missing-pair")]))
+    judged = engine.judge(a_case(), WISHES)
+    assert [one.rule for one in judged.answers] == ["ssh-key-missing-pair", "rdzv-errno-113", "acc-version-differs"]
+    assert judged.failed
+
+
+def test_one_fault_of_several_hosts_is_one_finding(rules):
+    rules.append(Rule(("a",), (), lambda case: [fault(host="node1"), fault(host="node2"), fault(cause="another")]))
+    found = engine.judge(a_case(), WISHES).findings
+    assert [one.hosts for one in found] == [("node1", "node2"), ("node1",)]
+    assert found[0].evidence == {"node1": "seen", "node2": "seen"}
+
+
+def test_the_source_comes_from_the_catalogue(rules):
+    rules.append(Rule(("a",), (), lambda case: [fault("ssh-key-missing-pair")]))
+    assert engine.judge(a_case(), WISHES).findings[0].source
+
+
+def test_a_rule_without_what_it_needs_is_not_asked_and_the_node_is_named(rules):
+    rules.append(Rule(("a",), ("gpu",), lambda case: [fault()]))
+    judged = engine.judge(a_case(gpu={}), WISHES)
+    assert judged.findings == []
+    assert [(one.rule, one.hosts) for one in judged.untested] == [("gpu", ("node1", "node2"))]
+
+
+def test_a_rule_that_breaks_is_said_to_have_tested_nothing(rules):
+    rules.append(Rule(("a",), (), lambda case: 1 / 0))
+    untested = engine.judge(a_case(), WISHES).untested
+    assert [one.rule for one in untested] == ["a"] and "ZeroDivisionError" in untested[0].why
+
+
+def test_a_node_that_left_and_jobs_that_were_skipped_are_not_tested(rules):
+    judged = engine.judge(a_case(dropped={"node2": "it froze"}, skipped="node2 is not in this run"), WISHES)
+    assert {(one.rule, one.hosts) for one in judged.untested} == {("node", ("node2",)), ("jobs", ())}
+
+
+def test_silenced_rules_do_not_fail_the_cluster(rules):
+    rules.append(Rule(("ssh-key-missing-pair",), (), lambda case: [fault()]))
+    wishes = options.read({"rules": {"ssh-key-missing-pair": "off"}})
+    assert not engine.judge(a_case(), wishes).failed
+
+
+def test_every_module_of_rules_can_be_loaded():
+    assert len(engine.load()) > 50
+    assert all(isinstance(rule.ids, tuple) and rule.ids for rule in diagnosis_rule.REGISTRY)
+
+
+def test_what_was_not_tried_is_said_without_an_accusation(rules):
+    plan = {**PLAN, "managed": False}
+    case = a_case(plan=plan, collective={"ok": True}, dropped={"node4": "why"}, apart=("node3",))
+    judged = engine.judge(case, WISHES)
+    assert judged.findings == []
+    assert {(one.rule, one.hosts) for one in judged.untested} == {
+        ("node", ("node3",)),
+        ("node", ("node4",)),
+        ("jobs", ()),
+    }
+    quiet = engine.judge(a_case(plan={**PLAN, "managed": True}, collective={"ok": True}), WISHES)
+    assert quiet.answers == ()

@@ -1,0 +1,74 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.modules.user_facts import KINDS
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.variables import FILE_KINDS, VARIABLES, read
+
+
+def test_defaults_fill_in():
+    assert read({}, "cluster")["master_port"] == 29500
+    assert read({}, "host") == dict.fromkeys(["address", "slots", "interface", "ssh_port", "hostname", "fqdn"])
+
+
+def test_values_are_read_by_their_prefix():
+    assert read({"trainmesh_slots": "4", "slots": 8}, "host")["slots"] == 4
+
+
+def test_a_bad_value_raises():
+    with pytest.raises(ValueError, match="whole number"):
+        read({"trainmesh_slots": 0}, "host")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, variable in VARIABLES.items() if variable.default not in (None, "", [])]
+)
+def test_each_default_is_a_value_it_accepts(name):
+    variable = VARIABLES[name]
+    assert variable.read(variable.default) == variable.default
+
+
+def test_files_of_the_user_have_a_kind_and_a_place():
+    wish = [{"kind": "hostfile", "path": "~/hostfile"}]
+    assert read({"trainmesh_files": wish}, "cluster")["files"] == wish
+    for wrong, message in (
+        ([{"kind": "hosts", "path": "/x"}], "entry 1: expected one of hostfile"),
+        ([{"kind": "hostfile"}], "entry 1: expected the keys kind and path"),
+        ([{"kind": "hostfile", "path": "hostfile"}], "absolute path"),
+        ("/x", "expected a list"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read({"trainmesh_files": wrong}, "cluster")
+
+
+def test_every_kind_of_file_is_one_that_the_nodes_can_read():
+    assert set(FILE_KINDS) == set(KINDS)
+
+
+def test_paths_are_absolute():
+    assert read({"trainmesh_paths": ["/data/model"]}, "cluster")["paths"] == ["/data/model"]
+    with pytest.raises(ValueError, match="absolute path"):
+        read({"trainmesh_paths": ["data"]}, "cluster")
+
+
+def test_wishes_on_rules_are_checked_with_the_inventory():
+    with pytest.raises(ValueError, match="unknown rule"):
+        read({"trainmesh_rules": {"no-such-rule": "off"}}, "cluster")
+    with pytest.raises(ValueError, match="expected a list of rules"):
+        read({"trainmesh_extra_rules": {}}, "cluster")
+    with pytest.raises(ValueError, match="unknown threshold"):
+        read({"trainmesh_thresholds": {"no_such": 1}}, "cluster")
+    assert read({"trainmesh_thresholds": {"link_share_of_best": "0.2"}}, "cluster")["thresholds"] == {
+        "link_share_of_best": 0.2
+    }
+
+
+def test_only_the_topologies_that_there_are_can_be_asked_for():
+    assert read({}, "cluster")["ssh_topology"] == "mesh"
+    assert read({"trainmesh_ssh_topology": "head"}, "cluster")["ssh_topology"] == "head"
+    for wrong in ("star", "Head", True, ["head"]):
+        with pytest.raises(ValueError, match="expected one of mesh, head"):
+            read({"trainmesh_ssh_topology": wrong}, "cluster")

@@ -1,0 +1,120 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import (
+    NAMES,
+    call,
+    fail_calls,
+    findings,
+    healthy,
+    interface,
+    one,
+    told,
+    towards,
+)
+
+
+def move(case, name, address, prefix=24):
+    """Give a node another data address."""
+    case.plan["nodes"][name]["address"] = address
+    case.fabric[name]["interfaces"][1]["addresses"][0].update(address=address, prefix=prefix)
+
+
+def speeds(case, **of):
+    for name, speed in of.items():
+        case.fabric[name]["interfaces"][1].update(speed_mbps=speed, kind="physical")
+    for row in case.links.values():
+        row.clear()
+
+
+def test_public_and_private_addresses():
+    case = healthy()
+    case.plan["nodes"]["node3"]["address"] = "8.8.4.4"
+    case.fabric["node3"]["container"] = None
+    case.fabric["node3"]["firewalls"][0]["active"] = True  # else its ports are open to all
+    assert told(case) == {("net-public-private-mix", "warn"): ("node3",)}
+
+
+def test_packets_that_leave_from_another_address():
+    route, seen = healthy(), healthy()
+    route.fabric["node2"]["routes"]["10.0.0.11"].update(source="192.168.7.2", interface="eth1")
+    assert told(route) == {("net-public-private-mix", "warn"): ("node2",)}
+    seen.mesh["node2"]["node1"]["tcp"]["29500"] = call(False, "wrong_interface", "node1 sees 192.168.7.2")
+    assert told(seen) == {("net-public-private-mix", "fail"): ("node2",)}
+
+
+def test_data_addresses_in_several_networks():
+    case = healthy()
+    move(case, "node3", "10.0.9.13")
+    case.fabric["node3"]["routes"] = {}
+    for name in ("node1", "node2"):
+        case.fabric[name]["resolution"] = {}
+    case.fabric["node3"]["resolution"] = {}
+    found = [item for item in findings(case) if item.rule == "net-different-subnets"]
+    assert [(item.severity, item.hosts) for item in found] == [("info", NAMES)]
+    assert "10.0.9.0/24" in found[0].evidence["node3"]
+
+
+def test_several_addresses_of_the_head_where_deepspeed_is_not_told():
+    case = healthy()
+    case.fabric["node1"]["interfaces"].append(interface("eth1", "192.168.7.1"))
+    assert [item for item in findings(case) if item.rule == "net-hostname-multi-ip"] == []
+    case.plan["managed"] = False
+    found = [item for item in findings(case) if item.rule == "net-hostname-multi-ip"]
+    assert [(item.severity, item.hosts) for item in found] == [("info", ("node1",))]
+
+
+def test_a_container_behind_a_bridge():
+    mapped, default = healthy(), healthy()
+    mapped.plan["nodes"]["node3"]["address"] = "10.0.0.23"
+    mapped.fabric["node3"]["routes"] = {}
+    for name in NAMES:
+        mapped.fabric[name]["resolution"] = {}
+    assert told(mapped) == {("ctr-bridge-network", "fail"): ("node3",)}
+    assert "--network host" in one(mapped).remedy
+    for name in NAMES:
+        move(default, name, f"172.17.0.{name[-1]}")
+        default.fabric[name].update(routes={}, resolution={})
+    assert told(default) == {}, "nodes on one host's bridge reach each other"
+    fail_calls(default, towards("node2"), "timeout")
+    assert ("ctr-bridge-network", "fail") in told(default)
+
+
+def test_interfaces_that_do_not_hold():
+    tunnel, dark, flaps, errors = healthy(), healthy(), healthy(), healthy()
+    tunnel.fabric["node1"]["interfaces"][1]["kind"] = "wireguard"
+    assert told(tunnel) == {}, "a tunnel may be all there is"
+    tunnel.fabric["node1"]["interfaces"].append(interface("eno1", "192.168.7.1", kind="physical"))
+    assert told(tunnel) == {("net-flaky-interface", "warn"): ("node1",)}
+    dark.fabric["node2"]["interfaces"][1].update(kind="physical", carrier=False)
+    assert told(dark) == {("net-flaky-interface", "fail"): ("node2",)}
+    flaps.fabric["node2"]["interfaces"][1]["carrier_changes"] = 200
+    errors.fabric["node2"]["interfaces"][1]["rx_errors"] = 100000
+    assert told(flaps) == told(errors) == {("net-flaky-interface", "warn"): ("node2",)}
+
+
+def test_a_faster_network_that_is_not_used():
+    case = healthy()
+    speeds(case, node1=1000, node2=1000, node3=1000)
+    for name in NAMES:
+        case.fabric[name]["interfaces"].append(interface("eth1", f"192.168.7.{name[-1]}", speed_mbps=25000))
+    assert told(case) == {("perf-wrong-nic", "warn"): NAMES}
+    for name in NAMES[1:]:
+        case.fabric[name]["interfaces"].pop()
+    assert told(case) == {}, "nobody else is in that network"
+
+
+@pytest.mark.parametrize(("speed", "severity"), [(1000, "warn"), (2500, "info"), (25000, None), (None, None)])
+def test_gpus_behind_a_slow_network(speed, severity):
+    case = healthy()
+    case.plan["gpus"] = True
+    speeds(case, node1=speed, node2=speed, node3=speed)
+    found = [(item.severity, item.hosts) for item in findings(case) if item.rule == "perf-ethernet-bound"]
+    assert found == ([(severity, NAMES)] if severity else [])
+    for name in NAMES:
+        case.fabric[name]["rdma"]["devices"] = [{"name": "mlx5_0", "ports": [{"state": "ACTIVE"}]}]
+    assert [item for item in findings(case) if item.rule == "perf-ethernet-bound"] == []

@@ -1,0 +1,117 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the checks cost on large clusters, and that what is kept between them changes no answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import random
+import time
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, options
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import culprits
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import once
+from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import healthy
+from ansible_collections.trainmesh.cluster.tests.unit.samples.large import break_it, large
+
+ANY = options.Options()
+
+
+def seconds(case):
+    """CPU seconds of all checks: what other processes do does not count."""
+    started = time.process_time()
+    engine.judge(case, ANY)
+    return time.process_time() - started
+
+
+@pytest.mark.parametrize(("count", "dead"), [(8, 0), (8, 1), (12, 6)])
+def test_kept_views_change_no_answer(count, dead):
+    case = break_it(large(count), dead)
+    plain = []
+    for rule in engine.load():
+        if all(getattr(case, part) for part in rule.needs):
+            plain += list(rule.judge(case))
+    viewed = dataclasses.replace(case, views={})
+    kept = []
+    for rule in engine.load():
+        if all(getattr(case, part) for part in rule.needs):
+            kept += list(rule.judge(viewed))
+    assert len(plain) > 4
+    assert kept == plain
+
+
+def test_a_case_that_keeps_nothing_is_read_anew():
+    calls = []
+
+    @once
+    def count(case, what):
+        calls.append(what)
+        return len(calls)
+
+    plain, viewed = healthy(), dataclasses.replace(healthy(), views={})
+    assert [count(plain, "a"), count(plain, "a")] == [1, 2]
+    assert [count(viewed, "a"), count(viewed, "a"), count(viewed, "b")] == [3, 3, 4]
+
+
+def test_the_checks_end_on_large_clusters():
+    seconds(large(4))  # the catalogue is read once
+    # The best of three: caches and a shared core move CPU seconds by a fifth.
+    few = min(seconds(break_it(large(64), 1)) for _try in range(3))
+    many = min(seconds(break_it(large(128), 1)) for _try in range(3))
+    assert few <= 5
+    assert many / few < 5
+
+
+def test_half_of_a_large_cluster_may_be_dead():
+    assert seconds(break_it(large(64), 32)) <= 5
+
+
+def slow_culprits(bad, tried, tie):
+    """What culprits() says, counted anew for each node in each round: the reference."""
+    left = {pair for pair in bad if pair[0] != pair[1]}
+    all_bad, others = set(left), [pair for pair in tried if pair[0] != pair[1]]
+    found = {pair[0]: [pair] for pair in bad if pair[0] == pair[1]}
+
+    def score(name):
+        groups = [[pair for pair in others if pair[side] == name] for side in (0, 1)]
+        if not any(group and all(pair in all_bad for pair in group) for group in groups):
+            return 0, 0
+        return sum(name in pair for pair in left), sum(name in pair for pair in all_bad)
+
+    while left:
+        scores = {name: score(name) for pair in left for name in pair}
+        best = max(scores.values())
+        leaders = {name for name, value in scores.items() if value == best}
+        pair = min(item for item in left if leaders & set(item))
+        if len(leaders) == 1 and best[0]:
+            chosen = leaders
+            explained = {item for item in left if chosen & set(item)}
+        elif tie == "both":
+            chosen = leaders & set(pair)
+            explained = {item for item in left if chosen & set(item)} if best[0] else {pair}
+        else:
+            side = 0 if tie == "source" else 1
+            chosen = {pair[side]}
+            explained = {item for item in left if item[side] == pair[side]}
+        for name in sorted(chosen):
+            found.setdefault(name, []).extend(sorted(item for item in explained if name in item))
+        left -= explained
+    return found
+
+
+@pytest.mark.parametrize("tie", ["target", "source", "both"])
+def test_counting_once_attributes_as_counting_each_time(tie):
+    chance = random.Random(9)
+    names = [f"n{number}" for number in range(7)]
+    every = list(itertools.product(names, names))
+    for _round in range(200):
+        tried = chance.sample(every, chance.randint(1, len(every)))
+        bad = chance.sample(tried, chance.randint(0, len(tried)))
+        if chance.random() < 0.5:
+            lost = chance.choice(names)
+            bad = [pair for pair in tried if lost in pair]
+        assert culprits(bad, tried, tie) == slow_culprits(bad, tried, tie)

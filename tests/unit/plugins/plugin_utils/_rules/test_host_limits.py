@@ -1,0 +1,186 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import dataclasses
+import shlex
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import GIB, findings, healthy, one, told
+
+MIB = 2**20
+
+
+def gpus(case, name, count=8):
+    case.gpu[name] = {"status": "ok", "gpus": [{"index": index} for index in range(count)]}
+    case.fabric[name]["limits"] = {"memlock": -1, "nofile": 1024, "hard": {"memlock": -1, "nofile": 1048576}}
+    case.fabric[name]["shm"] = {"total_bytes": 64 * GIB, "free_bytes": 64 * GIB}
+
+
+def test_a_healthy_node_with_gpus():
+    case = healthy()
+    gpus(case, "node2")
+    assert told(case) == {}
+
+
+def test_a_small_shared_memory():
+    case = healthy()
+    case.fabric["node2"]["shm"] = {"total_bytes": 64 * MIB, "free_bytes": 64 * MIB}
+    found = one(case)
+    assert (found.rule, found.severity, found.hosts) == ("shm-too-small", "warn", ("node2",))
+    assert "/dev/shm has 64 MiB" in found.evidence["node2"]
+    assert found.remedy.startswith("Start the container anew with --shm-size") and "CAP_SYS_ADMIN" in found.remedy
+    case.fabric["node2"]["container"] = None
+    assert "mount -o remount" in one(case).remedy
+    case.fabric["node2"]["shm"] = {"total_bytes": None, "free_bytes": None}
+    assert told(case) == {}
+
+
+@pytest.mark.parametrize(
+    ("count", "slots", "severity"),
+    [(8, 8, "fail"), (8, 1, "warn"), (1, 1, "warn"), (0, 4, "warn"), (2, None, "fail"), (1, None, "warn")],
+)
+def test_a_small_shared_memory_fails_only_where_ranks_of_a_node_need_it(count, slots, severity):
+    case = healthy()
+    gpus(case, "node2", count)
+    case.plan["nodes"]["node2"]["slots"] = slots
+    case.fabric["node2"]["shm"] = {"total_bytes": 64 * MIB, "free_bytes": 64 * MIB}
+    assert told(case)["shm-too-small", severity] == ("node2",)
+
+
+def test_shared_memory_for_many_gpus_or_full_of_leftovers():
+    few, full = healthy(), healthy()
+    gpus(few, "node1")
+    few.fabric["node1"]["shm"]["total_bytes"] = 2 * GIB
+    assert told(few) == {("shm-too-small", "warn"): ("node1",)}
+    full.fabric["node3"]["shm"]["free_bytes"] = MIB
+    assert told(full) == {("shm-too-small", "fail"): ("node3",)}
+    assert "nccl-*" in one(full).remedy
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "with_gpus", "severity"),
+    [
+        (1024, 20000, False, None),
+        (1024, 20000, True, None),
+        (256, 256, False, "warn"),
+        (1024, 1024, True, "fail"),
+        (1024, 4095, True, "warn"),
+        (512, 4096, False, "warn"),
+        (-1, -1, True, None),
+        (None, None, True, None),
+    ],
+)
+def test_open_files(soft, hard, with_gpus, severity):
+    case = healthy()
+    if with_gpus:
+        gpus(case, "node3")
+    case.fabric["node3"]["limits"] = {"memlock": -1, "nofile": soft, "hard": {"nofile": hard}}
+    assert told(case) == ({("fd-limit", severity): ("node3",)} if severity else {})
+
+
+def test_locked_memory():
+    case = healthy()
+    gpus(case, "node1")
+    case.fabric["node1"]["limits"]["memlock"] = 65536
+    assert told(case) == {("ib-memlock", "warn"): ("node1",)}
+    case.fabric["node1"]["rdma"]["devices"] = [{"name": "mlx5_0"}]
+    found = one(case)
+    assert (found.severity, found.hosts) == ("fail", ("node1",))
+    assert "64 KiB; RDMA devices mlx5_0" in found.evidence["node1"]
+    case.fabric["node1"]["limits"]["memlock"] = 64 * GIB
+    assert told(case) == {}
+
+
+@pytest.mark.parametrize(
+    ("cache", "change", "severity"),
+    [
+        ("hf", {"free_bytes": 4 * GIB}, "warn"),
+        ("hf", {"free_bytes": 0, "writable": False}, "fail"),
+        ("tmp", {"free_bytes": 2 * GIB}, None),
+        ("tmp", {"free_bytes": GIB - 1}, "warn"),
+        ("tmp", {"inodes_free": 0}, "fail"),
+        ("tmp", {"inodes_free": 5000}, "warn"),
+        ("tmp", {"inodes_free": 0, "fs_type": "btrfs"}, None),
+        ("tmp", {"inodes_free": None, "free_bytes": None}, None),
+    ],
+)
+def test_full_disks(cache, change, severity):
+    case = healthy()
+    case.user["node2"]["caches"][cache].update(change)
+    assert told(case) == ({("disk-full", severity): ("node2",)} if severity else {})
+
+
+def test_the_disk_of_the_prefix_is_full():
+    case = healthy()
+    case.fabric["node3"]["disks"]["/opt/trainmesh"]["free_bytes"] = 10 * MIB
+    found = one(case)
+    assert (found.rule, found.severity, found.hosts) == ("disk-full", "fail", ("node3",))
+    assert "/opt/trainmesh (ext4): 10 MiB free" in found.evidence["node3"]
+    assert told(dataclasses.replace(case, thresholds={"disk_fail_bytes": 1, "disk_warn_bytes": 1})) == {}
+
+
+def test_a_cache_that_belongs_to_root_is_one_fault():
+    case = healthy()
+    for name in ("hf", "torch_extensions", "pip"):
+        case.user["node3"]["caches"][name].update(writable=False, existing="/home/trainer/.cache")
+    found = one(case)
+    assert (found.rule, found.severity, found.hosts) == ("cache-unwritable", "fail", ("node3",))
+    assert found.remedy.startswith("chown -hR trainer: /home/trainer/.cache (or")
+
+
+def test_nothing_outside_the_home_is_handed_over():
+    elsewhere, tmp, optional = healthy(), healthy(), healthy()
+    elsewhere.user["node1"]["caches"]["triton"].update(writable=False, existing="/", path="/scratch/triton")
+    assert one(elsewhere).remedy.startswith("Unset TRITON_CACHE_DIR, or set in trainmesh_env a directory")
+    tmp.user["node1"]["caches"]["tmp"]["writable"] = False
+    assert one(tmp).remedy.startswith("chmod 1777 /tmp")
+    optional.user["node1"]["caches"]["hf"]["writable"] = False
+    assert one(optional).severity == "warn"
+
+
+@pytest.mark.parametrize("place", ["/etc", "/var", "/etc/cron.d", "/", "/home", "/home/trainer/../../etc", "/a; $(id)"])
+@pytest.mark.parametrize("name", ["tmp", "hf", "triton", "pip"])
+def test_no_directory_of_the_system_is_opened_or_given_away(name, place):
+    case = healthy()
+    case.user["node1"]["caches"][name].update(writable=False, existing=place, path=place)
+    assert one(case).remedy.startswith("Unset ")
+
+
+def test_a_path_is_one_word_of_the_command():
+    case, path = healthy(), "/home/trainer/a b'; $(id) \\"
+    case.user["node1"]["home"] = "/home/trainer"
+    case.user["node1"]["caches"]["hf"].update(writable=False, existing=path, path=path)
+    command = one(case).remedy.partition(" (or, in trainmesh_env")[0]
+    assert shlex.split(command) == ["chown", "-hR", f"{case.user['node1']['name']}:", path]
+
+
+def test_a_home_that_is_the_systems_is_not_given_away():
+    case = healthy()
+    case.user["node1"]["home"] = "/etc"
+    case.user["node1"]["caches"]["home"].update(writable=False, existing="/etc", path="/etc")
+    assert one(case).remedy.startswith("Give ")
+
+
+def test_compiled_operations_on_a_network_file_system():
+    case = healthy()
+    for name in ("torch_extensions", "triton"):
+        case.user["node2"]["caches"][name].update(local=False, fs_type="nfs4")
+    found = one(case)
+    assert (found.rule, found.severity, found.hosts) == ("build-ext-cache-nfs", "warn", ("node2",))
+    assert "nfs4" in found.evidence["node2"] and "TORCH_EXTENSIONS_DIR" in found.remedy
+
+
+def test_processes_that_the_kernel_killed():
+    case = healthy()
+    line = "Out of memory: Killed process 4711 (python)"
+    case.user["node1"]["oom_kills"] = [{"time": "2026-11-20T10:00:00Z", "line": line}]
+    found = [item for item in findings(case) if item.rule == "mem-host-oom"]
+    assert [(item.severity, item.hosts) for item in found] == [("info", ("node1",))], "a container shows its host's log"
+    case.fabric["node1"]["container"] = None
+    assert told(case)["mem-host-oom", "warn"] == ("node1",)
+    assert "4711" in next(item for item in findings(case, "warn") if item.rule == "mem-host-oom").evidence["node1"]
+    case.user["node1"]["oom_kills"] = []
+    assert [item for item in findings(case) if item.rule == "mem-host-oom"] == []

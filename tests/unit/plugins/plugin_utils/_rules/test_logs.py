@@ -1,0 +1,190 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules on NCCL's logs, ds_report and collect_env: exact ids and hosts, nothing for healthy or unknown texts."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl import parse
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import REGISTRY, Case, Finding
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import logs
+
+PLAN = {
+    "order": ["node1", "node2"],
+    "nodes": {
+        f"node{number}": {"name": f"node{number}", "address": f"10.0.0.1{number}", "hostname": f"gpu{number}"}
+        for number in (1, 2)
+    },
+}
+HCA = {"rdma": {"devices": [{"name": "mlx5_0", "ports": [{"port": 1, "state": "ACTIVE"}]}]}}
+
+
+def case(kind: str, text: str, holder: str = "node1", **more: t.Any) -> Case:
+    file = {"kind": kind, "path": "/tmp/seen.txt", "exists": True, "text": text, "error": None}
+    return Case(plan=PLAN, user={holder: {"files": [file]}}, **more)
+
+
+def findings(given: Case) -> list[Finding]:
+    ours = [rule for rule in REGISTRY if rule.judge.__module__ == logs.__name__]
+    return [answer for rule in ours for answer in rule.judge(given) if isinstance(answer, Finding)]
+
+
+def told(given: Case) -> list[tuple[str, tuple[str, ...], str]]:
+    return [(finding.rule, finding.hosts, finding.severity) for finding in findings(given)]
+
+
+WARN = "gpu1:7:9 [0] x.cc:1 NCCL WARN "
+
+
+@pytest.mark.parametrize(
+    ("text", "identity", "hosts"),
+    [
+        ("socketPollConnect: Connect to 10.0.0.12<5> returned 113(No route to host)", "system", ("node2",)),
+        ("Net : Connect to 10.0.0.12<5> failed : Connection refused", "system", ("node2",)),
+        ("Call to connect failed : Connection timed out", "system", ("node1",)),
+        ("Net : Connection closed by remote peer gpu2<77>", "system", ("node2",)),
+        ("Bootstrap : no socket interface found", "nccl-ifname-absent-on-node", ("node1",)),
+        ("Failed to initialize any NET plugin", "nccl-net-forced-ib", ("node1",)),
+        ("Mismatched NCCL version detected : rank 0 version 1 rank 1 version 2", "nccl-version-mismatch", ("node1",)),
+        ("Duplicate GPU detected : rank 0 and rank 1 both on CUDA device 1", "nccl-duplicate-gpu", ("node1",)),
+        (
+            "NET/IB : req 0/1 tag 0 peer 10.0.0.12<5> collective mismatch error, local size 4 remote size 6",
+            "nccl-collective-mismatch",
+            ("node1", "node2"),
+        ),
+        (
+            "NET/IB: Got completion from peer 10.0.0.12<5> with status=12 opcode=1 len=1 vendor err 129",
+            "ib-retry-exceeded",
+            ("node1", "node2"),
+        ),
+        ("Call to ibv_reg_mr failed with error Cannot allocate memory", "ib-memlock", ("node1",)),
+        ("Call to ibv_modify_qp failed with 110 Connection timed out", "ib-rails-not-connected", ("node1",)),
+        ("NET/IB : ibv_open_device failed", "ib-container-devices", ("node1",)),
+        (
+            "Error: failed to extend /dev/shm/nccl-XX to 5 bytes, error: No space left on device (28)",
+            "shm-too-small",
+            ("node1",),
+        ),
+        ("socket failed : Too many open files", "fd-limit", ("node1",)),
+    ],
+)
+def test_a_warning_names_the_fault_and_the_host(text: str, identity: str, hosts: tuple[str, ...]) -> None:
+    later = "\ntorch.distributed.DistBackendError: unhandled system error (run with NCCL_DEBUG=INFO for details)\n"
+    given = case("nccl_log", WARN + text + later)
+    identity = "nccl-system-error-first-collective" if identity == "system" else identity
+    assert told(given) == [(identity, hosts, "fail")]
+    assert text[:40] in findings(given)[0].evidence[hosts[0]]
+
+
+def test_the_generic_errors_alone() -> None:
+    for text, identity in (
+        (
+            "RuntimeError: NCCL error in: x.cpp:1, unhandled system error, NCCL version 2.10.3",
+            "system-error-first-collective",
+        ),
+        ("RuntimeError: NCCL error in: x.cpp:1, internal error, NCCL version 2.14.3", "internal-error-init"),
+        ("ncclInternalError: Internal check failed.", "internal-error-init"),
+        ("[E] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=3)", "watchdog-timeout"),
+    ):
+        given = case("nccl_log", text)
+        assert told(given) == [(f"nccl-{identity}", (), "fail")]
+        assert findings(given)[0].evidence == {"/tmp/seen.txt": f"/tmp/seen.txt line 1: {text}"}
+
+
+def test_an_internal_error_keeps_its_id_with_the_warning_before_it() -> None:
+    text = WARN + "Net : Connect to 10.0.0.12<5> failed : No route to host\nncclInternalError: Internal check failed.\n"
+    assert told(case("nccl_log", text)) == [("nccl-internal-error-init", ("node2",), "fail")]
+
+
+def test_hosts_that_are_not_in_the_plan_are_not_blamed() -> None:
+    given = case("nccl_log", "other:1:1 [0] x.cc:1 NCCL WARN socket failed : Too many open files")
+    assert told(given) == [("fd-limit", (), "fail")]
+    assert list(findings(given)[0].evidence) == ["other"]
+
+
+def test_different_versions_by_host() -> None:
+    text = "gpu1:1:1 [0] NCCL INFO NCCL version 2.27.6+cuda12.8\ngpu2:1:1 [0] NCCL INFO NCCL version 2.26.2+cuda12.8\n"
+    assert told(case("nccl_log", text)) == [("nccl-version-mismatch", ("node2",), "fail")]
+
+
+def test_ways_between_the_ranks() -> None:
+    line = "gpu1:1:1 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[0] [send] via NET/IB/0"
+    assert told(case("nccl_log", line)) == [("gdr-unavailable", ("node1",), "warn")]
+    assert told(case("nccl_log", line + "/GDRDMA")) == []
+    line = "gpu2:1:1 [0] NCCL INFO NET/Socket : Using [0]eth0:10.0.0.12<0> [1]veth75fa783:fe80::14ad%veth75fa783<0>"
+    assert told(case("nccl_log", line)) == [("nccl-ifname-auto-virtual", ("node2",), "warn")]
+
+
+@pytest.mark.parametrize(
+    ("before", "identity", "severity"),
+    [
+        ("gpu1:1:1 [0] NCCL INFO NCCL_IB_DISABLE set by environment to 1.\n", "ib-disabled-on-ib", "fail"),
+        (WARN + "Failed to open libibverbs.so[.1]\n", "ib-libibverbs-missing", "fail"),
+        ("", "perf-ethernet-bound", "warn"),
+    ],
+)
+def test_sockets_beside_an_active_port(before: str, identity: str, severity: str) -> None:
+    text = before + "gpu1:1:1 [0] NCCL INFO Using network Socket\n"
+    assert told(case("nccl_log", text, fabric={"node1": HCA})) == [(identity, ("node1",), severity)]
+    assert told(case("nccl_log", text)) == []
+
+
+def test_the_probe_of_collectives_is_judged_by_the_same_rules() -> None:
+    said = parse("gpu2:1:1 [0] NCCL INFO Using network Socket\n")
+    given = Case(plan=PLAN, fabric={"node2": HCA}, collective={"nccl": {"node2": said, "gone": said, "node1": None}})
+    assert told(given) == [("perf-ethernet-bound", ("node2",), "warn")]
+
+
+def test_the_probe_s_logs_are_one_run_and_the_root_is_told_once() -> None:
+    said = {
+        "node1": parse("gpu1:1:1 [0] x.cc:1 NCCL WARN Connection closed by remote peer gpu2<77>\n"),
+        "node2": parse("gpu2:1:1 [0] x.cc:1 NCCL WARN Call to ibv_reg_mr failed with error Cannot allocate memory\n"),
+    }
+    assert told(Case(plan=PLAN, collective={"nccl": said})) == [("ib-memlock", ("node2",), "fail")]
+
+
+DS = "ninja .................. [OKAY]\ncpu_adam ............... [NO] ....... [OKAY]\ntorch version ... 2.9.1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        (DS, []),
+        (DS.replace("[NO] ....... [OKAY]", "[NO] ....... [NO]"), [("build-cpu-adam", ("node1",), "warn")]),
+        (DS + "async_io ............... [NO] ....... [NO]\n", [("build-aio-missing", ("node1",), "info")]),
+        (DS.replace("[OKAY]", "[FAIL]", 1), [("build-ninja-missing", ("node1",), "warn")]),
+        (
+            DS.replace("[NO] ....", "[YES] ....") + "deepspeed wheel compiled w. ...... torch 2.1, cuda 12.1\n",
+            [("build-ops-other-torch", ("node1",), "fail")],
+        ),
+        (DS + "deepspeed wheel compiled w. ...... torch 0.0, cuda 0.0\n", []),
+    ],
+)
+def test_reports_of_deepspeed(text: str, want: list[t.Any]) -> None:
+    assert told(case("ds_report", text)) == want
+
+
+def test_a_report_under_pdsh_blames_its_hosts() -> None:
+    text = "gpu2: async_io ............... [NO] ....... [NO]\ngpu1: async_io ............... [NO] ....... [OKAY]\n"
+    assert told(case("ds_report", text)) == [("build-aio-missing", ("node2",), "info")]
+
+
+def test_environments() -> None:
+    text = "PyTorch version: 2.9.1\n(2, 28, 9)\n[pip3] nvidia-nccl-cu12==2.27.5\n"
+    assert told(case("collect_env", text)) == [("nccl-version-mismatch", ("node1",), "warn")]
+    files = {
+        name: {"files": [{"kind": "collect_env", "path": "/e", "text": f"PyTorch version: {version}\n"}]}
+        for name, version in (("node1", "2.9.1"), ("node2", "2.8.0"))
+    }
+    assert told(Case(plan=PLAN, user=files)) == [("ver-python-torch-differs", ("node1", "node2"), "fail")]
+
+
+@pytest.mark.parametrize("text", ["", "\ufffd" * 50, "all is well\n"])
+def test_what_is_empty_or_strange_says_nothing(text: str) -> None:
+    for kind in ("nccl_log", "ds_report", "collect_env", "hostfile"):
+        assert told(case(kind, text)) == []
+    assert told(Case(plan=PLAN, user={"node1": {"files": [{}, {"kind": "nccl_log"}]}}, collective={"nccl": None})) == []

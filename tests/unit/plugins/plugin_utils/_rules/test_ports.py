@@ -1,0 +1,262 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import culprits
+from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import (
+    HIGH,
+    MASTER,
+    NAMES,
+    call,
+    fail_calls,
+    findings,
+    healthy,
+    one,
+    told,
+    towards,
+    untested,
+)
+
+ALL = [(source, target) for source in NAMES for target in NAMES if source != target]
+
+
+@pytest.mark.parametrize(
+    ("bad", "tie", "blamed"),
+    [
+        ([("node1", "node3"), ("node2", "node3")], "target", ["node3"]),
+        ([("node3", "node1"), ("node3", "node2")], "target", ["node3"]),
+        ([("node1", "node3")], "target", ["node3"]),
+        ([("node1", "node3")], "source", ["node1"]),
+        ([("node1", "node3")], "both", ["node1", "node3"]),
+        ([pair for pair in ALL if "node2" in pair], "both", ["node2"]),
+        (ALL, "target", list(NAMES)),
+        ([("node2", "node2")], "target", ["node2"]),
+        ([], "both", []),
+    ],
+)
+def test_whom_bad_pairs_accuse(bad, tie, blamed):
+    found = culprits(bad, ALL, tie)
+    assert sorted(found) == blamed
+    assert {pair for pairs in found.values() for pair in pairs} == set(bad)
+
+
+def test_of_two_nodes_the_target_is_blamed_or_both():
+    pairs = [("node1", "node2"), ("node2", "node1")]
+    assert list(culprits(pairs[:1], pairs, "target")) == ["node2"]
+    assert sorted(culprits(pairs, pairs, "target")) == ["node1", "node2"]
+    assert sorted(culprits(pairs[:1], pairs, "both")) == ["node1", "node2"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "rule"),
+    [
+        ("no_route", "rdzv-errno-113"),
+        ("refused", "rdzv-errno-111"),
+        ("timeout", "rdzv-errno-110"),
+        ("other", "rdzv-connect-failed"),
+    ],
+)
+def test_ports_that_a_node_keeps_closed(layer, rule):
+    case = healthy()
+    fail_calls(case, towards("node2"), layer)
+    assert told(case) == {(rule, "fail"): ("node2",)}
+    only_master = healthy()
+    fail_calls(only_master, towards("node2"), layer, [MASTER])
+    assert told(only_master) == {(rule, "fail"): ("node2",)}
+
+
+@pytest.mark.parametrize(
+    ("name", "evidence", "command"),
+    [
+        (
+            "firewalld",
+            "active",
+            "firewall-cmd --permanent --zone=trusted --add-source=10.0.0.11 --add-source=10.0.0.12",
+        ),
+        ("ufw", "chains", "ufw allow from 10.0.0.11 && ufw allow from 10.0.0.12"),
+        ("nftables", "table inet my chain in: drop", "nft insert rule inet my in ip saddr '{ 10.0.0.11, 10.0.0.12 }'"),
+        ("iptables", "-P INPUT DROP", "iptables -I INPUT -s 10.0.0.11 -j ACCEPT"),
+    ],
+)
+def test_the_remedy_names_the_firewall_that_is_active(name, evidence, command):
+    case = healthy()
+    case.fabric["node3"]["firewalls"] = [{"name": name, "active": True, "evidence": evidence}]
+    fail_calls(case, towards("node3"), "timeout")
+    found = one(case)
+    assert command in found.remedy
+    assert f"active there: {name}" in found.evidence["node3"]
+    assert (f"trainmesh_firewall: {name}" in found.remedy) == (name in ("firewalld", "ufw"))
+
+
+def test_without_an_active_firewall_the_network_is_named():
+    case = healthy()
+    fail_calls(case, towards("node3"), "timeout")
+    assert "security groups" in one(case).remedy
+
+
+def test_only_high_ports_are_blocked():
+    case = healthy()
+    fail_calls(case, towards("node2"), "timeout", [HIGH])
+    found = one(case)
+    assert (found.rule, found.hosts) == ("fw-ephemeral-blocked", ("node2",))
+    assert "ufw allow from 10.0.0.11" in found.remedy
+
+
+def test_one_source_alone_is_dropped_by_the_target():
+    case = healthy()
+    fail_calls(case, [("node1", "node3")], "timeout")
+    found = one(case)
+    assert (found.rule, found.hosts) == ("rdzv-errno-110", ("node3",))
+    assert "10.0.0.11" in found.remedy and "10.0.0.12" not in found.remedy
+
+
+def test_a_node_that_gets_nowhere():
+    case, lost = healthy(), healthy()
+    fail_calls(case, [("node1", "node2"), ("node1", "node3")], "timeout")
+    assert told(case) == {("rdzv-errno-110", "fail"): ("node1",)}
+    fail_calls(lost, [("node1", "node3")], "no_route")
+    lost.fabric["node1"]["routes"]["10.0.0.13"]["reachable"] = False
+    assert told(lost) == {("rdzv-errno-113", "fail"): ("node1",)}
+
+
+def test_the_firewall_that_is_opened_is_not_the_one_that_is_on():
+    case, blocked = healthy(), healthy()
+    for item in (case, blocked):
+        item.plan["firewall"] = "ufw"
+    assert told(case) == {("fw-wrong-tool", "warn"): ("node1",)}
+    fail_calls(blocked, towards("node1"), "no_route")
+    assert told(blocked) == {("fw-wrong-tool", "fail"): ("node1",)}
+    assert "firewall-cmd" in one(blocked).remedy
+
+
+def test_no_firewall_at_all_is_worth_knowing():
+    found = [item for item in findings(healthy()) if item.rule == "fw-disabled-entirely"]
+    assert [(item.severity, item.hosts) for item in found] == [("info", ("node3",))]
+    unknown = healthy()
+    unknown.fabric["node3"]["firewalls"][0]["active"] = None
+    assert [item for item in findings(unknown) if item.rule == "fw-disabled-entirely"] == []
+
+
+def test_the_port_of_the_rendezvous_is_taken():
+    case = healthy()
+    case.listeners["node1"] = {MASTER: [98, "Address already in use"]}
+    case.user["node1"]["port_owners"] = {MASTER: {"pid": 77, "user": "ann", "command": "python -m http.server"}}
+    for source, target in towards("node1"):
+        case.mesh[source][target]["tcp"][MASTER] = call(False, "stranger", "something else answers")
+    found = one(case)
+    assert (found.rule, found.severity, found.hosts) == ("rdzv-errno-98", "fail", ("node1",))
+    assert "pid 77 of ann: python -m http.server" in found.evidence["node1"]
+    assert "kill 77" in found.remedy and "trainmesh_master_port" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("command", "run"),
+    [
+        ("/opt/trainmesh/env/bin/torchrun --no-python trainmesh-run={} @x", "check-20260102-030405-torchrun"),
+        ("python -u probe_train.py --record-dir /opt/trainmesh/var/runs/{}/x", "check-20260102-030405-accelerate"),
+        ("python -u train.py --out precheck-20260102-030405-x {}", ""),
+    ],
+)
+def test_a_check_run_of_ours_is_no_stranger(command, run):
+    case = healthy()
+    case.listeners["node1"] = {MASTER: [98, "Address already in use"]}
+    case.user["node1"]["port_owners"] = {MASTER: {"pid": 77, "user": "ann", "command": command.format(run)}}
+    found = one(case)
+    assert (f"trainmesh-stop {run} on node1" in found.remedy) is bool(run)
+    assert ("kill 77" in found.remedy) is not bool(run)
+
+
+def test_a_stranger_on_a_port_that_was_free():
+    case = healthy()
+    case.mesh["node2"]["node3"]["tcp"][MASTER] = call(False, "stranger", "something else answers there")
+    assert told(case) == {("rdzv-errno-98", "fail"): ("node3",)}
+
+
+def test_a_taken_port_elsewhere_is_no_fault_of_the_rendezvous():
+    case = healthy()
+    case.listeners.update(node2={MASTER: [98, "in use"]}, node3={HIGH: [98, "in use"]})
+    assert told(case) == {("rdzv-errno-98", "warn"): ("node2",)}
+    assert [(item.rule, item.hosts) for item in untested(case)] == [("fw-ephemeral-blocked", ("node3",))]
+
+
+@pytest.mark.parametrize(("number", "rule"), [(13, "rdzv-errno-13"), (99, "rdzv-errno-99")])
+def test_a_port_that_may_not_be_had(number, rule):
+    case = healthy()
+    case.listeners["node1"] = {MASTER: [number, "some error"]}
+    assert told(case) == {(rule, "fail"): ("node1",)}
+
+
+@pytest.mark.parametrize(
+    ("epoch", "severity"), [(1000.0, None), (1003.5, "warn"), (990.0, "warn"), (4600.0, "fail"), (-2600.0, "fail")]
+)
+def test_a_clock_that_is_off(epoch, severity):
+    case = healthy()
+    case.reach["node3"]["clock"]["epoch"] = epoch
+    assert told(case) == ({("rdzv-clock-skew", severity): ("node3",)} if severity else {})
+
+
+def test_how_long_the_gathering_took_accuses_nobody():
+    case = healthy()
+    for number, name in enumerate(NAMES):
+        begun = 1000.0 + 60 * number
+        case.reach[name]["clock"].update(started=begun, epoch=begun + 20, ended=begun + 50)
+    assert told(case) == {}
+
+
+def test_a_controller_with_a_wrong_clock_accuses_nobody():
+    case = healthy()
+    for name in NAMES:
+        case.reach[name]["clock"]["epoch"] += 3600
+    assert told(case) == {}
+    case.reach["node2"]["clock"]["epoch"] -= 3600
+    assert told(case) == {("rdzv-clock-skew", "fail"): ("node2",)}
+
+
+def test_a_clock_that_was_not_compared_is_untested_and_a_free_one_worth_knowing():
+    case = healthy()
+    case.reach["node1"]["clock"] = None
+    assert [(item.rule, item.hosts) for item in untested(case)] == [("rdzv-clock-skew", ("node1",))]
+    case.fabric["node2"]["container"] = None
+    found = [item for item in findings(case) if item.rule == "rdzv-clock-skew"]
+    assert [(item.severity, item.hosts) for item in found] == [("info", ("node2",))]
+
+
+def test_a_listener_that_was_not_there_names_no_firewall():
+    case = healthy()
+    fail_calls(case, towards("node3"), "refused")
+    assert set(told(case)) == {("rdzv-errno-111", "fail")}
+    fail_calls(case, [("node3", "node3")], "no_listener")
+    assert told(case) == {}
+    assert {(item.rule, item.hosts) for item in untested(case)} == {("rdzv-connect-failed", ("node3",))}
+
+
+def test_a_firewall_that_closes_a_port_to_its_own_node_too_is_told():
+    case = healthy()
+    fail_calls(case, towards("node3", "itself"), "timeout", [MASTER])
+    assert set(told(case)) == {("rdzv-errno-110", "fail")}
+
+
+def test_a_connection_on_which_nothing_was_said_is_not_tested():
+    case = healthy()
+    fail_calls(case, [("node1", "node3")], "silent")
+    assert told(case) == {} and untested(case)[0].hosts == ("node1", "node3")
+
+
+def test_connections_to_a_node_that_is_held_from_its_processors_are_not_tested():
+    case = healthy()
+    fail_calls(case, towards("node3"), "timeout")
+    assert set(told(case)) == {("rdzv-errno-110", "fail")}
+    held = dataclasses.replace(case, load={"node3": {"mesh": {"throttled": 0.7}}})
+    assert told(held) == {} and "throttled for 70%" in untested(held)[0].why
+
+
+@pytest.mark.parametrize("load", [{"stolen": 0.4}, {"load1": 9.0, "cores": 2}])
+def test_a_load_or_stolen_time_excuses_no_port_that_gives_no_answer(load):
+    case = healthy()
+    fail_calls(case, towards("node3"), "timeout")
+    assert set(told(dataclasses.replace(case, load={"node3": {"mesh": load}}))) == {("rdzv-errno-110", "fail")}

@@ -1,0 +1,36 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.user import is_root
+from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import healthy
+
+
+def found(case):
+    return list(is_root(case))
+
+
+def test_a_job_user_who_is_root_is_told():
+    case = healthy()
+    for name in ("node1", "node3"):
+        case.user[name]["root_without_password"] = True
+    case.user["node3"].update(uid=0, name="root")
+    items = found(case)
+    assert {item.severity for item in items} == {"info"}
+    evidence = {host: text for item in items for host, text in item.evidence.items()}
+    assert evidence == {"node1": "sudo asks trainer for no password", "node3": "jobs run as root"}
+    assert all("trainmesh_user: trainer" in item.remedy for item in items)
+
+
+@pytest.mark.parametrize("value", [False, None])
+def test_a_user_without_rights_and_one_not_known_are_not(value):
+    case = healthy()
+    for facts in case.user.values():
+        facts["root_without_password"] = value
+    assert found(case) == []
+    for facts in case.user.values():
+        del facts["root_without_password"]
+    assert found(case) == []
