@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: run a command that may never come back, within a bound.
+"""Run a command that may never come back, within a bound.
 
 ``AnsibleModule.run_command`` has no time limit, and a process that hangs inside the kernel
 (``nvidia-smi`` on a lost GPU) cannot be killed. So the command gets a session of its own, its

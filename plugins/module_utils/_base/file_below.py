@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: a file below a directory, reached without following any link.
+"""A file below a directory, reached without following any link.
 
 Every step goes through a descriptor opened with ``O_NOFOLLOW`` (openat(2)).
 """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: run a reader in a process of its own, as another user if need be, within a bound.
+"""Run a reader in a process of its own, as another user if need be, within a bound.
 
 A process, not a thread: rights belong to a whole process, and a thread that waits for a dead file
 server cannot be left behind. It gives root up for good, so that what it reads and starts, which may

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: act as the job user for a while.
+"""Act as the job user for a while.
 
 A module that starts as root gives its rights up before it touches anything below the prefix: what
 the job user could have turned into a symbolic link is then the job user's own problem.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: whether a text is the one thing that a line of an ssh or hosts file may hold.
+"""Whether a text is the one thing that a line of an ssh or hosts file may hold.
 
 What a node says of itself ends in files of every other node. The controller asks here before it plans, and the
 modules that write these files ask again.

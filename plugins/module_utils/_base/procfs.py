@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: read small files of /proc, /sys and /etc, below a root that can be replaced.
+"""Read small files of /proc, /sys and /etc, below a root that can be replaced.
 
 A file that is absent, not permitted or garbage is an ordinary state of a node: it reads as None
 or as an empty list, never as an exception.

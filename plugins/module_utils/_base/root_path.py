@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: directories that root makes, reached only through what nobody but root may write.
+"""Directories that root makes, reached only through what nobody but root may write.
 
 As root changes owners there, nobody may exchange a step of the path for a link meanwhile. So each step is
 opened in the directory before, which is root's alone: its entries, links too, are then root's own words. Of a

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: where root finds programs.
+"""Where root finds programs.
 
 Root's PATH may lead through directories of the job user: conda init, /etc/environment, sudo without
 secure_path. A program there is not run as root.

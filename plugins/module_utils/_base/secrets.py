@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: take secrets out of texts, on nodes and on the controller alike.
+"""Take secrets out of texts, on nodes and on the controller alike.
 
 Anybody on a node can choose the text, and root's process searches it: the time of each pattern grows with the length
 of the text and no faster. So no pattern has two open repetitions of the same characters, and one that may fail at the

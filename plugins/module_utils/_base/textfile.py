@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: managed blocks in files that belong to others, and files of our own.
+"""Managed blocks in files that belong to others, and files of our own.
 
 Foreign lines stay byte for byte. A line ends at ``\\n`` and nowhere else: to ``str.splitlines`` a form feed in a
 comment of authorized_keys ends one too, and what follows would become a key without its options.

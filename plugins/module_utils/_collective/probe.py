@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: a sum over all nodes, and when it fails or is slow, trials that find out where.
+"""A sum over all nodes, and when it fails or is slow, trials that find out where.
 
 First all nodes; then, if some have shown to be at fault by themselves, the others without them, which
 must work; else pairs, many at a time, until the trials tell who it is; else halves.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: start the ranks of a trial, follow their lines, and end them on all nodes.
+"""Start the ranks of a trial, follow their lines, and end them on all nodes.
 
 Standard input of each ssh stays open while the trial runs: its end, for whatever reason, is what ends
 the ranks on the node. So nothing is left there when this process is killed, either.

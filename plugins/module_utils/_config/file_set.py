@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: a set of files under one directory, written as one thing.
+"""A set of files under one directory, written as one thing.
 
 The names of the files written are kept in a manifest beside them, so that a file that leaves the set
 is removed, and no file of anybody else ever is. The directory may belong to an unprivileged user

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: let the cluster's addresses in through firewalld or ufw.
+"""Let the cluster's addresses in through firewalld or ufw.
 
 All TCP, because torch, NCCL and gloo use ephemeral ports both ways (launchers choose only the
 rendezvous port); nothing else is opened, and neither firewall is switched off.

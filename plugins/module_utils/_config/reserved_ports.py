@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the text of ``net.ipv4.ip_local_reserved_ports``, such as C(8080,9148-9150)."""
+"""The text of ``net.ipv4.ip_local_reserved_ports``, such as C(8080,9148-9150)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: a change of sshd that comes undone by itself, unless somebody logs in anew and keeps it.
+"""A change of sshd that comes undone by itself, unless somebody logs in anew and keeps it.
 
 That the port answers on the node does not tell that the controller still gets in.
 """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: disk space and file-system types, without touching a mount that may hang.
+"""Disk space and file-system types, without touching a mount that may hang.
 
 stat() and statvfs() on a network or FUSE file system whose server is gone never return and cannot
 always be killed. So paths are followed step by step along the mount table, and as soon as one leaves

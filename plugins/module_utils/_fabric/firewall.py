@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: which firewalls are really in force, and which are merely installed.
+"""Which firewalls are really in force, and which are merely installed.
 
 firewalld, ufw, nftables and iptables are four fronts of one kernel filter. "Active" means that
 rules of this front are loaded that can keep a packet out; each verdict names its evidence.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: interfaces of a node and the ones that lead to its peers."""
+"""Interfaces of a node and the ones that lead to its peers."""
 
 from __future__ import annotations
 

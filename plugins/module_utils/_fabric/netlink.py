@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: network links and addresses, asked of the kernel over rtnetlink.
+"""Network links and addresses, asked of the kernel over rtnetlink.
 
 This is what ``ip -d addr`` asks too, but needs neither a subprocess nor the iproute2 package, which
 small container images lack. Message formats: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h.

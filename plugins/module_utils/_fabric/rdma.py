@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: RDMA devices after /sys/class/infiniband, with two tools as a fallback.
+"""RDMA devices after /sys/class/infiniband, with two tools as a fallback.
 
 sysfs is readable by any user and survives a single broken device; ibstat stops at one
 (``ibpanic: ... stat of IB device 'mlx5_8' failed``).

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: readers of the texts of ibstat, ibstatus and ibv_devinfo (rdma-core).
+"""Readers of the texts of ibstat, ibstatus and ibv_devinfo (rdma-core).
 
 All three come out in one shape, the one that /sys/class/infiniband is read into. They understand the
 format line by line, so cut, doubled or polluted output gives what is left of it and never an exception.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: names of a node and of its peers, resolved within a bound.
+"""Names of a node and of its peers, resolved within a bound.
 
 A resolver that does not answer holds getaddrinfo for many seconds and cannot be cancelled. So each
 name is looked up in a thread of its own that nobody waits for beyond the limit; such a thread sleeps

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: which systemd services are active, without asking systemd.
+"""Which systemd services are active, without asking systemd.
 
 While a service is active systemd keeps a link /run/systemd/units/invocation:UNIT and removes it as soon as
 it is inactive or has failed (systemd 235 and later, unit_notify in src/core/unit.c). Reading it needs no

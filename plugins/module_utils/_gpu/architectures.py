@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: compute capability by product name.
+"""Compute capability by product name.
 
 Used only where nvidia-smi does not answer ``--query-gpu=compute_cap`` (drivers before 510, so GPUs
 up to Ampere; the newer ones stand here for a query that failed). A name that is not here has no

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the facts of a node that has a GPU or at least a driver.
+"""The facts of a node that has a GPU or at least a driver.
 
 Kept apart from ``_gpu_facts`` so that a node without either does not even load it.
 """

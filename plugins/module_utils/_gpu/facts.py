@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the GPU facts of one node (``ansible_facts.trainmesh_facts_gpu``).
+"""The GPU facts of one node (``ansible_facts.trainmesh_facts_gpu``).
 
 This is the entry. It decides from /sys and /proc alone whether there is anything to ask, so that a
 node without a GPU pays a few milliseconds and starts no command.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: what the kernel says of the GPUs, from /sys and /proc alone.
+"""What the kernel says of the GPUs, from /sys and /proc alone.
 
 These files are read before nvidia-smi is asked, cost next to nothing, and answer even when the
 driver hangs: only files that the kernel answers from memory are opened here. The one exception,

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the machine whose GPUs are read, real or recorded.
+"""The machine whose GPUs are read, real or recorded.
 
 A recorded machine is a directory with the files that were copied from a real one (``proc/``,
 ``sys/``, ``var/log/``) and with commands in ``usr/bin/`` that print what the real ones printed. So

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: ask nvidia-smi, within a bound, and say what came of it.
+"""Ask nvidia-smi, within a bound, and say what came of it.
 
 Two calls on every machine (the XML, and one small query for the compute capability), one more for
 the wiring where there is something to wire, one more for the links where there are NVLinks.

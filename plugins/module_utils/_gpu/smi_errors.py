@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: what nvidia-smi says instead of an answer, and what it means.
+"""What nvidia-smi says instead of an answer, and what it means.
 
 nvidia-smi writes its errors to standard output as often as to standard error, may wrap them, and
 ends with the NVML code as its exit status. The texts are quoted from issues of public projects; the

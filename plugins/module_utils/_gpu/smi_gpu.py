@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: one GPU of ``nvidia-smi -q -x``, from its XML element to plain values.
+"""One GPU of ``nvidia-smi -q -x``, from its XML element to plain values.
 
 The element names are those of the schemas v8 (driver 375) to v13 (driver 595); every one of them
 may be missing. Memory is in MiB, temperature in degrees Celsius, PCIe generations and widths are numbers.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the CSV queries of nvidia-smi (``--query-gpu=... --format=csv``).
+"""The CSV queries of nvidia-smi (``--query-gpu=... --format=csv``).
 
 The one thing that only a query tells is the compute capability: no XML schema carries it. One
 field that the driver does not know fails the whole query, so the fields are asked in tiers.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: read the whole output of ``nvidia-smi -q -x``.
+"""Read the whole output of ``nvidia-smi -q -x``.
 
 The output may be cut, polluted (infoROM warnings before, between and behind the document) or come
 from a driver that nobody here has seen. What can be read is read; whatever speaks against trusting

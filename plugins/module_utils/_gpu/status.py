@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: one status word and one sentence for the GPUs of a node.
+"""One status word and one sentence for the GPUs of a node.
 
 Every check adds what speaks against the node; the worst status wins. "ok" is what is left when
 nothing speaks against it and everything that must be there was read.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the words that NVIDIA's tools print, read the same way everywhere.
+"""The words that NVIDIA's tools print, read the same way everywhere.
 
 Every function takes text (or None) and returns a value or None; none raises. None always means
 "the tool does not say": never a default, never a guess.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: how the GPUs of one node are wired (``nvidia-smi topo -m``, ``nvlink -s``).
+"""How the GPUs of one node are wired (``nvidia-smi topo -m``, ``nvlink -s``).
 
 Both readers answer None rather than half a picture: a matrix in which a row is missing, or a cell
 holds a word that is no kind of connection, is no matrix.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: what the kernel log says of the GPUs since the last boot.
+"""What the kernel log says of the GPUs since the last boot.
 
 Xid are the driver's numbered errors of a GPU, SXid those of an NVSwitch; a GPU may also fall off the
 bus without either. Which number is how bad is not decided here.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the packages of an environment against a lock, without importing any.
+"""The packages of an environment against a lock, without importing any.
 
 What is installed is read from the names of the dist-info directories, the build of torch from its version file.
 """

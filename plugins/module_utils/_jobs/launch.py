@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: run one of the launch scripts within a time limit.
+"""Run one of the launch scripts within a time limit.
 
 The script writes to a file instead of a pipe, so that nothing is lost when it is stopped, and a
 process that outlives it cannot hold the module. Stopping goes through ``trainmesh-stop``, which ends

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: check runs of ours that still go on, and their end.
+"""Check runs of ours that still go on, and their end.
 
 A run of ansible-playbook that is killed leaves its job behind: it holds the port of the rendezvous until it
 has trained. Only runs with the names that our own checks have are meant, never a job of a user.

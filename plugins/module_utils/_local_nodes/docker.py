@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: call the Docker client, and the few commands that need root.
+"""Call the Docker client, and the few commands that need root.
 
 The client is driven rather than a library: it is on every machine that has Docker, and its output
 formats are stable. Every call has a time limit.

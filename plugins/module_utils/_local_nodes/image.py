@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the image of the embedded nodes, built on this machine.
+"""The image of the embedded nodes, built on this machine.
 
 Where a registry answers, it is an ordinary build on a Debian base; elsewhere C(mmdebstrap) makes the
 same from the machine's own package source, so that a mirror or a network without registry is enough.

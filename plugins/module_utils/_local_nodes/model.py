@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: what the embedded nodes are, as plain data, and what must be done to get there.
+"""What the embedded nodes are, as plain data, and what must be done to get there.
 
 Nothing here runs a command: the answers of the Docker client go in, argument lists and plans come out.
 """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: read what ``python -m torch.utils.collect_env`` has printed.
+"""Read what ``python -m torch.utils.collect_env`` has printed.
 
 Rows are ``label: value``, GPUs and cuDNN files on lines of their own, packages as ``[pip3] name==version``.
 People paste it with quotes, links and the shell around it. Nothing here raises and nothing is judged.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: read what ``ds_report`` has printed (``deepspeed/env_report.py``, 0.6 to 0.19).
+"""Read what ``ds_report`` has printed (``deepspeed/env_report.py``, 0.6 to 0.19).
 
 Rows are ``name ..... value``; operators have two marks, ``[YES]``/``[NO]`` for installed and
 ``[OKAY]``/``[NO]`` for compatible, coloured on a terminal. Under pdsh each line begins with its host.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: read what ``NCCL_DEBUG=INFO`` has printed.
+"""Read what ``NCCL_DEBUG=INFO`` has printed.
 
 Formats of NCCL 2.2 to 2.30 (``src/debug.cc``: ``host:pid:tid [device] [file:line] NCCL INFO text``),
 with what mpirun, srun, pdsh, torchrun and terminals put in front. Lines of several ranks may be glued

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: what a line of NCCL, or of torch about NCCL, says went wrong.
+"""What a line of NCCL, or of torch about NCCL, says went wrong.
 
 Texts as in NCCL 2.2 to 2.30 (``src/misc/socket.cc``, ``src/transport/net_ib``, ``src/init.cc``,
 ``src/os/linux.cc``) and torch's ProcessGroupNCCL.

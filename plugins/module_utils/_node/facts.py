@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the GPU, fabric and stack facts of one node in one start of a module.
+"""The GPU, fabric and stack facts of one node in one start of a module.
 
 The stack is read in a process of its own, because it is read as the job user; GPUs and fabric in
 threads, so that a slow nvidia-smi and a slow name server wait at the same time. Rights and the

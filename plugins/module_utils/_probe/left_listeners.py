@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: listeners of an interrupted run that hold a port which the next run wants.
+"""Listeners of an interrupted run that hold a port which the next run wants.
 
 Its token may be another than that of the next run, so that it can't be told to stop. It is known by the
 abstract unix socket that every listener of ours has, in the same process as the port.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: latency and bandwidth from this node to every other, in rounds of disjoint pairs.
+"""Latency and bandwidth from this node to every other, in rounds of disjoint pairs.
 
 Every node measures its own way out; the two listeners of a pair hand out turns, so that no node takes part in two
 measurements at once. Nodes that start together so fall into step, and one that starts late disturbs nobody.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: what the probes and their listeners say to each other.
+"""What the probes and their listeners say to each other.
 
 Both sides prove that they know the run's token, which itself is never sent. Whoever connects is greeted with a nonce,
 the listener's name and the address that it sees: ``trainmesh NONCE NAME SEEN``. The caller answers

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: what a node knows of a machine that the controller can't reach.
+"""What a node knows of a machine that the controller can't reach.
 
 Whether its ssh port answers here, and whether the machine answers at all: its neighbour entry tells that even
 where a firewall keeps every port shut.

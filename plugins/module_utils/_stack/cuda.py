@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the CUDA toolkits and cuDNN copies of a node.
+"""The CUDA toolkits and cuDNN copies of a node.
 
 A toolkit is not what nvidia-smi calls "CUDA Version" (the newest that the driver can run), and the
 wheels of PyTorch need none; DeepSpeed needs one to compile its operations on first use.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: where shared libraries and the commands of a search path lie on a node."""
+"""Where shared libraries and the commands of a search path lie on a node."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the environment that a command started by ssh on this node gets.
+"""The environment that a command started by ssh on this node gets.
 
 That is what pdsh and the launchers give to every rank: no terminal, no login shell. A module sees
 it in its own environment only when Ansible logged in by ssh as the very user; after sudo or su,

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: every NCCL library of a node with the version that the library itself says.
+"""Every NCCL library of a node with the version that the library itself says.
 
 ``torch.cuda.nccl.version()`` and the metadata of a wheel may both differ from the file that is
 loaded, and NCCL does not notice when ranks run different versions: they hang. So each file is

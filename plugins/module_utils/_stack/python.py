@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: a Python environment and the packages in it, without importing any.
+"""A Python environment and the packages in it, without importing any.
 
 The interpreter itself is asked once where it would look (its ``sys.path`` in a non-interactive
 session, so PYTHONPATH and the user's own packages count); the rest is reading file names and files.

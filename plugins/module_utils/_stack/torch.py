@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: PyTorch and DeepSpeed as they lie in an environment, without importing them.
+"""PyTorch and DeepSpeed as they lie in an environment, without importing them.
 
 An import of PyTorch costs seconds and hundreds of megabytes; its version file, the file of its
 Python binding and the record that DeepSpeed's installation leaves say nearly everything.

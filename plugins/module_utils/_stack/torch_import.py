@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: import PyTorch once in a child process and ask it everything at once.
+"""Import PyTorch once in a child process and ask it everything at once.
 
 When that fails, it is tried again without LD_LIBRARY_PATH: if it works then, another CUDA's
 libraries were loaded before PyTorch's own (``libcublas`` symbol errors), and PyTorch is sound.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the cluster model, computed once on the controller.
+"""The cluster model, computed once on the controller.
 
 Everything that is the same on every node, or that one node must know of the others, is read from
 here; roles only put the finished texts in their place.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: take out of a text what must not leave the machine, or the house.
+"""Take out of a text what must not leave the machine, or the house.
 
 ``harmless`` (characters that a terminal obeys) is applied to all that is shown or written down;
 ``secrets`` (tokens, passwords, logins in addresses, private keys) is applied to every report;

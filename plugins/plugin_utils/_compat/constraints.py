@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: which versions of two things go together, as pure functions on versions.
+"""Which versions of two things go together, as pure functions on versions.
 
 What is not known (None) breaks nothing. The tables are ``data/version_rules.json`` and its neighbours.
 """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the compatibility tables under ``data/`` and the look-ups in them.
+"""The compatibility tables under ``data/`` and the look-ups in them.
 
 The tables are data with their source and date; docs/compatibility.md shows them. Here is only what
 it takes to read them: which driver a CUDA version needs, which GPU runs on which architecture.

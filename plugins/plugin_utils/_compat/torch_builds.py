@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: which build of PyTorch and which precision a cluster gets, and why.
+"""Which build of PyTorch and which precision a cluster gets, and why.
 
 One build for the whole cluster, because the builds of one release carry different versions of NCCL.
 Tables: ``data/torch_builds.json``, ``data/cuda_drivers.json``, ``data/compute_capabilities.json``.

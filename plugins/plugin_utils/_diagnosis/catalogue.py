@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the catalogue of faults, ``data/rules.json``.
+"""The catalogue of faults, ``data/rules.json``.
 
 Every fault that this collection knows has an entry, whether a rule looks for it, a role prevents it, or it is out of
 scope: docs/rules.md shows them all.

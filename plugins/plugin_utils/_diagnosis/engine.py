@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: ask every rule, and put the answers in order.
+"""Ask every rule, and put the answers in order.
 
 The rules live in the modules ``_rules_*`` beside this file; importing one registers its rules.
 """

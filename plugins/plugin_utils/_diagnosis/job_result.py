@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: whether a small training job really ran across the whole cluster.
+"""Whether a small training job really ran across the whole cluster.
 
 A launcher's exit status is not proof (DeepSpeed's runner ends with 0 when pdsh is killed), so the
 verdict is read from the records that the ranks wrote (see the role launch_config, ``probe_train.py``).

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: what a user wants of the rules: other severities, silence, rules of their own.
+"""What a user wants of the rules: other severities, silence, rules of their own.
 
 ``trainmesh_rules`` maps rule ids to ``off``, ``info``, ``warn`` or ``fail``. ``trainmesh_extra_rules``
 are rules written as JMESPath expressions (https://jmespath.org) over what was read of the nodes.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: what a rule is, what it is given, and what it answers.
+"""What a rule is, what it is given, and what it answers.
 
 A rule is a pure function from a Case to Findings and Untesteds, registered under its public ids. It
 reads no machine and knows no other rule. What is common to all of an id (layer, default severity,

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the limits that rules compare with, and what a user has put in their place.
+"""The limits that rules compare with, and what a user has put in their place.
 
 The defaults with unit, source and meaning are ``data/thresholds.json``; a user changes them with
 ``trainmesh_thresholds``.

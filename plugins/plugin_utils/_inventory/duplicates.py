@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: hosts that an inventory file names twice.
+"""Hosts that an inventory file names twice.
 
 Ansible merges a host that stands twice in silence, so that a line copied for a new node and not
 renamed swallows the old one. Only the text of the file can tell.

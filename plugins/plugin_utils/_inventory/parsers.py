@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: how the values of the inventory's variables are read.
+"""How the values of the inventory's variables are read.
 
 Each reader turns a value into the one the model uses, or raises ValueError with what was expected.
 """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the variables that an inventory may set, and how each is read.
+"""The variables that an inventory may set, and how each is read.
 
 The one list of the public interface: the inventory check, the plan and the README's table follow it.
 """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: whether nodes are part of another cluster, by the block in their hosts file.
+"""Whether nodes are part of another cluster, by the block in their hosts file.
 
 A machine has one host name, one block and one key, so that it can serve one cluster only. A controller that
 has lost its memory, or another one with the same inventory, has the same cluster: all nodes of the block are its own.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: what a node says of itself is checked here, before anything is made of it.
+"""What a node says of itself is checked here, before anything is made of it.
 
 A node may be in other hands, and its words end in files of all the others. First the shape of its facts, then each
 field of the node that was read from them; the controller's memory of a node passes the same check.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: what the environments are made with: the version of Python, and the nodes that lack it.
+"""What the environments are made with: the version of Python, and the nodes that lack it.
 
 A node whose environment is there already needs neither interpreter nor conda.
 """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: keys that are no node's any more, until every node was seen without them.
+"""Keys that are no node's any more, until every node was seen without them.
 
 A node that was down when another one left, made itself a new key, or was no longer to log in (a mesh that becomes a
 star, a star with another head), still lets the old key in.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: one run at a time on one inventory.
+"""One run at a time on one inventory.
 
 The lock is a file beside the inventory that names the process of ansible-playbook. It holds while that
 very process lives, so that a run that was killed leaves nothing in the way of the next one. Of a process

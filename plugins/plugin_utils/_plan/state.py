@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: what the controller remembers of a cluster between runs.
+"""What the controller remembers of a cluster between runs.
 
 It keeps ranks where they were, and lets a run go on when a node is down or left out by --limit:
 the others keep its key, its line and its rank. Keys that were removed stand there until no node has them any more.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: what the controller needs, looked at before any host is touched.
+"""What the controller needs, looked at before any host is touched.
 
 The same list stands in meta/ee-requirements.txt and meta/ee-bindep.txt, for execution environments.
 """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the ssh login itself, by paramiko: banner, host key, keys of the agent and of files.
+"""The ssh login itself, by paramiko: banner, host key, keys of the agent and of files.
 
 Keys are tried in the order of OpenSSH. Host keys are only compared, never added. Nothing of a secret leaves here.
 """

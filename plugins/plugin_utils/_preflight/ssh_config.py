@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: how the ssh client would reach a host, as ``ssh -G`` tells it.
+"""How the ssh client would reach a host, as ``ssh -G`` tells it.
 
 So everything that ssh reads counts: ~/.ssh/config, /etc/ssh, the arguments of the inventory. Nothing is contacted.
 """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: what Ansible's ssh connection would do with a host, from its variables and the settings.
+"""What Ansible's ssh connection would do with a host, from its variables and the settings.
 
 Ansible's own option tables are asked, so that variables, their aliases, the command line, the environment and
 ansible.cfg count in its own order.

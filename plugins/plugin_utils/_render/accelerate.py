@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: Accelerate's configuration files.
+"""Accelerate's configuration files.
 
 Only keys that Accelerate 0.17 and 1.15 both know are written (``commands/config/config_args.py``
 refuses unknown ones). ``machine_rank`` is the node's own; everything else is the same on every node

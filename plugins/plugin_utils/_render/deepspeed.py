@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: DeepSpeed's JSON files, one for each ZeRO stage and offload.
+"""DeepSpeed's JSON files, one for each ZeRO stage and offload.
 
 Two flavours: one that a script can hand to ``deepspeed.initialize`` as it is, and one for Accelerate
 and the Hugging Face Trainer, where the batch is V(auto) because they know it. Keys as in DeepSpeed

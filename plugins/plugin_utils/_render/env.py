@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the plain lists and environment files that the launchers read.
+"""The plain lists and environment files that the launchers read.
 
 Everything here is a pure function of the cluster model. Sources of the formats: DeepSpeed 0.19.8
 ``launcher/runner.py`` (hostfile, environment file), NCCL 2.30 ``src/misc/param.cc`` (nccl.conf),

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: every file of launch configuration that a node gets, but for job.env.
+"""Every file of launch configuration that a node gets, but for job.env.
 
 That one may hold secrets, which the plan must not: the role makes it from the inventory.
 """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the addresses from which the other nodes see a node's connections.
+"""The addresses from which the other nodes see a node's connections.
 
 They stand in the C(from=) of its key. An address that other machines have too would open the door from them: that
 of a bridge for local guests (docker0, virbr0) is the same on every host.

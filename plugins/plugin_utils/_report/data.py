@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the report of a run as plain data, which is report.json.
+"""The report of a run as plain data, which is report.json.
 
 Every other form (terminal, HTML, Markdown) is made from this and knows nothing more.
 ``data/report.schema.json`` describes it.

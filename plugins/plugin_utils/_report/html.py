@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the report as one HTML file: no network, no script, every text escaped.
+"""The report as one HTML file: no network, no script, every text escaped.
 
 ``data/report.html.j2`` is the page, ``data/report.css`` its looks; here is what goes into them.
 """

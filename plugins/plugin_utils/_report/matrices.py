@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the N×N results of a run, from every node to every node.
+"""The N×N results of a run, from every node to every node.
 
 A matrix has ``names`` (rank order) and ``cells``, one row for each source, one column for each target.
 """

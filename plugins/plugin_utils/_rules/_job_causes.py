@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: from the words of a failed job to the rule, its cause and the way out.
+"""From the words of a failed job to the rule, its cause and the way out.
 
 Texts of torch 1.13 to 2.13 (TCPStore, c10d, Gloo), DeepSpeed's and torchrun's launchers, ssh and the
 rank wrapper of this collection. NCCL's are in ``_nccl_advice.py``.

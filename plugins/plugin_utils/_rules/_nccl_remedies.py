@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: from what NCCL said to the rule, its cause and the way out.
+"""From what NCCL said to the rule, its cause and the way out.
 
 The kinds are those of ``module_utils/_nccl_failure.py``.
 """

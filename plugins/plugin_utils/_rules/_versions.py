@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: compare the software of all nodes, and name the ones that stand out.
+"""Compare the software of all nodes, and name the ones that stand out.
 
 Which versions have to be equal, how bad a difference is and why is data
 (``data/version_rules.json``); the rules on a single node are in ``_version_rules``.

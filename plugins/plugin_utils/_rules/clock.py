@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the rule on clocks that differ.
+"""The rule on clocks that differ.
 
 A node's ``clock.epoch`` was read some time after the controller had begun to gather
 (``clock.controller_started``) and before it had the answer (``clock.controller_epoch``). So its offset

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: whether the Python that jobs are to use is there at all, and has PyTorch.
+"""Whether the Python that jobs are to use is there at all, and has PyTorch.
 
 Where only some nodes lack the one or the other, the comparison of versions names them.
 """

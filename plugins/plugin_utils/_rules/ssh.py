@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: rules on logins from node to node that do not come from a refused key.
+"""Rules on logins from node to node that do not come from a refused key.
 
 Those on refused keys are in ``_rules_ssh_keys``, those on the port in ``_rules_ssh_ports``.
 """

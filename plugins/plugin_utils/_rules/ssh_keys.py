@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: rules on refused keys: the login failed at the source, the reason lies at the target.
+"""Rules on refused keys: the login failed at the source, the reason lies at the target.
 
 sshd tells a client nothing but "Permission denied", so the reason is looked for in the files and the
 options of the target, in the order in which sshd would stumble over them; the first one counts.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: rules on versions over the cluster, and on what compiles and loads libraries.
+"""Rules on versions over the cluster, and on what compiles and loads libraries.
 
 Which versions have to be equal and what fits on one node is judged by ``_versions`` and ``_version_rules``.
 """

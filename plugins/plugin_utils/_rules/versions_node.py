@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the rules on the versions of a single node.
+"""The rules on the versions of a single node.
 
 Each rule reads the facts of one node (``trainmesh_facts_stack``, ``trainmesh_facts_gpu``) and notes its faults;
 what a node does not know breaks no rule.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: locks that were moved aside, each with uv's answer that belongs to it.
+"""Locks that were moved aside, each with uv's answer that belongs to it.
 
 Groups that share a directory take turns, and each finds its own lock again.
 """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: build the wheel of a package that the index has as a source distribution only.
+"""Build the wheel of a package that the index has as a source distribution only.
 
 The archive is checked before anything of it runs. Its build requirements are pinned with hashes and installed into a
 scratch environment; the build itself fetches nothing and sees neither tokens nor passwords of the caller.

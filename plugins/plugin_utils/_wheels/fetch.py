@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: fetch one file of an index without running anything of it.
+"""Fetch one file of an index without running anything of it.
 
 pip has no way to do that for a source distribution: it runs its build back end for the metadata.
 """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the package index as pip on the controller knows it, told to uv and to the nodes.
+"""The package index as pip on the controller knows it, told to uv and to the nodes.
 
 uv reads neither pip.conf nor pip's environment variables, so what ``pip config list`` says is handed over.
 """

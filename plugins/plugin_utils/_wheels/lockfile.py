@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: the lock of the Python environment: its text, and uv's answer it is made from.
+"""The lock of the Python environment: its text, and uv's answer it is made from.
 
 Pure functions. The lock is a requirements file with hashes, made once and kept beside the inventory;
 its head names the wish it was made for, and a lock whose head equals the wish is used as it is.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: resolve a wish with uv, from the wheelhouse, the index or a build's own index."""
+"""Resolve a wish with uv, from the wheelhouse, the index or a build's own index."""
 
 from __future__ import annotations
 

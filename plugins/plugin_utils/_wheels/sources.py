@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: where packages and installers come from, and whether anybody can forge them.
+"""Where packages and installers come from, and whether anybody can forge them.
 
 Pure functions. The inventory check asks them before any machine is touched.
 """

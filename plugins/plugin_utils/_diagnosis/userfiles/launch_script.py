@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: read a launch script: its variables, and the commands that start jobs.
+"""Read a launch script: its variables, and the commands that start jobs.
 
 This is no shell. It joins continued lines as bash does, follows plain assignments, and splits the
 commands of the launchers into their own options, the training script and its arguments. What it

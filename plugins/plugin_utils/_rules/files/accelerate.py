@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: rules on Accelerate's configuration files and on ``accelerate launch``.
+"""Rules on Accelerate's configuration files and on ``accelerate launch``.
 
 Source: accelerate 1.15 commands/config/config_args.py, commands/launch.py, utils/launch.py, utils/dataclasses.py.
 """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: rules on DeepSpeed's command lines in launch scripts, and on its filters.
+"""Rules on DeepSpeed's command lines in launch scripts, and on its filters.
 
 Source: DeepSpeed 0.19.6 launcher/runner.py and multinode_runner.py.
 """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: rules on launch scripts, whichever launcher they use."""
+"""Rules on launch scripts, whichever launcher they use."""
 
 from __future__ import annotations
 
