@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
+import signal
 import tempfile
 from pathlib import Path
 
@@ -103,6 +105,42 @@ def test_a_users_own_link_leads_root_nowhere(place):
         with pytest.raises(root_path.SharedError, match=str(home)):
             lay_out(path)
     assert state(target) == (0, 0o700) and not list(target.iterdir())
+
+
+def swapping(home, victim):
+    """A process of the user's that makes ``home/prefix`` a directory and a link to what is root's, again and again."""
+    child = os.fork()
+    if child:
+        return child
+    os.chdir(home)  # the way to it is root's alone
+    os.setgid(USER.pw_gid)
+    os.setuid(USER.pw_uid)
+    while True:
+        with contextlib.suppress(OSError):
+            os.symlink(victim, "swap")
+            os.rename("swap", "prefix")
+        with contextlib.suppress(OSError):
+            os.unlink("prefix")
+            os.makedirs("prefix/var")
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o1777])
+def test_a_user_who_swaps_directories_for_links_gets_nothing_of_roots(place, mode):
+    victim, home = place / "victim", place / "home"
+    (victim / "var").mkdir(parents=True)
+    home.mkdir()
+    os.chown(home, USER.pw_uid, USER.pw_gid)
+    home.chmod(mode)
+    before = state(victim), state(victim / "var")
+    child = swapping(home, victim)
+    try:
+        for _try in range(500):
+            with contextlib.suppress(OSError, root_path.SharedError):
+                lay_out(home / "prefix")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert (state(victim), state(victim / "var")) == before
 
 
 @pytest.mark.parametrize("relative", [True, False])
