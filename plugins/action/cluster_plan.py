@@ -33,7 +33,8 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
         group = str(self._task.args.get("group", "all"))
-        hostvars, names = variables["hostvars"], variables["groups"][group]
+        hostvars, members = variables["hostvars"], variables["groups"][group]
+        names = [name for name in members if not action.leaves(hostvars[name])]
         live = set(variables["ansible_play_hosts"])
         read_only = boolean(self._task.args.get("read_only", False))
         try:
@@ -56,11 +57,12 @@ class ActionModule(ActionBase):
         if not self._task.check_mode and not read_only:
             plan["warnings"] += self._moved(memory.prefix, cluster.prefix)
             state.save(path, state.text(cluster, identity, group, memory.others, removed))
+        rows = (hostvars[names[0]].get("trainmesh_reach") or {}).get("hosts") or {}
+        plan["warnings"] += self._lost([name for name in members if name not in names], rows)
         for warning in plan["warnings"]:
             action.warn(warning)
         action.show(self._summary(plan))
         del plan["warnings"]  # shown above; Ansible would print them once more for every host
-        rows = (hostvars[names[0]].get("trainmesh_reach") or {}).get("hosts") or {}
         unreached = nodes.unreached({name: rows[name] for name in names if name in rows}, plan["nodes"])
         place = {"identity": identity, "read_only": read_only, "state_dir": os.path.dirname(path)}
         unchanged = [node.name for node in cluster.nodes if read_only or not node.reachable]
@@ -68,6 +70,12 @@ class ActionModule(ActionBase):
         # New in each run: by it the probes and their listeners know each other.
         place["probe_token"] = secrets.token_hex(16)
         return {**result, **plan, "changed": False, "unreached": unreached, **place}
+
+    @staticmethod
+    def _lost(leaving: t.Iterable[str], rows: t.Mapping[str, t.Any]) -> list[str]:
+        """Of nodes that leave, those on which nothing can be removed."""
+        lost = [name for name in leaving if (rows.get(name) or {}).get("ok") is False]
+        return [f"{name} leaves and can't be used: the others forget it; what is on it stays there" for name in lost]
 
     @staticmethod
     def _moved(before: str, prefix: str) -> list[str]:

@@ -89,7 +89,7 @@ class ActionModule(ActionBase):
             {**self._task.args["plan"], "env": options["env"]},  # the plan has the names only
             variables["hostvars"],
             live,
-            list(variables["ansible_play_hosts_all"]),
+            [name for name in variables["ansible_play_hosts_all"] if not action.leaves(variables["hostvars"][name])],
             thresholds.read(options["thresholds"]),
             str(self._task.args.get("untested") or ""),
         )

@@ -151,6 +151,22 @@ def rotation_faults(hosts: t.Mapping[str, t.Any], variables: t.Mapping[str, t.An
     ]
 
 
+def leaving_faults(
+    every: t.Mapping[str, t.Any], leaving: t.Sequence[str], teardown: bool, variables: t.Mapping[str, t.Any]
+) -> list[str]:
+    """What is wrong with nodes that are to leave, or with the end of a whole cluster."""
+    if not teardown:
+        all_leave = leaving and len(leaving) == len(every)
+        return ["every node has trainmesh_state: absent: teardown.yml takes a whole cluster apart"] if all_leave else []
+    confirmed = any(boolean(host.get(PREFIX + "teardown") or False, strict=False) for host in every.values())
+    if confirmed or variables.get("ansible_check_mode"):
+        return []
+    return [
+        f"this removes the cluster from {', '.join(leaving)}: environment, logs, keys, names, firewall rules. "
+        "Look at it with --check --diff first; to do it, add -e trainmesh_teardown=true"
+    ]
+
+
 class ActionModule(ActionBase):
     """Checks the inventory on the controller; contacts no machine."""
 
@@ -166,12 +182,16 @@ class ActionModule(ActionBase):
             names = action.members(variables, str(self._task.args.get("group", "all")))
         except ValueError as error:
             return {**result, "failed": True, "msg": str(error)}
-        hosts = {name: self._host(hostvars[name]) for name in names}
+        every = {name: self._host(hostvars[name]) for name in names}
+        teardown = boolean(self._task.args.get("teardown", False))
+        leaving = [name for name, host in every.items() if teardown or action.leaves(host)]
+        hosts = {name: host for name, host in every.items() if teardown or name not in leaving}
         sources = variables.get("ansible_inventory_sources") or []
         repeats = [one for path in inventory_files(sources) for one in duplicates.repeats_in_file(path)]
         absent = [source for source in sources if "," not in source and not os.path.exists(source)]
         faults = [f"the inventory {source} does not exist" for source in absent]
-        faults += [str(fault) for fault in check(hosts, repeats, origin, is_secret)]
+        faults += leaving_faults(every, leaving, teardown, variables)
+        faults += [str(fault) for fault in check(hosts or every, repeats, origin, is_secret)]
         faults += become_faults(hosts, load_extra_vars(self._loader)) + rotation_faults(hosts, variables)
         faults += self._controller(variables, names)
         if not faults and self._installs(variables):
@@ -182,15 +202,16 @@ class ActionModule(ActionBase):
         wishes = inventory_variables.read(next(iter(hosts.values()), {}), "cluster")
         place = state_dir(variables)
         try:
-            interrupted = self._taken(str(hosts[names[0]].get("trainmesh_state_dir") or place), variables)
+            interrupted = self._taken(str(every[names[0]].get("trainmesh_state_dir") or place), variables)
         except run_lock.BusyError as error:
             return {**result, "failed": True, "msg": f"{error}."}
         return {
             **result,
             "changed": False,
-            "hosts": list(hosts),
+            "hosts": [name for name in hosts if name not in leaving],
+            "leaving": leaving,
             "state_dir": place,
-            "become": {name: becomes(host) for name, host in hosts.items()},
+            "become": {name: becomes(host) for name, host in every.items()},
             "interrupted": interrupted,
             "rotate_keys": rotates(hosts, variables),
             "node_facts": node_arguments(hosts, wishes),

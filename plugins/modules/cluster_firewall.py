@@ -25,7 +25,9 @@ options:
     choices: [firewalld, ufw]
     required: true
   addresses:
-    description: IP addresses of all nodes.
+    description:
+      - IP addresses of all nodes.
+      - An empty list takes every rule of ours out, in all zones; a firewall that is not installed has none.
     type: list
     elements: str
     required: true
@@ -65,6 +67,20 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import search_path
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import firewall
 
+COMMANDS = {"firewalld": "firewall-cmd", "ufw": "ufw"}
+
+
+def are_there(module: AnsibleModule) -> list[str]:
+    """The firewalls to look after. None is asked for rules to remove that is not installed, or does not answer."""
+    wanted: list[str] = module.params["backends"]
+    if module.params["addresses"]:
+        return wanted
+    found = [name for name in wanted if search_path.which(COMMANDS[name])]
+    if "firewalld" in found and module.run_command([search_path.path_of("firewall-cmd"), "--state"])[0]:
+        module.warn("firewalld does not run: rules of the cluster in its configuration stay. Start it and run again")
+        found.remove("firewalld")
+    return found
+
 
 def read_ufw(module: AnsibleModule) -> list[str]:
     """Addresses of our ufw rules."""
@@ -74,8 +90,13 @@ def read_ufw(module: AnsibleModule) -> list[str]:
 
 
 def plan_firewalld(module: AnsibleModule) -> firewall.Plan:
-    """Read our rules in the zone of the data interface, and plan."""
+    """Read our rules in the zone of the data interface, or in all where none is wanted, and plan."""
     command = search_path.required(module, "firewall-cmd")
+    if not module.params["addresses"]:
+        _rc, out, _err = module.run_command([command, "--get-zones"], check_rc=True)
+        plans = [_plan_zone(module, command, zone) for zone in out.split()]
+        before = firewall.ordered(address for plan in plans for address in plan.before)
+        return firewall.Plan(before, [], [each for plan in plans for each in plan.commands])
     zone = ""
     if module.params["interface"]:
         rc, out, _err = module.run_command([command, f"--get-zone-of-interface={module.params['interface']}"])
@@ -83,6 +104,10 @@ def plan_firewalld(module: AnsibleModule) -> firewall.Plan:
     if not zone:
         _rc, out, _err = module.run_command([command, "--get-default-zone"], check_rc=True)
         zone = out.strip()
+    return _plan_zone(module, command, zone)
+
+
+def _plan_zone(module: AnsibleModule, command: str, zone: str) -> firewall.Plan:
     query = [f"--zone={zone}", "--list-rich-rules"]
     _rc, runtime, _err = module.run_command([command, *query], check_rc=True)
     _rc, permanent, _err = module.run_command([command, "--permanent", *query], check_rc=True)
@@ -102,7 +127,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     plans = {}
-    for backend in module.params["backends"]:
+    for backend in are_there(module):
         if backend == "ufw":
             plans[backend] = firewall.plan_ufw(read_ufw(module), module.params["addresses"])
         else:

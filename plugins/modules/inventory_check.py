@@ -26,6 +26,10 @@ options:
     description: Inventory group that holds the nodes.
     type: str
     default: all
+  teardown:
+    description: All nodes leave; fails without O(ignore:trainmesh_teardown), except in check mode.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.read
 notes:
@@ -50,6 +54,12 @@ hosts:
   type: list
   elements: str
   sample: [node1, node2, node3]
+leaving:
+  description: The nodes that leave the cluster, which are not among RV(hosts).
+  returned: success
+  type: list
+  elements: str
+  sample: [node3]
 state_dir:
   description: The directory for lock and memory, beside the inventory.
   returned: success

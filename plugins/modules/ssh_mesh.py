@@ -18,6 +18,8 @@ description:
   - Gives directories and files the modes that OpenSSH insists on, and takes write permission on the home from others.
   - A new key of this user, made by O(trainmesh.cluster.ssh_identity#module:rotate), takes the place of the old one when
     it is among O(authorized_keys).
+  - With nothing wanted at all the blocks go, and C(~/.ssh/trainmesh) with the node's key; a directory or a file that is
+    not there is not made.
   - The client configuration is tried with C(ssh -G) before it goes live.
 options:
   authorized_keys:
@@ -68,13 +70,17 @@ files:
 
 import os
 import pwd
+import shutil
 import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user, line_check, textfile
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import ssh_files
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import disk
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import remove
 
 
 def check_config(module: AnsibleModule, config: str) -> None:
@@ -120,14 +126,37 @@ def main() -> None:
     module.exit_json(**answer)
 
 
+def texts_of(module: AnsibleModule) -> tuple[list[str], list[str], str]:
+    """What is wanted in the files."""
+    return module.params["authorized_keys"], module.params["known_hosts"], module.params["config"]
+
+
+def leave(module: AnsibleModule, home: str, changes: list[textfile.Change]) -> dict[str, t.Any]:
+    """Take our blocks out, and remove our directory with the key in it."""
+    kind = remove.shared_by(home, disk.mounts(Tree()))
+    if kind:
+        module.warn(f"the blocks in {home}/.ssh stay: it lies on {kind}, which the other nodes may use as well")
+        return {"changed": False, "files": [], "diff": []}
+    directory = f"{home}/.ssh/{ssh_files.OURS}"
+    gone = [directory] if os.path.isdir(directory) and not os.path.islink(directory) else []
+    if not module.check_mode:
+        for change in changes:
+            textfile.write(module, change, module.params["backup"])
+        for path in gone:
+            shutil.rmtree(path)
+    diff = [change.diff for change in changes] + [{"header": path, "before": "present\n", "after": ""} for path in gone]
+    return {"changed": bool(changes or gone), "files": [change.path for change in changes] + gone, "diff": diff}
+
+
 def converge(module: AnsibleModule) -> dict[str, t.Any]:
     """Compare, and write what differs."""
     home = pwd.getpwuid(os.geteuid()).pw_dir
-    texts = (module.params[name] for name in ("authorized_keys", "known_hosts", "config"))
     try:
-        wishes = ssh_files.file_wishes(home, *texts)
+        wishes = ssh_files.file_wishes(home, *texts_of(module))
     except textfile.BlockError as error:
         module.fail_json(msg=str(error))
+    if ssh_files.leaves(*texts_of(module)):
+        return leave(module, home, textfile.changes_of(wishes))
     changes, closing = ssh_files.changes(home, wishes)
     diff = ssh_files.mode_diffs(closing) + [change.diff for change in changes]
     key = f"{home}/.ssh/{ssh_files.OURS}/{ssh_files.KEY_NAME}"

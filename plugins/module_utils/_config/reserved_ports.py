@@ -25,4 +25,13 @@ def joined(text: str | None, port: int) -> str:
     return ",".join(part for part in ((text or "").strip(), str(port)) if part)
 
 
-__all__ = ("holds", "joined")
+def without(text: str | None, port: int) -> str:
+    """The text without the port; of a range that holds it, what is left."""
+    parts = []
+    for low, high in _ranges(text or ""):
+        inside = low <= port <= high
+        parts += [(low, port - 1), (port + 1, high)] if inside else [(low, high)]
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts if low <= high)
+
+
+__all__ = ("holds", "joined", "without")

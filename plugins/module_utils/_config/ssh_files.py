@@ -29,6 +29,11 @@ def directories(home: str) -> list[tuple[str, int]]:
     return [(f"{home}/.ssh", 0o700), (f"{home}/.ssh/{OURS}", 0o700)]
 
 
+def leaves(authorized_keys: t.Sequence[str], known_hosts: t.Sequence[str], config: str) -> bool:
+    """Whether nothing of the mesh is wanted."""
+    return not (authorized_keys or known_hosts or config)
+
+
 def file_wishes(
     home: str, authorized_keys: t.Sequence[str], known_hosts: t.Sequence[str], config: str
 ) -> list[tuple[str, str, int | None]]:
@@ -37,6 +42,9 @@ def file_wishes(
     Raises BlockError.
     """
     ssh = f"{home}/.ssh"
+    if leaves(authorized_keys, known_hosts, config):
+        texts = [(path, edited(path, [])) for path in (f"{ssh}/authorized_keys", f"{ssh}/config")]
+        return [(path, text, None) for path, text in texts]
     include = [f"Include {OURS}/config"] if config else []
     return [
         (f"{ssh}/{OURS}/known_hosts", "".join(f"{line}\n" for line in known_hosts), 0o600),
@@ -145,6 +153,7 @@ __all__ = (
     "half_switched",
     "host_key_files",
     "key_line",
+    "leaves",
     "mode_diffs",
     "pinned",
     "read_text_if_allowed",

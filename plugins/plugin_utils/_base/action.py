@@ -32,6 +32,11 @@ def members(variables: t.Mapping[str, t.Any], group: str) -> list[str]:
     return list(groups[group])
 
 
+def leaves(values: t.Mapping[str, t.Any]) -> bool:
+    """Whether the inventory takes this host out of the cluster (C(trainmesh_state: absent))."""
+    return str(values.get("trainmesh_state") or "") == "absent"
+
+
 def runs(variables: t.Mapping[str, t.Any], *parts: str) -> bool:
     """Whether ``--tags`` and ``--skip-tags`` leave one of these parts of site.yml in this run."""
     chosen, left = set(variables.get("ansible_run_tags") or ["all"]), set(variables.get("ansible_skip_tags") or [])
@@ -43,4 +48,4 @@ def numbered(head: str, faults: t.Iterable[object]) -> str:
     return "\n".join([head, *(f"  {number}. {fault}" for number, fault in enumerate(faults, 1))])
 
 
-__all__ = ("members", "numbered", "runs", "show", "warn")
+__all__ = ("leaves", "members", "numbered", "runs", "show", "warn")

@@ -78,7 +78,16 @@ VARIABLES: dict[str, Variable] = {
         "Host name of the node; default: the inventory name up to the first dot, C(node-10-0-0-1) for an address.",
         _NAME,
     ),
+    "state": Variable(
+        "host",
+        "present",
+        "C(absent) takes the node out of the cluster and what is ours off the node; delete its line afterwards.",
+        choice("present", "absent"),
+    ),
     "fqdn": Variable("host", None, "Fully qualified name; default: host name and C(trainmesh_domain).", _NAME),
+    "teardown": Variable(
+        "cluster", False, "Confirms that teardown.yml may remove the cluster from every node.", boolean
+    ),
     "group": Variable("cluster", "all", "Inventory group that holds the nodes of this cluster.", text),
     "head": Variable(
         "cluster", None, "Inventory name of the node of rank 0; default: the first host, kept ever after.", text

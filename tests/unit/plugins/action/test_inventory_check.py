@@ -24,6 +24,7 @@ PLAY = """
   tasks:
     - trainmesh.cluster.inventory_check:
         group: "{{ group | default('all') }}"
+        teardown: "{{ teardown | default(false) }}"
       register: found
     - ansible.builtin.debug:
         msg: "FOUND {{ found | to_json }} FOUND"
@@ -274,3 +275,44 @@ def test_the_controller_is_asked_for_what_the_run_uses(monkeypatch, variables, c
     hostvars = {name: {"ansible_connection": kind} if kind else {} for name, kind in connections.items()}
     assert ActionModule._controller({"hostvars": hostvars, **variables}, list(hostvars)) == ["uv is missing"]
     assert asked == [expected]
+
+
+LEAVING = """
+all:
+  hosts:
+    node1: {ansible_host: 10.0.0.1}
+    node2: {ansible_host: 10.0.0.2, trainmesh_state: absent}
+    node3: {ansible_host: 10.0.0.3}
+"""
+
+
+def test_a_node_that_leaves_is_none_of_the_others(check, tmp_path):
+    write(tmp_path / "hosts.yml", LEAVING)
+    found = accepted(check("hosts.yml"))
+    assert (found["hosts"], found["leaving"]) == (["node1", "node3"], ["node2"])
+    assert found["node_facts"]["peers"] == ["10.0.0.1", "10.0.0.3"] and found["become"]["node2"] is False
+
+
+def test_a_whole_cluster_leaves_by_its_own_playbook(check, tmp_path):
+    write(tmp_path / "hosts.yml", "all: {vars: {trainmesh_state: absent}, hosts: {node1: , node2: }}")
+    assert "teardown.yml takes a whole cluster apart" in check("hosts.yml").text
+
+
+def test_a_head_that_leaves_is_refused(check, tmp_path):
+    write(tmp_path / "hosts.yml", LEAVING + "  vars: {trainmesh_head: node2}\n")
+    assert "trainmesh_head" in check("hosts.yml").text
+
+
+def test_a_state_that_is_none_is_refused(check, tmp_path):
+    write(tmp_path / "hosts.yml", LEAVING.replace("absent", "gone"))
+    answer = check("hosts.yml")
+    assert answer.rc and "trainmesh_state" in answer.text and "gone" in answer.text
+
+
+def test_a_teardown_is_looked_at_or_confirmed(check, tmp_path):
+    write(tmp_path / "hosts.yml", LEAVING)
+    answer = check("hosts.yml", arguments=["-e", "teardown=true"])
+    assert answer.rc and "node1, node2, node3" in answer.text and "trainmesh_teardown=true" in answer.text
+    for words in (["--check"], ["-e", "trainmesh_teardown=true"]):
+        found = accepted(check("hosts.yml", arguments=["-e", "teardown=true", *words]))
+        assert (found["hosts"], found["leaving"]) == ([], ["node1", "node2", "node3"])

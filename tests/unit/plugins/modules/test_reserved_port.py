@@ -13,8 +13,8 @@ class Done(Exception):
 
 
 class Module:
-    def __init__(self, check_mode):
-        self.params = {"port": 29500}
+    def __init__(self, check_mode, state):
+        self.params = {"port": 29500, "state": state}
         self.check_mode, self.warnings = check_mode, []
 
     def warn(self, text):
@@ -27,8 +27,8 @@ class Module:
         assert not changed
 
 
-def run(monkeypatch, tmp_path, have, *, check_mode=False, writable=True):
-    kernel, file, module = tmp_path / "kernel", tmp_path / "50-trainmesh.conf", Module(check_mode)
+def run(monkeypatch, tmp_path, have, *, check_mode=False, writable=True, state="present"):
+    kernel, file, module = tmp_path / "kernel", tmp_path / "50-trainmesh.conf", Module(check_mode, state)
     if have is not None:
         kernel.write_text(f"{have}\n")
     monkeypatch.setattr(reserved_port, "KERNEL", str(kernel) if writable else str(tmp_path / "no" / "kernel"))
@@ -54,3 +54,12 @@ def test_check_mode_tells_and_changes_nothing(monkeypatch, tmp_path):
 def test_a_container_that_may_not_is_a_warning(monkeypatch, tmp_path):
     result, module, _kernel, text = run(monkeypatch, tmp_path, "", writable=False)
     assert (result["changed"], text) == (False, "") and "trainmesh_master_port" in module.warnings[0]
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_what_was_reserved_here_is_given_back(monkeypatch, tmp_path, writable):
+    run(monkeypatch, tmp_path, "8080")
+    assert run(monkeypatch, tmp_path, None, state="absent", check_mode=True)[3] != ""
+    result, _module, kernel, text = run(monkeypatch, tmp_path, None, state="absent", writable=writable)
+    assert (result["changed"], text, kernel) == (True, "", "8080" if writable else "8080,29500")
+    assert run(monkeypatch, tmp_path, "29500", state="absent")[0]["changed"] is False  # somebody else reserved it

@@ -27,3 +27,18 @@ def test_which_ports_are_reserved(text, held):
 @pytest.mark.parametrize(("text", "joined"), [("", "29500"), ("8080,9148-9150", "8080,9148-9150,29500")])
 def test_a_port_is_added(text, joined):
     assert reserved_ports.joined(text, 29500) == joined
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("29500", ""),
+        ("8080,29500", "8080"),
+        ("29499-29501,1-2", "29499,29501,1-2"),
+        ("29500-29510", "29501-29510"),
+        ("8080", "8080"),
+        (None, ""),
+    ],
+)
+def test_a_port_is_taken_out(text, left):
+    assert reserved_ports.without(text, 29500) == left

@@ -59,3 +59,15 @@ def test_ed25519_alone_is_pinned_where_there_is_one():
 )
 def test_key_line_drops_the_comment(text, line):
     assert ssh_files.key_line(text) == line
+
+
+def test_nothing_wanted_takes_our_blocks_out_and_makes_no_file(tmp_path):
+    home = str(tmp_path)
+    assert ssh_files.changes_of(ssh_files.file_wishes(home, [], [], "")) == []
+    os.mkdir(f"{home}/.ssh", 0o700)
+    for path, text, _mode in ssh_files.file_wishes(home, ["KEY1"], ["HOST1"], "Host n\n"):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as stream:
+            stream.write(f"mine\n{text}" if path.endswith("authorized_keys") else text)
+    left = {path: text for path, text, _mode in ssh_files.file_wishes(home, [], [], "")}
+    assert left == {f"{home}/.ssh/authorized_keys": "mine\n", f"{home}/.ssh/config": ""}

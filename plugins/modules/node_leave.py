@@ -1,0 +1,119 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The installation, taken off a node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: node_leave
+short_description: Remove the installation from a node that leaves the cluster
+version_added: "1.0.0"
+author: [trainmesh.cluster contributors (@trainmesh)]
+description:
+  - Removes the Python environment, logs, scripts and configuration below the prefix, and what an interrupted run left
+    in C(/var/cache/trainmesh).
+  - Files of users stay. O(prefix)'s directory C(workspace) goes only when it is empty; files that this collection has
+    not written stay where they are and are returned. On a file system that other nodes may use as well all stays.
+  - Fails before anything is removed while a job of the cluster runs on the node.
+  - Packages of the distribution and the host name stay as well, and so does sshd's drop-in, which the login that runs
+    this may depend on; a warning names it.
+options:
+  prefix:
+    description: Directory of the installation.
+    type: path
+    default: /opt/trainmesh
+extends_documentation_fragment:
+  - trainmesh.cluster.attributes
+"""
+
+EXAMPLES = r"""
+- name: Remove the installation
+  trainmesh.cluster.node_leave:
+    prefix: /opt/trainmesh
+"""
+
+RETURN = r"""
+removed:
+  description: Paths that were, or in check mode would be, removed; of a tree its top only.
+  returned: success
+  type: list
+  elements: str
+  sample: [/opt/trainmesh/bin/trainmesh-stop, /opt/trainmesh/env, /opt/trainmesh]
+kept:
+  description: Paths below O(prefix) that stay, because this collection has not put them there.
+  returned: success
+  type: list
+  elements: str
+  sample: [/opt/trainmesh/workspace/train.py]
+"""
+
+import os
+import shutil
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user, root_path
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import file_set, sshd
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import disk
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import remove
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user.paths import user_name
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user.processes import processes
+
+CACHE = "/var/cache/trainmesh"
+SHOWN = 5
+
+
+def refuse_running(module: AnsibleModule) -> None:
+    """Fail while a job of ours runs here."""
+    prefix = module.params["prefix"]
+    running = [job for job in processes(Tree(), prefix, {os.getpid()}) if job["ours"]]
+    if running:
+        shown = ", ".join(f"{job['pid']} of {job['user']} ({job['command']})" for job in running[:SHOWN])
+        more = f" and {len(running) - SHOWN} more" if len(running) > SHOWN else ""
+        module.fail_json(
+            msg=f"jobs of the cluster run on this node: {shown}{more}. Nothing was removed. Stop them with "
+            f"{prefix}/bin/trainmesh-stop --all on the head, or wait for their end, and run again"
+        )
+
+
+def owner_of(path: str) -> str | None:
+    """Whose installation it is where that is not root: what its owner may exchange is removed as the owner."""
+    if not os.path.isdir(path) or os.geteuid() != 0 or root_path.is_roots(path):
+        return None
+    return user_name(os.stat(path).st_uid)
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={"prefix": {"type": "path", "default": "/opt/trainmesh"}}, supports_check_mode=True
+    )
+    prefix = os.path.normpath(module.params["prefix"])
+    refuse_running(module)
+    cache = [CACHE] if os.path.isdir(CACHE) else []
+    try:
+        todo = remove.plan(prefix, disk.mounts(Tree()))
+        if not module.check_mode:
+            with job_user.acting_as(owner_of(prefix) if todo.remove else None):
+                remove.apply(todo)
+            for path in cache:
+                shutil.rmtree(path)  # root's, below root's
+    except (OSError, ValueError, file_set.FileSetError) as error:
+        module.fail_json(msg=f"{prefix} could not be removed in full: {error}. Run again to go on")
+    if todo.keep:
+        more = f" and {len(todo.keep) - SHOWN} more" if len(todo.keep) > SHOWN else ""
+        why = todo.why or "this collection has not put it there"
+        module.warn(f"{', '.join(todo.keep[:SHOWN])}{more} stays: {why}")
+    if os.path.exists(sshd.DROP_IN):
+        module.warn(f"{sshd.DROP_IN} stays, as logins may depend on its ports: remove it and reload sshd by hand")
+    removed = [*todo.remove, *cache]
+    before = "".join(f"{path}\n" for path in removed)
+    diff = [{"before_header": prefix, "after_header": prefix, "before": before, "after": ""}] if removed else []
+    module.exit_json(changed=bool(removed), removed=removed, kept=todo.keep, diff=diff)
+
+
+if __name__ == "__main__":
+    main()
