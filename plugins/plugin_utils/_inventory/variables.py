@@ -94,7 +94,6 @@ VARIABLES: dict[str, Variable] = {
     "firewall": Variable(
         "cluster", "auto", "Which firewall to open for the nodes.", choice("auto", "none", "firewalld", "ufw")
     ),
-    "ssh_trust": Variable("cluster", "keys", "How the nodes trust each other.", choice("keys")),
     "ssh_topology": Variable(
         "cluster",
         "mesh",
