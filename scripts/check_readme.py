@@ -4,8 +4,8 @@
 """Check that what the project's guides tell a reader to type, or point at, exists.
 
 Looks at README.md, CONTRIBUTING.md, docs/ and the roles' READMEs: in code blocks, at every ``make TARGET``, playbook
-and script; everywhere, at the variables of ours; in the text, at relative links. Prints one line for each fault and
-exits 1 if there is any.
+script and module; everywhere, at our variables; in the text, at relative links and their headings. Prints one line for
+each fault and exits 1 if there is any.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import typing as t
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
+HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 TARGET = re.compile(r"^([A-Za-z][\w-]*)\s*:(?!=)", re.MULTILINE)
 PHONY = re.compile(r"^\.PHONY:((?:.*\\\n)*.*)", re.MULTILINE)
-FQCN_PLAYBOOK = re.compile(r"\btrainmesh\.cluster\.(\w+)")
+FQCN = re.compile(r"\btrainmesh\.cluster\.(\w+)")
 LOCAL_PROGRAM = re.compile(r"(?:^|[\s;&|(])(?:\./)?((?:scripts|\.ci|tests)/[\w./-]+)")
 ACTIVATE = re.compile(r"(?:source|\.)\s+(\S+/activate)")
 SHELL = {"", "bash", "console", "sh", "shell"}
@@ -60,7 +61,7 @@ def playbook_faults(line: str) -> t.Iterator[str]:
     """Playbooks named on the line that do not exist."""
     if "ansible-playbook" not in line:
         return
-    for name in FQCN_PLAYBOOK.findall(line):
+    for name in FQCN.findall(line):
         if not (ROOT / "playbooks" / f"{name}.yml").is_file():
             yield f"'{line}': there is no playbooks/{name}.yml"
     for word in re.findall(r"(?<![\w/.-])[\w./-]+\.yml\b", line.partition(" -i ")[0]):
@@ -68,10 +69,20 @@ def playbook_faults(line: str) -> t.Iterator[str]:
             yield f"'{line}': there is no {word}"
 
 
+def module_faults(line: str) -> t.Iterator[str]:
+    """Modules of ours that the line runs ad hoc and that do not exist."""
+    if not line.startswith("ansible "):
+        return
+    for name in FQCN.findall(line):
+        if not (ROOT / "plugins/modules" / f"{name}.py").is_file():
+            yield f"'{line}': there is no module {name}"
+
+
 def command_faults(line: str, targets: set[str]) -> t.Iterator[str]:
     """Faults of one command line."""
     yield from make_faults(line, targets)
     yield from playbook_faults(line)
+    yield from module_faults(line)
     for name in LOCAL_PROGRAM.findall(line):
         if not (ROOT / name).exists():
             yield f"'{line}': there is no {name}"
@@ -91,6 +102,24 @@ def known_variables() -> set[str]:
     return found | {f"trainmesh_{name}" for name in re.findall(r'(?m)^    "(\w+)": Variable\(', listed)}
 
 
+def anchors(path: pathlib.Path) -> set[str]:
+    """The anchors of a guide's headings, as GitHub makes them."""
+    headings = HEADING.findall(BLOCK.sub("", path.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def link_faults(path: pathlib.Path, text: str) -> t.Iterator[str]:
+    """Relative links to files or headings that do not exist."""
+    for link, anchor in LINK.findall(text):
+        target = path.parent / link if link else path
+        if "://" in link or link.startswith("mailto:"):
+            continue
+        if not target.exists():
+            yield f"link to {link}: there is no such file"
+        elif anchor and target.suffix == ".md" and anchor not in anchors(target):
+            yield f"link to {link}#{anchor}: there is no such heading"
+
+
 def document_faults(path: pathlib.Path, targets: set[str], variables: set[str]) -> t.Iterator[str]:
     """Faults of one guide."""
     text = path.read_text(encoding="utf-8")
@@ -99,9 +128,7 @@ def document_faults(path: pathlib.Path, targets: set[str], variables: set[str]) 
             yield from command_faults(line, targets)
     for name in sorted(set(re.findall(r"(?<![\w/.-])trainmesh_[a-z]\w*", text)) - variables):
         yield f"variable {name} is known nowhere in roles, playbooks or plugins"
-    for link in LINK.findall(BLOCK.sub("", text)):
-        if "://" not in link and not link.startswith("mailto:") and not (path.parent / link).exists():
-            yield f"link to {link}: there is no such file"
+    yield from link_faults(path, BLOCK.sub("", text))
 
 
 def main() -> int:

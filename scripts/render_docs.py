@@ -44,29 +44,33 @@ def role_readme(role: pathlib.Path) -> str:
         lines.append(
             f"| `{name}` | {option.get('type', 'str')} | {default.replace('|', chr(92) + '|')} | {markdown(meaning)} |"
         )
-    return "\n".join([*lines, "", "Made from `meta/argument_specs.yml` by `scripts/render_docs.py`.", ""])
+    return "\n".join([*lines, "", "Generated from `meta/argument_specs.yml` by `scripts/render_docs.py`.", ""])
 
 
 def variables() -> str:
     """The table of the variables that an inventory may set."""
     lines = [
-        "# Variables of the inventory",
+        "# Inventory variables",
         "",
-        "Everything has a default; a minimal inventory holds names and addresses only.",
+        "Every variable has a default; a minimal inventory has names and addresses only.",
         "",
     ]
-    for scope, about in (("host", "Of one host"), ("cluster", "Of the whole cluster (one value, in `all.vars`)")):
+    for scope, about in (("host", "Host variables"), ("cluster", "Cluster variables (one value, in `all.vars`)")):
         lines += [f"## {about}", "", "| variable | default | meaning |", "|---|---|---|"]
         for name, variable in VARIABLES.items():
             if variable.scope == scope:
                 default = "" if variable.default in (None, "") else f"`{variable.default!r}`"
                 lines.append(f"| `{PREFIX}{name}` | {default} | {markdown(variable.meaning)} |")
         lines.append("")
-    group = (
-        "`trainmesh_group` is read before the inventory is: give it on the command line (`-e trainmesh_group=NAME`)."
-    )
+    group = "`trainmesh_group` is read before the inventory: set it on the command line (`-e trainmesh_group=NAME`)."
     return "\n".join(
-        [*lines, group, "", "Made from `plugins/plugin_utils/_inventory/variables.py` by `scripts/render_docs.py`.", ""]
+        [
+            *lines,
+            group,
+            "",
+            "Generated from `plugins/plugin_utils/_inventory/variables.py` by `scripts/render_docs.py`.",
+            "",
+        ]
     )
 
 

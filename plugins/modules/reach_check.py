@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: reach_check
 short_description: Try every host of the inventory at once, and say what is wrong with each
-version_added: "1.1.0"
+version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
   - >-

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The variables that an inventory may set, and how each is read.
 
-The one list of the public interface: the inventory check, the plan and the README's table follow it.
+The single list of the public interface: validation, the plan and docs/variables.md follow it.
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ VARIABLES: dict[str, Variable] = {
     "interface": Variable(
         "host", None, "Network interface of the jobs; default: the one that holds the data address.", text
     ),
-    "ssh_port": Variable(
-        "host", None, "Port that the node's sshd shall listen on as well; default: those it has.", _PORT
-    ),
+    "ssh_port": Variable("host", None, "Additional port for the node's sshd; its current ports are kept.", _PORT),
     "hostname": Variable(
         "host",
         None,
@@ -90,20 +88,25 @@ VARIABLES: dict[str, Variable] = {
     ),
     "group": Variable("cluster", "all", "Inventory group that holds the nodes of this cluster.", text),
     "head": Variable(
-        "cluster", None, "Inventory name of the node of rank 0; default: the first host, kept ever after.", text
+        "cluster",
+        None,
+        "Inventory name of the node of rank 0; default: the first host, also when hosts are added later.",
+        text,
     ),
     "user": Variable(
         "cluster", None, "User that runs the jobs; default: the login user.", pattern(USER_NAME, "a user name")
     ),
-    "prefix": Variable("cluster", "/opt/trainmesh", "Directory of everything, the same on every node.", directory),
+    "prefix": Variable("cluster", "/opt/trainmesh", "Installation directory, the same on every node.", directory),
     "domain": Variable("cluster", "trainmesh.internal", "Domain of the fully qualified names.", _NAME),
     "master_port": Variable(
-        "cluster", 29500, "Port of the rendezvous on the head.", number(1024, 65535, "an unprivileged TCP port")
+        "cluster", 29500, "Rendezvous port on the head.", number(1024, 65535, "an unprivileged TCP port")
     ),
     "firewall": Variable(
-        "cluster", "auto", "Which firewall to open for the nodes.", choice("auto", "none", "firewalld", "ufw")
+        "cluster",
+        "auto",
+        "Firewall in which to allow traffic from the nodes.",
+        choice("auto", "none", "firewalld", "ufw"),
     ),
-    "ssh_trust": Variable("cluster", "keys", "How the nodes trust each other.", choice("keys")),
     "ssh_topology": Variable(
         "cluster",
         "mesh",
@@ -117,26 +120,26 @@ VARIABLES: dict[str, Variable] = {
     "backup": Variable(
         "cluster",
         True,
-        "Keep files of others as they were before their first change, with the suffix C(.before-trainmesh).",
+        "Keep the original of a shared file before its first change, with the suffix C(.before-trainmesh).",
         boolean,
     ),
     "torch": Variable("cluster", None, "Version of torch; default: the tested set.", _VERSION),
     "torch_build": Variable(
         "cluster",
         "auto",
-        "Build of torch; auto: by the weakest GPU and the oldest driver.",
+        "Build of torch; auto: chosen for the oldest GPU and the oldest driver.",
         pattern(re.compile(r"(auto|cpu|cu\d{3})\Z"), "auto, cpu or a CUDA build such as cu126"),
     ),
     "torch_companions": Variable(
-        "cluster", [], "torchvision and torchaudio, at the versions that match torch.", companions
+        "cluster", [], "torchvision and torchaudio, in the versions that match torch.", companions
     ),
     "deepspeed": Variable("cluster", None, "Version of deepspeed; default: the tested set.", _VERSION),
     "accelerate": Variable("cluster", None, "Version of accelerate; default: the tested set.", _VERSION),
-    "extra_packages": Variable("cluster", [], "More requirement lines for the environment.", requirements),
+    "extra_packages": Variable("cluster", [], "Additional requirement lines for the environment.", requirements),
     "wheelhouse": Variable(
         "cluster",
         "",
-        "Empty: nodes install from the index; C(auto) or a directory on the controller: from files handed to them.",
+        "Empty: nodes install from the index; C(auto) or a directory on the controller: from files copied to them.",
         text,
     ),
     "index_url": Variable(
@@ -145,13 +148,13 @@ VARIABLES: dict[str, Variable] = {
     "index_insecure": Variable(
         "cluster",
         False,
-        "Take packages over plain http, from pip's C(trusted-host), and the best version out of several indexes.",
+        "Accept plain http and pip's C(trusted-host), and use the best version of several indexes.",
         boolean,
     ),
     "lock_update": Variable(
         "cluster",
         False,
-        "Make the lock anew and accept the hashes of today, for one run: C(-e trainmesh_lock_update=true).",
+        "Recreate the lock and accept the current hashes, for one run: C(-e trainmesh_lock_update=true).",
         boolean,
     ),
     "conda_installer": Variable("cluster", "", "URL or controller path of the Miniconda or Miniforge installer.", text),
@@ -163,25 +166,23 @@ VARIABLES: dict[str, Variable] = {
     "precision": Variable(
         "cluster",
         "auto",
-        "Precision of the jobs; auto: bf16 only where every GPU can.",
+        "Precision of the jobs; auto: bf16 only if every GPU supports it.",
         choice("auto", "bf16", "fp16", "fp32"),
     ),
     "zero_stage": Variable(
         "cluster", 2, "ZeRO stage that the launch scripts use by default.", number(0, 3, "a ZeRO stage")
     ),
-    "launchers": Variable("cluster", list(LAUNCHERS[:4]), "Launchers that are set up and proven.", launchers),
+    "launchers": Variable("cluster", list(LAUNCHERS[:4]), "Launchers to set up and verify.", launchers),
     "env": Variable("cluster", {}, "Environment variables for the jobs.", environment),
     "packages_install": Variable("cluster", True, "Install missing distribution packages (pdsh, rsync).", boolean),
     "rotate_keys": Variable(
-        "cluster", False, "Give every node a new ssh key in this run; set it on the command line.", boolean
+        "cluster", False, "Rotate the ssh keys of all nodes in this run; set it on the command line.", boolean
     ),
-    "takeover": Variable(
-        "cluster", False, "Take over nodes that are part of another cluster; that one loses them.", boolean
-    ),
+    "takeover": Variable("cluster", False, "Take over nodes of another cluster, which loses them.", boolean),
     "state_dir": Variable(
         "cluster",
         None,
-        "Directory on the controller for lock and memory; default: C(.trainmesh) beside the inventory.",
+        "Directory on the controller for lock and state file; default: C(.trainmesh) beside the inventory.",
         text,
     ),
     "verify_python": Variable(
@@ -193,29 +194,29 @@ VARIABLES: dict[str, Variable] = {
     "verify_import": Variable(
         "cluster",
         False,
-        "Import PyTorch on every node as a rank does: shows what a broken installation or LD_LIBRARY_PATH does to it.",
+        "Import PyTorch on every node as a rank does, to detect a broken installation or LD_LIBRARY_PATH.",
         boolean,
     ),
     "verify_jobs": Variable("cluster", True, "Run a real job through each launcher at the end.", boolean),
     "job_timeout": Variable(
-        "cluster", 300, "Seconds that one job of the verification may take.", number(10, 86400, "seconds")
+        "cluster", 300, "Time limit of one verification job, in seconds.", number(10, 86400, "seconds")
     ),
     "reach_timeout": Variable(
         "cluster",
         10,
-        "Seconds in which a host lets the controller in; twice where it is slow.",
+        "Time limit of the preflight login to a host, in seconds; twice that for a slow host.",
         number(1, 600, "seconds"),
     ),
     "bandwidth": Variable(
         "cluster",
         True,
-        "Measure the bandwidth of the links between the nodes; false: only whether they work.",
+        "Measure the bandwidth of the links between nodes; false: only test whether they work.",
         boolean,
     ),
     "files": Variable(
         "cluster",
         [],
-        "Files of yours on the nodes to check, a list of C({kind: ..., path: ...}); the kinds are "
+        "User files on the nodes to check, a list of C({kind: ..., path: ...}); the kinds are "
         f"{', '.join(f'C({kind})' for kind in FILE_KINDS)}.",
         files,
     ),
@@ -223,19 +224,19 @@ VARIABLES: dict[str, Variable] = {
     "rules": Variable(
         "cluster",
         {},
-        "Rules to silence or to weigh otherwise, such as C({gpu-persistence: 'off', drv-differs: fail}); the levels "
+        "Checks to silence or to change in severity, such as C({gpu-persistence: 'off', drv-differs: fail}); the levels "
         "are C(off), C(info), C(warn) and C(fail).",
         options.read_levels,
     ),
     "extra_rules": Variable(
         "cluster",
         [],
-        "Rules of your own: a list of C({id, severity, expression, scope, cause, remedy, title, null_is_untested}), "
-        "with a JMESPath expression over what was read of a node, or of all nodes (scope C(cluster)).",
+        "Your own checks: a list of C({id, severity, expression, scope, cause, remedy, title, null_is_untested}), "
+        "with a JMESPath expression over the facts of a node, or of all (scope C(cluster)).",
         options.read_extra_rules,
     ),
     "thresholds": Variable(
-        "cluster", {}, "Limits that rules compare with, such as C({clock_skew_warn_s: 0.5}).", thresholds.check
+        "cluster", {}, "Limits that checks compare with, such as C({clock_skew_warn_s: 0.5}).", thresholds.check
     ),
     "report_dir": Variable(
         "cluster",
@@ -244,7 +245,7 @@ VARIABLES: dict[str, Variable] = {
         text,
     ),
     "report_mask_addresses": Variable(
-        "cluster", False, "Put other addresses and host names into C(report.md), to show it to strangers.", boolean
+        "cluster", False, "Replace addresses and host names in C(report.md), for publication.", boolean
     ),
 }
 

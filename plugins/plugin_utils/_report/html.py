@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The report as one HTML file: no network, no script, every text escaped.
 
-``data/report.html.j2`` is the page, ``data/report.css`` its looks; here is what goes into them.
+``assets/report.html.j2`` is the page, ``assets/report.css`` its style; this file prepares the values.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Data = t.Mapping[str, t.Any]
 Cell = dict[str, str]
 
 _ASSETS = pathlib.Path(__file__).parent / "assets"
-# Beyond so many nodes a heat map shows only the rows and columns with a fault.
+# Of more nodes a heat map shows only the rows and columns with a failure.
 MOST_IN_MAP = 48
 MOST_FAILED = 60
-# Where the shades of a heat map begin, in parts of the median; far from 1, where most values lie.
+# Where the shades of a heat map begin, as fractions of the median; not at 1, around which most values are.
 _SHADES = (0.75, 0.9, 1.1)
 _TITLES = {"ssh": "ssh logins", "tcp": "Ports", "latency_us": "Latency", "mbps": "Bandwidth"}
 _NOTES = {
-    "ssh": "from each node (row) to each node (column), by every name it is known by",
-    "tcp": "the rendezvous port and one beyond the ephemeral range",
-    "latency_us": "in microseconds, one way",
-    "mbps": "in Mbit/s",
+    "ssh": "by every name of the target",
+    "tcp": "the rendezvous port and one above the ephemeral range",
+    "latency_us": "one way, µs",
+    "mbps": "Mbit/s",
 }
 
 
@@ -85,7 +85,7 @@ def _tiles(report: Data) -> list[tuple[str, str]]:
     cluster, nodes = report["cluster"], report["nodes"]
     reached = sum(bool(node["reached"]) for node in nodes)
     return [
-        (f"{reached} of {len(nodes)}", "nodes reached"),
+        (f"{reached} of {len(nodes)}", "nodes reachable"),
         (str(cluster["world_size"]), "ranks"),
         (words.gpu_text([gpu for node in nodes for gpu in node["gpus"]]), "GPUs"),
         (cluster["precision"] or "-", "precision"),
@@ -95,22 +95,22 @@ def _tiles(report: Data) -> list[tuple[str, str]]:
 
 
 def _finding(finding: Data) -> dict[str, t.Any]:
-    """``seen`` has (hosts, text): hosts with the same text together, none when all hosts to blame share it."""
-    seen: dict[str, list[str]] = {}
+    """``evidence`` has (hosts, text): hosts with the same text together, none named when there is one text only."""
+    texts: dict[str, list[str]] = {}
     for host, text in sorted(finding["evidence"].items(), key=lambda item: item[0] not in finding["hosts"]):
-        seen.setdefault(words.one_line(text), []).append(host)
-    alone = len(seen) == 1
+        texts.setdefault(words.one_line(text), []).append(host)
+    alone = len(texts) == 1
     return {
         **finding,
         "word": words.SEVERITY_WORDS[finding["severity"]],
         "where": words.where(finding["hosts"]),
-        "seen": [("" if alone else words.names(hosts), text) for text, hosts in seen.items() if text],
+        "evidence": [("" if alone else words.names(hosts), text) for text, hosts in texts.items() if text],
         "remedy": [(number % 2 == 1, text) for number, text in enumerate(finding["remedy"].split("`")) if text],
     }
 
 
 def _map(kind: str, matrix: Data) -> dict[str, t.Any]:
-    """A heat map as a table: every cell has a sign or a number, so that it can be read without colours."""
+    """A heat map as a table: every cell has a sign or a number, so that it is readable without colours."""
     names = matrix["names"]
     rows, columns = matrices.shown(matrix, MOST_IN_MAP)
     median = matrices.median_of(matrix)
@@ -123,7 +123,7 @@ def _map(kind: str, matrix: Data) -> dict[str, t.Any]:
     legend = _word_legend(matrix) if kind in ("ssh", "tcp") else _number_legend(matrix, median, in_gigabits)
     if hidden:
         legend.append(("", f"{words.plural(hidden, 'row')} of {len(names)} not shown; all are in report.json"))
-    note = "in Gbit/s" if in_gigabits else _NOTES[kind]
+    note = "Gbit/s" if in_gigabits else _NOTES[kind]
     columns_named = [(column, names[column]) for column in columns]
     return {"title": _TITLES[kind], "note": note, "columns": columns_named, "rows": drawn, "legend": legend}
 
@@ -132,7 +132,7 @@ def _word_cell(matrix: Data, row: int, column: int) -> Cell:
     word = matrix["cells"][row][column]
     sign, kind = _sign(word)
     pair = f"{matrix['names'][row]} to {matrix['names'][column]}"
-    return {"text": sign, "kind": kind, "label": f"{pair}: {word.replace('_', ' ') or 'not tried'}"}
+    return {"text": sign, "kind": kind, "label": f"{pair}: {word.replace('_', ' ') or 'not tested'}"}
 
 
 def _sign(word: str) -> tuple[str, str]:
@@ -151,7 +151,7 @@ def _word_legend(matrix: Data) -> list[tuple[str, str]]:
     used = {cell for row in matrix["cells"] for cell in row}
     plain = [("✓", "ok")] if matrices.OK in used else []
     plain += [("~", words.LAYERS["slow"][1])] if matrices.SLOW in used else []
-    plain += [("·", "not tried")] if matrices.NOT_TRIED in used else []
+    plain += [("·", "not tested")] if matrices.NOT_TRIED in used else []
     plain += [("-", "not planned")] if matrices.NOT_PLANNED in used else []
     known = [entry for word, entry in words.LAYERS.items() if word in used and word != matrices.SLOW]
     unknown = used - set(words.LAYERS) - {matrices.OK, matrices.NOT_TRIED, matrices.NOT_PLANNED}
@@ -172,7 +172,7 @@ def _number_cell(median: float | None, in_gigabits: bool, matrix: Data, row: int
 
 
 def _number(value: float, in_gigabits: bool) -> str:
-    """Three digits that mean something."""
+    """Three significant digits."""
     value = value / 1000 if in_gigabits else value
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
@@ -184,23 +184,23 @@ def _number_legend(matrix: Data, median: float | None, in_gigabits: bool) -> lis
 
 
 def _failed(report: Data) -> list[list[Cell]]:
-    """What failed, once for all nodes that saw the same."""
+    """Failed attempts, one row for all sources with the same evidence."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for kind, what in (("ssh", "ssh"), ("tcp", "port"), ("latency_us", "link")):
         for row in report["matrices"][kind]["failed"]:
-            seen = words.one_line(row["evidence"] or row["layer"], 200)
-            groups.setdefault((row["to"], f"{what} {row['what']}".strip(), seen), []).append(row["from"])
-    return [_cells(to, what, words.names(sources, 8), seen) for (to, what, seen), sources in groups.items()]
+            evidence = words.one_line(row["evidence"] or row["layer"], 200)
+            groups.setdefault((row["to"], f"{what} {row['what']}".strip(), evidence), []).append(row["from"])
+    return [_cells(to, what, words.names(sources, 8), evidence) for (to, what, evidence), sources in groups.items()]
 
 
 def _job(job: Data) -> list[Cell]:
-    faults = "; ".join(
+    failures = "; ".join(
         f"{fault['host'] or 'the job'}: {words.one_line(fault['cause'])}" for fault in job["faults"] or ()
     )
-    verdict = _cell(words.job(job), "" if job["ok"] else "marked")
+    result = _cell(words.job(job), "" if job["ok"] else "marked")
     seconds = round(job["seconds"]) if isinstance(job["seconds"], (int, float)) else None
-    launcher, *rest = _cells(job["launcher"], job["world_size"], seconds, faults, job["log"])
-    return [launcher, verdict, *rest]
+    launcher, *rest = _cells(job["launcher"], job["world_size"], seconds, failures, job["log"])
+    return [launcher, result, *rest]
 
 
 def _step(step: Data) -> list[Cell]:
@@ -218,7 +218,7 @@ def _node(node: Data) -> list[Cell]:
 
 
 def _versions(report: Data) -> dict[str, t.Any]:
-    """Nodes are rows, so that many of them make the table longer and not wider."""
+    """Nodes are rows, so that a large cluster makes the table longer, not wider."""
     table = report["versions"]
     known = [node["name"] for node in report["nodes"] if any(node["name"] in row["values"] for row in table)]
     rows = []
@@ -232,7 +232,7 @@ def _versions(report: Data) -> dict[str, t.Any]:
 
 
 def _gpus(gpus: t.Sequence[Data]) -> list[list[Cell]]:
-    """Like GPUs of a node are one row."""
+    """Equal GPUs of a node are one row."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for gpu in gpus:
         memory = words.size(gpu["memory_mib"] * 2**20) if gpu["memory_mib"] else ""

@@ -15,15 +15,14 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import t
 
 Data = t.Mapping[str, t.Any]
 
-# What Markdown or HTML would take for markup; and what becomes a link by itself: @name, #1, GH-1, addresses of
-# pages and people.
+# What Markdown or HTML treats as markup, and what becomes a link by itself: @name, #1, GH-1, URLs, mail addresses.
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~&])")
 _CALL = re.compile(r"@(?=\w)|#(?=\d)|\bGH(?=-\d)|\bwww(?=\.)|\b(?:https?|ftp|mailto|xmpp)(?=:)", re.IGNORECASE)
 _TICKS = re.compile(r"`+")
 
 
 def markdown(report: Data, mask_addresses: bool = False) -> str:
-    """The report in the order of the terminal. ``mask_addresses`` gives made-up names and addresses to all machines."""
+    """The report in the order of the terminal. ``mask_addresses`` replaces the names and addresses of all nodes."""
     shown: Data = redact.walk(report, redact.keys)
     if mask_addresses:
         shown = redact.walk(shown, pseudonyms(report))
@@ -32,9 +31,9 @@ def markdown(report: Data, mask_addresses: bool = False) -> str:
     for number, finding in enumerate(shown["findings"], 1):
         lines += [*_finding(number, finding), ""]
     for title, part in (
-        ("From every node to every node", _fenced(terminal.ways(shown) + terminal.links(shown))),
+        ("Connectivity", _fenced(terminal.connectivity(shown) + terminal.links(shown))),
         ("Nodes", _fenced(terminal.nodes(shown))),
-        ("Versions that differ", _versions(shown)),
+        ("Mixed versions", _versions(shown)),
         ("Jobs", _fenced(terminal.jobs(shown))),
         ("Not tested", [f"- {_text(where)}: {_text(why)} ({_text(words.names(rules))})" for where, why, rules in
                         words.untested(shown)]),
@@ -44,14 +43,14 @@ def markdown(report: Data, mask_addresses: bool = False) -> str:
 
 
 def pseudonyms(report: Data) -> redact.Pseudonyms:
-    """The made-up names for the machines of a report; versions that look like addresses stay as they are."""
+    """The replacements for the names and addresses of a report; versions that look like addresses stay."""
     names = [[node["name"], node["hostname"], *node["names"]] for node in report["nodes"]]
     versions = [node["versions"].values() for node in report["nodes"]]
     versions += [row["values"].values() for row in report["versions"]]
     keep = {str(version) for version in itertools.chain.from_iterable(versions) if version}
     mask = redact.Pseudonyms(names, keep | {report["version"]})
     for node in report["nodes"]:
-        mask(node["address"])  # taken in rank order, so that node-c has the third one
+        mask(node["address"])  # in rank order, so that node-c gets the third one
     return mask
 
 
@@ -65,13 +64,13 @@ def _about(report: Data) -> str:
 
 def _finding(number: int, finding: Data) -> list[str]:
     title = f": {_text(finding['title'])}" if finding["title"] else ""
-    seen = words.evidence(finding)
+    evidence = words.evidence(finding)
     return [
         f"**{number}. {words.SEVERITY_WORDS[finding['severity']]} {_text(words.where(finding['hosts']))}**{title}",
         "",
-        *([f"- seen: {_code(seen)}"] if seen else []),
-        f"- why: {_text(finding['cause'])}",
-        f"- do: {_remedy(finding['remedy'])} {_code(finding['rule'])}",
+        *([f"- evidence: {_code(evidence)}"] if evidence else []),
+        f"- cause: {_text(finding['cause'])}",
+        f"- fix: {_remedy(finding['remedy'])} {_code(finding['rule'])}",
     ]
 
 
@@ -86,13 +85,13 @@ def _versions(report: Data) -> list[str]:
 
 
 def _remedy(text: str) -> str:
-    """What stands between back-ticks stays code, the rest is text."""
+    """Text between back-ticks stays code, the rest is text."""
     parts = enumerate(words.one_line(text).split("`"))
     return "".join(_code(part) if number % 2 else _text(part) for number, part in parts if part)
 
 
 def _text(text: t.Any) -> str:
-    """Text in which nothing is markup; blanks at its ends stay, because it may stand beside code."""
+    """Escaped text; a blank at either end stays, because code may follow or precede it."""
     line = words.one_line(text)
     escaped = _CALL.sub(r"\g<0><!-- -->", _MARKUP.sub(r"\\\1", line))
     before, after = (" " if found else "" for found in (str(text)[:1].isspace(), str(text)[-1:].isspace()))
@@ -100,7 +99,7 @@ def _text(text: t.Any) -> str:
 
 
 def _code(text: t.Any) -> str:
-    """A piece of code, whatever back-ticks it has itself."""
+    """Inline code, even if the text contains back-ticks."""
     line = words.one_line(text)
     fence = "`" * (max((len(run) for run in _TICKS.findall(line)), default=0) + 1)
     space = " " if line.startswith("`") or line.endswith("`") else ""
@@ -108,7 +107,7 @@ def _code(text: t.Any) -> str:
 
 
 def _fenced(lines: t.Sequence[str]) -> list[str]:
-    """Lines as they are; the fence is longer than any run of back-ticks in them."""
+    """Lines in a fence that is longer than any run of back-ticks in them."""
     if not lines:
         return []
     longest = max((len(run) for line in lines for run in _TICKS.findall(line)), default=0)

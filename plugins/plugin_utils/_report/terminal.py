@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report as the terminal shows it, faults first; plain ASCII but for the evidence."""
+"""The report as the terminal shows it, failures first; plain ASCII but for the evidence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import t
 Data = t.Mapping[str, t.Any]
 
 WIDTH = 100
-# Up to so many nodes the whole matrix fits; beyond, only the rows with a fault are shown, so many at most.
+# The largest matrix that is shown whole; of a larger one only rows with a failure, MOST_ROWS at most.
 MOST_COLUMNS, MOST_ROWS = 16, 20
 _CELL, _LABEL = 4, 20
 
@@ -23,20 +23,20 @@ def text(report: Data, written: t.Sequence[str] = ()) -> str:
     lines = ["", words.headline(report), words.counts(report), ""]
     for number, finding in enumerate(report["findings"], 1):
         lines += [*_finding(number, finding), ""]
-    for part in (ways(report), links(report), nodes(report), jobs(report), _untested(report)):
+    for part in (connectivity(report), links(report), nodes(report), jobs(report), _untested(report)):
         lines += [*part, ""] if part else []
     return "\n".join(lines + closing(report, written))
 
 
 def table(rows: t.Sequence[t.Sequence[str]]) -> list[str]:
-    """Rows in columns as wide as they need."""
+    """Rows as aligned columns."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     return [f"  {lines[0]}", f"  {'  '.join('-' * width for width in widths)}", *(f"  {line}" for line in lines[1:])]
 
 
 def closing(report: Data, written: t.Sequence[str] = ()) -> list[str]:
-    """What this run changed, where the rest is, and the one line to type next."""
+    """What this run changed, which files it wrote, and the command to run next."""
     lines = [words.changes(report)]
     lines += [f"Written: {', '.join(written)}"] if written else []
     following = report["next"]
@@ -45,17 +45,17 @@ def closing(report: Data, written: t.Sequence[str] = ()) -> list[str]:
 
 
 def _finding(number: int, finding: Data) -> list[str]:
-    """Three lines: what is seen where, why, and the way out."""
-    seen = ": ".join(part for part in (words.one_line(finding["title"]), words.evidence(finding)) if part)
+    """Three lines: the host with title and evidence, the cause, the fix."""
+    evidence = ": ".join(part for part in (words.one_line(finding["title"]), words.evidence(finding)) if part)
     return [
-        f"{number:3}. {words.SEVERITY_WORDS[finding['severity']]}  {words.where(finding['hosts'])}: {seen}",
-        f"     why: {words.one_line(finding['cause'])}",
-        f"     do:  {words.one_line(finding['remedy'])} [{finding['rule']}]",
+        f"{number:3}. {words.SEVERITY_WORDS[finding['severity']]}  {words.where(finding['hosts'])}: {evidence}",
+        f"     cause: {words.one_line(finding['cause'])}",
+        f"     fix:   {words.one_line(finding['remedy'])} [{finding['rule']}]",
     ]
 
 
 def mark(report: Data, source: int, target: int) -> str:
-    """One mark for ssh and ports of a pair: a dot, or the first layer that failed, in capitals for a port."""
+    """One mark for ssh and ports of a pair: a dot, or what failed first, in capitals for a port."""
     ssh, tcp = (report["matrices"][kind]["cells"][source][target] for kind in ("ssh", "tcp"))
     for word, of_port in ((ssh, False), (tcp, True)):
         if word not in (matrices.OK, matrices.SLOW, matrices.NOT_TRIED, matrices.NOT_PLANNED):
@@ -68,14 +68,14 @@ def mark(report: Data, source: int, target: int) -> str:
     return "." if ssh or tcp else "-"
 
 
-def ways(report: Data) -> list[str]:
+def connectivity(report: Data) -> list[str]:
     """ssh and ports from every node to every node."""
     if not any(matrices.tried(report["matrices"][kind]) for kind in ("ssh", "tcp")):
         return []
     names = report["matrices"]["ssh"]["names"]
     marks = [[mark(report, row, column) for column in range(len(names))] for row in range(len(names))]
     shown = _square(names, marks) if len(names) <= MOST_COLUMNS else _bad_rows(names, marks)
-    return ["From (row) to (column), ssh and ports:", *shown, *_legend(marks)]
+    return ["Connectivity from (row) to (column), ssh and ports:", *shown, *_legend(marks)]
 
 
 def _square(names: t.Sequence[str], marks: list[list[str]]) -> list[str]:
@@ -89,22 +89,22 @@ def _square(names: t.Sequence[str], marks: list[list[str]]) -> list[str]:
 
 
 def _bad_rows(names: t.Sequence[str], marks: list[list[str]]) -> list[str]:
-    """Only the rows with a fault, those with the same faults together, and how many there are without."""
+    """Only the rows with a failure, equal ones together, and the number of rows without one."""
     groups: dict[str, list[str]] = {}
     for name, row in zip(names, marks):
         bad = [f"{names[column]} {cell}" for column, cell in enumerate(row) if cell not in ".:-"]
         if bad:
             groups.setdefault(f"{len(bad)} of {len(names)}: {', '.join(bad)}", []).append(name)
     lines = [f"  {words.one_line(f'{words.names(rows, 3)} -> {what}', WIDTH - 2)}" for what, rows in groups.items()]
-    hidden = [f"  and {len(lines) - MOST_ROWS} more such lines in report.html"] if len(lines) > MOST_ROWS else []
+    hidden = [f"  and {len(lines) - MOST_ROWS} more lines in report.html"] if len(lines) > MOST_ROWS else []
     good = len(names) - sum(map(len, groups.values()))
-    return [*lines[:MOST_ROWS], *hidden, f"  {good} of {len(names)} rows are without a fault."]
+    return [*lines[:MOST_ROWS], *hidden, f"  {good} of {len(names)} rows have no failures"]
 
 
 def _legend(marks: list[list[str]]) -> list[str]:
     """The marks that occur, explained; capitals are ports."""
     used = {cell for row in marks for cell in row}
-    lines = [f"  .   ok{'      -   not tried' if '-' in used else ''}"]
+    lines = [f"  .   ok{'      -   not tested' if '-' in used else ''}"]
     lines += ["  :   ports ok, ssh not planned"] if ":" in used else []
     for code, meaning in words.LAYERS.values():
         for shown, what in ((code, "ssh"), (code.upper(), "port")):
@@ -123,9 +123,9 @@ def links(report: Data) -> list[str]:
             worst = found[-1] if matrix["large_is_bad"] else found[0]
             source, target = _place(matrix, worst)
             median = matrices.median_of(matrix) or 0
-            lines.append(f"{title}: median {show(median)}, worst {show(worst)} ({source} -> {target}).")
+            lines.append(f"{title}: median {show(median)}, worst {show(worst)} ({source} -> {target})")
     collective = words.collective(report)
-    return [*lines, f"{collective}."] if collective else lines
+    return [*lines, collective] if collective else lines
 
 
 def _place(matrix: Data, value: float) -> tuple[str, str]:
@@ -137,28 +137,28 @@ def _place(matrix: Data, value: float) -> tuple[str, str]:
 
 
 def nodes(report: Data) -> list[str]:
-    """A row a node; of many nodes the head and those that stand out."""
+    """A row for each node; of many nodes only the head and those with findings."""
     rows = [["node", "address", "port", "slots", "GPU", "torch", "deepspeed", "accelerate", "ssh", "ports"]]
     scores = {kind: dict(zip(report["cluster"]["order"], words.scores(report, kind))) for kind in ("ssh", "tcp")}
-    blamed = {host for finding in report["findings"] if finding["severity"] != "info" for host in finding["hosts"]}
+    attributed = {host for finding in report["findings"] if finding["severity"] != "info" for host in finding["hosts"]}
     hidden = 0
     for node in report["nodes"]:
         name = node["name"]
-        found = [scores[kind].get(name, "-") for kind in ("ssh", "tcp")]
-        plain = node["reached"] and name not in blamed and name != report["cluster"]["head"]
+        passed = [scores[kind].get(name, "-") for kind in ("ssh", "tcp")]
+        plain = node["reached"] and name not in attributed and name != report["cluster"]["head"]
         if plain and len(report["nodes"]) > MOST_COLUMNS:
             hidden += 1
             continue
         versions = [node["versions"].get(package) or "-" for package in ("torch", "deepspeed", "accelerate")]
         port = "-" if node["ssh_port"] is None else str(node["ssh_port"])
         cells = [name, node["address"] or "-", port, str(node["slots"]), words.gpu_text(node["gpus"])]
-        rows.append([*cells, *versions, *found])
-    more = [f"  and {words.plural(hidden, 'node')} that no finding is about"] if hidden else []
+        rows.append([*cells, *versions, *passed])
+    more = [f"  and {words.plural(hidden, 'node')} without findings"] if hidden else []
     return table(rows) + more
 
 
 def jobs(report: Data) -> list[str]:
-    rows = [["launcher", "world size", "seconds", "verdict"]]
+    rows = [["launcher", "world size", "seconds", "result"]]
     for job in report["jobs"]:
         seconds = f"{job['seconds']:.0f}" if isinstance(job["seconds"], (int, float)) else "-"
         rows.append([str(job["launcher"]), str(job["world_size"]), seconds, words.job(job)])
@@ -170,4 +170,4 @@ def _untested(report: Data) -> list[str]:
     return ["Not tested:", *lines] if lines else []
 
 
-__all__ = ("MOST_COLUMNS", "WIDTH", "closing", "jobs", "links", "mark", "nodes", "table", "text", "ways")
+__all__ = ("MOST_COLUMNS", "WIDTH", "closing", "connectivity", "jobs", "links", "mark", "nodes", "table", "text")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Eight machines with eight GPUs each, as the readers and probes tell of them, with the faults of a bad day."""
+"""Eight nodes with eight GPUs each, as the readers and probes report them, on a day with several failures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import d
 NAMES = [f"gpu{number}" for number in range(1, 9)]
 GOOD = {"ok": True, "layer": "", "evidence": "", "seconds": 0.2, "addresses": ["10.20.0.11"], "seen_as": None}
 CATALOGUE = {
-    "ssh-perms-too-open": {"title": "others may write where the keys are", "layer": "ssh", "source": "sshd(8)"},
-    "rdzv-errno-113": {"title": "a firewall rejects the rendezvous port", "layer": "network", "source": ""},
-    "ver-python-torch-differs": {"title": "the nodes run different versions", "layer": "versions", "source": ""},
-    "perf-wrong-nic": {"title": "the slower network is used", "layer": "network", "source": ""},
-    "fd-limit": {"title": "few open files are allowed", "layer": "nccl", "source": "NVIDIA/nccl issue 550"},
+    "ssh-perms-too-open": {
+        "title": "sshd rejects keys: file permissions too open",
+        "layer": "ssh",
+        "source": "sshd(8)",
+    },
+    "rdzv-errno-113": {"title": "A firewall rejects the rendezvous", "layer": "network", "source": ""},
+    "ver-python-torch-differs": {"title": "Python or torch differs between nodes", "layer": "versions", "source": ""},
+    "perf-wrong-nic": {"title": "Training uses the slower network", "layer": "network", "source": ""},
+    "fd-limit": {"title": "Open file limit too low", "layer": "nccl", "source": "NVIDIA/nccl issue 550"},
 }
 
 
@@ -139,7 +143,7 @@ def links(names, slow="gpu6"):
 
 
 def broken():
-    """Three faults, a warning, a note: gpu3 refuses keys, gpu7 rejects a port, gpu5 is behind, gpu8 is away."""
+    """Three failures, a warning, a note: gpu3 refuses keys, gpu7 rejects a port, gpu5 is behind, gpu8 unreachable."""
     refused = bad("permission", "train@10.20.0.13: Permission denied (publickey).")
     route = bad("no_route", "10.20.0.17 port 29500: No route to host (errno 113)")
     gone = bad("timeout", "10.20.0.18 port 22: connection timed out after 5 s")
@@ -156,8 +160,8 @@ def broken():
         user={name: {"name": "train"} for name in here},
         mesh={name: row for name, row in mesh(NAMES, faults).items() if name in here},
         links=measured,
-        dropped={"gpu8": "it could not be reached"},
-        skipped="the faults above come first",
+        dropped={"gpu8": "unreachable"},
+        skipped="fix the failures above first",
         thresholds={"link_share_min": 0.5, "clock_skew_s": 1.0},
     )
 
@@ -166,38 +170,38 @@ def answers():
     return (
         Finding(
             "ssh-perms-too-open", "fail", ("gpu3",), {"gpu3": "/home/train/.ssh has mode 0775"},
-            "sshd ignores authorized_keys when others may write to the directory, so that every key is refused.",
-            "On gpu3: `chmod 700 /home/train/.ssh`, or run site.yml again, which sets it.",
+            "sshd ignores authorized_keys in a directory that is group-writable, so it rejects every key.",
+            "`chmod 700 /home/train/.ssh` on gpu3, or run site.yml again.",
         ),
         Finding(
             "rdzv-errno-113", "fail", ("gpu7",),
             {"gpu7": "from gpu1, gpu2 and 4 more: 10.20.0.17 port 29500: No route to host (errno 113)"},
-            "firewalld on gpu7 rejects connections from the other nodes, so no rank there can join.",
-            "Set `trainmesh_firewall: managed` and run site.yml, or on gpu7: "
+            "firewalld on gpu7 rejects connections from the other nodes, so its ranks cannot join.",
+            "Set `trainmesh_firewall: firewalld` and run site.yml again, or on gpu7: "
             "`firewall-cmd --permanent --zone=trusted --add-source=10.20.0.0/24 && firewall-cmd --reload`.",
         ),
         Finding(
             "ver-python-torch-differs", "fail", ("gpu5",), {"gpu5": "2.12.1+cu130", "gpu1": "2.13.0+cu130"},
-            "PyTorch is not the same on all nodes (2.13.0+cu130 on gpu1, gpu2 and 4 more; 2.12.1+cu130 on gpu5): ranks "
-            "exchange tensors and states in formats of their version, and each build brings its own NCCL.",
-            "Run site.yml again: it brings gpu5 to 2.13.0+cu130.",
+            "PyTorch is not the same on all nodes (2.13.0+cu130 on gpu1, gpu2 and 4 more; 2.12.1+cu130 on gpu5). Ranks "
+            "exchange tensors and states in the format of their version, and each build has its own NCCL.",
+            "Run site.yml again: it installs 2.13.0+cu130 on gpu5.",
         ),
         Finding(
             "perf-wrong-nic", "warn", ("gpu6",), {"gpu6": "940 Mbit/s over bond0, the other nodes reach 23.5 Gbit/s"},
-            "The data address of gpu6 lies on a slower network than that of the others, and the slowest sets the pace.",
-            "Look at the link of bond0 on gpu6 (`ethtool bond0`), or set `trainmesh_address` for gpu6.",
+            "The data address of gpu6 is on a slower network than the others, and the slowest link limits all ranks.",
+            "`ethtool bond0` on gpu6 shows the link; or set `trainmesh_address` for gpu6.",
         ),
         Finding(
             "fd-limit", "info", ("gpu1", "gpu2"), {"gpu1": "soft limit 1024", "gpu2": "soft limit 1024"},
             "NCCL opens several files for each pair of ranks.", "Raise `nofile` in /etc/security/limits.d.",
         ),
-        Untested("node", ("gpu8",), "it left the run; nothing more could be tried there"),
-        Untested("jobs", (), "the faults above come first"),
+        Untested("node", ("gpu8",), "lost during the run; remaining checks skipped"),
+        Untested("jobs", (), "fix the failures above first"),
     )  # fmt: skip
 
 
 def healthy(names=tuple(NAMES[:3])):
-    """A cluster on which all went well, jobs and the collective, too."""
+    """A cluster on which every check, job and collective passed."""
     numbers = range(len(names))
     sweep = [
         {"bytes": 2**power, "seconds": 0.01, "algbw_gbps": power / 4, "busbw_gbps": power / 2} for power in (20, 30)
@@ -226,7 +230,7 @@ def judged(found=(), held=("ssh-hostkey-changed", "drv-too-old")):
 
 
 def report(case=None, found=None, changed=None, **more):
-    """The report of the bad day, or of ``case``."""
+    """The report of the day with failures, or of ``case``."""
     found = answers() if case is None and found is None else found or ()
     fixed = {"started": "2026-11-21T10:00:00+00:00", "finished": "2026-11-21T10:01:30+00:00", "look": CATALOGUE.get}
     return data.build(case or broken(), judged(found), changed or {}, **{**fixed, **more})

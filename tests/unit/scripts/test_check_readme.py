@@ -22,6 +22,8 @@ def root(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Pat
     (tmp_path / "playbooks").mkdir()
     (tmp_path / "playbooks" / "site.yml").touch()
     (tmp_path / "site.yml").touch()
+    (tmp_path / "plugins" / "modules").mkdir(parents=True)
+    (tmp_path / "plugins" / "modules" / "hosts_entries.py").touch()
     return tmp_path
 
 
@@ -46,6 +48,7 @@ def test_targets_come_from_rules_and_phony_lines(root: pathlib.Path) -> None:
         "ansible-playbook trainmesh.cluster.site -i inventory",
         ". .venv/bin/activate",
         "cmake no-such-target",
+        "ansible gpu2 -b -m trainmesh.cluster.hosts_entries",
     ],
 )
 def test_what_exists_is_no_fault(root: pathlib.Path, command: str) -> None:
@@ -61,6 +64,7 @@ def test_what_exists_is_no_fault(root: pathlib.Path, command: str) -> None:
         "ansible-playbook playbooks/none.yml -i inventory",
         "ansible-playbook trainmesh.cluster.none",
         "scripts/none.sh",
+        "ansible gpu2 -b -m trainmesh.cluster.none \\\n -a '{}'",
         ". venv/bin/activate",
     ],
 )
@@ -75,3 +79,9 @@ def test_blocks_in_other_languages_are_not_commands(root: pathlib.Path) -> None:
 def test_variables_and_links_are_looked_up(root: pathlib.Path) -> None:
     assert not faults(root, "`trainmesh_head` in [the play](site.yml#top), [elsewhere](https://example.org/x)")
     assert len(faults(root, "`trainmesh_haed`, [the play](sites.yml)")) == 2
+
+
+def test_links_lead_to_headings_that_exist(root: pathlib.Path) -> None:
+    (root / "other.md").write_text("# Files it manages, and `uninstalling`\n\n```shell\n# no heading\n```\n")
+    assert not faults(root, "# Top\n[here](#top), [there](other.md#files-it-manages-and-uninstalling)")
+    assert len(faults(root, "# Top\n[here](#bottom), [there](other.md#no-heading), [b](other.md#Files)")) == 3

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import re
+
 import yaml
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import catalogue, thresholds
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import options as diagnosis_options
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import variables
 from ansible_collections.trainmesh.cluster.tests.unit.scripts.test_check_layout import load
@@ -50,3 +52,10 @@ def test_the_example_of_thresholds_and_levels_is_accepted() -> None:
 def test_every_threshold_stands_in_the_page() -> None:
     page = render_docs.rules()
     assert [name for name in thresholds.entries() if f"| `{name}` |" not in page] == []
+
+
+def test_every_pitfall_is_a_fault_of_the_catalogue() -> None:
+    page = (render_docs.ROOT / "docs/pitfalls.md").read_text(encoding="utf-8")
+    cells = re.findall(r"(?m)^\| ((?:`[a-z0-9-]+`(?:, )?)+)", page)
+    ids = [one for cell in cells for one in re.findall(r"`([^`]+)`", cell)]
+    assert len(ids) > 50 and [one for one in ids if one not in catalogue.entries()] == []

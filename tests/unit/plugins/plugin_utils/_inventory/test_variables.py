@@ -3,10 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.modules.user_facts import KINDS
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Finding
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.variables import FILE_KINDS, VARIABLES, read
+from ansible_collections.trainmesh.cluster.tests.unit.samples import reports
 
 
 def test_defaults_fill_in():
@@ -29,6 +33,25 @@ def test_a_bad_value_raises():
 def test_each_default_is_a_value_it_accepts(name):
     variable = VARIABLES[name]
     assert variable.read(variable.default) == variable.default
+
+
+def test_each_variable_with_choices_has_more_than_one():
+    refusals = {}
+    for name, variable in VARIABLES.items():
+        try:
+            variable.read("no-such-value")
+        except (ValueError, TypeError) as error:
+            refusals[name] = str(error)
+    choices = {name: text for name, text in refusals.items() if text.startswith("expected one of ")}
+    assert "firewall" in choices and all(", " in text for text in choices.values()), choices
+
+
+def test_a_value_that_the_sample_report_shows_is_one_that_an_inventory_may_have():
+    shown = [answer.remedy for answer in reports.answers() if isinstance(answer, Finding)]
+    settings = re.findall(r"`trainmesh_(\w+): ([^`]+)`", " ".join(shown))
+    assert settings
+    for name, value in settings:
+        assert VARIABLES[name].read(value) == value
 
 
 def test_files_of_the_user_have_a_kind_and_a_place():

@@ -69,7 +69,7 @@ def test_the_summary_counts_and_the_order_of_the_answers_stays():
 def test_titles_layers_and_sources_come_from_the_catalogue():
     first, *_others, last = report()["findings"]
     assert (first["title"], first["layer"], first["source"]) == (
-        "others may write where the keys are",
+        "sshd rejects keys: file permissions too open",
         "ssh",
         "sshd(8)",
     )
@@ -128,7 +128,7 @@ def test_nodes_stand_in_rank_order_and_tell_what_is_known():
 
 
 def test_a_host_outside_the_plan_is_a_node_without_a_rank():
-    case = dataclasses.replace(healthy(), dropped={"gpu9": "it could not be reached"})
+    case = dataclasses.replace(healthy(), dropped={"gpu9": "unreachable"})
     node = check(report(case))["nodes"][-1]
     assert (node["name"], node["rank"], node["reached"]) == ("gpu9", None, False)
 

@@ -106,7 +106,12 @@ def test_nothing_that_a_machine_says_becomes_markup():
 
 def test_a_finding_has_its_number_evidence_cause_remedy_and_rule():
     text = "".join(page().text)
-    for needed in ("1. gpu3: others may write", "/home/train/.ssh has mode 0775", "sshd ignores", "ssh-perms-too-open"):
+    for needed in (
+        "1. gpu3: sshd rejects keys",
+        "/home/train/.ssh has mode 0775",
+        "sshd ignores",
+        "ssh-perms-too-open",
+    ):
         assert needed in text
     assert "FAIL" in text and "WARN" in text and "INFO" in text
 
@@ -124,7 +129,7 @@ def test_a_heat_map_can_be_read_without_colours():
     speeds = next(row for row in rows if row[0] == "5 gpu6" and "▼ 0.94" in row)
     assert len(speeds) == 9 and any("▲ 12" in cell for row in rows for cell in row)
     text = "".join(page().text)
-    assert "the login is refused" in text and "less than 0.5 times the median" in text
+    assert "permission denied" in text and "less than 0.5 times the median" in text
 
 
 def test_bad_cells_have_a_pattern_and_a_label():
@@ -162,8 +167,8 @@ def test_jobs_show_their_verdict_and_the_collective_its_sweep():
 
 
 def test_what_was_not_tested_has_its_reason():
-    assert ["gpu8", "it left the run; nothing more could be tried there", "node"] in page().rows
-    assert "Everything that was asked for was tested." in "".join(page(healthy()).text)
+    assert ["gpu8", "lost during the run; remaining checks skipped", "node"] in page().rows
+    assert "Nothing: every requested check was run." in "".join(page(healthy()).text)
 
 
 def test_a_clean_report_gives_the_next_line_to_type():

@@ -20,24 +20,31 @@ def lines_of(finding, **more):
 
 def test_the_order_is_that_of_the_terminal():
     text = markdown(report())
-    parts = ["## NOT ready", "**1. FAIL gpu3**", "### From every node", "### Nodes", "### Versions", "### Not tested"]
+    parts = [
+        "## NOT READY",
+        "**1. FAIL gpu3**",
+        "### Connectivity",
+        "### Nodes",
+        "### Mixed versions",
+        "### Not tested",
+    ]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
 
 
 def test_a_finding_has_evidence_cause_remedy_and_rule():
     lines = markdown(report()).splitlines()
-    at = lines.index("**1. FAIL gpu3**: others may write where the keys are")
-    assert lines[at + 2] == "- seen: `/home/train/.ssh has mode 0775`"
-    assert lines[at + 3].startswith("- why: sshd ignores authorized\\_keys")
-    assert lines[at + 4].startswith("- do: On gpu3: `chmod 700 /home/train/.ssh`, or run")
+    at = lines.index("**1. FAIL gpu3**: sshd rejects keys: file permissions too open")
+    assert lines[at + 2] == "- evidence: `/home/train/.ssh has mode 0775`"
+    assert lines[at + 3].startswith("- cause: sshd ignores authorized\\_keys")
+    assert lines[at + 4].startswith("- fix: `chmod 700 /home/train/.ssh` on gpu3, or run")
     assert lines[at + 4].endswith("`ssh-perms-too-open`")
 
 
 def test_versions_that_differ_are_said_and_those_that_agree_are_not():
     text = markdown(report())
     assert "- PyTorch: gpu5 has 2.12.1+cu130; the others have 2.13.0+cu130" in text
-    assert "### Versions" not in markdown(report(healthy()))
+    assert "### Mixed versions" not in markdown(report(healthy()))
 
 
 def test_keys_and_secrets_are_masked_always():
@@ -67,12 +74,12 @@ def test_versions_survive_the_masking():
 def test_what_machines_say_is_no_markup_and_calls_nobody():
     cause = "<img src=x> *bold* [link](http://x) @octocat and #12 `tick"
     lines = lines_of({"evidence": {"gpu1": "a `b` ``c`` <b> | d"}, "cause": cause, "remedy": "Ask @octocat `rm -rf`"})
-    seen = next(line for line in lines if line.startswith("- seen"))
-    assert seen == "- seen: ```a `b` ``c`` <b> | d```"
-    why = next(line for line in lines if line.startswith("- why"))
-    assert "<img" not in why.replace("\\<img", "") and "\\*bold\\*" in why and "\\[link\\]" in why
-    assert "@octocat" not in "".join(lines) and "@<!-- -->octocat" in why and "#<!-- -->12" in why
-    assert "- do: Ask @<!-- -->octocat `rm -rf` `fd-limit`" in lines
+    evidence = next(line for line in lines if line.startswith("- evidence"))
+    assert evidence == "- evidence: ```a `b` ``c`` <b> | d```"
+    cause_line = next(line for line in lines if line.startswith("- cause"))
+    assert "<img" not in cause_line.replace("\\<img", "") and "\\*bold\\*" in cause_line and "\\[link\\]" in cause_line
+    assert "@octocat" not in "".join(lines) and "@<!-- -->octocat" in cause_line and "#<!-- -->12" in cause_line
+    assert "- fix: Ask @<!-- -->octocat `rm -rf` `fd-limit`" in lines
 
 
 def test_a_fence_can_not_be_closed_from_inside():
@@ -82,5 +89,5 @@ def test_a_fence_can_not_be_closed_from_inside():
 
 def test_what_was_not_tested_and_what_changed_are_said():
     text = markdown(report(broken(), changed={"gpu2": ["x"]}))
-    assert "- gpu8: it left the run" not in text, "without answers there is no such entry"
-    assert "- jobs: the faults above come first (jobs)" in text and "This run changed: gpu2." in text
+    assert "- gpu8: lost during the run" not in text, "without answers there is no such entry"
+    assert "- jobs: fix the failures above first (jobs)" in text and "This run changed: gpu2." in text

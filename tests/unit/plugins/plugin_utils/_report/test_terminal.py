@@ -6,13 +6,15 @@ from __future__ import annotations
 import dataclasses
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Finding
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import terminal
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import data, terminal
 from ansible_collections.trainmesh.cluster.tests.unit.samples.reports import (
+    CATALOGUE,
     NAMES,
     answers,
     bad,
     broken,
     healthy,
+    judged,
     links,
     mesh,
     report,
@@ -27,23 +29,30 @@ def shown(*arguments, **more):
 
 def test_a_healthy_cluster_has_no_fault_and_the_next_line_to_type():
     lines = shown(healthy())
-    assert lines[1] == "No fault found."
+    assert lines[1] == "READY: no failures found"
     assert "This run changed nothing on any node." in lines
     assert lines[-1] == "  ssh -p 22 train@10.20.0.11 /opt/trainmesh/bin/trainmesh-deepspeed /path/to/train.py"
 
 
 def test_each_finding_has_three_lines_the_worst_first():
     lines = shown()
-    first = lines.index("  1. FAIL  gpu3: others may write where the keys are: /home/train/.ssh has mode 0775")
-    assert lines[first + 1].startswith("     why: sshd ignores authorized_keys")
-    assert lines[first + 2].startswith("     do:  On gpu3:") and lines[first + 2].endswith("[ssh-perms-too-open]")
+    first = lines.index("  1. FAIL  gpu3: sshd rejects keys: file permissions too open: /home/train/.ssh has mode 0775")
+    assert lines[first + 1].startswith("     cause: sshd ignores authorized_keys")
+    assert lines[first + 2].startswith("     fix:   `chmod 700 /home/train/.ssh` on gpu3") and lines[
+        first + 2
+    ].endswith("[ssh-perms-too-open]")
     assert lines[first + 3] == "" and lines[first + 4].startswith("  2. FAIL  gpu7:")
     assert any(line.startswith("  5. INFO  gpu1, gpu2:") for line in lines)
 
 
-def test_faults_stand_first_and_no_next_line_is_promised():
+def test_failures_come_first_and_no_next_command_is_shown():
     text = "\n".join(shown())
-    assert text.index("1. FAIL") < text.index("From (row)") < text.index("  node  address") < text.index("Not tested:")
+    assert (
+        text.index("1. FAIL")
+        < text.index("Connectivity from (row)")
+        < text.index("  node  address")
+        < text.index("Not tested:")
+    )
     assert "NOT ready" in text.splitlines()[-1] and "train.py" not in text
 
 
@@ -54,7 +63,7 @@ def test_the_table_has_a_row_for_each_node_and_launcher():
     assert ["torchrun", "24", "21", "ok"] in rows
 
 
-def test_the_table_counts_the_ways_towards_a_node():
+def test_the_table_counts_the_attempts_towards_a_node():
     rows = {line.split()[0]: line.split()[-2:] for line in shown() if line.startswith("  gpu")}
     assert rows["gpu1"] == ["ok", "ok"] and rows["gpu3"] == ["0/7", "ok"] and rows["gpu7"] == ["ok", "1/7"]
 
@@ -63,8 +72,8 @@ def test_the_square_marks_ssh_small_ports_in_capitals_and_explains_the_marks():
     lines = shown()
     assert "   0 gpu1   .   . key   .   .   . ROU tmo" in lines
     assert "   7 gpu8   -   -   -   -   -   -   -   -" in lines
-    assert "  key ssh: the login is refused" in lines
-    assert "  ROU port: no route, or a firewall rejects" in lines
+    assert "  key ssh: permission denied" in lines
+    assert "  ROU port: no route to host, or a firewall rejects it" in lines
     assert not any(line.startswith("  ref") for line in lines)
 
 
@@ -73,7 +82,7 @@ def test_sixteen_nodes_with_long_names_fit_into_a_hundred_columns():
     case = dataclasses.replace(
         healthy(names), mesh=mesh(names, {(names[0], names[1]): {"ssh": bad("hostkey_changed", "x")}})
     )
-    square = terminal.ways(report(case))
+    square = terminal.connectivity(report(case))
     assert len(square) == 20 and max(map(len, square)) <= terminal.WIDTH
     assert square[2].split()[2:5] == [".", "hk!", "."]
 
@@ -85,45 +94,45 @@ def many(faults):
 
 def test_of_many_nodes_only_rows_with_faults_are_shown_and_counted():
     case = many(lambda names: {(name, "n3"): {"ssh": bad("permission", "x")} for name in names[:30]})
-    lines = terminal.ways(report(case))
+    lines = terminal.connectivity(report(case))
     assert lines[1] == "  n0, n1, n2 and 27 more -> 1 of 40: n3 key"
-    assert lines[2] == "  10 of 40 rows are without a fault."
+    assert lines[2] == "  10 of 40 rows have no failures"
     assert len(lines) == 5
 
 
 def test_many_different_rows_are_cut_and_stay_narrow():
     case = many(lambda names: {(a, b): {"tcp": bad("timeout", "y")} for a in names for b in names if a < b})
-    lines = terminal.ways(report(case))
+    lines = terminal.connectivity(report(case))
     assert max(map(len, lines)) <= terminal.WIDTH
-    assert len(lines) < terminal.MOST_ROWS + 8 and any("more such lines" in line for line in lines)
+    assert len(lines) < terminal.MOST_ROWS + 8 and any("more lines" in line for line in lines)
 
 
 def test_of_many_nodes_the_table_has_the_head_and_those_of_the_findings():
     case = many(lambda names: {})
     rows = terminal.nodes(report(case, [dataclasses.replace(FINDING, hosts=("n17",))]))
     assert [row.split()[0] for row in rows[2:]] == ["n0", "n17", "and"]
-    assert rows[-1] == "  and 38 nodes that no finding is about"
+    assert rows[-1] == "  and 38 nodes without findings"
 
 
 def test_latency_and_bandwidth_name_the_worst_pair():
     lines = shown()
-    assert "Latency: median 30 us, worst 127 us (gpu3 -> gpu6)." in lines
+    assert "Latency: median 30 us, worst 127 us (gpu3 -> gpu6)" in lines
     assert any(line.startswith("Bandwidth: median 23.5 Gbit/s, worst 937 Mbit/s") for line in lines)
     assert not any(line.startswith("Latency") for line in shown(dataclasses.replace(healthy(), links={})))
 
 
 def test_the_collective_says_how_fast_or_why_not():
-    assert "All-reduce over 24 ranks (nccl, torchrun): ok, 15 GB/s bus bandwidth at 1 GiB." in shown(healthy())
+    assert "All-reduce over 24 ranks (nccl, torchrun): ok, 15 GB/s bus bandwidth at 1 GiB" in shown(healthy())
     failed = {**healthy().collective, "ok": False, "error": "rank 3 did not\ncome", "sweep": []}
     lines = shown(dataclasses.replace(healthy(), collective=failed))
-    assert "All-reduce over 24 ranks (nccl, torchrun) FAILED: rank 3 did not come." in lines
+    assert "All-reduce over 24 ranks (nccl, torchrun) FAILED: rank 3 did not come" in lines
 
 
 def test_hosts_with_the_same_evidence_share_it_and_many_kinds_are_counted():
     same = dataclasses.replace(FINDING, hosts=("gpu1", "gpu2"), evidence={"gpu1": "a", "gpu2": "a"})
-    assert "  1. WARN  gpu1, gpu2: few open files are allowed: a" in shown(healthy(), [same])
+    assert "  1. WARN  gpu1, gpu2: Open file limit too low: a" in shown(healthy(), [same])
     other = dataclasses.replace(FINDING, hosts=("c",), evidence={"a": "1", "b": "2", "c": "3"})
-    assert "  1. WARN  c: few open files are allowed: c: 3; a: 1; and 1 more" in shown(healthy(), [other])
+    assert "  1. WARN  c: Open file limit too low: c: 3; a: 1; and 1 more" in shown(healthy(), [other])
 
 
 def test_a_finding_about_no_single_node_is_about_the_cluster():
@@ -149,12 +158,20 @@ def test_our_own_words_are_ascii():
 def test_what_was_not_tested_is_said_with_its_reason():
     lines = shown()
     at = lines.index("Not tested:")
-    assert lines[at + 1] == "  gpu8: it left the run; nothing more could be tried there [node]"
-    assert lines[at + 2] == "  jobs: the faults above come first [jobs]"
+    assert lines[at + 1] == "  gpu8: lost during the run; remaining checks skipped [node]"
+    assert lines[at + 2] == "  jobs: fix the failures above first [jobs]"
     case = dataclasses.replace(healthy(), skipped="check mode starts no jobs", jobs=(), collective=None)
     lines = shown(case, check_mode=True)
     assert "  jobs: check mode starts no jobs [jobs]" in lines
     assert "This run would change nothing on any node." in lines
+
+
+def test_ready_is_said_only_of_a_cluster_on_which_jobs_have_run():
+    assert shown(broken(), answers())[1] == "NOT READY: 3 failures to fix"
+    without = dataclasses.replace(healthy(), skipped="trainmesh_verify_jobs is false", jobs=(), collective=None)
+    assert shown(without, jobs_wanted=False)[1] == "No failures found; no jobs were run"
+    nothing = terminal.text(data.build(healthy(), judged(held=()), {}, look=CATALOGUE.get)).splitlines()
+    assert nothing[1:3] == ["NOT TESTED: no checks were run", "0 failures, 0 warnings; 0 checks passed"]
 
 
 def test_an_incomplete_run_says_so():
@@ -170,14 +187,14 @@ def test_changes_and_files_are_named():
 def test_a_run_that_tried_nothing_has_no_empty_parts():
     case = dataclasses.replace(healthy(), mesh={}, links={}, jobs=(), collective=None)
     text = "\n".join(shown(case))
-    assert "From (row)" not in text and "launcher" not in text and "\n\n\n" not in text
+    assert "Connectivity" not in text and "launcher" not in text and "\n\n\n" not in text
 
 
 def test_slow_pairs_are_marked():
     slow = {"ok": True, "layer": "slow", "evidence": "", "seconds": 9.0}
     case = dataclasses.replace(healthy(), mesh=mesh(("gpu1", "gpu2", "gpu3"), {("gpu1", "gpu2"): {"ssh": slow}}))
     lines = shown(case)
-    assert "   0 gpu1   . slo   ." in lines and "  slo ssh: it works, late" in lines
+    assert "   0 gpu1   . slo   ." in lines and "  slo ssh: works, but slowly" in lines
 
 
 def test_table_columns_are_as_wide_as_they_need():
@@ -208,7 +225,7 @@ def test_logins_that_are_not_planned_are_no_fault_and_not_untried():
     made = report(star())
     assert made["matrices"]["ssh"]["cells"] == [["ok"] * 3, ["not_planned"] * 3, ["not_planned"] * 3]
     assert made["matrices"]["ssh"]["failed"] == []
-    lines = terminal.ways(made)
+    lines = terminal.connectivity(made)
     assert [line.split()[2:] for line in lines[2:5]] == [["."] * 3, [":"] * 3, [":"] * 3]
     assert "  :   ports ok, ssh not planned" in lines and not any("not tried" in line for line in lines)
     assert [row.split()[-2:] for row in terminal.nodes(made)[2:]] == [["ok", "ok"]] * 3
@@ -218,10 +235,10 @@ def test_where_no_login_is_planned_a_port_that_fails_still_shows():
     case = star()
     case.mesh["gpu2"]["gpu3"]["tcp"] = {"29500": bad("no_route", "x")}
     case.mesh["gpu3"]["gpu2"]["tcp"] = {}
-    lines = terminal.ways(report(case))
+    lines = terminal.connectivity(report(case))
     assert lines[3].split()[2:] == [":", ":", "ROU"] and lines[4].split()[2:] == [":", "-", ":"]
 
 
 def test_of_many_nodes_in_a_star_no_row_is_shown():
     names = tuple(f"n{number}" for number in range(40))
-    assert terminal.ways(report(star(names)))[1] == "  40 of 40 rows are without a fault."
+    assert terminal.connectivity(report(star(names)))[1] == "  40 of 40 rows have no failures"
