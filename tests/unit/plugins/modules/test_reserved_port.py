@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.modules import reserved_port
+from ansible_collections.trainmesh.cluster.tests.unit.samples import documented
 
 
 class Done(Exception):
@@ -54,3 +55,7 @@ def test_check_mode_tells_and_changes_nothing(monkeypatch, tmp_path):
 def test_a_container_that_may_not_is_a_warning(monkeypatch, tmp_path):
     result, module, _kernel, text = run(monkeypatch, tmp_path, "", writable=False)
     assert (result["changed"], text) == (False, "") and "trainmesh_master_port" in module.warnings[0]
+
+
+def test_the_options_are_those_of_the_documentation(monkeypatch):
+    documented.check(reserved_port, monkeypatch)
