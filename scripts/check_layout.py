@@ -9,7 +9,7 @@
 - imports point one way: a folder imports from those that stand before it in ``ROOMS``, module_utils nothing from
   plugin_utils;
 - plugins/module_utils runs on the nodes: it imports the standard library and its neighbours only;
-- tests/unit/plugins has the folders of plugins, and no other;
+- tests/unit/plugins has the folders of plugins, and no other; every module and action has a test file of its name;
 - a role has README.md, meta/argument_specs.yml and tasks/main.yml.
 """
 
@@ -39,6 +39,7 @@ ROOMS = {
         *("_preflight", "_wheels"),
     ),
 }
+TESTED_BY_NAME = ("modules", "action")
 ROLE_FILES = ("README.md", "meta/argument_specs.yml", "tasks/main.yml")
 
 
@@ -111,12 +112,17 @@ def is_source(path: pathlib.Path) -> bool:
     return path.suffix in {".py", ".sh"} or path == pathlib.Path(".ci/run")
 
 
-def mirror_faults() -> t.Iterator[str]:
-    """Folders of tests that mirror no folder of plugins."""
-    for path in sorted((ROOT / "tests/unit/plugins").rglob("*/")):
-        inside = path.relative_to(ROOT / "tests/unit")
-        if path.name != "__pycache__" and path.is_dir() and not (ROOT / inside).is_dir():
+def mirror_faults(root: pathlib.Path = ROOT) -> t.Iterator[str]:
+    """Folders of tests that mirror no folder of plugins, and modules and actions without a test file."""
+    for path in sorted((root / "tests/unit/plugins").rglob("*/")):
+        inside = path.relative_to(root / "tests/unit")
+        if path.name != "__pycache__" and path.is_dir() and not (root / inside).is_dir():
             yield f"tests/unit/{inside}: there is no {inside} that it could test"
+    for kind in TESTED_BY_NAME:
+        for path in sorted((root / "plugins" / kind).glob("*.py")):
+            wanted = f"tests/unit/plugins/{kind}/test_{path.name}"
+            if not (root / wanted).is_file():
+                yield f"plugins/{kind}/{path.name}: has no {wanted}"
 
 
 def role_faults() -> t.Iterator[str]:

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write the GPU machines that the cases of cases/90-gpu.yml replay: a healthy one, and each fault of it.
 
-``python gpus.py DIRECTORY`` makes one directory a machine, for /etc/trainmesh/replay_root of a node. All are made by
-hand: eight H100 in a fabric of four NVSwitches, two InfiniBand adapters, a driver with the open kernel module.
+``python gpus.py DIRECTORY`` makes one directory a machine, for the option devices_root of node_facts. All are made
+by hand: eight H100 in a fabric of four NVSwitches, two InfiniBand adapters, a driver with the open kernel module.
 """
 
 from __future__ import annotations
@@ -190,6 +190,7 @@ def main() -> None:
     """Write every machine of the cases."""
     place = pathlib.Path(sys.argv[1])
     healthy(place / "healthy")
+    (place / "none/sys/bus/pci/devices").mkdir(parents=True)
     healthy(place / "other-driver", driver="590.48.01", cuda="13.1")
     healthy(place / "old-driver", driver="570.86.15", cuda="12.8")
     healthy(place / "h100-64", H100_64)

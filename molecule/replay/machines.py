@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write GPU machines as files: /proc, /sys and an nvidia-smi that answers what such a machine would print.
 
-``python machines.py DIRECTORY [RECORDINGS]`` makes one directory a machine, for /etc/trainmesh/replay_root of a node
-(see the documentation of gpu_facts). The first machines are made by hand from the sample of the unit tests; the others,
+``python machines.py DIRECTORY [RECORDINGS]`` makes one directory a machine, for the option devices_root of
+node_facts. The first machines are made by hand from the sample of the unit tests; the others,
 named ``recorded-...``, answer what real machines printed, and are left out where there are no recordings.
 """
 

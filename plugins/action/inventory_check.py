@@ -32,6 +32,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv impor
 
 display = Display()
 VAULTED = b"$ANSIBLE_VAULT"
+DEVICES_ROOT = "__trainmesh_devices_root"
 
 
 def _place(value: t.Any) -> tuple[str, int | None]:
@@ -122,6 +123,11 @@ def user_arguments(hosts: t.Mapping[str, t.Any], wishes: t.Mapping[str, t.Any]) 
     }
 
 
+def recorded_devices(extra: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """A test has nodes show the devices of recorded machines. The command line alone says so, never an inventory."""
+    return {"devices_root": str(extra[DEVICES_ROOT])} if DEVICES_ROOT in extra else {}
+
+
 def becomes(host: t.Mapping[str, t.Any]) -> bool:
     """Whether the job user is another than the login user; an inventory that wants no become at all gets none."""
     return host.get(PREFIX + "user") is not None and boolean(host.get("ansible_become", True), strict=False)
@@ -192,7 +198,8 @@ class ActionModule(ActionBase):
         faults = [f"the inventory {source} does not exist" for source in absent]
         faults += leaving_faults(every, leaving, teardown, variables)
         faults += [str(fault) for fault in check(hosts or every, repeats, origin, is_secret)]
-        faults += become_faults(hosts, load_extra_vars(self._loader)) + rotation_faults(hosts, variables)
+        extra = load_extra_vars(self._loader)
+        faults += become_faults(hosts, extra) + rotation_faults(hosts, variables)
         faults += self._controller(variables, names)
         if not faults and self._installs(variables):
             faults += self._sources(next(iter(hosts.values())), origin)
@@ -214,7 +221,7 @@ class ActionModule(ActionBase):
             "become": {name: becomes(host) for name, host in every.items()},
             "interrupted": interrupted,
             "rotate_keys": rotates(hosts, variables),
-            "node_facts": node_arguments(hosts, wishes),
+            "node_facts": {**node_arguments(hosts, wishes), **recorded_devices(extra)},
             "user_facts": user_arguments(hosts, wishes),
         }
 

@@ -38,6 +38,13 @@ options:
     default:
       - /opt/trainmesh
       - ~/.cache
+  devices_root:
+    description:
+      - Directory of a recorded machine, whose devices are read in the place of the node's own. Of the fabric facts
+        these are RDMA devices, C(peermem) and C(dmabuf); all else is that of the node.
+      - So a node without hardware is tested with the devices of another. Each part then warns, and its
+        C(replayed_from) names the directory.
+    type: path
 """
 
     STACK = r"""

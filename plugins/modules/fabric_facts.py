@@ -33,10 +33,6 @@ options:
     description:
       - Directory whose C(proc), C(sys), C(etc), C(run) and C(dev) are read in the place of the real ones, to look
         at a recorded machine. The network is always the real one.
-      - Without this option, the file C(/etc/trainmesh/replay_root) (one line, an absolute path; nobody but root may
-        write it) makes RDMA devices, C(peermem) and C(dmabuf) alone come from that directory. Tests use it to give
-        a node without hardware the devices of another; RV(ansible_facts.trainmesh_facts_fabric.replayed_from) then
-        names it.
     type: path
     default: /
 seealso:
@@ -357,7 +353,7 @@ ansible_facts:
           type: bool
           sample: false
         replayed_from:
-          description: The directory that C(/etc/trainmesh/replay_root) names; V(null) on an ordinary node.
+          description: The directory of O(devices_root); V(null) where the devices are the node's own.
           type: str
           sample: null
         errors:
@@ -385,7 +381,7 @@ def main() -> None:
     if given["timeout"] <= 0:
         module.fail_json(msg=f"timeout must be more than 0 seconds, not {given['timeout']}: nothing was read.")
     wish = fabric_facts.Wish(given["peers"], given["names"], given["paths"], given["timeout"])
-    facts, warning = fabric_facts.read(wish, given["root"])
+    facts, warning = fabric_facts.read(wish, given["root"], given["devices_root"])
     if warning:
         module.warn(warning)
     module.exit_json(changed=False, ansible_facts={"trainmesh_facts_fabric": facts})

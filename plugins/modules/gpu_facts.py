@@ -24,8 +24,6 @@ options:
       - Directory under which C(proc/), C(sys/) and C(var/log/) are read. Another than V(/) holds a recorded machine,
         and the commands in its C(usr/bin) are run in place of the node's own.
       - C(nvidia-smi) is searched in C(PATH) where the recorded machine has none; no other command is.
-      - Where it is V(/), the first line of C(/etc/trainmesh/replay_root) is taken if that file exists and nobody but
-        root can write it. So a whole play can be tested with recorded machines; see RV(replayed_from).
     type: path
     default: /
   timeout:

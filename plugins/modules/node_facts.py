@@ -36,11 +36,6 @@ options:
       - Seconds that each part may take. If not given, those of the single modules, which are 30 for V(gpu), 10 for
         V(fabric) and 120 for V(stack).
     type: float
-  root:
-    description:
-      - Directory in the place of V(/) for the parts V(gpu) and V(fabric), as in the single modules.
-    type: path
-    default: /
 seealso:
   - module: trainmesh.cluster.gpu_facts
   - module: trainmesh.cluster.fabric_facts
@@ -143,7 +138,6 @@ def main() -> None:
             **stack_facts.OPTIONS,
             "gather": {"type": "list", "elements": "str", "choices": parts, "default": parts},
             "timeout": {"type": "float"},
-            "root": {"type": "path", "default": "/"},
         },
         supports_check_mode=True,
     )

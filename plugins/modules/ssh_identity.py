@@ -82,12 +82,14 @@ def make_key(module: AnsibleModule, key: str, home: str) -> None:
     keygen = module.get_bin_path("ssh-keygen", required=True)
     ssh_files.close(ssh_files.directories(home))
     if os.path.exists(key):  # a private key without its public half: derive that
-        _rc, out, _err = module.run_command([keygen, "-y", "-P", "", "-f", key], check_rc=True)
+        _rc, out, _err = module.run_command(
+            [keygen, "-y", "-P", "", "-f", key], check_rc=True, expand_user_and_vars=False
+        )
         with open(f"{key}.pub", "w", encoding="utf-8") as stream:
             stream.write(out)
     else:
         command = [keygen, "-q", "-t", "ed25519", "-N", "", "-C", module.params["comment"], "-f", key]
-        module.run_command(command, check_rc=True)
+        module.run_command(command, check_rc=True, expand_user_and_vars=False)
 
 
 def main() -> None:

@@ -89,7 +89,7 @@ def main() -> None:
     with job_user.working_for(module):
         done = bool(creates and os.path.exists(creates)) or bool(removes and not os.path.lexists(removes))
         if not done and not module.check_mode:
-            rc, out, err = module.run_command(argv, cwd="/")
+            rc, out, err = module.run_command(argv, cwd="/", expand_user_and_vars=False)
     answer = {"changed": not done, "rc": rc, "stdout": out, "stderr": err}
     if rc:
         module.fail_json(msg=f"{argv[0]} ended with {rc}: {(err or out).strip()[-500:]}", **answer)

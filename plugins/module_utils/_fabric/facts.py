@@ -20,7 +20,6 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import r
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import ssh_session as session
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.clock import clock
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.firewall import firewalls
-from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.machine import replay_root
 
 Facts = dict[str, t.Any]
 
@@ -31,6 +30,7 @@ OPTIONS: dict[str, dict[str, t.Any]] = {
     "peers": {"type": "list", "elements": "str", "default": []},
     "names": {"type": "list", "elements": "str", "default": []},
     "paths": {"type": "list", "elements": "str", "default": ["/opt/trainmesh", "~/.cache"]},
+    "devices_root": {"type": "path"},
 }
 """The options of every module that returns these facts; documented in the fragment ``node.fabric``."""
 
@@ -55,10 +55,10 @@ class Wish(t.NamedTuple):
 class Gathering:
     """One run: the trees to read, the time that is left, and what went wrong on the way."""
 
-    def __init__(self, wish: Wish, root: str = "/", replay: str | None = None) -> None:
+    def __init__(self, wish: Wish, root: str = "/", devices_root: str | None = None) -> None:
         self.wish = wish
         self.files = Tree(root)
-        self.rdma_files = Tree(replay) if replay else self.files
+        self.rdma_files = Tree(devices_root) if devices_root else self.files
         self.deadline = time.monotonic() + wish.timeout
         self.errors: dict[str, str] = {}
 
@@ -78,20 +78,20 @@ class Gathering:
             return None
 
 
-def read(wish: Wish, root: str) -> tuple[Facts, str | None]:
-    """(all facts of the node, RDMA devices of the machine that it replays, what to warn of); never raises."""
-    replay = replay_root() if root == "/" else None
-    facts = gather(wish, root, replay)
-    return facts, f"the RDMA devices are those of the recorded machine {replay}, not of this node" if replay else None
+def read(wish: Wish, root: str = "/", devices_root: str | None = None) -> tuple[Facts, str | None]:
+    """(all facts of the node, what to warn of); never raises. The directories are those of ``gather``."""
+    facts = gather(wish, root, devices_root)
+    recorded = f"the RDMA devices are those of the recorded machine {devices_root}, not of this node"
+    return facts, recorded if devices_root else None
 
 
-def gather(wish: Wish, root: str = "/", replay: str | None = None) -> Facts:
+def gather(wish: Wish, root: str = "/", devices_root: str | None = None) -> Facts:
     """All facts of the node; the module's RETURN documentation describes every key. Never raises.
 
-    ``root`` replaces "/" for every file that is read; the network is always the real one. ``replay``
-    replaces it for RDMA devices alone.
+    ``root`` replaces "/" for every file that is read; the network is always the real one.
+    ``devices_root`` replaces it for RDMA devices alone.
     """
-    run = Gathering(wish, root, replay)
+    run = Gathering(wish, root, devices_root)
     hostname = socket.gethostname()
     wanted = dict.fromkeys([hostname, *wish.names, *wish.peers])
     limit = min(RESOLVE_LIMIT_S, run.left())
@@ -102,7 +102,7 @@ def gather(wish: Wish, root: str = "/", replay: str | None = None) -> Facts:
         **_login(run),
         **_machine(run),
         "resolution": resolution,
-        "replayed_from": replay,
+        "replayed_from": devices_root,
         "errors": run.errors,
     }
     return t.cast(Facts, printable(facts))

@@ -12,15 +12,15 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.kernel import Kernel, read_kernel
-from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.machine import Machine, replay_root
+from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.machine import Machine
 
 TIMEOUT_S = 30.0
 """Seconds that all commands together get where nobody says otherwise."""
 
 
 def read(root: str, timeout: float) -> tuple[dict[str, t.Any], str | None]:
-    """(the facts below ``root`` or of the machine that this node replays, what to warn of); never raises."""
-    machine = Machine((replay_root() or root) if root == "/" else root, timeout)
+    """(the facts below ``root``, what to warn of); never raises."""
+    machine = Machine(root, timeout)
     facts = gather(machine)
     if not machine.replayed:
         return facts, None

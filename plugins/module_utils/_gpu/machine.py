@@ -11,14 +11,11 @@ tests replay a node with eight GPUs, or one whose nvidia-smi hangs, where there 
 from __future__ import annotations
 
 import os
-import stat
 import time
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome, run
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import which
-
-REPLAY_FILE = "/etc/trainmesh/replay_root"
 
 
 class Machine:
@@ -100,23 +97,4 @@ def _is_executable(path: str) -> bool:
     return os.path.isfile(path) and os.access(path, os.X_OK)
 
 
-def replay_root(path: str = REPLAY_FILE) -> str | None:
-    """The recorded machine that a node is told to play, or None.
-
-    The facts modules are also run by gather_facts, which passes no options: so the directory can be
-    named in this file (one line, an absolute path). It counts only when nobody but root can write it.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with os.fdopen(handle, "rb") as stream:
-        status = os.fstat(stream.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != 0 or status.st_mode & 0o022:
-            return None
-        lines = stream.read(4096).decode("utf-8", "replace").splitlines()
-    named = lines[0].strip() if lines else ""
-    return named if os.path.isabs(named) and os.path.isdir(named) else None
-
-
-__all__ = ("REPLAY_FILE", "Machine", "replay_root")
+__all__ = ("Machine",)

@@ -82,8 +82,8 @@ def _threads(options: t.Mapping[str, t.Any], limits: t.Mapping[str, float]) -> d
         _account(options["user"]),
     )
     return {
-        "gpu": functools.partial(gpu_facts.read, options["root"], limits.get("gpu", LIMITS["gpu"])),
-        "fabric": functools.partial(fabric_facts.read, wish, options["root"]),
+        "gpu": functools.partial(gpu_facts.read, options["devices_root"] or "/", limits.get("gpu", LIMITS["gpu"])),
+        "fabric": functools.partial(fabric_facts.read, wish, devices_root=options["devices_root"]),
     }
 
 

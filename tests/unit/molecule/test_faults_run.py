@@ -111,7 +111,7 @@ def test_every_machine_that_a_case_replays_is_written(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     scripts = " ".join(str(case.get("break")) for case in run.load([]) if case["ground"])
-    wanted = set(re.findall(r"/srv/replay/([\w-]+)", scripts))
+    wanted = set(re.findall(r"ln -sfn (\S+) /srv/replay/shown", scripts))
     written = {path.name for path in tmp_path.iterdir()}
     assert wanted | {"healthy"} == written
 

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
 import types
 import typing as t
 
@@ -46,8 +48,43 @@ def specification(module: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> 
 
 def check(module: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """The documentation and the specification name the same options with the same types, defaults and choices."""
-    fields = ("type", "elements", "choices", "default")
-    documented, taken = options(module), specification(module, monkeypatch)
-    assert {name: {field: one.get(field) for field in fields} for name, one in documented.items()} == {
-        name: {field: one.get(field) for field in fields} for name, one in taken.items()
+    _agree(options(module), specification(module, monkeypatch))
+    check_examples(module)
+
+
+def check_action(module: types.ModuleType, action: types.ModuleType) -> None:
+    """The same for a module that is documentation alone: its action plugin takes the options on the controller.
+
+    Where the action has no specification, its documentation names those that its code asks for.
+    """
+    if hasattr(action, "ARGUMENTS"):
+        _agree(options(module), action.ARGUMENTS)
+    else:
+        assert set(options(module)) == set(_asked_for(action))
+    check_examples(module)
+
+
+def check_examples(module: types.ModuleType) -> None:
+    """Every example gives options that exist, and those that are required."""
+    name = module.__name__.rpartition(".")[2]
+    known = options(module)
+    required = {option for option, one in known.items() if one.get("required")}
+    given = [task[OURS + name] or {} for task in yaml.safe_load(module.EXAMPLES) if OURS + name in task]
+    assert given, "no example uses the module"
+    assert all(required <= set(one) <= set(known) for one in given), (name, given)
+
+
+def _agree(documented: t.Mapping[str, t.Any], taken: t.Mapping[str, t.Any]) -> None:
+    fields = ("type", "elements", "choices", "default", "required")
+    assert {name: {field: one.get(field) or None for field in fields} for name, one in documented.items()} == {
+        name: {field: one.get(field) or None for field in fields} for name, one in taken.items()
     }
+
+
+def _asked_for(action: types.ModuleType) -> t.Iterator[str]:
+    """The options that the code of an action asks for: ``args["x"]`` and ``args.get("x")``."""
+    for node in ast.walk(ast.parse(inspect.getsource(action))):
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("args"):
+            yield ast.literal_eval(node.slice)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("args.get"):
+            yield ast.literal_eval(node.args[0])

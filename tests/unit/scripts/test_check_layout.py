@@ -68,3 +68,17 @@ def test_code_for_the_nodes_imports_only_what_a_node_has(line: str, good: bool) 
 def test_shared_code_lies_in_folders_that_lean_one_way(path: str, line: str, good: bool) -> None:
     text = f"from {layout.OURS}.plugins.{line}\n" if line else ""
     assert (not list(layout.python_faults(pathlib.Path(path), text))) is good
+
+
+def test_every_module_and_action_has_a_test_file_of_its_name(tmp_path: pathlib.Path) -> None:
+    for name in ("modules/a", "modules/b", "action/b", "doc_fragments/c"):
+        (tmp_path / "plugins" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "plugins" / f"{name}.py").touch()
+    for name in ("modules/test_a", "modules/test_more", "action/test_b"):
+        (tmp_path / "tests/unit/plugins" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tests/unit/plugins" / f"{name}.py").touch()
+    (tmp_path / "tests/unit/plugins/gone").mkdir()
+    assert list(layout.mirror_faults(tmp_path)) == [
+        "tests/unit/plugins/gone: there is no plugins/gone that it could test",
+        "plugins/modules/b.py: has no tests/unit/plugins/modules/test_b.py",
+    ]

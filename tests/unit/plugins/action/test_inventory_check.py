@@ -77,6 +77,14 @@ def accepted(answer: Answer) -> dict[str, t.Any]:
     return answer.result
 
 
+def test_the_command_line_alone_names_recorded_devices(check, tmp_path):
+    named = "__trainmesh_devices_root"
+    write(tmp_path / "hosts.yml", f"all: {{hosts: {{gpu1: {{ansible_host: 192.0.2.1, {named}: /recorded}}}}}}")
+    assert "devices_root" not in accepted(check("hosts.yml"))["node_facts"]
+    found = accepted(check("hosts.yml", arguments=["-e", f"{named}=/recorded"]))
+    assert found["node_facts"]["devices_root"] == "/recorded"
+
+
 def encrypted(tmp_path, *words: str) -> str:
     """A value or a file, encrypted as people do it."""
     write(tmp_path / "password", "open sesame\n")

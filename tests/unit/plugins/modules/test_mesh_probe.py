@@ -13,6 +13,9 @@ import sys
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.modules import mesh_probe
+from ansible_collections.trainmesh.cluster.tests.unit.samples import documented
+
 # Several test runs on one machine share the names of the control sockets.
 TOKEN = secrets.token_hex(8)
 
@@ -91,3 +94,7 @@ def test_who_is_not_meant_to_log_in_tries_ports_alone(tmp_path, log_in):
     found = answer["row"]["b"]
     assert (rc, list(found["ssh"])) == (0, ["127.0.0.2"] if log_in else [])
     assert set(found["tcp"]) == {str(port) for port in free}
+
+
+def test_the_options_are_those_of_the_documentation(monkeypatch):
+    documented.check(mesh_probe, monkeypatch)

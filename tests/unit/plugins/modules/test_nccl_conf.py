@@ -11,6 +11,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.trainmesh.cluster.plugins.modules import nccl_conf
+from ansible_collections.trainmesh.cluster.tests.unit.samples import documented
 
 BEGIN, END = b"# BEGIN trainmesh.cluster (managed block, edit outside of it)\n", b"# END trainmesh.cluster\n"
 OURS = BEGIN + b"NCCL_SOCKET_IFNAME==eth0\n" + END
@@ -66,3 +67,7 @@ def test_marks_that_are_no_pair_are_refused(tmp_path, capsys):
     path.write_bytes(OURS + OURS)
     assert "expected one block" in run(capsys, path, [])["msg"]
     assert path.read_bytes() == OURS + OURS
+
+
+def test_the_options_are_those_of_the_documentation(monkeypatch):
+    documented.check(nccl_conf, monkeypatch)

@@ -43,7 +43,7 @@ def never(*_arguments: t.Any, **_options: t.Any) -> t.NoReturn:
 @pytest.mark.parametrize("check", [False, True])
 def test_all_three_come_in_one_result(check: bool, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     Recorded(tmp_path).two_a100()
-    result = run({"root": str(tmp_path), "peers": ["127.0.0.1"], "_ansible_check_mode": check}, capsys)
+    result = run({"devices_root": str(tmp_path), "peers": ["127.0.0.1"], "_ansible_check_mode": check}, capsys)
     facts = result["ansible_facts"]
     assert (set(facts), facts["trainmesh_facts_errors"], result["changed"]) == (ALL, {}, False)
     assert len(facts["trainmesh_facts_gpu"]["gpus"]) == 2
@@ -52,9 +52,39 @@ def test_all_three_come_in_one_result(check: bool, tmp_path: pathlib.Path, capsy
     assert result["replayed_from"] == str(tmp_path)
 
 
+def test_no_file_on_a_node_says_whose_devices_it_has(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Recorded(tmp_path / "recorded").two_a100()
+    (tmp_path / "named").write_text(f"{tmp_path / 'recorded'}\n")
+    (tmp_path / "named").chmod(0o644)
+    real = os.open
+
+    def opened(path: t.Any, *arguments: t.Any, **options: t.Any) -> int:
+        return real(tmp_path / "named" if path == "/etc/trainmesh/replay_root" else path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", opened)
+    result = run({"gather": ["gpu", "fabric"]}, capsys)
+    assert "replayed_from" not in result
+    assert "replayed_from" not in result["ansible_facts"]["trainmesh_facts_gpu"]
+    assert result["ansible_facts"]["trainmesh_facts_fabric"]["replayed_from"] is None
+
+
+def test_recorded_devices_leave_the_rest_of_the_fabric_as_it_is(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Recorded(tmp_path).two_a100()
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/machine-id").write_text("ab" * 16 + "\n")
+    result = run({"gather": ["gpu", "fabric"], "devices_root": str(tmp_path)}, capsys)
+    fabric = result["ansible_facts"]["trainmesh_facts_fabric"]
+    assert result["replayed_from"] == fabric["replayed_from"] == str(tmp_path)
+    assert fabric["machine_id"] != "ab" * 16
+
+
 def test_each_part_has_the_keys_of_its_own_module(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     Recorded(tmp_path).two_a100()
-    facts = run({"root": str(tmp_path)}, capsys)["ansible_facts"]
+    facts = run({"devices_root": str(tmp_path)}, capsys)["ansible_facts"]
     for module, name in ((gpu_facts, "gpu"), (fabric_facts, "fabric"), (stack_facts, "stack")):
         told = yaml.safe_load(module.RETURN)["ansible_facts"]["contains"][f"trainmesh_facts_{name}"]["contains"]
         assert set(facts[f"trainmesh_facts_{name}"]) == set(told), name

@@ -11,6 +11,7 @@ import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import kernel_name
 from ansible_collections.trainmesh.cluster.plugins.modules import node_name
+from ansible_collections.trainmesh.cluster.tests.unit.samples import documented
 
 
 class Done(Exception):
@@ -95,3 +96,7 @@ def test_both_names_are_set(monkeypatch, tmp_path):
 def test_a_right_name_is_left_alone(monkeypatch, tmp_path):
     result, module, _file = run(monkeypatch, tmp_path, "node1", "node1", takes=False)
     assert (result["changed"], module.calls) == (False, [])
+
+
+def test_the_options_are_those_of_the_documentation(monkeypatch):
+    documented.check(node_name, monkeypatch)

@@ -12,6 +12,7 @@ import types
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.modules import python_stack
+from ansible_collections.trainmesh.cluster.tests.unit.samples import documented
 
 
 class Done(Exception):
@@ -45,3 +46,7 @@ def test_a_directory_left_by_an_interrupted_run_is_told_and_not_read(tmp_path, m
         python_stack.main()
     assert done.value.args[0]["directory_exists"] is there
     assert not done.value.args[0]["changed"]
+
+
+def test_the_options_are_those_of_the_documentation(monkeypatch):
+    documented.check(python_stack, monkeypatch)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.modules import reserved_port
+from ansible_collections.trainmesh.cluster.tests.unit.samples import documented
 
 
 class Done(Exception):
@@ -63,3 +64,7 @@ def test_what_was_reserved_here_is_given_back(monkeypatch, tmp_path, writable):
     result, _module, kernel, text = run(monkeypatch, tmp_path, None, state="absent", writable=writable)
     assert (result["changed"], text, kernel) == (True, "", "8080" if writable else "8080,29500")
     assert run(monkeypatch, tmp_path, "29500", state="absent")[0]["changed"] is False  # somebody else reserved it
+
+
+def test_the_options_are_those_of_the_documentation(monkeypatch):
+    documented.check(reserved_port, monkeypatch)

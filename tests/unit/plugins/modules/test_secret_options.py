@@ -24,8 +24,8 @@ REASONS = {
         unreached user account
     """,
     "directories and programs, which every user of a node can look for": """
-        base base_conda base_prefix base_python command commands creates dest directory images launcher mode path paths
-        prefix python recipe removes root script state_dir tools wheelhouse
+        base base_conda base_prefix base_python command commands creates dest devices_root directory images launcher
+        mode path paths prefix python recipe removes root script state_dir tools wheelhouse
     """,
     "versions, and requirement lines as they stand in the lock": """
         packages platform python_version requirements torch_backend torch_build

@@ -157,7 +157,7 @@ def test_recorded_rdma_devices_replace_only_rdma(tmp_path: Path) -> None:
     (tmp_path / "sys/module/nvidia_peermem").mkdir(parents=True)
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/machine-id").write_text("0" * 32)
-    facts = gather(Wish(), replay=str(tmp_path))
+    facts = gather(Wish(), devices_root=str(tmp_path))
     assert facts["replayed_from"] == str(tmp_path)
     assert facts["rdma"]["devices"][0]["ports"][0]["state"] == "ACTIVE"
     assert facts["peermem"] is True

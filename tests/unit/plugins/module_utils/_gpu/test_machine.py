@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.machine import Machine, replay_root
+from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.machine import Machine
 from ansible_collections.trainmesh.cluster.tests.unit.samples.gpu_recordings import Recorded
 
 
@@ -73,34 +73,3 @@ def test_all_commands_share_one_limit(tmp_path: pathlib.Path) -> None:
     assert time.monotonic() - started < 3
     assert machine.seconds_left() == 0
     assert Machine(str(tmp_path)).run("journalctl") is None
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="the file must be root's")
-@pytest.mark.parametrize(
-    ("content", "mode", "counts"),
-    [
-        ("{dir}\n", 0o644, True),
-        ("{dir}", 0o600, True),
-        ("{dir}\nsecond line\n", 0o644, True),
-        ("{dir}\n", 0o664, False),
-        ("relative/path\n", 0o644, False),
-        ("/does/not/exist\n", 0o644, False),
-        ("", 0o644, False),
-    ],
-)
-def test_which_machine_a_node_plays(tmp_path: pathlib.Path, content: str, mode: int, counts: bool) -> None:
-    path = tmp_path / "replay_root"
-    path.write_text(content.format(dir=tmp_path))
-    path.chmod(mode)
-    assert replay_root(str(path)) == (str(tmp_path) if counts else None)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_a_file_of_somebody_else_does_not_count(tmp_path: pathlib.Path) -> None:
-    path = tmp_path / "replay_root"
-    path.write_text(f"{tmp_path}\n")
-    os.chown(path, 65534, 65534)
-    assert replay_root(str(path)) is None
-    (tmp_path / "link").symlink_to("/etc/hostname")
-    assert replay_root(str(tmp_path / "link")) is None
-    assert replay_root(str(tmp_path / "absent")) is None

@@ -1,0 +1,97 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a run ends by its report, and when jobs are started; what the rules say is tested in plugin_utils."""
+
+from __future__ import annotations
+
+import json
+from unittest import mock
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.action import cluster_report
+from ansible_collections.trainmesh.cluster.plugins.action.cluster_report import ActionModule
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.engine import Judgement
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Finding, Untested
+from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import healthy as healthy_case
+
+FAILED = Finding("clock-skew", "fail", ("node2",), {"node2": "9 s"}, "The clock of node2 is wrong.", "Set it.")
+WARNED = Finding("fd-limit", "warn", ("node1",), {"node1": "1024"}, "The limit is low.", "Raise it.")
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Runs the action over a healthy cluster, of which the rules say what is given; its answer and what it showed."""
+    shown = []
+    monkeypatch.setattr(cluster_report.action, "show", shown.append)
+
+    def start(*answers, lost=(), check_mode=False, live=("node1", "node2", "node3"), variables=None, **args):
+        case = healthy_case(dropped=dict.fromkeys(lost, "it left the run"))
+        monkeypatch.setattr(cluster_report.evidence, "assemble", lambda *_arguments: case)
+        judged = Judgement(tuple(answers), ("rdma-down",))
+        monkeypatch.setattr(cluster_report.engine, "judge", lambda *_arguments: judged)
+        task = mock.Mock(args={"plan": case.plan, "state_dir": str(tmp_path), **args}, async_val=0)
+        task.check_mode = check_mode
+        values = {"trainmesh_report_dir": str(tmp_path / "report"), **(variables or {})}
+        given = {"hostvars": dict.fromkeys(case.order, values), "ansible_play_hosts": list(live)}
+        action = ActionModule(task, *[mock.Mock()] * 5)
+        return action.run(task_vars={**given, "ansible_play_hosts_all": list(case.order)}), shown
+
+    return start
+
+
+def test_a_clean_run_ends_well_and_writes_its_report(run, tmp_path):
+    answer, shown = run(WARNED)
+    assert (answer["outcome"], answer.get("failed"), answer.get("unreachable")) == ("clean", None, None)
+    assert json.loads((tmp_path / "report/report.json").read_text())["outcome"] == "clean"
+    assert sorted(path.rpartition(".")[2] for path in answer["files"]) == ["html", "json", "md"] and len(shown) == 1
+
+
+def test_a_fault_fails_the_run_and_is_its_message(run):
+    answer, _shown = run(FAILED, WARNED)
+    assert (answer["failed"], answer["outcome"], answer["summary"]["fail"]) == (True, "faults", 1)
+    assert answer["msg"] == "1 fault(s), the first on node2: The clock of node2 is wrong. [clock-skew]"
+
+
+def test_a_node_that_was_lost_ends_it_as_an_unreachable_host_does(run):
+    answer, _shown = run(lost=["node3"])
+    assert (answer["unreachable"], answer["outcome"], answer.get("failed")) == (True, "incomplete", None)
+
+
+def test_check_mode_judges_nothing_of_what_a_run_would_mend_and_writes_nothing(run, tmp_path):
+    answer, _shown = run(FAILED, check_mode=True)
+    assert (answer["files"], answer["summary"]["fail"], answer.get("failed")) == ([], 0, None)
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_directory_that_can_not_be_written_costs_the_files_alone(run, tmp_path, monkeypatch):
+    warned = []
+    monkeypatch.setattr(cluster_report.action, "warn", warned.append)
+    (tmp_path / "file").touch()
+    answer, shown = run(variables={"trainmesh_report_dir": str(tmp_path / "file/report")})
+    assert (answer["files"], len(shown), len(warned)) == ([], 1, 1) and "trainmesh_report_dir" in warned[0]
+
+
+@pytest.mark.parametrize(
+    ("answers", "more", "why"),
+    [
+        ((WARNED,), {}, ""),
+        ((FAILED,), {}, "the faults above come first"),
+        ((), {"jobs": False}, "trainmesh_verify_jobs is false"),
+        ((), {"live": ("node1",)}, "node2, node3 are not in this run"),
+        ((), {"check_mode": True}, "check mode starts no jobs"),
+        ((Untested("torch-missing", ("node1",), "x"),), {}, ""),
+    ],
+)
+def test_the_gate_says_why_no_job_is_started(run, answers, more, why, tmp_path):
+    answer, shown = run(*answers, stage="gate", **more)
+    assert (answer["untested"], answer["listeners_wait"], shown, list(tmp_path.iterdir())) == (why, False, [], [])
+
+
+def test_a_run_that_could_read_a_node_has_no_report_of_none(run):
+    facts = {"ansible_facts": {"trainmesh_facts_fabric": {}}}
+    assert run(stage="unread", hosts=["node1"], variables=facts)[0]["files"] == []
+    answer, shown = run(stage="unread", hosts=["node1"])
+    assert answer["outcome"] == "incomplete" and len(answer["files"]) == 3
+    assert shown[0].startswith("\nNo node could be read.")
