@@ -18,7 +18,7 @@ KIND=${1:-controller}
 LOCK=requirements/$KIND.txt
 VENV=${TRAINMESH_VENV:-$PWD/.venv}
 LOG=$PWD/.cache/bootstrap.log
-declare -A NEED_MIB=([controller]=300 [dev]=800) # measured: 116 and 373, and room for what is unpacked meanwhile
+declare -A NEED_MIB=([controller]=300 [dev]=800) # measured: 116 and 400, and room for what is unpacked meanwhile
 
 fail() {
     echo "bootstrap: $1" >&2
@@ -98,6 +98,12 @@ ensure_ssh() {
     fail "the ssh client is missing: install the package openssh-client (see .cache/bootstrap.log)."
 }
 
+# For the tests that kill a program at each of its system calls: they are skipped where it can't be had.
+offer_strace() {
+    command -v strace >/dev/null || install_package strace ||
+        echo "bootstrap: strace could not be installed: the tests that need it will be skipped"
+}
+
 check_disk() {
     local free
     free=$(df -Pm . | awk 'NR == 2 {print $4}')
@@ -134,6 +140,7 @@ main() {
     fi
     : >"$LOG"
     ensure_ssh
+    [ "$KIND" != dev ] || offer_strace
     check_disk
     if ! "$VENV/bin/python" -c 'import pip' 2>/dev/null ||
         [ "$("$VENV/bin/python" -VV)" != "$("$python" -VV)" ]; then

@@ -10,7 +10,7 @@
   plugin_utils;
 - plugins/module_utils runs on the nodes: it imports the standard library and its neighbours only;
 - tests/unit/plugins has the folders of plugins, and no other; every module and action has a test file of its name;
-- a role has README.md, meta/argument_specs.yml and tasks/main.yml.
+- a role has README.md, meta/argument_specs.yml, meta/main.yml and tasks/main.yml.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ import typing as t
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 OURS = "ansible_collections.trainmesh.cluster"
+# REUSE-IgnoreStart
 HEADER = (
     "# Copyright: (c) 2026, trainmesh.cluster contributors",
     "# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)",
     "# SPDX-License-Identifier: GPL-3.0-or-later",
 )
+# REUSE-IgnoreEnd
 # Each may import from those before it.
 ROOMS = {
     "module_utils": (
@@ -40,7 +42,7 @@ ROOMS = {
     ),
 }
 TESTED_BY_NAME = ("modules", "action")
-ROLE_FILES = ("README.md", "meta/argument_specs.yml", "tasks/main.yml")
+ROLE_FILES = ("README.md", "meta/argument_specs.yml", "meta/main.yml", "tasks/main.yml")
 
 
 def our_files() -> list[pathlib.Path]:

@@ -5,7 +5,7 @@
 #
 # Runs the project's checks, all of them even when one fails, and ends with the line "N passed, N failed".
 #
-#   scripts/test.sh                       every step: unit lint lock cores sanity integration docs molecule
+#   scripts/test.sh                       every step: unit lint lock cores sanity integration docs package molecule
 #   scripts/test.sh unit lint             only these (or: ONLY="unit lint" scripts/test.sh)
 #   scripts/test.sh --all                 also what takes hours: every fault, and the scenarios with a file "nightly"
 #   SCENARIOS="site bad" scripts/test.sh molecule    only these scenarios
@@ -16,8 +16,8 @@
 set -u -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-STEPS="unit lint lock cores sanity integration docs molecule"
-declare -A LIMIT=([unit]=600 [lint]=600 [lock]=180 [cores]=1500 [sanity]=1200 [integration]=300 [docs]=300 [molecule]=3600) # seconds
+STEPS="unit lint lock cores sanity integration docs package molecule"
+declare -A LIMIT=([unit]=600 [lint]=600 [lock]=180 [cores]=1500 [sanity]=1200 [integration]=300 [docs]=300 [package]=300 [molecule]=3600) # seconds
 SCENARIO_LIMIT=${SCENARIO_LIMIT:-1200}                                            # seconds for one scenario
 SANITY_DIR=${SANITY_DIR:-.cache/sanity}
 
@@ -80,6 +80,10 @@ lint_shell() {
     our_files | xargs -0 grep -d skip -lIZE -m1 '^#!.*\b(ba)?sh\b' | xargs -0 --no-run-if-empty shellcheck --external-sources --source-path=SCRIPTDIR
 }
 
+lint_spelling() {
+    our_files | xargs -0 codespell
+}
+
 step_lint() {
     failed_parts=()
     part "ruff check" ruff check --output-format concise .
@@ -88,6 +92,8 @@ step_lint() {
     part "layout" python scripts/check_layout.py
     part "mypy" mypy
     part "yamllint" yamllint --strict .
+    part "codespell" lint_spelling
+    part "licences" reuse lint --quiet
     part "ansible-lint" ansible-lint --offline --strict
     end_of_parts
 }
@@ -187,6 +193,28 @@ step_docs() {
     part "changelog fragments" antsibull-changelog lint
     part "commands in the README" python scripts/check_readme.py
     end_of_parts
+}
+
+# The artifact as Galaxy gets it: what is in it, whether it can be installed, and what Galaxy's own import says of it.
+step_package() {
+    local place=$PWD/.cache/package artifact
+    failed_parts=()
+    rm -rf "$place" && mkdir -p "$place" || return 1
+    ansible-galaxy collection build --output-path "$place" || return 1
+    artifact=$(echo "$place"/*.tar.gz)
+    part "contents" python scripts/check_artifact.py "$artifact"
+    export ANSIBLE_COLLECTIONS_PATH=$place/collections # and not the checkout
+    part "installation" ansible-galaxy collection install --offline "$artifact"
+    part "galaxy-importer" import_artifact "$place" "$artifact"
+    end_of_parts
+}
+
+# import_artifact DIRECTORY FILE: warnings are failures, as Galaxy shows them beside the collection. But not this one:
+# the importer gives ansible-lint the path of ansible_collections itself, where it finds no playbook of a collection.
+import_artifact() {
+    (cd "$1" && python -m galaxy_importer.main "$2") | tee "$1/import.log" || return 1
+    ! grep -E '^(WARNING|ERROR)' "$1/import.log" | grep -vE 'Failed to find trainmesh\.cluster\.[a-z_]+ playbook\.$' |
+        sed 's/^/ERROR: /'
 }
 
 # The nodes are made once (scenario "default") and shared by all the other scenarios, one after the other.

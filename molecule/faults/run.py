@@ -154,7 +154,8 @@ def try_fault(cluster: Cluster, fault: t.Mapping[str, t.Any]) -> Outcome:
         cluster.scripts(fault.get("break"))
         with concurrent.futures.ThreadPoolExecutor() as pool:
             beside = [
-                pool.submit(cluster.shell, *pair, limit=PLAYBOOK_LIMIT) for pair in (fault.get("during") or {}).items()
+                pool.submit(cluster.shell, node, script, limit=PLAYBOOK_LIMIT)
+                for node, script in (fault.get("during") or {}).items()
             ]
             started = time.monotonic()
             rc, report = cluster.play("playbooks/verify.yml", fault.get("vars") or {}, bool(fault.get("jobs")))

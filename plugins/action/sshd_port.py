@@ -16,7 +16,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Run the module; where it has changed sshd, run it again through a connection that is made now."""
-        result = super().run(tmp, task_vars)
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
         result.update(self._execute_module(task_vars=task_vars))
         if result.get("failed") or not result.get("waits") or self._task.check_mode:
             return result

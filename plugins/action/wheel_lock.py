@@ -41,7 +41,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Run once for all nodes."""
-        result = super().run(tmp, task_vars)
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
         _report, args = self.validate_argument_spec(argument_spec=ARGUMENTS)
         variables = task_vars or {}
         store = self._store(args)

@@ -123,6 +123,7 @@ def prove(module: AnsibleModule, sshd: str, text: str) -> str:
 
 def reload(module: AnsibleModule) -> str:
     """Make the running sshd read its configuration; sessions stay open. Returns an error or ''."""
+    err: str
     systemctl = search_path.which("systemctl")
     if systemctl and os.path.isdir("/run/systemd/system"):
         rc, _out, _err = module.run_command([systemctl, "is-active", "--quiet", "ssh.socket"])

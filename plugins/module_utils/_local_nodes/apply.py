@@ -160,7 +160,9 @@ def _make_network(host: Host, cluster: str, name: str, *, internal: bool) -> Non
     raise LocalNodesError(f"could not make the network {name}: {error}")
 
 
-def set_up(host: Host, cluster: str, wish: t.Sequence[NodeWish], options: dict[str, str]) -> tuple[list[dict], bool]:
+def set_up(
+    host: Host, cluster: str, wish: t.Sequence[NodeWish], options: dict[str, str]
+) -> tuple[list[dict[str, t.Any]], bool]:
     """Finish the first boot of every node and return (what an inventory needs of each, anything changed).
 
     ``options``: ``script`` (text of setup.sh), ``account`` and ``public_key``.

@@ -49,7 +49,7 @@ def packet_size(info: bytes, family: int) -> int | None:
     """Bytes of a full IP packet, from struct tcp_info (linux/tcp.h): tcpi_options at 5, tcpi_snd_mss at 16."""
     if len(info) < 20:
         return None
-    (segment,) = struct.unpack_from("=I", info, 16)
+    segment: int = struct.unpack_from("=I", info, 16)[0]
     stamps = 12 if info[5] & TCPI_OPT_TIMESTAMPS else 0
     return segment + stamps + (60 if family == socket.AF_INET6 else 40)
 

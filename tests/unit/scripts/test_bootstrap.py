@@ -31,7 +31,8 @@ def controller(tmp_path):
     for path in (place / "scripts", place / "requirements", commands, archive):
         path.mkdir(parents=True)
     shutil.copy(SCRIPTS / "bootstrap.sh", place / "scripts")
-    (place / "requirements/controller.txt").write_text("")
+    for kind in ("controller", "dev"):
+        (place / f"requirements/{kind}.txt").write_text("")
     for name, text in (("python3", OLD), ("apt-get", APT), ("sudo", '#!/bin/sh\nshift\nexec "$@"\n')):
         (commands / name).write_text(text)
         (commands / name).chmod(0o755)
@@ -41,13 +42,13 @@ def controller(tmp_path):
         (commands / name).symlink_to(shutil.which(name) or "/bin/false")
     (commands / "ssh-keygen").symlink_to("/bin/true")
 
-    def run(*packages):
+    def run(*packages, kind="controller"):
         for name in packages:
             (archive / name).write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
             (archive / name).chmod(0o755)
         environment = {"PATH": str(commands), "ARCHIVE": str(archive), "BIN": str(commands), "HOME": str(tmp_path)}
         return subprocess.run(
-            [str(place / "scripts/bootstrap.sh")],
+            [str(place / "scripts/bootstrap.sh"), kind],
             env=environment,
             capture_output=True,
             text=True,
@@ -86,3 +87,13 @@ def test_a_newer_python_of_the_distribution_is_installed(controller, packages):
     assert f"installing the package {packages[-1]}" in answer.stderr
     assert answer.returncode == 0, answer.stderr
     assert "bootstrap: ready" in answer.stdout
+
+
+def test_what_a_test_can_do_without_is_installed_where_that_is_permitted(controller, tmp_path):
+    (tmp_path / "bin/python3.12").symlink_to(sys.executable)
+    assert "strace" not in controller().stdout
+    without = controller(kind="dev")
+    assert (without.returncode, "strace could not be installed" in without.stdout) == (0, True), without.stderr
+    shutil.rmtree(tmp_path / "checkout/.venv")
+    assert "could not" not in controller("strace", kind="dev").stdout
+    assert (tmp_path / "bin/strace").exists()

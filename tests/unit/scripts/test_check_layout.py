@@ -11,11 +11,14 @@ import pathlib
 import types
 
 import pytest
+import tomllib
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 def load(name: str) -> types.ModuleType:
     """A script as a module: scripts/ is not a package."""
-    path = pathlib.Path(__file__).resolve().parents[3] / "scripts" / f"{name}.py"
+    path = ROOT / "scripts" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -32,6 +35,16 @@ def test_the_header_may_follow_a_shebang_only(start: list[str]) -> None:
     assert layout.header_fault([*start, *layout.HEADER, "more"]) is None
     assert layout.header_fault([*start, "", *layout.HEADER]) is not None
     assert layout.header_fault(start) is not None
+
+
+def test_files_without_a_header_have_the_same_owner_and_licence() -> None:
+    """REUSE.toml speaks for them."""
+    (rest,) = tomllib.loads((ROOT / "REUSE.toml").read_text())["annotations"]
+    assert rest["path"] == "**"
+    assert layout.HEADER[0] == f"# Copyright: (c) {rest['SPDX-FileCopyrightText']}"
+    name = "SPDX-License-Identifier"
+    assert layout.HEADER[2] == f"# {name}: {rest[name]}"
+    assert (ROOT / "LICENSES" / f"{rest[name]}.txt").samefile(ROOT / "LICENSE")
 
 
 @pytest.mark.parametrize(

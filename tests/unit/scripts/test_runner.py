@@ -110,3 +110,26 @@ def test_the_end_of_the_output_says_why_a_step_failed(tmp_path):
     assert [said.index(text) for text in ("Action failed", "no room on /opt", "ok=3 failed=1", "FAILED, status 2")]
     assert said.splitlines()[-2:] == ["E  assert 1 == 2", "Not finished after 600 s: stopped."]
     assert len(said.splitlines()) <= 30
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "failure"),
+    [
+        ("Importer processing completed successfully", 0, None),
+        ("WARNING: ERROR    Failed to find trainmesh.cluster.plan playbook.", 0, None),
+        ("WARNING: ERROR    Failed to find another.collection.plan playbook.", 0, "ERROR: WARNING: ERROR    Failed to"),
+        ("WARNING: Could not get role description, no role metadata found", 0, "ERROR: WARNING: Could not get role"),
+        ("ERROR: The import failed for the following reason: no changelog", 1, "no changelog"),
+    ],
+)
+def test_what_galaxy_would_warn_of_is_a_failure(tmp_path, said, status, failure):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").write_text(f"#!/bin/sh\necho 'Loading module one'\necho '{said}'\nexit {status}\n")
+    (tmp_path / "bin/python").chmod(0o755)
+    script = f"source {ROOT}/scripts/test.sh && import_artifact {tmp_path} artifact.tar.gz"
+    environment = {**os.environ, "TRAINMESH_VENV": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert bool(done.returncode) is bool(failure)
+    assert (failure or "Loading") in done.stdout

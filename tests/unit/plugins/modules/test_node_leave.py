@@ -11,6 +11,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.trainmesh.cluster.plugins.modules import node_leave
+from ansible_collections.trainmesh.cluster.tests.unit.samples import documented
 
 
 @pytest.fixture(name="run")
@@ -58,3 +59,7 @@ def test_the_ports_of_sshd_stay_and_that_is_told(run, monkeypatch):
     run.drop_in.write_text("Port 22\nPort 2222\n")
     run()
     assert str(run.drop_in) in warned[0] and run.drop_in.exists()
+
+
+def test_the_options_are_those_of_the_documentation(monkeypatch):
+    documented.check(node_leave, monkeypatch)
