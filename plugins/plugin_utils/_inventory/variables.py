@@ -224,8 +224,8 @@ VARIABLES: dict[str, Variable] = {
     "rules": Variable(
         "cluster",
         {},
-        "Checks to silence or to change in severity, such as C({gpu-persistence: 'off', drv-differs: fail}); the levels "
-        "are C(off), C(info), C(warn) and C(fail).",
+        "Checks to silence or to change in severity, such as C({gpu-persistence: 'off', drv-differs: fail}); the "
+        "levels are C(off), C(info), C(warn) and C(fail).",
         options.read_levels,
     ),
     "extra_rules": Variable(
