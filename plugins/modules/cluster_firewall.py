@@ -12,8 +12,8 @@ short_description: Allow all TCP from the addresses of the cluster through firew
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
-  - In firewalld, keeps one rich rule an address in the zone of the data interface, marked by its priority. In ufw,
-    keeps one rule an address, marked by its comment.
+  - In firewalld, keeps one rich rule per address in the zone of the data interface, marked by its priority. In ufw,
+    keeps one rule per address, marked by its comment.
   - Addresses that are no longer wanted go away. Nothing else is opened or closed, and no firewall is switched on or
     off.
   - NCCL, gloo and torch listen on ephemeral ports, so that opening the rendezvous port alone is not enough.
@@ -40,13 +40,13 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Let the other nodes in
+- name: Allow traffic from the cluster nodes
   trainmesh.cluster.cluster_firewall:
     backends: [firewalld]
     addresses: [10.0.0.11, 10.0.0.12]
     interface: eth0
 
-- name: Take every address out again
+- name: Remove all addresses
   trainmesh.cluster.cluster_firewall:
     backends: [ufw]
     addresses: []

@@ -8,24 +8,24 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cluster_plan
-short_description: Compute the model of the whole cluster once, on the controller
+short_description: Plan the cluster on the controller
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
   - Reads the variables, facts and identities of all hosts that the play has gathered and computes ranks, addresses,
     interfaces, slots, precision, the build of torch, and the finished texts of every file that names other nodes. The
-    roles only put these in their place.
+    roles only apply these.
   - Refuses, with every reason at once, what can't work, such as a GPU whose driver is broken or bf16 on a GPU
     without it.
-  - Remembers the nodes in C(cluster.json) of O(state_dir), so that ranks stay where they are and an unreachable node
-    keeps its place. Clusters of other groups that share the file stay in it. Check mode remembers nothing.
+  - Records the nodes in C(cluster.json) of O(state_dir), so that ranks stay where they are and an unreachable node
+    keeps its rank. Clusters of other groups that share the file stay in it. Check mode writes nothing.
 options:
   group:
     description: Inventory group that holds the nodes.
     type: str
     default: all
   state_dir:
-    description: Directory on the controller for the memory.
+    description: Directory on the controller for the state file.
     type: path
     required: true
   read_only:

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cluster_report
-short_description: Judge what a run has found, print it, and fail when anything failed
+short_description: Run all checks, write the report, and fail if a check failed
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
-  - Asks every rule of the collection about what the run has gathered, and those that the user added in
+  - Runs every check of the collection on the evidence of the run, and those that the user added in
     C(trainmesh_extra_rules).
-  - Prints the findings, the worst first, each with host, cause and remedy, then the matrix of the nodes' ways to each
-    other, the nodes, the jobs, what could not be tested, what the run changed, and the line to type next.
+  - Prints the findings by severity, each with host, evidence, cause and fix, then the connectivity matrix, the nodes,
+    the jobs, what was not tested, what the run changed, and the command to run next.
   - Writes C(report.json), C(report.html) and C(report.md) into C(trainmesh_report_dir) on the controller, not in check
     mode.
-  - Fails when anything stands in the way of a job, which ends C(ansible-playbook) with status 2. When nothing does, but
-    something that was asked for could not be tested, the status is 4, as with a machine that can't be reached.
-  - A launcher's exit status alone proves nothing; the verdict on a job comes from the records that its ranks wrote.
+  - Fails if a check prevents jobs, which ends C(ansible-playbook) with status 2. If none does, but something requested
+    could not be tested, the status is 4, as with an unreachable host.
+  - A launcher's exit status alone proves nothing; the result of a job comes from the records that its ranks wrote.
 options:
   plan:
     description: The result of M(trainmesh.cluster.cluster_plan). Needed unless O(stage=unread).

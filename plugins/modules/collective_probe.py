@@ -8,14 +8,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: collective_probe
-short_description: Sum over all nodes as jobs do, measure it, and find the node to blame when it fails
+short_description: Run and measure an all-reduce across all ranks, and find the node that makes it fail
 version_added: "1.0.0"
 author:
   - trainmesh.cluster contributors (@trainmesh)
 description:
   - Runs on the head as the user of the jobs, on any cluster where that user may log in from the head to every node
     and torch is installed on the same path.
-  - Every rank joins one group, does a little work of its own between small sums, then sums larger and larger pieces
+  - Every rank joins one group, does some local work between small all-reduces, then reduces larger and larger messages
     (NCCL between GPUs, Gloo between CPUs).
   - If that fails, stalls or is slow, pairs of nodes and smaller groups are tried until they tell which node or pair
     it is.
@@ -70,12 +70,12 @@ options:
     description: Name of the run for O(launcher). By default one with the date.
     type: str
   backend:
-    description: What sums. V(auto) is V(nccl) where torch sees GPUs, else V(gloo).
+    description: Backend of the all-reduce. V(auto) is V(nccl) where torch sees GPUs, else V(gloo).
     type: str
     choices: [auto, nccl, gloo]
     default: auto
   sizes:
-    description: Bytes to sum. By default 8 B to 1 GiB with V(nccl), 1 KiB to 4 MiB with V(gloo).
+    description: Message sizes in bytes. By default 8 B to 1 GiB with V(nccl), 1 KiB to 4 MiB with V(gloo).
     type: list
     elements: int
     default: []
@@ -105,7 +105,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Sum over both nodes of a cluster that was set up by other means
+- name: Run an all-reduce over both nodes of a cluster that was set up by other means
   trainmesh.cluster.collective_probe:
     python: /opt/conda/envs/train/bin/python
     nodes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: docker_nodes
-short_description: Make a few machines out of containers on this one
+short_description: Manage the nodes of a demo cluster in local containers
 version_added: "1.0.0"
 description:
   - Brings up containers with systemd, sshd and their own addresses, which behave like freshly installed machines,
@@ -19,7 +19,7 @@ description:
 options:
   step:
     description:
-      - V(engine) sees to it that a Docker Engine answers; a stopped one is started, a missing one installed from the
+      - V(engine) ensures that Docker is running; a stopped one is started, a missing one installed from the
         distribution, where this user may do that.
       - V(image) builds the image of each base that the nodes have, from a base image where a registry answers, else
         from the machine's own package source with C(mmdebstrap).
@@ -32,7 +32,7 @@ options:
     required: true
     choices: [engine, image, nodes, setup, status, absent]
   cluster:
-    description: Name of the set of nodes. Sets of several names live beside each other.
+    description: Name of the set of nodes. Sets with different names can coexist.
     type: str
     default: local
   nodes:
@@ -53,7 +53,7 @@ options:
         type: str
         choices: [none, firewalld, ufw]
       extra_interface: &extra_interface
-        description: Whether the node has a second interface, on a network that leads nowhere.
+        description: Whether the node has a second interface, on an isolated network.
         type: bool
       isolated: &isolated
         description: Whether the node has no route to anything but the other nodes and the controller, and no resolver.
@@ -85,7 +85,7 @@ options:
           - Unless it is given, C(localhost.localdomain), with O(nodes[].init=sshd) the name of the node.
         type: str
   defaults:
-    description: What holds for every node that does not say otherwise, and for nodes that O(count) adds.
+    description: Defaults for all nodes, and for nodes that O(count) adds.
     type: dict
     suboptions:
       ssh_port: *ssh_port
@@ -99,7 +99,7 @@ options:
       hostname: *hostname
   count:
     description:
-      - How many nodes there shall be. Those of O(nodes) come first, then plain ones with the names C(nodeN).
+      - Number of nodes. Those of O(nodes) come first, then plain ones with the names C(nodeN).
       - With V(0) all of O(nodes), and those that were added earlier stay.
     type: int
     default: 0
@@ -110,7 +110,7 @@ options:
     description: The image of each kind of node, as O(step=image) returns them; needed by O(step=nodes).
     type: dict
   account:
-    description: User with C(sudo) that every node has beside root.
+    description: Additional user of every node, with C(sudo).
     type: str
     default: trainer
   public_key:
@@ -129,11 +129,11 @@ author:
 """
 
 EXAMPLES = r"""
-- name: See to it that a Docker Engine answers
+- name: Ensure Docker is running
   trainmesh.cluster.docker_nodes:
     step: engine
 
-- name: Make two machines, the second with sshd on another port
+- name: Create two nodes, the second with sshd on another port
   trainmesh.cluster.docker_nodes:
     step: nodes
     cluster: try
@@ -143,7 +143,7 @@ EXAMPLES = r"""
       - {name: node1}
       - {name: node2, ssh_port: 2222, firewall: ufw}
 
-- name: Remove them
+- name: Remove the nodes
   trainmesh.cluster.docker_nodes:
     step: absent
     cluster: try

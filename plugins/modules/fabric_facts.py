@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: fabric_facts
-short_description: Read what network, names, limits and host a training node really has
+short_description: Gather facts about network, names, limits and system of a node
 version_added: "1.0.0"
 author:
   - trainmesh.cluster contributors (@trainmesh)
@@ -42,10 +42,10 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Read the fabric of every node
+- name: Gather network facts of every node
   trainmesh.cluster.fabric_facts:
 
-- name: Find the interface that leads to the other nodes
+- name: Find the interface of the route to the other nodes
   trainmesh.cluster.fabric_facts:
     peers:
       - 10.0.0.11

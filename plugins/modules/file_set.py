@@ -15,7 +15,7 @@ author:
 description:
   - Writes all files of a set in one task, each of them atomically and only when its content or mode differs.
   - Files that an earlier run wrote and that are no longer in the set are removed, together with the directories that
-    they leave empty. Files of anybody else are never removed; a list of the files written is kept in
+    they leave empty. Other files are never removed; a list of the files written is kept in
     C(.trainmesh-NAME.json) in the directory.
   - What O(files[].content) says is logged and shown. A task that writes a secret needs C(no_log), and with it a set of
     its own, so that the other files stay visible.

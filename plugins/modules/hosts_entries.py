@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: hosts_entries
-short_description: Keep every node of the cluster in one block of the hosts file
+short_description: Manage one block with all cluster nodes in the hosts file
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
@@ -50,7 +50,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Let every node know the others by name
+- name: Add all cluster nodes to /etc/hosts
   trainmesh.cluster.hosts_entries:
     entries:
       - address: 10.0.0.11
@@ -58,7 +58,7 @@ EXAMPLES = r"""
       - address: 10.0.0.12
         names: [node2.trainmesh.internal, node2]
 
-- name: Take the block out
+- name: Remove the block
   trainmesh.cluster.hosts_entries:
     entries: []
 """

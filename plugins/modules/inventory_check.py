@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: inventory_check
-short_description: Check the inventory of a cluster before any machine is touched
+short_description: Validate the inventory before any host is touched
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: left_runs
-short_description: End the check runs that an interrupted run has left on a node
+short_description: Stop verification jobs of an interrupted run
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
@@ -31,7 +31,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: End what an interrupted run has left
+- name: Stop verification jobs of an interrupted run
   trainmesh.cluster.left_runs:
     prefix: /opt/trainmesh
 """

@@ -77,7 +77,7 @@ notes:
 """
 
 EXAMPLES = r"""
-- name: Measure the ways between all nodes
+- name: Measure the links between all nodes
   trainmesh.cluster.link_probe:
     name: node1
     port: 49321

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: mesh_probe
-short_description: Try names, ssh and the jobs' ports from this node to every node of the cluster
+short_description: Test names, ssh and job ports from this node to every node
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
@@ -125,7 +125,7 @@ notes:
 """
 
 EXAMPLES = r"""
-- name: Try every node from every node
+- name: Test connectivity from every node to every node
   trainmesh.cluster.mesh_probe:
     address: 10.0.0.11
     token: 5f3a

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nccl_conf
-short_description: Keep the node's own settings of NCCL in one block of its configuration
+short_description: Manage one block with the node's NCCL settings
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
@@ -35,7 +35,7 @@ EXAMPLES = r"""
   trainmesh.cluster.nccl_conf:
     settings: ["NCCL_SOCKET_IFNAME==eth0"]
 
-- name: Take the block out
+- name: Remove the block
   trainmesh.cluster.nccl_conf:
     settings: []
 """

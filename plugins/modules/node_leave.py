@@ -12,16 +12,16 @@ short_description: Remove the installation from a node that leaves the cluster
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
-  - Removes the Python environment, logs, scripts and configuration below the prefix, and what an interrupted run left
-    in C(/var/cache/trainmesh).
-  - Files of users stay. O(prefix)'s directory C(workspace) goes only when it is empty; files that this collection has
-    not written stay where they are and are returned. On a file system that other nodes may use as well all stays.
+  - Removes the Python environment, logs, scripts and configuration below the prefix, and the remains of an interrupted
+    run in C(/var/cache/trainmesh).
+  - User files stay. C(workspace) below O(prefix) is removed only if it is empty; files that this collection has not
+    written stay and are returned. Everything stays on a file system that other nodes may use as well.
   - Fails before anything is removed while a job of the cluster runs on the node.
-  - Packages of the distribution and the host name stay as well, and so does sshd's drop-in, which the login that runs
-    this may depend on; a warning names it.
+  - Distribution packages and the host name stay, and so does sshd's drop-in, because the current login may depend on
+    it; a warning names it.
 options:
   prefix:
-    description: Directory of the installation.
+    description: Installation directory.
     type: path
     default: /opt/trainmesh
 extends_documentation_fragment:
@@ -36,13 +36,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 removed:
-  description: Paths that were, or in check mode would be, removed; of a tree its top only.
+  description: Paths that were removed, or would be in check mode; of a tree only its top.
   returned: success
   type: list
   elements: str
   sample: [/opt/trainmesh/bin/trainmesh-stop, /opt/trainmesh/env, /opt/trainmesh]
 kept:
-  description: Paths below O(prefix) that stay, because this collection has not put them there.
+  description: Paths below O(prefix) that stay, because this collection has not written them.
   returned: success
   type: list
   elements: str

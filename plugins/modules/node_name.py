@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: node_name
-short_description: Give the node its host name, without a reboot and lastingly
+short_description: Set the host name permanently, without a reboot
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
@@ -28,7 +28,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Name the node
+- name: Set the host name
   trainmesh.cluster.node_name:
     name: node1
 """

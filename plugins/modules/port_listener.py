@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: port_listener
-short_description: Listen for a moment on the ports of the jobs, for the other nodes to try
+short_description: Listen on the job ports while the other nodes test them
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:

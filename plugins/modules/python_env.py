@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: python_env
-short_description: Make the directories of the prefix and tell what the environment of a node lacks
+short_description: Create the directories of the prefix and check the environment of a node
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
@@ -16,7 +16,7 @@ description:
     directory that others than root may write, the job user makes the prefix, and all in it is that user's.
   - Tells which commands are missing with the distribution packages that bring them, and whether the environment is of
     the kind and version of Python that are wanted. Makes and removes no environment itself.
-  - Refuses an environment that was in its place before.
+  - Refuses an environment that it did not create.
 options:
   prefix:
     description: Directory of everything, the same on every node.

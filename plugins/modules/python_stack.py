@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: python_stack
-short_description: Compare the packages of a node's environment with the lock, and install the lock
+short_description: Compare the environment with the lock, and install the locked packages
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
@@ -16,7 +16,7 @@ description:
   - With O(state=present) installs the lock with uv where it differs, with hashes checked, and proves afterwards that
     the versions installed equal the lock and that torch is the build planned.
   - An installation that was interrupted is noticed by the next run and done again.
-  - Packages that users installed by themselves stay. Those that an earlier lock brought and this one does not have go.
+  - Packages that users installed stay. Packages of an earlier lock that this one does not contain are removed.
 options:
   prefix:
     description: Directory that holds the environment.
@@ -64,7 +64,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See whether the environment equals the lock
+- name: Compare the environment with the lock
   trainmesh.cluster.python_stack:
     prefix: /opt/trainmesh
     user: train
@@ -75,7 +75,7 @@ EXAMPLES = r"""
     torch_build: cpu
   become: true
 
-- name: Install the lock from files that were handed to the node
+- name: Install the locked packages from files copied to the node
   trainmesh.cluster.python_stack:
     prefix: /opt/trainmesh
     user: train

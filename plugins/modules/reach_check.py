@@ -8,22 +8,22 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: reach_check
-short_description: Try every host of the inventory at once, and say what is wrong with each
+short_description: Run the preflight checks on all hosts of the inventory at once
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
   - >-
-    Tries from the controller, for all hosts at the same time and before anything else, what Ansible needs of a host:
+    Tests from the controller, on all hosts at the same time and before anything else, what Ansible requires of a host:
     its name, TCP, the banner of an ssh server, its host key, the login, Python there, and sudo.
-  - A table with cause and remedy is printed when something failed, in seconds instead of a wall of C(UNREACHABLE).
+  - Prints a table with cause and fix if something failed, within seconds instead of many lines of C(UNREACHABLE).
   - >-
-    It follows what Ansible's own ssh connection would do: C(ansible_host), C(ansible_port), C(ansible_user),
+    It does what Ansible's own ssh connection would do, according to C(ansible_host), C(ansible_port), C(ansible_user),
     C(ansible_ssh_private_key_file), C(ansible_password), C(ansible_ssh_common_args), C(ansible_ssh_extra_args), the
     command line and C(ansible.cfg), and by C(ssh -G) the configuration of the ssh client, its agent and jump hosts.
-  - Host keys are only compared with the known_hosts files; none is ever added. Nothing is changed on a host.
+  - Host keys are only compared with the known_hosts files; none is ever added. Changes nothing on a host.
   - >-
     What can't be followed, such as other connections than ssh, security keys, host certificates or another way to root
-    than sudo, is called untested, which is neither good nor bad. A sudo password of C(-K) or of the inventory is tried;
+    than sudo, is untested, neither passed nor failed. A sudo password of C(-K) or of the inventory is tried;
     it goes by the standard input alone.
 options:
   group:
@@ -31,15 +31,15 @@ options:
     type: str
     default: all
   timeout:
-    description: Seconds that one host has for the whole way; twice that, once more, if it answers and is not done.
+    description: Time limit per host in seconds; a host that answers but is slow gets one more attempt with twice that.
     type: float
     default: 10
   workers:
-    description: Number of hosts that are tried at the same time.
+    description: Number of hosts to test at the same time.
     type: int
     default: 64
   fail:
-    description: Fail when a host can't be used. By default the result alone tells.
+    description: Fail if a host is unusable. By default only the result says so.
     type: bool
     default: false
 requirements:
@@ -51,12 +51,12 @@ notes:
 """
 
 EXAMPLES = r"""
-- name: Try every host
+- name: Run the preflight checks
   trainmesh.cluster.reach_check:
   run_once: true
   register: reach
 
-- name: Try the nodes of one group, and stop when one can't be used
+- name: Run the preflight checks on one group, and fail if a host is unusable
   trainmesh.cluster.reach_check:
     group: trainers
     timeout: 5
@@ -67,14 +67,14 @@ EXAMPLES = r"""
 RETURN = r"""
 hosts:
   description:
-    - What was found, by inventory name.
+    - Results by inventory name.
     - C(ok) is true, false, or null when the host could not be tested.
     - >-
-      C(layer) is where it ended, empty when all was good. C(config) the ssh client refuses its configuration, C(name)
+      C(layer) is the step that failed, empty if none did. C(config) the ssh client refuses its configuration, C(name)
       no address, C(tcp_refused), C(tcp_timeout) and C(no_route) no connection, C(banner) no ssh server,
       C(hostkey_unknown) and C(hostkey_changed) the host key, C(auth) no login, C(python) no command or no usable
       Python, C(tmp) nothing can be written in C(/tmp), C(sudo) no root, C(untested).
-    - C(evidence) holds the words that were seen, C(cause) and C(remedy) are a sentence each.
+    - C(evidence) is the output, C(cause) and C(remedy) are a sentence each.
     - C(address), C(port) and C(user) are what ssh would use; C(seconds) is the time it took.
     - >-
       C(host_key_checked) is false where ssh takes any host key (C(host_key_checking = False) in C(ansible.cfg)), null

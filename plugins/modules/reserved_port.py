@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: reserved_port
-short_description: Keep a port out of the ephemeral ports, at once and after the next boot
+short_description: Exclude a port from the ephemeral range, immediately and after a reboot
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
@@ -32,7 +32,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Keep the port of the rendezvous free
+- name: Reserve the rendezvous port
   trainmesh.cluster.reserved_port:
     port: 29500
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ssh_identity
-short_description: Make the job user's ssh key on the node and read the node's host keys
+short_description: Ensure the job user has an ssh key, and read the node's host keys
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
@@ -37,7 +37,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Know who the node is to the others
+- name: Ensure the job user has an ssh key, and read the host keys
   trainmesh.cluster.ssh_identity:
     comment: "trainmesh {{ inventory_hostname }}"
   register: identity

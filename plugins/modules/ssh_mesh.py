@@ -8,22 +8,22 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ssh_mesh
-short_description: Let the job user reach every node of the cluster over ssh without a password
+short_description: Set up passwordless ssh between all nodes for the job user
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
   - Writes, for the job user, the nodes' public keys as a managed block of
     C(~/.ssh/authorized_keys), and in files of its own under C(~/.ssh/trainmesh) the pinned host keys and the client
     configuration, which a managed block at the start of C(~/.ssh/config) includes.
-  - Gives directories and files the modes that OpenSSH insists on, and takes write permission on the home from others.
+  - Sets the modes that OpenSSH requires, and removes write permission for others from the home directory.
   - A new key of this user, made by O(trainmesh.cluster.ssh_identity#module:rotate), takes the place of the old one when
     it is among O(authorized_keys).
-  - With nothing wanted at all the blocks go, and C(~/.ssh/trainmesh) with the node's key; a directory or a file that is
-    not there is not made.
-  - The client configuration is tried with C(ssh -G) before it goes live.
+  - If all options are empty, removes the blocks, and C(~/.ssh/trainmesh) with the key of the node; creates no missing
+    directory or file.
+  - The client configuration is validated with C(ssh -G) before it goes live.
 options:
   authorized_keys:
-    description: Lines of the block; a key that is no longer among them goes away.
+    description: Lines of the block; a key that is no longer among them is removed.
     type: list
     elements: str
     required: true

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: sshd_port
-short_description: Make the node's sshd really listen on the port that the inventory asks for
+short_description: Ensure sshd listens on an additional port, with rollback
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
   - Adds the port in a drop-in file (or, for an sshd without drop-ins, a managed block of C(sshd_config)), beside the
     ports that sshd has now, which are all kept, so that nobody is locked out.
-  - A copy of the configuration is proved with C(sshd -t) before anything is written; then sshd is reloaded, sessions
-    stay open, and the module waits until the port answers with an SSH banner. If it does not, the old configuration
-    comes back.
-  - Then the controller logs in anew. Where it can't, the node puts the old configuration back by itself, two minutes
-    after the change.
+  - A copy of the configuration is validated with C(sshd -t) before anything is written; then sshd is reloaded, sessions
+    stay open, and the module waits until the port answers with an SSH banner. If it does not, the change is rolled
+    back.
+  - Then the controller logs in again. If it can't, the node rolls the change back by itself, two minutes after the
+    change.
 options:
   port:
     description: TCP port.
@@ -34,7 +34,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Listen on port 2222 as well
+- name: Ensure sshd also listens on port 2222
   trainmesh.cluster.sshd_port:
     port: 2222
 """

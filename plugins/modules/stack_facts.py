@@ -47,12 +47,12 @@ EXAMPLES = r"""
 - name: Gather the facts of the training software
   trainmesh.cluster.stack_facts:
 
-- name: Look into another environment, and import PyTorch from it
+- name: Gather facts about another environment, and import PyTorch from it
   trainmesh.cluster.stack_facts:
     python: /home/alice/miniconda3/envs/train/bin/python
     import: true
 
-- name: Look into the software of the job user
+- name: Gather software facts as the job user
   trainmesh.cluster.stack_facts:
     user: trainer
   become: true

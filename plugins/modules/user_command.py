@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: user_command
-short_description: Run a command as the job user, whatever the inventory says of become
+short_description: Run a command as the job user, independent of become settings
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:

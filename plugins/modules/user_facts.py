@@ -87,7 +87,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Look as root for the user who trains
+- name: Gather facts about the job user as root
   trainmesh.cluster.user_facts:
     user: trainer
     ssh_names: [node1, node2]
@@ -98,7 +98,7 @@ EXAMPLES = r"""
       - {kind: accelerate, path: ~/accelerate.yaml}
   become: true
 
-- name: Look for oneself
+- name: Gather facts about the current user
   trainmesh.cluster.user_facts:
 """
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: wheel_handout
-short_description: Hand the lock and the wheels to a node
+short_description: Copy the lock and the wheels to a node
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
   - Transfers files of the controller into a directory of the node over Ansible's own connection, one by one and only
-    those that are not there in full, so that an interrupted run goes on where it stopped.
+    those that are not there in full, so that an interrupted run continues where it stopped.
   - Tells the node the package index of the controller in a file that only the login user and root can read.
 options:
   files:
@@ -49,14 +49,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Hand the files to the node
+- name: Copy the packages to the node
   trainmesh.cluster.wheel_handout:
     files: "{{ wheels.files }}"
     dest: /var/cache/trainmesh/wheels
     offline: "{{ wheels.offline }}"
   become: true
 
-- name: Hand over what a node needs that installs from a mirror
+- name: Copy the packages to a node that installs from a mirror
   trainmesh.cluster.wheel_handout:
     files: "{{ wheels.files }}"
     dest: /var/cache/trainmesh/wheels

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: wheel_lock
-short_description: Make the lock of the environment once, and the wheelhouse, on the controller
+short_description: Create the lock of the environment and the wheelhouse on the controller
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
@@ -92,7 +92,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Make the lock, or use the one there is
+- name: Create the lock, or use the existing one
   trainmesh.cluster.wheel_lock:
     state_dir: "{{ inventory_dir }}/.trainmesh"
     python_version: "3.11"
@@ -101,7 +101,7 @@ EXAMPLES = r"""
     requirements: [torch==2.13.0+cpu, deepspeed==0.19.8]
   run_once: true
 
-- name: Fetch all wheels for nodes that reach no index
+- name: Download all wheels for nodes without an index
   trainmesh.cluster.wheel_lock:
     state: filled
     state_dir: "{{ inventory_dir }}/.trainmesh"

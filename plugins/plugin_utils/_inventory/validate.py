@@ -72,7 +72,7 @@ def _names(name: str, values: t.Mapping[str, t.Any], origin: Origin) -> list[Fau
         short = variable[len(PREFIX) :]
         if variable.startswith(PREFIX) and not short.startswith(FACTS) and short not in (*VARIABLES, *RESULTS):
             near = difflib.get_close_matches(variable, [PREFIX + known for known in VARIABLES], 1)
-            hint = f"; did you mean {near[0]}?" if near else "; the README lists those that exist"
+            hint = f"; did you mean {near[0]}?" if near else "; docs/variables.md lists those that exist"
             faults.append(Fault(name, origin(value), f"unknown variable {variable}{hint}"))
     return faults
 

@@ -79,7 +79,7 @@ VARIABLES: dict[str, Variable] = {
     "state": Variable(
         "host",
         "present",
-        "C(absent) takes the node out of the cluster and what is ours off the node; delete its line afterwards.",
+        "C(absent) removes the node from the cluster and our files from the node; delete its line afterwards.",
         choice("present", "absent"),
     ),
     "fqdn": Variable("host", None, "Fully qualified name; default: host name and C(trainmesh_domain).", _NAME),

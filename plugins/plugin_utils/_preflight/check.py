@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Try every host of an inventory at once, from name to Python, each within a bound."""
+"""Test all hosts of an inventory at once, from name to Python, each within a time limit."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Attempt:
         except ssh_config.ClientError as error:
             raise (words.untested if error.missing else words.config)(str(error)) from None
         if "tcp" in client.beyond:
-            raise words.untested(f"{client.beyond['tcp']} of the ssh configuration is not followed here")
+            raise words.untested(f"the preflight does not support {client.beyond['tcp']} of the ssh configuration")
         with preflight_transport.connection(client, clock) as (near, said):
             transport = login.handshake(near, client, clock, said)
             try:
@@ -196,14 +196,14 @@ def _root(client: Client, told: str, target: Target) -> str:
     said = told.partition(" ")[2].partition(" ")[2]
     good, method = told.split()[1:2] == ["0"], target.become_command[0]
     if not good and target.terminal and host_words.wants_terminal(said):
-        return f"{method} asks for a terminal, which Ansible brings and this check does not: {said[:200]}"
+        return f"{method} requires a terminal, which Ansible provides and the preflight does not: {said[:200]}"
     if not target.become_password:
         if not good:
-            raise host_words.sudo(client, said or "no words", method)
+            raise host_words.sudo(client, said or "no output", method)
         return ""
     from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import target as preflight_target
 
-    words_of = said.replace(preflight_target.PROMPT, "").strip()[:200] or "no words"
+    words_of = said.replace(preflight_target.PROMPT, "").strip()[:200] or "no output"
     if not good:
         raise host_words.sudo_password(client, words_of, method)
     if not preflight_target.understands(said):
@@ -264,16 +264,16 @@ def _once(targets: t.Sequence[Target], limit: float, workers: int) -> dict[str, 
 
 
 def table(rows: t.Mapping[str, Row]) -> str:
-    """The hosts that can't be used, with cause and remedy; empty when there is none."""
+    """The unusable hosts, with cause and fix; empty if there are none."""
     bad = {name: row for name, row in rows.items() if row["ok"] is False}
     if not bad:
         return ""
     cells = [(name, f"{row['address']}:{row['port'] or '?'}", row["layer"]) for name, row in bad.items()]
     widths = [max(len(line[column]) for line in cells) for column in range(3)]
-    lines = ["", f"{len(bad)} of {len(rows)} hosts can't be used:"]
+    lines = ["", f"{len(bad)} of {len(rows)} hosts failed the preflight:"]
     for cell, row in zip(cells, bad.values(), strict=True):
         head = "  ".join(text.ljust(width) for text, width in zip(cell, widths, strict=True))
-        lines += [f"  {head}  {row['evidence']}", f"      cause:  {row['cause']}", f"      remedy: {row['remedy']}"]
+        lines += [f"  {head}  {row['evidence']}", f"      cause: {row['cause']}", f"      fix:   {row['remedy']}"]
     return "\n".join(lines)
 
 

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the controller needs, looked at before any host is touched.
+"""The requirements of the controller, checked before any host is touched.
 
-The same list stands in meta/ee-requirements.txt and meta/ee-bindep.txt, for execution environments.
+The same list is in meta/ee-requirements.txt and meta/ee-bindep.txt, for execution environments.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import sys
 import typing as t
 
 PACKAGES = {
-    "paramiko": "it tries every host before the run",
-    "yaml": "it reads inventories and configurations of yours",
+    "paramiko": "for the preflight of every host",
+    "yaml": "for inventories and user files",
 }
 _DISTRIBUTION = {"yaml": "PyYAML"}
 _COMMANDS = {"ssh": "openssh-client (Debian, Ubuntu) or openssh-clients (RHEL)"}
@@ -34,7 +34,7 @@ def missing(
     has_package: t.Callable[[str], bool] = lambda name: importlib.util.find_spec(name) is not None,
     find: t.Callable[[str], str | None] = beside_python,
 ) -> list[str]:
-    """What is missing on the controller, one sentence each with the command that brings it.
+    """What is missing on the controller, one sentence each with the command that installs it.
 
     ``installs``: the run makes Python environments on the nodes; ``logs_in``: some host is reached by ssh.
     """
@@ -51,7 +51,7 @@ def missing(
         if logs_in and not find(name)
     ]
     if installs and not find("uv"):
-        faults.append(f"uv is missing on the controller (it chooses and installs packages): {pip} uv")
+        faults.append(f"uv is missing on the controller (it resolves and installs packages): {pip} uv")
     return faults
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said of a host that can't be used: layer, what was seen, why, and the way out."""
+"""The failures of a host in the preflight: layer, evidence, cause and fix."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_c
 
 
 class Stop(Exception):
-    """The attempt ends here: ``layer`` as in the documentation of reach_check, and one sentence each for the rest.
+    """Ends the attempt: ``layer`` as in the documentation of reach_check, one sentence each for the rest.
 
-    ``again``: another try may go better.
+    ``again``: another attempt may succeed.
     """
 
     def __init__(self, layer: str, evidence: str, cause: str, remedy: str) -> None:
@@ -31,8 +31,8 @@ def login(client: Client) -> str:
 
 
 def untested(reason: str, remedy: str = "") -> Stop:
-    """Nothing can be said: neither good nor bad."""
-    return Stop("untested", reason, f"this host could not be tried: {reason}", remedy)
+    """Neither passed nor failed."""
+    return Stop("untested", reason, f"this host was not tested: {reason}", remedy)
 
 
 def config(evidence: str) -> Stop:
@@ -40,8 +40,8 @@ def config(evidence: str) -> Stop:
     return Stop(
         "config",
         evidence,
-        "the ssh client on the controller refuses its configuration or the arguments of the inventory",
-        "correct the named line of ~/.ssh/config, or ansible_ssh_common_args, ansible_ssh_extra_args",
+        "the ssh client on the controller rejects its configuration or the arguments of the inventory",
+        "correct the line of ~/.ssh/config in the evidence, or ansible_ssh_common_args, ansible_ssh_extra_args",
     )
 
 
@@ -50,87 +50,86 @@ def name(client: Client, evidence: str) -> Stop:
     return Stop(
         "name",
         evidence,
-        f"the controller finds no address for the name {client.hostname}",
-        f"set ansible_host to an address, or mend the name: getent hosts {client.hostname}",
+        f"the name {client.hostname} does not resolve on the controller",
+        f"set ansible_host to an address, or make this work on the controller: getent hosts {client.hostname}",
     )
 
 
 def refused(client: Client, evidence: str) -> Stop:
-    """A machine is there, and nothing listens."""
+    """The host is up, and nothing listens."""
     return Stop(
         "tcp_refused",
         evidence,
-        f"the machine answers, but nothing listens on its port {client.port}: sshd is down or has another port",
-        "on its console: systemctl enable --now ssh (Debian, Ubuntu) or sshd (others), and ss -ltnp | grep sshd; "
-        "or set ansible_port to the port of sshd",
+        f"the host is up, but nothing listens on port {client.port}: sshd is stopped or uses another port",
+        "systemctl enable --now ssh (sshd outside Debian and Ubuntu) at its console, then ss -ltnp | grep sshd; or set "
+        "ansible_port to the port of sshd",
     )
 
 
 def timeout(client: Client, evidence: str) -> Stop:
-    """Packets vanish."""
+    """Packets are dropped."""
     return Stop(
         "tcp_timeout",
         evidence,
-        f"nothing answers at {client.hostname} port {client.port}: the machine is off, the address is wrong, "
-        "or a firewall drops the packets",
-        f"check ansible_host, the power, and that the firewall lets the controller in on TCP {client.port}",
+        f"no answer from {client.hostname} port {client.port}: the host is down, the address is wrong, "
+        "or a firewall drops packets",
+        f"check ansible_host, the power, and that the firewall allows TCP {client.port} from the controller",
     )
 
 
 def no_route(client: Client, evidence: str) -> Stop:
-    """The network says no."""
+    """The network rejects the connection."""
     return Stop(
         "no_route",
         evidence,
-        f"there is no way to {client.hostname} port {client.port}: no route, "
-        "no such machine in the subnet, or a firewall that rejects",
-        f"on the controller: ip route get {client.hostname}; "
-        f"on the machine: allow TCP {client.port} for the controller's address",
+        f"{client.hostname} port {client.port} is unreachable: no route, no such host in the subnet, "
+        "or a firewall rejects connections",
+        f"ip route get {client.hostname} on the controller shows the route; on the host, "
+        f"allow TCP {client.port} from the controller's address",
     )
 
 
 def banner(client: Client, evidence: str) -> Stop:
-    """The port is open, and no ssh server talks there."""
+    """The port is open, and no ssh server answers."""
     return Stop(
         "banner",
         evidence,
-        f"something took the connection on port {client.port}, but no ssh server answered: another service, "
-        "a server that is frozen, or one that turns connections away (MaxStartups, fail2ban)",
+        f"port {client.port} is open, but no ssh server answered: another service, a server that hangs, "
+        "or one that rejects connections (MaxStartups, fail2ban)",
         f"{_through(client) if client.proxy else f'ssh-keyscan -p {client.port} {client.hostname}'} must show keys; "
-        "else set ansible_port, "
-        "or look at journalctl -u ssh -u sshd on its console",
+        "else set ansible_port, or read journalctl -u ssh -u sshd at its console",
     )
 
 
 def hostkey_unknown(client: Client, fingerprint: str, key: str) -> Stop:
-    """Nobody has vouched for this key yet; ``key`` is its kind and text as in known_hosts, here and below."""
+    """No known key; ``key`` is its kind and text as in known_hosts, here and below."""
     return Stop(
         "hostkey_unknown",
         f"the host shows {fingerprint}, and no key is known for {client.lookup}",
-        "the controller has never been told the key of this host, and host keys are checked strictly",
+        "the controller does not know the key of this host, and host-key checking is strict",
         f"{_compare(fingerprint)}; then {_accept(client, key)}",
     )
 
 
 def hostkey_changed(client: Client, fingerprint: str, key: str, where: str) -> Stop:
-    """Another key than the one that is known."""
+    """A different key than the known one."""
     file = where.rpartition(":")[0]
     return Stop(
         "hostkey_changed",
-        f"the host shows {fingerprint}, and {where} has another key for {client.lookup}",
-        "the key of this host is not the one that is known: it was installed anew, or another machine answers there",
+        f"the host shows {fingerprint}, and {where} has a different key for {client.lookup}",
+        "the host key has changed: the host was reinstalled, or another host answers at its address",
         f"{_compare(fingerprint)}; only then ssh-keygen -R {shlex.quote(client.lookup)} -f {shlex.quote(file)} "
         f"&& {_accept(client, key)}",
     )
 
 
 def hostkey_revoked(fingerprint: str, where: str) -> Stop:
-    """A key that somebody has marked as revoked."""
+    """A key that is marked as revoked."""
     return Stop(
         "hostkey_changed",
         f"the host shows {fingerprint}, which {where} marks as @revoked",
         "the key of this host is revoked",
-        f"make new host keys on the machine, or take the line out of {where} if it is wrong",
+        f"ssh-keygen -A on the host, after removing the old keys; or remove the line from {where} if it is wrong",
     )
 
 
@@ -140,72 +139,72 @@ def _places(client: Client) -> str:
 
 
 def _through(client: Client) -> str:
-    """A login that shows the key and asks, by way of the jump host: ssh-keyscan knows of none."""
+    """A login through the jump host that shows the key and asks; ssh-keyscan does not use jump hosts."""
     proxy = shlex.quote(f"ProxyCommand={client.proxy.replace('%', '%%')}")
     return f"ssh -o {proxy} -o StrictHostKeyChecking=ask -o UserKnownHostsFile={_places(client)} {login(client)} true"
 
 
 def _compare(fingerprint: str) -> str:
-    return f"at the machine's console, ssh-keygen -lf on /etc/ssh/ssh_host_*_key.pub must show {fingerprint}"
+    return f"ssh-keygen -lf on /etc/ssh/ssh_host_*_key.pub, at the host's console, must show {fingerprint}"
 
 
 def _accept(client: Client, key: str) -> str:
-    """The very key that was compared: asked once more, the host, or another one, could show another."""
+    """Exactly the compared key: a second connection could show a different one."""
     return f"echo {shlex.quote(f'{client.lookup} {key}')} >> {_places(client)}"
 
 
 def key_open(path: str, mode: int) -> tuple[str, str]:
-    """Cause and remedy of a key that ssh ignores; the next three too."""
-    return f"ssh ignores the key {path}: others may read it (mode {mode:04o})", f"chmod 600 {shlex.quote(path)}"
+    """Cause and fix of a key that ssh ignores; the next three too."""
+    return f"ssh ignores the key {path}: it is readable by others (mode {mode:04o})", f"chmod 600 {shlex.quote(path)}"
 
 
 def key_unreadable(path: str, why: str) -> tuple[str, str]:
     """A key file that is not there or can't be read."""
     return (
         f"the key file {path} can't be read on the controller ({why})",
-        "correct ansible_ssh_private_key_file, or bring the key there",
+        "correct ansible_ssh_private_key_file, or copy the key there",
     )
 
 
 def key_encrypted(path: str) -> tuple[str, str]:
-    """A key with a passphrase that nobody can type in here."""
+    """A key with a passphrase, which cannot be typed here."""
     return (
-        f"the key {path} is encrypted, and no agent holds it",
+        f"the key {path} is encrypted and not loaded in an agent",
         f"eval $(ssh-agent) && ssh-add {shlex.quote(path)}",
     )
 
 
 def too_many(count: int) -> tuple[str, str]:
-    """sshd counts the keys that are tried."""
+    """sshd limits the number of attempts."""
     return (
-        f"sshd hung up after {count} attempts (MaxAuthTries): too many keys were tried before the right one",
+        f"sshd closed the connection after {count} attempts (MaxAuthTries): too many keys before the right one",
         "set ansible_ssh_private_key_file and add -o IdentitiesOnly=yes to ansible_ssh_common_args",
     )
 
 
 def auth(client: Client, evidence: str, offered: t.Collection[str], problem: tuple[str, str] | None = None) -> Stop:
-    """The server does not let this user in. ``problem`` is what is wrong with a key on the controller, if anything."""
+    """Permission denied. ``problem`` is what is wrong with a key on the controller, if anything."""
     if problem:
         return Stop("auth", evidence, *problem)
     cause = (
-        f"sshd does not let {client.user} in with what was tried: "
-        "no such key in its authorized_keys, or another user is meant"
+        f"sshd denies the login of {client.user}: none of the keys tried is in its authorized_keys, "
+        "or ansible_user is wrong"
     )
     key = next((path for path in client.keys if os.path.exists(f"{path}.pub")), None)
     make = "" if key else "ssh-keygen -t ed25519; "
     public = f"{key or '~/.ssh/id_ed25519'}.pub"
     if {"password", "keyboard-interactive"} & set(offered):
-        remedy = f"{make}ssh-copy-id -i {public} {login(client)}, or set ansible_user to the right one"
+        remedy = f"{make}ssh-copy-id -i {public} {login(client)}, or correct ansible_user"
     else:
         remedy = (
-            f"{make}append {public} to ~{client.user}/.ssh/authorized_keys at the machine's console "
-            "(it takes no passwords), or set ansible_user, ansible_ssh_private_key_file to the right ones"
+            f"{make}append {public} to ~{client.user}/.ssh/authorized_keys at the host's console "
+            "(it accepts no passwords), or correct ansible_user, ansible_ssh_private_key_file"
         )
     return Stop("auth", evidence, cause, remedy)
 
 
 def stuck(client: Client | None, stage: str, seconds: float) -> Stop:
-    """The time of a host is over; ``stage`` is where it was."""
+    """The time limit of a host has passed; ``stage`` is where it was."""
     words = f"no answer within {seconds:g} s"
     if client is None:
         return untested(f"ssh -G gave {words}")
@@ -217,7 +216,7 @@ def stuck(client: Client | None, stage: str, seconds: float) -> Stop:
         where = "the login" if stage == "auth" else "a short command after the login"
         return untested(
             f"{where} of {client.user} did not answer within {seconds:g} s",
-            f"where that is its usual time: trainmesh_reach_timeout: {3 * seconds:g} in the inventory; else ssh "
+            f"trainmesh_reach_timeout: {3 * seconds:g} in the inventory, if it is always that slow; else ssh "
             f"{login(client)} true shows where it waits (UseDNS, PAM, start-up files, a home on storage that hangs)",
         )
     return banner(client, words)

@@ -90,11 +90,11 @@ def _vouched(transport: paramiko.Transport, client: Client, lines: list[known.En
     if verdict.state == known.KNOWN or not (client.checked or changed):
         return
     if "hostkey" in client.beyond:
-        raise words.untested(f"the host key is vouched for by {client.beyond['hostkey']}, which is not asked here")
+        raise words.untested(f"the preflight does not support {client.beyond['hostkey']}, which verifies its host key")
     if changed:
         raise words.hostkey_changed(client, print_, line, verdict.where)
     if verdict.state == known.AUTHORITY:
-        raise words.untested(f"host certificates ({verdict.where}) are not known to paramiko")
+        raise words.untested(f"paramiko does not support host certificates ({verdict.where})")
     if client.strict:
         raise words.hostkey_unknown(client, print_, line)
 
@@ -150,14 +150,14 @@ def _ask(
 
 
 def _denied(client: Client, offered: t.Collection[str], tried: Tried) -> words.Stop:
-    """Permission denied, or untested when something that was left out could have opened the door."""
+    """Permission denied, or untested if an unsupported method might have worked."""
     left_out = list(tried.beyond)
     if "auth" in client.beyond:
         left_out.append(client.beyond["auth"])
     if "gssapi-with-mic" in offered and _has_ticket():
         left_out.append("Kerberos")
     if left_out:
-        return words.untested(f"the login may need {'; '.join(left_out)}, which paramiko could not do here")
+        return words.untested(f"the login may need {'; '.join(left_out)}, which paramiko does not support")
     evidence = f"Permission denied for {client.user}; tried {', '.join(tried.keys) or 'no key'}"
     evidence += f"; sshd offers {', '.join(offered) or 'nothing'}"
     return words.auth(client, evidence, offered, tried.problems[0] if tried.problems else None)

@@ -53,7 +53,7 @@ def _target(name: str, values: Values, play: Play) -> Target:
         ("pkcs11_provider", "ansible_ssh_pkcs11_provider"),
     ):
         if options.get(option):
-            return Target(name, str(options["host"]), untested=f"{variable} is not followed here")
+            return Target(name, str(options["host"]), untested=f"the preflight does not support {variable}")
     become, command, secret, unsure = _become(values, play)
     return Target(
         name=name,
@@ -103,13 +103,18 @@ def _become(values: Values, play: Play) -> tuple[bool | None, tuple[str, ...], s
     method = str(chosen).rpartition(".")[2]
     wanted = None if values.get("ansible_become") is None else _truth(values["ansible_become"])
     if method != "sudo":
-        return wanted, (), "", f"becoming root with {method} is not tried here"
+        return wanted, (), "", f"the preflight does not support becoming root with {method}"
     options = _options("become", "sudo", values, {})
     exe, user = shlex.split(options["become_exe"] or "sudo"), str(options["become_user"] or "root")
     secret = str(options["become_pass"] or play.become_pass or "")
     flags, asks_program = _flags(shlex.split(options["become_flags"] or ""))
     if asks_program:
-        return wanted, (), "", "ansible_become_flags has sudo ask a program for the password, which is not tried here"
+        return (
+            wanted,
+            (),
+            "",
+            "the preflight does not support ansible_become_flags with a password program",
+        )
     # -k: a password of an earlier login must not count. The prompt is of Ansible's form, and in no language.
     how = ("-k", "-S", "-p", PROMPT) if secret else ("-n",)
     return wanted, (*exe, *flags, *how, "-u", user), secret, ""

@@ -132,8 +132,8 @@ def _through(command: str) -> t.Iterator[tuple[socket.socket, t.Callable[[], str
 
 
 def silent(client: Client, error: str, proxy_said: str) -> Stop:
-    """No ssh server answered; a proxy may know more."""
-    # A server or jump host that many come to at once turns some away (MaxStartups).
+    """No ssh server answered; the proxy may give the reason."""
+    # A server or jump host with many simultaneous connections rejects some (MaxStartups).
     crowded = not proxy_said or any(word in proxy_said.lower() for word in ("reset by", "closed by"))
     if not client.proxy:
         stop = words.banner(client, error)
@@ -143,9 +143,9 @@ def silent(client: Client, error: str, proxy_said: str) -> Stop:
         if text in proxy_said.lower():
             return say(client, f"the proxy says: {proxy_said}")
     stop = words.banner(client, f"the proxy says: {proxy_said or 'nothing'}; {error}")
-    stop.cause = f"nothing of an ssh server came through the way to {client.hostname} (ProxyJump or ProxyCommand)"
+    stop.cause = f"no ssh server of {client.hostname} answered through the jump host (ProxyJump or ProxyCommand)"
     stop.again = crowded
-    stop.remedy = f"log in to the jump host by hand, then ssh {words.login(client)} with the same arguments"
+    stop.remedy = f"ssh {words.login(client)} by hand, with the same arguments; first log in to the jump host"
     return stop
 
 

@@ -204,7 +204,7 @@ def test_a_wrong_sudo_password_is_told_without_it(ssh_keys, host):
     with sshd(ssh_keys) as (port, server):
         seen = row(host(port, become_command=SUDO, become_password="of-another-host"))
     assert (seen["ok"], seen["layer"], len(server.commands)) == (False, "sudo", 1)
-    assert "1 incorrect password attempt" in seen["evidence"] and "does not take the password" in seen["cause"]
+    assert "1 incorrect password attempt" in seen["evidence"] and "rejects the password" in seen["cause"]
     assert "of-another-host" not in repr(seen)
 
 
@@ -216,7 +216,7 @@ def test_a_sudo_that_wants_the_terminal_that_ansible_brings_is_untested(ssh_keys
     way = {"become_command": SUDO if secret else ("sudo", "-n"), "become_password": secret}
     with sshd(ssh_keys, GOOD.replace("become 0 ", f"become 1 {said}")) as (port, _server):
         seen, piped = row(host(port, terminal=True, **way)), row(host(port, **way))
-    assert (seen["ok"], seen["layer"]) == (True, "untested") and "asks for a terminal" in seen["evidence"]
+    assert (seen["ok"], seen["layer"]) == (True, "untested") and "requires a terminal" in seen["evidence"]
     assert (piped["ok"], piped["layer"]) == (False, "sudo")
     assert "!requiretty" in piped["remedy"] and "ansible_ssh_pipelining: false" in piped["remedy"]
 
@@ -304,7 +304,7 @@ def test_a_key_that_ssh_would_not_use_is_named(ssh_keys, host, tmp_path):
 
 @pytest.mark.parametrize(
     ("host_key", "layer", "remedy"),
-    [("other", "hostkey_changed", "ssh-keygen -R"), (None, "hostkey_unknown", "at the machine's console")],
+    [("other", "hostkey_changed", "ssh-keygen -R"), (None, "hostkey_unknown", "at the host's console")],
 )
 def test_host_keys_are_checked_and_never_added(ssh_keys, host, tmp_path, host_key, layer, remedy):
     with sshd(ssh_keys) as (port, server):
@@ -485,7 +485,7 @@ def test_the_table_shows_the_bad_hosts_only():
         "evidence": "E", "cause": "C", "remedy": "R",
     }  # fmt: skip
     text = preflight_check.table({"n1": {"ok": True}, "n2": bad})
-    assert text.split() == "1 of 2 hosts can't be used: n2 10.0.0.2:2222 auth E cause: C remedy: R".split()
+    assert text.split() == "1 of 2 hosts failed the preflight: n2 10.0.0.2:2222 auth E cause: C fix: R".split()
 
 
 def test_the_command_is_what_a_shell_understands():

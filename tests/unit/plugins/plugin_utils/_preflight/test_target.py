@@ -123,7 +123,7 @@ def test_the_flags_of_the_inventory_go_to_sudo(flags, kept):
 @pytest.mark.parametrize("flags", ["-A", "-HA", "--askpass -H"])
 def test_a_sudo_that_asks_a_program_is_untested(flags):
     found = of(become_flags=flags, become_password="own")
-    assert "a program" in found.become_untested and found.become_command == ()
+    assert "a password program" in found.become_untested and found.become_command == ()
 
 
 @pytest.mark.parametrize(
