@@ -5,7 +5,8 @@
 
 Every result of a task is a fork and a round trip, the skipped ones too, so all are counted; the items of a loop are one
 execution. The file named by the environment variable ``TRAINMESH_TASK_COUNT`` gets, as JSON,
-``{"counts": {host: number}, "tasks": {host: [name of each execution, in order]}}``. Without it nothing is written.
+``{"counts": {host: number}, "tasks": {host: [name of each execution, in order]}, "recap": {host: {"changed": number,
+"unreachable": number, ...}}}``, the last being what Ansible prints as its recap. Without it nothing is written.
 
     ANSIBLE_CALLBACK_PLUGINS=tests/callback_plugins ANSIBLE_CALLBACKS_ENABLED=task_count \\
         TRAINMESH_TASK_COUNT=/tmp/count.json ansible-playbook site.yml -i inventory
@@ -24,7 +25,8 @@ name: task_count
 type: aggregate
 short_description: Counts the task executions on each host
 description:
-  - Writes the number and the names of all task executions on each host, skipped ones included, to a JSON file.
+  - Writes the number and the names of all task executions on each host, skipped ones included, and the recap to a
+    JSON file.
 requirements:
   - Enable it in the environment, E(ANSIBLE_CALLBACKS_ENABLED).
 """
@@ -68,7 +70,11 @@ class CallbackModule(CallbackBase):
         """The end of the run: write the file."""
         if not self._path:
             return
-        content = {"counts": {host: len(names) for host, names in self._tasks.items()}, "tasks": self._tasks}
+        content: dict[str, t.Any] = {
+            "counts": {host: len(names) for host, names in self._tasks.items()},
+            "tasks": self._tasks,
+        }
+        content["recap"] = {host: stats.summarize(host) for host in stats.processed}
         with open(self._path, "w", encoding="utf-8") as file:
             json.dump(content, file, indent=2, sort_keys=True)
             file.write("\n")

@@ -23,6 +23,7 @@ PLAY = """
     - {name: Include, ansible.builtin.include_tasks: inner.yml}
     - {name: Once, ansible.builtin.debug: {}, run_once: true}
     - {name: Fail, ansible.builtin.fail: {}, ignore_errors: true}
+    - {name: Change, ansible.builtin.debug: {}, changed_when: inventory_hostname == 'b'}
 """
 
 
@@ -38,5 +39,7 @@ def test_every_execution_is_counted_on_its_host(tmp_path: pathlib.Path) -> None:
     command = [sys.executable, "-m", "ansible", "playbook", "-i", "a,b", "-c", "local", "play.yml"]
     subprocess.run(command, cwd=tmp_path, env=env, check=True, timeout=120, capture_output=True)
     content = json.loads((tmp_path / "count.json").read_text())
-    assert content["counts"] == {"a": 7, "b": 6}
-    assert content["tasks"]["b"] == ["Run", "Skip", "Loop", "Include", "Inner", "Fail"]
+    assert content["counts"] == {"a": 8, "b": 7}
+    assert content["tasks"]["b"] == ["Run", "Skip", "Loop", "Include", "Inner", "Fail", "Change"]
+    assert [content["recap"][host]["changed"] for host in "ab"] == [0, 1]
+    assert [content["recap"][host]["unreachable"] for host in "ab"] == [0, 0]
