@@ -4,8 +4,8 @@
 """Check that what the project's guides tell a reader to type, or point at, exists.
 
 Looks at README.md, CONTRIBUTING.md, SECURITY.md, docs/ and the roles' READMEs: in code blocks, at every
-``make TARGET``, playbook, script and module; everywhere, at our variables; in the text, at relative links and their headings. Prints one line for
-each fault and exits 1 if there is any.
+``make TARGET``, playbook, script and module; everywhere, at our variables; in the text, at relative links and their
+headings. Prints one line for each fault and exits 1 if there is any.
 """
 
 from __future__ import annotations
