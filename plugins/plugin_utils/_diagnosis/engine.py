@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Ask every rule, and put the answers in order.
 
-The rules live in the modules ``_rules_*`` beside this file; importing one registers its rules.
+The rules live in the folder ``_rules``; importing one registers its rules.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis impor
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import rule as diagnosis_rule
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.catalogue import entry
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    LAYERS,
     REGISTRY,
     SEVERITIES,
     Answer,
@@ -141,30 +142,11 @@ def _with_source(answer: Answer) -> Answer:
 
 def _weight(answer: Answer) -> tuple[int, int, str]:
     """The worst first; among equals the lowest layer, because the others may follow from it."""
-    layer = _LAYERS.get(str((entry(answer.rule) or {}).get("layer")), len(_LAYERS))
+    known = entry(answer.rule)
+    layer = LAYERS.index(known["layer"]) if known else len(LAYERS)
     if isinstance(answer, Untested):
         return (len(SEVERITIES), layer, answer.rule)
     return (SEVERITIES.index(answer.severity), layer, answer.rule)
 
-
-_LAYERS = {
-    name: number
-    for number, name in enumerate(
-        (
-            "reach",
-            "name",
-            "ssh",
-            "network",
-            "gpu",
-            "host",
-            "versions",
-            "launcher",
-            "accelerate",
-            "nccl",
-            "precision",
-            "job",
-        )
-    )
-}
 
 __all__ = ("Judgement", "judge", "load")

@@ -4,8 +4,8 @@
 """What a rule is, what it is given, and what it answers.
 
 A rule is a pure function from a Case to Findings and Untesteds, registered under its public ids. It
-reads no machine and knows no other rule. What is common to all of an id (layer, default severity,
-source) stands in the catalogue, ``data/rules.json``.
+reads no machine and knows no other rule. What is common to all findings of an id (layer, usual severity,
+title, source) stands beside the function that mostly yields them, as an About.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ Hosts = t.Mapping[str, Data]
 
 FAIL, WARN, INFO = "fail", "warn", "info"
 SEVERITIES = (FAIL, WARN, INFO)
+# The lowest first: what fails in a high one may follow from a low one.
+LAYERS = (
+    *("reach", "name", "ssh", "network", "gpu", "versions"),
+    *("launcher", "accelerate", "nccl", "precision", "job"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +107,23 @@ Judge = t.Callable[[Case], t.Iterable[Answer]]
 
 
 @dataclasses.dataclass(frozen=True)
+class About:
+    """What is common to all findings of an id.
+
+    ``severity`` is the usual one, ``also`` those that a finding may have instead. ``symptom`` is what people see,
+    ``source`` who described it. data/rules.json and docs/rules.md are made from these.
+    """
+
+    id: str
+    layer: str = dataclasses.field(kw_only=True)
+    severity: str = dataclasses.field(kw_only=True)
+    title: str = dataclasses.field(kw_only=True)
+    symptom: str = dataclasses.field(kw_only=True)
+    source: str = dataclasses.field(kw_only=True)
+    also: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
+
+
+@dataclasses.dataclass(frozen=True)
 class Rule:
     """A registered function, the ids it answers for, and the parts of a Case it can't do without."""
 
@@ -111,10 +133,20 @@ class Rule:
 
 
 REGISTRY: list[Rule] = []
+ABOUT: dict[str, About] = {}
 
 
-def rule(*ids: str, needs: t.Sequence[str] = ()) -> t.Callable[[Judge], Judge]:
-    """Register a function for ``ids``; ``needs`` names attributes of Case without which nothing can be said."""
+def rule(*answers: About | str, needs: t.Sequence[str] = ()) -> t.Callable[[Judge], Judge]:
+    """Register a function for the ids of ``answers``; a mere id has its About at another function.
+
+    ``needs`` names attributes of Case without which nothing can be said.
+    """
+    abouts = [one for one in answers if isinstance(one, About)]
+    for about in abouts:
+        if about.id in ABOUT:
+            raise ValueError(f"{about.id} is described twice")
+        ABOUT[about.id] = about
+    ids = tuple(dict.fromkeys(one.id if isinstance(one, About) else one for one in answers))
 
     def register(judge: Judge) -> Judge:
         REGISTRY.append(Rule(ids, tuple(needs), judge))
@@ -159,6 +191,7 @@ def pack(found: t.Mapping[str, str], rule_id: str, severity: str, cause: str, re
 
 
 __all__ = (
-    "FAIL", "INFO", "REGISTRY", "SEVERITIES", "WARN", "Answer", "Case", "Data", "Finding", "Hosts", "Rule",
+    "ABOUT", "FAIL", "INFO", "LAYERS", "REGISTRY", "SEVERITIES", "WARN", "About", "Answer", "Case", "Data", "Finding",
+    "Hosts", "Rule",
     "Untested", "dig", "once", "pack", "rule",
 )  # fmt: skip

@@ -24,6 +24,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Data,
@@ -58,7 +59,18 @@ def _live(case: Case) -> list[str]:
     return [name for name in case.fabric if name not in gone(case)]
 
 
-@rule("net-public-private-mix", needs=("fabric",))
+@rule(
+    About(
+        "net-public-private-mix",
+        layer="network",
+        severity=FAIL,
+        also=(WARN,),
+        title="ssh and data addresses are mixed up",
+        symptom="unreachable, or slow",
+        source="field notes, DS#2973",
+    ),
+    needs=("fabric",),
+)
 def public_private(case: Case) -> t.Iterable[Answer]:
     """Traffic between the nodes that does not run between their data addresses."""
     sheet, known = Sheet(), data_addresses(case)
@@ -89,7 +101,17 @@ def public_private(case: Case) -> t.Iterable[Answer]:
     return sheet.findings()
 
 
-@rule("net-different-subnets", needs=("fabric",))
+@rule(
+    About(
+        "net-different-subnets",
+        layer="network",
+        severity=INFO,
+        title="The nodes are in different subnets",
+        symptom="the wrong interface, reachable one way only",
+        source="field notes",
+    ),
+    needs=("fabric",),
+)
 def subnets(case: Case) -> t.Iterable[Answer]:
     """Data addresses in several networks: routed, which costs speed and must be symmetric."""
     found: dict[str, str] = {}
@@ -109,7 +131,17 @@ def subnets(case: Case) -> t.Iterable[Answer]:
         )
 
 
-@rule("net-hostname-multi-ip", needs=("fabric",))
+@rule(
+    About(
+        "net-hostname-multi-ip",
+        layer="network",
+        severity=INFO,
+        title="The order of a machine's addresses is not fixed",
+        symptom="`hostname -I` says something else after a restart",
+        source="DS#2612",
+    ),
+    needs=("fabric",),
+)
 def several_addresses(case: Case) -> t.Iterable[Answer]:
     """hostname -I on the head names several addresses; DeepSpeed without --master_addr takes the first."""
     head = str(dig(case.plan, "head", ""))
@@ -126,7 +158,17 @@ def several_addresses(case: Case) -> t.Iterable[Answer]:
         )
 
 
-@rule("ctr-bridge-network", needs=("fabric",))
+@rule(
+    About(
+        "ctr-bridge-network",
+        layer="network",
+        severity=FAIL,
+        title="A container behind a bridge",
+        symptom="NCCL binds 172.17.x; `unhandled system error`",
+        source="field notes, NC#331, PT#23363, insightface#1444, ACC#2107",
+    ),
+    needs=("fabric",),
+)
 def bridge(case: Case) -> t.Iterable[Answer]:
     """A container behind its host's bridge: nobody outside the host reaches the addresses that it has."""
     sheet, known = Sheet(), data_addresses(case)
@@ -152,7 +194,18 @@ def bridge(case: Case) -> t.Iterable[Answer]:
     return sheet.findings()
 
 
-@rule("net-flaky-interface", needs=("fabric",))
+@rule(
+    About(
+        "net-flaky-interface",
+        layer="network",
+        severity=WARN,
+        also=(FAIL,),
+        title="An interface loses packets or its link",
+        symptom="`Connection reset`, closed by the remote peer",
+        source="NC#914, NC#529, NT#166",
+    ),
+    needs=("fabric",),
+)
 def flaky(case: Case) -> t.Iterable[Answer]:
     """A data interface that is a tunnel, has no carrier, or whose link comes and goes."""
     sheet = Sheet()
@@ -223,7 +276,26 @@ def _rdma(case: Case, host: str) -> bool:
     return any(dig(port, "state") == "ACTIVE" for port in ports)
 
 
-@rule("perf-wrong-nic", "perf-ethernet-bound", needs=("fabric",))
+@rule(
+    About(
+        "perf-wrong-nic",
+        layer="network",
+        severity=WARN,
+        title="Training uses the slower network",
+        symptom="it is only slow",
+        source="field notes",
+    ),
+    About(
+        "perf-ethernet-bound",
+        layer="network",
+        severity=WARN,
+        also=(INFO,),
+        title="The network is too slow for the GPUs",
+        symptom="several nodes are slower than one",
+        source="field notes",
+    ),
+    needs=("fabric",),
+)
 def nic_speed(case: Case) -> t.Iterable[Answer]:
     """A slower interface than the node has, or a network that GPUs will wait for."""
     sheet, gpus = Sheet(), bool(dig(case.plan, "gpus", False))

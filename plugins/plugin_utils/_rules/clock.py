@@ -17,6 +17,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Untested,
@@ -53,7 +54,18 @@ def reference(spans: t.Collection[Bounds]) -> float:
     return max(points, key=lambda at: (sum(distance(at, span) == 0 for span in spans), -abs(at)))
 
 
-@rule("rdzv-clock-skew", needs=("fabric",))
+@rule(
+    About(
+        "rdzv-clock-skew",
+        layer="network",
+        severity=INFO,
+        also=(FAIL, WARN),
+        title="The clocks of the nodes differ",
+        symptom="a node is dropped and comes back, in a loop",
+        source="torch dynamic_rendezvous.py",
+    ),
+    needs=("fabric",),
+)
 def clock_skew(case: Case) -> t.Iterable[Answer]:
     """Clocks that differ by more than torch's rendezvous and file time stamps bear."""
     sheet = Sheet()

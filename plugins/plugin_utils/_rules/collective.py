@@ -13,6 +13,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis impor
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
     Data,
@@ -54,7 +55,49 @@ def limit(case: Case, name: str) -> float:
     return thresholds.limit(case.thresholds, name) or 0.0
 
 
-@rule(*JOB_IDS)
+@rule(
+    About(
+        "mem-gpu-oom",
+        layer="job",
+        severity=FAIL,
+        title="The model does not fit the GPUs' memory",
+        symptom="`CUDA out of memory`, a smaller batch does not help",
+        source="field notes",
+    ),
+    About(
+        "rdzv-libuv",
+        layer="network",
+        severity=FAIL,
+        title="This torch has no libuv",
+        symptom="`without libuv support`",
+        source="PT#148283",
+    ),
+    About(
+        "rdzv-store-barrier",
+        layer="network",
+        severity=FAIL,
+        title="Half of the ranks never arrive",
+        symptom="`store based barrier ... worker_count=8`",
+        source="Megatron-LM#782, TR#21373",
+    ),
+    About(
+        "job-failed",
+        layer="job",
+        severity=FAIL,
+        title="A trial job failed",
+        symptom="a launcher's job does not come to its end",
+        source="docs/architecture.md",
+    ),
+    About(
+        "job-rank-killed",
+        layer="job",
+        severity=FAIL,
+        title="A rank was killed",
+        symptom="a rank ends by a signal, the others wait",
+        source="signal(7)",
+    ),
+    *JOB_IDS,
+)
 def jobs(case: Case) -> t.Iterator[Answer]:
     """Why jobs failed: for each the causes that its texts name; what only follows from them is not told."""
     found: dict[Cause, dict[str, str]] = {}
@@ -115,7 +158,24 @@ def out_of_memory(case: Case, host: str) -> bool:
     return any(bool(dig(case.user, f"{name}.oom_kills", [])) for name in names)
 
 
-@rule("collective-failed", "collective-stalled")
+@rule(
+    About(
+        "collective-failed",
+        layer="nccl",
+        severity=FAIL,
+        title="The trial exchange of all ranks failed",
+        symptom="the ranks do not get through an all-reduce",
+        source="NCCL, Gloo",
+    ),
+    About(
+        "collective-stalled",
+        layer="nccl",
+        severity=FAIL,
+        title="The exchange of all ranks does not come to an end",
+        symptom="a hang at the first all-reduce",
+        source="NCCL, Gloo",
+    ),
+)
 def collective(case: Case) -> t.Iterator[Answer]:
     """The sum over all nodes failed: the suspects and what they showed, else what was said."""
     answer = case.collective
@@ -156,7 +216,16 @@ def _of_collective(cause: Cause, hosts: tuple[str, ...], text: str) -> Finding:
     return Finding(cause.rule, FAIL, hosts, evidence, cause.cause, cause.remedy)
 
 
-@rule("collective-slow")
+@rule(
+    About(
+        "collective-slow",
+        layer="nccl",
+        severity=WARN,
+        title="The trial exchange is slow",
+        symptom="less than the links allow",
+        source="NVIDIA/nccl-tests, PERFORMANCE.md",
+    ),
+)
 def slow(case: Case) -> t.Iterator[Answer]:
     """The sum is right and slow: the suspects of the trials, else compared with the links."""
     answer = case.collective
@@ -232,7 +301,16 @@ def rdma_mbps(case: Case, name: str) -> float:
     return 1000 * sum(sorted(rates, reverse=True)[:slots])
 
 
-@rule("collective-straggler")
+@rule(
+    About(
+        "collective-straggler",
+        layer="nccl",
+        severity=WARN,
+        title="One rank is slower than the others",
+        symptom="all wait for one",
+        source="field notes",
+    ),
+)
 def straggler(case: Case) -> t.Iterator[Answer]:
     """Nodes whose ranks take much longer for the same piece of own work; every step waits for them."""
     seconds: dict[str, float] = {}

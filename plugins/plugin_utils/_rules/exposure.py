@@ -11,6 +11,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     dig,
@@ -25,7 +26,26 @@ _OPEN = (
 )
 
 
-@rule("fw-disabled-entirely", "job-ports-exposed", needs=("fabric",))
+@rule(
+    About(
+        "fw-disabled-entirely",
+        layer="network",
+        severity=INFO,
+        title="The firewall was switched off",
+        symptom="open to everybody, and back after a restart",
+        source="field notes",
+    ),
+    About(
+        "job-ports-exposed",
+        layer="network",
+        severity=INFO,
+        also=(WARN,),
+        title="The ports of jobs are open to strangers",
+        symptom="nothing, until somebody connects to them",
+        source="PyTorch SECURITY.md: distributed features are for trusted networks only",
+    ),
+    needs=("fabric",),
+)
 def exposed(case: Case) -> t.Iterable[Answer]:
     """No firewall is known to be in force: a warning on a public address, a note elsewhere."""
     sheet, known = Sheet(), data_addresses(case)

@@ -24,6 +24,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Untested,
@@ -89,7 +90,89 @@ _NOUVEAU = (
 )
 
 
-@rule(*(each[0] for each in STATUS.values()), "gpu-nouveau", needs=("gpu",))
+@rule(
+    About(
+        "gpu-hung",
+        layer="gpu",
+        severity=FAIL,
+        also=(INFO,),
+        title="nvidia-smi does not come back",
+        symptom="nvidia-smi hangs, processes in state D",
+        source="NVIDIA System Management Interface",
+    ),
+    About(
+        "drv-nvml-mismatch",
+        layer="versions",
+        severity=FAIL,
+        also=(INFO,),
+        title="The driver and its library differ",
+        symptom="`Driver/library version mismatch`",
+        source="shine-cluster#30, translations#1167",
+    ),
+    About(
+        "gpu-driver-not-loaded",
+        layer="gpu",
+        severity=FAIL,
+        also=(INFO,),
+        title="The driver is installed and not loaded",
+        symptom="`couldn't communicate with the NVIDIA driver`",
+        source="NVIDIA driver installation guide",
+    ),
+    About(
+        "gpu-lost-from-bus",
+        layer="gpu",
+        severity=FAIL,
+        also=(INFO,),
+        title="A GPU fell off the bus",
+        symptom="`Unable to determine the device handle for GPU`, Xid 79, fewer GPUs",
+        source="returnn#1486",
+    ),
+    About(
+        "gpu-no-permission",
+        layer="gpu",
+        severity=FAIL,
+        also=(INFO,),
+        title="The user may not open the GPUs",
+        symptom="`Insufficient Permissions`, no CUDA device",
+        source="NVIDIA driver README, device files",
+    ),
+    About(
+        "gpu-none-usable",
+        layer="gpu",
+        severity=FAIL,
+        also=(INFO,),
+        title="No GPU of a node can be used",
+        symptom="`No devices were found`",
+        source="NVIDIA System Management Interface",
+    ),
+    About(
+        "gpu-no-driver",
+        layer="gpu",
+        severity=FAIL,
+        also=(INFO,),
+        title="GPUs without NVIDIA's driver",
+        symptom="`nvidia-smi: command not found`, CUDA is not available",
+        source="NVIDIA driver installation guide",
+    ),
+    About(
+        "gpu-status-unclear",
+        layer="gpu",
+        severity=WARN,
+        title="The state of the GPUs is not clear",
+        symptom="nvidia-smi's words are not known",
+        source="NVIDIA System Management Interface",
+    ),
+    About(
+        "gpu-nouveau",
+        layer="gpu",
+        severity=FAIL,
+        also=(INFO,),
+        title="The nouveau driver holds the GPUs",
+        symptom="NVIDIA's driver does not load",
+        source="NVIDIA driver installation guide",
+    ),
+    needs=("gpu",),
+)
 def status(case: Case) -> t.Iterator[Answer]:
     """One finding for the status of each node; nothing stands in the way of a job that does without GPUs."""
     found: dict[tuple[str, str, str], dict[str, str]] = collections.defaultdict(dict)
@@ -110,7 +193,17 @@ def status(case: Case) -> t.Iterator[Answer]:
         yield from pack(seen, identity, WARN if identity == "gpu-status-unclear" else severity, cause, remedy)
 
 
-@rule("gpu-count", needs=("gpu",))
+@rule(
+    About(
+        "gpu-count",
+        layer="gpu",
+        severity=WARN,
+        title="PCI bus, driver and nvidia-smi disagree on the GPU count",
+        symptom="fewer CUDA devices than cards",
+        source="NVIDIA System Management Interface",
+    ),
+    needs=("gpu",),
+)
 def count(case: Case) -> t.Iterator[Answer]:
     """PCI bus, driver and nvidia-smi count the same GPUs; a container is rightly given fewer than the bus has."""
     seen = {}
@@ -128,7 +221,17 @@ def count(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("gpu-missing-on-node", needs=("gpu",))
+@rule(
+    About(
+        "gpu-missing-on-node",
+        layer="gpu",
+        severity=FAIL,
+        title="One node has no GPU while others do",
+        symptom="the job fails on that node only",
+        source="NVIDIA System Management Interface",
+    ),
+    needs=("gpu",),
+)
 def missing(case: Case) -> t.Iterator[Answer]:
     """A node without any GPU among nodes that have some."""
     if not has_gpus(case) or cpu_torch_only(case):
@@ -143,7 +246,17 @@ def missing(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("gpu-busy-by-other", needs=("gpu",))
+@rule(
+    About(
+        "gpu-busy-by-other",
+        layer="gpu",
+        severity=WARN,
+        title="Other processes use a GPU",
+        symptom="out of memory, or a port in use",
+        source="field notes, DS#1923",
+    ),
+    needs=("gpu",),
+)
 def busy(case: Case) -> t.Iterator[Answer]:
     """Somebody computes on a GPU before any job of ours runs; leftovers of launchers have a rule of their own."""
     least = thresholds.limit(case.thresholds, "gpu_busy_mib") or 0
@@ -168,7 +281,18 @@ def busy(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("gpu-mig", needs=("gpu",))
+@rule(
+    About(
+        "gpu-mig",
+        layer="gpu",
+        severity=WARN,
+        also=(FAIL,),
+        title="MIG is on",
+        symptom="NCCL does not exchange between MIG instances",
+        source="NVIDIA MIG user guide",
+    ),
+    needs=("gpu",),
+)
 def mig(case: Case) -> t.Iterator[Answer]:
     """MIG parts of a GPU cannot train together; a change of the mode waits for a reset."""
     on, pending = {}, {}
@@ -198,7 +322,17 @@ def mig(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("gpu-persistence", needs=("gpu",))
+@rule(
+    About(
+        "gpu-persistence",
+        layer="gpu",
+        severity=INFO,
+        title="Persistence mode is off",
+        symptom="each start waits for the driver",
+        source="NVIDIA driver persistence",
+    ),
+    needs=("gpu",),
+)
 def persistence(case: Case) -> t.Iterator[Answer]:
     """Without persistence mode the driver forgets each GPU as soon as nobody uses it."""
     seen = {}
@@ -215,7 +349,18 @@ def persistence(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("gpu-compute-mode", needs=("gpu",))
+@rule(
+    About(
+        "gpu-compute-mode",
+        layer="gpu",
+        severity=FAIL,
+        also=(INFO,),
+        title="The compute mode keeps processes from a GPU",
+        symptom="`all CUDA-capable devices are busy or unavailable`",
+        source="NVIDIA System Management Interface, compute mode",
+    ),
+    needs=("gpu",),
+)
 def compute_mode(case: Case) -> t.Iterator[Answer]:
     """A GPU that no process, or only one at a time, may use. Exclusive is fine for one rank on each GPU."""
     closed, single = {}, {}
@@ -237,7 +382,25 @@ def compute_mode(case: Case) -> t.Iterator[Answer]:
     yield from pack(single, "gpu-compute-mode", INFO, cause, remedy)
 
 
-@rule("hostfile-slots-exceed-gpus", "gpus-unused-by-slots", needs=("gpu",))
+@rule(
+    About(
+        "hostfile-slots-exceed-gpus",
+        layer="launcher",
+        severity=FAIL,
+        title="More slots than GPUs",
+        symptom="`invalid device ordinal`, or a hang of half an hour",
+        source="TR#21373, DS#2594, DS#3878, DS#3916, MobileVLM#60",
+    ),
+    About(
+        "gpus-unused-by-slots",
+        layer="launcher",
+        severity=WARN,
+        title="Fewer slots than GPUs",
+        symptom="idle GPUs",
+        source="field notes",
+    ),
+    needs=("gpu",),
+)
 def slots(case: Case) -> t.Iterator[Answer]:
     """Ranks that the plan puts on a node, and the GPUs that were found there."""
     more, fewer = {}, {}
@@ -267,7 +430,17 @@ def slots(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("nccl-duplicate-gpu", needs=("gpu",))
+@rule(
+    About(
+        "nccl-duplicate-gpu",
+        layer="nccl",
+        severity=FAIL,
+        title="Two ranks use one GPU",
+        symptom="`Duplicate GPU detected`",
+        source="Megatron-LM#661, ACC#2246, NC#1241",
+    ),
+    needs=("gpu",),
+)
 def duplicate(case: Case) -> t.Iterator[Answer]:
     """The same GPU on two nodes: two names for one machine, or containers that share it."""
     owners: dict[str, list[str]] = collections.defaultdict(list)

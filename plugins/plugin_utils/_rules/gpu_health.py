@@ -24,6 +24,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Data,
@@ -40,7 +41,18 @@ Seen = dict[str, dict[str, list[str]]]
 Judge = t.Callable[[Data], t.Iterable[tuple[str, str]]]
 
 
-@rule("gpu-xid", needs=("gpu",))
+@rule(
+    About(
+        "gpu-xid",
+        layer="gpu",
+        severity=FAIL,
+        also=(WARN, INFO),
+        title="The driver reported GPU errors",
+        symptom="`NVRM: Xid` in the kernel's log",
+        source="NVIDIA Xid errors guide",
+    ),
+    needs=("gpu",),
+)
 def xid(case: Case) -> t.Iterator[Answer]:
     """What the kernel log says since boot, by the number's severity; a GPU that is gone now has its own rule."""
     found: dict[tuple[str, str, str], dict[str, str]] = collections.defaultdict(dict)
@@ -95,7 +107,18 @@ def joined(found: t.Mapping[str, list[str]]) -> dict[str, str]:
     return {host: shortened("; ".join(said), 300) for host, said in found.items()}
 
 
-@rule("gpu-ecc", needs=("gpu",))
+@rule(
+    About(
+        "gpu-ecc",
+        layer="gpu",
+        severity=FAIL,
+        also=(WARN,),
+        title="Memory errors of a GPU",
+        symptom="uncorrectable ECC errors, wrong results or aborted jobs",
+        source="NVIDIA GPU memory error management",
+    ),
+    needs=("gpu",),
+)
 def ecc(case: Case) -> t.Iterator[Answer]:
     """Memory errors: uncorrected ones give wrong results or end the job, many corrected ones announce them."""
     corrected = thresholds.limit(case.thresholds, "ecc_corrected") or 0
@@ -127,7 +150,17 @@ def ecc(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("gpu-row-remap", needs=("gpu",))
+@rule(
+    About(
+        "gpu-row-remap",
+        layer="gpu",
+        severity=FAIL,
+        title="A GPU's memory rows could not be remapped",
+        symptom="row remapping pending or failed",
+        source="NVIDIA GPU memory error management",
+    ),
+    needs=("gpu",),
+)
 def row_remap(case: Case) -> t.Iterator[Answer]:
     """Bad rows of memory that wait to be replaced by spare ones, or cannot be."""
     most = thresholds.limit(case.thresholds, "remapped_rows") or 0
@@ -148,7 +181,18 @@ def row_remap(case: Case) -> t.Iterator[Answer]:
     yield from pack(joined(pending), "gpu-row-remap", FAIL, cause, f"Reset the GPU: {_RESET}.")
 
 
-@rule("gpu-retired-pages", needs=("gpu",))
+@rule(
+    About(
+        "gpu-retired-pages",
+        layer="gpu",
+        severity=WARN,
+        also=(FAIL,),
+        title="A GPU has retired pages of memory",
+        symptom="pages retired, or waiting for a restart",
+        source="NVIDIA dynamic page retirement",
+    ),
+    needs=("gpu",),
+)
 def retired_pages(case: Case) -> t.Iterator[Answer]:
     """Pages of memory taken out of use, on GPUs before Ampere."""
     warn = thresholds.limit(case.thresholds, "retired_pages_warn") or 0
@@ -170,7 +214,18 @@ def retired_pages(case: Case) -> t.Iterator[Answer]:
     yield from pack(joined(found[WARN]), "gpu-retired-pages", WARN, cause, f"Reset the GPU ({_RESET}), and watch it.")
 
 
-@rule("gpu-pcie-narrow", needs=("gpu",))
+@rule(
+    About(
+        "gpu-pcie-narrow",
+        layer="gpu",
+        severity=WARN,
+        also=(FAIL,),
+        title="A GPU's PCIe link is narrower than it could be",
+        symptom="slow copies on one node",
+        source="NVIDIA System Management Interface",
+    ),
+    needs=("gpu",),
+)
 def pcie(case: Case) -> t.Iterator[Answer]:
     """Fewer PCIe lanes than GPUs of the same model have. The link's generation falls when idle and says nothing."""
     widths: dict[str, list[int]] = collections.defaultdict(list)
@@ -197,7 +252,18 @@ def pcie(case: Case) -> t.Iterator[Answer]:
         )
 
 
-@rule("gpu-nvlink", needs=("gpu",))
+@rule(
+    About(
+        "gpu-nvlink",
+        layer="gpu",
+        severity=FAIL,
+        also=(WARN,),
+        title="NVLink is down or has errors",
+        symptom="slow exchange within one node",
+        source="NVIDIA NVLink, nvidia-smi nvlink",
+    ),
+    needs=("gpu",),
+)
 def nvlink(case: Case) -> t.Iterator[Answer]:
     """NVLinks that are down or slow, against the model's number, else against the same model in the cluster."""
     usual: dict[str, list[int]] = collections.defaultdict(list)
@@ -244,7 +310,17 @@ def _with_links(case: Case, host: str) -> t.Iterator[tuple[Data, int, float | No
             yield gpu, 0, None
 
 
-@rule("drv-fabricmanager", needs=("gpu",))
+@rule(
+    About(
+        "drv-fabricmanager",
+        layer="versions",
+        severity=FAIL,
+        title="The fabric manager is down or of another version",
+        symptom="CUDA error 802, `system not yet initialized`",
+        source="aws-dl-ami#33, gpu-operator#544, PT#35710",
+    ),
+    needs=("gpu",),
+)
 def fabric_manager(case: Case) -> t.Iterator[Answer]:
     """With NVSwitches, CUDA works only once the fabric manager, of the driver's version, has set them up."""
     stopped, other, unready = {}, {}, {}

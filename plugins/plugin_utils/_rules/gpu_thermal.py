@@ -11,6 +11,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis impor
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import number, rows, text, texts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     WARN,
+    About,
     Answer,
     Case,
     Data,
@@ -26,7 +27,17 @@ def _slowed(gpu: Data) -> list[str]:
     return [each for each in bad if each in texts(gpu, "throttle_reasons")]
 
 
-@rule("gpu-throttle", needs=("gpu",))
+@rule(
+    About(
+        "gpu-throttle",
+        layer="gpu",
+        severity=WARN,
+        title="A GPU is slowed down",
+        symptom="heat or power brake: one slow node sets the pace of all",
+        source="NVIDIA System Management Interface",
+    ),
+    needs=("gpu",),
+)
 def throttle(case: Case) -> t.Iterator[Answer]:
     """The hardware slows a GPU down while nothing runs. Idle clocks and a power cap are normal."""
     found = collect(case, lambda gpu: [(WARN, ", ".join(hit))] if (hit := _slowed(gpu)) else [])
@@ -39,7 +50,17 @@ def throttle(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("gpu-temperature", needs=("gpu",))
+@rule(
+    About(
+        "gpu-temperature",
+        layer="gpu",
+        severity=WARN,
+        title="A GPU is hot while idle",
+        symptom="clocks fall under load, one rank is slower than the others",
+        source="sichek",
+    ),
+    needs=("gpu",),
+)
 def temperature(case: Case) -> t.Iterator[Answer]:
     """A GPU that is hot with nothing to do; one that computes may be, and one that is slowed down is told as that."""
     most = thresholds.limit(case.thresholds, "gpu_temperature_warn_c")

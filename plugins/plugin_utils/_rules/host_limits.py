@@ -14,6 +14,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Data,
@@ -66,7 +67,18 @@ def _larger_shm(container: bool) -> str:
     )
 
 
-@rule("shm-too-small", needs=("fabric",))
+@rule(
+    About(
+        "shm-too-small",
+        layer="nccl",
+        severity=FAIL,
+        also=(WARN,),
+        title="/dev/shm is too small",
+        symptom="`No space left on device (28)`, `Bus error`",
+        source="NC#290, NC#342, NC#525, NC#473, fal#2, vllm#1710",
+    ),
+    needs=("fabric",),
+)
 def shm(case: Case) -> t.Iterable[Answer]:
     """/dev/shm, through which NCCL's ranks on a node and the workers of a data loader talk."""
     sheet = Sheet()
@@ -93,7 +105,18 @@ def shm(case: Case) -> t.Iterable[Answer]:
     return sheet.findings()
 
 
-@rule("fd-limit", needs=("fabric",))
+@rule(
+    About(
+        "fd-limit",
+        layer="nccl",
+        severity=WARN,
+        also=(FAIL,),
+        title="Too few files may be open",
+        symptom="`Too many open files`",
+        source="NC#550, NC#127",
+    ),
+    needs=("fabric",),
+)
 def fd_limit(case: Case) -> t.Iterable[Answer]:
     """Open files: NCCL raises its soft limit to the hard one itself, so that the hard one decides."""
     sheet = Sheet()
@@ -118,7 +141,18 @@ def fd_limit(case: Case) -> t.Iterable[Answer]:
     return sheet.findings()
 
 
-@rule("ib-memlock", needs=("fabric",))
+@rule(
+    About(
+        "ib-memlock",
+        layer="nccl",
+        severity=FAIL,
+        also=(WARN,),
+        title="Too little memory may be locked",
+        symptom="`ibv_reg_mr` or `ibv_create_qp`: Cannot allocate memory",
+        source="NT#206, ucx#8229",
+    ),
+    needs=("fabric",),
+)
 def memlock(case: Case) -> t.Iterable[Answer]:
     """Locked memory, which RDMA devices need for every buffer."""
     sheet = Sheet()
@@ -168,7 +202,18 @@ def disk_problem(case: Case, what: str, facts: Data) -> tuple[str, str] | None:
     return None
 
 
-@rule("disk-full", needs=("fabric",))
+@rule(
+    About(
+        "disk-full",
+        layer="job",
+        severity=FAIL,
+        also=(WARN,),
+        title="A disk is full or nearly",
+        symptom="`No space left on device`",
+        source="write(2)",
+    ),
+    needs=("fabric",),
+)
 def disk_full(case: Case) -> t.Iterable[Answer]:
     """Where jobs write and nothing more fits."""
     sheet = Sheet()
@@ -191,7 +236,26 @@ def disk_full(case: Case) -> t.Iterable[Answer]:
     return sheet.findings()
 
 
-@rule("cache-unwritable", "build-ext-cache-nfs", needs=("user",))
+@rule(
+    About(
+        "cache-unwritable",
+        layer="versions",
+        severity=FAIL,
+        also=(WARN,),
+        title="A cache directory can't be written",
+        symptom="`PermissionError` at the first compilation or download",
+        source="XDG base directories, Hugging Face Hub",
+    ),
+    About(
+        "build-ext-cache-nfs",
+        layer="versions",
+        severity=WARN,
+        title="Compiled operators are kept on a shared disk",
+        symptom="a hang, locks or `ESTALE` while compiling",
+        source="DS#5205, DS#5677, DS#6540, TR#22363, dolly#119",
+    ),
+    needs=("user",),
+)
 def caches(case: Case) -> t.Iterable[Answer]:
     """Caches that the job user can't write to, or in which nodes get in each other's way."""
     sheet = Sheet()
@@ -274,7 +338,18 @@ def _is_below(path: str, directory: str) -> bool:
     return os.path.normpath(path).startswith(f"{directory.rstrip('/')}/")
 
 
-@rule("mem-host-oom", needs=("user",))
+@rule(
+    About(
+        "mem-host-oom",
+        layer="job",
+        severity=FAIL,
+        also=(WARN, INFO),
+        title="A node runs out of memory",
+        symptom="`exits with return code = -9`",
+        source="DS#4239, DS#3823, DS#3160, DS#2852",
+    ),
+    needs=("user",),
+)
 def host_oom(case: Case) -> t.Iterable[Answer]:
     """Processes that the kernel killed for want of memory; a container shows its host's log, so that this is a hint."""
     sheet = Sheet()

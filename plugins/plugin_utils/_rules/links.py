@@ -28,6 +28,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
     Data,
@@ -56,7 +57,18 @@ def _too_big(case: Case) -> dict[Pair, Data]:
     return {(source, target): result for source, target, result in parts(case, "mtu") if dig(result, "ok") is False}
 
 
-@rule("net-mtu-mismatch", needs=("fabric",))
+@rule(
+    About(
+        "net-mtu-mismatch",
+        layer="network",
+        severity=FAIL,
+        also=(WARN,),
+        title="Large packets do not get through",
+        symptom="small messages work, large tensors hang",
+        source="PT#130739, NC#1957",
+    ),
+    needs=("fabric",),
+)
 def mtu(case: Case) -> t.Iterable[Answer]:
     """Packets of the interface's size that do not arrive, or interfaces that differ before it comes to that."""
     sheet, bad = Sheet(), _too_big(case)
@@ -122,7 +134,17 @@ def _mtu_blame(bad: t.Sequence[Pair], tried: t.Sequence[Pair], odd: t.Sequence[s
     return found
 
 
-@rule("link-failed", needs=("links",))
+@rule(
+    About(
+        "link-failed",
+        layer="network",
+        severity=FAIL,
+        title="A measurement between two nodes failed",
+        symptom="no number where the others have one",
+        source="field notes",
+    ),
+    needs=("links",),
+)
 def link_failed(case: Case) -> t.Iterable[Answer]:
     """A transfer that broke off or hung between nodes whose ports are open to each other."""
     sheet, found = Sheet(), links(case)
@@ -193,7 +215,17 @@ def _measured(case: Case, key: str) -> dict[Pair, float]:
     return {pair: value for pair, value in found.items() if value is not None}
 
 
-@rule("link-slow", needs=("links",))
+@rule(
+    About(
+        "link-slow",
+        layer="network",
+        severity=WARN,
+        title="One way between nodes is slow",
+        symptom="the whole job runs at the pace of one link",
+        source="field notes",
+    ),
+    needs=("links",),
+)
 def link_slow(case: Case) -> t.Iterable[Answer]:
     """Links far below what their interfaces, or the other links, can do."""
     speeds, sheet, bad = _measured(case, "mbps"), Sheet(), {}
@@ -238,7 +270,17 @@ def _latency_limit(case: Case, times: t.Mapping[Pair, float]) -> float:
     return min(most, limit(case, "link_latency_warn_us", 5000))
 
 
-@rule("link-latency", needs=("links",))
+@rule(
+    About(
+        "link-latency",
+        layer="network",
+        severity=WARN,
+        title="One way between nodes answers slowly",
+        symptom="every exchange waits for the slowest way",
+        source="field notes",
+    ),
+    needs=("links",),
+)
 def link_latency(case: Case) -> t.Iterable[Answer]:
     """Links with a far longer way than the others, or than a training can bear."""
     sheet, bad, times = Sheet(), dict(_far(case)), _measured(case, "latency_us")

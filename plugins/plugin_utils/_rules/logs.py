@@ -18,6 +18,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Data,
@@ -90,19 +91,54 @@ def finding(case: Case, identity: str, severity: str, found: t.Mapping[str, str]
 
 
 @rule(
-    "nccl-system-error-first-collective",
-    "nccl-internal-error-init",
+    About(
+        "nccl-system-error-first-collective",
+        layer="nccl",
+        severity=FAIL,
+        title="NCCL's first exchange fails",
+        symptom="`unhandled system error`",
+        source="field notes",
+    ),
+    About(
+        "nccl-internal-error-init",
+        layer="nccl",
+        severity=FAIL,
+        title="NCCL fails inside itself at the start",
+        symptom="`ncclInternalError: Internal check failed`",
+        source="field notes",
+    ),
+    About(
+        "nccl-collective-mismatch",
+        layer="nccl",
+        severity=FAIL,
+        title="Ranks call different operations",
+        symptom="a hang at full load",
+        source="torchtitan#1681, NC#296, NC#531, NC#1328",
+    ),
+    About(
+        "nccl-watchdog-timeout",
+        layer="nccl",
+        severity=FAIL,
+        title="A rank stopped and the others waited",
+        symptom="`Watchdog caught collective operation timeout`",
+        source="LlamaFactory#7396, PT#107855, speechbrain#1766, ms-swift#3343",
+    ),
+    About(
+        "ib-retry-exceeded",
+        layer="nccl",
+        severity=FAIL,
+        title="InfiniBand gave up sending",
+        symptom="`status=12 vendor err 129`",
+        source="stas00/ml-engineering debug/pytorch.md, NC#1925, ImageReward#65",
+    ),
     "nccl-ifname-absent-on-node",
     "nccl-net-forced-ib",
     "nccl-version-mismatch",
     "nccl-duplicate-gpu",
-    "nccl-collective-mismatch",
-    "nccl-watchdog-timeout",
     "shm-too-small",
     "ib-memlock",
     "ib-rails-not-connected",
     "ib-container-devices",
-    "ib-retry-exceeded",
     "fd-limit",
 )
 def first_cause(case: Case) -> t.Iterator[Answer]:
@@ -128,7 +164,17 @@ def first_cause(case: Case) -> t.Iterator[Answer]:
         yield finding(case, identity, advice.severity, seen, (advice.cause, advice.remedy))
 
 
-@rule("nccl-version-mismatch")
+@rule(
+    About(
+        "nccl-version-mismatch",
+        layer="nccl",
+        severity=WARN,
+        also=(FAIL,),
+        title="NCCL's version differs between nodes",
+        symptom="`Mismatched NCCL version`, or a hang",
+        source="field notes, NC#1241, PT#122571",
+    ),
+)
 def versions_in_logs(case: Case) -> t.Iterator[Answer]:
     """Hosts of one log with different versions of NCCL; those that differ from the most are blamed."""
     for log in logs(case):
@@ -146,7 +192,16 @@ def versions_in_logs(case: Case) -> t.Iterator[Answer]:
             yield finding(case, advice.rule, FAIL, found, (advice.cause, advice.remedy))
 
 
-@rule("gdr-unavailable")
+@rule(
+    About(
+        "gdr-unavailable",
+        layer="nccl",
+        severity=WARN,
+        title="No GPUDirect RDMA",
+        symptom="no `/GDRDMA` in NCCL's log",
+        source="NCCL src/graph/topo.cc:1653",
+    ),
+)
 def direct_access(case: Case) -> t.Iterator[Answer]:
     """InfiniBand or RoCE without GPUDirect: every byte goes through the host's memory."""
     for log in logs(case):
@@ -163,7 +218,17 @@ def direct_access(case: Case) -> t.Iterator[Answer]:
             yield finding(case, "gdr-unavailable", WARN, found, (cause, remedy))
 
 
-@rule("nccl-ifname-auto-virtual")
+@rule(
+    About(
+        "nccl-ifname-auto-virtual",
+        layer="nccl",
+        severity=WARN,
+        also=(FAIL,),
+        title="NCCL may choose a virtual interface",
+        symptom="a hang, connections to 172.x or 100.64.x",
+        source="NC#913, PT#68893, marin#6940",
+    ),
+)
 def virtual_interfaces(case: Case) -> t.Iterator[Answer]:
     """NCCL has picked up interfaces of containers, bridges or tunnels, which the other nodes cannot reach."""
     for log in logs(case):
@@ -239,7 +304,16 @@ def operators(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("build-ops-other-torch")
+@rule(
+    About(
+        "build-ops-other-torch",
+        layer="versions",
+        severity=FAIL,
+        title="DeepSpeed was built for another torch",
+        symptom="`PyTorch version mismatch! DeepSpeed ops were compiled`",
+        source="field notes, DS#6465, xtts#111, S95Sedan#4",
+    ),
+)
 def compiled_with(case: Case) -> t.Iterator[Answer]:
     """Operators that were built for another torch; a wheel without any (torch 0.0) has nothing to be wrong."""
     found = {}
@@ -255,7 +329,18 @@ def compiled_with(case: Case) -> t.Iterator[Answer]:
     yield from pack(found, "build-ops-other-torch", FAIL, cause, remedy)
 
 
-@rule("nccl-version-mismatch", "ver-python-torch-differs")
+@rule(
+    About(
+        "ver-python-torch-differs",
+        layer="versions",
+        severity=FAIL,
+        also=(WARN,),
+        title="Python or torch differs between nodes",
+        symptom="pickling, shapes or NCCL do not match",
+        source="field notes",
+    ),
+    "nccl-version-mismatch",
+)
 def environments(case: Case) -> t.Iterator[Answer]:
     """What collect_env says of NCCL on one node, and of torch on several."""
     library, torches = {}, {}

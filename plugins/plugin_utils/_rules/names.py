@@ -21,6 +21,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
     Data,
@@ -57,7 +58,18 @@ def duplicates(case: Case) -> set[str]:
     return found
 
 
-@rule("name-duplicate-hostname", needs=("fabric",))
+@rule(
+    About(
+        "name-duplicate-hostname",
+        layer="name",
+        severity=FAIL,
+        also=(WARN,),
+        title="Two machines have the same name",
+        symptom="each node waits alone; NCCL takes them for one host",
+        source="field notes",
+    ),
+    needs=("fabric",),
+)
 def duplicate_hostname(case: Case) -> t.Iterable[Answer]:
     """Nodes with one host name, with none of their own, or with one machine-id."""
     sheet, live = Sheet(), [name for name in case.fabric if name not in gone(case)]
@@ -91,7 +103,18 @@ def duplicate_hostname(case: Case) -> t.Iterable[Answer]:
     return sheet.findings()
 
 
-@rule("name-etc-hostname-format", needs=("fabric",))
+@rule(
+    About(
+        "name-etc-hostname-format",
+        layer="name",
+        severity=WARN,
+        also=(FAIL,),
+        title="/etc/hostname is not a bare name",
+        symptom="the machine is called `HOSTNAME=...`",
+        source="field notes",
+    ),
+    needs=("fabric",),
+)
 def hostname_file(case: Case) -> t.Iterable[Answer]:
     """/etc/hostname holds something else than the bare name of the machine."""
     sheet = Sheet()
@@ -115,7 +138,17 @@ def hostname_file(case: Case) -> t.Iterable[Answer]:
     return sheet.findings()
 
 
-@rule("name-hostname-differs", needs=("mesh",))
+@rule(
+    About(
+        "name-hostname-differs",
+        layer="name",
+        severity=WARN,
+        title="A machine's name is not the inventory's",
+        symptom="messages name other machines than the inventory",
+        source="hostname(7)",
+    ),
+    needs=("mesh",),
+)
 def hostname_differs(case: Case) -> t.Iterable[Answer]:
     """The right machine answers, under another name than the plan has for it."""
     sheet = Sheet()
@@ -146,7 +179,18 @@ def _entry(facts: t.Any, name: str) -> str:
     return ""
 
 
-@rule("name-loopback-127-0-1-1", needs=("fabric",))
+@rule(
+    About(
+        "name-loopback-127-0-1-1",
+        layer="name",
+        severity=FAIL,
+        also=(WARN,),
+        title="A machine's name leads to loopback",
+        symptom="others connect to 127.0.1.1, errno 111",
+        source="PT#79388, PT#73656, gloo#219, gloo#223, sglang#3226",
+    ),
+    needs=("fabric",),
+)
 def loopback(case: Case) -> t.Iterable[Answer]:
     """A node's name that resolves to a loopback address: the others are told to connect to themselves."""
     sheet = Sheet()
@@ -195,7 +239,17 @@ def _owner(case: Case, name: t.Any) -> str | None:
     return _owners(case).get(str(name))
 
 
-@rule("name-hosts-typo", needs=("fabric",))
+@rule(
+    About(
+        "name-hosts-typo",
+        layer="name",
+        severity=FAIL,
+        title="A name leads nowhere or elsewhere on a node",
+        symptom="`Name or service not known`",
+        source="field notes, CPM-2-Finetune#42",
+    ),
+    needs=("fabric",),
+)
 def hosts_typo(case: Case) -> t.Iterable[Answer]:
     """Names of nodes that do not resolve, or to an address that the node does not have."""
     sheet, managed = Sheet(), bool(dig(case.plan, "managed", False))
@@ -236,7 +290,17 @@ def _typo(case: Case, sheet: Sheet, host: str, owner: str, evidence: str) -> Non
     )
 
 
-@rule("name-fqdn-unresolvable", needs=("fabric",))
+@rule(
+    About(
+        "name-fqdn-unresolvable",
+        layer="name",
+        severity=WARN,
+        title="The head's full name is unknown to others",
+        symptom="MASTER_ADDR is a name that nobody knows",
+        source="PT#85300, PT#150532, PT#107021",
+    ),
+    needs=("fabric",),
+)
 def fqdn(case: Case) -> t.Iterable[Answer]:
     """The name by which the head announces itself is not known on the peers."""
     head = str(dig(case.plan, "head", ""))

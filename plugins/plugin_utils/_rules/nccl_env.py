@@ -26,6 +26,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Data,
@@ -70,7 +71,17 @@ def holds_data(case: Case, host: str, interface: Data) -> bool:
     return text(interface, "name") == (text(node, "interface") or None) or text(node, "address") in held
 
 
-@rule("nccl-ifname-absent-on-node", needs=("fabric",))
+@rule(
+    About(
+        "nccl-ifname-absent-on-node",
+        layer="nccl",
+        severity=FAIL,
+        title="NCCL is told an interface that a node lacks",
+        symptom="`no socket interface found`",
+        source="field notes, NC#286",
+    ),
+    needs=("fabric",),
+)
 def absent(case: Case) -> t.Iterator[Answer]:
     """An interface is named that the node does not have, or only its loopback."""
     seen: dict[str, dict[str, str]] = {"NCCL_SOCKET_IFNAME": {}, "GLOO_SOCKET_IFNAME": {}}
@@ -140,7 +151,17 @@ def _address(interface: Data) -> str:
     return next((text(each, "address") for each in rows(interface, "addresses")), "")
 
 
-@rule("gloo-ifname-unset", needs=("fabric",))
+@rule(
+    About(
+        "gloo-ifname-unset",
+        layer="nccl",
+        severity=WARN,
+        title="Gloo may choose the wrong interface",
+        symptom="`connectFullMesh failed`, to 127.0.x",
+        source="gloo#223, aws-do-eks#50, PT#131781",
+    ),
+    needs=("fabric",),
+)
 def gloo(case: Case) -> t.Iterator[Answer]:
     """Gloo takes the address that the node's own name has, which need not be the data network's.
 
@@ -180,7 +201,17 @@ def _is(*values: str) -> t.Callable[[Setting], bool]:
     return lambda wish: wish.value.strip().lower() in values
 
 
-@rule("nccl-net-forced-ib", needs=("fabric",))
+@rule(
+    About(
+        "nccl-net-forced-ib",
+        layer="nccl",
+        severity=FAIL,
+        title="InfiniBand is forced where there is none",
+        symptom="`Failed to initialize any NET plugin`",
+        source="field notes",
+    ),
+    needs=("fabric",),
+)
 def forced(case: Case) -> t.Iterator[Answer]:
     """NCCL_NET=IB is a demand, not a wish: without a port that works NCCL gives up."""
     seen = {
@@ -198,7 +229,18 @@ def forced(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("ib-disabled-on-ib", needs=("fabric",))
+@rule(
+    About(
+        "ib-disabled-on-ib",
+        layer="nccl",
+        severity=WARN,
+        also=(FAIL,),
+        title="InfiniBand is switched off where there is one",
+        symptom="GPUs at full load with little power, slow",
+        source="field notes, prime-rl#1599, NC#968",
+    ),
+    needs=("fabric",),
+)
 def disabled(case: Case) -> t.Iterator[Answer]:
     """InfiniBand or RoCE works and is switched off; harmless on a node that has none."""
     wanted = (("NCCL_IB_DISABLE", lambda wish: wish.on), ("NCCL_NET", _is("socket")))
@@ -218,7 +260,17 @@ def disabled(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("nccl-p2p-disabled-kept")
+@rule(
+    About(
+        "nccl-p2p-disabled-kept",
+        layer="nccl",
+        severity=WARN,
+        also=(INFO,),
+        title="The exchange between GPUs is switched off",
+        symptom="slow within one node",
+        source="field notes",
+    ),
+)
 def p2p_disabled(case: Case) -> t.Iterator[Answer]:
     """A workaround for one broken machine, kept where it only slows down."""
     wanted = (
@@ -242,7 +294,18 @@ def p2p_disabled(case: Case) -> t.Iterator[Answer]:
     yield from pack(plain, "nccl-p2p-disabled-kept", INFO, cause, remedy)
 
 
-@rule("env-not-propagated", needs=("stack",))
+@rule(
+    About(
+        "env-not-propagated",
+        layer="launcher",
+        severity=WARN,
+        also=(INFO,),
+        title="A variable reaches the first node only",
+        symptom="works on the first node only",
+        source="field notes, DS#91, DS#1747",
+    ),
+    needs=("stack",),
+)
 def propagated(case: Case) -> t.Iterator[Answer]:
     """Variables that ranks started by ssh get on some nodes only, or with another value."""
     known = [
@@ -272,7 +335,17 @@ def propagated(case: Case) -> t.Iterator[Answer]:
         )
 
 
-@rule("nccl-cumem-host", needs=("fabric", "gpu", "stack"))
+@rule(
+    About(
+        "nccl-cumem-host",
+        layer="nccl",
+        severity=INFO,
+        title="NCCL's host memory in containers",
+        symptom="the start fails in containers and with NUMA",
+        source="NC#1838, NC#2106, NC#2190, LlamaFactory#9506",
+    ),
+    needs=("fabric", "gpu", "stack"),
+)
 def cumem_host(case: Case) -> t.Iterator[Answer]:
     """In containers the host memory that newer NCCLs allocate through CUDA may be refused."""
     seen = {}

@@ -15,6 +15,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Data,
@@ -68,7 +69,33 @@ def _closed(problem: str, install: str) -> str:
     )
 
 
-@rule("pdsh-not-installed", "pdsh-ssh-module-missing", "pdsh-module-path-insecure", needs=("stack",))
+@rule(
+    About(
+        "pdsh-not-installed",
+        layer="launcher",
+        severity=FAIL,
+        title="pdsh is not installed on the launching node",
+        symptom="`launcher 'pdsh' not installed.`",
+        source="field notes, mistral#38, DeepSpeedExamples#150",
+    ),
+    About(
+        "pdsh-ssh-module-missing",
+        layer="launcher",
+        severity=FAIL,
+        title="pdsh lacks its ssh module",
+        symptom='`No such rcmd module "ssh"`',
+        source="pdsh.spec:134",
+    ),
+    About(
+        "pdsh-module-path-insecure",
+        layer="launcher",
+        severity=FAIL,
+        title="Others may write to pdsh's modules",
+        symptom="`module path ... insecure`",
+        source="chaos/pdsh#16",
+    ),
+    needs=("stack",),
+)
 def pdsh_usable(case: Case) -> t.Iterable[Answer]:
     """pdsh of the head is there, can be loaded, and has its ssh module."""
     head, tools = _tools(case)
@@ -97,7 +124,18 @@ def pdsh_usable(case: Case) -> t.Iterable[Answer]:
         yield Finding("pdsh-ssh-module-missing", FAIL, (head,), evidence, cause, remedy)
 
 
-@rule("pdsh-default-rsh", needs=("stack",))
+@rule(
+    About(
+        "pdsh-default-rsh",
+        layer="launcher",
+        severity=FAIL,
+        also=(WARN, INFO),
+        title="pdsh would use rsh",
+        symptom="`rcmd: socket: Permission denied`, port 514",
+        source="pdsh config/ac_rcmd_rank_list.m4",
+    ),
+    needs=("stack",),
+)
 def default_rsh(case: Case) -> t.Iterable[Answer]:
     """Which remote shell a pdsh takes that is not told; our own scripts tell it."""
     head, tools = _tools(case)
@@ -162,7 +200,18 @@ def held_by_orphans(case: Case, host: str) -> list[str]:
     ]
 
 
-@rule("ds-orphan-workers", needs=("user",))
+@rule(
+    About(
+        "ds-orphan-workers",
+        layer="launcher",
+        severity=FAIL,
+        also=(WARN,),
+        title="Processes of a dead run are left over",
+        symptom="GPU memory is held, the next run is out of memory or gets errno 98",
+        source="DS#714, DS#1995, DS#2008",
+    ),
+    needs=("user",),
+)
 def abandoned(case: Case) -> t.Iterable[Answer]:
     """Ranks that outlived their launcher: they hold GPU memory and ports."""
     sheet = Sheet()
@@ -198,7 +247,17 @@ def abandoned(case: Case) -> t.Iterable[Answer]:
     return sheet.findings()
 
 
-@rule("ds-abort-kills-other-jobs", needs=("user",))
+@rule(
+    About(
+        "ds-abort-kills-other-jobs",
+        layer="launcher",
+        severity=INFO,
+        title="Stopping one job ends the jobs of others",
+        symptom="a colleague's run dies on Ctrl-C",
+        source="field notes, DS#6807",
+    ),
+    needs=("user",),
+)
 def abort_kills(case: Case) -> t.Iterable[Answer]:
     """Several trainings of one user with the same interpreter: an abort of one ends the others."""
     sheet = Sheet()

@@ -12,6 +12,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Finding,
@@ -22,7 +23,16 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 _CLUSTER = "the cluster"
 
 
-@rule("plan-refused")
+@rule(
+    About(
+        "plan-refused",
+        layer="job",
+        severity=INFO,
+        title="site.yml would refuse this cluster",
+        symptom="site.yml stops at its plan, before anything is installed",
+        source="docs/architecture.md",
+    ),
+)
 def refused(case: Case) -> t.Iterator[Answer]:
     """What site.yml would stop at. Verify judges the machines as they are, whatever the plan says of them."""
     known = set(names(case))
@@ -44,7 +54,16 @@ def refused(case: Case) -> t.Iterator[Answer]:
         )
 
 
-@rule("ssh-key-removed-kept")
+@rule(
+    About(
+        "ssh-key-removed-kept",
+        layer="ssh",
+        severity=WARN,
+        title="A node may still let in a removed key",
+        symptom="nothing, until somebody uses the key",
+        source="OpenSSH sshd(8) authorized_keys",
+    ),
+)
 def kept_keys(case: Case) -> t.Iterator[Answer]:
     """Nodes that were not changed since a key was removed: who has it gets in there."""
     found: dict[str, list[str]] = {}

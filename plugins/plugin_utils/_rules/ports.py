@@ -25,6 +25,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
     Untested,
@@ -130,9 +131,42 @@ def _left_open(case: Case) -> t.Iterator[Untested]:
 
 
 @rule(
-    "rdzv-errno-113", "rdzv-errno-111", "rdzv-errno-110", "rdzv-connect-failed", "fw-ephemeral-blocked",
-    "fw-wrong-tool", needs=("mesh",),
-)  # fmt: skip
+    About(
+        "rdzv-errno-113",
+        layer="network",
+        severity=FAIL,
+        title="A firewall rejects the rendezvous",
+        symptom="`errno: 113 - No route to host`",
+        source="field notes, sglang#3820",
+    ),
+    About(
+        "rdzv-errno-111",
+        layer="network",
+        severity=FAIL,
+        title="The rendezvous is refused",
+        symptom="`errno: 111 - Connection refused`",
+        source="LlamaFactory#5864, LlamaFactory#1630",
+    ),
+    About(
+        "rdzv-errno-110",
+        layer="network",
+        severity=FAIL,
+        title="The rendezvous gets no answer",
+        symptom="`errno: 110 - Connection timed out`",
+        source="PT#124380, DS#4845",
+    ),
+    About(
+        "rdzv-connect-failed",
+        layer="network",
+        severity=FAIL,
+        title="The rendezvous failed in another way",
+        symptom="an error of connect that is not one of the usual",
+        source="connect(2)",
+    ),
+    "fw-ephemeral-blocked",
+    "fw-wrong-tool",
+    needs=("mesh",),
+)
 def ports_closed(case: Case) -> t.Iterable[Answer]:
     """Ports that were listened on and could not be reached, each with the firewall that is in force there."""
     yield from _left_open(case)
@@ -178,7 +212,18 @@ def _closed(
     sheet.add(rule_id, FAIL, host, seen, cause, open_up(case, host, inbound))
 
 
-@rule("fw-wrong-tool", needs=("fabric",))
+@rule(
+    About(
+        "fw-wrong-tool",
+        layer="network",
+        severity=FAIL,
+        also=(WARN,),
+        title="Another firewall than the one that was opened",
+        symptom='"disabled" and still blocked',
+        source="field notes",
+    ),
+    needs=("fabric",),
+)
 def wrong_tool(case: Case) -> t.Iterable[Answer]:
     """The firewall that site.yml is told to open is off, and another one is on, although nothing is blocked yet."""
     sheet, tool = Sheet(), str(dig(case.plan, "firewall", ""))
@@ -192,7 +237,41 @@ def wrong_tool(case: Case) -> t.Iterable[Answer]:
     return sheet.findings()
 
 
-@rule("rdzv-errno-98", "rdzv-errno-13", "rdzv-errno-99", "fw-ephemeral-blocked")
+@rule(
+    About(
+        "rdzv-errno-98",
+        layer="network",
+        severity=FAIL,
+        also=(WARN,),
+        title="The port of the rendezvous is taken",
+        symptom="`errno: 98 - Address already in use`",
+        source="DS#1923",
+    ),
+    About(
+        "rdzv-errno-13",
+        layer="network",
+        severity=FAIL,
+        title="The port of the rendezvous is privileged",
+        symptom="`errno: 13 - Permission denied`",
+        source="field notes",
+    ),
+    About(
+        "rdzv-errno-99",
+        layer="network",
+        severity=FAIL,
+        title="The master address is not the head's own",
+        symptom="`errno: 99 - Cannot assign requested address`",
+        source="bind(2)",
+    ),
+    About(
+        "fw-ephemeral-blocked",
+        layer="network",
+        severity=FAIL,
+        title="Only the master port is open",
+        symptom="the rendezvous works, NCCL hangs or is aborted",
+        source="NT#162, NC#1515",
+    ),
+)
 def ports_taken(case: Case) -> t.Iterable[Answer]:
     """Ports that could not be had for the test; those that an abandoned run holds are told with that run."""
     sheet, head, master = Sheet(), str(dig(case.plan, "head", "")), str(dig(case.plan, "master.port", ""))

@@ -20,6 +20,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
     dig,
@@ -52,7 +53,25 @@ def bf16(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("nccl-mixed-gpu", "gpu-mixed-memory", needs=("gpu",))
+@rule(
+    About(
+        "nccl-mixed-gpu",
+        layer="nccl",
+        severity=WARN,
+        title="Unlike GPUs in one job",
+        symptom="a hang, or the pace of the slowest",
+        source="field notes, NC#794, vllm#20282",
+    ),
+    About(
+        "gpu-mixed-memory",
+        layer="precision",
+        severity=WARN,
+        title="Unlike GPU memory in one job",
+        symptom="out of memory on the smaller, room on the larger",
+        source="field notes",
+    ),
+    needs=("gpu",),
+)
 def mixed(case: Case) -> t.Iterator[Answer]:
     """Unlike models, and unlike memory: the slowest sets the pace, the smallest the size."""
     # the driver alone tells models without their capability, so that the name is what is compared

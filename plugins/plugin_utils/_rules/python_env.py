@@ -13,6 +13,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
+    About,
     Answer,
     Case,
     Finding,
@@ -33,7 +34,17 @@ _UNKNOWN = (
 )
 
 
-@rule(NO_TORCH, needs=("stack",))
+@rule(
+    About(
+        "ver-torch-import-fails",
+        layer="versions",
+        severity=FAIL,
+        title="torch can't be imported",
+        symptom="`ImportError` at the start",
+        source="PyTorch",
+    ),
+    needs=("stack",),
+)
 def torch_is_there(case: Case) -> t.Iterator[Answer]:
     """No node has the Python of the jobs, or none has PyTorch in it.
 

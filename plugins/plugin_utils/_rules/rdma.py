@@ -28,6 +28,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     dig,
@@ -49,7 +50,18 @@ def _weighed(case: Case, severity: str) -> str:
     return severity if uses_nccl(case) else INFO
 
 
-@rule("ib-libibverbs-missing", needs=("fabric",))
+@rule(
+    About(
+        "ib-libibverbs-missing",
+        layer="nccl",
+        severity=WARN,
+        also=(FAIL,),
+        title="The library for InfiniBand is missing",
+        symptom="NCCL falls back to sockets silently",
+        source="sglang#1427, prime-rl#1600, dstack#2712, AReaL#639, detectron2#4730",
+    ),
+    needs=("fabric",),
+)
 def libibverbs(case: Case) -> t.Iterator[Answer]:
     """A port works, but the library that NCCL opens for it is not installed."""
     seen = {
@@ -66,7 +78,18 @@ def libibverbs(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("ib-container-devices", needs=("fabric",))
+@rule(
+    About(
+        "ib-container-devices",
+        layer="nccl",
+        severity=FAIL,
+        also=(WARN,),
+        title="InfiniBand's devices are not in the container",
+        symptom="`ibv_open_device failed`",
+        source="NC#451",
+    ),
+    needs=("fabric",),
+)
 def container_devices(case: Case) -> t.Iterator[Answer]:
     """A container sees the host's RDMA ports in sysfs, but was not given their device files."""
     seen = {
@@ -84,7 +107,18 @@ def container_devices(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("ib-port-not-active", needs=("fabric",))
+@rule(
+    About(
+        "ib-port-not-active",
+        layer="nccl",
+        severity=WARN,
+        also=(FAIL, INFO),
+        title="A port of InfiniBand is not active",
+        symptom="InfiniBand is not used, or a hang",
+        source="NC#952",
+    ),
+    needs=("fabric",),
+)
 def not_active(case: Case) -> t.Iterator[Answer]:
     """Ports that should carry traffic and do not. A port without a cable on every node is meant so."""
     waiting, down, none = {}, {}, {}
@@ -118,7 +152,18 @@ def not_active(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("roce-gid-index", needs=("fabric",))
+@rule(
+    About(
+        "roce-gid-index",
+        layer="nccl",
+        severity=FAIL,
+        also=(WARN,),
+        title="RoCE with the wrong GID",
+        symptom="error 12, `modify_qp` with 110 or 22",
+        source="NC#426, NC#1170",
+    ),
+    needs=("fabric",),
+)
 def gid_index(case: Case) -> t.Iterator[Answer]:
     """RoCE needs the place of a RoCE v2 address in the port's table; NCCL finds it itself since 2.21."""
     wrong, unset = {}, {}
@@ -147,7 +192,18 @@ def gid_index(case: Case) -> t.Iterator[Answer]:
     yield from pack(unset, "roce-gid-index", _weighed(case, WARN), cause, remedy)
 
 
-@rule("ib-rails-not-connected", needs=("fabric",))
+@rule(
+    About(
+        "ib-rails-not-connected",
+        layer="nccl",
+        severity=FAIL,
+        also=(WARN,),
+        title="Rails or adapters differ between nodes",
+        symptom="`modify_qp` with 110, Network unreachable, No such device",
+        source="NC#2013, NT#185, NC#799, NC#925",
+    ),
+    needs=("fabric",),
+)
 def rails(case: Case) -> t.Iterator[Answer]:
     """Adapters that NCCL_IB_HCA names and a node lacks; nodes with other adapters or speeds than the rest."""
     absent = {}
@@ -209,7 +265,17 @@ def gpu_direct(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("p2p-acs-iommu", needs=("fabric", "gpu"))
+@rule(
+    About(
+        "p2p-acs-iommu",
+        layer="nccl",
+        severity=WARN,
+        title="ACS or the IOMMU is in the way of GPUs",
+        symptom="a hang or wrong numbers within one node",
+        source="NC#257, NC#631, NC#667, NC#2079, NT#117",
+    ),
+    needs=("fabric", "gpu"),
+)
 def acs_iommu(case: Case) -> t.Iterator[Answer]:
     """On bare metal ACS and a translating IOMMU send what GPUs say to each other through the CPU, or nowhere."""
     seen = {}
@@ -238,7 +304,17 @@ def acs_iommu(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("nic-pcie-narrow", needs=("gpu",))
+@rule(
+    About(
+        "nic-pcie-narrow",
+        layer="network",
+        severity=WARN,
+        title="A network card's PCIe link is narrow",
+        symptom="slower than the card could be",
+        source="Linux sysfs, current_link_width",
+    ),
+    needs=("gpu",),
+)
 def nic_pcie(case: Case) -> t.Iterator[Answer]:
     """The kernel says that a network adapter has less PCIe bandwidth than it needs."""
     seen = {}

@@ -11,6 +11,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Data,
@@ -50,18 +51,102 @@ _LAYERS = {
 
 
 @rule(
-    "reach-config",
-    "reach-name",
-    "reach-tcp-refused",
-    "reach-tcp-timeout",
-    "reach-no-route",
-    "reach-banner",
-    "reach-hostkey-unknown",
-    "reach-hostkey-changed",
-    "reach-auth",
-    "reach-sudo",
-    "reach-python",
-    "reach-tmp",
+    About(
+        "reach-config",
+        layer="reach",
+        severity=FAIL,
+        title="ssh refuses its own configuration",
+        symptom="`Bad configuration option`, nothing is contacted",
+        source="OpenSSH ssh_config(5)",
+    ),
+    About(
+        "reach-name",
+        layer="reach",
+        severity=FAIL,
+        title="The controller finds no address for the host",
+        symptom="`Could not resolve hostname`",
+        source="OpenSSH, getaddrinfo(3)",
+    ),
+    About(
+        "reach-tcp-refused",
+        layer="reach",
+        severity=FAIL,
+        title="Nothing listens on the ssh port",
+        symptom="`Connection refused`",
+        source="connect(2)",
+    ),
+    About(
+        "reach-tcp-timeout",
+        layer="reach",
+        severity=FAIL,
+        title="The host does not answer on the ssh port",
+        symptom="`Connection timed out`",
+        source="connect(2)",
+    ),
+    About(
+        "reach-no-route",
+        layer="reach",
+        severity=FAIL,
+        title="There is no way to the ssh port of the host",
+        symptom="`No route to host`",
+        source="connect(2)",
+    ),
+    About(
+        "reach-banner",
+        layer="reach",
+        severity=FAIL,
+        title="No ssh server answers behind the port",
+        symptom="`kex_exchange_identification`, a hang before the login",
+        source="OpenSSH sshd_config(5) MaxStartups",
+    ),
+    About(
+        "reach-hostkey-unknown",
+        layer="reach",
+        severity=FAIL,
+        title="The controller does not know the host's key",
+        symptom="`Host key verification failed.`",
+        source="OpenSSH sshd(8) known_hosts",
+    ),
+    About(
+        "reach-hostkey-changed",
+        layer="reach",
+        severity=FAIL,
+        title="The host shows another key than the known one",
+        symptom="`REMOTE HOST IDENTIFICATION HAS CHANGED`",
+        source="OpenSSH sshd(8) known_hosts",
+    ),
+    About(
+        "reach-auth",
+        layer="reach",
+        severity=FAIL,
+        title="The host does not let the login user in",
+        symptom="`Permission denied (publickey)`",
+        source="OpenSSH sshd(8)",
+    ),
+    About(
+        "reach-sudo",
+        layer="reach",
+        severity=FAIL,
+        title="The login user can't become root",
+        symptom="`sudo: a password is required`",
+        source="sudo(8)",
+    ),
+    About(
+        "reach-python",
+        layer="reach",
+        severity=FAIL,
+        title="No Python on the host that Ansible can use",
+        symptom="`/usr/bin/python3: not found`, or no command runs at all",
+        source="Ansible's documentation of interpreter discovery",
+    ),
+    About(
+        "reach-tmp",
+        layer="reach",
+        severity=FAIL,
+        title="Nothing can be written in /tmp on the host",
+        symptom="`Failed to create temporary directory`, `No space left on device`, `Read-only file system`",
+        source="Ansible's documentation of remote_tmp; mktemp(1)",
+    ),
     needs=("reach",),
 )
 def unreached(case: Case) -> t.Iterator[Answer]:
@@ -135,7 +220,18 @@ def failed(row: t.Any) -> bool:
     return isinstance(row, t.Mapping) and row.get("ok") is False
 
 
-@rule("reach-hostkey-unchecked", needs=("reach",))
+@rule(
+    About(
+        "reach-hostkey-unchecked",
+        layer="reach",
+        severity=INFO,
+        also=(WARN,),
+        title="Host keys are not checked",
+        symptom="nothing: a machine in the middle is not noticed",
+        source="Ansible ssh connection plugin host_key_checking; OpenSSH ssh_config(5) StrictHostKeyChecking",
+    ),
+    needs=("reach",),
+)
 def unchecked(case: Case) -> t.Iterator[Finding]:
     """Hosts whose key nobody compares; where a password is sent, it is sent to whoever answers."""
     open_ = {name: row for name, row in case.reach.items() if dig(row, "host_key_checked") is False}
@@ -150,7 +246,16 @@ def unchecked(case: Case) -> t.Iterator[Finding]:
         yield from pack(found, "reach-hostkey-unchecked", severity, cause, remedy)
 
 
-@rule("reach-node-lost")
+@rule(
+    About(
+        "reach-node-lost",
+        layer="reach",
+        severity=FAIL,
+        title="A node left the run on the way",
+        symptom="tasks that never end, or `UNREACHABLE` in the midst of a run",
+        source="field notes",
+    ),
+)
 def lost(case: Case) -> t.Iterator[Finding]:
     """Nodes that left the run although the controller had reached them, or had not tried."""
     found = {name: str(reason) for name, reason in case.dropped.items() if not failed(_row(case, name))}

@@ -29,6 +29,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
     Untested,
@@ -45,7 +46,17 @@ FAR_LATER = 4
 _TRAILING = re.compile(r"^\s*[A-Za-z]+[\s=]+[^#\"]*[^#\"\s]\s+#")
 
 
-@rule("ssh-hostkey-unknown", needs=("mesh",))
+@rule(
+    About(
+        "ssh-hostkey-unknown",
+        layer="ssh",
+        severity=FAIL,
+        title="A node does not know the host key of another",
+        symptom="`Host key verification failed.`, or a hang at the launch",
+        source="field notes, pdsh sshcmd.c",
+    ),
+    needs=("mesh",),
+)
 def hostkey_unknown(case: Case) -> t.Iterable[Answer]:
     """A host key that the source has not pinned: the source is to be mended."""
     sheet = Sheet()
@@ -67,7 +78,17 @@ def hostkey_unknown(case: Case) -> t.Iterable[Answer]:
     return sheet.findings()
 
 
-@rule("ssh-hostkey-changed", needs=("mesh",))
+@rule(
+    About(
+        "ssh-hostkey-changed",
+        layer="ssh",
+        severity=FAIL,
+        title="A node's host key is not the one the others know",
+        symptom="`REMOTE HOST IDENTIFICATION HAS CHANGED`",
+        source="OpenSSH sshd(8) known_hosts",
+    ),
+    needs=("mesh",),
+)
 def hostkey_changed(case: Case) -> t.Iterable[Answer]:
     """A host key other than the pinned one: the target's when every node sees it, else the source's file is stale."""
     sheet = Sheet()
@@ -97,7 +118,26 @@ def hostkey_changed(case: Case) -> t.Iterable[Answer]:
     return sheet.findings()
 
 
-@rule("ssh-config-inline-comment", "ssh-config-invalid", needs=("user",))
+@rule(
+    About(
+        "ssh-config-inline-comment",
+        layer="ssh",
+        severity=WARN,
+        also=(FAIL,),
+        title="A comment behind a value in an ssh configuration",
+        symptom="`garbage at end of line`, or a bad port",
+        source="field notes",
+    ),
+    About(
+        "ssh-config-invalid",
+        layer="ssh",
+        severity=FAIL,
+        title="The job user's ssh configuration is refused",
+        symptom="`Bad configuration option`",
+        source="OpenSSH ssh_config(5)",
+    ),
+    needs=("user",),
+)
 def client_config(case: Case) -> t.Iterable[Answer]:
     """A client configuration that ssh itself does not accept, or that older ones would not."""
     sheet = Sheet()
@@ -149,7 +189,17 @@ def _trailing(sheet: Sheet, name: str, path: str, text: str) -> None:
             )
 
 
-@rule("ssh-login-noise", needs=("mesh",))
+@rule(
+    About(
+        "ssh-login-noise",
+        layer="ssh",
+        severity=FAIL,
+        title="A start-up file prints at login",
+        symptom="text of `.bashrc` stands where an address should; scp fails",
+        source="ACC#2249",
+    ),
+    needs=("mesh",),
+)
 def noise(case: Case) -> t.Iterable[Answer]:
     """A shell start-up file that prints where no terminal is."""
     sheet = Sheet()
@@ -167,7 +217,17 @@ def noise(case: Case) -> t.Iterable[Answer]:
     return sheet.findings()
 
 
-@rule("ssh-login-slow", needs=("mesh",))
+@rule(
+    About(
+        "ssh-login-slow",
+        layer="ssh",
+        severity=WARN,
+        title="Logins between nodes take long",
+        symptom="seconds for each node at every launch",
+        source="OpenSSH sshd_config(5) UseDNS, GSSAPIAuthentication",
+    ),
+    needs=("mesh",),
+)
 def slow(case: Case) -> t.Iterable[Answer]:
     """Logins that work and take long."""
     sheet = Sheet()
@@ -205,7 +265,17 @@ def slow(case: Case) -> t.Iterable[Answer]:
     yield from sheet.findings()
 
 
-@rule("ssh-noninteractive-env", needs=("mesh",))
+@rule(
+    About(
+        "ssh-noninteractive-env",
+        layer="ssh",
+        severity=WARN,
+        title="Settings of .bashrc do not reach launchers",
+        symptom="python, nvcc or ninja are found by hand, not by the launcher",
+        source="field notes, DS#1481, DS#3489, DS#3772, DS#5627",
+    ),
+    needs=("mesh",),
+)
 def session(case: Case) -> t.Iterable[Answer]:
     """What a login without a terminal does not find; our own launch scripts do not rely on it."""
     if dig(case.plan, "managed", False):
@@ -231,7 +301,17 @@ def session(case: Case) -> t.Iterable[Answer]:
     return sheet.findings()
 
 
-@rule("ssh-login-failed", needs=("mesh",))
+@rule(
+    About(
+        "ssh-login-failed",
+        layer="ssh",
+        severity=FAIL,
+        title="A login between nodes failed",
+        symptom="`Connection closed by`, or ssh ends with status 255",
+        source="OpenSSH ssh(1), sshd_config(5) MaxStartups",
+    ),
+    needs=("mesh",),
+)
 def failed(case: Case) -> t.Iterable[Answer]:
     """Logins that failed in a way that no other rule knows."""
     sheet = Sheet()

@@ -23,6 +23,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh 
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
+    About,
     Answer,
     Case,
     Data,
@@ -45,12 +46,54 @@ class Reason(t.NamedTuple):
 
 
 @rule(
-    "ssh-key-missing-pair",
-    "ssh-self-login-missing",
-    "ssh-wrong-user-keydir",
-    "ssh-perms-too-open",
-    "sshd-refuses-user",
-    "ssh-login-refused",
+    About(
+        "ssh-key-missing-pair",
+        layer="ssh",
+        severity=FAIL,
+        title="A node's key is not accepted by another node",
+        symptom="`not reachable via ssh`, ssh 255",
+        source="field notes, DS#4907, DS#579",
+    ),
+    About(
+        "ssh-self-login-missing",
+        layer="ssh",
+        severity=FAIL,
+        title="A node can't log in to itself",
+        symptom="the first host is not reachable although the others are",
+        source="field notes, DS#5709",
+    ),
+    About(
+        "ssh-wrong-user-keydir",
+        layer="ssh",
+        severity=FAIL,
+        title="Keys were made for another user than the job's",
+        symptom="asks for a password although keys were exchanged",
+        source="field notes",
+    ),
+    About(
+        "ssh-perms-too-open",
+        layer="ssh",
+        severity=FAIL,
+        title="sshd ignores keys because of open modes",
+        symptom="the key is ignored, a password is asked",
+        source="field notes",
+    ),
+    About(
+        "sshd-refuses-user",
+        layer="ssh",
+        severity=FAIL,
+        title="sshd's settings keep the job user out",
+        symptom="`Permission denied` although the key is right",
+        source="OpenSSH sshd_config(5)",
+    ),
+    About(
+        "ssh-login-refused",
+        layer="ssh",
+        severity=FAIL,
+        title="sshd refuses a login for a reason that is not known",
+        symptom="`Permission denied` although keys and files are right",
+        source="OpenSSH sshd(8)",
+    ),
     needs=("mesh",),
 )
 def refused(case: Case) -> t.Iterable[Answer]:

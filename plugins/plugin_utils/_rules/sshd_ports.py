@@ -23,6 +23,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
     Data,
@@ -57,7 +58,17 @@ def restart(sshd: Data) -> str:
     return f"sshd -t && kill -HUP {int(pid)}" if pid else "sshd -t && { pkill -HUP -o -x sshd || $(command -v sshd); }"
 
 
-@rule("ctr-sshd-port-clash", needs=("mesh",))
+@rule(
+    About(
+        "ctr-sshd-port-clash",
+        layer="ssh",
+        severity=FAIL,
+        title="A container's sshd and the server's want one port",
+        symptom="the container's sshd is dead, peers reach the server's",
+        source="field notes, DS#4387",
+    ),
+    needs=("mesh",),
+)
 def port_clash(case: Case) -> t.Iterable[Answer]:
     """Another machine's sshd answers on the node's address and port, as a host's does for its container."""
     sheet = Sheet()
@@ -83,7 +94,19 @@ def port_clash(case: Case) -> t.Iterable[Answer]:
     return sheet.findings()
 
 
-@rule("ssh-port-mismatch", "sshd-not-listening", "ssh-port-blocked", needs=("mesh",))
+@rule(
+    About(
+        "ssh-port-blocked",
+        layer="ssh",
+        severity=FAIL,
+        title="A firewall between nodes blocks ssh",
+        symptom="timeouts between nodes, while the controller gets in",
+        source="connect(2), Linux netfilter",
+    ),
+    "ssh-port-mismatch",
+    "sshd-not-listening",
+    needs=("mesh",),
+)
 def port_refused(case: Case) -> t.Iterable[Answer]:
     """Logins that do not get as far as sshd: a wrong port, no sshd there, or something in between."""
     sheet = Sheet()
@@ -149,7 +172,18 @@ def _blocked(sheet: Sheet, item: Attempt, port: int) -> None:
     )
 
 
-@rule("sshd-not-listening", needs=("fabric",))
+@rule(
+    About(
+        "sshd-not-listening",
+        layer="ssh",
+        severity=FAIL,
+        also=(WARN,),
+        title="sshd does not listen on the expected port",
+        symptom="the service is running and the port is not there",
+        source="field notes",
+    ),
+    needs=("fabric",),
+)
 def not_yet_restarted(case: Case) -> t.Iterable[Answer]:
     """A port that sshd's configuration names and on which nothing listens, although today's logins work."""
     sheet = Sheet()
@@ -171,7 +205,18 @@ def not_yet_restarted(case: Case) -> t.Iterable[Answer]:
     return sheet.findings()
 
 
-@rule("sshd-upgraded-not-restarted", needs=("fabric",))
+@rule(
+    About(
+        "sshd-upgraded-not-restarted",
+        layer="ssh",
+        severity=WARN,
+        also=(FAIL,),
+        title="sshd was upgraded and not restarted",
+        symptom="logins fail until sshd is restarted",
+        source="field notes",
+    ),
+    needs=("fabric",),
+)
 def upgraded(case: Case) -> t.Iterable[Answer]:
     """The program of the running sshd was replaced on the disk."""
     sheet = Sheet()

@@ -8,10 +8,27 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import Sheet
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import INFO, Answer, Case, dig, rule
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    INFO,
+    About,
+    Answer,
+    Case,
+    dig,
+    rule,
+)
 
 
-@rule("user-is-root", needs=("user",))
+@rule(
+    About(
+        "user-is-root",
+        layer="ssh",
+        severity=INFO,
+        title="The job user is root, or becomes root without a password",
+        symptom="nothing is seen; a bad script or model file is root on every node",
+        source="sudoers(5), NOPASSWD",
+    ),
+    needs=("user",),
+)
 def is_root(case: Case) -> t.Iterable[Answer]:
     """The job user is root, or becomes root without a password."""
     sheet = Sheet()

@@ -28,6 +28,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     dig,
@@ -44,20 +45,93 @@ _UNFIT = ("drv-too-old", "ver-arch-unsupported", "ver-wheel-index-wrong")
 
 
 @rule(
+    About(
+        "acc-version-differs",
+        layer="accelerate",
+        severity=WARN,
+        also=(FAIL,),
+        title="Accelerate's version differs between nodes",
+        symptom="defaults differ",
+        source="field notes",
+    ),
+    About(
+        "mpi-version-differs",
+        layer="versions",
+        severity=WARN,
+        title="MPI's version differs between nodes",
+        symptom="mpirun fails or hangs at the start",
+        source="Open MPI FAQ",
+    ),
+    About(
+        "ver-nvcc-differs",
+        layer="versions",
+        severity=WARN,
+        title="The CUDA toolkit differs between nodes",
+        symptom="compiled operators differ",
+        source="NVIDIA CUDA toolkit release notes",
+    ),
+    About(
+        "drv-differs",
+        layer="versions",
+        severity=WARN,
+        also=(FAIL,),
+        title="The GPU driver differs between nodes",
+        symptom="a fault on some nodes only",
+        source="NVIDIA CUDA compatibility",
+    ),
+    About(
+        "ver-compiler-differs",
+        layer="versions",
+        severity=INFO,
+        title="The compiler differs between nodes",
+        symptom="compiled operators differ",
+        source="DeepSpeed op_builder/builder.py",
+    ),
+    About(
+        "drv-too-old",
+        layer="versions",
+        severity=FAIL,
+        title="The driver is too old for torch's CUDA",
+        symptom="CUDA error 803 or 804, `driver too old`",
+        source="field notes, gpustack#1254",
+    ),
+    About(
+        "ver-arch-unsupported",
+        layer="versions",
+        severity=FAIL,
+        title="torch has no kernels for a GPU",
+        symptom="`no kernel image is available for execution on the device`",
+        source="CUDA programming guide",
+    ),
+    About(
+        "ver-wheel-index-wrong",
+        layer="versions",
+        severity=WARN,
+        title="torch without CUDA on a node with GPUs",
+        symptom="training runs on the CPU, or not at all",
+        source="field notes",
+    ),
+    About(
+        "ver-package-mismatch",
+        layer="versions",
+        severity=FAIL,
+        also=(WARN,),
+        title="Packages do not fit each other",
+        symptom="`ImportError`, or a missing function",
+        source="metadata of the published wheels",
+    ),
+    About(
+        "ver-nvcc-torch-mismatch",
+        layer="versions",
+        severity=WARN,
+        title="The CUDA toolkit is not torch's CUDA",
+        symptom="`CUDAMismatchException`",
+        source="field notes, DS#3223, DS#2902, DS#3436",
+    ),
     "path-differs",
     "ver-python-torch-differs",
-    "acc-version-differs",
     "nccl-version-mismatch",
-    "mpi-version-differs",
-    "ver-nvcc-differs",
-    "drv-differs",
-    "ver-compiler-differs",
-    "drv-too-old",
-    "ver-arch-unsupported",
-    "ver-wheel-index-wrong",
-    "ver-package-mismatch",
     "build-ops-other-torch",
-    "ver-nvcc-torch-mismatch",
     "env-ldpath-cuda-clash",
     "ver-torch-import-fails",
     needs=("stack",),
@@ -72,7 +146,17 @@ def versions(case: Case) -> t.Iterable[Answer]:
     return found if dig(case.plan, "managed") is True else in_their_words(found)
 
 
-@rule("ver-torch-silently-replaced", needs=("stack",))
+@rule(
+    About(
+        "ver-torch-silently-replaced",
+        layer="versions",
+        severity=WARN,
+        title="Another torch than the locked one",
+        symptom="another torch than planned",
+        source="field notes",
+    ),
+    needs=("stack",),
+)
 def replaced(case: Case) -> t.Iterator[Answer]:
     """Another torch than the plan's on every node; where nodes differ, ver-python-torch-differs says so."""
     if dig(case.plan, "managed") is not True:
@@ -98,7 +182,18 @@ def replaced(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("ver-python-eol", needs=("stack",))
+@rule(
+    About(
+        "ver-python-eol",
+        layer="versions",
+        severity=WARN,
+        also=(INFO,),
+        title="An old Python",
+        symptom="packages of years ago, other ones on each node",
+        source="field notes",
+    ),
+    needs=("stack",),
+)
 def python_ended(case: Case) -> t.Iterator[Answer]:
     """A Python for which nothing new is published: installers fall back to packages years old."""
     ended = table("version_rules")["python_ended"]
@@ -117,7 +212,17 @@ def python_ended(case: Case) -> t.Iterator[Answer]:
     yield from pack(late, "ver-python-eol", INFO, cause, remedy)
 
 
-@rule("nccl-system-install-unneeded", needs=("stack",))
+@rule(
+    About(
+        "nccl-system-install-unneeded",
+        layer="nccl",
+        severity=WARN,
+        title="NCCL is installed beside that of torch",
+        symptom="two versions of NCCL",
+        source="field notes",
+    ),
+    needs=("stack",),
+)
 def system_nccl(case: Case) -> t.Iterator[Answer]:
     """Another NCCL comes before the one that PyTorch brings, by LD_PRELOAD or LD_LIBRARY_PATH."""
     seen = {}
@@ -144,7 +249,18 @@ def system_nccl(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("env-ldpath-cuda-clash", needs=("stack",))
+@rule(
+    About(
+        "env-ldpath-cuda-clash",
+        layer="versions",
+        severity=FAIL,
+        also=(WARN, INFO),
+        title="LD_LIBRARY_PATH brings another CUDA",
+        symptom="`symbol cublasSetWorkspace_v2 ... libcublas.so.11 not defined`",
+        source="field notes, PT#103578, PT#103832, PT#111469, PT#134929, PT#152783",
+    ),
+    needs=("stack",),
+)
 def library_path(case: Case) -> t.Iterator[Answer]:
     """An older CUDA of the same major version in LD_LIBRARY_PATH: the same file names, fewer symbols.
 
@@ -174,7 +290,17 @@ def library_path(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("build-ninja-missing", needs=("stack",))
+@rule(
+    About(
+        "build-ninja-missing",
+        layer="versions",
+        severity=WARN,
+        title="ninja is missing for launched ranks",
+        symptom="`Ninja is required`, on several nodes only",
+        source="DS#3772, DS#1687, DS#5627",
+    ),
+    needs=("stack",),
+)
 def ninja(case: Case) -> t.Iterator[Answer]:
     """DeepSpeed compiles its operations with ninja, which ranks started by ssh must find."""
     absent, hidden = {}, {}
@@ -195,7 +321,26 @@ def ninja(case: Case) -> t.Iterator[Answer]:
     yield from pack(hidden, "build-ninja-missing", WARN if has_gpus(case) else INFO, cause, remedy)
 
 
-@rule("build-cpu-adam", "build-aio-missing", needs=("stack",))
+@rule(
+    About(
+        "build-cpu-adam",
+        layer="versions",
+        severity=WARN,
+        also=(INFO,),
+        title="DeepSpeed's CPU optimizer does not build",
+        symptom="errors when the CPU optimizer is built or loaded",
+        source="field notes",
+    ),
+    About(
+        "build-aio-missing",
+        layer="versions",
+        severity=INFO,
+        title="No asynchronous file access for DeepSpeed",
+        symptom="`async_io ... [NO]`",
+        source="field notes",
+    ),
+    needs=("stack",),
+)
 def compilers(case: Case) -> t.Iterator[Answer]:
     """What DeepSpeed's offloading has to compile, and what is missing for it: worth knowing, rarely needed."""
     adam, aio = {}, {}
@@ -227,7 +372,17 @@ def compilers(case: Case) -> t.Iterator[Answer]:
     )
 
 
-@rule("build-ext-mixed-arch", needs=("user", "gpu"))
+@rule(
+    About(
+        "build-ext-mixed-arch",
+        layer="versions",
+        severity=FAIL,
+        title="One cache of operators for unlike GPUs",
+        symptom="`no kernel image`, or missing symbols on other nodes",
+        source="DeepSpeed op_builder/builder.py, DS#3011",
+    ),
+    needs=("user", "gpu"),
+)
 def shared_cache(case: Case) -> t.Iterator[Answer]:
     """One cache of compiled kernels for unlike GPUs; the caches of site.yml are local to each node.
 

@@ -16,6 +16,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Data,
@@ -44,7 +45,17 @@ def configurations(case: Case) -> list[tuple[common.Copy, Data]]:
     return [(copy, data) for copy, data in common.mappings(case, "accelerate") if common.multi_node(data)]
 
 
-@rule("acc-main-ip-ignored", needs=("user",))
+@rule(
+    About(
+        "acc-main-ip-ignored",
+        layer="accelerate",
+        severity=WARN,
+        title="This Accelerate ignores the main address",
+        symptom="the master is on the wrong network",
+        source="ACC#953, ACC#2468, DS#5136",
+    ),
+    needs=("user",),
+)
 def main_ip_ignored(case: Case) -> t.Iterator[Answer]:
     """An Accelerate that does not hand main_process_ip to pdsh."""
     seen = common.Seen(case)
@@ -56,7 +67,18 @@ def main_ip_ignored(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("acc-main-ip-ignored", WARN, cause, "Install accelerate 0.29 or newer on every node.")
 
 
-@rule("acc-default-config-leak", needs=("user",))
+@rule(
+    About(
+        "acc-default-config-leak",
+        layer="accelerate",
+        severity=WARN,
+        also=(INFO,),
+        title="A default configuration of Accelerate leaks in",
+        symptom="other settings than expected",
+        source="field notes",
+    ),
+    needs=("user",),
+)
 def default_leak(case: Case) -> t.Iterator[Answer]:
     """A default configuration that is taken without being named."""
     used, there = common.Seen(case), common.Seen(case)
@@ -76,7 +98,17 @@ def default_leak(case: Case) -> t.Iterator[Answer]:
     yield from there.finding("acc-default-config-leak", INFO, cause, remedy)
 
 
-@rule("acc-relative-paths", needs=("user",))
+@rule(
+    About(
+        "acc-relative-paths",
+        layer="accelerate",
+        severity=WARN,
+        title="Relative paths in Accelerate's configuration",
+        symptom="files are not found from another directory",
+        source="field notes",
+    ),
+    needs=("user",),
+)
 def relative_paths(case: Case) -> t.Iterator[Answer]:
     """Paths that depend on the directory in which a command is given."""
     seen = common.Seen(case)
@@ -98,7 +130,17 @@ def relative_paths(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("acc-relative-paths", WARN, cause, "Write absolute paths that are the same on every node.")
 
 
-@rule("acc-unknown-key", needs=("user",))
+@rule(
+    About(
+        "acc-unknown-key",
+        layer="accelerate",
+        severity=FAIL,
+        title="A key that this Accelerate does not know",
+        symptom="`had unknown keys`",
+        source="ACC#2744, EasyPhoto#446",
+    ),
+    needs=("user",),
+)
 def unknown_key(case: Case) -> t.Iterator[Answer]:
     """Keys that the installed Accelerate does not know."""
     seen = common.Seen(case)
@@ -153,7 +195,25 @@ def _odd(values: t.Mapping[str, str]) -> dict[str, str]:
     return {host: value for host, value in values.items() if host not in largest}
 
 
-@rule("acc-mixed-precision-differs", "acc-config-differs", needs=("user",))
+@rule(
+    About(
+        "acc-mixed-precision-differs",
+        layer="accelerate",
+        severity=FAIL,
+        title="Precision differs between nodes",
+        symptom="one rank in bf16, another in fp32: wrong numbers, or a hang",
+        source="field notes",
+    ),
+    About(
+        "acc-config-differs",
+        layer="accelerate",
+        severity=FAIL,
+        title="Accelerate's configuration differs between nodes",
+        symptom="nodes wait for each other, or for nobody",
+        source="Accelerate commands/config",
+    ),
+    needs=("user",),
+)
 def differing(case: Case) -> t.Iterator[Answer]:
     """Settings that have to be equal in the files of all nodes."""
     precision, other = common.Seen(case), common.Seen(case)
@@ -174,7 +234,25 @@ def differing(case: Case) -> t.Iterator[Answer]:
     yield from other.finding("acc-config-differs", FAIL, cause, remedy)
 
 
-@rule("acc-num-processes-floor", "acc-unequal-nodes", needs=("user",))
+@rule(
+    About(
+        "acc-num-processes-floor",
+        layer="accelerate",
+        severity=FAIL,
+        title="The number of processes does not divide by nodes",
+        symptom="fewer ranks than meant",
+        source="field notes, ACC#2521, ACC#2818",
+    ),
+    About(
+        "acc-unequal-nodes",
+        layer="accelerate",
+        severity=WARN,
+        title="Unlike nodes with Accelerate's division",
+        symptom="GPUs are lost, or a hang",
+        source="ACC#1291, ACC#3894, ACC#2335",
+    ),
+    needs=("user",),
+)
 def processes(case: Case) -> t.Iterator[Answer]:
     """num_processes counts all ranks, and is divided by num_machines without a rest."""
     floor, unequal = common.Seen(case), common.Seen(case)
@@ -204,7 +282,17 @@ def processes(case: Case) -> t.Iterator[Answer]:
     yield from unequal.finding("acc-unequal-nodes", WARN, cause, remedy)
 
 
-@rule("acc-machine-rank-duplicate", needs=("user",))
+@rule(
+    About(
+        "acc-machine-rank-duplicate",
+        layer="accelerate",
+        severity=FAIL,
+        title="Two nodes have the same machine_rank",
+        symptom="a hang",
+        source="ACC#2362",
+    ),
+    needs=("user",),
+)
 def machine_rank(case: Case) -> t.Iterator[Answer]:
     """Two nodes with one rank, or a rank beyond the last one."""
     seen = common.Seen(case)
@@ -225,7 +313,17 @@ def machine_rank(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("acc-machine-rank-duplicate", FAIL, cause, remedy)
 
 
-@rule("acc-dsjson-conflict", needs=("user",))
+@rule(
+    About(
+        "acc-dsjson-conflict",
+        layer="accelerate",
+        severity=FAIL,
+        title="Accelerate and the DeepSpeed file both say it",
+        symptom="`ValueError`: the settings `will be ignored`",
+        source="Accelerate utils/dataclasses.py:1527",
+    ),
+    needs=("user",),
+)
 def json_conflict(case: Case) -> t.Iterator[Answer]:
     """Settings beside deepspeed_config_file that only the JSON may have."""
     seen = common.Seen(case)
@@ -242,7 +340,17 @@ def json_conflict(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("acc-dsjson-conflict", FAIL, cause, remedy)
 
 
-@rule("acc-same-network-cli", needs=("user",))
+@rule(
+    About(
+        "acc-same-network-cli",
+        layer="accelerate",
+        severity=FAIL,
+        title="--same_network is given a value",
+        symptom="`false` is taken for the script",
+        source="ACC#1489, ACC#694, ACC#1837",
+    ),
+    needs=("user",),
+)
 def same_network(case: Case) -> t.Iterator[Answer]:
     """--same_network takes no value: the word behind it becomes the script."""
     seen = common.Seen(case)
@@ -257,7 +365,17 @@ def same_network(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("acc-same-network-cli", FAIL, cause, remedy)
 
 
-@rule("acc-cpu-silent-single", needs=("user",))
+@rule(
+    About(
+        "acc-cpu-silent-single",
+        layer="accelerate",
+        severity=FAIL,
+        title="CPU ranks that each train alone",
+        symptom="every rank says num_processes=1",
+        source="Accelerate state.py",
+    ),
+    needs=("user",),
+)
 def cpu_single(case: Case) -> t.Iterator[Answer]:
     """Training on CPUs, where each rank may believe to be alone."""
     seen = common.Seen(case)
@@ -278,7 +396,17 @@ def cpu_single(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("acc-cpu-silent-single", FAIL, cause, remedy)
 
 
-@rule("acc-dynamo-multinode", needs=("user",))
+@rule(
+    About(
+        "acc-dynamo-multinode",
+        layer="accelerate",
+        severity=WARN,
+        title="torch.compile with ZeRO on several nodes",
+        symptom="`InternalTorchDynamoError`, graph breaks",
+        source="field notes, PT#115484, PT#96960, PT#141646, ACC#2460",
+    ),
+    needs=("user",),
+)
 def dynamo(case: Case) -> t.Iterator[Answer]:
     """torch.compile by configuration."""
     seen = common.Seen(case)

@@ -15,6 +15,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
     dig,
@@ -50,7 +51,17 @@ def _file_exists(case: Case, host: str, path: str) -> bool | None:
     return None if exists is None else bool(exists)
 
 
-@rule("hostfile-silent-local", needs=("user",))
+@rule(
+    About(
+        "hostfile-silent-local",
+        layer="launcher",
+        severity=FAIL,
+        title="Without its hostfile each node trains alone",
+        symptom="it runs, and the world size is that of one node",
+        source="field notes, ACC#2839, ACC#1795, DeepSpeedExamples#575",
+    ),
+    needs=("user",),
+)
 def silent_local(case: Case) -> t.Iterator[Answer]:
     """DeepSpeed without a hostfile trains on one node alone and does not say so."""
     seen = common.Seen(case)
@@ -92,7 +103,17 @@ def _filters(case: Case) -> t.Iterator[Filter]:
                 yield copy, copy.path, str(value), name
 
 
-@rule("ds-include-no-slots", needs=("user",))
+@rule(
+    About(
+        "ds-include-no-slots",
+        layer="launcher",
+        severity=FAIL,
+        title="A DeepSpeed filter names a node without slots",
+        symptom="`list index out of range`, or the node vanishes silently",
+        source="DS#6671, DS#6530, DS#8239",
+    ),
+    needs=("user",),
+)
 def include_without_slots(case: Case) -> t.Iterator[Answer]:
     """A host in --include without slots, with a DeepSpeed that takes that for no slots."""
     seen = common.Seen(case)
@@ -107,7 +128,25 @@ def include_without_slots(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("ds-include-no-slots", FAIL, cause, remedy)
 
 
-@rule("ds-include-bad-slot", "ds-subset-hostfile", needs=("user",))
+@rule(
+    About(
+        "ds-include-bad-slot",
+        layer="launcher",
+        severity=FAIL,
+        title="A DeepSpeed filter names a slot that is not there",
+        symptom="`invalid device ordinal`",
+        source="DeepSpeed launcher/runner.py:391, DS#8239",
+    ),
+    About(
+        "ds-subset-hostfile",
+        layer="launcher",
+        severity=FAIL,
+        title="A filter on top of a hostfile that was cut",
+        symptom="`No slot ... specified on host`",
+        source="DS#3624",
+    ),
+    needs=("user",),
+)
 def include_slots(case: Case) -> t.Iterator[Answer]:
     """Slots in a filter that the node or the hostfile does not have."""
     absent, trimmed = common.Seen(case), common.Seen(case)
@@ -129,7 +168,17 @@ def include_slots(case: Case) -> t.Iterator[Answer]:
     yield from trimmed.finding("ds-subset-hostfile", FAIL, cause, "Write all GPUs of the node as slots=N, and filter.")
 
 
-@rule("ds-num-gpus-overrides", needs=("user",))
+@rule(
+    About(
+        "ds-num-gpus-overrides",
+        layer="launcher",
+        severity=WARN,
+        title="--num_gpus overrides the hostfile's slots",
+        symptom="GPUs are missing, or more are asked for than there are",
+        source="DeepSpeed launcher/runner.py",
+    ),
+    needs=("user",),
+)
 def num_gpus(case: Case) -> t.Iterator[Answer]:
     """--num_gpus replaces the slots of every host."""
     seen = common.Seen(case)
@@ -146,7 +195,17 @@ def num_gpus(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("ds-num-gpus-overrides", WARN, cause, remedy)
 
 
-@rule("ds-cuda-visible-devices", needs=("user",))
+@rule(
+    About(
+        "ds-cuda-visible-devices",
+        layer="launcher",
+        severity=WARN,
+        title="CUDA_VISIBLE_DEVICES is overwritten by DeepSpeed",
+        symptom="the wrong GPUs are used",
+        source="DS#1331, DS#7155, DS#3262",
+    ),
+    needs=("user",),
+)
 def visible_devices(case: Case) -> t.Iterator[Answer]:
     """CUDA_VISIBLE_DEVICES, which DeepSpeed overwrites."""
     seen = common.Seen(case)
@@ -161,7 +220,17 @@ def visible_devices(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("ds-cuda-visible-devices", WARN, cause, "Choose GPUs with --include NAME:2,3 instead.")
 
 
-@rule("ds-master-addr-guessed", needs=("user",))
+@rule(
+    About(
+        "ds-master-addr-guessed",
+        layer="launcher",
+        severity=WARN,
+        title="The master address is guessed",
+        symptom="errno 110 or 111, or a hang",
+        source="field notes, DS#2612, DS#695, DS#2837",
+    ),
+    needs=("user",),
+)
 def master_guessed(case: Case) -> t.Iterator[Answer]:
     """Without --master_addr DeepSpeed takes the first address that the first host prints."""
     seen = common.Seen(case)
@@ -192,7 +261,17 @@ def _one_address(case: Case) -> bool:
     return len(found) == 1
 
 
-@rule("ds-force-multi-missing", needs=("user",))
+@rule(
+    About(
+        "ds-force-multi-missing",
+        layer="launcher",
+        severity=WARN,
+        title="A hostfile of one node is not used over ssh",
+        symptom="the job runs locally",
+        source="gpt-neox#849",
+    ),
+    needs=("user",),
+)
 def force_multi(case: Case) -> t.Iterator[Answer]:
     """A hostfile with one host is started here, whichever host it names."""
     seen = common.Seen(case)
@@ -207,7 +286,17 @@ def force_multi(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("ds-force-multi-missing", WARN, cause, "Add --force_multi, or start it on that host.")
 
 
-@rule("ds-slurm-include", needs=("user",))
+@rule(
+    About(
+        "ds-slurm-include",
+        layer="launcher",
+        severity=FAIL,
+        title="Filters of DeepSpeed with its Slurm launcher",
+        symptom="`srun: unrecognized option --include`",
+        source="DeepSpeed launcher/multinode_runner.py:371, DS#8304",
+    ),
+    needs=("user",),
+)
 def slurm_filters(case: Case) -> t.Iterator[Answer]:
     """Filters with the launcher slurm."""
     seen = common.Seen(case)
@@ -222,7 +311,17 @@ def slurm_filters(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("ds-slurm-include", FAIL, cause, "Choose the nodes with sbatch or srun, without a filter.")
 
 
-@rule("pdsh-ssh-args-lost", needs=("user",))
+@rule(
+    About(
+        "pdsh-ssh-args-lost",
+        layer="launcher",
+        severity=FAIL,
+        title="DeepSpeed loses its arguments for ssh",
+        symptom="options are ignored, or `KeyError: 'PDSH_SSH_ARGS_APPEND'`",
+        source="DS#4370, DS#5318",
+    ),
+    needs=("user",),
+)
 def ssh_args(case: Case) -> t.Iterator[Answer]:
     """--ssh_port with a DeepSpeed that loses it."""
     seen = common.Seen(case)
@@ -235,7 +334,17 @@ def ssh_args(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("pdsh-ssh-args-lost", FAIL, cause, remedy)
 
 
-@rule("ds-no-ssh-env", needs=("user", "fabric"))
+@rule(
+    About(
+        "ds-no-ssh-env",
+        layer="launcher",
+        severity=FAIL,
+        title="ssh is asked for where there is no sshd",
+        symptom="containers without sshd",
+        source="DS#1603, DS#2679, DS#2920, DS#6875",
+    ),
+    needs=("user", "fabric"),
+)
 def containers_without_sshd(case: Case) -> t.Iterator[Answer]:
     """A launcher over ssh, and containers in which no sshd runs."""
     wanted = any(_over_ssh(command) and not _alone(command) for _c, _s, command in common.commands(case, DEEPSPEED))

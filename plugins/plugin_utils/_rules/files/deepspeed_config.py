@@ -12,6 +12,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
     Data,
@@ -35,7 +36,17 @@ def _enabled(data: Data, name: str) -> bool:
     return dig(data, f"{name}.enabled") is True
 
 
-@rule("prec-both-enabled", needs=("user",))
+@rule(
+    About(
+        "prec-both-enabled",
+        layer="precision",
+        severity=FAIL,
+        title="fp16 and bf16 at the same time",
+        symptom="`cannot be simultaneously enabled`",
+        source="DeepSpeed runtime/config.py:828",
+    ),
+    needs=("user",),
+)
 def both_enabled(case: Case) -> t.Iterator[Answer]:
     """fp16 and bf16 at once."""
     seen = common.Seen(case)
@@ -62,7 +73,17 @@ def _wants_bf16(case: Case) -> list[str]:
     return found
 
 
-@rule("prec-bf16-unsupported", needs=("user", "gpu"))
+@rule(
+    About(
+        "prec-bf16-unsupported",
+        layer="precision",
+        severity=FAIL,
+        title="bf16 where a GPU can't",
+        symptom="`Type bf16 is not supported`, or slow emulation",
+        source="field notes, PT#124996",
+    ),
+    needs=("user", "gpu"),
+)
 def bf16_unsupported(case: Case) -> t.Iterator[Answer]:
     """bf16 on GPUs that cannot do it; the nodes with these GPUs are named."""
     places = _wants_bf16(case)
@@ -78,7 +99,17 @@ def bf16_unsupported(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("prec-bf16-unsupported", FAIL, cause, remedy)
 
 
-@rule("ds-auto-unresolved", needs=("user",))
+@rule(
+    About(
+        "ds-auto-unresolved",
+        layer="precision",
+        severity=FAIL,
+        title='"auto" in a file for DeepSpeed alone',
+        symptom="`TypeError` or an assertion about `auto`",
+        source="DeepSpeed runtime/config.py",
+    ),
+    needs=("user",),
+)
 def auto_unresolved(case: Case) -> t.Iterator[Answer]:
     """V(auto) in a file for a script that hands it to DeepSpeed itself."""
     raw = {copy.host: (copy, command) for copy, _s, command in common.commands(case, DEEPSPEED, TORCHRUN)
@@ -105,7 +136,17 @@ def _autos(data: Data, above: str = "") -> t.Iterator[str]:
             yield from _autos(value, f"{above}{name}.")
 
 
-@rule("ds-batch-mismatch", needs=("user",))
+@rule(
+    About(
+        "ds-batch-mismatch",
+        layer="precision",
+        severity=FAIL,
+        title="Batch sizes do not multiply to the total",
+        symptom="`Check batch related parameters`",
+        source="field notes, DeepSpeed runtime/config.py:938",
+    ),
+    needs=("user",),
+)
 def batch_mismatch(case: Case) -> t.Iterator[Answer]:
     """train_batch_size = micro batch x accumulation x ranks."""
     seen = common.Seen(case)
@@ -128,7 +169,17 @@ def batch_mismatch(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("ds-batch-mismatch", FAIL, cause, remedy)
 
 
-@rule("ckpt-zero3-empty", needs=("user",))
+@rule(
+    About(
+        "ckpt-zero3-empty",
+        layer="precision",
+        severity=WARN,
+        title="Saved models are empty with ZeRO-3",
+        symptom="a tiny or empty model file",
+        source="field notes, ACC#2294, ACC#3238, DS#872, DS#2413",
+    ),
+    needs=("user",),
+)
 def empty_checkpoint(case: Case) -> t.Iterator[Answer]:
     """ZeRO-3 without gathering on save."""
     seen = common.Seen(case)

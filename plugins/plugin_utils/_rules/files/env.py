@@ -14,6 +14,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     dig,
@@ -43,7 +44,17 @@ def environment_files(case: Case) -> list[common.Copy]:
     return found
 
 
-@rule("ds-env-file-unparsable", needs=("user",))
+@rule(
+    About(
+        "ds-env-file-unparsable",
+        layer="launcher",
+        severity=FAIL,
+        title="A .deepspeed_env that DeepSpeed can't read",
+        symptom="`not enough values to unpack`, or the command vanishes",
+        source="DS#8154, DeepSpeed launcher/runner.py",
+    ),
+    needs=("user",),
+)
 def unparsable(case: Case) -> t.Iterator[Answer]:
     """Lines that DeepSpeed stops at, or that cut its command off."""
     said = {"blank": "a blank line", "comment": "a comment", "no_value": "a line without ="}
@@ -55,7 +66,26 @@ def unparsable(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("ds-env-file-unparsable", FAIL, cause, "Keep only lines of the form KEY=VALUE in the file.")
 
 
-@rule("acc-env-file-stale", "ds-env-file-stale", needs=("user",))
+@rule(
+    About(
+        "acc-env-file-stale",
+        layer="accelerate",
+        severity=WARN,
+        title="Accelerate's environment file of an earlier run",
+        symptom="old settings come back, PATH and HOSTNAME of one node on all",
+        source="ACC#2565, ACC#514, ACC#741",
+    ),
+    About(
+        "ds-env-file-stale",
+        layer="launcher",
+        severity=WARN,
+        also=(INFO,),
+        title="A .deepspeed_env of others reaches the ranks",
+        symptom="settings nobody remembers",
+        source="DeepSpeed launcher/runner.py",
+    ),
+    needs=("user",),
+)
 def stale(case: Case) -> t.Iterator[Answer]:
     """Files that an earlier launch of Accelerate filled, and files that steer every DeepSpeed job of the user."""
     pushed, steering, harmless = common.Seen(case), common.Seen(case), common.Seen(case)
@@ -76,7 +106,17 @@ def stale(case: Case) -> t.Iterator[Answer]:
     yield from harmless.finding("ds-env-file-stale", INFO, cause, remedy)
 
 
-@rule("acc-env-file-secrets", needs=("user",))
+@rule(
+    About(
+        "acc-env-file-secrets",
+        layer="accelerate",
+        severity=WARN,
+        title="Accelerate writes tokens of the shell to a file",
+        symptom="tokens in the list of processes, logs and files",
+        source="Accelerate utils/launch.py",
+    ),
+    needs=("user",),
+)
 def secrets(case: Case) -> t.Iterator[Answer]:
     """Tokens in a file that is sent over command lines."""
     seen = common.Seen(case)
@@ -134,7 +174,17 @@ def infiniband(case: Case) -> t.Iterator[Answer]:
     yield from disabled.finding("ib-disabled-on-ib", WARN, cause, "Take NCCL_IB_DISABLE out (unset NCCL_IB_DISABLE).")
 
 
-@rule("ssh-port-mismatch", needs=("user",))
+@rule(
+    About(
+        "ssh-port-mismatch",
+        layer="ssh",
+        severity=FAIL,
+        title="The ssh port differs from the one others use",
+        symptom="connection refused, or another machine answers",
+        source="field notes, DS#4649",
+    ),
+    needs=("user",),
+)
 def port_mismatch(case: Case) -> t.Iterator[Answer]:
     """ssh is told another port than the one on which the peer's sshd listens; the node that goes wrong is named.
 

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import FAIL, WARN, Answer, Case, rule
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    WARN,
+    About,
+    Answer,
+    Case,
+    rule,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import formats
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 
@@ -18,7 +25,17 @@ def _parsed(case: Case) -> list[tuple[common.Copy, formats.Hostfile]]:
     return [(copy, formats.hostfile(copy.text)) for copy in common.copies(case, "hostfile")]
 
 
-@rule("hostfile-bad-line", needs=("user",))
+@rule(
+    About(
+        "hostfile-bad-line",
+        layer="launcher",
+        severity=FAIL,
+        title="A line of a hostfile can't be read",
+        symptom="`Hostfile contains a bad entry`",
+        source="DeepSpeed launcher/runner.py:266, Yi#392",
+    ),
+    needs=("user",),
+)
 def bad_line(case: Case) -> t.Iterator[Answer]:
     """Lines that DeepSpeed refuses."""
     seen = common.Seen(case)
@@ -32,7 +49,17 @@ def bad_line(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("hostfile-bad-line", FAIL, cause, LINE)
 
 
-@rule("hostfile-duplicate", needs=("user",))
+@rule(
+    About(
+        "hostfile-duplicate",
+        layer="launcher",
+        severity=FAIL,
+        title="A machine stands twice in a hostfile",
+        symptom="`multiple entries`, or two launchers on one node",
+        source="DeepSpeed launcher/runner.py:262",
+    ),
+    needs=("user",),
+)
 def duplicate(case: Case) -> t.Iterator[Answer]:
     """A machine that is named twice, by one name or by two."""
     seen = common.Seen(case)
@@ -49,7 +76,17 @@ def duplicate(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("hostfile-duplicate", FAIL, cause, "Keep one line for each machine.")
 
 
-@rule("hostfile-user-at-ip", needs=("user",))
+@rule(
+    About(
+        "hostfile-user-at-ip",
+        layer="launcher",
+        severity=WARN,
+        title="A hostfile or an address holds user@",
+        symptom="parsed wrongly, the master address is invalid",
+        source="DeepSpeedExamples#575, ACC#1317",
+    ),
+    needs=("user",),
+)
 def user_at(case: Case) -> t.Iterator[Answer]:
     """user@address in the place of a name."""
     seen = common.Seen(case)
@@ -65,7 +102,17 @@ def user_at(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("hostfile-user-at-ip", WARN, cause, remedy)
 
 
-@rule("hostfile-zero-slots", needs=("user",))
+@rule(
+    About(
+        "hostfile-zero-slots",
+        layer="launcher",
+        severity=FAIL,
+        title="A hostfile gives a node no slots",
+        symptom="a hang at the start",
+        source="DeepSpeed launcher/runner.py",
+    ),
+    needs=("user",),
+)
 def zero_slots(case: Case) -> t.Iterator[Answer]:
     """A host without a slot."""
     seen = common.Seen(case)
@@ -77,7 +124,17 @@ def zero_slots(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("hostfile-zero-slots", FAIL, cause, "Take the line out, or give the host its real slots.")
 
 
-@rule("hostfile-bom-or-range", needs=("user",))
+@rule(
+    About(
+        "hostfile-bom-or-range",
+        layer="launcher",
+        severity=FAIL,
+        title="A hostfile has a byte order mark or a range",
+        symptom="ssh to a name that does not exist, or a wrong world size",
+        source="DeepSpeed launcher/runner.py",
+    ),
+    needs=("user",),
+)
 def bom_or_range(case: Case) -> t.Iterator[Answer]:
     """A byte-order mark, or several hosts in brackets."""
     seen = common.Seen(case)
@@ -114,7 +171,17 @@ def slots_and_gpus(case: Case) -> t.Iterator[Answer]:
     yield from less.finding("gpus-unused-by-slots", WARN, cause, remedy)
 
 
-@rule("ds-unequal-slots-rank", needs=("user",))
+@rule(
+    About(
+        "ds-unequal-slots-rank",
+        layer="launcher",
+        severity=WARN,
+        title="Unlike slots confuse scripts that divide ranks",
+        symptom="wrong local rank, assertions in Megatron",
+        source="DS#3408",
+    ),
+    needs=("user",),
+)
 def unequal_slots(case: Case) -> t.Iterator[Answer]:
     """Hosts with unlike numbers of slots."""
     seen = common.Seen(case)

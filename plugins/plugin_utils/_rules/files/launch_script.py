@@ -14,6 +14,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
     dig,
@@ -35,7 +36,17 @@ _PDSH_PLACEHOLDER = re.compile(r"(?<!%)%[hun]\b")
 EPHEMERAL = (32768, 60999)  # Linux without a setting of its own: Documentation/networking/ip-sysctl
 
 
-@rule("shell-comment-after-backslash", needs=("user",))
+@rule(
+    About(
+        "shell-comment-after-backslash",
+        layer="launcher",
+        severity=FAIL,
+        title="A comment in a continued command line",
+        symptom="arguments are lost, `command not found`",
+        source="field notes",
+    ),
+    needs=("user",),
+)
 def comment_after_backslash(case: Case) -> t.Iterator[Answer]:
     """A comment or a blank that ends a continued command early."""
     said = {
@@ -71,7 +82,17 @@ def ports(case: Case) -> t.Iterator[tuple[common.Copy, str, str]]:
             yield copy, f"{copy.path}: main_process_port", str(data["main_process_port"])
 
 
-@rule("master-port-random", needs=("user",))
+@rule(
+    About(
+        "master-port-random",
+        layer="launcher",
+        severity=WARN,
+        title="The master port is drawn at random",
+        symptom="now and then errno 98, or a firewall",
+        source="field notes",
+    ),
+    needs=("user",),
+)
 def random_port(case: Case) -> t.Iterator[Answer]:
     """A port that is drawn by lot, or one that the kernel gives away to others."""
     seen = common.Seen(case)
@@ -89,7 +110,17 @@ def random_port(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("master-port-random", WARN, cause, remedy)
 
 
-@rule("acc-port-is-ssh-port", needs=("user",))
+@rule(
+    About(
+        "acc-port-is-ssh-port",
+        layer="accelerate",
+        severity=FAIL,
+        title="The port of the rendezvous is that of ssh",
+        symptom="`another process is utilizing it`, errno 98, 13 or 110",
+        source="field notes, DS#4845",
+    ),
+    needs=("user",),
+)
 def ssh_port(case: Case) -> t.Iterator[Answer]:
     """The port of the rendezvous is sshd's, or one for root alone."""
     seen = common.Seen(case)
@@ -151,7 +182,17 @@ def malformed(address: str) -> str:
     return "is nobody's address" if found.is_unspecified or text.startswith("0.") else ""
 
 
-@rule("master-addr-malformed", needs=("user",))
+@rule(
+    About(
+        "master-addr-malformed",
+        layer="name",
+        severity=FAIL,
+        title="The master address is not an address",
+        symptom="connects to 0.0.0.5 and the like",
+        source="OpenSora#667, GRL#27, ColossalAI-Examples#207",
+    ),
+    needs=("user",),
+)
 def master_address(case: Case) -> t.Iterator[Answer]:
     """The address of the master is none, or one that means every node itself."""
     seen = common.Seen(case)
@@ -166,7 +207,17 @@ def master_address(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("master-addr-malformed", FAIL, cause, remedy)
 
 
-@rule("pdsh-brackets-expanded", needs=("user",))
+@rule(
+    About(
+        "pdsh-brackets-expanded",
+        layer="launcher",
+        severity=WARN,
+        title="pdsh expands brackets or percent signs",
+        symptom="`command not found`, hosts that nobody named",
+        source="chaos/pdsh#109",
+    ),
+    needs=("user",),
+)
 def brackets(case: Case) -> t.Iterator[Answer]:
     """Brackets in filters and %h, %u, %n in arguments, which pdsh replaces."""
     seen = common.Seen(case)
@@ -184,7 +235,17 @@ def brackets(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("pdsh-brackets-expanded", WARN, cause, remedy)
 
 
-@rule("pdsh-stdin-hang", needs=("user",))
+@rule(
+    About(
+        "pdsh-stdin-hang",
+        layer="launcher",
+        severity=WARN,
+        title="pdsh waits for standard input",
+        symptom="the job waits for ever",
+        source="pdsh dsh/pipecmd",
+    ),
+    needs=("user",),
+)
 def standard_input(case: Case) -> t.Iterator[Answer]:
     """A launcher over ssh whose standard input is something else's."""
     seen = common.Seen(case)
@@ -195,7 +256,17 @@ def standard_input(case: Case) -> t.Iterator[Answer]:
     yield from seen.finding("pdsh-stdin-hang", WARN, cause, "Add </dev/null to the command.")
 
 
-@rule("app-world-size-hardcoded", needs=("user",))
+@rule(
+    About(
+        "app-world-size-hardcoded",
+        layer="precision",
+        severity=FAIL,
+        title="The script has a world size of its own",
+        symptom="a hang or a mismatch",
+        source="field notes",
+    ),
+    needs=("user",),
+)
 def hardcoded_world(case: Case) -> t.Iterator[Answer]:
     """A number of ranks in the training script's own arguments."""
     seen = common.Seen(case)

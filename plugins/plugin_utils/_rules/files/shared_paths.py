@@ -14,6 +14,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
     Data,
@@ -83,7 +84,25 @@ def majority(values: t.Mapping[str, str]) -> str:
     return max(known, key=known.count, default="")
 
 
-@rule("path-differs", "model-only-on-launch-node", needs=("user",))
+@rule(
+    About(
+        "path-differs",
+        layer="launcher",
+        severity=FAIL,
+        title="A path is not the same on all nodes",
+        symptom="`No such file or directory`, `can't open file`",
+        source="field notes, Megatron-DeepSpeed#125, DeepSpeedExamples#889",
+    ),
+    About(
+        "model-only-on-launch-node",
+        layer="launcher",
+        severity=FAIL,
+        title="The model or data lies on one node only",
+        symptom="`FileNotFoundError`, or it is downloaded again on the others",
+        source="field notes",
+    ),
+    needs=("user",),
+)
 def missing(case: Case) -> t.Iterator[Answer]:
     """Paths that some nodes have and others do not, or that the user cannot read there."""
     path_seen, model_seen = common.Seen(case), common.Seen(case)
@@ -130,7 +149,17 @@ def _not_readable(case: Case) -> t.Iterator[tuple[str, str]]:
                 yield host, f"{path}: {dig(file, 'error') or others}"
 
 
-@rule("code-out-of-sync", needs=("user",))
+@rule(
+    About(
+        "code-out-of-sync",
+        layer="launcher",
+        severity=FAIL,
+        title="The code differs between nodes",
+        symptom="shapes differ, a hang at the first exchange",
+        source="field notes",
+    ),
+    needs=("user",),
+)
 def out_of_sync(case: Case) -> t.Iterator[Answer]:
     """Files and directories whose content differs."""
     seen = common.Seen(case)
@@ -162,7 +191,17 @@ def _compare(path: str, contents: t.Mapping[str, str], seen: common.Seen) -> Non
             seen.add(host, f"{path} differs from that on {', '.join(same[:3])}")
 
 
-@rule("managed-file-changed", needs=("user",))
+@rule(
+    About(
+        "managed-file-changed",
+        layer="launcher",
+        severity=WARN,
+        title="A file of this collection was changed by hand",
+        symptom="settings differ from the plan",
+        source="docs/architecture.md",
+    ),
+    needs=("user",),
+)
 def managed_changed(case: Case) -> t.Iterator[Answer]:
     """Files of this collection that somebody changed, or that an older run left on some nodes."""
     if not dig(case.plan, "managed", False):
