@@ -46,10 +46,14 @@ _NO_SCRIPTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """The answers, the worst first, and the ids of the rules that hold everywhere."""
+    """The answers, the worst first, and the ids of the rules that hold everywhere.
+
+    ``before_jobs`` is what rules have said that no job can change, for a second judgement of the same evidence.
+    """
 
     answers: tuple[Answer, ...]
     held: tuple[str, ...]
+    before_jobs: tuple[Answer, ...] = ()
 
     @property
     def findings(self) -> list[Finding]:
@@ -75,19 +79,33 @@ def load() -> list[Rule]:
     return REGISTRY
 
 
-def judge(case: Case, wishes: options.Options) -> Judgement:
-    """Ask every rule about ``case``, the ones that the user added among them, and heed what the user wants of each."""
-    case = dataclasses.replace(case, views={})
-    answers: list[Answer] = [*_missing_parts(case), *options.extra(case, wishes)]
-    asked: list[str] = []
-    for rule in load():
-        asked += rule.ids
-        if all(getattr(case, part) for part in rule.needs):
-            answers += _ask(rule, case)
-    said = {answer.rule for answer in answers}
+def judge(case: Case, wishes: options.Options, before_jobs: t.Sequence[Answer] | None = None) -> Judgement:
+    """Ask every rule about ``case``, the ones that the user added among them, and heed what the user wants of each.
+
+    With ``before_jobs`` of an earlier judgement only the rules on jobs are asked: nothing else may have changed.
+    """
+    if case.views is None:
+        case = dataclasses.replace(case, views={})
+    rules = load()
+    ready = [rule for rule in rules if all(getattr(case, part) for part in rule.needs)]
+    if before_jobs is None:
+        before_jobs = [answer for rule in ready if not rule.of_jobs for answer in _ask(rule, case)]
+    of_jobs = [answer for rule in ready if rule.of_jobs for answer in _ask(rule, case)]
+    answers: list[Answer] = [*_missing_parts(case), *options.extra(case, wishes), *before_jobs, *of_jobs]
+    held = {identity for rule in rules for identity in rule.ids} - {answer.rule for answer in answers}
     answers = options.apply(answers, wishes)
-    held = tuple(sorted(set(asked) - said))
-    return Judgement(tuple(sorted(map(_with_source, _merged(answers)), key=_weight)), held)
+    ordered = tuple(sorted(map(_with_source, _merged(answers)), key=_weight))
+    return Judgement(ordered, tuple(sorted(held)), tuple(before_jobs))
+
+
+def to_rows(answers: t.Iterable[Answer]) -> list[dict[str, t.Any]]:
+    """Answers as plain data, for the result of a task."""
+    return [dataclasses.asdict(answer) for answer in answers]
+
+
+def from_rows(rows: t.Iterable[t.Mapping[str, t.Any]]) -> list[Answer]:
+    """The answers again."""
+    return [(Untested if "why" in row else Finding)(**{**row, "hosts": tuple(row["hosts"])}) for row in rows]
 
 
 def _ask(rule: Rule, case: Case) -> list[Answer]:
@@ -149,4 +167,4 @@ def _weight(answer: Answer) -> tuple[int, int, str]:
     return (SEVERITIES.index(answer.severity), layer, answer.rule)
 
 
-__all__ = ("Judgement", "judge", "load")
+__all__ = ("Judgement", "from_rows", "judge", "load", "to_rows")

@@ -86,52 +86,64 @@ def gone(case: Case) -> set[str]:
     return away
 
 
-@once
-def _rows(case: Case) -> list[tuple[str, str, Data]]:
-    away = gone(case)
-    return [
-        (source, target, results)
-        for source, row in case.mesh.items()
-        if source not in away and isinstance(row, t.Mapping)
-        for target, results in row.items()
-        if target not in away and isinstance(results, t.Mapping)
-    ]
+class Connectivity(t.NamedTuple):
+    """Every attempt of mesh_probe by pair: logins by each name, connections to each port."""
+
+    ssh: dict[Pair, list[Attempt]]
+    tcp: dict[Pair, list[Attempt]]
 
 
 @once
-def _attempts(case: Case, kind: str) -> list[Attempt]:
-    found = []
+def connectivity(case: Case) -> Connectivity:
+    """What came of all attempts, those towards lost and unreachable nodes among them."""
+    found = Connectivity({}, {})
     for source, target, results in _rows(case):
-        for what, result in dig(results, kind, {}).items():
-            attempt = Attempt(
-                source,
-                target,
-                str(what),
-                bool(dig(result, "ok", False)),
-                str(dig(result, "layer", "")),
-                str(dig(result, "evidence", "")),
-                number(dig(result, "seconds")) or 0.0,
-            )
-            found.append(attempt)
+        for kind, pairs in (("ssh", found.ssh), ("tcp", found.tcp)):
+            attempts = dig(results, kind, {})
+            if isinstance(attempts, t.Mapping):
+                pairs[source, target] = [
+                    _attempt(source, target, str(what), result) for what, result in attempts.items()
+                ]
     return found
+
+
+def _rows(case: Case) -> t.Iterator[tuple[str, str, Data]]:
+    for source, row in case.mesh.items():
+        for target, results in row.items() if isinstance(row, t.Mapping) else ():
+            if isinstance(results, t.Mapping):
+                yield source, target, results
+
+
+def _attempt(source: str, target: str, what: str, result: t.Any) -> Attempt:
+    ok, seconds = bool(dig(result, "ok", False)), number(dig(result, "seconds")) or 0.0
+    return Attempt(source, target, what, ok, str(dig(result, "layer", "")), str(dig(result, "evidence", "")), seconds)
+
+
+def _between_present(case: Case, pairs: t.Mapping[Pair, list[Attempt]]) -> list[Attempt]:
+    away = gone(case)
+    return [item for pair, items in pairs.items() if not away & {*pair} for item in items]
 
 
 @once
 def logins(case: Case, *layers: str) -> list[Attempt]:
     """Every ssh login between nodes that take part; with ``layers`` only those that failed, or were slow, so."""
-    return [item for item in _attempts(case, "ssh") if not layers or item.layer in layers]
+    if not layers:
+        return _between_present(case, connectivity(case).ssh)
+    return [item for item in logins(case) if item.layer in layers]
 
 
+@once
 def calls(case: Case) -> list[Attempt]:
     """Every TCP connection between nodes that take part; ``what`` is the port."""
-    return _attempts(case, "tcp")
+    return _between_present(case, connectivity(case).tcp)
 
 
 def parts(case: Case, key: str) -> t.Iterator[tuple[str, str, Data]]:
     """(source, target, result) of another part of the mesh, such as ``mtu`` or ``session``, where there is one."""
+    away = gone(case)
     for source, target, results in _rows(case):
         result = results.get(key)
-        if isinstance(result, t.Mapping):
+        if isinstance(result, t.Mapping) and not away & {source, target}:
             yield source, target, result
 
 
@@ -231,11 +243,13 @@ def size(count: float) -> str:
 
 __all__ = (
     "Attempt",
+    "Connectivity",
     "Pair",
     "Sheet",
     "addresses",
     "by_pair",
     "calls",
+    "connectivity",
     "culprits",
     "data_interface",
     "gone",

@@ -125,21 +125,25 @@ class About:
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """A registered function, the ids it answers for, and the parts of a Case it can't do without."""
+    """A registered function, the ids it answers for, and the parts of a Case it can't do without.
+
+    ``of_jobs``: it reads the jobs or the collective of the run, so that its answers change when these have run.
+    """
 
     ids: tuple[str, ...]
     needs: tuple[str, ...]
     judge: Judge
+    of_jobs: bool = False
 
 
 REGISTRY: list[Rule] = []
 ABOUT: dict[str, About] = {}
 
 
-def rule(*answers: About | str, needs: t.Sequence[str] = ()) -> t.Callable[[Judge], Judge]:
+def rule(*answers: About | str, needs: t.Sequence[str] = (), of_jobs: bool = False) -> t.Callable[[Judge], Judge]:
     """Register a function for the ids of ``answers``; a mere id has its About at another function.
 
-    ``needs`` names attributes of Case without which nothing can be said.
+    ``needs`` names attributes of Case without which nothing can be said; ``of_jobs`` is that of Rule.
     """
     abouts = [one for one in answers if isinstance(one, About)]
     for about in abouts:
@@ -149,7 +153,7 @@ def rule(*answers: About | str, needs: t.Sequence[str] = ()) -> t.Callable[[Judg
     ids = tuple(dict.fromkeys(one.id if isinstance(one, About) else one for one in answers))
 
     def register(judge: Judge) -> Judge:
-        REGISTRY.append(Rule(ids, tuple(needs), judge))
+        REGISTRY.append(Rule(ids, tuple(needs), judge, of_jobs))
         return judge
 
     return register

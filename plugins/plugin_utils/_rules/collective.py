@@ -97,6 +97,7 @@ def limit(case: Case, name: str) -> float:
         source="signal(7)",
     ),
     *JOB_IDS,
+    of_jobs=True,
 )
 def jobs(case: Case) -> t.Iterator[Answer]:
     """Why jobs failed: for each the causes that its texts name; what only follows from them is not told."""
@@ -175,6 +176,7 @@ def out_of_memory(case: Case, host: str) -> bool:
         symptom="a hang at the first all-reduce",
         source="NCCL, Gloo",
     ),
+    of_jobs=True,
 )
 def collective(case: Case) -> t.Iterator[Answer]:
     """The sum over all nodes failed: the suspects and what they showed, else what was said."""
@@ -225,6 +227,7 @@ def _of_collective(cause: Cause, hosts: tuple[str, ...], text: str) -> Finding:
         symptom="less than the links allow",
         source="NVIDIA/nccl-tests, PERFORMANCE.md",
     ),
+    of_jobs=True,
 )
 def slow(case: Case) -> t.Iterator[Answer]:
     """The sum is right and slow: the suspects of the trials, else compared with the links."""
@@ -310,6 +313,7 @@ def rdma_mbps(case: Case, name: str) -> float:
         symptom="all wait for one",
         source="field notes",
     ),
+    of_jobs=True,
 )
 def straggler(case: Case) -> t.Iterator[Answer]:
     """Nodes whose ranks take much longer for the same piece of own work; every step waits for them."""

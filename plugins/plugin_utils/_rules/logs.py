@@ -140,6 +140,7 @@ def finding(case: Case, identity: str, severity: str, found: t.Mapping[str, str]
     "ib-rails-not-connected",
     "ib-container-devices",
     "fd-limit",
+    of_jobs=True,
 )
 def first_cause(case: Case) -> t.Iterator[Answer]:
     """The first cause in each log; what follows from it is not told again."""
@@ -174,6 +175,7 @@ def first_cause(case: Case) -> t.Iterator[Answer]:
         symptom="`Mismatched NCCL version`, or a hang",
         source="field notes, NC#1241, PT#122571",
     ),
+    of_jobs=True,
 )
 def versions_in_logs(case: Case) -> t.Iterator[Answer]:
     """Hosts of one log with different versions of NCCL; those that differ from the most are blamed."""
@@ -201,6 +203,7 @@ def versions_in_logs(case: Case) -> t.Iterator[Answer]:
         symptom="no `/GDRDMA` in NCCL's log",
         source="NCCL src/graph/topo.cc:1653",
     ),
+    of_jobs=True,
 )
 def direct_access(case: Case) -> t.Iterator[Answer]:
     """InfiniBand or RoCE without GPUDirect: every byte goes through the host's memory."""
@@ -228,6 +231,7 @@ def direct_access(case: Case) -> t.Iterator[Answer]:
         symptom="a hang, connections to 172.x or 100.64.x",
         source="NC#913, PT#68893, marin#6940",
     ),
+    of_jobs=True,
 )
 def virtual_interfaces(case: Case) -> t.Iterator[Answer]:
     """NCCL has picked up interfaces of containers, bridges or tunnels, which the other nodes cannot reach."""
@@ -246,7 +250,12 @@ def virtual_interfaces(case: Case) -> t.Iterator[Answer]:
             yield finding(case, "nccl-ifname-auto-virtual", WARN, found, (cause, remedy))
 
 
-@rule("ib-disabled-on-ib", "ib-libibverbs-missing", "perf-ethernet-bound")
+@rule(
+    "ib-disabled-on-ib",
+    "ib-libibverbs-missing",
+    "perf-ethernet-bound",
+    of_jobs=True,
+)
 def sockets_instead_of_rdma(case: Case) -> t.Iterator[Answer]:
     """NCCL took sockets on a node whose InfiniBand or RoCE port is active."""
     for log in logs(case):
