@@ -16,15 +16,20 @@ MOST_EVIDENCE = 6
 
 
 class Attempt(t.NamedTuple):
-    """One login or connection: from where, to where, by which name or port, and what came of it."""
+    """One login or connection: from where, to where, by which name or port, and what came of it.
+
+    ``answered_as`` is the host name of a wrong machine, ``config_error`` what ssh has against its configuration.
+    """
 
     source: str
     target: str
     what: str
     ok: bool
-    layer: str
+    failure: str
     evidence: str
     seconds: float
+    answered_as: str = ""
+    config_error: str = ""
 
     @property
     def pair(self) -> Pair:
@@ -116,7 +121,8 @@ def _rows(case: Case) -> t.Iterator[tuple[str, str, Data]]:
 
 def _attempt(source: str, target: str, what: str, result: t.Any) -> Attempt:
     ok, seconds = bool(dig(result, "ok", False)), number(dig(result, "seconds")) or 0.0
-    return Attempt(source, target, what, ok, str(dig(result, "layer", "")), str(dig(result, "evidence", "")), seconds)
+    texts = {key: str(dig(result, key, "")) for key in ("failure", "evidence", "answered_as", "config_error")}
+    return Attempt(source=source, target=target, what=what, ok=ok, seconds=seconds, **texts)
 
 
 def _between_present(case: Case, pairs: t.Mapping[Pair, list[Attempt]]) -> list[Attempt]:
@@ -125,11 +131,11 @@ def _between_present(case: Case, pairs: t.Mapping[Pair, list[Attempt]]) -> list[
 
 
 @once
-def logins(case: Case, *layers: str) -> list[Attempt]:
-    """Every ssh login between nodes that take part; with ``layers`` only those that failed, or were slow, so."""
-    if not layers:
+def logins(case: Case, *failures: str) -> list[Attempt]:
+    """Every ssh login between nodes that take part; with ``failures`` only those that failed, or were slow, so."""
+    if not failures:
         return _between_present(case, connectivity(case).ssh)
-    return [item for item in logins(case) if item.layer in layers]
+    return [item for item in logins(case) if item.failure in failures]
 
 
 @once

@@ -28,7 +28,7 @@ def build(case: Case) -> dict[str, t.Any]:
     """``ssh`` and ``tcp`` (a word a cell), ``latency_us`` and ``mbps`` (a number a cell), each with what failed.
 
     A word is ``ok``, ``slow`` (it went well, late), empty (not tried), ``not_planned`` (the source is not meant to log
-    in to others), or the layer that failed first.
+    in to others), or the failure that failed first.
     """
     names, found = list(case.order), connectivity(case)
     return {
@@ -43,7 +43,7 @@ def _attempts(found: t.Mapping[Pair, list[Attempt]], names: list[str]) -> dict[s
     """One word for all attempts of a pair: a node is asked under several names, or on several ports."""
     cells = [[_word(found.get((source, target), [])) for target in names] for source in names]
     failed = [
-        {"from": source, "to": target, "what": item.what, "layer": item.layer or "other", "evidence": item.evidence}
+        {"from": source, "to": target, "what": item.what, "failure": item.failure or "other", "evidence": item.evidence}
         for source in names
         for target in names
         for item in sorted(found.get((source, target), []))
@@ -62,15 +62,15 @@ def _planned(matrix: dict[str, t.Any], sources: t.Collection[str]) -> dict[str, 
 def _word(attempts: list[Attempt]) -> str:
     for item in attempts:
         if not item.ok:
-            return item.layer or "other"
-    if any(item.layer == SLOW for item in attempts):
+            return item.failure or "other"
+    if any(item.failure == SLOW for item in attempts):
         return SLOW
     return OK if attempts else NOT_TRIED
 
 
 def _failure(source: str, target: str, result: Data) -> dict[str, str]:
-    layer, evidence = str(result.get("layer") or "other"), str(result.get("evidence") or "")
-    return {"from": source, "to": target, "what": "", "layer": layer, "evidence": evidence}
+    failure, evidence = str(result.get("failure") or "other"), str(result.get("evidence") or "")
+    return {"from": source, "to": target, "what": "", "failure": failure, "evidence": evidence}
 
 
 def _numbers(links: Hosts, names: list[str], key: str) -> dict[str, t.Any]:

@@ -87,7 +87,7 @@ def public_private(case: Case) -> t.Iterable[Answer]:
         )
     cause = "Its packets to the other nodes come from another address than the one that the plan has for it."
     remedy = "Set trainmesh_address to the address that ip route get PEER shows as src, or mend the route."
-    seen = [item for item in calls(case) if item.layer == "wrong_interface"]
+    seen = [item for item in calls(case) if item.failure == "wrong_interface"]
     for item in seen:
         sheet.add("net-public-private-mix", FAIL, item.source, f"{item.target}: {item.evidence}", cause, remedy)
     told = {*odd, *(item.source for item in seen)}

@@ -36,7 +36,6 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 
 _RESET = "nvidia-smi --gpu-reset -i INDEX, with no process on it, or a reboot of the node"
 _REPLACE = "Have the GPU replaced, and take the node out of the inventory until then."
-_OFF_BUS = "GPU fallen off the bus"
 Seen = dict[str, dict[str, list[str]]]
 Judge = t.Callable[[Data], t.Iterable[tuple[str, str]]]
 
@@ -63,18 +62,22 @@ def xid(case: Case) -> t.Iterator[Answer]:
         gone = text(facts, "status") in ("gpu_lost", "hung")
         for event in rows(facts, "xids"):
             reason = _xid_reason(event)
-            if reason and not (gone and _OFF_BUS in reason[1]):
+            if reason and not (gone and _off_bus(event)):
                 found[reason][host] = shortened(text(event, "line") or reason[1])  # the last one counts
     for (severity, cause, remedy), seen in found.items():
         yield from pack(seen, "gpu-xid", severity, cause, remedy)
+
+
+def _off_bus(event: Data) -> bool:
+    return text(event, "kind") == "fallen_off_bus" or (text(event, "kind") == "xid" and dig(event, "xid") == 79)
 
 
 def _xid_reason(event: Data) -> tuple[str, str, str] | None:
     """(severity, cause, remedy) of one event; None for one that this rule does not judge."""
     known = table("xids")
     kind, code = text(event, "kind"), dig(event, "xid")
-    if kind == "fallen_off_bus" or (kind == "xid" and code == 79):
-        return FAIL, f"The kernel logged that a {_OFF_BUS}.", known["remedies"]["power"]
+    if _off_bus(event):
+        return FAIL, "The kernel logged that a GPU has fallen off the bus.", known["remedies"]["power"]
     if kind == "sxid":
         fatal = ", Fatal" in text(event, "line")
         return (

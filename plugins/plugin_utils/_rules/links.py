@@ -150,7 +150,7 @@ def link_failed(case: Case) -> t.Iterable[Answer]:
     sheet, found = Sheet(), links(case)
     explained = {frozenset(pair) for pair in (*(item.pair for item in calls(case) if not item.ok), *_too_big(case))}
     lost = [pair for pair, seen in found.items() if dig(seen, "ok") is False and frozenset(pair) not in explained]
-    bad = [pair for pair in lost if dig(found[pair], "layer") == "stalled"]
+    bad = [pair for pair in lost if dig(found[pair], "failure") == "stalled"]
     for pair in [pair for pair in lost if pair not in bad]:
         why = f"the link from {pair[0]} to {pair[1]} was not measured: {dig(found[pair], 'evidence', 'no answer')}"
         yield Untested("link-slow", pair, why)

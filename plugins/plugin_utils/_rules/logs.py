@@ -352,18 +352,20 @@ def compiled_with(case: Case) -> t.Iterator[Answer]:
 )
 def environments(case: Case) -> t.Iterator[Answer]:
     """What collect_env says of NCCL on one node, and of torch on several."""
-    library, torches = {}, {}
+    library, torches, versions = {}, {}, set()
     for name, path, text in texts(case, "collect_env"):
         said = collect_env.parse(text)
         loaded, wheel = dig(said, "nccl.torch"), dig(said, "nccl.wheel")
         if loaded and wheel and loaded != wheel:
             library[name] = f"{path}: torch loads NCCL {loaded}, the wheel beside it is {wheel}"
-        if dig(said, "values.PyTorch version", "N/A") != "N/A":
-            torches[name] = f"{path}: torch {dig(said, 'values.PyTorch version')}"
+        version = dig(said, "values.PyTorch version", "N/A")
+        if version != "N/A":
+            torches[name] = f"{path}: torch {version}"
+            versions.add(str(version))
     cause = "torch loads another NCCL than the one that was installed with it"
     remedy = "Unset LD_LIBRARY_PATH and LD_PRELOAD for the job, or remove the system's libnccl2"
     yield from pack(library, "nccl-version-mismatch", WARN, cause, remedy)
-    if len({each.rsplit(" ", 1)[1] for each in torches.values()}) > 1:
+    if len(versions) > 1:
         remedy = "Install the same torch on every node (trainmesh.cluster.torch_stack does)"
         yield from pack(torches, "ver-python-torch-differs", FAIL, "The nodes have different versions of torch", remedy)
 

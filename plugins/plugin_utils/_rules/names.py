@@ -157,7 +157,7 @@ def hostname_differs(case: Case) -> t.Iterable[Answer]:
         wanted = str(dig(node(case, item.target), "hostname", ""))
         if item.target in duplicates(case):
             continue
-        if own and own != wanted and f"answered as {own}," in item.evidence:
+        if own and own != wanted and item.answered_as == own:
             may = dig(case.fabric.get(item.target), "can_set_hostname") is not False
             sheet.add(
                 "name-hostname-differs",

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import number
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import number, texts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import Sheet, gone, limit, shorten
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -28,8 +27,6 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files imp
 
 EADDRINUSE = 98
 LAUNCHER_KINDS = frozenset({"deepspeed", "torchrun", "accelerate", "mpirun", "launcher"})
-# `"PATH": World writable and sticky bit is not set`, `skipping insecure module "PATH" (check perms)`; pdsh mod.c
-_DISTRUSTED = re.compile(r'"(/[^"]+)"(?:: | \(check )')
 _INSTALL = {
     "apt": "apt-get install -y pdsh",
     "dnf": "dnf install -y epel-release && dnf install -y pdsh pdsh-rcmd-ssh",
@@ -58,12 +55,11 @@ def _tools(case: Case) -> tuple[str, Data | None]:
     return head, tools if isinstance(tools, t.Mapping) and head not in gone(case) else None
 
 
-def _closed(problem: str, install: str) -> str:
+def _closed(distrusted: list[str], install: str) -> str:
     """How to get modules that pdsh trusts: close what it complains of, where it says what that is."""
-    found = list(dict.fromkeys(_DISTRUSTED.findall(problem)))
-    if not found:
+    if not distrusted:
         return f"Use the distribution's package: {install}; else chmod go-w the directories above pdsh's modules."
-    listed = shlex.join(found)
+    listed = shlex.join(distrusted)
     return (
         f"Run as root there: chown root {listed} && chmod go-w {listed}; or use the distribution's package: {install}"
     )
@@ -112,10 +108,12 @@ def pdsh_usable(case: Case) -> t.Iterable[Answer]:
     problem = str(dig(pdsh, "problem", ""))
     if "ssh" in modules:
         return  # a module that it does not trust and that is not this one keeps no job from starting
-    if "insecure" in problem or (not modules and not problem and dig(pdsh, "version")):
+    if dig(pdsh, "insecure") is True or (not modules and not problem and dig(pdsh, "version")):
         evidence = {head: f"{path}: {problem or 'pdsh -V names no module'}"}
         cause = "pdsh does not load its modules when others than root may write to them or to their directories."
-        yield Finding("pdsh-module-path-insecure", FAIL, (head,), evidence, cause, _closed(problem, install))
+        yield Finding(
+            "pdsh-module-path-insecure", FAIL, (head,), evidence, cause, _closed(texts(pdsh, "distrusted"), install)
+        )
     elif modules or problem:
         has = f" has the modules {', '.join(map(str, modules))}" if modules else f": {problem}"
         evidence = {head: f"{path}{has}"}

@@ -81,9 +81,8 @@ def open_up(case: Case, host: str, sources: t.Sequence[str]) -> str:
 def _chain(case: Case, host: str) -> str:
     """The chain of nftables that blocks, as ``nft`` wants it named."""
     for item in dig(case.fabric.get(host), "firewalls", []):
-        found = re.match(r"table (\S+ \S+) chain (\S+?):", str(dig(item, "evidence", "")))
-        if dig(item, "name") == "nftables" and found:
-            return shlex.join([*found.group(1).split(), found.group(2)])
+        if dig(item, "name") == "nftables" and dig(item, "blocking"):
+            return shlex.join(map(str, item["blocking"]))
     return "inet filter input"
 
 
@@ -99,12 +98,12 @@ def blocked(case: Case) -> dict[Pair, tuple[str, list[Attempt]]]:
     for pair, items in by_pair(calls(case)).items():
         deaf = case.listeners.get(pair[1]) or {}
         heard = [item for item in items if item.what not in deaf and (pair[1], item.what) not in away]
-        bad = [item for item in heard if not item.ok and item.layer in (*_IDS, "other")]
+        bad = [item for item in heard if not item.ok and item.failure in (*_IDS, "other")]
         if diagnosis_busy.ends(case, pair, "mesh").slack == math.inf:
-            bad = [item for item in bad if item.layer != "timeout"]
+            bad = [item for item in bad if item.failure != "timeout"]
         if bad:
             only_high = any(item.ok and item.what == master for item in heard)
-            found[pair] = ("ephemeral" if only_high else bad[0].layer, bad)
+            found[pair] = ("ephemeral" if only_high else bad[0].failure, bad)
     return found
 
 
@@ -113,7 +112,7 @@ def unheard(case: Case) -> dict[tuple[str, str], str]:
     return {
         (item.target, item.what): item.evidence
         for item in calls(case)
-        if item.source == item.target and not item.ok and item.layer == "no_listener"
+        if item.source == item.target and not item.ok and item.failure == "no_listener"
     }
 
 
@@ -125,7 +124,7 @@ def _left_open(case: Case) -> t.Iterator[Untested]:
         if item.what in (case.listeners.get(item.target) or {}):
             continue  # it could not be listened on, and that is told
         busy = diagnosis_busy.ends(case, item.pair, "mesh")
-        if item.layer == "silent" or (item.layer == "timeout" and busy.slack == math.inf):
+        if item.failure == "silent" or (item.failure == "timeout" and busy.slack == math.inf):
             said = f" ({busy.words})" if busy.at_all else ""
             yield Untested("rdzv-connect-failed", item.pair, f"{item.evidence}: not tested{said}")
 
@@ -332,7 +331,7 @@ def _strangers(case: Case) -> t.Iterator[Answer]:
     """A port on which another program answered the test."""
     sheet = Sheet()
     for item in calls(case):
-        if item.layer == "stranger" and item.what not in (case.listeners.get(item.target) or {}):
+        if item.failure == "stranger" and item.what not in (case.listeners.get(item.target) or {}):
             cause = "Another program answers on a port of the job."
             remedy = f"ss -ltnp 'sport = :{item.what}' on {item.target} tells which; or change trainmesh_master_port."
             sheet.add("rdzv-errno-98", FAIL, item.target, f"from {item.source}: {item.evidence}", cause, remedy)

@@ -41,7 +41,7 @@ OTHER = "reach-banner"
 MOST = 4
 # Layers at which the nodes may know more than the controller.
 SILENT = ("tcp_refused", "tcp_timeout", "no_route", "banner")
-_LAYERS = {
+_SEEN = {
     "open": "answers",
     "refused": "is refused",
     "no_route": "has no route",
@@ -182,8 +182,8 @@ def _with_nodes(case: Case, name: str, layer: str, cause: str, remedy: str) -> t
         f"from {', '.join(nodes[:MOST])}{' and others' if nodes[MOST:] else ''}: {sight}"
         for sight, nodes in by_sight.items()
     )
-    layers, answers = {dig(row, "layer") for _node, row in rows}, [dig(row, "neighbour") for _node, row in rows]
-    if "open" in layers:
+    results, answers = {dig(row, "result") for _node, row in rows}, [dig(row, "neighbour") for _node, row in rows]
+    if "open" in results:
         return (
             "The nodes reach its ssh port, only the controller does not: the machine is well, and the way from the "
             "controller to it is shut.",
@@ -192,7 +192,7 @@ def _with_nodes(case: Case, name: str, layer: str, cause: str, remedy: str) -> t
             seen,
         )
     said = cause.rstrip(".")
-    if "refused" in layers:
+    if "refused" in results:
         return f"{said}. It answers the nodes, so it is up, but nothing listens on its ssh port.", remedy, seen
     if True in answers:
         return (
@@ -200,14 +200,14 @@ def _with_nodes(case: Case, name: str, layer: str, cause: str, remedy: str) -> t
             remedy,
             seen,
         )
-    if layers <= {"timeout", "no_route"}:
+    if results <= {"timeout", "no_route"}:
         return f"{said}. The nodes get no answer from it either: it is off, or its address is wrong.", remedy, seen
     return cause, remedy, seen
 
 
 def _sight(row: Data) -> str:
     """What one node saw of one address, in words."""
-    said = _LAYERS.get(str(dig(row, "layer", "")), "it can't be tried")
+    said = _SEEN.get(str(dig(row, "result", "")), "it can't be tried")
     known = {True: ", but the machine answers as a neighbour", False: ", and no neighbour answers"}
     answers = dig(row, "neighbour")
     return (

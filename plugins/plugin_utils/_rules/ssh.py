@@ -38,10 +38,6 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.sshd_ports import deaf
 
-# What ssh says of a value with something behind it (OpenSSH readconf.c; old releases know no trailing comment).
-_GARBAGE = re.compile(
-    r"garbage at end of line|extra arguments at end of line|keyword .* extra arguments|Bad number|Bad port", re.I
-)
 FAR_LATER = 4
 _TRAILING = re.compile(r"^\s*[A-Za-z]+[\s=]+[^#\"]*[^#\"\s]\s+#")
 
@@ -141,7 +137,7 @@ def hostkey_changed(case: Case) -> t.Iterable[Answer]:
 def client_config(case: Case) -> t.Iterable[Answer]:
     """A client configuration that ssh itself does not accept, or that older ones would not."""
     sheet = Sheet()
-    said: dict[str, list[str]] = {}
+    said: dict[str, list[tuple[str, str]]] = {}
     sources = login_sources(case)
     for name, facts in case.user.items():
         uses_ssh = name in sources and name not in gone(case)
@@ -150,21 +146,23 @@ def client_config(case: Case) -> t.Iterable[Answer]:
             yield Untested("ssh-config-invalid", (name,), f"its ssh configuration was not tested: {late}")
         problem = dig(facts, "ssh_client.problem")
         if problem and uses_ssh:
-            said.setdefault(name, []).append(" ".join(str(problem).split())[:200])
+            kind = str(dig(facts, "ssh_client.problem_kind", ""))
+            said.setdefault(name, []).append((kind, " ".join(str(problem).split())[:200]))
         for file in dig(facts, "files", []):
             if dig(file, "kind") == "ssh_config":
                 _trailing(sheet, name, str(dig(file, "path", "")), str(dig(file, "text", "")))
     for item in logins(case, "config"):
-        said.setdefault(item.source, []).append(f"ssh {item.what}: {item.evidence}")
+        said.setdefault(item.source, []).append((item.config_error, f"ssh {item.what}: {item.evidence}"))
     for name, texts in said.items():
-        garbage = any(_GARBAGE.search(text) for text in texts)
-        if any("Bad owner or permissions" in text for text in texts):
+        kinds = {kind for kind, _text in texts}
+        garbage = "trailing" in kinds
+        if "permissions" in kinds:
             continue  # ssh-perms-too-open
         sheet.add(
             "ssh-config-inline-comment" if garbage else "ssh-config-invalid",
             FAIL,
             name,
-            shorten(texts),
+            shorten(text for _kind, text in texts),
             "A line of its ssh configuration has something behind the value, such as a comment."
             if garbage
             else "ssh does not accept its own configuration file.",
@@ -234,7 +232,7 @@ def slow(case: Case) -> t.Iterable[Answer]:
     at_most = limit(case, "ssh_slow_s", 10)
     good = [item for item in logins(case) if item.ok]
     usual = statistics.median([item.seconds for item in good]) if good else 0.0
-    late = [item for item in good if item.seconds >= at_most and item.layer != "not_met"]
+    late = [item for item in good if item.seconds >= at_most and item.failure != "not_met"]
     busy: dict[Pair, list[str]] = {}
     for item in list(late):
         ends = diagnosis_busy.ends(case, item.pair, "mesh")
@@ -319,19 +317,19 @@ def failed(case: Case) -> t.Iterable[Answer]:
     for item in logins(case, "closed", "other", "ssh_missing", "no_answer"):
         seen = f"{item.source} to {item.target} as {item.what}: {item.evidence}"
         busy = diagnosis_busy.ends(case, item.pair, "mesh")
-        if item.layer == "no_answer" and busy.at_all:
+        if item.failure == "no_answer" and busy.at_all:
             why = f"busy nodes ({busy.words}): the login was not tested: {seen}"
             yield Untested("ssh-login-failed", item.pair, why)
             continue
         if item.ok or dig(case.fabric.get(item.target), "sshd.binary_deleted") is True:
             continue
-        if item.layer == "ssh_missing":
+        if item.failure == "ssh_missing":
             cause, remedy = (
                 "It has no ssh client.",
                 "Install it: apt-get install openssh-client, on EL openssh-clients.",
             )
             sheet.add("ssh-login-failed", FAIL, item.source, seen, cause, remedy)
-        elif item.layer == "closed":
+        elif item.failure == "closed":
             cause = "Its sshd accepts connections and closes them before anybody can log in."
             starts = dig(case.user.get(item.target), "sshd.maxstartups", "unknown")
             remedy = (
@@ -339,7 +337,7 @@ def failed(case: Case) -> t.Iterable[Answer]:
                 "missing host keys (ssh-keygen -A), or an upgrade without a restart."
             )
             sheet.add("ssh-login-failed", FAIL, item.target, seen, cause, remedy)
-        elif item.layer == "no_answer":
+        elif item.failure == "no_answer":
             cause = "Its sshd accepts connections, and nobody is logged in in time."
             remedy = (
                 "Log in by hand with ssh -vvv and see where it stops: mostly a home or a start-up file on storage that "

@@ -103,7 +103,7 @@ def refused(case: Case) -> t.Iterable[Answer]:
         reason = next(found for found in (judge(case, items[0]) for judge in REASONS) if found)
         sheet.add(reason.rule, FAIL, reason.host, reason.evidence, reason.cause, reason.remedy)
     for item in logins(case, "config"):
-        if "Bad owner or permissions" in item.evidence:
+        if item.config_error == "permissions":
             cause = "ssh does not read its configuration, because others may write to it."
             remedy = "chmod 600 ~/.ssh/config && chown $(id -un) ~/.ssh/config, as the job user"
             sheet.add("ssh-perms-too-open", FAIL, item.source, item.evidence, cause, remedy)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import typing as t
 
@@ -31,7 +30,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     rule,
 )
 
-NET_LAYERS = ("refused", "timeout", "no_route")
+NET_FAILURES = ("refused", "timeout", "no_route")
 
 
 def listens(case: Case, name: str) -> list[int] | None:
@@ -76,8 +75,7 @@ def port_clash(case: Case) -> t.Iterable[Answer]:
     found += [item for item in logins(case, "hostkey_changed") if deaf(case, item.target)]
     hostnames = {str(dig(case.fabric.get(name), "hostname", "")) for name in names(case)} - {""}
     for item in found:
-        answered = re.search(r"answered as (\S+?),", item.evidence)
-        if item.layer == "wrong_machine" and answered and answered.group(1) in hostnames:
+        if item.answered_as in hostnames:
             continue  # a node of the cluster under a wrong name or address: that is for the rules on names
         at = node(case, item.target)
         seen = f"from {item.source} as {item.what}: {item.evidence or 'another host key'}"
@@ -112,7 +110,7 @@ def port_refused(case: Case) -> t.Iterable[Answer]:
     sheet = Sheet()
     dead = {item.pair for item in calls(case) if not item.ok}
     alive = {item.pair for item in calls(case) if item.ok}
-    for pair, items in by_pair(logins(case, *NET_LAYERS)).items():
+    for pair, items in by_pair(logins(case, *NET_FAILURES)).items():
         first, (source, target) = items[0], pair
         port = int(dig(node(case, target), "ssh_port", 22))
         asked = dig(dig(case.user.get(source), "ssh_client.targets", {}).get(first.what), "port")
@@ -187,7 +185,7 @@ def _blocked(sheet: Sheet, item: Attempt, port: int) -> None:
 def not_yet_restarted(case: Case) -> t.Iterable[Answer]:
     """A port that sshd's configuration names and on which nothing listens, although today's logins work."""
     sheet = Sheet()
-    failing = {item.target for item in logins(case, *NET_LAYERS)}
+    failing = {item.target for item in logins(case, *NET_FAILURES)}
     for name in set(case.fabric) - gone(case) - failing:
         sshd = dig(case.fabric[name], "sshd", {})
         missing = sorted(set(dig(sshd, "config_ports", [])) - set(dig(sshd, "ports", [])))
@@ -234,4 +232,4 @@ def upgraded(case: Case) -> t.Iterable[Answer]:
     return sheet.findings()
 
 
-__all__ = ("NET_LAYERS", "deaf", "listens", "restart")
+__all__ = ("NET_FAILURES", "deaf", "listens", "restart")

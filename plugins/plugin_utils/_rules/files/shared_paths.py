@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 import typing as t
 
@@ -47,9 +45,6 @@ PER_NODE = re.compile(
 """Files of ours that name the node, so that they differ (plugin_utils/_launch_files.py)."""
 
 
-CLOSED = os.strerror(errno.EACCES)
-
-
 def _common_paths(case: Case) -> list[str]:
     """The paths asked for that every node needs."""
     alone = {str(dig(file, "path")) for file in rows(case.plan, "files") if text(file, "kind") in LAUNCH_ONLY}
@@ -64,7 +59,7 @@ def _rows(case: Case, path: str) -> dict[str, Data]:
     found: dict[str, Data] = {}
     for host in case.order:
         row = common.part(case, host, "asked").get(path)
-        closed = dig(row, "exists") is None and dig(row, "error") == CLOSED
+        closed = dig(row, "exists") is None and dig(row, "denied") is True
         if isinstance(row, dict) and (closed or row.get("exists") is not None):
             found[host] = {**row, "exists": True, "readable": False} if closed else row
     return found

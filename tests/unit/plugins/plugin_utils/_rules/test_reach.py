@@ -73,7 +73,7 @@ def test_rows_of_another_form_do_no_harm(row):
 
 
 def seen(layer, neighbour=None):
-    return [{"address": "10.0.0.3", "port": 22, "layer": layer, "neighbour": neighbour}]
+    return [{"address": "10.0.0.3", "port": 22, "result": layer, "neighbour": neighbour}]
 
 
 def with_nodes(row, **rows):

@@ -488,7 +488,7 @@ def test_paths_that_every_node_needs():
         ("model-only-on-launch-node", "fail"): ("node2", "node3")
     }
     assert of(row(exists=None), row(), row()) == {}
-    closed = row(exists=None, error="Permission denied")
+    closed = row(exists=None, denied=True)
     assert of(closed, row(), row()) == {("path-differs", "fail"): ("node1",)}
     launch_only = {"files": [{"kind": "launch_script", "path": "/job/train.py"}]}
     assert of(row(), absent, row("sha256:2"), plan=launch_only) == {}
