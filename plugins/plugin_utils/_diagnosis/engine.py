@@ -16,6 +16,7 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import options
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import rule as diagnosis_rule
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.catalogue import entry
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import shorten
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     LAYERS,
     REGISTRY,
@@ -94,7 +95,7 @@ def judge(case: Case, wishes: options.Options, before_jobs: t.Sequence[Answer] |
     answers: list[Answer] = [*_missing_parts(case), *options.extra(case, wishes), *before_jobs, *of_jobs]
     held = {identity for rule in rules for identity in rule.ids} - {answer.rule for answer in answers}
     answers = options.apply(answers, wishes)
-    ordered = tuple(sorted(map(_with_source, _merged(answers)), key=_weight))
+    ordered = tuple(sorted(map(_with_source, merged(answers, case.order)), key=_weight))
     return Judgement(ordered, tuple(sorted(held)), tuple(before_jobs))
 
 
@@ -135,21 +136,33 @@ def _missing_parts(case: Case) -> t.Iterator[Untested]:
         yield Untested("jobs", (), _NO_SCRIPTS)
 
 
-def _merged(answers: t.Iterable[Answer]) -> list[Answer]:
-    """One finding for the same fault of several hosts."""
+def merged(answers: t.Iterable[Answer], order: t.Sequence[str] = ()) -> list[Answer]:
+    """One finding for the same fault of several hosts, these in ``order``; several things seen on a host are joined."""
     found: dict[tuple[t.Any, ...], Answer] = {}
+    evidence: dict[tuple[t.Any, ...], dict[str, list[str]]] = {}
     for answer in answers:
         if isinstance(answer, Untested):
             found.setdefault((answer.rule, answer.why, answer.hosts), answer)
             continue
         place = (answer.rule, answer.severity, answer.cause, answer.remedy)
         known = found.get(place)
-        if isinstance(known, Finding):
-            hosts = tuple(dict.fromkeys((*known.hosts, *answer.hosts)))
-            found[place] = dataclasses.replace(answer, hosts=hosts, evidence={**known.evidence, **answer.evidence})
-        else:
-            found[place] = answer
-    return list(found.values())
+        hosts = known.hosts if isinstance(known, Finding) else ()
+        found[place] = dataclasses.replace(answer, hosts=tuple(dict.fromkeys((*hosts, *answer.hosts))))
+        for host, text in answer.evidence.items():
+            evidence.setdefault(place, {}).setdefault(host, []).append(text)
+    rank = {name: number for number, name in enumerate(order)}
+    return [
+        _whole(answer, evidence[place], rank) if isinstance(answer, Finding) else answer
+        for place, answer in found.items()
+    ]
+
+
+def _whole(finding: Finding, evidence: t.Mapping[str, list[str]], rank: t.Mapping[str, int]) -> Finding:
+    def ordered(hosts: t.Iterable[str]) -> list[str]:
+        return sorted(hosts, key=lambda host: rank.get(host, len(rank)))
+
+    texts = {host: shorten(evidence[host]) for host in ordered(evidence)}
+    return dataclasses.replace(finding, hosts=tuple(ordered(finding.hosts)), evidence=texts)
 
 
 def _with_source(answer: Answer) -> Answer:
@@ -167,4 +180,4 @@ def _weight(answer: Answer) -> tuple[int, int, str]:
     return (SEVERITIES.index(answer.severity), layer, answer.rule)
 
 
-__all__ = ("Judgement", "from_rows", "judge", "load", "to_rows")
+__all__ = ("Judgement", "from_rows", "judge", "load", "merged", "to_rows")

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import typing as t
+from collections import abc
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, Finding, dig, once
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig, once
 
 Pair = tuple[str, str]
 MOST_EVIDENCE = 6
@@ -37,25 +37,6 @@ class Attempt(t.NamedTuple):
         return self.source, self.target
 
 
-@dataclasses.dataclass
-class Sheet:
-    """Gathers faults host by host; those with one rule, severity, cause and remedy become one Finding."""
-
-    rows: dict[tuple[str, str, str, str], dict[str, list[str]]] = dataclasses.field(default_factory=dict)
-
-    def add(self, rule_id: str, severity: str, host: str, evidence: str, cause: str, remedy: str) -> None:
-        """One thing seen on, or because of, ``host``."""
-        seen = self.rows.setdefault((rule_id, severity, cause, remedy), {}).setdefault(host, [])
-        if evidence not in seen:
-            seen.append(evidence)
-
-    def findings(self) -> t.Iterator[Finding]:
-        """What was gathered, in the order of its coming."""
-        for (rule_id, severity, cause, remedy), hosts in self.rows.items():
-            evidence = {host: shorten(seen) for host, seen in hosts.items()}
-            yield Finding(rule_id, severity, tuple(hosts), evidence, cause, remedy)
-
-
 def shorten(items: t.Iterable[str]) -> str:
     """At most MOST_EVIDENCE of the items in one line, and how many were left off."""
     found = list(dict.fromkeys(item for item in items if item))
@@ -72,7 +53,7 @@ def names(case: Case) -> list[str]:
 def node(case: Case, name: str) -> Data:
     """What the plan says of a node, empty when it does not know it."""
     found = dig(case.plan, "nodes", {}).get(name)
-    return found if isinstance(found, t.Mapping) else {}
+    return found if isinstance(found, abc.Mapping) else {}
 
 
 @once
@@ -105,7 +86,7 @@ def connectivity(case: Case) -> Connectivity:
     for source, target, results in _rows(case):
         for kind, pairs in (("ssh", found.ssh), ("tcp", found.tcp)):
             attempts = dig(results, kind, {})
-            if isinstance(attempts, t.Mapping):
+            if isinstance(attempts, abc.Mapping):
                 pairs[source, target] = [
                     _attempt(source, target, str(what), result) for what, result in attempts.items()
                 ]
@@ -114,14 +95,15 @@ def connectivity(case: Case) -> Connectivity:
 
 def _rows(case: Case) -> t.Iterator[tuple[str, str, Data]]:
     for source, row in case.mesh.items():
-        for target, results in row.items() if isinstance(row, t.Mapping) else ():
-            if isinstance(results, t.Mapping):
+        for target, results in row.items() if isinstance(row, abc.Mapping) else ():
+            if isinstance(results, abc.Mapping):
                 yield source, target, results
 
 
 def _attempt(source: str, target: str, what: str, result: t.Any) -> Attempt:
-    ok, seconds = bool(dig(result, "ok", False)), number(dig(result, "seconds")) or 0.0
-    texts = {key: str(dig(result, key, "")) for key in ("failure", "evidence", "answered_as", "config_error")}
+    known = result if isinstance(result, abc.Mapping) else {}
+    texts = {key: str(known.get(key) or "") for key in ("failure", "evidence", "answered_as", "config_error")}
+    ok, seconds = bool(known.get("ok")), number(known.get("seconds")) or 0.0
     return Attempt(source=source, target=target, what=what, ok=ok, seconds=seconds, **texts)
 
 
@@ -149,7 +131,7 @@ def parts(case: Case, key: str) -> t.Iterator[tuple[str, str, Data]]:
     away = gone(case)
     for source, target, results in _rows(case):
         result = results.get(key)
-        if isinstance(result, t.Mapping) and not away & {source, target}:
+        if isinstance(result, abc.Mapping) and not away & {source, target}:
             yield source, target, result
 
 
@@ -251,7 +233,6 @@ __all__ = (
     "Attempt",
     "Connectivity",
     "Pair",
-    "Sheet",
     "addresses",
     "by_pair",
     "calls",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import typing as t
+from collections import abc
 
 Data = t.Mapping[str, t.Any]
 Hosts = t.Mapping[str, Data]
@@ -42,6 +43,11 @@ class Finding:
     cause: str
     remedy: str
     source: str = ""
+
+
+def finding(rule_id: str, severity: str, host: str, evidence: str, cause: str, remedy: str) -> Finding:
+    """What was seen on, or because of, one host; the engine makes one Finding of equal ones on several hosts."""
+    return Finding(rule_id, severity, (host,), {host: evidence}, cause, remedy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +168,7 @@ def rule(*answers: About | str, needs: t.Sequence[str] = (), of_jobs: bool = Fal
 def dig(data: t.Any, path: str, default: t.Any = None) -> t.Any:
     """The value at a dotted path of mappings, ``default`` where there is none or it is None."""
     for part in path.split("."):
-        data = data.get(part) if isinstance(data, t.Mapping) else None
+        data = data.get(part) if isinstance(data, abc.Mapping) else None  # t.Mapping takes ten times as long
     return default if data is None else data
 
 
@@ -188,14 +194,8 @@ def once(function: Derived) -> Derived:
     return t.cast("Derived", kept)
 
 
-def pack(found: t.Mapping[str, str], rule_id: str, severity: str, cause: str, remedy: str) -> t.Iterator[Finding]:
-    """One Finding for all hosts of ``found`` (host to evidence), none when it is empty."""
-    if found:
-        yield Finding(rule_id, severity, tuple(found), dict(found), cause, remedy)
-
-
 __all__ = (
     "ABOUT", "FAIL", "INFO", "LAYERS", "REGISTRY", "SEVERITIES", "WARN", "About", "Answer", "Case", "Data", "Finding",
     "Hosts", "Rule",
-    "Untested", "dig", "once", "pack", "rule",
+    "Untested", "dig", "finding", "once", "rule",
 )  # fmt: skip

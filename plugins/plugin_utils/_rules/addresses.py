@@ -10,7 +10,6 @@ import ipaddress
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
-    Sheet,
     addresses,
     calls,
     data_interface,
@@ -30,6 +29,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     Data,
     Finding,
     dig,
+    finding,
     once,
     rule,
 )
@@ -73,11 +73,11 @@ def _live(case: Case) -> list[str]:
 )
 def public_private(case: Case) -> t.Iterable[Answer]:
     """Traffic between the nodes that does not run between their data addresses."""
-    sheet, known = Sheet(), data_addresses(case)
+    known = data_addresses(case)
     private = [name for name, address in known.items() if address.is_private]
     odd = [name for name, address in known.items() if not address.is_private] if private else []
     for name in [name for name in odd if name not in gone(case)]:
-        sheet.add(
+        yield finding(
             "net-public-private-mix",
             WARN,
             name,
@@ -89,7 +89,7 @@ def public_private(case: Case) -> t.Iterable[Answer]:
     remedy = "Set trainmesh_address to the address that ip route get PEER shows as src, or mend the route."
     seen = [item for item in calls(case) if item.failure == "wrong_interface"]
     for item in seen:
-        sheet.add("net-public-private-mix", FAIL, item.source, f"{item.target}: {item.evidence}", cause, remedy)
+        yield finding("net-public-private-mix", FAIL, item.source, f"{item.target}: {item.evidence}", cause, remedy)
     told = {*odd, *(item.source for item in seen)}
     for host in [name for name in _live(case) if name not in told and str(known.get(name)) in addresses(case, name)]:
         for other, address in known.items():
@@ -97,8 +97,7 @@ def public_private(case: Case) -> t.Iterable[Answer]:
             source = dig(route, "source")
             if source and other != host and source != str(known[host]):
                 evidence = f"to {other} ({address}) it uses {dig(route, 'interface')} with {source}, not {known[host]}"
-                sheet.add("net-public-private-mix", WARN, host, evidence, cause, remedy)
-    return sheet.findings()
+                yield finding("net-public-private-mix", WARN, host, evidence, cause, remedy)
 
 
 @rule(
@@ -171,7 +170,7 @@ def several_addresses(case: Case) -> t.Iterable[Answer]:
 )
 def bridge(case: Case) -> t.Iterable[Answer]:
     """A container behind its host's bridge: nobody outside the host reaches the addresses that it has."""
-    sheet, known = Sheet(), data_addresses(case)
+    known = data_addresses(case)
     failing_targets = {item.target for item in calls(case) if item.source != item.target and not item.ok}
     docker = ipaddress.ip_network("172.17.0.0/16")  # Docker's default bridge, the same on every host
     for host in [name for name in _live(case) if dig(case.fabric[name], "container") in CONTAINERS]:
@@ -181,7 +180,7 @@ def bridge(case: Case) -> t.Iterable[Answer]:
         failing = host in failing_targets
         twins = [other for other in known if other != host and known[other] == address]
         if str(address) not in own or (address in docker and (failing or twins)):
-            sheet.add(
+            yield finding(
                 "ctr-bridge-network",
                 FAIL,
                 host,
@@ -191,7 +190,6 @@ def bridge(case: Case) -> t.Iterable[Answer]:
                 "Start the container with --network host --ipc host (sshd on a port of its own), or on a macvlan "
                 "network.",
             )
-    return sheet.findings()
 
 
 @rule(
@@ -208,7 +206,6 @@ def bridge(case: Case) -> t.Iterable[Answer]:
 )
 def flaky(case: Case) -> t.Iterable[Answer]:
     """A data interface that is a tunnel, has no carrier, or whose link comes and goes."""
-    sheet = Sheet()
     for host in _live(case):
         item = data_interface(case, host)
         name, kind = str(dig(item, "name", "")), dig(item, "kind")
@@ -222,16 +219,15 @@ def flaky(case: Case) -> t.Iterable[Answer]:
         if kind in TUNNELS and cables:
             cause = "The jobs run through a tunnel, which is slow and breaks under load, beside a real network."
             wish = f"Set trainmesh_address to an address of {', '.join(cables)}."
-            sheet.add("net-flaky-interface", WARN, host, f"{name} is a {kind}", cause, wish)
+            yield finding("net-flaky-interface", WARN, host, f"{name} is a {kind}", cause, wish)
         elif item and dig(item, "carrier") is False and kind in CABLED:
-            sheet.add("net-flaky-interface", FAIL, host, f"{name} has no carrier", "Its data link is down.", remedy)
+            yield finding("net-flaky-interface", FAIL, host, f"{name} has no carrier", "Its data link is down.", remedy)
         elif changes is not None and changes >= limit(case, "carrier_changes_warn", 20):
             cause = "The link of its data interface has come and gone: connections are reset in the middle of a job."
-            sheet.add("net-flaky-interface", WARN, host, f"{name}: {changes:.0f} carrier changes", cause, remedy)
+            yield finding("net-flaky-interface", WARN, host, f"{name}: {changes:.0f} carrier changes", cause, remedy)
         elif errors is not None and errors >= limit(case, "rx_errors_warn", 1000):
             cause = "Its data interface receives broken packets."
-            sheet.add("net-flaky-interface", WARN, host, f"{name}: {errors:.0f} receive errors", cause, remedy)
-    return sheet.findings()
+            yield finding("net-flaky-interface", WARN, host, f"{name}: {errors:.0f} receive errors", cause, remedy)
 
 
 def _networks(item: Data) -> set[str]:
@@ -298,12 +294,12 @@ def _rdma(case: Case, host: str) -> bool:
 )
 def nic_speed(case: Case) -> t.Iterable[Answer]:
     """A slower interface than the node has, or a network that GPUs will wait for."""
-    sheet, gpus = Sheet(), bool(dig(case.plan, "gpus", False))
+    gpus = bool(dig(case.plan, "gpus", False))
     for host in _live(case) if len(names(case)) > 1 else ():
         item, better = data_interface(case, host), faster(case, host)
         speed = number(dig(item, "speed_mbps"))
         if better:
-            sheet.add(
+            yield finding(
                 "perf-wrong-nic",
                 WARN,
                 host,
@@ -313,7 +309,7 @@ def nic_speed(case: Case) -> t.Iterable[Answer]:
             )
         elif gpus and speed and speed < limit(case, "ethernet_info_mbps", 10000) and not _rdma(case, host):
             severity = WARN if speed <= limit(case, "ethernet_warn_mbps", 1000) else INFO
-            sheet.add(
+            yield finding(
                 "perf-ethernet-bound",
                 severity,
                 host,
@@ -321,7 +317,6 @@ def nic_speed(case: Case) -> t.Iterable[Answer]:
                 "GPUs will wait for the network: gradients of a large model take longer than the computation.",
                 "Use InfiniBand, RoCE or a faster Ethernet; else ZeRO stage 1 or 2 and gradient_accumulation_steps.",
             )
-    return sheet.findings()
 
 
 __all__ = ("data_addresses", "faster")

@@ -20,7 +20,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     Finding,
     Untested,
     dig,
-    pack,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._job_causes import (
@@ -339,7 +339,8 @@ def straggler(case: Case) -> t.Iterator[Answer]:
             yield Untested("collective-straggler", (host,), f"busy ({busy.words}): {found.pop(host)}")
     cause = "The node works slower than the others, which wait for it at every step"
     remedy = "Look there at clocks and heat (nvidia-smi -q -d PERFORMANCE,TEMPERATURE), other processes and CPU limits"
-    yield from pack(found, "collective-straggler", WARN, cause, remedy)
+    for host, evidence in found.items():
+        yield finding("collective-straggler", WARN, host, evidence, cause, remedy)
 
 
 __all__ = ("expected_mbps", "job_causes", "limit", "link_mbps", "out_of_memory", "rdma_mbps")

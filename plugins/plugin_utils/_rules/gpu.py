@@ -29,7 +29,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     Case,
     Untested,
     dig,
-    pack,
+    finding,
     rule,
 )
 
@@ -190,7 +190,10 @@ def status(case: Case) -> t.Iterator[Answer]:
         found[reason][host] = shortened(text(facts, "problem") or state, 300)
     severity = INFO if cpu_torch_only(case) else FAIL
     for (identity, cause, remedy), seen in found.items():
-        yield from pack(seen, identity, WARN if identity == "gpu-status-unclear" else severity, cause, remedy)
+        for host, evidence in seen.items():
+            yield finding(
+                identity, WARN if identity == "gpu-status-unclear" else severity, host, evidence, cause, remedy
+            )
 
 
 @rule(
@@ -206,19 +209,19 @@ def status(case: Case) -> t.Iterator[Answer]:
 )
 def count(case: Case) -> t.Iterator[Answer]:
     """PCI bus, driver and nvidia-smi count the same GPUs; a container is rightly given fewer than the bus has."""
-    seen = {}
     for host, facts in case.gpu.items():
         counts = {what: number(facts, f"counts.{what}") for what in ("pci", "driver", "smi")}
         known = {value for value in counts.values() if value is not None}
         if text(facts, "status") == "ok" and len(known) > 1 and not dig(case.fabric.get(host), "container"):
-            seen[host] = ", ".join(f"{what} {value:g}" for what, value in counts.items() if value is not None)
-    yield from pack(
-        seen,
-        "gpu-count",
-        WARN,
-        "The PCI bus, the driver and nvidia-smi count different numbers of GPUs: at least one is not used.",
-        "Run nvidia-smi -L and dmesg | grep NVRM there; a GPU that this driver does not support is listed there.",
-    )
+            yield finding(
+                "gpu-count",
+                WARN,
+                host,
+                ", ".join(f"{what} {value:g}" for what, value in counts.items() if value is not None),
+                "The PCI bus, the driver and nvidia-smi count different numbers of GPUs: at least one is not used.",
+                "Run nvidia-smi -L and dmesg | grep NVRM there; a GPU that this driver does not support "
+                "is listed there.",
+            )
 
 
 @rule(
@@ -237,13 +240,15 @@ def missing(case: Case) -> t.Iterator[Answer]:
     if not has_gpus(case) or cpu_torch_only(case):
         return
     seen = {host: "no NVIDIA GPU found" for host, facts in case.gpu.items() if text(facts, "status") == "none"}
-    yield from pack(
-        seen,
-        "gpu-missing-on-node",
-        FAIL,
-        "The node has no GPU, and other nodes have some: a job cannot mix ranks with and without GPUs.",
-        "Take the node out of the inventory, or set trainmesh_torch_build: cpu to train on CPUs only.",
-    )
+    for host, evidence in seen.items():
+        yield finding(
+            "gpu-missing-on-node",
+            FAIL,
+            host,
+            evidence,
+            "The node has no GPU, and other nodes have some: a job cannot mix ranks with and without GPUs.",
+            "Take the node out of the inventory, or set trainmesh_torch_build: cpu to train on CPUs only.",
+        )
 
 
 @rule(
@@ -260,7 +265,6 @@ def missing(case: Case) -> t.Iterator[Answer]:
 def busy(case: Case) -> t.Iterator[Answer]:
     """Somebody computes on a GPU before any job of ours runs; leftovers of launchers have a rule of their own."""
     least = thresholds.limit(case.thresholds, "gpu_busy_mib") or 0
-    seen = {}
     for host in case.gpu:
         ours = [dig(process, "pid") for process in rows(case.user.get(host), "processes")]
         found = []
@@ -271,14 +275,15 @@ def busy(case: Case) -> t.Iterator[Answer]:
                     held = "" if memory is None else f" holds {memory:g} MiB"
                     found.append(f"GPU {dig(gpu, 'index')}: process {dig(process, 'pid')}{held}")
         if found:
-            seen[host] = shortened("; ".join(found), 300)
-    yield from pack(
-        seen,
-        "gpu-busy-by-other",
-        WARN,
-        "Other processes compute on the GPUs: a job there runs out of memory or is slow.",
-        "Look who it is (ps -o user,etime,args -p PID) and end what is not wanted, or leave the node out with --limit.",
-    )
+            yield finding(
+                "gpu-busy-by-other",
+                WARN,
+                host,
+                shortened("; ".join(found), 300),
+                "Other processes compute on the GPUs: a job there runs out of memory or is slow.",
+                "Look who it is (ps -o user,etime,args -p PID) and end what is not wanted, or leave the "
+                "node out with --limit.",
+            )
 
 
 @rule(
@@ -295,7 +300,6 @@ def busy(case: Case) -> t.Iterator[Answer]:
 )
 def mig(case: Case) -> t.Iterator[Answer]:
     """MIG parts of a GPU cannot train together; a change of the mode waits for a reset."""
-    on, pending = {}, {}
     for host in case.gpu:
         modes = [
             (gpu, text(gpu, "mig_mode").lower(), text(gpu, "mig_mode_pending").lower()) for gpu in gpus(case, host)
@@ -303,23 +307,24 @@ def mig(case: Case) -> t.Iterator[Answer]:
         enabled = [gpu_place(gpu) for gpu, mode, _next in modes if mode == "enabled"]
         waiting = [gpu_place(gpu) for gpu, mode, then in modes if mode and then and mode != then]
         if enabled:
-            on[host] = shortened("MIG is enabled on " + ", ".join(enabled), 300)
+            yield finding(
+                "gpu-mig",
+                FAIL,
+                host,
+                shortened("MIG is enabled on " + ", ".join(enabled), 300),
+                "The GPUs are cut into MIG instances: a process sees only one, and NCCL does not work between them.",
+                "Turn it off with nvidia-smi -mig 0 (no process may use the GPU), then nvidia-smi "
+                "--gpu-reset or a reboot.",
+            )
         elif waiting:
-            pending[host] = shortened("MIG waits for a reset on " + ", ".join(waiting), 300)
-    yield from pack(
-        on,
-        "gpu-mig",
-        FAIL,
-        "The GPUs are cut into MIG instances: a process sees only one, and NCCL does not work between them.",
-        "Turn it off with nvidia-smi -mig 0 (no process may use the GPU), then nvidia-smi --gpu-reset or a reboot.",
-    )
-    yield from pack(
-        pending,
-        "gpu-mig",
-        WARN,
-        "A change of the MIG mode waits for a reset of the GPU.",
-        "Run nvidia-smi --gpu-reset, or reboot the node.",
-    )
+            yield finding(
+                "gpu-mig",
+                WARN,
+                host,
+                shortened("MIG waits for a reset on " + ", ".join(waiting), 300),
+                "A change of the MIG mode waits for a reset of the GPU.",
+                "Run nvidia-smi --gpu-reset, or reboot the node.",
+            )
 
 
 @rule(
@@ -335,18 +340,18 @@ def mig(case: Case) -> t.Iterator[Answer]:
 )
 def persistence(case: Case) -> t.Iterator[Answer]:
     """Without persistence mode the driver forgets each GPU as soon as nobody uses it."""
-    seen = {}
     for host in case.gpu:
         off = [gpu for gpu in gpus(case, host) if text(gpu, "persistence_mode").lower() == "disabled"]
         if off:
-            seen[host] = f"off on {len(off)} of {len(gpus(case, host))} GPUs"
-    yield from pack(
-        seen,
-        "gpu-persistence",
-        INFO,
-        "Persistence mode is off: every start of a job waits seconds for each GPU, and error counters are lost.",
-        "Run systemctl enable --now nvidia-persistenced, or nvidia-smi -pm 1 after each boot.",
-    )
+            yield finding(
+                "gpu-persistence",
+                INFO,
+                host,
+                f"off on {len(off)} of {len(gpus(case, host))} GPUs",
+                "Persistence mode is off: every start of a job waits seconds for each GPU, and error "
+                "counters are lost.",
+                "Run systemctl enable --now nvidia-persistenced, or nvidia-smi -pm 1 after each boot.",
+            )
 
 
 @rule(
@@ -363,23 +368,34 @@ def persistence(case: Case) -> t.Iterator[Answer]:
 )
 def compute_mode(case: Case) -> t.Iterator[Answer]:
     """A GPU that no process, or only one at a time, may use. Exclusive is fine for one rank on each GPU."""
-    closed, single = {}, {}
     for host in [] if cpu_torch_only(case) else case.gpu:
         modes = [(gpu_place(gpu), text(gpu, "compute_mode").lower()) for gpu in gpus(case, host)]
         prohibited = [place for place, mode in modes if mode == "prohibited"]
         exclusive = [place for place, mode in modes if mode.startswith("exclusive")]
         if prohibited:
-            closed[host] = shortened("compute mode Prohibited on " + ", ".join(prohibited), 300)
+            yield finding(
+                "gpu-compute-mode",
+                FAIL,
+                host,
+                shortened("compute mode Prohibited on " + ", ".join(prohibited), 300),
+                "The compute mode of a GPU forbids every process to compute on it: CUDA finds no usable device.",
+                "Run nvidia-smi -c DEFAULT there as root (-i INDEX for one GPU); a reboot brings the "
+                "default back as well.",
+            )
         elif exclusive:
-            single[host] = shortened("compute mode Exclusive on " + ", ".join(exclusive), 300)
-    remedy = "Run nvidia-smi -c DEFAULT there as root (-i INDEX for one GPU); a reboot brings the default back as well."
-    cause = "The compute mode of a GPU forbids every process to compute on it: CUDA finds no usable device."
-    yield from pack(closed, "gpu-compute-mode", FAIL, cause, remedy)
-    cause = (
-        "A GPU takes one process at a time: enough for one rank, but a second one, as a rank that touches GPU 0 by "
-        "mistake or a notebook, gets 'all CUDA-capable devices are busy or unavailable'."
-    )
-    yield from pack(single, "gpu-compute-mode", INFO, cause, remedy)
+            yield finding(
+                "gpu-compute-mode",
+                INFO,
+                host,
+                shortened("compute mode Exclusive on " + ", ".join(exclusive), 300),
+                (
+                    "A GPU takes one process at a time: enough for one rank, but a second one, as a rank "
+                    "that touches GPU 0 by "
+                    "mistake or a notebook, gets 'all CUDA-capable devices are busy or unavailable'."
+                ),
+                "Run nvidia-smi -c DEFAULT there as root (-i INDEX for one GPU); a reboot brings the "
+                "default back as well.",
+            )
 
 
 @rule(
@@ -403,31 +419,30 @@ def compute_mode(case: Case) -> t.Iterator[Answer]:
 )
 def slots(case: Case) -> t.Iterator[Answer]:
     """Ranks that the plan puts on a node, and the GPUs that were found there."""
-    more, fewer = {}, {}
     for host, facts in case.gpu.items():
         found = len(gpus(case, host))
         wanted = number(dig(case.plan, "nodes", {}).get(host), "slots")
         if text(facts, "status") != "ok" or not found or wanted is None or cpu_torch_only(case):
             continue
         if wanted > found:
-            more[host] = f"{wanted:g} slots, {found} GPUs"
+            yield finding(
+                "hostfile-slots-exceed-gpus",
+                FAIL,
+                host,
+                f"{wanted:g} slots, {found} GPUs",
+                "More ranks than GPUs are planned there: 'invalid device ordinal', or two ranks on one GPU that hang.",
+                "Lower trainmesh_slots of the node to the number of its GPUs, or leave the variable out.",
+            )
         elif wanted < found:
-            fewer[host] = f"{wanted:g} slots, {found} GPUs"
-    yield from pack(
-        more,
-        "hostfile-slots-exceed-gpus",
-        FAIL,
-        "More ranks than GPUs are planned there: 'invalid device ordinal', or two ranks on one GPU that hang.",
-        "Lower trainmesh_slots of the node to the number of its GPUs, or leave the variable out.",
-    )
-    yield from pack(
-        fewer,
-        "gpus-unused-by-slots",
-        WARN,
-        "Fewer ranks than GPUs are planned there: the other GPUs stay idle.",
-        "Leave trainmesh_slots out of the inventory, or raise it; if it is meant so, set trainmesh_rules: "
-        "{gpus-unused-by-slots: off}.",
-    )
+            yield finding(
+                "gpus-unused-by-slots",
+                WARN,
+                host,
+                f"{wanted:g} slots, {found} GPUs",
+                "Fewer ranks than GPUs are planned there: the other GPUs stay idle.",
+                "Leave trainmesh_slots out of the inventory, or raise it; if it is meant so, set trainmesh_rules: "
+                "{gpus-unused-by-slots: off}.",
+            )
 
 
 @rule(
@@ -455,14 +470,16 @@ def duplicate(case: Case) -> t.Iterator[Answer]:
         if len(hosts) > 1
         for host in hosts
     }
-    yield from pack(
-        seen,
-        "nccl-duplicate-gpu",
-        FAIL,
-        "The same GPU is seen on more than one node, or twice on one: NCCL refuses two ranks on one GPU.",
-        "Take the second name of the machine out of the inventory, or give each container GPUs of its own "
-        "(docker run --gpus device=...).",
-    )
+    for host, evidence in seen.items():
+        yield finding(
+            "nccl-duplicate-gpu",
+            FAIL,
+            host,
+            evidence,
+            "The same GPU is seen on more than one node, or twice on one: NCCL refuses two ranks on one GPU.",
+            "Take the second name of the machine out of the inventory, or give each container GPUs of its own "
+            "(docker run --gpus device=...).",
+        )
 
 
 __all__ = ("STATUS",)

@@ -30,7 +30,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     Data,
     Untested,
     dig,
-    pack,
+    finding,
     rule,
 )
 
@@ -65,7 +65,8 @@ def xid(case: Case) -> t.Iterator[Answer]:
             if reason and not (gone and _off_bus(event)):
                 found[reason][host] = shortened(text(event, "line") or reason[1])  # the last one counts
     for (severity, cause, remedy), seen in found.items():
-        yield from pack(seen, "gpu-xid", severity, cause, remedy)
+        for host, evidence in seen.items():
+            yield finding("gpu-xid", severity, host, evidence, cause, remedy)
 
 
 def _off_bus(event: Data) -> bool:
@@ -141,16 +142,17 @@ def ecc(case: Case) -> t.Iterator[Answer]:
 
     found = collect(case, judge)
     cause = "The memory of a GPU has uncorrected errors: jobs on it end, or compute wrong results."
-    yield from pack(
-        joined(found[FAIL]), "gpu-ecc", FAIL, cause, f"Reset the GPU ({_RESET}); if it comes back: {_REPLACE}"
-    )
-    yield from pack(
-        joined(found[WARN]),
-        "gpu-ecc",
-        WARN,
-        "The memory of a GPU has errors that could be corrected, or had others before: it may be failing.",
-        "Watch it with nvidia-smi -q -d ECC; have the GPU replaced if the numbers grow.",
-    )
+    for host, evidence in joined(found[FAIL]).items():
+        yield finding("gpu-ecc", FAIL, host, evidence, cause, f"Reset the GPU ({_RESET}); if it comes back: {_REPLACE}")
+    for host, evidence in joined(found[WARN]).items():
+        yield finding(
+            "gpu-ecc",
+            WARN,
+            host,
+            evidence,
+            "The memory of a GPU has errors that could be corrected, or had others before: it may be failing.",
+            "Watch it with nvidia-smi -q -d ECC; have the GPU replaced if the numbers grow.",
+        )
 
 
 @rule(
@@ -179,9 +181,11 @@ def row_remap(case: Case) -> t.Iterator[Answer]:
             elif dig(gpu, "remapped_rows.pending") is True:
                 pending.setdefault(host, []).append(f"{gpu_place(gpu)}: a remapped row waits for a reset")
     cause = "The spare rows of a GPU's memory are used up: its errors cannot be mended any more."
-    yield from pack(joined(worn), "gpu-row-remap", FAIL, cause, _REPLACE)
+    for host, evidence in joined(worn).items():
+        yield finding("gpu-row-remap", FAIL, host, evidence, cause, _REPLACE)
     cause = "A bad row of a GPU's memory is still in use until the GPU is reset."
-    yield from pack(joined(pending), "gpu-row-remap", FAIL, cause, f"Reset the GPU: {_RESET}.")
+    for host, evidence in joined(pending).items():
+        yield finding("gpu-row-remap", FAIL, host, evidence, cause, f"Reset the GPU: {_RESET}.")
 
 
 @rule(
@@ -212,9 +216,11 @@ def retired_pages(case: Case) -> t.Iterator[Answer]:
 
     found = collect(case, judge)
     cause = "A GPU has retired nearly all the pages of memory that it can."
-    yield from pack(joined(found[FAIL]), "gpu-retired-pages", FAIL, cause, _REPLACE)
+    for host, evidence in joined(found[FAIL]).items():
+        yield finding("gpu-retired-pages", FAIL, host, evidence, cause, _REPLACE)
     cause = "A GPU takes pages of its memory out of use."
-    yield from pack(joined(found[WARN]), "gpu-retired-pages", WARN, cause, f"Reset the GPU ({_RESET}), and watch it.")
+    for host, evidence in joined(found[WARN]).items():
+        yield finding("gpu-retired-pages", WARN, host, evidence, cause, f"Reset the GPU ({_RESET}), and watch it.")
 
 
 @rule(
@@ -245,14 +251,16 @@ def pcie(case: Case) -> t.Iterator[Answer]:
             yield severity, f"{width:g} lanes, others of this model have {usual:g}"
 
     for severity, seen in collect(case, judge).items():
-        yield from pack(
-            joined(seen),
-            "gpu-pcie-narrow",
-            severity,
-            "A GPU has fewer PCIe lanes than others of its model: copies to it are slower, and every step waits.",
-            "Power the node off and seat the card and its riser again; look for a slot setting in the BIOS "
-            "(bifurcation).",
-        )
+        for host, evidence in joined(seen).items():
+            yield finding(
+                "gpu-pcie-narrow",
+                severity,
+                host,
+                evidence,
+                "A GPU has fewer PCIe lanes than others of its model: copies to it are slower, and every step waits.",
+                "Power the node off and seat the card and its riser again; look for a slot setting in the BIOS "
+                "(bifurcation).",
+            )
 
 
 @rule(
@@ -290,14 +298,17 @@ def nvlink(case: Case) -> t.Iterator[Answer]:
                 said = f"{gpu_place(gpu)}: an NVLink of {speed:g} GB/s, should have {fastest:g}"
                 seen[WARN].setdefault(host, []).append(said)
     for severity, said_by in seen.items():
-        yield from pack(
-            joined(said_by),
-            "gpu-nvlink",
-            severity,
-            "NVLinks of a GPU are down or slow: NCCL goes over PCIe, or fails when it sets the links up.",
-            "Run nvidia-smi nvlink -s and nvidia-smi nvlink -e there, reset all GPUs or reboot, and have the bridge or "
-            "the board checked.",
-        )
+        for host, evidence in joined(said_by).items():
+            yield finding(
+                "gpu-nvlink",
+                severity,
+                host,
+                evidence,
+                "NVLinks of a GPU are down or slow: NCCL goes over PCIe, or fails when it sets the links up.",
+                "Run nvidia-smi nvlink -s and nvidia-smi nvlink -e there, reset all GPUs or reboot, and "
+                "have the bridge or "
+                "the board checked.",
+            )
 
 
 def _with_links(case: Case, host: str) -> t.Iterator[tuple[Data, int, float | None]]:
@@ -326,7 +337,6 @@ def _with_links(case: Case, host: str) -> t.Iterator[tuple[Data, int, float | No
 )
 def fabric_manager(case: Case) -> t.Iterator[Answer]:
     """With NVSwitches, CUDA works only once the fabric manager, of the driver's version, has set them up."""
-    stopped, other, unready = {}, {}, {}
     for host, facts in case.gpu.items():
         states = [(text(gpu, "fabric.state"), text(gpu, "fabric.status")) for gpu in gpus(case, host)]
         with_fabric = [(state, status) for state, status in states if state]
@@ -338,20 +348,32 @@ def fabric_manager(case: Case) -> t.Iterator[Answer]:
         # in a container the manager runs outside and cannot be seen; a machine that is replayed is seen whole
         contained = dig(case.fabric.get(host), "container") and not dig(facts, "replayed_from")
         if number(manager, "nvswitches") and dig(manager, "running") is False and not contained:
-            stopped[host] = f"{number(manager, 'nvswitches'):g} NVSwitches, nv-fabricmanager does not run"
+            yield finding(
+                "drv-fabricmanager",
+                FAIL,
+                host,
+                f"{number(manager, 'nvswitches'):g} NVSwitches, nv-fabricmanager does not run",
+                "The fabric manager does not run: CUDA fails with error 802 (system not yet initialized).",
+                "Run systemctl enable --now nvidia-fabricmanager.",
+            )
         elif number(manager, "nvswitches") and version and driver and key(version) != key(driver):
-            other[host] = f"fabric manager {version}, driver {driver}"
+            yield finding(
+                "drv-fabricmanager",
+                FAIL,
+                host,
+                f"fabric manager {version}, driver {driver}",
+                "The fabric manager is not of the driver's version, and refuses to work with it: CUDA error 802.",
+                "Install the nvidia-fabricmanager package of exactly the driver's version, and restart it.",
+            )
         elif with_fabric:
-            unready[host] = ", ".join(sorted({f"{state}, {status or 'no status'}" for state, status in with_fabric}))
-    cause = "The fabric manager does not run: CUDA fails with error 802 (system not yet initialized)."
-    remedy = "Run systemctl enable --now nvidia-fabricmanager."
-    yield from pack(stopped, "drv-fabricmanager", FAIL, cause, remedy)
-    cause = "The fabric manager is not of the driver's version, and refuses to work with it: CUDA error 802."
-    remedy = "Install the nvidia-fabricmanager package of exactly the driver's version, and restart it."
-    yield from pack(other, "drv-fabricmanager", FAIL, cause, remedy)
-    cause = "The NVLink fabric of the GPUs is not set up: CUDA fails with error 802 (system not yet initialized)."
-    remedy = "Look at journalctl -u nvidia-fabricmanager; restart it, then reset the GPUs or reboot the node."
-    yield from pack(unready, "drv-fabricmanager", FAIL, cause, remedy)
+            yield finding(
+                "drv-fabricmanager",
+                FAIL,
+                host,
+                ", ".join(sorted({f"{state}, {status or 'no status'}" for state, status in with_fabric})),
+                "The NVLink fabric of the GPUs is not set up: CUDA fails with error 802 (system not yet initialized).",
+                "Look at journalctl -u nvidia-fabricmanager; restart it, then reset the GPUs or reboot the node.",
+            )
 
 
 __all__ = ("collect", "joined")

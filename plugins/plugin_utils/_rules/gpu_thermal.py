@@ -15,7 +15,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     Answer,
     Case,
     Data,
-    pack,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.gpu_health import collect, joined
@@ -41,13 +41,15 @@ def _slowed(gpu: Data) -> list[str]:
 def throttle(case: Case) -> t.Iterator[Answer]:
     """The hardware slows a GPU down while nothing runs. Idle clocks and a power cap are normal."""
     found = collect(case, lambda gpu: [(WARN, ", ".join(hit))] if (hit := _slowed(gpu)) else [])
-    yield from pack(
-        joined(found[WARN]),
-        "gpu-throttle",
-        WARN,
-        "A GPU is slowed down by heat or by its power supply although no job runs: every rank will wait for it.",
-        "Look at nvidia-smi -q -d TEMPERATURE,POWER,PERFORMANCE, at the fans, and at the power cables.",
-    )
+    for host, evidence in joined(found[WARN]).items():
+        yield finding(
+            "gpu-throttle",
+            WARN,
+            host,
+            evidence,
+            "A GPU is slowed down by heat or by its power supply although no job runs: every rank will wait for it.",
+            "Look at nvidia-smi -q -d TEMPERATURE,POWER,PERFORMANCE, at the fans, and at the power cables.",
+        )
 
 
 @rule(
@@ -71,13 +73,16 @@ def temperature(case: Case) -> t.Iterator[Answer]:
         if now is not None and most is not None and now > most and not works and not _slowed(gpu):
             yield WARN, f"{now:g} C while no process computes on it (limit {most:g} C)"
 
-    yield from pack(
-        joined(collect(case, judge)[WARN]),
-        "gpu-temperature",
-        WARN,
-        "A GPU is hot although it has nothing to do: under load it will be slowed down, and every rank waits for it.",
-        "Look at nvidia-smi -q -d TEMPERATURE,POWER there, at the fans, the air filters and the room's cooling.",
-    )
+    for host, evidence in joined(collect(case, judge)[WARN]).items():
+        yield finding(
+            "gpu-temperature",
+            WARN,
+            host,
+            evidence,
+            "A GPU is hot although it has nothing to do: under load it will be slowed down, and every "
+            "rank waits for it.",
+            "Look at nvidia-smi -q -d TEMPERATURE,POWER there, at the fans, the air filters and the room's cooling.",
+        )
 
 
 __all__ = ()

@@ -9,7 +9,7 @@ import os.path
 import shlex
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import Sheet, gone, limit, number, size
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import gone, limit, number, size
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
@@ -18,7 +18,9 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     Answer,
     Case,
     Data,
+    Finding,
     dig,
+    finding,
     rule,
 )
 
@@ -81,7 +83,6 @@ def _larger_shm(container: bool) -> str:
 )
 def shm(case: Case) -> t.Iterable[Answer]:
     """/dev/shm, through which NCCL's ranks on a node and the workers of a data loader talk."""
-    sheet = Sheet()
     for host in _live(case, case.fabric):
         remedy = _larger_shm(bool(dig(case.fabric[host], "container")))
         total, free = (number(dig(case.fabric[host], f"shm.{key}")) for key in ("total_bytes", "free_bytes"))
@@ -93,16 +94,15 @@ def shm(case: Case) -> t.Iterable[Answer]:
             cause = "/dev/shm is so small that data loaders and NCCL end with a bus error or No space left on device."
             # One rank, or none with a GPU, trains with little of it: only NCCL between ranks of a node takes much.
             severity = FAIL if count and _slots(case, host, count) > 1 else WARN
-            sheet.add("shm-too-small", severity, host, f"/dev/shm has {size(total)}", cause, remedy)
+            yield finding("shm-too-small", severity, host, f"/dev/shm has {size(total)}", cause, remedy)
         elif free is not None and free < limit(case, "shm_free_fail_bytes", 64 * MIB):
             cause = "/dev/shm is full, mostly of what killed jobs left behind."
             clean = "See ls -l /dev/shm; remove the files of jobs that are gone (nccl-*, torch_*, sem.*)."
-            sheet.add("shm-too-small", FAIL, host, f"{size(free)} of {size(total)} free", cause, clean)
+            yield finding("shm-too-small", FAIL, host, f"{size(free)} of {size(total)} free", cause, clean)
         elif total < wanted:
             evidence = f"/dev/shm has {size(total)} for {count} GPUs"
             cause = "/dev/shm is small for the number of GPUs: data loaders with several workers may not fit."
-            sheet.add("shm-too-small", WARN, host, evidence, cause, remedy)
-    return sheet.findings()
+            yield finding("shm-too-small", WARN, host, evidence, cause, remedy)
 
 
 @rule(
@@ -119,7 +119,6 @@ def shm(case: Case) -> t.Iterable[Answer]:
 )
 def fd_limit(case: Case) -> t.Iterable[Answer]:
     """Open files: NCCL raises its soft limit to the hard one itself, so that the hard one decides."""
-    sheet = Sheet()
     remedy = (
         "Put '* - nofile 1048576' (and 'root - nofile 1048576') into /etc/security/limits.d/90-training.conf, see that "
         "sshd has UsePAM yes, and log in anew."
@@ -133,12 +132,11 @@ def fd_limit(case: Case) -> t.Iterable[Answer]:
         cause = "A job runs out of file descriptors: every connection, worker and open file takes one."
         shown = f"{soft if soft is not None else 'unknown'}, at most {most:.0f} ({dig(facts, 'of', 'limits')})"
         if most <= limit(case, "fd_fail", 1024):
-            sheet.add("fd-limit", FAIL if gpus else WARN, host, f"open files: {shown}", cause, remedy)
+            yield finding("fd-limit", FAIL if gpus else WARN, host, f"open files: {shown}", cause, remedy)
         elif (gpus and most < limit(case, "fd_warn", 4096)) or (
             soft is not None and 0 <= soft < limit(case, "fd_soft_warn", 1024)
         ):
-            sheet.add("fd-limit", WARN, host, f"open files: {shown}", cause, remedy)
-    return sheet.findings()
+            yield finding("fd-limit", WARN, host, f"open files: {shown}", cause, remedy)
 
 
 @rule(
@@ -155,7 +153,6 @@ def fd_limit(case: Case) -> t.Iterable[Answer]:
 )
 def memlock(case: Case) -> t.Iterable[Answer]:
     """Locked memory, which RDMA devices need for every buffer."""
-    sheet = Sheet()
     for host in _live(case, case.fabric):
         found = number(dig(case.fabric[host], "limits.memlock"))
         devices = [str(dig(item, "name")) for item in dig(case.fabric[host], "rdma.devices", [])]
@@ -163,7 +160,7 @@ def memlock(case: Case) -> t.Iterable[Answer]:
             continue
         if devices or _gpus(case, host):
             evidence = f"a login may lock {size(found)}" + (f"; RDMA devices {', '.join(devices)}" if devices else "")
-            sheet.add(
+            yield finding(
                 "ib-memlock",
                 FAIL if devices else WARN,
                 host,
@@ -173,7 +170,6 @@ def memlock(case: Case) -> t.Iterable[Answer]:
                 "Put '* - memlock unlimited' into /etc/security/limits.d/90-training.conf, see that sshd has UsePAM "
                 "yes, restart sshd and log in anew; containers: --ulimit memlock=-1.",
             )
-    return sheet.findings()
 
 
 def _places(case: Case, host: str) -> dict[str, tuple[str, Data]]:
@@ -216,7 +212,6 @@ def disk_problem(case: Case, what: str, facts: Data) -> tuple[str, str] | None:
 )
 def disk_full(case: Case) -> t.Iterable[Answer]:
     """Where jobs write and nothing more fits."""
-    sheet = Sheet()
     for host in _live(case, {**case.user, **case.fabric}):
         for what, facts in _places(case, host).values():
             problem = disk_problem(case, what, facts)
@@ -232,8 +227,7 @@ def disk_full(case: Case) -> t.Iterable[Answer]:
                     "~/.cache/huggingface are the usual ones, or move the cache by HF_HOME, TRITON_CACHE_DIR or "
                     "TMPDIR in trainmesh_env."
                 )
-                sheet.add("disk-full", severity, host, seen, cause, remedy)
-    return sheet.findings()
+                yield finding("disk-full", severity, host, seen, cause, remedy)
 
 
 @rule(
@@ -258,14 +252,13 @@ def disk_full(case: Case) -> t.Iterable[Answer]:
 )
 def caches(case: Case) -> t.Iterable[Answer]:
     """Caches that the job user can't write to, or in which nodes get in each other's way."""
-    sheet = Sheet()
     for host in _live(case, case.user):
-        _unwritable(case, sheet, host)
+        yield from _unwritable(case, host)
         for name in ("torch_extensions", "triton"):
             facts = dig(case.user[host], f"caches.{name}", {})
             path = str(dig(facts, "path", name))
             if dig(facts, "local") is False and dig(facts, "writable") is not False:
-                sheet.add(
+                yield finding(
                     "build-ext-cache-nfs",
                     WARN,
                     host,
@@ -275,10 +268,9 @@ def caches(case: Case) -> t.Iterable[Answer]:
                     "Set TORCH_EXTENSIONS_DIR and TRITON_CACHE_DIR to a local directory such as /var/tmp/torch in "
                     "trainmesh_env.",
                 )
-    return sheet.findings()
 
 
-def _unwritable(case: Case, sheet: Sheet, host: str) -> None:
+def _unwritable(case: Case, host: str) -> t.Iterator[Finding]:
     """One fault for each directory that keeps caches from being written; a full disk is another fault."""
     user = str(dig(case.plan, "user") or dig(case.user[host], "name", "the job user"))
     found: dict[str, list[str]] = {}
@@ -288,7 +280,7 @@ def _unwritable(case: Case, sheet: Sheet, host: str) -> None:
             found.setdefault(str(dig(facts, "existing") or dig(facts, "path", name)), []).append(name)
     for place, kept in found.items():
         paths = ", ".join(str(dig(case.user[host], f"caches.{name}.path", name)) for name in kept)
-        sheet.add(
+        yield finding(
             "cache-unwritable",
             FAIL if any(_CACHES[name][1] for name in kept) else WARN,
             host,
@@ -352,12 +344,11 @@ def _is_below(path: str, directory: str) -> bool:
 )
 def host_oom(case: Case) -> t.Iterable[Answer]:
     """Processes that the kernel killed for want of memory; a container shows its host's log, so that this is a hint."""
-    sheet = Sheet()
     for host in _live(case, case.user):
         kills = dig(case.user[host], "oom_kills", [])
         if kills:
             last = " ".join(str(dig(kills[-1], "line", "")).split())[:160]
-            sheet.add(
+            yield finding(
                 "mem-host-oom",
                 INFO if dig(case.fabric.get(host), "container") else WARN,
                 host,
@@ -366,7 +357,6 @@ def host_oom(case: Case) -> t.Iterable[Answer]:
                 "Fewer data loader workers, no offload to the CPU or fewer ranks a node; free -h while the job starts "
                 "shows how much a rank takes.",
             )
-    return sheet.findings()
 
 
 __all__ = ("disk_problem",)

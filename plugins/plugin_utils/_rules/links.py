@@ -14,7 +14,6 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
     Pair,
-    Sheet,
     calls,
     culprits,
     data_interface,
@@ -34,6 +33,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     Data,
     Untested,
     dig,
+    finding,
     once,
     rule,
 )
@@ -71,7 +71,7 @@ def _too_big(case: Case) -> dict[Pair, Data]:
 )
 def mtu(case: Case) -> t.Iterable[Answer]:
     """Packets of the interface's size that do not arrive, or interfaces that differ before it comes to that."""
-    sheet, bad = Sheet(), _too_big(case)
+    bad = _too_big(case)
     tried = [(source, target) for source, target, _result in parts(case, "mtu")]
     sizes = {name: number(dig(data_interface(case, name), "mtu")) for name in names(case) if name not in gone(case)}
     known = {name: int(size) for name, size in sizes.items() if size}
@@ -84,15 +84,14 @@ def mtu(case: Case) -> t.Iterable[Answer]:
             f"Give all data interfaces and the switches between them one MTU: ip link set {shlex.quote(str(name))} mtu "
             f"{_common(known) or 1500} there, and keep it in the network configuration."
         )
-        sheet.add("net-mtu-mismatch", FAIL, host, shorten(seen), cause, remedy)
+        yield finding("net-mtu-mismatch", FAIL, host, shorten(seen), cause, remedy)
     for host in odd if not bad else ():
         name = dig(data_interface(case, host), "name")
         others = sorted({size for other, size in known.items() if other != host} - {known[host]})
         cause = "The data interfaces do not have one MTU: large packets may be lost on the way."
         remedy = "ip link set INTERFACE mtu SIZE with one size on all nodes that the switches pass too."
         evidence = f"{name} has MTU {known[host]}, others {', '.join(map(str, others))}"
-        sheet.add("net-mtu-mismatch", WARN, host, evidence, cause, remedy)
-    return sheet.findings()
+        yield finding("net-mtu-mismatch", WARN, host, evidence, cause, remedy)
 
 
 def _sizes(result: Data) -> str:
@@ -147,7 +146,7 @@ def _mtu_blame(bad: t.Sequence[Pair], tried: t.Sequence[Pair], odd: t.Sequence[s
 )
 def link_failed(case: Case) -> t.Iterable[Answer]:
     """A transfer that broke off or hung between nodes whose ports are open to each other."""
-    sheet, found = Sheet(), links(case)
+    found = links(case)
     explained = {frozenset(pair) for pair in (*(item.pair for item in calls(case) if not item.ok), *_too_big(case))}
     lost = [pair for pair, seen in found.items() if dig(seen, "ok") is False and frozenset(pair) not in explained]
     bad = [pair for pair in lost if dig(found[pair], "failure") == "stalled"]
@@ -166,8 +165,7 @@ def link_failed(case: Case) -> t.Iterable[Answer]:
             "tracepath PEER shows the MTU on the way, ip -s link errors and drops; look at cable, switch port and "
             "rules that limit rates."
         )
-        sheet.add("link-failed", FAIL, host, seen, cause, remedy)
-    yield from sheet.findings()
+        yield finding("link-failed", FAIL, host, seen, cause, remedy)
 
 
 @once
@@ -228,7 +226,7 @@ def _measured(case: Case, key: str) -> dict[Pair, float]:
 )
 def link_slow(case: Case) -> t.Iterable[Answer]:
     """Links far below what their interfaces, or the other links, can do."""
-    speeds, sheet, bad = _measured(case, "mbps"), Sheet(), {}
+    speeds, bad = _measured(case, "mbps"), {}
     far = {frozenset(pair) for pair in _far(case)}
     for pair, speed in speeds.items():
         wanted, why = expected(case, pair)
@@ -245,8 +243,7 @@ def link_slow(case: Case) -> t.Iterable[Answer]:
             "cable and switch port; iperf3 between the two nodes measures it again."
         )
         cause = "Every step of a training waits for the slowest link."
-        sheet.add("link-slow", WARN, host, shorten(bad[pair] for pair in pairs), cause, remedy)
-    yield from sheet.findings()
+        yield finding("link-slow", WARN, host, shorten(bad[pair] for pair in pairs), cause, remedy)
 
 
 @once
@@ -283,7 +280,7 @@ def _latency_limit(case: Case, times: t.Mapping[Pair, float]) -> float:
 )
 def link_latency(case: Case) -> t.Iterable[Answer]:
     """Links with a far longer way than the others, or than a training can bear."""
-    sheet, bad, times = Sheet(), dict(_far(case)), _measured(case, "latency_us")
+    bad, times = dict(_far(case)), _measured(case, "latency_us")
     for pair in list(bad):
         busy = diagnosis_busy.ends(case, pair, "links")
         if busy.at_all and times[pair] < busy.slack * _latency_limit(case, times):
@@ -291,8 +288,7 @@ def link_latency(case: Case) -> t.Iterable[Answer]:
     for host, pairs in culprits(list(bad), list(times), "both").items():
         cause = "Small messages take long on the way: a farther network, a tunnel, or a busy machine."
         remedy = "ping and tracepath to the other nodes; ip route get PEER; top there; tc qdisc for a delay."
-        sheet.add("link-latency", WARN, host, shorten(bad[pair] for pair in pairs), cause, remedy)
-    yield from sheet.findings()
+        yield finding("link-latency", WARN, host, shorten(bad[pair] for pair in pairs), cause, remedy)
 
 
 __all__ = ("expected", "links")

@@ -24,7 +24,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     Data,
     Finding,
     dig,
-    pack,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_remedies import (
@@ -85,7 +85,7 @@ def writer(case: Case, log: Log, host: str) -> str:
     return node_of(case, word) or word or log.path
 
 
-def finding(case: Case, identity: str, severity: str, found: t.Mapping[str, str], words: tuple[str, str]) -> Finding:
+def in_log(case: Case, identity: str, severity: str, found: t.Mapping[str, str], words: tuple[str, str]) -> Finding:
     """A Finding that blames the nodes among the keys of ``found``; ``words`` are cause and remedy."""
     return Finding(identity, severity, tuple(name for name in found if name in case.plan["nodes"]), dict(found), *words)
 
@@ -162,7 +162,7 @@ def first_cause(case: Case) -> t.Iterator[Answer]:
         blamed = [here, peer] if advice.blame == "both" else [peer or here] if advice.blame == "peer" else [here]
         text = f"{log.path} line {dig(cause, 'line', 0)}: {dig(cause, 'text', '')[:300]}"
         seen = {name: text for name in blamed if name}
-        yield finding(case, identity, advice.severity, seen, (advice.cause, advice.remedy))
+        yield in_log(case, identity, advice.severity, seen, (advice.cause, advice.remedy))
 
 
 @rule(
@@ -191,7 +191,7 @@ def versions_in_logs(case: Case) -> t.Iterator[Answer]:
                 writer(case, log, host): f"{log.path}: NCCL {each}, others {usual}" for host, each in other.items()
             }
             advice = ADVICE["version_mismatch"]
-            yield finding(case, advice.rule, FAIL, found, (advice.cause, advice.remedy))
+            yield in_log(case, advice.rule, FAIL, found, (advice.cause, advice.remedy))
 
 
 @rule(
@@ -218,7 +218,7 @@ def direct_access(case: Case) -> t.Iterator[Answer]:
             remedy = (
                 "modprobe nvidia_peermem, now and at boot (or the open driver and kernel 5.12 or newer for DMA-BUF)"
             )
-            yield finding(case, "gdr-unavailable", WARN, found, (cause, remedy))
+            yield in_log(case, "gdr-unavailable", WARN, found, (cause, remedy))
 
 
 @rule(
@@ -247,7 +247,7 @@ def virtual_interfaces(case: Case) -> t.Iterator[Answer]:
             remedy = (
                 "Set the interface per node (trainmesh_interface), which writes NCCL_SOCKET_IFNAME to /etc/nccl.conf"
             )
-            yield finding(case, "nccl-ifname-auto-virtual", WARN, found, (cause, remedy))
+            yield in_log(case, "nccl-ifname-auto-virtual", WARN, found, (cause, remedy))
 
 
 @rule(
@@ -269,7 +269,7 @@ def sockets_instead_of_rdma(case: Case) -> t.Iterator[Answer]:
                 found[name] = f"{log.path}: Using network Socket, while {active_port(case, name)} is active"
         if found:
             identity, severity, cause, remedy = IB_AS_SOCKET[why]
-            yield finding(case, identity, severity, found, (cause, remedy))
+            yield in_log(case, identity, severity, found, (cause, remedy))
 
 
 def active_port(case: Case, name: str) -> str:
@@ -294,23 +294,34 @@ def reports(case: Case) -> t.Iterator[tuple[str, str, Data]]:
 @rule("build-cpu-adam", "build-aio-missing", "build-ninja-missing")
 def operators(case: Case) -> t.Iterator[Answer]:
     """Operators of DeepSpeed that can neither be used nor built on the spot."""
-    adam, aio, ninja = {}, {}, {}
     for name, path, report in reports(case):
         if dig(report, "ops.cpu_adam.compatible") is False and not dig(report, "ops.cpu_adam.installed"):
-            adam[name] = f"{path}: cpu_adam [NO] [NO]"
+            yield finding(
+                "build-cpu-adam",
+                WARN,
+                name,
+                f"{path}: cpu_adam [NO] [NO]",
+                "DeepSpeed cannot build its optimizer for the CPU, which offload needs",
+                "Install a compiler (g++), ninja and the CUDA toolkit of torch's own version, then run ds_report again",
+            )
         if dig(report, "ops.async_io.compatible") is False:
-            aio[name] = f"{path}: async_io [NO] [NO]"
+            yield finding(
+                "build-aio-missing",
+                INFO,
+                name,
+                f"{path}: async_io [NO] [NO]",
+                "The library for asynchronous I/O is missing; only offload to NVMe needs it",
+                "apt install libaio-dev, or dnf install libaio-devel",
+            )
         if dig(report, "ninja") is False:
-            ninja[name] = f"{path}: ninja is missing"
-    cause = "DeepSpeed cannot build its optimizer for the CPU, which offload needs"
-    remedy = "Install a compiler (g++), ninja and the CUDA toolkit of torch's own version, then run ds_report again"
-    yield from pack(adam, "build-cpu-adam", WARN, cause, remedy)
-    cause = "The library for asynchronous I/O is missing; only offload to NVMe needs it"
-    yield from pack(aio, "build-aio-missing", INFO, cause, "apt install libaio-dev, or dnf install libaio-devel")
-    cause = "DeepSpeed builds operators with ninja, which is not on the PATH of the job"
-    yield from pack(
-        ninja, "build-ninja-missing", WARN, cause, "pip install ninja in the job's environment, on every node"
-    )
+            yield finding(
+                "build-ninja-missing",
+                WARN,
+                name,
+                f"{path}: ninja is missing",
+                "DeepSpeed builds operators with ninja, which is not on the PATH of the job",
+                "pip install ninja in the job's environment, on every node",
+            )
 
 
 @rule(
@@ -325,17 +336,19 @@ def operators(case: Case) -> t.Iterator[Answer]:
 )
 def compiled_with(case: Case) -> t.Iterator[Answer]:
     """Operators that were built for another torch; a wheel without any (torch 0.0) has nothing to be wrong."""
-    found = {}
     for name, path, report in reports(case):
         built, runs = str(dig(report, "compiled_with.torch", "0.0")), str(dig(report, "values.torch version", ""))
         prebuilt = any(dig(op, "installed") is True for op in dig(report, "ops", {}).values())
         if prebuilt and built != "0.0" and runs and built.split(".")[:2] != runs.split(".")[:2]:
-            found[name] = f"{path}: compiled with torch {built}, runs with {runs}"
-    cause = "DeepSpeed's prebuilt operators belong to another torch and refuse to load"
-    remedy = (
-        "pip cache remove deepspeed && pip install --force-reinstall --no-cache-dir --no-binary deepspeed deepspeed"
-    )
-    yield from pack(found, "build-ops-other-torch", FAIL, cause, remedy)
+            yield finding(
+                "build-ops-other-torch",
+                FAIL,
+                name,
+                f"{path}: compiled with torch {built}, runs with {runs}",
+                "DeepSpeed's prebuilt operators belong to another torch and refuse to load",
+                "pip cache remove deepspeed && pip install --force-reinstall --no-cache-dir --no-binary "
+                "deepspeed deepspeed",
+            )
 
 
 @rule(
@@ -352,22 +365,30 @@ def compiled_with(case: Case) -> t.Iterator[Answer]:
 )
 def environments(case: Case) -> t.Iterator[Answer]:
     """What collect_env says of NCCL on one node, and of torch on several."""
-    library, torches, versions = {}, {}, set()
+    torches, versions = {}, set()
     for name, path, text in texts(case, "collect_env"):
         said = collect_env.parse(text)
         loaded, wheel = dig(said, "nccl.torch"), dig(said, "nccl.wheel")
         if loaded and wheel and loaded != wheel:
-            library[name] = f"{path}: torch loads NCCL {loaded}, the wheel beside it is {wheel}"
+            yield finding(
+                "nccl-version-mismatch",
+                WARN,
+                name,
+                f"{path}: torch loads NCCL {loaded}, the wheel beside it is {wheel}",
+                "torch loads another NCCL than the one that was installed with it",
+                "Unset LD_LIBRARY_PATH and LD_PRELOAD for the job, or remove the system's libnccl2",
+            )
         version = dig(said, "values.PyTorch version", "N/A")
         if version != "N/A":
             torches[name] = f"{path}: torch {version}"
             versions.add(str(version))
-    cause = "torch loads another NCCL than the one that was installed with it"
     remedy = "Unset LD_LIBRARY_PATH and LD_PRELOAD for the job, or remove the system's libnccl2"
-    yield from pack(library, "nccl-version-mismatch", WARN, cause, remedy)
     if len(versions) > 1:
         remedy = "Install the same torch on every node (trainmesh.cluster.torch_stack does)"
-        yield from pack(torches, "ver-python-torch-differs", FAIL, "The nodes have different versions of torch", remedy)
+        for host, evidence in torches.items():
+            yield finding(
+                "ver-python-torch-differs", FAIL, host, evidence, "The nodes have different versions of torch", remedy
+            )
 
 
-__all__ = ("Log", "active_port", "finding", "logs", "node_of", "reports", "texts", "writer")
+__all__ = ("Log", "active_port", "in_log", "logs", "node_of", "reports", "texts", "writer")

@@ -9,7 +9,7 @@ import shlex
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import number, texts
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import Sheet, gone, limit, shorten
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import gone, limit, shorten
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
@@ -20,6 +20,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     Data,
     Finding,
     dig,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import PDSH
@@ -212,7 +213,6 @@ def held_by_orphans(case: Case, host: str) -> list[str]:
 )
 def abandoned(case: Case) -> t.Iterable[Answer]:
     """Ranks that outlived their launcher: they hold GPU memory and ports."""
-    sheet = Sheet()
     for host in case.user:
         left = orphans(case, host) if host not in gone(case) else []
         if not left:
@@ -234,7 +234,7 @@ def abandoned(case: Case) -> t.Iterable[Answer]:
         pids = " ".join(str(int(number(item, "pid") or 0)) for item in left)
         run = shlex.quote(runs[0]) if len(runs) == 1 else "--all"
         stop = f"{dig(case.plan, 'prefix', '/opt/trainmesh')}/bin/trainmesh-stop {run}"
-        sheet.add(
+        yield finding(
             "ds-orphan-workers",
             FAIL if ports else WARN,
             host,
@@ -242,7 +242,6 @@ def abandoned(case: Case) -> t.Iterable[Answer]:
             "Processes of a training are there and nothing on the head leads them: they hold ports and memory.",
             f"{stop} on the head, as the user of the run" if runs else f"If nobody needs them: kill {pids}",
         )
-    return sheet.findings()
 
 
 @rule(
@@ -258,7 +257,6 @@ def abandoned(case: Case) -> t.Iterable[Answer]:
 )
 def abort_kills(case: Case) -> t.Iterable[Answer]:
     """Several trainings of one user with the same interpreter: an abort of one ends the others."""
-    sheet = Sheet()
     for host in case.user:
         runs: dict[str, set[str]] = {}
         for item in processes(case, host):
@@ -269,7 +267,7 @@ def abort_kills(case: Case) -> t.Iterable[Answer]:
             if "" not in found or (len(found) == 1 and not others):
                 continue  # our own scripts end one run only; so does a plain one that is alone
             beside = [*sorted(found - {""}), *(f"those of {name}" for name in others)]
-            sheet.add(
+            yield finding(
                 "ds-abort-kills-other-jobs",
                 INFO,
                 host,
@@ -278,7 +276,6 @@ def abort_kills(case: Case) -> t.Iterable[Answer]:
                 "same Python (pkill -f).",
                 "Start runs by trainmesh-deepspeed and end them by trainmesh-stop RUN, or give each its environment.",
             )
-    return sheet.findings()
 
 
 __all__ = ("held_by_orphans", "orphans", "port_holder", "processes")

@@ -16,7 +16,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     Answer,
     Case,
     Finding,
-    pack,
+    finding,
     rule,
 )
 
@@ -70,14 +70,15 @@ def kept_keys(case: Case) -> t.Iterator[Answer]:
     for key in case.plan.get("removed_keys") or []:
         for host in key["nodes"]:
             found.setdefault(host, []).append(f"{key['name']} ({key['fingerprint']})")
-    evidence = {host: f"may still let in the old key of {shorten(sorted(keys))}" for host, keys in found.items()}
-    yield from pack(
-        evidence,
-        "ssh-key-removed-kept",
-        WARN,
-        "The key was removed from the cluster, and these nodes were not seen without it since.",
-        "Run site.yml when they are up, without --limit: it takes the key from them.",
-    )
+    for host, keys in found.items():
+        yield finding(
+            "ssh-key-removed-kept",
+            WARN,
+            host,
+            f"may still let in the old key of {shorten(sorted(keys))}",
+            "The key was removed from the cluster, and these nodes were not seen without it since.",
+            "Run site.yml when they are up, without --limit: it takes the key from them.",
+        )
 
 
 __all__ = ("kept_keys", "refused")

@@ -23,8 +23,9 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     About,
     Answer,
     Case,
+    Finding,
     dig,
-    pack,
+    finding,
     rule,
 )
 
@@ -34,7 +35,6 @@ def bf16(case: Case) -> t.Iterator[Answer]:
     """bf16 is asked for, and a node has a GPU without it."""
     if dig(case.plan, "precision") != "bf16" or cpu_torch_only(case):
         return
-    seen = {}
     for host in case.gpu:
         weak = set()
         for gpu in gpus(case, host):
@@ -42,15 +42,16 @@ def bf16(case: Case) -> t.Iterator[Answer]:
             if key(capability) and capability_facts(capability).get("bf16") is not True:
                 weak.add(f"{model(gpu) or 'a GPU'}, compute capability {capability}")
         if weak:
-            seen[host] = "; ".join(sorted(weak))
-    yield from pack(
-        seen,
-        "prec-bf16-unsupported",
-        FAIL,
-        "The job is to train in bf16, which GPUs below compute capability 8.0 do not have: 'Type bf16 is not "
-        "supported', or a slow emulation.",
-        "Set trainmesh_precision: auto (which takes fp16 for such a cluster) or fp16, or leave those nodes out.",
-    )
+            yield finding(
+                "prec-bf16-unsupported",
+                FAIL,
+                host,
+                "; ".join(sorted(weak)),
+                "The job is to train in bf16, which GPUs below compute capability 8.0 do not have: 'Type bf16 is not "
+                "supported', or a slow emulation.",
+                "Set trainmesh_precision: auto (which takes fp16 for such a cluster) or fp16, or leave "
+                "those nodes out.",
+            )
 
 
 @rule(
@@ -113,9 +114,9 @@ def mixed(case: Case) -> t.Iterator[Answer]:
 def _standing_out(
     identity: str, hosts: list[str], evidence: dict[str, str], cause: str, remedy: str
 ) -> t.Iterator[Answer]:
-    """A warning that blames ``hosts`` and shows what every node has."""
-    for finding in pack(evidence, identity, WARN, cause, remedy):
-        yield type(finding)(identity, WARN, tuple(hosts), finding.evidence, cause, remedy)
+    """A warning attributed to ``hosts`` that shows what every node has."""
+    if evidence:
+        yield Finding(identity, WARN, tuple(hosts), evidence, cause, remedy)
 
 
 __all__ = ()

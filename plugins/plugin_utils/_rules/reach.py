@@ -18,7 +18,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     Finding,
     Untested,
     dig,
-    pack,
+    finding,
     rule,
 )
 
@@ -164,7 +164,8 @@ def unreached(case: Case) -> t.Iterator[Answer]:
             evidence = "; ".join(filter(None, (str(dig(row, "evidence", layer)), seen)))
             groups.setdefault((RULES.get(layer, OTHER), cause, remedy), {})[name] = evidence
     for (rule_id, cause, remedy), found in groups.items():
-        yield from pack(found, rule_id, FAIL, cause, remedy)
+        for host, evidence in found.items():
+            yield finding(rule_id, FAIL, host, evidence, cause, remedy)
     for why, names in untested.items():
         rule_id = "reach-sudo" if all(dig(case.reach[name], "ok") is True for name in names) else "reach"
         yield Untested(rule_id, tuple(names), why)
@@ -243,7 +244,8 @@ def unchecked(case: Case) -> t.Iterator[Finding]:
         what = "a password is sent to it" if sent else "the login is by key, no password is sent"
         found = {name: what for name, row in open_.items() if bool(dig(row, "password")) is sent}
         cause = "Ansible takes any host key: a machine in the middle goes unnoticed, and its keys are handed out."
-        yield from pack(found, "reach-hostkey-unchecked", severity, cause, remedy)
+        for host, evidence in found.items():
+            yield finding("reach-hostkey-unchecked", severity, host, evidence, cause, remedy)
 
 
 @rule(
@@ -259,14 +261,16 @@ def unchecked(case: Case) -> t.Iterator[Finding]:
 def lost(case: Case) -> t.Iterator[Finding]:
     """Nodes that left the run although the controller had reached them, or had not tried."""
     found = {name: str(reason) for name, reason in case.dropped.items() if not failed(_row(case, name))}
-    yield from pack(
-        found,
-        "reach-node-lost",
-        FAIL,
-        "the node left the run on the way: it froze, went down, lost its network, or a task on it failed",
-        "look at the error of its last task above and at the machine's console (dmesg -T, uptime), then run again "
-        "with --limit and the node's name",
-    )
+    for host, evidence in found.items():
+        yield finding(
+            "reach-node-lost",
+            FAIL,
+            host,
+            evidence,
+            "the node left the run on the way: it froze, went down, lost its network, or a task on it failed",
+            "look at the error of its last task above and at the machine's console (dmesg -T, uptime), then run again "
+            "with --limit and the node's name",
+        )
 
 
 def _row(case: Case, name: str) -> Data:

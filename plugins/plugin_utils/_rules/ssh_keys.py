@@ -15,7 +15,6 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
     Attempt,
-    Sheet,
     addresses,
     by_pair,
     logins,
@@ -28,6 +27,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     Case,
     Data,
     dig,
+    finding,
     rule,
 )
 
@@ -98,16 +98,14 @@ class Reason(t.NamedTuple):
 )
 def refused(case: Case) -> t.Iterable[Answer]:
     """Every refused key, each with one reason."""
-    sheet = Sheet()
     for items in by_pair(logins(case, "permission")).values():
         reason = next(found for found in (judge(case, items[0]) for judge in REASONS) if found)
-        sheet.add(reason.rule, FAIL, reason.host, reason.evidence, reason.cause, reason.remedy)
+        yield finding(reason.rule, FAIL, reason.host, reason.evidence, reason.cause, reason.remedy)
     for item in logins(case, "config"):
         if item.config_error == "permissions":
             cause = "ssh does not read its configuration, because others may write to it."
             remedy = "chmod 600 ~/.ssh/config && chown $(id -un) ~/.ssh/config, as the job user"
-            sheet.add("ssh-perms-too-open", FAIL, item.source, item.evidence, cause, remedy)
-    return sheet.findings()
+            yield finding("ssh-perms-too-open", FAIL, item.source, item.evidence, cause, remedy)
 
 
 def _user(case: Case, name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import rule
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, rule
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Finding, Untested
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import addresses as rules_addresses
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import (
@@ -294,7 +294,7 @@ def answers(case):
         if item.judge.__module__ in names and all(getattr(case, part) for part in item.needs):
             found += list(item.judge(case))
     assert all(answer.rule in ids() for answer in found)
-    return found
+    return engine.merged(found, case.order)
 
 
 def ids():

@@ -21,6 +21,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     Case,
     Data,
     dig,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import integer, word
@@ -58,13 +59,17 @@ def configurations(case: Case) -> list[tuple[common.Copy, Data]]:
 )
 def main_ip_ignored(case: Case) -> t.Iterator[Answer]:
     """An Accelerate that does not hand main_process_ip to pdsh."""
-    seen = common.Seen(case)
     for copy, data in configurations(case):
         have = common.version(case, copy.host, "accelerate")
         if common.multinode_launcher(data) == "pdsh" and data.get("main_process_ip") and common.older(have, "0.29"):
-            seen.add(copy.host, f"{copy.path}: main_process_ip {data['main_process_ip']} with accelerate {have}")
-    cause = "Accelerate before 0.29 does not pass main_process_ip on, so DeepSpeed guesses the master's address."
-    yield from seen.finding("acc-main-ip-ignored", WARN, cause, "Install accelerate 0.29 or newer on every node.")
+            yield finding(
+                "acc-main-ip-ignored",
+                WARN,
+                copy.host,
+                f"{copy.path}: main_process_ip {data['main_process_ip']} with accelerate {have}",
+                "Accelerate before 0.29 does not pass main_process_ip on, so DeepSpeed guesses the master's address.",
+                "Install accelerate 0.29 or newer on every node.",
+            )
 
 
 @rule(
@@ -81,7 +86,6 @@ def main_ip_ignored(case: Case) -> t.Iterator[Answer]:
 )
 def default_leak(case: Case) -> t.Iterator[Answer]:
     """A default configuration that is taken without being named."""
-    used, there = common.Seen(case), common.Seen(case)
     careless = [(copy, command) for copy, _s, command in common.commands(case, ACCELERATE)
                 if "config_file" not in command.options and command.script]  # fmt: skip
     for host in case.order:
@@ -89,13 +93,23 @@ def default_leak(case: Case) -> t.Iterator[Answer]:
             path = str(dig(file, "path", "default_config.yaml"))
             if careless:
                 copy, command = careless[0]
-                used.add(host, f"{path}, used by accelerate launch in {copy.at(command.line)}")
+                yield finding(
+                    "acc-default-config-leak",
+                    WARN,
+                    host,
+                    f"{path}, used by accelerate launch in {copy.at(command.line)}",
+                    "`accelerate launch` without --config_file takes its settings from this file, and does not say so.",
+                    "Give --config_file with an absolute path, and remove the file where nobody needs it.",
+                )
             else:
-                there.add(host, path)
-    cause = "`accelerate launch` without --config_file takes its settings from this file, and does not say so."
-    remedy = "Give --config_file with an absolute path, and remove the file where nobody needs it."
-    yield from used.finding("acc-default-config-leak", WARN, cause, remedy)
-    yield from there.finding("acc-default-config-leak", INFO, cause, remedy)
+                yield finding(
+                    "acc-default-config-leak",
+                    INFO,
+                    host,
+                    path,
+                    "`accelerate launch` without --config_file takes its settings from this file, and does not say so.",
+                    "Give --config_file with an absolute path, and remove the file where nobody needs it.",
+                )
 
 
 @rule(
@@ -111,12 +125,13 @@ def default_leak(case: Case) -> t.Iterator[Answer]:
 )
 def relative_paths(case: Case) -> t.Iterator[Answer]:
     """Paths that depend on the directory in which a command is given."""
-    seen = common.Seen(case)
+    cause = "They are looked for in the directory where the command is given, and on the other nodes in the same one."
+    remedy = "Write absolute paths that are the same on every node."
     for copy, data in common.mappings(case, "accelerate"):
         for name in ("deepspeed_config_file", "deepspeed_hostfile"):
             value = dig(data, f"deepspeed_config.{name}")
             if value and not str(value).startswith(("/", "~", "$")):
-                seen.add(copy.host, f"{copy.path}: {name}: {value}")
+                yield finding("acc-relative-paths", WARN, copy.host, f"{copy.path}: {name}: {value}", cause, remedy)
     for copy, _script, command in common.commands(case, ACCELERATE, DEEPSPEED):
         names = ("config_file", "hostfile", "deepspeed_hostfile")
         given = [(f"--{name} ", command.options.get(name)) for name in names]
@@ -125,9 +140,9 @@ def relative_paths(case: Case) -> t.Iterator[Answer]:
         given += [(f"--{name} ", command.argument(name)) for name in ("deepspeed_config", "deepspeed")]
         for what, value in given:
             if value and not value.startswith(("/", "~", "$", "-", '"')) and ("/" in value or "." in value):
-                seen.add(copy.host, f"{copy.at(command.line)}: {what}{value}")
-    cause = "They are looked for in the directory where the command is given, and on the other nodes in the same one."
-    yield from seen.finding("acc-relative-paths", WARN, cause, "Write absolute paths that are the same on every node.")
+                yield finding(
+                    "acc-relative-paths", WARN, copy.host, f"{copy.at(command.line)}: {what}{value}", cause, remedy
+                )
 
 
 @rule(
@@ -143,16 +158,19 @@ def relative_paths(case: Case) -> t.Iterator[Answer]:
 )
 def unknown_key(case: Case) -> t.Iterator[Answer]:
     """Keys that the installed Accelerate does not know."""
-    seen = common.Seen(case)
     keys = table("accelerate_keys")["keys"]
     for copy, data in common.mappings(case, "accelerate"):
         have = common.version(case, copy.host, "accelerate")
         bad = [name for name in data if name not in keys or not _known(keys[name], have)]
         if bad and "sagemaker" not in word(data.get("compute_environment")):
-            seen.add(copy.host, f"{copy.path}: {', '.join(sorted(bad))} (accelerate {have or 'of unknown version'})")
-    cause = "Accelerate stops at a key that its version does not know: `The config file had unknown keys`."
-    remedy = "Take these keys out, or install the version of accelerate that wrote the file on every node."
-    yield from seen.finding("acc-unknown-key", FAIL, cause, remedy)
+            yield finding(
+                "acc-unknown-key",
+                FAIL,
+                copy.host,
+                f"{copy.path}: {', '.join(sorted(bad))} (accelerate {have or 'of unknown version'})",
+                "Accelerate stops at a key that its version does not know: `The config file had unknown keys`.",
+                "Take these keys out, or install the version of accelerate that wrote the file on every node.",
+            )
 
 
 def _known(entry: Data, have: str | None) -> bool:
@@ -216,22 +234,30 @@ def _odd(values: t.Mapping[str, str]) -> dict[str, str]:
 )
 def differing(case: Case) -> t.Iterator[Answer]:
     """Settings that have to be equal in the files of all nodes."""
-    precision, other = common.Seen(case), common.Seen(case)
     first = {copy.host: (copy, data) for copy, data in reversed(_used(case))}
     values = {host: word(first[host][1].get("mixed_precision")) for host in case.order if host in first}
     usual = next((value for host, value in values.items() if host not in _odd(values)), "")
     for host, value in _odd(values).items():
-        precision.add(host, f"{first[host][0].path}: mixed_precision {value}, elsewhere {usual}")
+        yield finding(
+            "acc-mixed-precision-differs",
+            FAIL,
+            host,
+            f"{first[host][0].path}: mixed_precision {value}, elsewhere {usual}",
+            "Some ranks compute in another precision than the others: the job hangs, or the result is not a number.",
+            "Use one file on all nodes, in which only machine_rank differs.",
+        )
     names = {name for _copy, data in first.values() for name in data} - PER_NODE
     for name in sorted(names):
         values = {host: str(first[host][1].get(name)) for host in case.order if host in first}
         for host, value in _odd(values).items():
-            other.add(host, f"{first[host][0].path}: {name}: {value}")
-    cause = "Some ranks compute in another precision than the others: the job hangs, or the result is not a number."
-    remedy = "Use one file on all nodes, in which only machine_rank differs."
-    yield from precision.finding("acc-mixed-precision-differs", FAIL, cause, remedy)
-    cause = "Only machine_rank and gpu_ids may differ between nodes; with other differences the ranks do not meet."
-    yield from other.finding("acc-config-differs", FAIL, cause, remedy)
+            yield finding(
+                "acc-config-differs",
+                FAIL,
+                host,
+                f"{first[host][0].path}: {name}: {value}",
+                "Only machine_rank and gpu_ids may differ between nodes; with other differences the ranks do not meet.",
+                "Use one file on all nodes, in which only machine_rank differs.",
+            )
 
 
 @rule(
@@ -255,7 +281,8 @@ def differing(case: Case) -> t.Iterator[Answer]:
 )
 def processes(case: Case) -> t.Iterator[Answer]:
     """num_processes counts all ranks, and is divided by num_machines without a rest."""
-    floor, unequal = common.Seen(case), common.Seen(case)
+    floor_cause = "num_processes is the total over all nodes, and each gets num_processes // num_machines of them."
+    floor_remedy = "Set num_processes to num_machines times the GPUs of one node."
     gpus = common.gpus_of(case)
     for copy, data in _used(case):
         total, machines = integer(data.get("num_processes")), integer(data.get("num_machines")) or 1
@@ -265,21 +292,43 @@ def processes(case: Case) -> t.Iterator[Answer]:
         nodes = [copy.host] if common.multinode_launcher(data) != "pdsh" else list(case.order)
         text = f"{copy.path}: num_processes {total} on {machines} machines is {share} on each"
         if total % machines:
-            floor.add(copy.host, f"{text}, {total - share * machines} are lost")
+            yield finding(
+                "acc-num-processes-floor",
+                FAIL,
+                copy.host,
+                f"{text}, {total - share * machines} are lost",
+                floor_cause,
+                floor_remedy,
+            )
         elif machines == len(case.order) and len(set(gpus.values())) == 1 and share < min(gpus.values()):
-            floor.add(copy.host, f"{text}, but every node has {min(gpus.values())} GPUs")
+            yield finding(
+                "acc-num-processes-floor",
+                FAIL,
+                copy.host,
+                f"{text}, but every node has {min(gpus.values())} GPUs",
+                floor_cause,
+                floor_remedy,
+            )
         for node in nodes:
             if node in gpus and share > gpus[node]:
-                floor.add(copy.host, f"{text}, but {node} has {gpus[node]} GPUs")
+                yield finding(
+                    "acc-num-processes-floor",
+                    FAIL,
+                    copy.host,
+                    f"{text}, but {node} has {gpus[node]} GPUs",
+                    floor_cause,
+                    floor_remedy,
+                )
         if len(nodes) > 1 and len(set(gpus.values())) > 1 and share <= min(gpus.values()):
             idle = [f"{node} has {gpus[node]}" for node in nodes if gpus.get(node, 0) > share]
-            unequal.add(copy.host, f"{text}, but {', '.join(idle)} GPUs")
-    cause = "num_processes is the total over all nodes, and each gets num_processes // num_machines of them."
-    remedy = "Set num_processes to num_machines times the GPUs of one node."
-    yield from floor.finding("acc-num-processes-floor", FAIL, cause, remedy)
-    cause = "Accelerate starts as many ranks on every node, so the GPUs of the larger ones stay idle."
-    remedy = "Set deepspeed_inclusion_filter: node1:0,1,2,3@node2:0,1, or start with torchrun."
-    yield from unequal.finding("acc-unequal-nodes", WARN, cause, remedy)
+            yield finding(
+                "acc-unequal-nodes",
+                WARN,
+                copy.host,
+                f"{text}, but {', '.join(idle)} GPUs",
+                "Accelerate starts as many ranks on every node, so the GPUs of the larger ones stay idle.",
+                "Set deepspeed_inclusion_filter: node1:0,1,2,3@node2:0,1, or start with torchrun.",
+            )
 
 
 @rule(
@@ -295,7 +344,8 @@ def processes(case: Case) -> t.Iterator[Answer]:
 )
 def machine_rank(case: Case) -> t.Iterator[Answer]:
     """Two nodes with one rank, or a rank beyond the last one."""
-    seen = common.Seen(case)
+    cause = "Every node needs a machine_rank of its own from 0 to num_machines - 1; otherwise all wait for each other."
+    remedy = "Set machine_rank in the file of each node, or give accelerate launch --machine_rank N there."
     if any("machine_rank" in command.options for _c, _s, command in common.commands(case, ACCELERATE)):
         return
     taken: dict[int, str] = {}
@@ -305,12 +355,23 @@ def machine_rank(case: Case) -> t.Iterator[Answer]:
             continue
         rank, machines = integer(data.get("machine_rank")) or 0, integer(data.get("num_machines")) or 1
         if rank >= machines:
-            seen.add(copy.host, f"{copy.path}: machine_rank {rank} of {machines} machines")
+            yield finding(
+                "acc-machine-rank-duplicate",
+                FAIL,
+                copy.host,
+                f"{copy.path}: machine_rank {rank} of {machines} machines",
+                cause,
+                remedy,
+            )
         elif taken.setdefault(rank, copy.host) != copy.host:
-            seen.add(copy.host, f"{copy.path}: machine_rank {rank}, as on {taken[rank]}")
-    cause = "Every node needs a machine_rank of its own from 0 to num_machines - 1; otherwise all wait for each other."
-    remedy = "Set machine_rank in the file of each node, or give accelerate launch --machine_rank N there."
-    yield from seen.finding("acc-machine-rank-duplicate", FAIL, cause, remedy)
+            yield finding(
+                "acc-machine-rank-duplicate",
+                FAIL,
+                copy.host,
+                f"{copy.path}: machine_rank {rank}, as on {taken[rank]}",
+                cause,
+                remedy,
+            )
 
 
 @rule(
@@ -326,7 +387,6 @@ def machine_rank(case: Case) -> t.Iterator[Answer]:
 )
 def json_conflict(case: Case) -> t.Iterator[Answer]:
     """Settings beside deepspeed_config_file that only the JSON may have."""
-    seen = common.Seen(case)
     for copy, data in common.mappings(case, "accelerate"):
         plugin = dig(data, "deepspeed_config")
         if not isinstance(plugin, dict) or not plugin.get("deepspeed_config_file"):
@@ -334,10 +394,14 @@ def json_conflict(case: Case) -> t.Iterator[Answer]:
         both = [name for name in CONFLICTS if name in plugin]
         both += ["mixed_precision"] if data.get("mixed_precision") is not None else []
         if both:
-            seen.add(copy.host, f"{copy.path}: {', '.join(both)}")
-    cause = "With deepspeed_config_file Accelerate refuses them: `config variables will be ignored` (ValueError)."
-    remedy = "Take them out of the YAML; the JSON of DeepSpeed says it."
-    yield from seen.finding("acc-dsjson-conflict", FAIL, cause, remedy)
+            yield finding(
+                "acc-dsjson-conflict",
+                FAIL,
+                copy.host,
+                f"{copy.path}: {', '.join(both)}",
+                "With deepspeed_config_file Accelerate refuses them: `config variables will be ignored` (ValueError).",
+                "Take them out of the YAML; the JSON of DeepSpeed says it.",
+            )
 
 
 @rule(
@@ -353,16 +417,19 @@ def json_conflict(case: Case) -> t.Iterator[Answer]:
 )
 def same_network(case: Case) -> t.Iterator[Answer]:
     """--same_network takes no value: the word behind it becomes the script."""
-    seen = common.Seen(case)
     for copy, _script, command in common.commands(case, ACCELERATE):
         words = list(command.words)
         for name in ("--same_network", "--same-network"):
             following = words[words.index(name) + 1 :][:1] if name in words else []
             if following and following[0].lower() in ("true", "false", "yes", "no", "1", "0"):
-                seen.add(copy.host, f"{copy.at(command.line)}: {name} {following[0]}")
-    cause = "The option is a switch without a value, so the word behind it is taken for the training script."
-    remedy = "Write --same_network alone, or set same_network in the configuration file."
-    yield from seen.finding("acc-same-network-cli", FAIL, cause, remedy)
+                yield finding(
+                    "acc-same-network-cli",
+                    FAIL,
+                    copy.host,
+                    f"{copy.at(command.line)}: {name} {following[0]}",
+                    "The option is a switch without a value, so the word behind it is taken for the training script.",
+                    "Write --same_network alone, or set same_network in the configuration file.",
+                )
 
 
 @rule(
@@ -378,8 +445,9 @@ def same_network(case: Case) -> t.Iterator[Answer]:
 )
 def cpu_single(case: Case) -> t.Iterator[Answer]:
     """Training on CPUs, where each rank may believe to be alone."""
-    seen = common.Seen(case)
     name = "ACCELERATE_USE_CPU"
+    cause = "Each process sees a world of one rank, trains by itself, and does not say so."
+    remedy = f"Use distributed_type MULTI_GPU with use_cpu: true, and export {name}=true in the script."
     exported = name in dig(case.plan, "env", {}) or any(
         name in script.variables and script.variables[name].exported for _copy, script in common.scripts(case)
     )
@@ -387,13 +455,24 @@ def cpu_single(case: Case) -> t.Iterator[Answer]:
         kind = str(data.get("distributed_type")).upper()
         have = common.version(case, copy.host, "accelerate")
         if kind == "MULTI_CPU" and not dig(data, "mpirun_config"):
-            seen.add(copy.host, f"{copy.path}: distributed_type MULTI_CPU without mpirun_config")
+            yield finding(
+                "acc-cpu-silent-single",
+                FAIL,
+                copy.host,
+                f"{copy.path}: distributed_type MULTI_CPU without mpirun_config",
+                cause,
+                remedy,
+            )
         silent = kind == "MULTI_GPU" and data.get("use_cpu") is True and common.scripts(case)
         if silent and not exported and not common.older(have, "1.13"):
-            seen.add(copy.host, f"{copy.path}: use_cpu, and the launch script does not export {name}")
-    cause = "Each process sees a world of one rank, trains by itself, and does not say so."
-    remedy = f"Use distributed_type MULTI_GPU with use_cpu: true, and export {name}=true in the script."
-    yield from seen.finding("acc-cpu-silent-single", FAIL, cause, remedy)
+            yield finding(
+                "acc-cpu-silent-single",
+                FAIL,
+                copy.host,
+                f"{copy.path}: use_cpu, and the launch script does not export {name}",
+                cause,
+                remedy,
+            )
 
 
 @rule(
@@ -409,13 +488,18 @@ def cpu_single(case: Case) -> t.Iterator[Answer]:
 )
 def dynamo(case: Case) -> t.Iterator[Answer]:
     """torch.compile by configuration."""
-    seen = common.Seen(case)
     for copy, data in _used(case):
         backend = dig(data, "dynamo_config.dynamo_backend")
         if word(backend) not in ("no", "", "none"):
-            seen.add(copy.host, f"{copy.path}: dynamo_backend: {backend}")
-    cause = "torch.compile with ZeRO-3 or on several nodes breaks graphs and often fails in ways that look like others."
-    yield from seen.finding("acc-dynamo-multinode", WARN, cause, "Set dynamo_backend: 'NO' until the job runs so.")
+            yield finding(
+                "acc-dynamo-multinode",
+                WARN,
+                copy.host,
+                f"{copy.path}: dynamo_backend: {backend}",
+                "torch.compile with ZeRO-3 or on several nodes breaks graphs and often fails in ways that "
+                "look like others.",
+                "Set dynamo_backend: 'NO' until the job runs so.",
+            )
 
 
 __all__ = ("configurations",)

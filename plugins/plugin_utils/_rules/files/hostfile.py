@@ -13,6 +13,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     About,
     Answer,
     Case,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import formats
@@ -38,15 +39,15 @@ def _parsed(case: Case) -> list[tuple[common.Copy, formats.Hostfile]]:
 )
 def bad_line(case: Case) -> t.Iterator[Answer]:
     """Lines that DeepSpeed refuses."""
-    seen = common.Seen(case)
+    cause = "DeepSpeed stops at it: bad entry, or hostfile is empty or not formatted correctly."
     for copy, hosts in _parsed(case):
         for problem in hosts.problems:
             if problem.what == "bad":
-                seen.add(copy.host, f"{copy.at(problem.line)}: {problem.text!r}")
+                yield finding(
+                    "hostfile-bad-line", FAIL, copy.host, f"{copy.at(problem.line)}: {problem.text!r}", cause, LINE
+                )
             elif problem.what == "empty":
-                seen.add(copy.host, f"{copy.path} names no host")
-    cause = "DeepSpeed stops at it: bad entry, or hostfile is empty or not formatted correctly."
-    yield from seen.finding("hostfile-bad-line", FAIL, cause, LINE)
+                yield finding("hostfile-bad-line", FAIL, copy.host, f"{copy.path} names no host", cause, LINE)
 
 
 @rule(
@@ -62,7 +63,6 @@ def bad_line(case: Case) -> t.Iterator[Answer]:
 )
 def duplicate(case: Case) -> t.Iterator[Answer]:
     """A machine that is named twice, by one name or by two."""
-    seen = common.Seen(case)
     for copy, hosts in _parsed(case):
         known: dict[str, formats.Slot] = {}
         for host in hosts.hosts:
@@ -70,10 +70,16 @@ def duplicate(case: Case) -> t.Iterator[Answer]:
             if place in known:
                 same = known[place].name == host.name
                 also = "" if same else f", which is the same machine as {known[place].name} in line {known[place].line}"
-                seen.add(copy.host, f"{copy.at(host.line)}: {host.name}{also or ' again'}")
+                yield finding(
+                    "hostfile-duplicate",
+                    FAIL,
+                    copy.host,
+                    f"{copy.at(host.line)}: {host.name}{also or ' again'}",
+                    "DeepSpeed refuses a host that is named twice; under two names it would start two "
+                    "launchers on one machine.",
+                    "Keep one line for each machine.",
+                )
             known.setdefault(place, host)
-    cause = "DeepSpeed refuses a host that is named twice; under two names it would start two launchers on one machine."
-    yield from seen.finding("hostfile-duplicate", FAIL, cause, "Keep one line for each machine.")
 
 
 @rule(
@@ -89,17 +95,24 @@ def duplicate(case: Case) -> t.Iterator[Answer]:
 )
 def user_at(case: Case) -> t.Iterator[Answer]:
     """user@address in the place of a name."""
-    seen = common.Seen(case)
+    cause = "The text with the @ becomes the name of the host, in filters and in the master's address, too."
+    remedy = "Write the plain name, and put the user into ~/.ssh/config: Host NAME, User USER."
     for copy, hosts in _parsed(case):
         for host in hosts.hosts:
             if "@" in host.name:
-                seen.add(copy.host, f"{copy.at(host.line)}: {host.name}")
+                yield finding(
+                    "hostfile-user-at-ip", WARN, copy.host, f"{copy.at(host.line)}: {host.name}", cause, remedy
+                )
     for copy, data in common.mappings(case, "accelerate"):
         if "@" in str(data.get("main_process_ip")):
-            seen.add(copy.host, f"{copy.path}: main_process_ip: {data['main_process_ip']}")
-    cause = "The text with the @ becomes the name of the host, in filters and in the master's address, too."
-    remedy = "Write the plain name, and put the user into ~/.ssh/config: Host NAME, User USER."
-    yield from seen.finding("hostfile-user-at-ip", WARN, cause, remedy)
+            yield finding(
+                "hostfile-user-at-ip",
+                WARN,
+                copy.host,
+                f"{copy.path}: main_process_ip: {data['main_process_ip']}",
+                cause,
+                remedy,
+            )
 
 
 @rule(
@@ -115,13 +128,18 @@ def user_at(case: Case) -> t.Iterator[Answer]:
 )
 def zero_slots(case: Case) -> t.Iterator[Answer]:
     """A host without a slot."""
-    seen = common.Seen(case)
     for copy, hosts in _parsed(case):
         for host in hosts.hosts:
             if host.slots == 0:
-                seen.add(copy.host, f"{copy.at(host.line)}: {host.name} slots=0")
-    cause = "The host is started without a rank; as the first one it is the master that nobody serves, and all hang."
-    yield from seen.finding("hostfile-zero-slots", FAIL, cause, "Take the line out, or give the host its real slots.")
+                yield finding(
+                    "hostfile-zero-slots",
+                    FAIL,
+                    copy.host,
+                    f"{copy.at(host.line)}: {host.name} slots=0",
+                    "The host is started without a rank; as the first one it is the master that nobody "
+                    "serves, and all hang.",
+                    "Take the line out, or give the host its real slots.",
+                )
 
 
 @rule(
@@ -137,23 +155,34 @@ def zero_slots(case: Case) -> t.Iterator[Answer]:
 )
 def bom_or_range(case: Case) -> t.Iterator[Answer]:
     """A byte-order mark, or several hosts in brackets."""
-    seen = common.Seen(case)
+    cause = "The mark becomes a part of the first name; a range is one host for DeepSpeed, but several for pdsh."
+    remedy = "Save the file as UTF-8 without a mark (sed -i '1s/^\\xEF\\xBB\\xBF//' FILE), with one name a line."
     for copy, hosts in _parsed(case):
         for problem in hosts.problems:
             if problem.what == "bom":
-                seen.add(copy.host, f"{copy.path} begins with a byte-order mark")
+                yield finding(
+                    "hostfile-bom-or-range",
+                    FAIL,
+                    copy.host,
+                    f"{copy.path} begins with a byte-order mark",
+                    cause,
+                    remedy,
+                )
             elif problem.what == "range":
-                seen.add(copy.host, f"{copy.at(problem.line)}: {problem.text!r}")
-    cause = "The mark becomes a part of the first name; a range is one host for DeepSpeed, but several for pdsh."
-    remedy = "Save the file as UTF-8 without a mark (sed -i '1s/^\\xEF\\xBB\\xBF//' FILE), with one name a line."
-    yield from seen.finding("hostfile-bom-or-range", FAIL, cause, remedy)
+                yield finding(
+                    "hostfile-bom-or-range",
+                    FAIL,
+                    copy.host,
+                    f"{copy.at(problem.line)}: {problem.text!r}",
+                    cause,
+                    remedy,
+                )
 
 
 @rule("hostfile-slots-exceed-gpus", "gpus-unused-by-slots", needs=("user", "gpu"))
 def slots_and_gpus(case: Case) -> t.Iterator[Answer]:
     """Slots against the GPUs that there are; the node that is meant is named."""
     gpus = common.gpus_of(case)
-    more, less = common.Seen(case), common.Seen(case)
     for copy, hosts in _parsed(case):
         for host in hosts.hosts:
             node = common.node_of(case, host.name)
@@ -161,14 +190,23 @@ def slots_and_gpus(case: Case) -> t.Iterator[Answer]:
                 continue
             text = f"{gpus[node]} GPUs, {host.slots} slots in {copy.path} of {copy.host}"
             if host.slots > gpus[node]:
-                more.add(node, text)
+                yield finding(
+                    "hostfile-slots-exceed-gpus",
+                    FAIL,
+                    node,
+                    text,
+                    "Ranks without a GPU stop with `invalid device ordinal`, and the others wait for them.",
+                    "Write the number of nvidia-smi -L as slots=N.",
+                )
             elif host.slots < gpus[node]:
-                less.add(node, text)
-    cause = "Ranks without a GPU stop with `invalid device ordinal`, and the others wait for them."
-    yield from more.finding("hostfile-slots-exceed-gpus", FAIL, cause, "Write the number of nvidia-smi -L as slots=N.")
-    cause = "The hostfile has fewer slots than the node has GPUs: the others stay idle."
-    remedy = "Write slots=N with all GPUs; to leave some out, use --include NAME:0,1."
-    yield from less.finding("gpus-unused-by-slots", WARN, cause, remedy)
+                yield finding(
+                    "gpus-unused-by-slots",
+                    WARN,
+                    node,
+                    text,
+                    "The hostfile has fewer slots than the node has GPUs: the others stay idle.",
+                    "Write slots=N with all GPUs; to leave some out, use --include NAME:0,1.",
+                )
 
 
 @rule(
@@ -184,14 +222,17 @@ def slots_and_gpus(case: Case) -> t.Iterator[Answer]:
 )
 def unequal_slots(case: Case) -> t.Iterator[Answer]:
     """Hosts with unlike numbers of slots."""
-    seen = common.Seen(case)
     for copy, hosts in _parsed(case):
         numbers = {name: slots for name, slots in hosts.slots.items() if slots}
         if len(set(numbers.values())) > 1:
-            seen.add(copy.host, f"{copy.path}: " + ", ".join(f"{name} {slots}" for name, slots in numbers.items()))
-    cause = "DeepSpeed takes the local rank as rank modulo slots, so rank 0 of a node need not have local rank 0."
-    remedy = "Give every host the same slots, or start with torchrun."
-    yield from seen.finding("ds-unequal-slots-rank", WARN, cause, remedy)
+            yield finding(
+                "ds-unequal-slots-rank",
+                WARN,
+                copy.host,
+                f"{copy.path}: " + ", ".join(f"{name} {slots}" for name, slots in numbers.items()),
+                "DeepSpeed takes the local rank as rank modulo slots, so rank 0 of a node need not have local rank 0.",
+                "Give every host the same slots, or start with torchrun.",
+            )
 
 
 __all__ = ("bad_line", "bom_or_range", "duplicate", "slots_and_gpus", "unequal_slots", "user_at", "zero_slots")

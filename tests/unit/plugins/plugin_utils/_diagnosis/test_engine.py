@@ -139,3 +139,18 @@ def test_rules_that_are_not_of_jobs_do_not_read_them(broken):
     for rule in engine.load():
         if not rule.of_jobs and all(getattr(case, part) for part in rule.needs):
             list(rule.judge(sealed))
+
+
+def test_hosts_stand_in_rank_order_and_what_was_seen_on_one_is_joined():
+    seen = [("node2", "a"), ("node1", "b"), ("node2", "c"), ("node2", "a"), ("elsewhere", "d")]
+    found = [diagnosis_rule.finding("gpu-ecc", "fail", host, evidence, "why", "do") for host, evidence in seen]
+    (one,) = engine.merged([*found], PLAN["order"])
+    assert isinstance(one, Finding)
+    assert one.hosts == ("node1", "node2", "elsewhere")
+    assert list(one.evidence.items()) == [("node1", "b"), ("node2", "a; c"), ("elsewhere", "d")]
+
+
+def test_of_much_that_was_seen_on_a_host_some_is_shown():
+    found = [diagnosis_rule.finding("gpu-ecc", "fail", "node1", str(number), "why", "do") for number in range(9)]
+    (one,) = engine.merged(found)
+    assert isinstance(one, Finding) and one.evidence == {"node1": "0; 1; 2; 3; 4; 5; and 3 more"}

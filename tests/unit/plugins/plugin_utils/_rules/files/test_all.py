@@ -120,7 +120,8 @@ def case(*texts, gpus=(8, 8), capability="9.0", rdma=(), nodes=2, accelerate="1.
 
 
 def findings(of):
-    return [answer for one in OURS for answer in one.judge(of) if isinstance(answer, Finding)]
+    found = engine.merged((answer for one in OURS for answer in one.judge(of)), of.order)
+    return [answer for answer in found if isinstance(answer, Finding)]
 
 
 def ids(of):
