@@ -9,10 +9,10 @@ import collections
 import typing as t
 from collections import abc
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import gone, number
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig, once
 
 Pair = tuple[str, str]
-MOST_EVIDENCE = 6
 
 
 class Attempt(t.NamedTuple):
@@ -35,41 +35,6 @@ class Attempt(t.NamedTuple):
     def pair(self) -> Pair:
         """(source, target)."""
         return self.source, self.target
-
-
-def shorten(items: t.Iterable[str]) -> str:
-    """At most MOST_EVIDENCE of the items in one line, and how many were left off."""
-    found = list(dict.fromkeys(item for item in items if item))
-    rest = len(found) - MOST_EVIDENCE
-    return "; ".join(found[:MOST_EVIDENCE]) + (f"; and {rest} more" if rest > 0 else "")
-
-
-@once
-def names(case: Case) -> list[str]:
-    """The nodes in rank order."""
-    return [str(name) for name in dig(case.plan, "order", [])]
-
-
-def node(case: Case, name: str) -> Data:
-    """What the plan says of a node, empty when it does not know it."""
-    found = dig(case.plan, "nodes", {}).get(name)
-    return found if isinstance(found, abc.Mapping) else {}
-
-
-@once
-def login_sources(case: Case) -> list[str]:
-    """The nodes that log in to others, by the plan; no launcher needs the ssh client of any other."""
-    return [name for name in names(case) if dig(node(case, name), "logs_in", True)]
-
-
-@once
-def gone(case: Case) -> set[str]:
-    """Nodes that left the run or that the controller could not reach: not to be accused of anything else."""
-    away = set(case.dropped)
-    for name, seen in case.reach.items():
-        if dig(seen, "ok") is False and dig(seen, "layer") != "untested":
-            away.add(name)
-    return away
 
 
 class Connectivity(t.NamedTuple):
@@ -103,7 +68,7 @@ def _rows(case: Case) -> t.Iterator[tuple[str, str, Data]]:
 def _attempt(source: str, target: str, what: str, result: t.Any) -> Attempt:
     known = result if isinstance(result, abc.Mapping) else {}
     texts = {key: str(known.get(key) or "") for key in ("failure", "evidence", "answered_as", "config_error")}
-    ok, seconds = bool(known.get("ok")), number(known.get("seconds")) or 0.0
+    ok, seconds = bool(known.get("ok")), number(known, "seconds") or 0.0
     return Attempt(source=source, target=target, what=what, ok=ok, seconds=seconds, **texts)
 
 
@@ -190,63 +155,14 @@ def _counted(pairs: set[Pair]) -> collections.Counter[str]:
     return collections.Counter(name for pair in pairs for name in pair)
 
 
-@once
-def data_interface(case: Case, name: str) -> Data:
-    """The facts of the interface that carries a node's jobs, empty when they are not known."""
-    wanted = dig(node(case, name), "interface")
-    for item in dig(case.fabric.get(name), "interfaces", []):
-        if wanted and dig(item, "name") == wanted:
-            return item if isinstance(item, t.Mapping) else {}
-    return {}
-
-
-@once
-def addresses(case: Case, name: str) -> list[str]:
-    """Every address that a node has on an interface, loopback left out."""
-    found = []
-    for item in dig(case.fabric.get(name), "interfaces", []):
-        if dig(item, "kind") != "loopback":
-            found += [str(dig(own, "address", "")) for own in dig(item, "addresses", [])]
-    return found
-
-
-def number(value: t.Any) -> float | None:
-    """The value when it is a number, else None."""
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def limit(case: Case, name: str, default: float) -> float:
-    """A threshold in force, by name."""
-    found = number(case.thresholds.get(name))
-    return default if found is None else found
-
-
-def size(count: float) -> str:
-    """Bytes in words: 67108864 is 64 MiB."""
-    for unit, step in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count >= step:
-            return f"{count / step:.3g} {unit}" if count < 1000 * step else f"{count / step:.0f} {unit}"
-    return f"{count:.0f} bytes"
-
-
 __all__ = (
     "Attempt",
     "Connectivity",
     "Pair",
-    "addresses",
     "by_pair",
     "calls",
     "connectivity",
     "culprits",
-    "data_interface",
-    "gone",
-    "limit",
-    "login_sources",
     "logins",
-    "names",
-    "node",
-    "number",
     "parts",
-    "shorten",
-    "size",
 )

@@ -11,11 +11,13 @@ from __future__ import annotations
 import statistics
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    login_sources,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
     Attempt,
     Pair,
     connectivity,
-    login_sources,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, Hosts, dig
 

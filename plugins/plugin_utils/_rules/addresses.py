@@ -9,15 +9,17 @@ import collections
 import ipaddress
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     addresses,
-    calls,
     data_interface,
     gone,
     limit,
     names,
     node,
     number,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+    calls,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -214,7 +216,7 @@ def flaky(case: Case) -> t.Iterable[Answer]:
             for other in dig(case.fabric[host], "interfaces", [])
             if dig(other, "kind") in CABLED and dig(other, "carrier") and dig(other, "addresses")
         ]
-        changes, errors = number(dig(item, "carrier_changes")), number(dig(item, "rx_errors"))
+        changes, errors = number(item, "carrier_changes"), number(item, "rx_errors")
         remedy = f"ip -s link show {name} and dmesg on it; change cable, switch port or transceiver."
         if kind in TUNNELS and cables:
             cause = "The jobs run through a tunnel, which is slow and breaks under load, beside a real network."
@@ -222,10 +224,10 @@ def flaky(case: Case) -> t.Iterable[Answer]:
             yield finding("net-flaky-interface", WARN, host, f"{name} is a {kind}", cause, wish)
         elif item and dig(item, "carrier") is False and kind in CABLED:
             yield finding("net-flaky-interface", FAIL, host, f"{name} has no carrier", "Its data link is down.", remedy)
-        elif changes is not None and changes >= limit(case, "carrier_changes_warn", 20):
+        elif changes is not None and changes >= limit(case, "carrier_changes_warn"):
             cause = "The link of its data interface has come and gone: connections are reset in the middle of a job."
             yield finding("net-flaky-interface", WARN, host, f"{name}: {changes:.0f} carrier changes", cause, remedy)
-        elif errors is not None and errors >= limit(case, "rx_errors_warn", 1000):
+        elif errors is not None and errors >= limit(case, "rx_errors_warn"):
             cause = "Its data interface receives broken packets."
             yield finding("net-flaky-interface", WARN, host, f"{name}: {errors:.0f} receive errors", cause, remedy)
 
@@ -254,7 +256,7 @@ def _nodes_in(case: Case) -> collections.Counter[str]:
 @once
 def faster(case: Case, host: str) -> Data:
     """A faster interface of the node in a network that another node is in too; empty when there is none."""
-    chosen = number(dig(data_interface(case, host), "speed_mbps"))
+    chosen = number(data_interface(case, host), "speed_mbps")
     own = _networks_of(case, host) if host in _live(case) else set()
     shared = {network for network, count in _nodes_in(case).items() if count > (network in own)}
     found = [
@@ -262,8 +264,8 @@ def faster(case: Case, host: str) -> Data:
         for item in dig(case.fabric.get(host), "interfaces", [])
         if dig(item, "up") and dig(item, "carrier") and _networks(item) & shared
     ]
-    best: Data = max(found, key=lambda item: number(dig(item, "speed_mbps")) or 0, default={})
-    return best if chosen and (number(dig(best, "speed_mbps")) or 0) > chosen else {}
+    best: Data = max(found, key=lambda item: number(item, "speed_mbps") or 0, default={})
+    return best if chosen and (number(best, "speed_mbps") or 0) > chosen else {}
 
 
 def _rdma(case: Case, host: str) -> bool:
@@ -297,7 +299,7 @@ def nic_speed(case: Case) -> t.Iterable[Answer]:
     gpus = bool(dig(case.plan, "gpus", False))
     for host in _live(case) if len(names(case)) > 1 else ():
         item, better = data_interface(case, host), faster(case, host)
-        speed = number(dig(item, "speed_mbps"))
+        speed = number(item, "speed_mbps")
         if better:
             yield finding(
                 "perf-wrong-nic",
@@ -307,8 +309,8 @@ def nic_speed(case: Case) -> t.Iterable[Answer]:
                 "The jobs use a slower interface than the one that other nodes are on as well.",
                 "Set trainmesh_address of every node to its address on the faster network, then run site.yml.",
             )
-        elif gpus and speed and speed < limit(case, "ethernet_info_mbps", 10000) and not _rdma(case, host):
-            severity = WARN if speed <= limit(case, "ethernet_warn_mbps", 1000) else INFO
+        elif gpus and speed and speed < limit(case, "ethernet_info_mbps") and not _rdma(case, host):
+            severity = WARN if speed <= limit(case, "ethernet_warn_mbps") else INFO
             yield finding(
                 "perf-ethernet-bound",
                 severity,

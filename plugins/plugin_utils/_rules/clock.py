@@ -12,7 +12,11 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import gone, limit, number
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    gone,
+    limit,
+    number,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
@@ -35,7 +39,7 @@ def bounds(row: t.Any) -> Bounds | None:
 
     ``row`` is that of reach_check, which read the clock between two moments of its own.
     """
-    epoch, begun, ended = (number(dig(row, f"clock.{key}")) for key in ("epoch", "started", "ended"))
+    epoch, begun, ended = (number(row, f"clock.{key}") for key in ("epoch", "started", "ended"))
     if epoch is None or begun is None or ended is None or ended < begun:
         return None
     return epoch - ended, epoch - begun
@@ -78,13 +82,13 @@ def clock_skew(case: Case) -> t.Iterable[Answer]:
     common, wrong = reference(known.values()), set()
     for name, span in known.items():
         off = distance(common, span)
-        if off <= limit(case, "clock_skew_warn_s", 1):
+        if off <= limit(case, "clock_skew_warn_s"):
             continue
         wrong.add(name)
         side = "ahead of" if span[0] > common else "behind"
         daemon = dig(live[name], "clock.source", "no time daemon runs")
         cause = "Its clock is wrong: torch's rendezvous drops nodes whose messages look old, and file times mislead."
-        severity = FAIL if off > limit(case, "clock_skew_fail_s", 30) else WARN
+        severity = FAIL if off > limit(case, "clock_skew_fail_s") else WARN
         yield finding(
             "rdzv-clock-skew", severity, name, f"{off:.1f} s {side} the other clocks; {daemon}", cause, _REMEDY
         )

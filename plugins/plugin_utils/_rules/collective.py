@@ -9,7 +9,7 @@ import statistics
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import limit
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
@@ -48,11 +48,6 @@ MORE_TIME = "raise trainmesh_job_timeout if the nodes are only slow"
 JOB_IDS = tuple(
     dict.fromkeys((*(cause.rule for _pattern, cause in TEXTS), FAILED.rule, RANK_KILLED.rule, HOST_OOM.rule))
 )
-
-
-def limit(case: Case, name: str) -> float:
-    """A threshold of the run, else its default."""
-    return thresholds.limit(case.thresholds, name) or 0.0
 
 
 @rule(

@@ -9,12 +9,12 @@ import collections
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     cpu_torch_only,
     gpu_place,
     gpus,
     has_gpus,
+    limit,
     number,
     rows,
     shortened,
@@ -264,7 +264,7 @@ def missing(case: Case) -> t.Iterator[Answer]:
 )
 def busy(case: Case) -> t.Iterator[Answer]:
     """Somebody computes on a GPU before any job of ours runs; leftovers of launchers have a rule of their own."""
-    least = thresholds.limit(case.thresholds, "gpu_busy_mib") or 0
+    least = limit(case, "gpu_busy_mib")
     for host in case.gpu:
         ours = [dig(process, "pid") for process in rows(case.user.get(host), "processes")]
         found = []

@@ -13,6 +13,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis impor
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     gpu_place,
     gpus,
+    limit,
     model,
     most_common,
     number,
@@ -125,8 +126,8 @@ def joined(found: t.Mapping[str, list[str]]) -> dict[str, str]:
 )
 def ecc(case: Case) -> t.Iterator[Answer]:
     """Memory errors: uncorrected ones give wrong results or end the job, many corrected ones announce them."""
-    corrected = thresholds.limit(case.thresholds, "ecc_corrected") or 0
-    sram = thresholds.limit(case.thresholds, "ecc_sram_uncorrected") or 0
+    corrected = limit(case, "ecc_corrected")
+    sram = limit(case, "ecc_sram_uncorrected")
 
     def judge(gpu: Data) -> t.Iterator[tuple[str, str]]:
         now, ever = number(gpu, "ecc.uncorrected_volatile") or 0, number(gpu, "ecc.sram_uncorrected_aggregate") or 0
@@ -168,7 +169,7 @@ def ecc(case: Case) -> t.Iterator[Answer]:
 )
 def row_remap(case: Case) -> t.Iterator[Answer]:
     """Bad rows of memory that wait to be replaced by spare ones, or cannot be."""
-    most = thresholds.limit(case.thresholds, "remapped_rows") or 0
+    most = limit(case, "remapped_rows")
     worn: dict[str, list[str]] = {}
     pending: dict[str, list[str]] = {}
     for host in case.gpu:
@@ -202,8 +203,8 @@ def row_remap(case: Case) -> t.Iterator[Answer]:
 )
 def retired_pages(case: Case) -> t.Iterator[Answer]:
     """Pages of memory taken out of use, on GPUs before Ampere."""
-    warn = thresholds.limit(case.thresholds, "retired_pages_warn") or 0
-    fail = thresholds.limit(case.thresholds, "retired_pages_fail") or 0
+    warn = limit(case, "retired_pages_warn")
+    fail = limit(case, "retired_pages_fail")
 
     def judge(gpu: Data) -> t.Iterator[tuple[str, str]]:
         counts = [number(gpu, f"ecc.retired_pages_{kind}_bit") or 0 for kind in ("single", "double")]

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import number, rows, text, texts
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    limit,
+    number,
+    rows,
+    text,
+    texts,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     WARN,
     About,
@@ -65,12 +70,12 @@ def throttle(case: Case) -> t.Iterator[Answer]:
 )
 def temperature(case: Case) -> t.Iterator[Answer]:
     """A GPU that is hot with nothing to do; one that computes may be, and one that is slowed down is told as that."""
-    most = thresholds.limit(case.thresholds, "gpu_temperature_warn_c")
+    most = limit(case, "gpu_temperature_warn_c")
 
     def judge(gpu: Data) -> t.Iterator[tuple[str, str]]:
         now = number(gpu, "temperature_c")
         works = any("C" in text(process, "type") for process in rows(gpu, "processes"))
-        if now is not None and most is not None and now > most and not works and not _slowed(gpu):
+        if now is not None and now > most and not works and not _slowed(gpu):
             yield WARN, f"{now:g} C while no process computes on it (limit {most:g} C)"
 
     for host, evidence in joined(collect(case, judge)[WARN]).items():

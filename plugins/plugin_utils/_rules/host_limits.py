@@ -9,7 +9,12 @@ import os.path
 import shlex
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import gone, limit, number, size
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    gone,
+    limit,
+    number,
+    size,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
@@ -52,7 +57,7 @@ def _live(case: Case, facts: t.Mapping[str, Data]) -> list[str]:
 
 def _slots(case: Case, host: str, gpus: int) -> int:
     """How many ranks the plan starts on the host; as many as it has GPUs where there is no plan."""
-    planned = number(dig(dig(case.plan, "nodes", {}).get(host), "slots"))
+    planned = number(dig(case.plan, "nodes", {}).get(host), "slots")
     return gpus if planned is None else int(planned)
 
 
@@ -85,17 +90,17 @@ def shm(case: Case) -> t.Iterable[Answer]:
     """/dev/shm, through which NCCL's ranks on a node and the workers of a data loader talk."""
     for host in _live(case, case.fabric):
         remedy = _larger_shm(bool(dig(case.fabric[host], "container")))
-        total, free = (number(dig(case.fabric[host], f"shm.{key}")) for key in ("total_bytes", "free_bytes"))
+        total, free = (number(case.fabric[host], f"shm.{key}") for key in ("total_bytes", "free_bytes"))
         count = _gpus(case, host)
         if total is None:
             continue
-        least, wanted = limit(case, "shm_fail_bytes", 512 * MIB), count * limit(case, "shm_warn_bytes_per_gpu", GIB)
+        least, wanted = limit(case, "shm_fail_bytes"), count * limit(case, "shm_warn_bytes_per_gpu")
         if total < least:
             cause = "/dev/shm is so small that data loaders and NCCL end with a bus error or No space left on device."
             # One rank, or none with a GPU, trains with little of it: only NCCL between ranks of a node takes much.
             severity = FAIL if count and _slots(case, host, count) > 1 else WARN
             yield finding("shm-too-small", severity, host, f"/dev/shm has {size(total)}", cause, remedy)
-        elif free is not None and free < limit(case, "shm_free_fail_bytes", 64 * MIB):
+        elif free is not None and free < limit(case, "shm_free_fail_bytes"):
             cause = "/dev/shm is full, mostly of what killed jobs left behind."
             clean = "See ls -l /dev/shm; remove the files of jobs that are gone (nccl-*, torch_*, sem.*)."
             yield finding("shm-too-small", FAIL, host, f"{size(free)} of {size(total)} free", cause, clean)
@@ -125,17 +130,15 @@ def fd_limit(case: Case) -> t.Iterable[Answer]:
     )
     for host in _live(case, case.fabric):
         facts, gpus = dig(case.fabric[host], "limits", {}), _gpus(case, host) > 0
-        soft, hard = number(dig(facts, "nofile")), number(dig(facts, "hard.nofile"))
+        soft, hard = number(facts, "nofile"), number(facts, "hard.nofile")
         most = soft if hard is None else hard
         if most is None or most == UNLIMITED:
             continue
         cause = "A job runs out of file descriptors: every connection, worker and open file takes one."
         shown = f"{soft if soft is not None else 'unknown'}, at most {most:.0f} ({dig(facts, 'of', 'limits')})"
-        if most <= limit(case, "fd_fail", 1024):
+        if most <= limit(case, "fd_fail"):
             yield finding("fd-limit", FAIL if gpus else WARN, host, f"open files: {shown}", cause, remedy)
-        elif (gpus and most < limit(case, "fd_warn", 4096)) or (
-            soft is not None and 0 <= soft < limit(case, "fd_soft_warn", 1024)
-        ):
+        elif (gpus and most < limit(case, "fd_warn")) or (soft is not None and 0 <= soft < limit(case, "fd_soft_warn")):
             yield finding("fd-limit", WARN, host, f"open files: {shown}", cause, remedy)
 
 
@@ -154,9 +157,9 @@ def fd_limit(case: Case) -> t.Iterable[Answer]:
 def memlock(case: Case) -> t.Iterable[Answer]:
     """Locked memory, which RDMA devices need for every buffer."""
     for host in _live(case, case.fabric):
-        found = number(dig(case.fabric[host], "limits.memlock"))
+        found = number(case.fabric[host], "limits.memlock")
         devices = [str(dig(item, "name")) for item in dig(case.fabric[host], "rdma.devices", [])]
-        if found is None or found == UNLIMITED or found >= limit(case, "memlock_min_bytes", 64 * MIB):
+        if found is None or found == UNLIMITED or found >= limit(case, "memlock_min_bytes"):
             continue
         if devices or _gpus(case, host):
             evidence = f"a login may lock {size(found)}" + (f"; RDMA devices {', '.join(devices)}" if devices else "")
@@ -186,15 +189,14 @@ def _places(case: Case, host: str) -> dict[str, tuple[str, Data]]:
 
 def disk_problem(case: Case, what: str, facts: Data) -> tuple[str, str] | None:
     """(severity, what was seen) of a file system that is full or nearly so."""
-    free, inodes = number(dig(facts, "free_bytes")), number(dig(facts, "inodes_free"))
-    name = "tmp_warn_bytes" if what == "tmp" else "disk_warn_bytes"
-    least = limit(case, name, GIB if what == "tmp" else 5 * GIB)
+    free, inodes = number(facts, "free_bytes"), number(facts, "inodes_free")
+    least = limit(case, "tmp_warn_bytes" if what == "tmp" else "disk_warn_bytes")
     path, kind = dig(facts, "path", what), str(dig(facts, "fs_type", ""))
     if free is not None and free < least:
-        severity = FAIL if free < limit(case, "disk_fail_bytes", 512 * MIB) else WARN
+        severity = FAIL if free < limit(case, "disk_fail_bytes") else WARN
         return severity, f"{path} ({dig(facts, 'mount') or kind or 'its file system'}): {size(free)} free"
-    if inodes is not None and inodes < limit(case, "inodes_warn", 10000) and kind not in _NO_INODES:
-        return FAIL if inodes < limit(case, "inodes_fail", 100) else WARN, f"{path} ({kind}): {inodes:.0f} inodes free"
+    if inodes is not None and inodes < limit(case, "inodes_warn") and kind not in _NO_INODES:
+        return FAIL if inodes < limit(case, "inodes_fail") else WARN, f"{path} ({kind}): {inodes:.0f} inodes free"
     return None
 
 

@@ -12,17 +12,19 @@ import statistics
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
-    Pair,
-    calls,
-    culprits,
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     data_interface,
     gone,
     limit,
     names,
     number,
-    parts,
     shorten,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+    Pair,
+    calls,
+    culprits,
+    parts,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -73,7 +75,7 @@ def mtu(case: Case) -> t.Iterable[Answer]:
     """Packets of the interface's size that do not arrive, or interfaces that differ before it comes to that."""
     bad = _too_big(case)
     tried = [(source, target) for source, target, _result in parts(case, "mtu")]
-    sizes = {name: number(dig(data_interface(case, name), "mtu")) for name in names(case) if name not in gone(case)}
+    sizes = {name: number(data_interface(case, name), "mtu") for name in names(case) if name not in gone(case)}
     known = {name: int(size) for name, size in sizes.items() if size}
     odd = _deviating(known)
     for host, pairs in _mtu_blame(list(bad), tried, odd).items():
@@ -184,18 +186,16 @@ def expected(case: Case, pair: Pair) -> tuple[float, str]:
     any rate what Gigabit Ethernet reaches by far; but no more than ``link_unknown_mbps``, since above it busy
     processors make such links look unlike.
     """
-    known = [speed for name in pair if (speed := number(dig(data_interface(case, name), "speed_mbps")))]
+    known = [speed for name in pair if (speed := number(data_interface(case, name), "speed_mbps"))]
     if len(known) == len(pair):
-        share = limit(case, "link_share_of_speed", 0.6)
-        return share * min(
-            *known, limit(case, "link_provable_mbps", 10000)
-        ), f"the interfaces have {min(known):.0f} Mb/s"
+        share = limit(case, "link_share_of_speed")
+        return share * min(*known, limit(case, "link_provable_mbps")), f"the interfaces have {min(known):.0f} Mb/s"
     middle, best = _usual(case)
-    most = limit(case, "link_unknown_mbps", 1000)
+    most = limit(case, "link_unknown_mbps")
     wishes = [
-        (min(most, limit(case, "link_share_of_median", 0.5) * middle), f"the median is {middle:.0f} Mb/s"),
-        (min(most, limit(case, "link_share_of_best", 0.25) * best), f"the best links have {best:.0f} Mb/s"),
-        (limit(case, "link_floor_mbps", 300), "less than Gigabit Ethernet gives"),
+        (min(most, limit(case, "link_share_of_median") * middle), f"the median is {middle:.0f} Mb/s"),
+        (min(most, limit(case, "link_share_of_best") * best), f"the best links have {best:.0f} Mb/s"),
+        (limit(case, "link_floor_mbps"), "less than Gigabit Ethernet gives"),
     ]
     return max(wishes)
 
@@ -209,7 +209,7 @@ def _quantile(values: t.Sequence[float], share: float) -> float:
 
 @once
 def _measured(case: Case, key: str) -> dict[Pair, float]:
-    found = {pair: number(dig(result, key)) for pair, result in links(case).items() if dig(result, "ok")}
+    found = {pair: number(result, key) for pair, result in links(case).items() if dig(result, "ok")}
     return {pair: value for pair, value in found.items() if value is not None}
 
 
@@ -263,8 +263,8 @@ def _far(case: Case) -> dict[Pair, str]:
 def _latency_limit(case: Case, times: t.Mapping[Pair, float]) -> float:
     """Microseconds from which on a link counts as far."""
     usual = _quantile(list(times.values()), 0.25)
-    most = max(limit(case, "link_latency_factor", 10) * usual, limit(case, "link_latency_floor_us", 1000))
-    return min(most, limit(case, "link_latency_warn_us", 5000))
+    most = max(limit(case, "link_latency_factor") * usual, limit(case, "link_latency_floor_us"))
+    return min(most, limit(case, "link_latency_warn_us"))
 
 
 @rule(

@@ -10,12 +10,14 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.host_names import HOST_NAME, is_address
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     addresses,
     gone,
-    logins,
     names,
     node,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+    logins,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,

@@ -8,8 +8,13 @@ from __future__ import annotations
 import shlex
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import number, texts
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import gone, limit, shorten
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    gone,
+    limit,
+    number,
+    shorten,
+    texts,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
@@ -178,7 +183,7 @@ def orphans(case: Case, host: str) -> list[Data]:
     for item in processes(case, host):
         run = dig(item, "run_id")
         led = run in runs if run else dig(item, "user") in users
-        if not led and dig(item, "age_seconds", 0) >= limit(case, "orphan_age_s", 5):
+        if not led and dig(item, "age_seconds", 0) >= limit(case, "orphan_age_s"):
             found.append(item)
     return found
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import capability_facts, key
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     cpu_torch_only,
     gpus,
+    limit,
     model,
     most_common,
     number,
@@ -95,7 +95,7 @@ def mixed(case: Case) -> t.Iterator[Answer]:
         )
     sizes = {host: [each for gpu in gpus(case, host) if (each := number(gpu, "memory_mib"))] for host in case.gpu}
     largest = max((size for found in sizes.values() for size in found), default=0)
-    share = thresholds.limit(case.thresholds, "gpu_memory_share") or 0
+    share = limit(case, "gpu_memory_share")
     small = [host for host, found in sizes.items() if any(size < largest * (1 - share) for size in found)]
     if small:
         shown = {

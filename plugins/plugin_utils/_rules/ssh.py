@@ -14,16 +14,18 @@ import statistics
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
-    Pair,
-    by_pair,
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     gone,
     limit,
     login_sources,
-    logins,
     node,
-    parts,
     shorten,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+    Pair,
+    by_pair,
+    logins,
+    parts,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -221,7 +223,7 @@ def noise(case: Case) -> t.Iterable[Answer]:
 )
 def slow(case: Case) -> t.Iterable[Answer]:
     """Logins that work and take long."""
-    at_most = limit(case, "ssh_slow_s", 10)
+    at_most = limit(case, "ssh_slow_s")
     good = [item for item in logins(case) if item.ok]
     usual = statistics.median([item.seconds for item in good]) if good else 0.0
     late = [item for item in good if item.seconds >= at_most and item.failure != "not_met"]

@@ -13,12 +13,14 @@ import fnmatch
 import shlex
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    addresses,
+    node,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
     Attempt,
-    addresses,
     by_pair,
     logins,
-    node,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
