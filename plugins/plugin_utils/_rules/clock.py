@@ -65,7 +65,7 @@ def reference(spans: t.Collection[Bounds]) -> float:
         layer="network",
         severity=INFO,
         also=(FAIL, WARN),
-        title="The clocks of the nodes differ",
+        title="Clocks differ between nodes",
         symptom="a node is dropped and comes back, in a loop",
         source="torch dynamic_rendezvous.py",
     ),

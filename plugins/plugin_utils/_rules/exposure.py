@@ -46,7 +46,7 @@ _OPEN = (
         layer="network",
         severity=INFO,
         also=(WARN,),
-        title="The ports of jobs are open to strangers",
+        title="Job ports are open to hosts outside the cluster",
         symptom="nothing, until somebody connects to them",
         source="PyTorch SECURITY.md: distributed features are for trusted networks only",
     ),

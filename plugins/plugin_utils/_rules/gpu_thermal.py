@@ -37,7 +37,7 @@ def _slowed(gpu: Data) -> list[str]:
         "gpu-throttle",
         layer="gpu",
         severity=WARN,
-        title="A GPU is slowed down",
+        title="A GPU is throttled while idle",
         symptom="heat or power brake: one slow node sets the pace of all",
         source="NVIDIA System Management Interface",
     ),

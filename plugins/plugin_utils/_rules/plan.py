@@ -62,7 +62,7 @@ def refused(case: Case) -> t.Iterator[Answer]:
         "ssh-key-removed-kept",
         layer="ssh",
         severity=WARN,
-        title="A node may still let in a removed key",
+        title="A removed key may still be authorized on a node",
         symptom="nothing, until somebody uses the key",
         source="OpenSSH sshd(8) authorized_keys",
     ),

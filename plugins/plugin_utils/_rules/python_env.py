@@ -38,7 +38,7 @@ _UNKNOWN = (
         "ver-torch-import-fails",
         layer="versions",
         severity=FAIL,
-        title="torch can't be imported",
+        title="PyTorch cannot be imported",
         symptom="`ImportError` at the start",
         source="PyTorch",
     ),

@@ -23,7 +23,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
         "user-is-root",
         layer="ssh",
         severity=INFO,
-        title="The job user is root, or becomes root without a password",
+        title="The job user is root or has passwordless sudo",
         symptom="nothing is seen; a bad script or model file is root on every node",
         source="sudoers(5), NOPASSWD",
     ),
