@@ -1,13 +1,14 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the documents that repeat what code says: each role's README.md, docs/variables.md, docs/rules.md.
+"""Write what repeats the code: each role's README.md, docs/variables.md, docs/rules.md and the catalogue, rules.json.
 
 ``python scripts/render_docs.py`` writes them, ``--check`` says which are out of date and exits 1.
 """
 
 from __future__ import annotations
 
+import json
 import pathlib
 import re
 import sys
@@ -18,7 +19,7 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "collections"))
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import catalogue  # noqa: E402
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import catalogue, engine  # noqa: E402
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds as diagnosis_thresholds  # noqa: E402
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.variables import PREFIX, VARIABLES  # noqa: E402
 
@@ -157,9 +158,15 @@ def thresholds() -> list[str]:
     return [*lines, ""]
 
 
+def every_rule() -> str:
+    """The catalogue, of what stands beside the rules."""
+    engine.load()
+    return catalogue.text()
+
+
 def rules() -> str:
     """The catalogue of faults, one table for each layer."""
-    table = catalogue.entries().values()
+    table = json.loads(every_rule())["rules"]
     count = {home: sum(one["home"] == home for one in table) for home in catalogue.HOMES}
     lines = [
         "# Rules",
@@ -170,7 +177,7 @@ def rules() -> str:
         f"- **prevented** ({count['prevented']}): it does not happen on a cluster that this collection set up.",
         f"- **out of scope** ({count['scope']}): neither, for the reason given.",
         "",
-        "The severity is the usual one; a finding may be milder or worse where the rule knows more. *fail*: a job of",
+        "The first severity is the usual one; a finding may have another where the rule knows more. *fail*: a job of",
         "several nodes cannot work, hangs or gives wrong results; *warn*: it works, but slowly or by luck; *info*:",
         "worth knowing. In the sources, DS is deepspeedai/DeepSpeed, ACC huggingface/accelerate, PT pytorch/pytorch,",
         "NC NVIDIA/nccl, NT NVIDIA/nccl-tests and TR huggingface/transformers.",
@@ -184,12 +191,13 @@ def rules() -> str:
             if one["layer"] == layer:
                 home = one["home"] if one["home"] == catalogue.RULE else f"{one['home']}: {one['where']}"
                 home = home.replace("scope:", "out of scope:")
-                cells = (f"`{one['id']}`", one["severity"], one["title"], one["symptom"], home, one["source"])
+                severity = ", ".join([one["severity"], *one.get("also", ())])
+                cells = (f"`{one['id']}`", severity, one["title"], one["symptom"], home, one["source"])
                 lines.append(f"| {' | '.join(map(cell, cells))} |")
         lines.append("")
     made = (
-        "Made from `rules.json` and `thresholds.json` in `plugins/plugin_utils/_diagnosis/data` by "
-        "`scripts/render_docs.py`."
+        "Made from the rules in `plugins/plugin_utils/_rules` and from `unchecked.json` and `thresholds.json` in "
+        "`plugins/plugin_utils/_diagnosis/data` by `scripts/render_docs.py`."
     )
     return "\n".join([*lines, *thresholds(), made, ""])
 
@@ -197,6 +205,7 @@ def rules() -> str:
 def documents() -> t.Iterator[tuple[pathlib.Path, str]]:
     """Every generated document and the text it should have."""
     yield ROOT / "docs/variables.md", variables()
+    yield ROOT / "plugins/plugin_utils/_diagnosis/data/rules.json", every_rule()
     yield ROOT / "docs/rules.md", rules()
     for role in sorted((ROOT / "roles").iterdir()):
         if (role / "meta/argument_specs.yml").exists():

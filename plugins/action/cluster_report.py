@@ -12,7 +12,7 @@ import typing as t
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action, redact
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, evidence, thresholds
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import options as diagnosis_options
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.catalogue import entry
@@ -52,7 +52,8 @@ class ActionModule(ActionBase):
             # a caller who did not come through has not said good-bye: its listener still holds the port of the jobs
             waiting = any(not item.ok for item in calls(case))
             answer = {"untested": untested, "slow_below": wanted / 8000, "listeners_wait": waiting}
-            return {**result, "changed": False, **answer}
+            answers = redact.walk(engine.to_rows(judged.before_jobs), redact.secrets)
+            return {**result, "changed": False, **answer, "judged": {"hosts": live, "answers": answers}}
         run_lock.release(os.path.join(self._task.args["state_dir"], run_lock.FILE), run_lock.own(time.time()))
         return {**result, **self._report(case, judged, variables, live, options)}
 
@@ -96,7 +97,10 @@ class ActionModule(ActionBase):
         if self._task.check_mode and not case.plan.get("read_only"):
             # what a real run would mend must not be judged
             return case, engine.Judgement((Untested("jobs", (), "check mode starts no jobs"),), ())
-        return case, engine.judge(case, wishes)
+        gate = (self._task.args.get("gate") or {}).get("judged") or {}
+        # a node that was lost since takes its facts with it
+        before_jobs = engine.from_rows(gate["answers"]) if gate and list(gate["hosts"]) == live else None
+        return case, engine.judge(case, wishes, before_jobs)
 
     def _blocker(self, case: Case, judged: engine.Judgement, live: t.Collection[str]) -> str:
         """Why no job is to be started, in words: over ways that are blocked it would only wait for its time limit."""

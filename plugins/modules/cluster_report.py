@@ -41,6 +41,11 @@ options:
     description: With O(stage=gate), whether jobs are wanted at all.
     type: bool
     default: true
+  gate:
+    description: >-
+      With O(stage=report), the result of the task with O(stage=gate): what no job can change is then not judged again,
+      unless a node was lost since.
+    type: dict
   state_dir:
     description: Directory on the controller under which the report is written, unless C(trainmesh_report_dir) is set.
     type: path
@@ -78,6 +83,19 @@ listeners_wait:
   returned: with O(stage=gate)
   type: bool
   sample: false
+judged:
+  description: What the rules have said that no job can change, for O(gate) of the report.
+  returned: with O(stage=gate)
+  type: dict
+  contains:
+    hosts:
+      description: The nodes that were in the run.
+      type: list
+      elements: str
+    answers:
+      description: Findings, and what could not be tested.
+      type: list
+      elements: dict
 outcome:
   description: V(clean), V(faults) or V(incomplete), when something that was asked for could not be tested.
   returned: with O(stage=report)

@@ -285,7 +285,7 @@ ansible_facts:
           description:
             - The firewalls that are installed or have rules. C(active) says whether rules of this one can keep a
               packet out now, V(null) if that could not be read. V(nftables) and V(iptables) are rules outside the
-              others.
+              others; C(blocking) of V(nftables), where it is active, is the family, table and chain that does.
           type: list
           elements: dict
           sample:

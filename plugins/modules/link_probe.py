@@ -92,13 +92,13 @@ row:
   description:
     - For each other node, C(latency_us) (microseconds one way, half the median of the round trips) and C(mbps)
       (Mbit/s from here to there, as the receiver counts them), null where not measured; C(seconds) includes waiting.
-    - C(layer) is empty when it went well. V(not_met) means that it could not be tested, since a turn was not to be had
-      in time; V(stalled) that small messages pass and bulk data does not; else as in
+    - C(failure) is empty when it went well. V(not_met) means that it could not be tested, since a turn was not
+      to be had in time; V(stalled) that small messages pass and bulk data does not; else as in
       M(trainmesh.cluster.mesh_probe) for C(tcp).
   returned: always
   type: dict
   sample:
-    node2: {ok: true, latency_us: 31.5, mbps: 23514.2, seconds: 0.41, layer: "", evidence: ""}
+    node2: {ok: true, latency_us: 31.5, mbps: 23514.2, seconds: 0.41, failure: "", evidence: ""}
 streams:
   description: Parallel connections that were used.
   returned: always

@@ -143,12 +143,13 @@ EXAMPLES = r"""
 RETURN = r"""
 row:
   description:
-    - For each target, what each attempt showed. C(layer) is empty when it went well, else what failed.
+    - For each target, what each attempt showed. C(failure) is empty when it went well, else what failed.
     - For C(ssh) one of V(name), V(loopback), V(wrong_address), V(refused), V(no_route), V(timeout),
       V(hostkey_unknown), V(hostkey_changed), V(permission), V(closed), V(config), V(noise), V(wrong_machine),
       V(slow) (C(ok) is true then), V(no_answer) (connected, and no login within the time), V(not_met) (could not be
       tested in time), V(ssh_missing), V(other); C(addresses) are those to which the name resolves, C(first) what the
-      first of two tries showed.
+      first of two tries showed, C(answered_as) the host name of a V(wrong_machine), C(config_error) what is wrong in
+      a V(config), V(permissions), V(trailing) (something behind a value) or V(syntax).
     - For C(tcp) one of V(refused), V(no_route), V(timeout), V(stranger), V(wrong_interface), V(silent) (connected, and
       nothing was said), V(no_listener) (of the own node, whose listener had ended), V(other);
       C(seen_as) is the own address as the listener saw it, null without a connection.
@@ -161,11 +162,11 @@ row:
   type: dict
   sample:
     node2:
-      ssh: {node2: {ok: true, layer: "", evidence: "", seconds: 0.21, addresses: [10.0.0.12]}}
+      ssh: {node2: {ok: true, failure: "", evidence: "", seconds: 0.21, addresses: [10.0.0.12]}}
       tcp:
-        "29500": {ok: false, layer: no_route, evidence: "10.0.0.12 port 29500: No route to host (errno 113)",
+        "29500": {ok: false, failure: no_route, evidence: "10.0.0.12 port 29500: No route to host (errno 113)",
                   seconds: 0.001, seen_as: null}
-        "49321": {ok: true, layer: "", evidence: "", seconds: 0.001, seen_as: 10.0.0.11}
+        "49321": {ok: true, failure: "", evidence: "", seconds: 0.001, seen_as: 10.0.0.11}
       mtu: {ok: true, interface: eth0, interface_mtu: 1500, passed: 1500, failed: null, stalls: [], evidence: ""}
       session: {path: "/usr/bin:/bin", python: /opt/trainmesh/env/bin/python,
                 commands: {python3: /usr/bin/python3, ninja: null}}
@@ -179,13 +180,13 @@ load:
   sample: {load1: 0.4, cores: 64, throttled: 0.0, stolen: 0.0, seconds: 12.3}
 unreached:
   description:
-    - For each machine of O(unreached), what each address of it showed. C(layer) is V(open), V(refused), V(no_route),
+    - For each machine of O(unreached), what each address of it showed. C(result) is V(open), V(refused), V(no_route),
       V(timeout), V(name) or V(other). C(neighbour) tells whether the machine answers on this node's own network, be its
       port shut or not; null where that is not known.
   returned: always
   type: dict
   sample:
-    node3: [{address: 10.0.0.13, port: 22, layer: timeout, neighbour: true}]
+    node3: [{address: 10.0.0.13, port: 22, result: timeout, neighbour: true}]
 """
 
 import typing as t

@@ -268,8 +268,9 @@ ansible_facts:
         tools:
           description:
             - C(pdsh), C(mpirun), C(ninja), C(git) and C(rsync), each null or with its C(path).
-            - C(ssh) of C(pdsh) tells whether it has the ssh module, C(problem) what it complains of, such as modules
-              that others may write to, else null; C(open_mpi) of C(mpirun) is null for another MPI;
+            - C(ssh) of C(pdsh) tells whether it has the ssh module, C(problem) what it complains of, else null,
+              C(insecure) whether it is that others may write to its modules, C(distrusted) which paths it names;
+              C(open_mpi) of C(mpirun) is null for another MPI;
               C(on_path) of C(ninja) is false for one that only the environment has.
           returned: always
           type: dict
@@ -283,6 +284,8 @@ ansible_facts:
               default_rcmd: rsh
               ssh: true
               problem: null
+              insecure: false
+              distrusted: []
             mpirun: {path: /usr/bin/mpirun, open_mpi: 4.1.4}
             ninja: {path: /opt/trainmesh/env/bin/ninja, on_path: false}
         base:

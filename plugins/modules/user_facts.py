@@ -191,10 +191,15 @@ ansible_facts:
             problem: null
         ssh_client:
           description:
-            - Where C(ssh) would go for each of O(ssh_names), its complaint about its configuration, and in
-              C(untested) what it did not answer in time.
+            - Where C(ssh) would go for each of O(ssh_names), and in C(untested) what it did not answer in time.
+            - C(problem) is its complaint about its configuration, C(problem_kind) one of V(permissions), V(trailing)
+              (something stands behind a value) and V(syntax).
           type: dict
-          sample: {problem: null, untested: null, targets: {node2: {hostname: 10.0.0.12, port: 2222, user: trainer}}}
+          sample:
+            problem: null
+            problem_kind: null
+            untested: null
+            targets: {node2: {hostname: 10.0.0.12, port: 2222, user: trainer}}
         nccl_conf:
           description: NCCL's configuration files that there are.
           type: list
@@ -248,7 +253,8 @@ ansible_facts:
               inodes_free: 15800000
               error: null
         asked:
-          description: What is at each of O(paths), for this user.
+          description:
+            - What is at each of O(paths), for this user. C(denied) is true where a directory above is closed to it.
           type: dict
           sample:
             /data/model:
@@ -262,6 +268,7 @@ ansible_facts:
               fs_type: nfs4
               local: false
               error: null
+              denied: null
         managed:
           description: Whether this collection's files are below O(prefix), and their digests.
           type: dict

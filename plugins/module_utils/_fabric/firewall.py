@@ -25,20 +25,32 @@ UFW_MARK, FIREWALLD_MARK = "ufw-before-input", "INPUT_ZONES"
 NEEDS_ROOT = "the rules can only be read by root"
 
 
+class Block(t.NamedTuple):
+    """A chain of nftables, by family, table and name, and what it does with packets."""
+
+    family: str
+    table: str
+    chain: str
+    verdict: str
+
+
 class Rules(t.NamedTuple):
-    """What the kernel filters on the way in, one text a rule; None where it could not be read.
+    """What the kernel filters on the way in, one value a rule; None where it could not be read.
 
     ``nft``: rules that block, outside the tables of the other fronts. ``marks``: chains that input
     chains jump to. ``iptables``: the lines of ``iptables -S INPUT``.
     """
 
-    nft: list[str] | None
+    nft: list[Block] | None
     marks: list[str] | None
     iptables: list[str] | None
 
 
 def firewalls(files: Tree, limit: float) -> list[dict[str, t.Any]]:
-    """``name``, ``active`` (None: unknown) and ``evidence`` of every front that is installed or has rules."""
+    """``name``, ``active`` (None: unknown) and ``evidence`` of every front that is installed or has rules.
+
+    ``blocking`` of nftables is the family, table and chain that keeps packets out.
+    """
     rules = read_rules(files, limit)
     found = [firewalld(files), ufw(files, rules), nftables(files, rules), iptables(files, rules)]
     return [entry for entry in found if entry]
@@ -82,8 +94,11 @@ def ufw(files: Tree, rules: Rules) -> dict[str, t.Any] | None:
 def nftables(files: Tree, rules: Rules) -> dict[str, t.Any] | None:
     """nftables of its own: chains on the way in, in tables of no other front, that drop or reject."""
     if rules.nft is not None:
-        evidence = rules.nft[0] if rules.nft else "no rule of its own drops or rejects"
-        return _entry("nftables", bool(rules.nft), evidence)
+        if not rules.nft:
+            return _entry("nftables", False, "no rule of its own drops or rejects")
+        found = rules.nft[0]
+        evidence = f"table {found.family} {found.table} chain {found.chain}: {found.verdict}"
+        return {**_entry("nftables", True, evidence), "blocking": [found.family, found.table, found.chain]}
     if unit_active(files, "nftables.service"):
         return _entry("nftables", None, f"nftables.service is active; {NEEDS_ROOT}")
     return _entry("nftables", None, NEEDS_ROOT) if files.has("/usr/sbin/nft") else None
@@ -143,7 +158,7 @@ def _is_nft(path: str) -> bool:
     return "nft" in os.path.basename(os.path.realpath(path))
 
 
-def parse_nft(text: str) -> tuple[list[str], list[str]] | None:
+def parse_nft(text: str) -> tuple[list[Block], list[str]] | None:
     """(rules that block on the way in, chains that input chains jump to) in ``nft -j list ruleset``.
 
     Tables of firewalld and of iptables-nft are left out of the first. None when the text is no such
@@ -157,11 +172,11 @@ def parse_nft(text: str) -> tuple[list[str], list[str]] | None:
         foreign = {_table(chain) for chain in bases if _is_foreign(chain)}
         rules = [item["rule"] for item in objects if "rule" in item and _table(item["rule"]) in inputs]
         own = [chain for chain in bases if _table(chain) not in foreign]
-        blocking = [_shown(chain, chain["name"], "policy drop") for chain in own if chain.get("policy") == "drop"]
+        blocking = [_block(chain, chain["name"], "policy drop") for chain in own if chain.get("policy") == "drop"]
         for rule in rules:
             verdicts = {key for part in rule.get("expr", []) if isinstance(part, dict) for key in part}
             if verdicts & {"drop", "reject"} and _table(rule) not in foreign:
-                blocking.append(_shown(rule, rule["chain"], "reject" if "reject" in verdicts else "drop"))
+                blocking.append(_block(rule, rule["chain"], "reject" if "reject" in verdicts else "drop"))
         jumps = [part["jump"]["target"] for rule in rules for part in rule.get("expr", []) if "jump" in part]
         return blocking, [str(target) for target in jumps]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -178,8 +193,8 @@ def _is_foreign(chain: t.Mapping[str, t.Any]) -> bool:
     return table == "firewalld" or (table in IPTABLES_TABLES and chain["name"] == "INPUT")
 
 
-def _shown(item: t.Mapping[str, t.Any], chain: t.Any, verdict: str) -> str:
-    return f"table {item['family']} {item['table']} chain {chain}: {verdict}"
+def _block(item: t.Mapping[str, t.Any], chain: t.Any, verdict: str) -> Block:
+    return Block(*_table(item), str(chain), verdict)
 
 
-__all__ = ("Rules", "firewalld", "firewalls", "iptables", "nftables", "parse_nft", "read_rules", "ufw")
+__all__ = ("Block", "Rules", "firewalld", "firewalls", "iptables", "nftables", "parse_nft", "read_rules", "ufw")

@@ -86,7 +86,7 @@ def streams_for(address: str) -> int:
 
 
 def probe(targets: t.Sequence[Target], wish: Wish) -> dict[str, t.Any]:
-    """{name: {ok, latency_us, mbps, seconds, layer, evidence}} for every other node, within ``limit`` seconds.
+    """{name: {ok, latency_us, mbps, seconds, failure, evidence}} for every other node, within ``limit`` seconds.
 
     ``targets`` are all nodes, in the same order on every node.
     """
@@ -108,7 +108,7 @@ def _pair(
     ``fastest``: Mbit/s of the fastest link so far.
     """
     started, waited = time.monotonic(), min(wish.wait, end - time.monotonic())
-    result: dict[str, t.Any] = {"ok": False, "latency_us": None, "mbps": None, "layer": "", "evidence": ""}
+    result: dict[str, t.Any] = {"ok": False, "latency_us": None, "mbps": None, "failure": "", "evidence": ""}
     held: list[socket.socket] = []
     try:
         if waited <= 0:
@@ -117,7 +117,7 @@ def _pair(
             held.append(_turn(own, target, wish, started + waited))
         result.update(_measure(held[order.index(own.name) < order.index(other.name)], other, wish, fastest))
     except wire.Refusal as refusal:
-        result.update(layer=refusal.layer, evidence=refusal.evidence)
+        result.update(failure=refusal.failure, evidence=refusal.evidence)
     finally:
         for connection in held:
             wire.hang_up(connection)
@@ -157,10 +157,10 @@ def _measure(connection: socket.socket, other: Target, wish: Wish, fastest: floa
         taken, mbps = _bandwidth(connection, other, wish)
     except (OSError, ValueError) as error:
         evidence = f"{where}: small messages pass, the bulk transfer stopped: {error}"
-        return {"latency_us": latency, "layer": "stalled", "evidence": evidence}
+        return {"latency_us": latency, "failure": "stalled", "evidence": evidence}
     if taken == 0:
         evidence = f"{where}: small messages pass, of the bulk transfer nothing arrived in {wish.seconds} s"
-        return {"latency_us": latency, "mbps": 0.0, "layer": "stalled", "evidence": evidence}
+        return {"latency_us": latency, "mbps": 0.0, "failure": "stalled", "evidence": evidence}
     return {"ok": True, "latency_us": latency, "mbps": _best(mbps, other, wish, fastest)}
 
 

@@ -17,11 +17,11 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import re
 from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import ssh_login as ssh
 
 PORT_WORKERS = 16
-# Seconds for the second look at all that failed; and which layers a crowd of logins can bring about.
+# Seconds for the second look at all that failed; and which failures a crowd of logins can bring about.
 AGAIN_S = 120.0
 PORT_AGAIN_S, PORT_AGAIN_LIMIT_S = 60.0, 5.0
-PORT_AGAIN_LAYERS = ("timeout", "no_route", "silent", "other")
-AGAIN_LAYERS = ("closed", "timeout", "no_answer", "slow", "name", "not_met", "other")
+PORT_AGAIN_FAILURES = ("timeout", "no_route", "silent", "other")
+AGAIN_FAILURES = ("closed", "timeout", "no_answer", "slow", "name", "not_met", "other")
 
 
 class Target(t.NamedTuple):
@@ -63,10 +63,10 @@ def try_login(target: Target, alias: str, wish: Wish) -> tuple[ssh.Login, str]:
     """
     started = time.monotonic()
     found = names.resolve(alias, target.known, target.address, wish.limit)
-    if found.layer:
+    if found.failure:
         seconds = round(time.monotonic() - started, 2)
-        result = {"ok": False, "layer": found.layer, "evidence": found.evidence, "seconds": seconds}
-        login = ssh.Login(result, None)
+        result = {"ok": False, "failure": found.failure, "evidence": found.evidence, "seconds": seconds}
+        login = ssh.Login({**result, "config_error": found.config_error} if found.config_error else result, None)
     else:
         login = ssh.log_in(alias, target.hostname, wish.login)
     return login._replace(result={**login.result, "addresses": found.addresses}), found.way
@@ -86,7 +86,7 @@ def try_logins(target: Target, wish: Wish) -> dict[str, ssh.Login]:
         if alias in logins:
             continue
         logins[alias], way = try_login(target, alias, wish)
-        if way and logins[alias].result["layer"] in ssh.SILENT:
+        if way and logins[alias].result["failure"] in ssh.SILENT:
             silent[way] = (alias, logins[alias])
     return logins
 
@@ -104,19 +104,19 @@ class Again:
     def look(self, target: Target, tried: t.Mapping[str, ssh.Login]) -> dict[str, ssh.Login]:
         """The logins to a target after the second look; where even one name is silent, so are its others."""
         found, silent = dict(tried), False
-        for alias in [alias for alias, login in tried.items() if login.result["layer"] in AGAIN_LAYERS]:
+        for alias in [alias for alias, login in tried.items() if login.result["failure"] in AGAIN_FAILURES]:
             first = tried[alias].result
-            if silent and first["layer"] in ssh.SILENT:
+            if silent and first["failure"] in ssh.SILENT:
                 continue
             if time.monotonic() > self.end:
                 why = f"{first['evidence']}; there was no time to try it once more alone"
-                found[alias] = tried[alias]._replace(result={**first, "layer": "not_met", "evidence": why})
+                found[alias] = tried[alias]._replace(result={**first, "failure": "not_met", "evidence": why})
                 continue
             login = try_login(target, alias, self.wish)[0]
-            silent = silent or login.result["layer"] in ssh.SILENT
-            if first["layer"] == "slow" and login.result["seconds"] >= first["seconds"]:
+            silent = silent or login.result["failure"] in ssh.SILENT
+            if first["failure"] == "slow" and login.result["seconds"] >= first["seconds"]:
                 continue  # the better of two says what a login takes
-            found[alias] = login._replace(result={**login.result, "first": f"{first['layer']}: {first['evidence']}"})
+            found[alias] = login._replace(result={**login.result, "first": f"{first['failure']}: {first['evidence']}"})
         return found
 
 
@@ -129,10 +129,10 @@ def try_tcp(target: Target, port: int, wish: Wish, burst: bool) -> tuple[dict[st
     try:
         connection, seen = wire.call(peer, wish.limit)
     except wire.Refusal as refusal:
-        layer, evidence = refusal.layer, refusal.evidence
-        if wish.is_own(target) and layer in ("refused", "timeout", "silent") and not heard(wish, target):
-            layer, evidence = "no_listener", f"{evidence}; the listener of this node does not answer it either"
-        return _tcp_result(started, layer, evidence, None), None
+        failure, evidence = refusal.failure, refusal.evidence
+        if wish.is_own(target) and failure in ("refused", "timeout", "silent") and not heard(wish, target):
+            failure, evidence = "no_listener", f"{evidence}; the listener of this node does not answer it either"
+        return _tcp_result(started, failure, evidence, None), None
     if wish.address and seen != wish.address:
         evidence = f"{target.name} port {port} sees {seen}, while the data address here is {wish.address}"
         result = _tcp_result(started, "wrong_interface", evidence, seen)
@@ -156,9 +156,9 @@ def heard(wish: Wish, target: Target) -> bool:
     return True
 
 
-def _tcp_result(started: float, layer: str, evidence: str, seen: str | None) -> dict[str, t.Any]:
+def _tcp_result(started: float, failure: str, evidence: str, seen: str | None) -> dict[str, t.Any]:
     seconds = round(time.monotonic() - started, 3)
-    return {"ok": not layer, "layer": layer, "evidence": evidence, "seconds": seconds, "seen_as": seen}
+    return {"ok": not failure, "failure": failure, "evidence": evidence, "seconds": seconds, "seen_as": seen}
 
 
 def _push_back(peer: wire.Peer, wish: Wish, received: int, limit: float) -> dict[str, t.Any] | None:
@@ -204,13 +204,13 @@ def ports_again(target: Target, found: dict[str, t.Any], wish: Wish, end: float)
     tcp, burst = dict(found["tcp"]), found["mtu"]
     shorter = wish._replace(limit=min(wish.limit, PORT_AGAIN_LIMIT_S))
     for port, first in found["tcp"].items():
-        if first["layer"] not in PORT_AGAIN_LAYERS or time.monotonic() > end:
+        if first["failure"] not in PORT_AGAIN_FAILURES or time.monotonic() > end:
             continue
         result, more = try_tcp(target, int(port), shorter, burst is None and not wish.is_own(target))
         burst = burst or more
-        if result["layer"] == first["layer"]:
+        if result["failure"] == first["failure"]:
             break
-        tcp[port] = {**result, "first": f"{first['layer']}: {first['evidence']}"}
+        tcp[port] = {**result, "first": f"{first['failure']}: {first['evidence']}"}
     return {"tcp": tcp, "mtu": burst}
 
 

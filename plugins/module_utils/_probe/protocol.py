@@ -27,7 +27,7 @@ import typing as t
 LONGEST_LINE = 512
 BURST_BYTES = 256 * 1024
 # What connect(2) comes to. The last two are the kernel's answer to routes of the kinds blackhole and prohibit.
-_LAYERS = {
+_FAILURES = {
     errno.ECONNREFUSED: "refused",
     errno.EHOSTUNREACH: "no_route",
     errno.ENETUNREACH: "no_route",
@@ -47,11 +47,11 @@ class Peer(t.NamedTuple):
 
 
 class Refusal(Exception):
-    """A connection that did not come about: which layer failed, and what was seen."""
+    """A connection that did not come about: its kind, and what was seen."""
 
-    def __init__(self, layer: str, evidence: str) -> None:
+    def __init__(self, failure: str, evidence: str) -> None:
         super().__init__(evidence)
-        self.layer = layer
+        self.failure = failure
         self.evidence = evidence
 
 
@@ -111,10 +111,10 @@ def read_line(connection: socket.socket, limit: float) -> str:
 
 
 def explain(error: OSError, where: str, limit: float) -> Refusal:
-    """The layer and the evidence of a failed connection."""
+    """The kind and the evidence of a failed connection."""
     if isinstance(error, (TimeoutError, socket.timeout)) and error.errno is None:
         return Refusal("timeout", f"{where}: no answer within {limit:.0f} s (packets dropped)")
-    return Refusal(_LAYERS.get(error.errno or 0, "other"), f"{where}: {error.strerror} (errno {error.errno})")
+    return Refusal(_FAILURES.get(error.errno or 0, "other"), f"{where}: {error.strerror} (errno {error.errno})")
 
 
 def call(peer: Peer, limit: float) -> tuple[socket.socket, str]:
@@ -139,7 +139,7 @@ def call(peer: Peer, limit: float) -> tuple[socket.socket, str]:
     except ValueError as error:
         refusal = Refusal("stranger", f"{where}: something else answers there: {error}")
     connection.close()
-    if refusal.layer == "timeout":  # whoever drops packets does not let a connection come about
+    if refusal.failure == "timeout":  # whoever drops packets does not let a connection come about
         refusal = Refusal("silent", f"{where}: connected, but nothing was said within {limit:.0f} s")
     raise refusal
 

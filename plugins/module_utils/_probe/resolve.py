@@ -12,20 +12,23 @@ import threading
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import run
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.ssh_config import config_error
 
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 
 
 class Names(t.NamedTuple):
-    """What a name leads to. ``layer`` is empty when it leads to the target, else what is wrong.
+    """What a name leads to. ``failure`` is empty when it leads to the target, else what is wrong.
 
     ``way`` is all that tells ssh's connection from that of another name: host, port and user.
+    ``config_error``: what ssh has against its configuration, with the failure ``config``.
     """
 
-    layer: str
+    failure: str
     evidence: str
     addresses: list[str]
     way: str = ""
+    config_error: str = ""
 
 
 def addresses_of(name: str, limit: float, family: int = 0) -> list[str]:
@@ -67,7 +70,7 @@ def is_loopback(address: str) -> bool:
 
 
 def judge(name: str, addresses: t.Sequence[str], known: t.Collection[str], address: str) -> tuple[str, str]:
-    """Layer and evidence for the addresses of a name; ``known`` are those of the target, ``address`` its data address.
+    """Failure and evidence for a name's addresses; ``known`` are those of the target, ``address`` its data address.
 
     Loopback counts even beside a good address: programs are given the nearest first.
     """
@@ -96,22 +99,23 @@ def resolve(name: str, known: t.Collection[str], address: str, limit: float) -> 
     if outcome.timed_out:
         return Names("not_met", f"ssh -G {name} gave no answer within {limit:.0f} s", [])
     if not outcome.ok:
-        return Names("config", " ".join(outcome.err.split())[-300:] or f"ssh -G {name} fails", [])
+        evidence = " ".join(outcome.err.split())[-300:] or f"ssh -G {name} fails"
+        return Names("config", evidence, [], config_error=config_error(outcome.err))
     config = parse_ssh_config(outcome.out)
     if any(config.get(keyword, "none") != "none" for keyword in ("proxyjump", "proxycommand")):
         return Names("", "", [], name)
     host = config.get("hostname", name)
     try:
         found = addresses_of(host, limit, _FAMILIES.get(config.get("addressfamily", ""), 0))
-        layer, evidence = judge(host, found, known, address)
-        if not layer and host != name:
+        failure, evidence = judge(host, found, known, address)
+        if not failure and host != name:
             others = addresses_of(name, limit)
-            layer, evidence = judge(name, others, known, address) if others else ("", "")
-            evidence += f"; ssh itself goes to {host}" if layer else ""
-            found = others if layer else found
+            failure, evidence = judge(name, others, known, address) if others else ("", "")
+            evidence += f"; ssh itself goes to {host}" if failure else ""
+            found = others if failure else found
     except TimeoutError as error:
         return Names("name", str(error), [])
-    return Names(layer, evidence, found, f"{found} {config.get('port')} {config.get('user')}")
+    return Names(failure, evidence, found, f"{found} {config.get('port')} {config.get('user')}")
 
 
 __all__ = ("Names", "addresses_of", "is_loopback", "judge", "parse_ssh_config", "resolve")

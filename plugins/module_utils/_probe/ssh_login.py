@@ -10,6 +10,7 @@ import shlex
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome, run
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.ssh_config import config_error
 
 MARK = "trainmesh-probe"
 # As a launcher logs in, but leaving nothing behind: ssh by itself adds further host keys of the other side to
@@ -18,8 +19,8 @@ QUIETLY = (
     *("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"),
     *("-o", "UpdateHostKeys=no", "-o", "ControlPath=none"),
 )
-# ssh's own words (OpenSSH 7 to 10), the first that fits names the layer.
-_LAYERS = (
+# ssh's own words (OpenSSH 7 to 10), the first that fits names the kind of failure.
+_FAILURES = (
     ("name", r"Could not resolve hostname|Name or service not known|Temporary failure in name resolution"),
     ("hostkey_changed", r"REMOTE HOST IDENTIFICATION HAS CHANGED|HOST KEY .*CHANGED"),
     ("hostkey_unknown", r"Host key verification failed|No .* host key is known"),
@@ -88,7 +89,7 @@ def parse_session(text: str, python: str) -> tuple[dict[str, t.Any] | None, str]
 
 
 def verdict(outcome: Outcome, hostname: str, wish: Wish) -> Login:
-    """What one login showed: ``ok``, else the layer that failed and the evidence."""
+    """What one login showed: ``ok``, else the kind of failure and the evidence."""
     if outcome.missing:
         return _failed(outcome, "ssh_missing", outcome.err)
     if outcome.timed_out:
@@ -98,24 +99,28 @@ def verdict(outcome: Outcome, hostname: str, wish: Wish) -> Login:
     if outcome.rc == 0 and session:
         host = session.pop("host")
         if host != hostname:
-            return _failed(outcome, "wrong_machine", f"answered as {host}, expected {hostname}")
+            login = _failed(outcome, "wrong_machine", f"answered as {host}, expected {hostname}")
+            return login._replace(result={**login.result, "answered_as": host})
         if noise:
             return Login(_result(outcome, "noise", f"the login prints {noise[:120]!r}"), session)
         if outcome.seconds > wish.slow:
             return Login({**_result(outcome, "slow", f"the login took {outcome.seconds:.1f} s"), "ok": True}, session)
         return Login(_result(outcome, "", ""), session)
     evidence = " ".join(outcome.err.split())[-300:]
-    layer = next((name for name, pattern in _LAYERS if re.search(pattern, outcome.err)), "other")
+    failure = next((name for name, pattern in _FAILURES if re.search(pattern, outcome.err)), "other")
     printed = f"exit status {outcome.rc}, printed {noise[:120]!r}" if noise else f"exit status {outcome.rc}"
-    return _failed(outcome, layer, evidence or printed)
+    login = _failed(outcome, failure, evidence or printed)
+    if failure == "config":
+        return login._replace(result={**login.result, "config_error": config_error(outcome.err)})
+    return login
 
 
-def _result(outcome: Outcome, layer: str, evidence: str) -> dict[str, t.Any]:
-    return {"ok": not layer, "layer": layer, "evidence": evidence, "seconds": round(outcome.seconds, 2)}
+def _result(outcome: Outcome, failure: str, evidence: str) -> dict[str, t.Any]:
+    return {"ok": not failure, "failure": failure, "evidence": evidence, "seconds": round(outcome.seconds, 2)}
 
 
-def _failed(outcome: Outcome, layer: str, evidence: str) -> Login:
-    return Login(_result(outcome, layer, evidence), None)
+def _failed(outcome: Outcome, failure: str, evidence: str) -> Login:
+    return Login(_result(outcome, failure, evidence), None)
 
 
 def log_in(name: str, hostname: str, wish: Wish) -> Login:

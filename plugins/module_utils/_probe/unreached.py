@@ -67,12 +67,12 @@ def neighbour(address: str, run: Runner = command.run, settle: float = SETTLE_S)
 
 
 def look(place: Place, run: Runner = command.run, limit: float = CONNECT_S) -> list[dict[str, t.Any]]:
-    """What each address shows: ``address``, ``port``, ``layer`` as of connect and ``neighbour``."""
+    """What each address shows: ``address``, ``port``, ``result`` as of connect and ``neighbour``."""
     rows = []
     for address in place.addresses:
-        layer = connect(address, place.port, limit)
-        answers = neighbour(address, run) if layer in ("timeout", "no_route", "other") else None
-        rows.append({"address": address, "port": place.port, "layer": layer, "neighbour": answers})
+        result = connect(address, place.port, limit)
+        answers = neighbour(address, run) if result in ("timeout", "no_route", "other") else None
+        rows.append({"address": address, "port": place.port, "result": result, "neighbour": answers})
     return rows
 
 

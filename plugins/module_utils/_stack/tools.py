@@ -23,6 +23,8 @@ _OPEN_MPI = re.compile(r"\((?:Open MPI|OpenRTE)\) (\d{1,3}(?:\.\d{1,3}){1,2}\w*)
 _PDSH = re.compile(r"^pdsh-(\d{1,3}(?:\.\d{1,3}){0,2})", re.MULTILINE)
 _PDSH_MODULES = re.compile(r"^rcmd modules: *([\w, -]*?) *(?:\(default: *(\w+)\))? *$", re.MULTILINE)
 _PDSH_COMPLAINT = re.compile(r"^pdsh@[^:\s]{1,255}: (.+)$", re.MULTILINE)
+# `"PATH": World writable and sticky bit is not set`, `skipping insecure module "PATH" (check perms)`; pdsh mod.c
+_PDSH_DISTRUSTED = re.compile(r'"(/[^"]+)"(?:: | \(check )')
 _AIO_HEADERS = ("/usr/include/libaio.h", "/usr/local/include/libaio.h")
 
 
@@ -42,17 +44,21 @@ def pdsh_facts(text: str) -> Record:
     """Version, remote-command modules and default module from ``pdsh -V``.
 
     Distributions build it with different modules; the launchers need ``ssh`` among them. ``problem`` is
-    what it complains of, such as a module that it does not trust (pdsh src/pdsh/mod.c), or None.
+    what it complains of, or None; ``insecure`` whether it is that others may write to its modules (pdsh
+    src/pdsh/mod.c), ``distrusted`` the paths that it names then.
     """
     version, modules = _PDSH.search(text), _PDSH_MODULES.search(text)
     complaints = dict.fromkeys(line.strip().rstrip(".") for line in _PDSH_COMPLAINT.findall(text))
+    problem = "; ".join(complaints)[:MOST_COMPLAINT]
     names = [name.strip() for name in modules.group(1).split(",")] if modules else []
     return {
         "version": version.group(1) if version else None,
         "rcmd_modules": [name for name in names if name],
         "default_rcmd": modules.group(2) if modules else None,
         "ssh": "ssh" in names,
-        "problem": "; ".join(complaints)[:MOST_COMPLAINT] or None,
+        "problem": problem or None,
+        "insecure": "insecure" in problem,
+        "distrusted": list(dict.fromkeys(_PDSH_DISTRUSTED.findall(problem))),
     }
 
 

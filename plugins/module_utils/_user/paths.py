@@ -107,7 +107,10 @@ def _free_inodes(place: str | None) -> int | None:
 
 
 def asked(tree: Tree, paths: t.Iterable[str], limit: float) -> dict[str, Record]:
-    """What is at each path; ``limit`` seconds for the digests of all of them."""
+    """What is at each path; ``limit`` seconds for the digests of all of them.
+
+    ``denied``: a directory above it is closed to the user.
+    """
     deadline = time.monotonic() + limit
     table = fabric_disk.mounts(tree)
     return {given: _one(table, os.path.abspath(os.path.expanduser(given)), deadline) for given in dict.fromkeys(paths)}
@@ -116,14 +119,15 @@ def asked(tree: Tree, paths: t.Iterable[str], limit: float) -> dict[str, Record]
 def _one(table: t.Sequence[fabric_disk.Mount], path: str, deadline: float) -> Record:
     place, local = fabric_disk.follow(table, path)
     mount = fabric_disk.mount_of(table, place)
-    answer: Record = dict.fromkeys(("exists", "kind", "size", "digest", "readable", "writable", "mode", "error"))
+    keys = ("exists", "kind", "size", "digest", "readable", "writable", "mode", "error", "denied")
+    answer: Record = dict.fromkeys(keys)
     answer.update(fs_type=mount.fs_type if mount else None, local=local)
     try:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return {**answer, "exists": False}
     except OSError as error:
-        return {**answer, "error": error.strerror}
+        return {**answer, "error": error.strerror, "denied": isinstance(error, PermissionError)}
     directory = stat.S_ISDIR(found.st_mode)
     kind = "dir" if directory else "file" if stat.S_ISREG(found.st_mode) else None
     readable = os.access(path, os.R_OK | os.X_OK if directory else os.R_OK)

@@ -16,6 +16,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, to_int
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.ssh_config import config_error
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import sshd
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config.ssh_files import KEY_NAME, OURS
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import ports as fabric_ports
@@ -174,13 +175,14 @@ def known_hosts(tree: Tree, home: str) -> list[str]:
 def client(names: t.Iterable[str], run: Runner, limit: float) -> Record:
     """Where ssh would go for each name: ``targets`` with hostname, port and user; ``problem`` is ssh's complaint.
 
-    ``untested`` is set where ssh gave no answer in time, which says nothing of its configuration.
+    ``problem_kind`` is what config_error() calls it. ``untested`` is set where ssh gave no answer in time, which says
+    nothing of its configuration.
     """
     wanted = list(dict.fromkeys(names))
     with concurrent.futures.ThreadPoolExecutor(max_workers=WORKERS) as pool:
         outcomes = list(pool.map(lambda name: run(["ssh", "-G", "--", name], limit, cwd="/"), wanted))
     targets: dict[str, Record] = {}
-    problem = untested = None
+    problem = kind = untested = None
     for name, outcome in zip(wanted, outcomes):
         if outcome.ok:
             pairs = dict(line.partition(" ")[::2] for line in reversed(outcome.out.splitlines()))
@@ -190,7 +192,8 @@ def client(names: t.Iterable[str], run: Runner, limit: float) -> Record:
             untested = untested or f"ssh -G {name} gave no answer within {limit:.0f} s"
         elif problem is None:
             problem = " ".join(outcome.err.split())[:300] or f"ssh -G {name} gave no answer"
-    return {"problem": problem, "untested": untested, "targets": targets}
+            kind = config_error(outcome.err)
+    return {"problem": problem, "problem_kind": kind, "untested": untested, "targets": targets}
 
 
 __all__ = (

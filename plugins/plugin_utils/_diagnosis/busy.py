@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, dig
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, dig, once
 
 # Kept from the processors by its control group for more than this share of the time, and then for a long time at once,
 # a node's times say nothing about networks, sshd or disks. Of what a hypervisor steals, a little is usual.
@@ -30,6 +30,7 @@ class Busy(t.NamedTuple):
         return self.slack > 1
 
 
+@once
 def node(case: Case, name: str, probe: str) -> Busy:
     """How busy a node was during a probe, ``mesh`` or ``links``; idle where that is not known."""
     found = dig(dig(case.load, name, {}), probe, {})

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Ask every rule, and put the answers in order.
 
-The rules live in the modules ``_rules_*`` beside this file; importing one registers its rules.
+The rules live in the folder ``_rules``; importing one registers its rules.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import options
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import rule as diagnosis_rule
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.catalogue import entry
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    shorten,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    LAYERS,
     REGISTRY,
     SEVERITIES,
     Answer,
@@ -45,10 +49,14 @@ _NO_SCRIPTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """The answers, the worst first, and the ids of the rules that hold everywhere."""
+    """The answers, the worst first, and the ids of the rules that hold everywhere.
+
+    ``before_jobs`` is what rules have said that no job can change, for a second judgement of the same evidence.
+    """
 
     answers: tuple[Answer, ...]
     held: tuple[str, ...]
+    before_jobs: tuple[Answer, ...] = ()
 
     @property
     def findings(self) -> list[Finding]:
@@ -74,19 +82,33 @@ def load() -> list[Rule]:
     return REGISTRY
 
 
-def judge(case: Case, wishes: options.Options) -> Judgement:
-    """Ask every rule about ``case``, the ones that the user added among them, and heed what the user wants of each."""
-    case = dataclasses.replace(case, views={})
-    answers: list[Answer] = [*_missing_parts(case), *options.extra(case, wishes)]
-    asked: list[str] = []
-    for rule in load():
-        asked += rule.ids
-        if all(getattr(case, part) for part in rule.needs):
-            answers += _ask(rule, case)
-    said = {answer.rule for answer in answers}
+def judge(case: Case, wishes: options.Options, before_jobs: t.Sequence[Answer] | None = None) -> Judgement:
+    """Ask every rule about ``case``, the ones that the user added among them, and heed what the user wants of each.
+
+    With ``before_jobs`` of an earlier judgement only the rules on jobs are asked: nothing else may have changed.
+    """
+    if case.views is None:
+        case = dataclasses.replace(case, views={})
+    rules = load()
+    ready = [rule for rule in rules if all(getattr(case, part) for part in rule.needs)]
+    if before_jobs is None:
+        before_jobs = [answer for rule in ready if not rule.of_jobs for answer in _ask(rule, case)]
+    of_jobs = [answer for rule in ready if rule.of_jobs for answer in _ask(rule, case)]
+    answers: list[Answer] = [*_missing_parts(case), *options.extra(case, wishes), *before_jobs, *of_jobs]
+    held = {identity for rule in rules for identity in rule.ids} - {answer.rule for answer in answers}
     answers = options.apply(answers, wishes)
-    held = tuple(sorted(set(asked) - said))
-    return Judgement(tuple(sorted(map(_with_source, _merged(answers)), key=_weight)), held)
+    ordered = tuple(sorted(map(_with_source, merged(answers, case.order)), key=_weight))
+    return Judgement(ordered, tuple(sorted(held)), tuple(before_jobs))
+
+
+def to_rows(answers: t.Iterable[Answer]) -> list[dict[str, t.Any]]:
+    """Answers as plain data, for the result of a task."""
+    return [dataclasses.asdict(answer) for answer in answers]
+
+
+def from_rows(rows: t.Iterable[t.Mapping[str, t.Any]]) -> list[Answer]:
+    """The answers again."""
+    return [(Untested if "why" in row else Finding)(**{**row, "hosts": tuple(row["hosts"])}) for row in rows]
 
 
 def _ask(rule: Rule, case: Case) -> list[Answer]:
@@ -116,21 +138,33 @@ def _missing_parts(case: Case) -> t.Iterator[Untested]:
         yield Untested("jobs", (), _NO_SCRIPTS)
 
 
-def _merged(answers: t.Iterable[Answer]) -> list[Answer]:
-    """One finding for the same fault of several hosts."""
+def merged(answers: t.Iterable[Answer], order: t.Sequence[str] = ()) -> list[Answer]:
+    """One finding for the same fault of several hosts, these in ``order``; several things seen on a host are joined."""
     found: dict[tuple[t.Any, ...], Answer] = {}
+    evidence: dict[tuple[t.Any, ...], dict[str, list[str]]] = {}
     for answer in answers:
         if isinstance(answer, Untested):
             found.setdefault((answer.rule, answer.why, answer.hosts), answer)
             continue
         place = (answer.rule, answer.severity, answer.cause, answer.remedy)
         known = found.get(place)
-        if isinstance(known, Finding):
-            hosts = tuple(dict.fromkeys((*known.hosts, *answer.hosts)))
-            found[place] = dataclasses.replace(answer, hosts=hosts, evidence={**known.evidence, **answer.evidence})
-        else:
-            found[place] = answer
-    return list(found.values())
+        hosts = known.hosts if isinstance(known, Finding) else ()
+        found[place] = dataclasses.replace(answer, hosts=tuple(dict.fromkeys((*hosts, *answer.hosts))))
+        for host, text in answer.evidence.items():
+            evidence.setdefault(place, {}).setdefault(host, []).append(text)
+    rank = {name: number for number, name in enumerate(order)}
+    return [
+        _whole(answer, evidence[place], rank) if isinstance(answer, Finding) else answer
+        for place, answer in found.items()
+    ]
+
+
+def _whole(finding: Finding, evidence: t.Mapping[str, list[str]], rank: t.Mapping[str, int]) -> Finding:
+    def ordered(hosts: t.Iterable[str]) -> list[str]:
+        return sorted(hosts, key=lambda host: rank.get(host, len(rank)))
+
+    texts = {host: shorten(evidence[host]) for host in ordered(evidence)}
+    return dataclasses.replace(finding, hosts=tuple(ordered(finding.hosts)), evidence=texts)
 
 
 def _with_source(answer: Answer) -> Answer:
@@ -141,30 +175,11 @@ def _with_source(answer: Answer) -> Answer:
 
 def _weight(answer: Answer) -> tuple[int, int, str]:
     """The worst first; among equals the lowest layer, because the others may follow from it."""
-    layer = _LAYERS.get(str((entry(answer.rule) or {}).get("layer")), len(_LAYERS))
+    known = entry(answer.rule)
+    layer = LAYERS.index(known["layer"]) if known else len(LAYERS)
     if isinstance(answer, Untested):
         return (len(SEVERITIES), layer, answer.rule)
     return (SEVERITIES.index(answer.severity), layer, answer.rule)
 
 
-_LAYERS = {
-    name: number
-    for number, name in enumerate(
-        (
-            "reach",
-            "name",
-            "ssh",
-            "network",
-            "gpu",
-            "host",
-            "versions",
-            "launcher",
-            "accelerate",
-            "nccl",
-            "precision",
-            "job",
-        )
-    )
-}
-
-__all__ = ("Judgement", "judge", "load")
+__all__ = ("Judgement", "from_rows", "judge", "load", "merged", "to_rows")

@@ -42,6 +42,7 @@ def assemble(
         apart=tuple(name for name in [*plan["order"], *(plan.get("left_out") or ())] if name not in every),
         skipped=skipped,
         thresholds=thresholds,
+        views={},
     )
 
 
@@ -55,6 +56,7 @@ def unread(hosts: t.Sequence[str], hostvars: Hosts, every: t.Sequence[str], thre
         apart=tuple(name for name in hosts if name not in every),
         skipped="no node could be read",
         thresholds=thresholds,
+        views={},
     )
 
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import collections
 import typing as t
+from collections import abc
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import short_name
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig, once
 
+MOST_EVIDENCE = 6
 _OFF = ("", "0", "false", "no", "off")
 
 
@@ -150,22 +153,99 @@ def shortened(value: str, limit: int = 160) -> str:
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 
+def shorten(items: t.Iterable[str]) -> str:
+    """At most MOST_EVIDENCE of the items in one line, and how many were left off."""
+    found = list(dict.fromkeys(item for item in items if item))
+    rest = len(found) - MOST_EVIDENCE
+    return "; ".join(found[:MOST_EVIDENCE]) + (f"; and {rest} more" if rest > 0 else "")
+
+
+@once
+def names(case: Case) -> list[str]:
+    """The nodes in rank order."""
+    return [str(name) for name in dig(case.plan, "order", [])]
+
+
+def node(case: Case, name: str) -> Data:
+    """What the plan says of a node, empty when it does not know it."""
+    found = dig(case.plan, "nodes", {}).get(name)
+    return found if isinstance(found, abc.Mapping) else {}
+
+
+@once
+def login_sources(case: Case) -> list[str]:
+    """The nodes that log in to others, by the plan; no launcher needs the ssh client of any other."""
+    return [name for name in names(case) if dig(node(case, name), "logs_in", True)]
+
+
+@once
+def gone(case: Case) -> set[str]:
+    """Nodes that left the run or that the controller could not reach: not to be accused of anything else."""
+    away = set(case.dropped)
+    for name, seen in case.reach.items():
+        if dig(seen, "ok") is False and dig(seen, "layer") != "untested":
+            away.add(name)
+    return away
+
+
+@once
+def data_interface(case: Case, name: str) -> Data:
+    """The facts of the interface that carries a node's jobs, empty when they are not known."""
+    wanted = dig(node(case, name), "interface")
+    for item in dig(case.fabric.get(name), "interfaces", []):
+        if wanted and dig(item, "name") == wanted:
+            return item if isinstance(item, t.Mapping) else {}
+    return {}
+
+
+@once
+def addresses(case: Case, name: str) -> list[str]:
+    """Every address that a node has on an interface, loopback left out."""
+    found = []
+    for item in dig(case.fabric.get(name), "interfaces", []):
+        if dig(item, "kind") != "loopback":
+            found += [str(dig(own, "address", "")) for own in dig(item, "addresses", [])]
+    return found
+
+
+def size(count: float) -> str:
+    """Bytes in words: 67108864 is 64 MiB."""
+    for unit, step in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= step:
+            return f"{count / step:.3g} {unit}" if count < 1000 * step else f"{count / step:.0f} {unit}"
+    return f"{count:.0f} bytes"
+
+
+def limit(case: Case, name: str) -> float:
+    """A threshold in force, by name; one that depends on the GPU is asked of ``thresholds``."""
+    return thresholds.limit(case.thresholds, name) or 0.0
+
+
 __all__ = (
     "Setting",
     "active_ports",
+    "addresses",
     "cpu_torch_only",
+    "data_interface",
+    "gone",
     "gpu_place",
     "gpus",
     "has_gpus",
+    "limit",
+    "login_sources",
     "mapping",
     "model",
     "most_common",
+    "names",
+    "node",
     "number",
     "ports",
     "rdma_devices",
     "rows",
     "setting",
+    "shorten",
     "shortened",
+    "size",
     "text",
     "texts",
     "uses_nccl",

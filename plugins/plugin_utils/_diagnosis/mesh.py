@@ -6,25 +6,30 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import typing as t
+from collections import abc
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, Finding, dig, once
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import gone, number
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig, once
 
 Pair = tuple[str, str]
-MOST_EVIDENCE = 6
 
 
 class Attempt(t.NamedTuple):
-    """One login or connection: from where, to where, by which name or port, and what came of it."""
+    """One login or connection: from where, to where, by which name or port, and what came of it.
+
+    ``answered_as`` is the host name of a wrong machine, ``config_error`` what ssh has against its configuration.
+    """
 
     source: str
     target: str
     what: str
     ok: bool
-    layer: str
+    failure: str
     evidence: str
     seconds: float
+    answered_as: str = ""
+    config_error: str = ""
 
     @property
     def pair(self) -> Pair:
@@ -32,106 +37,66 @@ class Attempt(t.NamedTuple):
         return self.source, self.target
 
 
-@dataclasses.dataclass
-class Sheet:
-    """Gathers faults host by host; those with one rule, severity, cause and remedy become one Finding."""
+class Connectivity(t.NamedTuple):
+    """Every attempt of mesh_probe by pair: logins by each name, connections to each port."""
 
-    rows: dict[tuple[str, str, str, str], dict[str, list[str]]] = dataclasses.field(default_factory=dict)
-
-    def add(self, rule_id: str, severity: str, host: str, evidence: str, cause: str, remedy: str) -> None:
-        """One thing seen on, or because of, ``host``."""
-        seen = self.rows.setdefault((rule_id, severity, cause, remedy), {}).setdefault(host, [])
-        if evidence not in seen:
-            seen.append(evidence)
-
-    def findings(self) -> t.Iterator[Finding]:
-        """What was gathered, in the order of its coming."""
-        for (rule_id, severity, cause, remedy), hosts in self.rows.items():
-            evidence = {host: shorten(seen) for host, seen in hosts.items()}
-            yield Finding(rule_id, severity, tuple(hosts), evidence, cause, remedy)
-
-
-def shorten(items: t.Iterable[str]) -> str:
-    """At most MOST_EVIDENCE of the items in one line, and how many were left off."""
-    found = list(dict.fromkeys(item for item in items if item))
-    rest = len(found) - MOST_EVIDENCE
-    return "; ".join(found[:MOST_EVIDENCE]) + (f"; and {rest} more" if rest > 0 else "")
+    ssh: dict[Pair, list[Attempt]]
+    tcp: dict[Pair, list[Attempt]]
 
 
 @once
-def names(case: Case) -> list[str]:
-    """The nodes in rank order."""
-    return [str(name) for name in dig(case.plan, "order", [])]
-
-
-def node(case: Case, name: str) -> Data:
-    """What the plan says of a node, empty when it does not know it."""
-    found = dig(case.plan, "nodes", {}).get(name)
-    return found if isinstance(found, t.Mapping) else {}
-
-
-@once
-def login_sources(case: Case) -> list[str]:
-    """The nodes that log in to others, by the plan; no launcher needs the ssh client of any other."""
-    return [name for name in names(case) if dig(node(case, name), "logs_in", True)]
-
-
-@once
-def gone(case: Case) -> set[str]:
-    """Nodes that left the run or that the controller could not reach: not to be accused of anything else."""
-    away = set(case.dropped)
-    for name, seen in case.reach.items():
-        if dig(seen, "ok") is False and dig(seen, "layer") != "untested":
-            away.add(name)
-    return away
-
-
-@once
-def _rows(case: Case) -> list[tuple[str, str, Data]]:
-    away = gone(case)
-    return [
-        (source, target, results)
-        for source, row in case.mesh.items()
-        if source not in away and isinstance(row, t.Mapping)
-        for target, results in row.items()
-        if target not in away and isinstance(results, t.Mapping)
-    ]
-
-
-@once
-def _attempts(case: Case, kind: str) -> list[Attempt]:
-    found = []
+def connectivity(case: Case) -> Connectivity:
+    """What came of all attempts, those towards lost and unreachable nodes among them."""
+    found = Connectivity({}, {})
     for source, target, results in _rows(case):
-        for what, result in dig(results, kind, {}).items():
-            attempt = Attempt(
-                source,
-                target,
-                str(what),
-                bool(dig(result, "ok", False)),
-                str(dig(result, "layer", "")),
-                str(dig(result, "evidence", "")),
-                number(dig(result, "seconds")) or 0.0,
-            )
-            found.append(attempt)
+        for kind, pairs in (("ssh", found.ssh), ("tcp", found.tcp)):
+            attempts = dig(results, kind, {})
+            if isinstance(attempts, abc.Mapping):
+                pairs[source, target] = [
+                    _attempt(source, target, str(what), result) for what, result in attempts.items()
+                ]
     return found
 
 
+def _rows(case: Case) -> t.Iterator[tuple[str, str, Data]]:
+    for source, row in case.mesh.items():
+        for target, results in row.items() if isinstance(row, abc.Mapping) else ():
+            if isinstance(results, abc.Mapping):
+                yield source, target, results
+
+
+def _attempt(source: str, target: str, what: str, result: t.Any) -> Attempt:
+    known = result if isinstance(result, abc.Mapping) else {}
+    texts = {key: str(known.get(key) or "") for key in ("failure", "evidence", "answered_as", "config_error")}
+    ok, seconds = bool(known.get("ok")), number(known, "seconds") or 0.0
+    return Attempt(source=source, target=target, what=what, ok=ok, seconds=seconds, **texts)
+
+
+def _between_present(case: Case, pairs: t.Mapping[Pair, list[Attempt]]) -> list[Attempt]:
+    away = gone(case)
+    return [item for pair, items in pairs.items() if not away & {*pair} for item in items]
+
+
 @once
-def logins(case: Case, *layers: str) -> list[Attempt]:
-    """Every ssh login between nodes that take part; with ``layers`` only those that failed, or were slow, so."""
-    return [item for item in _attempts(case, "ssh") if not layers or item.layer in layers]
+def logins(case: Case, *failures: str) -> list[Attempt]:
+    """Every ssh login between nodes that take part; with ``failures`` only those that failed, or were slow, so."""
+    if not failures:
+        return _between_present(case, connectivity(case).ssh)
+    return [item for item in logins(case) if item.failure in failures]
 
 
+@once
 def calls(case: Case) -> list[Attempt]:
     """Every TCP connection between nodes that take part; ``what`` is the port."""
-    return _attempts(case, "tcp")
+    return _between_present(case, connectivity(case).tcp)
 
 
 def parts(case: Case, key: str) -> t.Iterator[tuple[str, str, Data]]:
     """(source, target, result) of another part of the mesh, such as ``mtu`` or ``session``, where there is one."""
+    away = gone(case)
     for source, target, results in _rows(case):
         result = results.get(key)
-        if isinstance(result, t.Mapping):
+        if isinstance(result, abc.Mapping) and not away & {source, target}:
             yield source, target, result
 
 
@@ -190,62 +155,14 @@ def _counted(pairs: set[Pair]) -> collections.Counter[str]:
     return collections.Counter(name for pair in pairs for name in pair)
 
 
-@once
-def data_interface(case: Case, name: str) -> Data:
-    """The facts of the interface that carries a node's jobs, empty when they are not known."""
-    wanted = dig(node(case, name), "interface")
-    for item in dig(case.fabric.get(name), "interfaces", []):
-        if wanted and dig(item, "name") == wanted:
-            return item if isinstance(item, t.Mapping) else {}
-    return {}
-
-
-@once
-def addresses(case: Case, name: str) -> list[str]:
-    """Every address that a node has on an interface, loopback left out."""
-    found = []
-    for item in dig(case.fabric.get(name), "interfaces", []):
-        if dig(item, "kind") != "loopback":
-            found += [str(dig(own, "address", "")) for own in dig(item, "addresses", [])]
-    return found
-
-
-def number(value: t.Any) -> float | None:
-    """The value when it is a number, else None."""
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def limit(case: Case, name: str, default: float) -> float:
-    """A threshold in force, by name."""
-    found = number(case.thresholds.get(name))
-    return default if found is None else found
-
-
-def size(count: float) -> str:
-    """Bytes in words: 67108864 is 64 MiB."""
-    for unit, step in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count >= step:
-            return f"{count / step:.3g} {unit}" if count < 1000 * step else f"{count / step:.0f} {unit}"
-    return f"{count:.0f} bytes"
-
-
 __all__ = (
     "Attempt",
+    "Connectivity",
     "Pair",
-    "Sheet",
-    "addresses",
     "by_pair",
     "calls",
+    "connectivity",
     "culprits",
-    "data_interface",
-    "gone",
-    "limit",
-    "login_sources",
     "logins",
-    "names",
-    "node",
-    "number",
     "parts",
-    "shorten",
-    "size",
 )

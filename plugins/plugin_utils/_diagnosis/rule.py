@@ -4,8 +4,8 @@
 """What a rule is, what it is given, and what it answers.
 
 A rule is a pure function from a Case to Findings and Untesteds, registered under its public ids. It
-reads no machine and knows no other rule. What is common to all of an id (layer, default severity,
-source) stands in the catalogue, ``data/rules.json``.
+reads no machine and knows no other rule. What is common to all findings of an id (layer, usual severity,
+title, source) stands beside the function that mostly yields them, as an About.
 """
 
 from __future__ import annotations
@@ -13,12 +13,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import typing as t
+from collections import abc
 
 Data = t.Mapping[str, t.Any]
 Hosts = t.Mapping[str, Data]
 
 FAIL, WARN, INFO = "fail", "warn", "info"
 SEVERITIES = (FAIL, WARN, INFO)
+# The lowest first: what fails in a high one may follow from a low one.
+LAYERS = (
+    *("reach", "name", "ssh", "network", "gpu", "versions"),
+    *("launcher", "accelerate", "nccl", "precision", "job"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +43,11 @@ class Finding:
     cause: str
     remedy: str
     source: str = ""
+
+
+def finding(rule_id: str, severity: str, host: str, evidence: str, cause: str, remedy: str) -> Finding:
+    """What was seen on, or because of, one host; the engine makes one Finding of equal ones on several hosts."""
+    return Finding(rule_id, severity, (host,), {host: evidence}, cause, remedy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,22 +113,53 @@ Judge = t.Callable[[Case], t.Iterable[Answer]]
 
 
 @dataclasses.dataclass(frozen=True)
+class About:
+    """What is common to all findings of an id.
+
+    ``severity`` is the usual one, ``also`` those that a finding may have instead. ``symptom`` is what people see,
+    ``source`` who described it. data/rules.json and docs/rules.md are made from these.
+    """
+
+    id: str
+    layer: str = dataclasses.field(kw_only=True)
+    severity: str = dataclasses.field(kw_only=True)
+    title: str = dataclasses.field(kw_only=True)
+    symptom: str = dataclasses.field(kw_only=True)
+    source: str = dataclasses.field(kw_only=True)
+    also: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
+
+
+@dataclasses.dataclass(frozen=True)
 class Rule:
-    """A registered function, the ids it answers for, and the parts of a Case it can't do without."""
+    """A registered function, the ids it answers for, and the parts of a Case it can't do without.
+
+    ``of_jobs``: it reads the jobs or the collective of the run, so that its answers change when these have run.
+    """
 
     ids: tuple[str, ...]
     needs: tuple[str, ...]
     judge: Judge
+    of_jobs: bool = False
 
 
 REGISTRY: list[Rule] = []
+ABOUT: dict[str, About] = {}
 
 
-def rule(*ids: str, needs: t.Sequence[str] = ()) -> t.Callable[[Judge], Judge]:
-    """Register a function for ``ids``; ``needs`` names attributes of Case without which nothing can be said."""
+def rule(*answers: About | str, needs: t.Sequence[str] = (), of_jobs: bool = False) -> t.Callable[[Judge], Judge]:
+    """Register a function for the ids of ``answers``; a mere id has its About at another function.
+
+    ``needs`` names attributes of Case without which nothing can be said; ``of_jobs`` is that of Rule.
+    """
+    abouts = [one for one in answers if isinstance(one, About)]
+    for about in abouts:
+        if about.id in ABOUT:
+            raise ValueError(f"{about.id} is described twice")
+        ABOUT[about.id] = about
+    ids = tuple(dict.fromkeys(one.id if isinstance(one, About) else one for one in answers))
 
     def register(judge: Judge) -> Judge:
-        REGISTRY.append(Rule(ids, tuple(needs), judge))
+        REGISTRY.append(Rule(ids, tuple(needs), judge, of_jobs))
         return judge
 
     return register
@@ -126,7 +168,7 @@ def rule(*ids: str, needs: t.Sequence[str] = ()) -> t.Callable[[Judge], Judge]:
 def dig(data: t.Any, path: str, default: t.Any = None) -> t.Any:
     """The value at a dotted path of mappings, ``default`` where there is none or it is None."""
     for part in path.split("."):
-        data = data.get(part) if isinstance(data, t.Mapping) else None
+        data = data.get(part) if isinstance(data, abc.Mapping) else None  # t.Mapping takes ten times as long
     return default if data is None else data
 
 
@@ -152,13 +194,8 @@ def once(function: Derived) -> Derived:
     return t.cast("Derived", kept)
 
 
-def pack(found: t.Mapping[str, str], rule_id: str, severity: str, cause: str, remedy: str) -> t.Iterator[Finding]:
-    """One Finding for all hosts of ``found`` (host to evidence), none when it is empty."""
-    if found:
-        yield Finding(rule_id, severity, tuple(found), dict(found), cause, remedy)
-
-
 __all__ = (
-    "FAIL", "INFO", "REGISTRY", "SEVERITIES", "WARN", "Answer", "Case", "Data", "Finding", "Hosts", "Rule",
-    "Untested", "dig", "once", "pack", "rule",
+    "ABOUT", "FAIL", "INFO", "LAYERS", "REGISTRY", "SEVERITIES", "WARN", "About", "Answer", "Case", "Data", "Finding",
+    "Hosts", "Rule",
+    "Untested", "dig", "finding", "once", "rule",
 )  # fmt: skip

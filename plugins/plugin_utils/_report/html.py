@@ -188,7 +188,7 @@ def _failed(report: Data) -> list[list[Cell]]:
     groups: dict[tuple[str, str, str], list[str]] = {}
     for kind, what in (("ssh", "ssh"), ("tcp", "port"), ("latency_us", "link")):
         for row in report["matrices"][kind]["failed"]:
-            evidence = words.one_line(row["evidence"] or row["layer"], 200)
+            evidence = words.one_line(row["evidence"] or row["failure"], 200)
             groups.setdefault((row["to"], f"{what} {row['what']}".strip(), evidence), []).append(row["from"])
     return [_cells(to, what, words.names(sources, 8), evidence) for (to, what, evidence), sources in groups.items()]
 

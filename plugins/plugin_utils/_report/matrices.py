@@ -11,7 +11,14 @@ from __future__ import annotations
 import statistics
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import login_sources
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    login_sources,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+    Attempt,
+    Pair,
+    connectivity,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, Hosts, dig
 
 OK, SLOW, NOT_TRIED, NOT_PLANNED = "ok", "slow", "", "not_planned"
@@ -23,26 +30,27 @@ def build(case: Case) -> dict[str, t.Any]:
     """``ssh`` and ``tcp`` (a word a cell), ``latency_us`` and ``mbps`` (a number a cell), each with what failed.
 
     A word is ``ok``, ``slow`` (it went well, late), empty (not tried), ``not_planned`` (the source is not meant to log
-    in to others), or the layer that failed first.
+    in to others), or the failure that failed first.
     """
-    names = list(case.order)
+    names, found = list(case.order), connectivity(case)
     return {
-        "ssh": _planned(_attempts(case.mesh, names, "ssh"), login_sources(case)),
-        "tcp": _attempts(case.mesh, names, "tcp"),
+        "ssh": _planned(_attempts(found.ssh, names), login_sources(case)),
+        "tcp": _attempts(found.tcp, names),
         "latency_us": {**_numbers(case.links, names, "latency_us"), "large_is_bad": True},
         "mbps": {**_numbers(case.links, names, "mbps"), "large_is_bad": False},
     }
 
 
-def _attempts(mesh: Hosts, names: list[str], kind: str) -> dict[str, t.Any]:
+def _attempts(found: t.Mapping[Pair, list[Attempt]], names: list[str]) -> dict[str, t.Any]:
     """One word for all attempts of a pair: a node is asked under several names, or on several ports."""
-    cells = [[_word(dig(mesh.get(source), target, {}), kind) for target in names] for source in names]
-    failed = []
-    for source in names:
-        for target in names:
-            for what, result in sorted(_results(dig(mesh.get(source), target, {}), kind).items()):
-                if not result.get("ok"):
-                    failed.append(_failure(source, target, what, result))
+    cells = [[_word(found.get((source, target), [])) for target in names] for source in names]
+    failed = [
+        {"from": source, "to": target, "what": item.what, "failure": item.failure or "other", "evidence": item.evidence}
+        for source in names
+        for target in names
+        for item in sorted(found.get((source, target), []))
+        if not item.ok
+    ]
     return {"names": names, "cells": cells, "failed": failed}
 
 
@@ -53,26 +61,18 @@ def _planned(matrix: dict[str, t.Any], sources: t.Collection[str]) -> dict[str, 
     return {**matrix, "cells": cells}
 
 
-def _results(pair: t.Any, kind: str) -> dict[str, Data]:
-    found = dig(pair, kind, {})
-    if not isinstance(found, t.Mapping):
-        return {}
-    return {str(what): result for what, result in found.items() if isinstance(result, t.Mapping)}
-
-
-def _word(pair: t.Any, kind: str) -> str:
-    results = list(_results(pair, kind).values())
-    for result in results:
-        if not result.get("ok"):
-            return str(result.get("layer") or "other")
-    if any(result.get("layer") == SLOW for result in results):
+def _word(attempts: list[Attempt]) -> str:
+    for item in attempts:
+        if not item.ok:
+            return item.failure or "other"
+    if any(item.failure == SLOW for item in attempts):
         return SLOW
-    return OK if results else NOT_TRIED
+    return OK if attempts else NOT_TRIED
 
 
-def _failure(source: str, target: str, what: str, result: Data) -> dict[str, str]:
-    layer, evidence = str(result.get("layer") or "other"), str(result.get("evidence") or "")
-    return {"from": source, "to": target, "what": what, "layer": layer, "evidence": evidence}
+def _failure(source: str, target: str, result: Data) -> dict[str, str]:
+    failure, evidence = str(result.get("failure") or "other"), str(result.get("evidence") or "")
+    return {"from": source, "to": target, "what": "", "failure": failure, "evidence": evidence}
 
 
 def _numbers(links: Hosts, names: list[str], key: str) -> dict[str, t.Any]:
@@ -86,7 +86,7 @@ def _numbers(links: Hosts, names: list[str], key: str) -> dict[str, t.Any]:
             value = dig(result, key)
             row.append(float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None)
             if isinstance(result, t.Mapping) and not result.get("ok"):
-                failed.append(_failure(source, target, "", result))
+                failed.append(_failure(source, target, result))
         cells.append(row)
     return {"names": names, "cells": cells, "failed": failed}
 

@@ -9,10 +9,8 @@ import collections
 import ipaddress
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
-    Sheet,
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     addresses,
-    calls,
     data_interface,
     gone,
     limit,
@@ -20,15 +18,20 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh 
     node,
     number,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+    calls,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Data,
     Finding,
     dig,
+    finding,
     once,
     rule,
 )
@@ -58,14 +61,25 @@ def _live(case: Case) -> list[str]:
     return [name for name in case.fabric if name not in gone(case)]
 
 
-@rule("net-public-private-mix", needs=("fabric",))
+@rule(
+    About(
+        "net-public-private-mix",
+        layer="network",
+        severity=FAIL,
+        also=(WARN,),
+        title="Public and private addresses are mixed",
+        symptom="unreachable, or slow",
+        source="field notes, DS#2973",
+    ),
+    needs=("fabric",),
+)
 def public_private(case: Case) -> t.Iterable[Answer]:
     """Traffic between the nodes that does not run between their data addresses."""
-    sheet, known = Sheet(), data_addresses(case)
+    known = data_addresses(case)
     private = [name for name, address in known.items() if address.is_private]
     odd = [name for name, address in known.items() if not address.is_private] if private else []
     for name in [name for name in odd if name not in gone(case)]:
-        sheet.add(
+        yield finding(
             "net-public-private-mix",
             WARN,
             name,
@@ -75,9 +89,9 @@ def public_private(case: Case) -> t.Iterable[Answer]:
         )
     cause = "Its packets to the other nodes come from another address than the one that the plan has for it."
     remedy = "Set trainmesh_address to the address that ip route get PEER shows as src, or mend the route."
-    seen = [item for item in calls(case) if item.layer == "wrong_interface"]
+    seen = [item for item in calls(case) if item.failure == "wrong_interface"]
     for item in seen:
-        sheet.add("net-public-private-mix", FAIL, item.source, f"{item.target}: {item.evidence}", cause, remedy)
+        yield finding("net-public-private-mix", FAIL, item.source, f"{item.target}: {item.evidence}", cause, remedy)
     told = {*odd, *(item.source for item in seen)}
     for host in [name for name in _live(case) if name not in told and str(known.get(name)) in addresses(case, name)]:
         for other, address in known.items():
@@ -85,11 +99,20 @@ def public_private(case: Case) -> t.Iterable[Answer]:
             source = dig(route, "source")
             if source and other != host and source != str(known[host]):
                 evidence = f"to {other} ({address}) it uses {dig(route, 'interface')} with {source}, not {known[host]}"
-                sheet.add("net-public-private-mix", WARN, host, evidence, cause, remedy)
-    return sheet.findings()
+                yield finding("net-public-private-mix", WARN, host, evidence, cause, remedy)
 
 
-@rule("net-different-subnets", needs=("fabric",))
+@rule(
+    About(
+        "net-different-subnets",
+        layer="network",
+        severity=INFO,
+        title="The nodes are in different subnets",
+        symptom="the wrong interface, reachable one way only",
+        source="field notes",
+    ),
+    needs=("fabric",),
+)
 def subnets(case: Case) -> t.Iterable[Answer]:
     """Data addresses in several networks: routed, which costs speed and must be symmetric."""
     found: dict[str, str] = {}
@@ -109,7 +132,17 @@ def subnets(case: Case) -> t.Iterable[Answer]:
         )
 
 
-@rule("net-hostname-multi-ip", needs=("fabric",))
+@rule(
+    About(
+        "net-hostname-multi-ip",
+        layer="network",
+        severity=INFO,
+        title="The head has several addresses in no fixed order",
+        symptom="`hostname -I` says something else after a restart",
+        source="DS#2612",
+    ),
+    needs=("fabric",),
+)
 def several_addresses(case: Case) -> t.Iterable[Answer]:
     """hostname -I on the head names several addresses; DeepSpeed without --master_addr takes the first."""
     head = str(dig(case.plan, "head", ""))
@@ -126,10 +159,20 @@ def several_addresses(case: Case) -> t.Iterable[Answer]:
         )
 
 
-@rule("ctr-bridge-network", needs=("fabric",))
+@rule(
+    About(
+        "ctr-bridge-network",
+        layer="network",
+        severity=FAIL,
+        title="A container is behind a bridge network",
+        symptom="NCCL binds 172.17.x; `unhandled system error`",
+        source="field notes, NC#331, PT#23363, insightface#1444, ACC#2107",
+    ),
+    needs=("fabric",),
+)
 def bridge(case: Case) -> t.Iterable[Answer]:
     """A container behind its host's bridge: nobody outside the host reaches the addresses that it has."""
-    sheet, known = Sheet(), data_addresses(case)
+    known = data_addresses(case)
     failing_targets = {item.target for item in calls(case) if item.source != item.target and not item.ok}
     docker = ipaddress.ip_network("172.17.0.0/16")  # Docker's default bridge, the same on every host
     for host in [name for name in _live(case) if dig(case.fabric[name], "container") in CONTAINERS]:
@@ -139,7 +182,7 @@ def bridge(case: Case) -> t.Iterable[Answer]:
         failing = host in failing_targets
         twins = [other for other in known if other != host and known[other] == address]
         if str(address) not in own or (address in docker and (failing or twins)):
-            sheet.add(
+            yield finding(
                 "ctr-bridge-network",
                 FAIL,
                 host,
@@ -149,13 +192,22 @@ def bridge(case: Case) -> t.Iterable[Answer]:
                 "Start the container with --network host --ipc host (sshd on a port of its own), or on a macvlan "
                 "network.",
             )
-    return sheet.findings()
 
 
-@rule("net-flaky-interface", needs=("fabric",))
+@rule(
+    About(
+        "net-flaky-interface",
+        layer="network",
+        severity=WARN,
+        also=(FAIL,),
+        title="A network interface is unreliable",
+        symptom="`Connection reset`, closed by the remote peer",
+        source="NC#914, NC#529, NT#166",
+    ),
+    needs=("fabric",),
+)
 def flaky(case: Case) -> t.Iterable[Answer]:
     """A data interface that is a tunnel, has no carrier, or whose link comes and goes."""
-    sheet = Sheet()
     for host in _live(case):
         item = data_interface(case, host)
         name, kind = str(dig(item, "name", "")), dig(item, "kind")
@@ -164,21 +216,20 @@ def flaky(case: Case) -> t.Iterable[Answer]:
             for other in dig(case.fabric[host], "interfaces", [])
             if dig(other, "kind") in CABLED and dig(other, "carrier") and dig(other, "addresses")
         ]
-        changes, errors = number(dig(item, "carrier_changes")), number(dig(item, "rx_errors"))
+        changes, errors = number(item, "carrier_changes"), number(item, "rx_errors")
         remedy = f"ip -s link show {name} and dmesg on it; change cable, switch port or transceiver."
         if kind in TUNNELS and cables:
             cause = "The jobs run through a tunnel, which is slow and breaks under load, beside a real network."
             wish = f"Set trainmesh_address to an address of {', '.join(cables)}."
-            sheet.add("net-flaky-interface", WARN, host, f"{name} is a {kind}", cause, wish)
+            yield finding("net-flaky-interface", WARN, host, f"{name} is a {kind}", cause, wish)
         elif item and dig(item, "carrier") is False and kind in CABLED:
-            sheet.add("net-flaky-interface", FAIL, host, f"{name} has no carrier", "Its data link is down.", remedy)
-        elif changes is not None and changes >= limit(case, "carrier_changes_warn", 20):
+            yield finding("net-flaky-interface", FAIL, host, f"{name} has no carrier", "Its data link is down.", remedy)
+        elif changes is not None and changes >= limit(case, "carrier_changes_warn"):
             cause = "The link of its data interface has come and gone: connections are reset in the middle of a job."
-            sheet.add("net-flaky-interface", WARN, host, f"{name}: {changes:.0f} carrier changes", cause, remedy)
-        elif errors is not None and errors >= limit(case, "rx_errors_warn", 1000):
+            yield finding("net-flaky-interface", WARN, host, f"{name}: {changes:.0f} carrier changes", cause, remedy)
+        elif errors is not None and errors >= limit(case, "rx_errors_warn"):
             cause = "Its data interface receives broken packets."
-            sheet.add("net-flaky-interface", WARN, host, f"{name}: {errors:.0f} receive errors", cause, remedy)
-    return sheet.findings()
+            yield finding("net-flaky-interface", WARN, host, f"{name}: {errors:.0f} receive errors", cause, remedy)
 
 
 def _networks(item: Data) -> set[str]:
@@ -205,7 +256,7 @@ def _nodes_in(case: Case) -> collections.Counter[str]:
 @once
 def faster(case: Case, host: str) -> Data:
     """A faster interface of the node in a network that another node is in too; empty when there is none."""
-    chosen = number(dig(data_interface(case, host), "speed_mbps"))
+    chosen = number(data_interface(case, host), "speed_mbps")
     own = _networks_of(case, host) if host in _live(case) else set()
     shared = {network for network, count in _nodes_in(case).items() if count > (network in own)}
     found = [
@@ -213,8 +264,8 @@ def faster(case: Case, host: str) -> Data:
         for item in dig(case.fabric.get(host), "interfaces", [])
         if dig(item, "up") and dig(item, "carrier") and _networks(item) & shared
     ]
-    best: Data = max(found, key=lambda item: number(dig(item, "speed_mbps")) or 0, default={})
-    return best if chosen and (number(dig(best, "speed_mbps")) or 0) > chosen else {}
+    best: Data = max(found, key=lambda item: number(item, "speed_mbps") or 0, default={})
+    return best if chosen and (number(best, "speed_mbps") or 0) > chosen else {}
 
 
 def _rdma(case: Case, host: str) -> bool:
@@ -223,15 +274,34 @@ def _rdma(case: Case, host: str) -> bool:
     return any(dig(port, "state") == "ACTIVE" for port in ports)
 
 
-@rule("perf-wrong-nic", "perf-ethernet-bound", needs=("fabric",))
+@rule(
+    About(
+        "perf-wrong-nic",
+        layer="network",
+        severity=WARN,
+        title="Training uses the slower network",
+        symptom="it is only slow",
+        source="field notes",
+    ),
+    About(
+        "perf-ethernet-bound",
+        layer="network",
+        severity=WARN,
+        also=(INFO,),
+        title="The network is too slow for the GPUs",
+        symptom="several nodes are slower than one",
+        source="field notes",
+    ),
+    needs=("fabric",),
+)
 def nic_speed(case: Case) -> t.Iterable[Answer]:
     """A slower interface than the node has, or a network that GPUs will wait for."""
-    sheet, gpus = Sheet(), bool(dig(case.plan, "gpus", False))
+    gpus = bool(dig(case.plan, "gpus", False))
     for host in _live(case) if len(names(case)) > 1 else ():
         item, better = data_interface(case, host), faster(case, host)
-        speed = number(dig(item, "speed_mbps"))
+        speed = number(item, "speed_mbps")
         if better:
-            sheet.add(
+            yield finding(
                 "perf-wrong-nic",
                 WARN,
                 host,
@@ -239,9 +309,9 @@ def nic_speed(case: Case) -> t.Iterable[Answer]:
                 "The jobs use a slower interface than the one that other nodes are on as well.",
                 "Set trainmesh_address of every node to its address on the faster network, then run site.yml.",
             )
-        elif gpus and speed and speed < limit(case, "ethernet_info_mbps", 10000) and not _rdma(case, host):
-            severity = WARN if speed <= limit(case, "ethernet_warn_mbps", 1000) else INFO
-            sheet.add(
+        elif gpus and speed and speed < limit(case, "ethernet_info_mbps") and not _rdma(case, host):
+            severity = WARN if speed <= limit(case, "ethernet_warn_mbps") else INFO
+            yield finding(
                 "perf-ethernet-bound",
                 severity,
                 host,
@@ -249,7 +319,6 @@ def nic_speed(case: Case) -> t.Iterable[Answer]:
                 "GPUs will wait for the network: gradients of a large model take longer than the computation.",
                 "Use InfiniBand, RoCE or a faster Ethernet; else ZeRO stage 1 or 2 and gradient_accumulation_steps.",
             )
-    return sheet.findings()
 
 
 __all__ = ("data_addresses", "faster")

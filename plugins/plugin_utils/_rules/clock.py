@@ -12,15 +12,21 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import Sheet, gone, limit, number
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    gone,
+    limit,
+    number,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Untested,
     dig,
+    finding,
     rule,
 )
 
@@ -33,7 +39,7 @@ def bounds(row: t.Any) -> Bounds | None:
 
     ``row`` is that of reach_check, which read the clock between two moments of its own.
     """
-    epoch, begun, ended = (number(dig(row, f"clock.{key}")) for key in ("epoch", "started", "ended"))
+    epoch, begun, ended = (number(row, f"clock.{key}") for key in ("epoch", "started", "ended"))
     if epoch is None or begun is None or ended is None or ended < begun:
         return None
     return epoch - ended, epoch - begun
@@ -53,33 +59,44 @@ def reference(spans: t.Collection[Bounds]) -> float:
     return max(points, key=lambda at: (sum(distance(at, span) == 0 for span in spans), -abs(at)))
 
 
-@rule("rdzv-clock-skew", needs=("fabric",))
+@rule(
+    About(
+        "rdzv-clock-skew",
+        layer="network",
+        severity=INFO,
+        also=(FAIL, WARN),
+        title="Clocks differ between nodes",
+        symptom="a node is dropped and comes back, in a loop",
+        source="torch dynamic_rendezvous.py",
+    ),
+    needs=("fabric",),
+)
 def clock_skew(case: Case) -> t.Iterable[Answer]:
     """Clocks that differ by more than torch's rendezvous and file time stamps bear."""
-    sheet = Sheet()
     live = {name: facts for name, facts in case.fabric.items() if name not in gone(case)}
     found = {name: bounds(case.reach.get(name)) for name in live}
     known = {name: span for name, span in found.items() if span is not None}
     unknown = tuple(name for name, span in found.items() if span is None)
     if unknown:
         yield Untested("rdzv-clock-skew", unknown, "its clock could not be read")
-    common = reference(known.values())
+    common, wrong = reference(known.values()), set()
     for name, span in known.items():
         off = distance(common, span)
-        if off <= limit(case, "clock_skew_warn_s", 1):
+        if off <= limit(case, "clock_skew_warn_s"):
             continue
+        wrong.add(name)
         side = "ahead of" if span[0] > common else "behind"
         daemon = dig(live[name], "clock.source", "no time daemon runs")
         cause = "Its clock is wrong: torch's rendezvous drops nodes whose messages look old, and file times mislead."
-        severity = FAIL if off > limit(case, "clock_skew_fail_s", 30) else WARN
-        sheet.add("rdzv-clock-skew", severity, name, f"{off:.1f} s {side} the other clocks; {daemon}", cause, _REMEDY)
-    told = {host for hosts in sheet.rows.values() for host in hosts}
+        severity = FAIL if off > limit(case, "clock_skew_fail_s") else WARN
+        yield finding(
+            "rdzv-clock-skew", severity, name, f"{off:.1f} s {side} the other clocks; {daemon}", cause, _REMEDY
+        )
     for name, facts in live.items():
         free = dig(facts, "clock.synchronised") is False and not dig(facts, "clock.source")
-        if free and not dig(facts, "container") and name not in told:
+        if free and not dig(facts, "container") and name not in wrong:
             cause = "Nothing keeps its clock right, so that it will drift away from the others."
-            sheet.add("rdzv-clock-skew", INFO, name, "no time daemon, not synchronised", cause, _REMEDY)
-    yield from sheet.findings()
+            yield finding("rdzv-clock-skew", INFO, name, "no time daemon, not synchronised", cause, _REMEDY)
 
 
 __all__ = ("bounds", "distance", "reference")

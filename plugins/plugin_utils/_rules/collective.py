@@ -9,17 +9,18 @@ import statistics
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import limit
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
     Data,
     Finding,
     Untested,
     dig,
-    pack,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._job_causes import (
@@ -49,12 +50,50 @@ JOB_IDS = tuple(
 )
 
 
-def limit(case: Case, name: str) -> float:
-    """A threshold of the run, else its default."""
-    return thresholds.limit(case.thresholds, name) or 0.0
-
-
-@rule(*JOB_IDS)
+@rule(
+    About(
+        "mem-gpu-oom",
+        layer="job",
+        severity=FAIL,
+        title="A GPU ran out of memory",
+        symptom="`CUDA out of memory`, a smaller batch does not help",
+        source="field notes",
+    ),
+    About(
+        "rdzv-libuv",
+        layer="network",
+        severity=FAIL,
+        title="This PyTorch has no libuv",
+        symptom="`without libuv support`",
+        source="PT#148283",
+    ),
+    About(
+        "rdzv-store-barrier",
+        layer="network",
+        severity=FAIL,
+        title="Some ranks never reach the rendezvous",
+        symptom="`store based barrier ... worker_count=8`",
+        source="Megatron-LM#782, TR#21373",
+    ),
+    About(
+        "job-failed",
+        layer="job",
+        severity=FAIL,
+        title="A trial job failed",
+        symptom="a launcher's job does not come to its end",
+        source="docs/architecture.md",
+    ),
+    About(
+        "job-rank-killed",
+        layer="job",
+        severity=FAIL,
+        title="A rank was killed",
+        symptom="a rank ends by a signal, the others wait",
+        source="signal(7)",
+    ),
+    *JOB_IDS,
+    of_jobs=True,
+)
 def jobs(case: Case) -> t.Iterator[Answer]:
     """Why jobs failed: for each the causes that its texts name; what only follows from them is not told."""
     found: dict[Cause, dict[str, str]] = {}
@@ -115,7 +154,25 @@ def out_of_memory(case: Case, host: str) -> bool:
     return any(bool(dig(case.user, f"{name}.oom_kills", [])) for name in names)
 
 
-@rule("collective-failed", "collective-stalled")
+@rule(
+    About(
+        "collective-failed",
+        layer="nccl",
+        severity=FAIL,
+        title="The all-reduce across all ranks failed",
+        symptom="the ranks do not get through an all-reduce",
+        source="NCCL, Gloo",
+    ),
+    About(
+        "collective-stalled",
+        layer="nccl",
+        severity=FAIL,
+        title="The all-reduce across all ranks hangs",
+        symptom="a hang at the first all-reduce",
+        source="NCCL, Gloo",
+    ),
+    of_jobs=True,
+)
 def collective(case: Case) -> t.Iterator[Answer]:
     """The sum over all nodes failed: the suspects and what they showed, else what was said."""
     answer = case.collective
@@ -156,7 +213,17 @@ def _of_collective(cause: Cause, hosts: tuple[str, ...], text: str) -> Finding:
     return Finding(cause.rule, FAIL, hosts, evidence, cause.cause, cause.remedy)
 
 
-@rule("collective-slow")
+@rule(
+    About(
+        "collective-slow",
+        layer="nccl",
+        severity=WARN,
+        title="The all-reduce across all ranks is slow",
+        symptom="less than the links allow",
+        source="NVIDIA/nccl-tests, PERFORMANCE.md",
+    ),
+    of_jobs=True,
+)
 def slow(case: Case) -> t.Iterator[Answer]:
     """The sum is right and slow: the suspects of the trials, else compared with the links."""
     answer = case.collective
@@ -232,7 +299,17 @@ def rdma_mbps(case: Case, name: str) -> float:
     return 1000 * sum(sorted(rates, reverse=True)[:slots])
 
 
-@rule("collective-straggler")
+@rule(
+    About(
+        "collective-straggler",
+        layer="nccl",
+        severity=WARN,
+        title="One node is slower than the others",
+        symptom="all wait for one",
+        source="field notes",
+    ),
+    of_jobs=True,
+)
 def straggler(case: Case) -> t.Iterator[Answer]:
     """Nodes whose ranks take much longer for the same piece of own work; every step waits for them."""
     seconds: dict[str, float] = {}
@@ -257,7 +334,8 @@ def straggler(case: Case) -> t.Iterator[Answer]:
             yield Untested("collective-straggler", (host,), f"busy ({busy.words}): {found.pop(host)}")
     cause = "The node works slower than the others, which wait for it at every step"
     remedy = "Look there at clocks and heat (nvidia-smi -q -d PERFORMANCE,TEMPERATURE), other processes and CPU limits"
-    yield from pack(found, "collective-straggler", WARN, cause, remedy)
+    for host, evidence in found.items():
+        yield finding("collective-straggler", WARN, host, evidence, cause, remedy)
 
 
 __all__ = ("expected_mbps", "job_causes", "limit", "link_mbps", "out_of_memory", "rdma_mbps")

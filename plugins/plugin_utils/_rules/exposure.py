@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import Sheet, gone, names, node, shorten
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    gone,
+    names,
+    node,
+    shorten,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     dig,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.addresses import data_addresses
@@ -25,10 +32,29 @@ _OPEN = (
 )
 
 
-@rule("fw-disabled-entirely", "job-ports-exposed", needs=("fabric",))
+@rule(
+    About(
+        "fw-disabled-entirely",
+        layer="network",
+        severity=INFO,
+        title="The firewall was switched off",
+        symptom="open to everybody, and back after a restart",
+        source="field notes",
+    ),
+    About(
+        "job-ports-exposed",
+        layer="network",
+        severity=INFO,
+        also=(WARN,),
+        title="Job ports are open to hosts outside the cluster",
+        symptom="nothing, until somebody connects to them",
+        source="PyTorch SECURITY.md: distributed features are for trusted networks only",
+    ),
+    needs=("fabric",),
+)
 def exposed(case: Case) -> t.Iterable[Answer]:
     """No firewall is known to be in force: a warning on a public address, a note elsewhere."""
-    sheet, known = Sheet(), data_addresses(case)
+    known = data_addresses(case)
     nodes = [str(dig(node(case, name), "address")) for name in names(case)]  # the same words for all hosts
     for host, facts in case.fabric.items():
         found = dig(facts, "firewalls")
@@ -41,13 +67,12 @@ def exposed(case: Case) -> t.Iterable[Answer]:
         remedy = f"let {shorten(nodes)} and your own address in first, then {first}."
         if public:
             remedy = f"Unless a firewall outside of the node keeps others out, {remedy}"
-            sheet.add("job-ports-exposed", WARN, host, f"public address {known[host]}, {seen}", _OPEN, remedy)
+            yield finding("job-ports-exposed", WARN, host, f"public address {known[host]}, {seen}", _OPEN, remedy)
         elif installed:
             cause = "No firewall is in force: every port of the jobs is open to whoever reaches the node."
-            sheet.add("fw-disabled-entirely", INFO, host, seen, cause, f"Where the network is not closed, {remedy}")
+            yield finding("fw-disabled-entirely", INFO, host, seen, cause, f"Where the network is not closed, {remedy}")
         else:
-            sheet.add("job-ports-exposed", INFO, host, seen, _OPEN, f"Where the network is not closed, {remedy}")
-    return sheet.findings()
+            yield finding("job-ports-exposed", INFO, host, seen, _OPEN, f"Where the network is not closed, {remedy}")
 
 
 __all__ = ("exposed",)

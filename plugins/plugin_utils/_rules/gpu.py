@@ -9,12 +9,12 @@ import collections
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     cpu_torch_only,
     gpu_place,
     gpus,
     has_gpus,
+    limit,
     number,
     rows,
     shortened,
@@ -24,11 +24,12 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Untested,
     dig,
-    pack,
+    finding,
     rule,
 )
 
@@ -89,7 +90,89 @@ _NOUVEAU = (
 )
 
 
-@rule(*(each[0] for each in STATUS.values()), "gpu-nouveau", needs=("gpu",))
+@rule(
+    About(
+        "gpu-hung",
+        layer="gpu",
+        severity=FAIL,
+        also=(INFO,),
+        title="nvidia-smi hangs",
+        symptom="nvidia-smi hangs, processes in state D",
+        source="NVIDIA System Management Interface",
+    ),
+    About(
+        "drv-nvml-mismatch",
+        layer="versions",
+        severity=FAIL,
+        also=(INFO,),
+        title="Driver and library versions do not match",
+        symptom="`Driver/library version mismatch`",
+        source="shine-cluster#30, translations#1167",
+    ),
+    About(
+        "gpu-driver-not-loaded",
+        layer="gpu",
+        severity=FAIL,
+        also=(INFO,),
+        title="The NVIDIA driver is installed but not loaded",
+        symptom="`couldn't communicate with the NVIDIA driver`",
+        source="NVIDIA driver installation guide",
+    ),
+    About(
+        "gpu-lost-from-bus",
+        layer="gpu",
+        severity=FAIL,
+        also=(INFO,),
+        title="A GPU has fallen off the bus",
+        symptom="`Unable to determine the device handle for GPU`, Xid 79, fewer GPUs",
+        source="returnn#1486",
+    ),
+    About(
+        "gpu-no-permission",
+        layer="gpu",
+        severity=FAIL,
+        also=(INFO,),
+        title="The job user cannot open the GPU devices",
+        symptom="`Insufficient Permissions`, no CUDA device",
+        source="NVIDIA driver README, device files",
+    ),
+    About(
+        "gpu-none-usable",
+        layer="gpu",
+        severity=FAIL,
+        also=(INFO,),
+        title="No GPU of the node is usable",
+        symptom="`No devices were found`",
+        source="NVIDIA System Management Interface",
+    ),
+    About(
+        "gpu-no-driver",
+        layer="gpu",
+        severity=FAIL,
+        also=(INFO,),
+        title="The NVIDIA driver is not installed",
+        symptom="`nvidia-smi: command not found`, CUDA is not available",
+        source="NVIDIA driver installation guide",
+    ),
+    About(
+        "gpu-status-unclear",
+        layer="gpu",
+        severity=WARN,
+        title="GPU status is unknown",
+        symptom="nvidia-smi's words are not known",
+        source="NVIDIA System Management Interface",
+    ),
+    About(
+        "gpu-nouveau",
+        layer="gpu",
+        severity=FAIL,
+        also=(INFO,),
+        title="The nouveau driver holds the GPUs",
+        symptom="NVIDIA's driver does not load",
+        source="NVIDIA driver installation guide",
+    ),
+    needs=("gpu",),
+)
 def status(case: Case) -> t.Iterator[Answer]:
     """One finding for the status of each node; nothing stands in the way of a job that does without GPUs."""
     found: dict[tuple[str, str, str], dict[str, str]] = collections.defaultdict(dict)
@@ -107,47 +190,81 @@ def status(case: Case) -> t.Iterator[Answer]:
         found[reason][host] = shortened(text(facts, "problem") or state, 300)
     severity = INFO if cpu_torch_only(case) else FAIL
     for (identity, cause, remedy), seen in found.items():
-        yield from pack(seen, identity, WARN if identity == "gpu-status-unclear" else severity, cause, remedy)
+        for host, evidence in seen.items():
+            yield finding(
+                identity, WARN if identity == "gpu-status-unclear" else severity, host, evidence, cause, remedy
+            )
 
 
-@rule("gpu-count", needs=("gpu",))
+@rule(
+    About(
+        "gpu-count",
+        layer="gpu",
+        severity=WARN,
+        title="PCI bus, driver and nvidia-smi disagree on the GPU count",
+        symptom="fewer CUDA devices than cards",
+        source="NVIDIA System Management Interface",
+    ),
+    needs=("gpu",),
+)
 def count(case: Case) -> t.Iterator[Answer]:
     """PCI bus, driver and nvidia-smi count the same GPUs; a container is rightly given fewer than the bus has."""
-    seen = {}
     for host, facts in case.gpu.items():
         counts = {what: number(facts, f"counts.{what}") for what in ("pci", "driver", "smi")}
         known = {value for value in counts.values() if value is not None}
         if text(facts, "status") == "ok" and len(known) > 1 and not dig(case.fabric.get(host), "container"):
-            seen[host] = ", ".join(f"{what} {value:g}" for what, value in counts.items() if value is not None)
-    yield from pack(
-        seen,
-        "gpu-count",
-        WARN,
-        "The PCI bus, the driver and nvidia-smi count different numbers of GPUs: at least one is not used.",
-        "Run nvidia-smi -L and dmesg | grep NVRM there; a GPU that this driver does not support is listed there.",
-    )
+            yield finding(
+                "gpu-count",
+                WARN,
+                host,
+                ", ".join(f"{what} {value:g}" for what, value in counts.items() if value is not None),
+                "The PCI bus, the driver and nvidia-smi count different numbers of GPUs: at least one is not used.",
+                "Run nvidia-smi -L and dmesg | grep NVRM there; a GPU that this driver does not support "
+                "is listed there.",
+            )
 
 
-@rule("gpu-missing-on-node", needs=("gpu",))
+@rule(
+    About(
+        "gpu-missing-on-node",
+        layer="gpu",
+        severity=FAIL,
+        title="A node has no GPU while others do",
+        symptom="the job fails on that node only",
+        source="NVIDIA System Management Interface",
+    ),
+    needs=("gpu",),
+)
 def missing(case: Case) -> t.Iterator[Answer]:
     """A node without any GPU among nodes that have some."""
     if not has_gpus(case) or cpu_torch_only(case):
         return
     seen = {host: "no NVIDIA GPU found" for host, facts in case.gpu.items() if text(facts, "status") == "none"}
-    yield from pack(
-        seen,
-        "gpu-missing-on-node",
-        FAIL,
-        "The node has no GPU, and other nodes have some: a job cannot mix ranks with and without GPUs.",
-        "Take the node out of the inventory, or set trainmesh_torch_build: cpu to train on CPUs only.",
-    )
+    for host, evidence in seen.items():
+        yield finding(
+            "gpu-missing-on-node",
+            FAIL,
+            host,
+            evidence,
+            "The node has no GPU, and other nodes have some: a job cannot mix ranks with and without GPUs.",
+            "Take the node out of the inventory, or set trainmesh_torch_build: cpu to train on CPUs only.",
+        )
 
 
-@rule("gpu-busy-by-other", needs=("gpu",))
+@rule(
+    About(
+        "gpu-busy-by-other",
+        layer="gpu",
+        severity=WARN,
+        title="Other processes use a GPU",
+        symptom="out of memory, or a port in use",
+        source="field notes, DS#1923",
+    ),
+    needs=("gpu",),
+)
 def busy(case: Case) -> t.Iterator[Answer]:
     """Somebody computes on a GPU before any job of ours runs; leftovers of launchers have a rule of their own."""
-    least = thresholds.limit(case.thresholds, "gpu_busy_mib") or 0
-    seen = {}
+    least = limit(case, "gpu_busy_mib")
     for host in case.gpu:
         ours = [dig(process, "pid") for process in rows(case.user.get(host), "processes")]
         found = []
@@ -158,20 +275,31 @@ def busy(case: Case) -> t.Iterator[Answer]:
                     held = "" if memory is None else f" holds {memory:g} MiB"
                     found.append(f"GPU {dig(gpu, 'index')}: process {dig(process, 'pid')}{held}")
         if found:
-            seen[host] = shortened("; ".join(found), 300)
-    yield from pack(
-        seen,
-        "gpu-busy-by-other",
-        WARN,
-        "Other processes compute on the GPUs: a job there runs out of memory or is slow.",
-        "Look who it is (ps -o user,etime,args -p PID) and end what is not wanted, or leave the node out with --limit.",
-    )
+            yield finding(
+                "gpu-busy-by-other",
+                WARN,
+                host,
+                shortened("; ".join(found), 300),
+                "Other processes compute on the GPUs: a job there runs out of memory or is slow.",
+                "Look who it is (ps -o user,etime,args -p PID) and end what is not wanted, or leave the "
+                "node out with --limit.",
+            )
 
 
-@rule("gpu-mig", needs=("gpu",))
+@rule(
+    About(
+        "gpu-mig",
+        layer="gpu",
+        severity=WARN,
+        also=(FAIL,),
+        title="MIG is enabled",
+        symptom="NCCL does not exchange between MIG instances",
+        source="NVIDIA MIG user guide",
+    ),
+    needs=("gpu",),
+)
 def mig(case: Case) -> t.Iterator[Answer]:
     """MIG parts of a GPU cannot train together; a change of the mode waits for a reset."""
-    on, pending = {}, {}
     for host in case.gpu:
         modes = [
             (gpu, text(gpu, "mig_mode").lower(), text(gpu, "mig_mode_pending").lower()) for gpu in gpus(case, host)
@@ -179,95 +307,155 @@ def mig(case: Case) -> t.Iterator[Answer]:
         enabled = [gpu_place(gpu) for gpu, mode, _next in modes if mode == "enabled"]
         waiting = [gpu_place(gpu) for gpu, mode, then in modes if mode and then and mode != then]
         if enabled:
-            on[host] = shortened("MIG is enabled on " + ", ".join(enabled), 300)
+            yield finding(
+                "gpu-mig",
+                FAIL,
+                host,
+                shortened("MIG is enabled on " + ", ".join(enabled), 300),
+                "The GPUs are cut into MIG instances: a process sees only one, and NCCL does not work between them.",
+                "Turn it off with nvidia-smi -mig 0 (no process may use the GPU), then nvidia-smi "
+                "--gpu-reset or a reboot.",
+            )
         elif waiting:
-            pending[host] = shortened("MIG waits for a reset on " + ", ".join(waiting), 300)
-    yield from pack(
-        on,
-        "gpu-mig",
-        FAIL,
-        "The GPUs are cut into MIG instances: a process sees only one, and NCCL does not work between them.",
-        "Turn it off with nvidia-smi -mig 0 (no process may use the GPU), then nvidia-smi --gpu-reset or a reboot.",
-    )
-    yield from pack(
-        pending,
-        "gpu-mig",
-        WARN,
-        "A change of the MIG mode waits for a reset of the GPU.",
-        "Run nvidia-smi --gpu-reset, or reboot the node.",
-    )
+            yield finding(
+                "gpu-mig",
+                WARN,
+                host,
+                shortened("MIG waits for a reset on " + ", ".join(waiting), 300),
+                "A change of the MIG mode waits for a reset of the GPU.",
+                "Run nvidia-smi --gpu-reset, or reboot the node.",
+            )
 
 
-@rule("gpu-persistence", needs=("gpu",))
+@rule(
+    About(
+        "gpu-persistence",
+        layer="gpu",
+        severity=INFO,
+        title="Persistence mode is off",
+        symptom="each start waits for the driver",
+        source="NVIDIA driver persistence",
+    ),
+    needs=("gpu",),
+)
 def persistence(case: Case) -> t.Iterator[Answer]:
     """Without persistence mode the driver forgets each GPU as soon as nobody uses it."""
-    seen = {}
     for host in case.gpu:
         off = [gpu for gpu in gpus(case, host) if text(gpu, "persistence_mode").lower() == "disabled"]
         if off:
-            seen[host] = f"off on {len(off)} of {len(gpus(case, host))} GPUs"
-    yield from pack(
-        seen,
-        "gpu-persistence",
-        INFO,
-        "Persistence mode is off: every start of a job waits seconds for each GPU, and error counters are lost.",
-        "Run systemctl enable --now nvidia-persistenced, or nvidia-smi -pm 1 after each boot.",
-    )
+            yield finding(
+                "gpu-persistence",
+                INFO,
+                host,
+                f"off on {len(off)} of {len(gpus(case, host))} GPUs",
+                "Persistence mode is off: every start of a job waits seconds for each GPU, and error "
+                "counters are lost.",
+                "Run systemctl enable --now nvidia-persistenced, or nvidia-smi -pm 1 after each boot.",
+            )
 
 
-@rule("gpu-compute-mode", needs=("gpu",))
+@rule(
+    About(
+        "gpu-compute-mode",
+        layer="gpu",
+        severity=FAIL,
+        also=(INFO,),
+        title="The GPU compute mode excludes processes",
+        symptom="`all CUDA-capable devices are busy or unavailable`",
+        source="NVIDIA System Management Interface, compute mode",
+    ),
+    needs=("gpu",),
+)
 def compute_mode(case: Case) -> t.Iterator[Answer]:
     """A GPU that no process, or only one at a time, may use. Exclusive is fine for one rank on each GPU."""
-    closed, single = {}, {}
     for host in [] if cpu_torch_only(case) else case.gpu:
         modes = [(gpu_place(gpu), text(gpu, "compute_mode").lower()) for gpu in gpus(case, host)]
         prohibited = [place for place, mode in modes if mode == "prohibited"]
         exclusive = [place for place, mode in modes if mode.startswith("exclusive")]
         if prohibited:
-            closed[host] = shortened("compute mode Prohibited on " + ", ".join(prohibited), 300)
+            yield finding(
+                "gpu-compute-mode",
+                FAIL,
+                host,
+                shortened("compute mode Prohibited on " + ", ".join(prohibited), 300),
+                "The compute mode of a GPU forbids every process to compute on it: CUDA finds no usable device.",
+                "Run nvidia-smi -c DEFAULT there as root (-i INDEX for one GPU); a reboot brings the "
+                "default back as well.",
+            )
         elif exclusive:
-            single[host] = shortened("compute mode Exclusive on " + ", ".join(exclusive), 300)
-    remedy = "Run nvidia-smi -c DEFAULT there as root (-i INDEX for one GPU); a reboot brings the default back as well."
-    cause = "The compute mode of a GPU forbids every process to compute on it: CUDA finds no usable device."
-    yield from pack(closed, "gpu-compute-mode", FAIL, cause, remedy)
-    cause = (
-        "A GPU takes one process at a time: enough for one rank, but a second one, as a rank that touches GPU 0 by "
-        "mistake or a notebook, gets 'all CUDA-capable devices are busy or unavailable'."
-    )
-    yield from pack(single, "gpu-compute-mode", INFO, cause, remedy)
+            yield finding(
+                "gpu-compute-mode",
+                INFO,
+                host,
+                shortened("compute mode Exclusive on " + ", ".join(exclusive), 300),
+                (
+                    "A GPU takes one process at a time: enough for one rank, but a second one, as a rank "
+                    "that touches GPU 0 by "
+                    "mistake or a notebook, gets 'all CUDA-capable devices are busy or unavailable'."
+                ),
+                "Run nvidia-smi -c DEFAULT there as root (-i INDEX for one GPU); a reboot brings the "
+                "default back as well.",
+            )
 
 
-@rule("hostfile-slots-exceed-gpus", "gpus-unused-by-slots", needs=("gpu",))
+@rule(
+    About(
+        "hostfile-slots-exceed-gpus",
+        layer="launcher",
+        severity=FAIL,
+        title="More slots than GPUs",
+        symptom="`invalid device ordinal`, or a hang of half an hour",
+        source="TR#21373, DS#2594, DS#3878, DS#3916, MobileVLM#60",
+    ),
+    About(
+        "gpus-unused-by-slots",
+        layer="launcher",
+        severity=WARN,
+        title="Fewer slots than GPUs",
+        symptom="idle GPUs",
+        source="field notes",
+    ),
+    needs=("gpu",),
+)
 def slots(case: Case) -> t.Iterator[Answer]:
     """Ranks that the plan puts on a node, and the GPUs that were found there."""
-    more, fewer = {}, {}
     for host, facts in case.gpu.items():
         found = len(gpus(case, host))
         wanted = number(dig(case.plan, "nodes", {}).get(host), "slots")
         if text(facts, "status") != "ok" or not found or wanted is None or cpu_torch_only(case):
             continue
         if wanted > found:
-            more[host] = f"{wanted:g} slots, {found} GPUs"
+            yield finding(
+                "hostfile-slots-exceed-gpus",
+                FAIL,
+                host,
+                f"{wanted:g} slots, {found} GPUs",
+                "More ranks than GPUs are planned there: 'invalid device ordinal', or two ranks on one GPU that hang.",
+                "Lower trainmesh_slots of the node to the number of its GPUs, or leave the variable out.",
+            )
         elif wanted < found:
-            fewer[host] = f"{wanted:g} slots, {found} GPUs"
-    yield from pack(
-        more,
-        "hostfile-slots-exceed-gpus",
-        FAIL,
-        "More ranks than GPUs are planned there: 'invalid device ordinal', or two ranks on one GPU that hang.",
-        "Lower trainmesh_slots of the node to the number of its GPUs, or leave the variable out.",
-    )
-    yield from pack(
-        fewer,
-        "gpus-unused-by-slots",
-        WARN,
-        "Fewer ranks than GPUs are planned there: the other GPUs stay idle.",
-        "Leave trainmesh_slots out of the inventory, or raise it; if it is meant so, set trainmesh_rules: "
-        "{gpus-unused-by-slots: off}.",
-    )
+            yield finding(
+                "gpus-unused-by-slots",
+                WARN,
+                host,
+                f"{wanted:g} slots, {found} GPUs",
+                "Fewer ranks than GPUs are planned there: the other GPUs stay idle.",
+                "Leave trainmesh_slots out of the inventory, or raise it; if it is meant so, set trainmesh_rules: "
+                "{gpus-unused-by-slots: off}.",
+            )
 
 
-@rule("nccl-duplicate-gpu", needs=("gpu",))
+@rule(
+    About(
+        "nccl-duplicate-gpu",
+        layer="nccl",
+        severity=FAIL,
+        title="Two ranks use one GPU",
+        symptom="`Duplicate GPU detected`",
+        source="Megatron-LM#661, ACC#2246, NC#1241",
+    ),
+    needs=("gpu",),
+)
 def duplicate(case: Case) -> t.Iterator[Answer]:
     """The same GPU on two nodes: two names for one machine, or containers that share it."""
     owners: dict[str, list[str]] = collections.defaultdict(list)
@@ -282,14 +470,16 @@ def duplicate(case: Case) -> t.Iterator[Answer]:
         if len(hosts) > 1
         for host in hosts
     }
-    yield from pack(
-        seen,
-        "nccl-duplicate-gpu",
-        FAIL,
-        "The same GPU is seen on more than one node, or twice on one: NCCL refuses two ranks on one GPU.",
-        "Take the second name of the machine out of the inventory, or give each container GPUs of its own "
-        "(docker run --gpus device=...).",
-    )
+    for host, evidence in seen.items():
+        yield finding(
+            "nccl-duplicate-gpu",
+            FAIL,
+            host,
+            evidence,
+            "The same GPU is seen on more than one node, or twice on one: NCCL refuses two ranks on one GPU.",
+            "Take the second name of the machine out of the inventory, or give each container GPUs of its own "
+            "(docker run --gpus device=...).",
+        )
 
 
 __all__ = ("STATUS",)

@@ -13,6 +13,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis impor
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     gpu_place,
     gpus,
+    limit,
     model,
     most_common,
     number,
@@ -24,23 +25,34 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Data,
     Untested,
     dig,
-    pack,
+    finding,
     rule,
 )
 
 _RESET = "nvidia-smi --gpu-reset -i INDEX, with no process on it, or a reboot of the node"
 _REPLACE = "Have the GPU replaced, and take the node out of the inventory until then."
-_OFF_BUS = "GPU fallen off the bus"
 Seen = dict[str, dict[str, list[str]]]
 Judge = t.Callable[[Data], t.Iterable[tuple[str, str]]]
 
 
-@rule("gpu-xid", needs=("gpu",))
+@rule(
+    About(
+        "gpu-xid",
+        layer="gpu",
+        severity=FAIL,
+        also=(WARN, INFO),
+        title="The driver reported GPU errors",
+        symptom="`NVRM: Xid` in the kernel's log",
+        source="NVIDIA Xid errors guide",
+    ),
+    needs=("gpu",),
+)
 def xid(case: Case) -> t.Iterator[Answer]:
     """What the kernel log says since boot, by the number's severity; a GPU that is gone now has its own rule."""
     found: dict[tuple[str, str, str], dict[str, str]] = collections.defaultdict(dict)
@@ -51,18 +63,23 @@ def xid(case: Case) -> t.Iterator[Answer]:
         gone = text(facts, "status") in ("gpu_lost", "hung")
         for event in rows(facts, "xids"):
             reason = _xid_reason(event)
-            if reason and not (gone and _OFF_BUS in reason[1]):
+            if reason and not (gone and _off_bus(event)):
                 found[reason][host] = shortened(text(event, "line") or reason[1])  # the last one counts
     for (severity, cause, remedy), seen in found.items():
-        yield from pack(seen, "gpu-xid", severity, cause, remedy)
+        for host, evidence in seen.items():
+            yield finding("gpu-xid", severity, host, evidence, cause, remedy)
+
+
+def _off_bus(event: Data) -> bool:
+    return text(event, "kind") == "fallen_off_bus" or (text(event, "kind") == "xid" and dig(event, "xid") == 79)
 
 
 def _xid_reason(event: Data) -> tuple[str, str, str] | None:
     """(severity, cause, remedy) of one event; None for one that this rule does not judge."""
     known = table("xids")
     kind, code = text(event, "kind"), dig(event, "xid")
-    if kind == "fallen_off_bus" or (kind == "xid" and code == 79):
-        return FAIL, f"The kernel logged that a {_OFF_BUS}.", known["remedies"]["power"]
+    if _off_bus(event):
+        return FAIL, "The kernel logged that a GPU has fallen off the bus.", known["remedies"]["power"]
     if kind == "sxid":
         fatal = ", Fatal" in text(event, "line")
         return (
@@ -95,11 +112,22 @@ def joined(found: t.Mapping[str, list[str]]) -> dict[str, str]:
     return {host: shortened("; ".join(said), 300) for host, said in found.items()}
 
 
-@rule("gpu-ecc", needs=("gpu",))
+@rule(
+    About(
+        "gpu-ecc",
+        layer="gpu",
+        severity=FAIL,
+        also=(WARN,),
+        title="A GPU has memory errors",
+        symptom="uncorrectable ECC errors, wrong results or aborted jobs",
+        source="NVIDIA GPU memory error management",
+    ),
+    needs=("gpu",),
+)
 def ecc(case: Case) -> t.Iterator[Answer]:
     """Memory errors: uncorrected ones give wrong results or end the job, many corrected ones announce them."""
-    corrected = thresholds.limit(case.thresholds, "ecc_corrected") or 0
-    sram = thresholds.limit(case.thresholds, "ecc_sram_uncorrected") or 0
+    corrected = limit(case, "ecc_corrected")
+    sram = limit(case, "ecc_sram_uncorrected")
 
     def judge(gpu: Data) -> t.Iterator[tuple[str, str]]:
         now, ever = number(gpu, "ecc.uncorrected_volatile") or 0, number(gpu, "ecc.sram_uncorrected_aggregate") or 0
@@ -115,22 +143,33 @@ def ecc(case: Case) -> t.Iterator[Answer]:
 
     found = collect(case, judge)
     cause = "The memory of a GPU has uncorrected errors: jobs on it end, or compute wrong results."
-    yield from pack(
-        joined(found[FAIL]), "gpu-ecc", FAIL, cause, f"Reset the GPU ({_RESET}); if it comes back: {_REPLACE}"
-    )
-    yield from pack(
-        joined(found[WARN]),
-        "gpu-ecc",
-        WARN,
-        "The memory of a GPU has errors that could be corrected, or had others before: it may be failing.",
-        "Watch it with nvidia-smi -q -d ECC; have the GPU replaced if the numbers grow.",
-    )
+    for host, evidence in joined(found[FAIL]).items():
+        yield finding("gpu-ecc", FAIL, host, evidence, cause, f"Reset the GPU ({_RESET}); if it comes back: {_REPLACE}")
+    for host, evidence in joined(found[WARN]).items():
+        yield finding(
+            "gpu-ecc",
+            WARN,
+            host,
+            evidence,
+            "The memory of a GPU has errors that could be corrected, or had others before: it may be failing.",
+            "Watch it with nvidia-smi -q -d ECC; have the GPU replaced if the numbers grow.",
+        )
 
 
-@rule("gpu-row-remap", needs=("gpu",))
+@rule(
+    About(
+        "gpu-row-remap",
+        layer="gpu",
+        severity=FAIL,
+        title="A GPU cannot remap its memory rows",
+        symptom="row remapping pending or failed",
+        source="NVIDIA GPU memory error management",
+    ),
+    needs=("gpu",),
+)
 def row_remap(case: Case) -> t.Iterator[Answer]:
     """Bad rows of memory that wait to be replaced by spare ones, or cannot be."""
-    most = thresholds.limit(case.thresholds, "remapped_rows") or 0
+    most = limit(case, "remapped_rows")
     worn: dict[str, list[str]] = {}
     pending: dict[str, list[str]] = {}
     for host in case.gpu:
@@ -143,16 +182,29 @@ def row_remap(case: Case) -> t.Iterator[Answer]:
             elif dig(gpu, "remapped_rows.pending") is True:
                 pending.setdefault(host, []).append(f"{gpu_place(gpu)}: a remapped row waits for a reset")
     cause = "The spare rows of a GPU's memory are used up: its errors cannot be mended any more."
-    yield from pack(joined(worn), "gpu-row-remap", FAIL, cause, _REPLACE)
+    for host, evidence in joined(worn).items():
+        yield finding("gpu-row-remap", FAIL, host, evidence, cause, _REPLACE)
     cause = "A bad row of a GPU's memory is still in use until the GPU is reset."
-    yield from pack(joined(pending), "gpu-row-remap", FAIL, cause, f"Reset the GPU: {_RESET}.")
+    for host, evidence in joined(pending).items():
+        yield finding("gpu-row-remap", FAIL, host, evidence, cause, f"Reset the GPU: {_RESET}.")
 
 
-@rule("gpu-retired-pages", needs=("gpu",))
+@rule(
+    About(
+        "gpu-retired-pages",
+        layer="gpu",
+        severity=WARN,
+        also=(FAIL,),
+        title="A GPU has retired memory pages",
+        symptom="pages retired, or waiting for a restart",
+        source="NVIDIA dynamic page retirement",
+    ),
+    needs=("gpu",),
+)
 def retired_pages(case: Case) -> t.Iterator[Answer]:
     """Pages of memory taken out of use, on GPUs before Ampere."""
-    warn = thresholds.limit(case.thresholds, "retired_pages_warn") or 0
-    fail = thresholds.limit(case.thresholds, "retired_pages_fail") or 0
+    warn = limit(case, "retired_pages_warn")
+    fail = limit(case, "retired_pages_fail")
 
     def judge(gpu: Data) -> t.Iterator[tuple[str, str]]:
         counts = [number(gpu, f"ecc.retired_pages_{kind}_bit") or 0 for kind in ("single", "double")]
@@ -165,12 +217,25 @@ def retired_pages(case: Case) -> t.Iterator[Answer]:
 
     found = collect(case, judge)
     cause = "A GPU has retired nearly all the pages of memory that it can."
-    yield from pack(joined(found[FAIL]), "gpu-retired-pages", FAIL, cause, _REPLACE)
+    for host, evidence in joined(found[FAIL]).items():
+        yield finding("gpu-retired-pages", FAIL, host, evidence, cause, _REPLACE)
     cause = "A GPU takes pages of its memory out of use."
-    yield from pack(joined(found[WARN]), "gpu-retired-pages", WARN, cause, f"Reset the GPU ({_RESET}), and watch it.")
+    for host, evidence in joined(found[WARN]).items():
+        yield finding("gpu-retired-pages", WARN, host, evidence, cause, f"Reset the GPU ({_RESET}), and watch it.")
 
 
-@rule("gpu-pcie-narrow", needs=("gpu",))
+@rule(
+    About(
+        "gpu-pcie-narrow",
+        layer="gpu",
+        severity=WARN,
+        also=(FAIL,),
+        title="A GPU uses fewer PCIe lanes than its peers",
+        symptom="slow copies on one node",
+        source="NVIDIA System Management Interface",
+    ),
+    needs=("gpu",),
+)
 def pcie(case: Case) -> t.Iterator[Answer]:
     """Fewer PCIe lanes than GPUs of the same model have. The link's generation falls when idle and says nothing."""
     widths: dict[str, list[int]] = collections.defaultdict(list)
@@ -187,17 +252,30 @@ def pcie(case: Case) -> t.Iterator[Answer]:
             yield severity, f"{width:g} lanes, others of this model have {usual:g}"
 
     for severity, seen in collect(case, judge).items():
-        yield from pack(
-            joined(seen),
-            "gpu-pcie-narrow",
-            severity,
-            "A GPU has fewer PCIe lanes than others of its model: copies to it are slower, and every step waits.",
-            "Power the node off and seat the card and its riser again; look for a slot setting in the BIOS "
-            "(bifurcation).",
-        )
+        for host, evidence in joined(seen).items():
+            yield finding(
+                "gpu-pcie-narrow",
+                severity,
+                host,
+                evidence,
+                "A GPU has fewer PCIe lanes than others of its model: copies to it are slower, and every step waits.",
+                "Power the node off and seat the card and its riser again; look for a slot setting in the BIOS "
+                "(bifurcation).",
+            )
 
 
-@rule("gpu-nvlink", needs=("gpu",))
+@rule(
+    About(
+        "gpu-nvlink",
+        layer="gpu",
+        severity=FAIL,
+        also=(WARN,),
+        title="NVLink is down or slow",
+        symptom="slow exchange within one node",
+        source="NVIDIA NVLink, nvidia-smi nvlink",
+    ),
+    needs=("gpu",),
+)
 def nvlink(case: Case) -> t.Iterator[Answer]:
     """NVLinks that are down or slow, against the model's number, else against the same model in the cluster."""
     usual: dict[str, list[int]] = collections.defaultdict(list)
@@ -221,14 +299,17 @@ def nvlink(case: Case) -> t.Iterator[Answer]:
                 said = f"{gpu_place(gpu)}: an NVLink of {speed:g} GB/s, should have {fastest:g}"
                 seen[WARN].setdefault(host, []).append(said)
     for severity, said_by in seen.items():
-        yield from pack(
-            joined(said_by),
-            "gpu-nvlink",
-            severity,
-            "NVLinks of a GPU are down or slow: NCCL goes over PCIe, or fails when it sets the links up.",
-            "Run nvidia-smi nvlink -s and nvidia-smi nvlink -e there, reset all GPUs or reboot, and have the bridge or "
-            "the board checked.",
-        )
+        for host, evidence in joined(said_by).items():
+            yield finding(
+                "gpu-nvlink",
+                severity,
+                host,
+                evidence,
+                "NVLinks of a GPU are down or slow: NCCL goes over PCIe, or fails when it sets the links up.",
+                "Run nvidia-smi nvlink -s and nvidia-smi nvlink -e there, reset all GPUs or reboot, and "
+                "have the bridge or "
+                "the board checked.",
+            )
 
 
 def _with_links(case: Case, host: str) -> t.Iterator[tuple[Data, int, float | None]]:
@@ -244,10 +325,19 @@ def _with_links(case: Case, host: str) -> t.Iterator[tuple[Data, int, float | No
             yield gpu, 0, None
 
 
-@rule("drv-fabricmanager", needs=("gpu",))
+@rule(
+    About(
+        "drv-fabricmanager",
+        layer="versions",
+        severity=FAIL,
+        title="The fabric manager is down or has another version",
+        symptom="CUDA error 802, `system not yet initialized`",
+        source="aws-dl-ami#33, gpu-operator#544, PT#35710",
+    ),
+    needs=("gpu",),
+)
 def fabric_manager(case: Case) -> t.Iterator[Answer]:
     """With NVSwitches, CUDA works only once the fabric manager, of the driver's version, has set them up."""
-    stopped, other, unready = {}, {}, {}
     for host, facts in case.gpu.items():
         states = [(text(gpu, "fabric.state"), text(gpu, "fabric.status")) for gpu in gpus(case, host)]
         with_fabric = [(state, status) for state, status in states if state]
@@ -259,20 +349,32 @@ def fabric_manager(case: Case) -> t.Iterator[Answer]:
         # in a container the manager runs outside and cannot be seen; a machine that is replayed is seen whole
         contained = dig(case.fabric.get(host), "container") and not dig(facts, "replayed_from")
         if number(manager, "nvswitches") and dig(manager, "running") is False and not contained:
-            stopped[host] = f"{number(manager, 'nvswitches'):g} NVSwitches, nv-fabricmanager does not run"
+            yield finding(
+                "drv-fabricmanager",
+                FAIL,
+                host,
+                f"{number(manager, 'nvswitches'):g} NVSwitches, nv-fabricmanager does not run",
+                "The fabric manager does not run: CUDA fails with error 802 (system not yet initialized).",
+                "Run systemctl enable --now nvidia-fabricmanager.",
+            )
         elif number(manager, "nvswitches") and version and driver and key(version) != key(driver):
-            other[host] = f"fabric manager {version}, driver {driver}"
+            yield finding(
+                "drv-fabricmanager",
+                FAIL,
+                host,
+                f"fabric manager {version}, driver {driver}",
+                "The fabric manager is not of the driver's version, and refuses to work with it: CUDA error 802.",
+                "Install the nvidia-fabricmanager package of exactly the driver's version, and restart it.",
+            )
         elif with_fabric:
-            unready[host] = ", ".join(sorted({f"{state}, {status or 'no status'}" for state, status in with_fabric}))
-    cause = "The fabric manager does not run: CUDA fails with error 802 (system not yet initialized)."
-    remedy = "Run systemctl enable --now nvidia-fabricmanager."
-    yield from pack(stopped, "drv-fabricmanager", FAIL, cause, remedy)
-    cause = "The fabric manager is not of the driver's version, and refuses to work with it: CUDA error 802."
-    remedy = "Install the nvidia-fabricmanager package of exactly the driver's version, and restart it."
-    yield from pack(other, "drv-fabricmanager", FAIL, cause, remedy)
-    cause = "The NVLink fabric of the GPUs is not set up: CUDA fails with error 802 (system not yet initialized)."
-    remedy = "Look at journalctl -u nvidia-fabricmanager; restart it, then reset the GPUs or reboot the node."
-    yield from pack(unready, "drv-fabricmanager", FAIL, cause, remedy)
+            yield finding(
+                "drv-fabricmanager",
+                FAIL,
+                host,
+                ", ".join(sorted({f"{state}, {status or 'no status'}" for state, status in with_fabric})),
+                "The NVLink fabric of the GPUs is not set up: CUDA fails with error 802 (system not yet initialized).",
+                "Look at journalctl -u nvidia-fabricmanager; restart it, then reset the GPUs or reboot the node.",
+            )
 
 
 __all__ = ("collect", "joined")

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import number, rows, text, texts
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    limit,
+    number,
+    rows,
+    text,
+    texts,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     WARN,
+    About,
     Answer,
     Case,
     Data,
-    pack,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.gpu_health import collect, joined
@@ -26,37 +32,62 @@ def _slowed(gpu: Data) -> list[str]:
     return [each for each in bad if each in texts(gpu, "throttle_reasons")]
 
 
-@rule("gpu-throttle", needs=("gpu",))
+@rule(
+    About(
+        "gpu-throttle",
+        layer="gpu",
+        severity=WARN,
+        title="A GPU is throttled while idle",
+        symptom="heat or power brake: one slow node sets the pace of all",
+        source="NVIDIA System Management Interface",
+    ),
+    needs=("gpu",),
+)
 def throttle(case: Case) -> t.Iterator[Answer]:
     """The hardware slows a GPU down while nothing runs. Idle clocks and a power cap are normal."""
     found = collect(case, lambda gpu: [(WARN, ", ".join(hit))] if (hit := _slowed(gpu)) else [])
-    yield from pack(
-        joined(found[WARN]),
-        "gpu-throttle",
-        WARN,
-        "A GPU is slowed down by heat or by its power supply although no job runs: every rank will wait for it.",
-        "Look at nvidia-smi -q -d TEMPERATURE,POWER,PERFORMANCE, at the fans, and at the power cables.",
-    )
+    for host, evidence in joined(found[WARN]).items():
+        yield finding(
+            "gpu-throttle",
+            WARN,
+            host,
+            evidence,
+            "A GPU is slowed down by heat or by its power supply although no job runs: every rank will wait for it.",
+            "Look at nvidia-smi -q -d TEMPERATURE,POWER,PERFORMANCE, at the fans, and at the power cables.",
+        )
 
 
-@rule("gpu-temperature", needs=("gpu",))
+@rule(
+    About(
+        "gpu-temperature",
+        layer="gpu",
+        severity=WARN,
+        title="A GPU is hot while idle",
+        symptom="clocks fall under load, one rank is slower than the others",
+        source="sichek",
+    ),
+    needs=("gpu",),
+)
 def temperature(case: Case) -> t.Iterator[Answer]:
     """A GPU that is hot with nothing to do; one that computes may be, and one that is slowed down is told as that."""
-    most = thresholds.limit(case.thresholds, "gpu_temperature_warn_c")
+    most = limit(case, "gpu_temperature_warn_c")
 
     def judge(gpu: Data) -> t.Iterator[tuple[str, str]]:
         now = number(gpu, "temperature_c")
         works = any("C" in text(process, "type") for process in rows(gpu, "processes"))
-        if now is not None and most is not None and now > most and not works and not _slowed(gpu):
+        if now is not None and now > most and not works and not _slowed(gpu):
             yield WARN, f"{now:g} C while no process computes on it (limit {most:g} C)"
 
-    yield from pack(
-        joined(collect(case, judge)[WARN]),
-        "gpu-temperature",
-        WARN,
-        "A GPU is hot although it has nothing to do: under load it will be slowed down, and every rank waits for it.",
-        "Look at nvidia-smi -q -d TEMPERATURE,POWER there, at the fans, the air filters and the room's cooling.",
-    )
+    for host, evidence in joined(collect(case, judge)[WARN]).items():
+        yield finding(
+            "gpu-temperature",
+            WARN,
+            host,
+            evidence,
+            "A GPU is hot although it has nothing to do: under load it will be slowed down, and every "
+            "rank waits for it.",
+            "Look at nvidia-smi -q -d TEMPERATURE,POWER there, at the fans, the air filters and the room's cooling.",
+        )
 
 
 __all__ = ()

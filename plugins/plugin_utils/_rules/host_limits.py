@@ -9,15 +9,23 @@ import os.path
 import shlex
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import Sheet, gone, limit, number, size
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    gone,
+    limit,
+    number,
+    size,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Data,
+    Finding,
     dig,
+    finding,
     rule,
 )
 
@@ -49,7 +57,7 @@ def _live(case: Case, facts: t.Mapping[str, Data]) -> list[str]:
 
 def _slots(case: Case, host: str, gpus: int) -> int:
     """How many ranks the plan starts on the host; as many as it has GPUs where there is no plan."""
-    planned = number(dig(dig(case.plan, "nodes", {}).get(host), "slots"))
+    planned = number(dig(case.plan, "nodes", {}).get(host), "slots")
     return gpus if planned is None else int(planned)
 
 
@@ -66,70 +74,96 @@ def _larger_shm(container: bool) -> str:
     )
 
 
-@rule("shm-too-small", needs=("fabric",))
+@rule(
+    About(
+        "shm-too-small",
+        layer="nccl",
+        severity=FAIL,
+        also=(WARN,),
+        title="/dev/shm is too small",
+        symptom="`No space left on device (28)`, `Bus error`",
+        source="NC#290, NC#342, NC#525, NC#473, fal#2, vllm#1710",
+    ),
+    needs=("fabric",),
+)
 def shm(case: Case) -> t.Iterable[Answer]:
     """/dev/shm, through which NCCL's ranks on a node and the workers of a data loader talk."""
-    sheet = Sheet()
     for host in _live(case, case.fabric):
         remedy = _larger_shm(bool(dig(case.fabric[host], "container")))
-        total, free = (number(dig(case.fabric[host], f"shm.{key}")) for key in ("total_bytes", "free_bytes"))
+        total, free = (number(case.fabric[host], f"shm.{key}") for key in ("total_bytes", "free_bytes"))
         count = _gpus(case, host)
         if total is None:
             continue
-        least, wanted = limit(case, "shm_fail_bytes", 512 * MIB), count * limit(case, "shm_warn_bytes_per_gpu", GIB)
+        least, wanted = limit(case, "shm_fail_bytes"), count * limit(case, "shm_warn_bytes_per_gpu")
         if total < least:
             cause = "/dev/shm is so small that data loaders and NCCL end with a bus error or No space left on device."
             # One rank, or none with a GPU, trains with little of it: only NCCL between ranks of a node takes much.
             severity = FAIL if count and _slots(case, host, count) > 1 else WARN
-            sheet.add("shm-too-small", severity, host, f"/dev/shm has {size(total)}", cause, remedy)
-        elif free is not None and free < limit(case, "shm_free_fail_bytes", 64 * MIB):
+            yield finding("shm-too-small", severity, host, f"/dev/shm has {size(total)}", cause, remedy)
+        elif free is not None and free < limit(case, "shm_free_fail_bytes"):
             cause = "/dev/shm is full, mostly of what killed jobs left behind."
             clean = "See ls -l /dev/shm; remove the files of jobs that are gone (nccl-*, torch_*, sem.*)."
-            sheet.add("shm-too-small", FAIL, host, f"{size(free)} of {size(total)} free", cause, clean)
+            yield finding("shm-too-small", FAIL, host, f"{size(free)} of {size(total)} free", cause, clean)
         elif total < wanted:
             evidence = f"/dev/shm has {size(total)} for {count} GPUs"
             cause = "/dev/shm is small for the number of GPUs: data loaders with several workers may not fit."
-            sheet.add("shm-too-small", WARN, host, evidence, cause, remedy)
-    return sheet.findings()
+            yield finding("shm-too-small", WARN, host, evidence, cause, remedy)
 
 
-@rule("fd-limit", needs=("fabric",))
+@rule(
+    About(
+        "fd-limit",
+        layer="nccl",
+        severity=WARN,
+        also=(FAIL,),
+        title="The open-file limit is too low",
+        symptom="`Too many open files`",
+        source="NC#550, NC#127",
+    ),
+    needs=("fabric",),
+)
 def fd_limit(case: Case) -> t.Iterable[Answer]:
     """Open files: NCCL raises its soft limit to the hard one itself, so that the hard one decides."""
-    sheet = Sheet()
     remedy = (
         "Put '* - nofile 1048576' (and 'root - nofile 1048576') into /etc/security/limits.d/90-training.conf, see that "
         "sshd has UsePAM yes, and log in anew."
     )
     for host in _live(case, case.fabric):
         facts, gpus = dig(case.fabric[host], "limits", {}), _gpus(case, host) > 0
-        soft, hard = number(dig(facts, "nofile")), number(dig(facts, "hard.nofile"))
+        soft, hard = number(facts, "nofile"), number(facts, "hard.nofile")
         most = soft if hard is None else hard
         if most is None or most == UNLIMITED:
             continue
         cause = "A job runs out of file descriptors: every connection, worker and open file takes one."
         shown = f"{soft if soft is not None else 'unknown'}, at most {most:.0f} ({dig(facts, 'of', 'limits')})"
-        if most <= limit(case, "fd_fail", 1024):
-            sheet.add("fd-limit", FAIL if gpus else WARN, host, f"open files: {shown}", cause, remedy)
-        elif (gpus and most < limit(case, "fd_warn", 4096)) or (
-            soft is not None and 0 <= soft < limit(case, "fd_soft_warn", 1024)
-        ):
-            sheet.add("fd-limit", WARN, host, f"open files: {shown}", cause, remedy)
-    return sheet.findings()
+        if most <= limit(case, "fd_fail"):
+            yield finding("fd-limit", FAIL if gpus else WARN, host, f"open files: {shown}", cause, remedy)
+        elif (gpus and most < limit(case, "fd_warn")) or (soft is not None and 0 <= soft < limit(case, "fd_soft_warn")):
+            yield finding("fd-limit", WARN, host, f"open files: {shown}", cause, remedy)
 
 
-@rule("ib-memlock", needs=("fabric",))
+@rule(
+    About(
+        "ib-memlock",
+        layer="nccl",
+        severity=FAIL,
+        also=(WARN,),
+        title="The locked-memory limit is too low for RDMA",
+        symptom="`ibv_reg_mr` or `ibv_create_qp`: Cannot allocate memory",
+        source="NT#206, ucx#8229",
+    ),
+    needs=("fabric",),
+)
 def memlock(case: Case) -> t.Iterable[Answer]:
     """Locked memory, which RDMA devices need for every buffer."""
-    sheet = Sheet()
     for host in _live(case, case.fabric):
-        found = number(dig(case.fabric[host], "limits.memlock"))
+        found = number(case.fabric[host], "limits.memlock")
         devices = [str(dig(item, "name")) for item in dig(case.fabric[host], "rdma.devices", [])]
-        if found is None or found == UNLIMITED or found >= limit(case, "memlock_min_bytes", 64 * MIB):
+        if found is None or found == UNLIMITED or found >= limit(case, "memlock_min_bytes"):
             continue
         if devices or _gpus(case, host):
             evidence = f"a login may lock {size(found)}" + (f"; RDMA devices {', '.join(devices)}" if devices else "")
-            sheet.add(
+            yield finding(
                 "ib-memlock",
                 FAIL if devices else WARN,
                 host,
@@ -139,7 +173,6 @@ def memlock(case: Case) -> t.Iterable[Answer]:
                 "Put '* - memlock unlimited' into /etc/security/limits.d/90-training.conf, see that sshd has UsePAM "
                 "yes, restart sshd and log in anew; containers: --ulimit memlock=-1.",
             )
-    return sheet.findings()
 
 
 def _places(case: Case, host: str) -> dict[str, tuple[str, Data]]:
@@ -156,22 +189,31 @@ def _places(case: Case, host: str) -> dict[str, tuple[str, Data]]:
 
 def disk_problem(case: Case, what: str, facts: Data) -> tuple[str, str] | None:
     """(severity, what was seen) of a file system that is full or nearly so."""
-    free, inodes = number(dig(facts, "free_bytes")), number(dig(facts, "inodes_free"))
-    name = "tmp_warn_bytes" if what == "tmp" else "disk_warn_bytes"
-    least = limit(case, name, GIB if what == "tmp" else 5 * GIB)
+    free, inodes = number(facts, "free_bytes"), number(facts, "inodes_free")
+    least = limit(case, "tmp_warn_bytes" if what == "tmp" else "disk_warn_bytes")
     path, kind = dig(facts, "path", what), str(dig(facts, "fs_type", ""))
     if free is not None and free < least:
-        severity = FAIL if free < limit(case, "disk_fail_bytes", 512 * MIB) else WARN
+        severity = FAIL if free < limit(case, "disk_fail_bytes") else WARN
         return severity, f"{path} ({dig(facts, 'mount') or kind or 'its file system'}): {size(free)} free"
-    if inodes is not None and inodes < limit(case, "inodes_warn", 10000) and kind not in _NO_INODES:
-        return FAIL if inodes < limit(case, "inodes_fail", 100) else WARN, f"{path} ({kind}): {inodes:.0f} inodes free"
+    if inodes is not None and inodes < limit(case, "inodes_warn") and kind not in _NO_INODES:
+        return FAIL if inodes < limit(case, "inodes_fail") else WARN, f"{path} ({kind}): {inodes:.0f} inodes free"
     return None
 
 
-@rule("disk-full", needs=("fabric",))
+@rule(
+    About(
+        "disk-full",
+        layer="job",
+        severity=FAIL,
+        also=(WARN,),
+        title="A disk is full or nearly full",
+        symptom="`No space left on device`",
+        source="write(2)",
+    ),
+    needs=("fabric",),
+)
 def disk_full(case: Case) -> t.Iterable[Answer]:
     """Where jobs write and nothing more fits."""
-    sheet = Sheet()
     for host in _live(case, {**case.user, **case.fabric}):
         for what, facts in _places(case, host).values():
             problem = disk_problem(case, what, facts)
@@ -187,21 +229,38 @@ def disk_full(case: Case) -> t.Iterable[Answer]:
                     "~/.cache/huggingface are the usual ones, or move the cache by HF_HOME, TRITON_CACHE_DIR or "
                     "TMPDIR in trainmesh_env."
                 )
-                sheet.add("disk-full", severity, host, seen, cause, remedy)
-    return sheet.findings()
+                yield finding("disk-full", severity, host, seen, cause, remedy)
 
 
-@rule("cache-unwritable", "build-ext-cache-nfs", needs=("user",))
+@rule(
+    About(
+        "cache-unwritable",
+        layer="versions",
+        severity=FAIL,
+        also=(WARN,),
+        title="A cache directory is not writable",
+        symptom="`PermissionError` at the first compilation or download",
+        source="XDG base directories, Hugging Face Hub",
+    ),
+    About(
+        "build-ext-cache-nfs",
+        layer="versions",
+        severity=WARN,
+        title="The cache of compiled operators is on a shared disk",
+        symptom="a hang, locks or `ESTALE` while compiling",
+        source="DS#5205, DS#5677, DS#6540, TR#22363, dolly#119",
+    ),
+    needs=("user",),
+)
 def caches(case: Case) -> t.Iterable[Answer]:
     """Caches that the job user can't write to, or in which nodes get in each other's way."""
-    sheet = Sheet()
     for host in _live(case, case.user):
-        _unwritable(case, sheet, host)
+        yield from _unwritable(case, host)
         for name in ("torch_extensions", "triton"):
             facts = dig(case.user[host], f"caches.{name}", {})
             path = str(dig(facts, "path", name))
             if dig(facts, "local") is False and dig(facts, "writable") is not False:
-                sheet.add(
+                yield finding(
                     "build-ext-cache-nfs",
                     WARN,
                     host,
@@ -211,10 +270,9 @@ def caches(case: Case) -> t.Iterable[Answer]:
                     "Set TORCH_EXTENSIONS_DIR and TRITON_CACHE_DIR to a local directory such as /var/tmp/torch in "
                     "trainmesh_env.",
                 )
-    return sheet.findings()
 
 
-def _unwritable(case: Case, sheet: Sheet, host: str) -> None:
+def _unwritable(case: Case, host: str) -> t.Iterator[Finding]:
     """One fault for each directory that keeps caches from being written; a full disk is another fault."""
     user = str(dig(case.plan, "user") or dig(case.user[host], "name", "the job user"))
     found: dict[str, list[str]] = {}
@@ -224,7 +282,7 @@ def _unwritable(case: Case, sheet: Sheet, host: str) -> None:
             found.setdefault(str(dig(facts, "existing") or dig(facts, "path", name)), []).append(name)
     for place, kept in found.items():
         paths = ", ".join(str(dig(case.user[host], f"caches.{name}.path", name)) for name in kept)
-        sheet.add(
+        yield finding(
             "cache-unwritable",
             FAIL if any(_CACHES[name][1] for name in kept) else WARN,
             host,
@@ -274,15 +332,25 @@ def _is_below(path: str, directory: str) -> bool:
     return os.path.normpath(path).startswith(f"{directory.rstrip('/')}/")
 
 
-@rule("mem-host-oom", needs=("user",))
+@rule(
+    About(
+        "mem-host-oom",
+        layer="job",
+        severity=FAIL,
+        also=(WARN, INFO),
+        title="A node ran out of memory",
+        symptom="`exits with return code = -9`",
+        source="DS#4239, DS#3823, DS#3160, DS#2852",
+    ),
+    needs=("user",),
+)
 def host_oom(case: Case) -> t.Iterable[Answer]:
     """Processes that the kernel killed for want of memory; a container shows its host's log, so that this is a hint."""
-    sheet = Sheet()
     for host in _live(case, case.user):
         kills = dig(case.user[host], "oom_kills", [])
         if kills:
             last = " ".join(str(dig(kills[-1], "line", "")).split())[:160]
-            sheet.add(
+            yield finding(
                 "mem-host-oom",
                 INFO if dig(case.fabric.get(host), "container") else WARN,
                 host,
@@ -291,7 +359,6 @@ def host_oom(case: Case) -> t.Iterable[Answer]:
                 "Fewer data loader workers, no offload to the CPU or fewer ranks a node; free -h while the job starts "
                 "shows how much a rank takes.",
             )
-    return sheet.findings()
 
 
 __all__ = ("disk_problem",)

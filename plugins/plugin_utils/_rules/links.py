@@ -12,27 +12,30 @@ import statistics
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
-    Pair,
-    Sheet,
-    calls,
-    culprits,
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     data_interface,
     gone,
     limit,
     names,
     number,
-    parts,
     shorten,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+    Pair,
+    calls,
+    culprits,
+    parts,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
     Data,
     Untested,
     dig,
+    finding,
     once,
     rule,
 )
@@ -56,12 +59,23 @@ def _too_big(case: Case) -> dict[Pair, Data]:
     return {(source, target): result for source, target, result in parts(case, "mtu") if dig(result, "ok") is False}
 
 
-@rule("net-mtu-mismatch", needs=("fabric",))
+@rule(
+    About(
+        "net-mtu-mismatch",
+        layer="network",
+        severity=FAIL,
+        also=(WARN,),
+        title="Large packets do not get through",
+        symptom="small messages work, large tensors hang",
+        source="PT#130739, NC#1957",
+    ),
+    needs=("fabric",),
+)
 def mtu(case: Case) -> t.Iterable[Answer]:
     """Packets of the interface's size that do not arrive, or interfaces that differ before it comes to that."""
-    sheet, bad = Sheet(), _too_big(case)
+    bad = _too_big(case)
     tried = [(source, target) for source, target, _result in parts(case, "mtu")]
-    sizes = {name: number(dig(data_interface(case, name), "mtu")) for name in names(case) if name not in gone(case)}
+    sizes = {name: number(data_interface(case, name), "mtu") for name in names(case) if name not in gone(case)}
     known = {name: int(size) for name, size in sizes.items() if size}
     odd = _deviating(known)
     for host, pairs in _mtu_blame(list(bad), tried, odd).items():
@@ -72,15 +86,14 @@ def mtu(case: Case) -> t.Iterable[Answer]:
             f"Give all data interfaces and the switches between them one MTU: ip link set {shlex.quote(str(name))} mtu "
             f"{_common(known) or 1500} there, and keep it in the network configuration."
         )
-        sheet.add("net-mtu-mismatch", FAIL, host, shorten(seen), cause, remedy)
+        yield finding("net-mtu-mismatch", FAIL, host, shorten(seen), cause, remedy)
     for host in odd if not bad else ():
         name = dig(data_interface(case, host), "name")
         others = sorted({size for other, size in known.items() if other != host} - {known[host]})
         cause = "The data interfaces do not have one MTU: large packets may be lost on the way."
         remedy = "ip link set INTERFACE mtu SIZE with one size on all nodes that the switches pass too."
         evidence = f"{name} has MTU {known[host]}, others {', '.join(map(str, others))}"
-        sheet.add("net-mtu-mismatch", WARN, host, evidence, cause, remedy)
-    return sheet.findings()
+        yield finding("net-mtu-mismatch", WARN, host, evidence, cause, remedy)
 
 
 def _sizes(result: Data) -> str:
@@ -122,13 +135,23 @@ def _mtu_blame(bad: t.Sequence[Pair], tried: t.Sequence[Pair], odd: t.Sequence[s
     return found
 
 
-@rule("link-failed", needs=("links",))
+@rule(
+    About(
+        "link-failed",
+        layer="network",
+        severity=FAIL,
+        title="A bandwidth test between two nodes failed",
+        symptom="no number where the others have one",
+        source="field notes",
+    ),
+    needs=("links",),
+)
 def link_failed(case: Case) -> t.Iterable[Answer]:
     """A transfer that broke off or hung between nodes whose ports are open to each other."""
-    sheet, found = Sheet(), links(case)
+    found = links(case)
     explained = {frozenset(pair) for pair in (*(item.pair for item in calls(case) if not item.ok), *_too_big(case))}
     lost = [pair for pair, seen in found.items() if dig(seen, "ok") is False and frozenset(pair) not in explained]
-    bad = [pair for pair in lost if dig(found[pair], "layer") == "stalled"]
+    bad = [pair for pair in lost if dig(found[pair], "failure") == "stalled"]
     for pair in [pair for pair in lost if pair not in bad]:
         why = f"the link from {pair[0]} to {pair[1]} was not measured: {dig(found[pair], 'evidence', 'no answer')}"
         yield Untested("link-slow", pair, why)
@@ -144,8 +167,7 @@ def link_failed(case: Case) -> t.Iterable[Answer]:
             "tracepath PEER shows the MTU on the way, ip -s link errors and drops; look at cable, switch port and "
             "rules that limit rates."
         )
-        sheet.add("link-failed", FAIL, host, seen, cause, remedy)
-    yield from sheet.findings()
+        yield finding("link-failed", FAIL, host, seen, cause, remedy)
 
 
 @once
@@ -164,18 +186,16 @@ def expected(case: Case, pair: Pair) -> tuple[float, str]:
     any rate what Gigabit Ethernet reaches by far; but no more than ``link_unknown_mbps``, since above it busy
     processors make such links look unlike.
     """
-    known = [speed for name in pair if (speed := number(dig(data_interface(case, name), "speed_mbps")))]
+    known = [speed for name in pair if (speed := number(data_interface(case, name), "speed_mbps"))]
     if len(known) == len(pair):
-        share = limit(case, "link_share_of_speed", 0.6)
-        return share * min(
-            *known, limit(case, "link_provable_mbps", 10000)
-        ), f"the interfaces have {min(known):.0f} Mb/s"
+        share = limit(case, "link_share_of_speed")
+        return share * min(*known, limit(case, "link_provable_mbps")), f"the interfaces have {min(known):.0f} Mb/s"
     middle, best = _usual(case)
-    most = limit(case, "link_unknown_mbps", 1000)
+    most = limit(case, "link_unknown_mbps")
     wishes = [
-        (min(most, limit(case, "link_share_of_median", 0.5) * middle), f"the median is {middle:.0f} Mb/s"),
-        (min(most, limit(case, "link_share_of_best", 0.25) * best), f"the best links have {best:.0f} Mb/s"),
-        (limit(case, "link_floor_mbps", 300), "less than Gigabit Ethernet gives"),
+        (min(most, limit(case, "link_share_of_median") * middle), f"the median is {middle:.0f} Mb/s"),
+        (min(most, limit(case, "link_share_of_best") * best), f"the best links have {best:.0f} Mb/s"),
+        (limit(case, "link_floor_mbps"), "less than Gigabit Ethernet gives"),
     ]
     return max(wishes)
 
@@ -189,14 +209,24 @@ def _quantile(values: t.Sequence[float], share: float) -> float:
 
 @once
 def _measured(case: Case, key: str) -> dict[Pair, float]:
-    found = {pair: number(dig(result, key)) for pair, result in links(case).items() if dig(result, "ok")}
+    found = {pair: number(result, key) for pair, result in links(case).items() if dig(result, "ok")}
     return {pair: value for pair, value in found.items() if value is not None}
 
 
-@rule("link-slow", needs=("links",))
+@rule(
+    About(
+        "link-slow",
+        layer="network",
+        severity=WARN,
+        title="The link between two nodes is slow",
+        symptom="the whole job runs at the pace of one link",
+        source="field notes",
+    ),
+    needs=("links",),
+)
 def link_slow(case: Case) -> t.Iterable[Answer]:
     """Links far below what their interfaces, or the other links, can do."""
-    speeds, sheet, bad = _measured(case, "mbps"), Sheet(), {}
+    speeds, bad = _measured(case, "mbps"), {}
     far = {frozenset(pair) for pair in _far(case)}
     for pair, speed in speeds.items():
         wanted, why = expected(case, pair)
@@ -213,8 +243,7 @@ def link_slow(case: Case) -> t.Iterable[Answer]:
             "cable and switch port; iperf3 between the two nodes measures it again."
         )
         cause = "Every step of a training waits for the slowest link."
-        sheet.add("link-slow", WARN, host, shorten(bad[pair] for pair in pairs), cause, remedy)
-    yield from sheet.findings()
+        yield finding("link-slow", WARN, host, shorten(bad[pair] for pair in pairs), cause, remedy)
 
 
 @once
@@ -234,14 +263,24 @@ def _far(case: Case) -> dict[Pair, str]:
 def _latency_limit(case: Case, times: t.Mapping[Pair, float]) -> float:
     """Microseconds from which on a link counts as far."""
     usual = _quantile(list(times.values()), 0.25)
-    most = max(limit(case, "link_latency_factor", 10) * usual, limit(case, "link_latency_floor_us", 1000))
-    return min(most, limit(case, "link_latency_warn_us", 5000))
+    most = max(limit(case, "link_latency_factor") * usual, limit(case, "link_latency_floor_us"))
+    return min(most, limit(case, "link_latency_warn_us"))
 
 
-@rule("link-latency", needs=("links",))
+@rule(
+    About(
+        "link-latency",
+        layer="network",
+        severity=WARN,
+        title="The link between two nodes has high latency",
+        symptom="every exchange waits for the slowest way",
+        source="field notes",
+    ),
+    needs=("links",),
+)
 def link_latency(case: Case) -> t.Iterable[Answer]:
     """Links with a far longer way than the others, or than a training can bear."""
-    sheet, bad, times = Sheet(), dict(_far(case)), _measured(case, "latency_us")
+    bad, times = dict(_far(case)), _measured(case, "latency_us")
     for pair in list(bad):
         busy = diagnosis_busy.ends(case, pair, "links")
         if busy.at_all and times[pair] < busy.slack * _latency_limit(case, times):
@@ -249,8 +288,7 @@ def link_latency(case: Case) -> t.Iterable[Answer]:
     for host, pairs in culprits(list(bad), list(times), "both").items():
         cause = "Small messages take long on the way: a farther network, a tunnel, or a busy machine."
         remedy = "ping and tracepath to the other nodes; ip route get PEER; top there; tc qdisc for a delay."
-        sheet.add("link-latency", WARN, host, shorten(bad[pair] for pair in pairs), cause, remedy)
-    yield from sheet.findings()
+        yield finding("link-latency", WARN, host, shorten(bad[pair] for pair in pairs), cause, remedy)
 
 
 __all__ = ("expected", "links")

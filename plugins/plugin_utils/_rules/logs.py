@@ -18,12 +18,13 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Data,
     Finding,
     dig,
-    pack,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_remedies import (
@@ -84,26 +85,62 @@ def writer(case: Case, log: Log, host: str) -> str:
     return node_of(case, word) or word or log.path
 
 
-def finding(case: Case, identity: str, severity: str, found: t.Mapping[str, str], words: tuple[str, str]) -> Finding:
+def in_log(case: Case, identity: str, severity: str, found: t.Mapping[str, str], words: tuple[str, str]) -> Finding:
     """A Finding that blames the nodes among the keys of ``found``; ``words`` are cause and remedy."""
     return Finding(identity, severity, tuple(name for name in found if name in case.plan["nodes"]), dict(found), *words)
 
 
 @rule(
-    "nccl-system-error-first-collective",
-    "nccl-internal-error-init",
+    About(
+        "nccl-system-error-first-collective",
+        layer="nccl",
+        severity=FAIL,
+        title="NCCL fails in the first collective",
+        symptom="`unhandled system error`",
+        source="field notes",
+    ),
+    About(
+        "nccl-internal-error-init",
+        layer="nccl",
+        severity=FAIL,
+        title="NCCL fails with an internal error at start",
+        symptom="`ncclInternalError: Internal check failed`",
+        source="field notes",
+    ),
+    About(
+        "nccl-collective-mismatch",
+        layer="nccl",
+        severity=FAIL,
+        title="Ranks call different collectives",
+        symptom="a hang at full load",
+        source="torchtitan#1681, NC#296, NC#531, NC#1328",
+    ),
+    About(
+        "nccl-watchdog-timeout",
+        layer="nccl",
+        severity=FAIL,
+        title="A rank stopped and the others timed out",
+        symptom="`Watchdog caught collective operation timeout`",
+        source="LlamaFactory#7396, PT#107855, speechbrain#1766, ms-swift#3343",
+    ),
+    About(
+        "ib-retry-exceeded",
+        layer="nccl",
+        severity=FAIL,
+        title="InfiniBand gave up retrying",
+        symptom="`status=12 vendor err 129`",
+        source="stas00/ml-engineering debug/pytorch.md, NC#1925, ImageReward#65",
+    ),
     "nccl-ifname-absent-on-node",
     "nccl-net-forced-ib",
     "nccl-version-mismatch",
     "nccl-duplicate-gpu",
-    "nccl-collective-mismatch",
-    "nccl-watchdog-timeout",
     "shm-too-small",
     "ib-memlock",
     "ib-rails-not-connected",
     "ib-container-devices",
-    "ib-retry-exceeded",
     "fd-limit",
+    of_jobs=True,
 )
 def first_cause(case: Case) -> t.Iterator[Answer]:
     """The first cause in each log; what follows from it is not told again."""
@@ -125,10 +162,21 @@ def first_cause(case: Case) -> t.Iterator[Answer]:
         blamed = [here, peer] if advice.blame == "both" else [peer or here] if advice.blame == "peer" else [here]
         text = f"{log.path} line {dig(cause, 'line', 0)}: {dig(cause, 'text', '')[:300]}"
         seen = {name: text for name in blamed if name}
-        yield finding(case, identity, advice.severity, seen, (advice.cause, advice.remedy))
+        yield in_log(case, identity, advice.severity, seen, (advice.cause, advice.remedy))
 
 
-@rule("nccl-version-mismatch")
+@rule(
+    About(
+        "nccl-version-mismatch",
+        layer="nccl",
+        severity=WARN,
+        also=(FAIL,),
+        title="NCCL versions differ",
+        symptom="`Mismatched NCCL version`, or a hang",
+        source="field notes, NC#1241, PT#122571",
+    ),
+    of_jobs=True,
+)
 def versions_in_logs(case: Case) -> t.Iterator[Answer]:
     """Hosts of one log with different versions of NCCL; those that differ from the most are blamed."""
     for log in logs(case):
@@ -143,10 +191,20 @@ def versions_in_logs(case: Case) -> t.Iterator[Answer]:
                 writer(case, log, host): f"{log.path}: NCCL {each}, others {usual}" for host, each in other.items()
             }
             advice = ADVICE["version_mismatch"]
-            yield finding(case, advice.rule, FAIL, found, (advice.cause, advice.remedy))
+            yield in_log(case, advice.rule, FAIL, found, (advice.cause, advice.remedy))
 
 
-@rule("gdr-unavailable")
+@rule(
+    About(
+        "gdr-unavailable",
+        layer="nccl",
+        severity=WARN,
+        title="GPUDirect RDMA is not available",
+        symptom="no `/GDRDMA` in NCCL's log",
+        source="NCCL src/graph/topo.cc:1653",
+    ),
+    of_jobs=True,
+)
 def direct_access(case: Case) -> t.Iterator[Answer]:
     """InfiniBand or RoCE without GPUDirect: every byte goes through the host's memory."""
     for log in logs(case):
@@ -160,10 +218,21 @@ def direct_access(case: Case) -> t.Iterator[Answer]:
             remedy = (
                 "modprobe nvidia_peermem, now and at boot (or the open driver and kernel 5.12 or newer for DMA-BUF)"
             )
-            yield finding(case, "gdr-unavailable", WARN, found, (cause, remedy))
+            yield in_log(case, "gdr-unavailable", WARN, found, (cause, remedy))
 
 
-@rule("nccl-ifname-auto-virtual")
+@rule(
+    About(
+        "nccl-ifname-auto-virtual",
+        layer="nccl",
+        severity=WARN,
+        also=(FAIL,),
+        title="NCCL may choose a virtual interface",
+        symptom="a hang, connections to 172.x or 100.64.x",
+        source="NC#913, PT#68893, marin#6940",
+    ),
+    of_jobs=True,
+)
 def virtual_interfaces(case: Case) -> t.Iterator[Answer]:
     """NCCL has picked up interfaces of containers, bridges or tunnels, which the other nodes cannot reach."""
     for log in logs(case):
@@ -178,10 +247,15 @@ def virtual_interfaces(case: Case) -> t.Iterator[Answer]:
             remedy = (
                 "Set the interface per node (trainmesh_interface), which writes NCCL_SOCKET_IFNAME to /etc/nccl.conf"
             )
-            yield finding(case, "nccl-ifname-auto-virtual", WARN, found, (cause, remedy))
+            yield in_log(case, "nccl-ifname-auto-virtual", WARN, found, (cause, remedy))
 
 
-@rule("ib-disabled-on-ib", "ib-libibverbs-missing", "perf-ethernet-bound")
+@rule(
+    "ib-disabled-on-ib",
+    "ib-libibverbs-missing",
+    "perf-ethernet-bound",
+    of_jobs=True,
+)
 def sockets_instead_of_rdma(case: Case) -> t.Iterator[Answer]:
     """NCCL took sockets on a node whose InfiniBand or RoCE port is active."""
     for log in logs(case):
@@ -195,7 +269,7 @@ def sockets_instead_of_rdma(case: Case) -> t.Iterator[Answer]:
                 found[name] = f"{log.path}: Using network Socket, while {active_port(case, name)} is active"
         if found:
             identity, severity, cause, remedy = IB_AS_SOCKET[why]
-            yield finding(case, identity, severity, found, (cause, remedy))
+            yield in_log(case, identity, severity, found, (cause, remedy))
 
 
 def active_port(case: Case, name: str) -> str:
@@ -220,58 +294,101 @@ def reports(case: Case) -> t.Iterator[tuple[str, str, Data]]:
 @rule("build-cpu-adam", "build-aio-missing", "build-ninja-missing")
 def operators(case: Case) -> t.Iterator[Answer]:
     """Operators of DeepSpeed that can neither be used nor built on the spot."""
-    adam, aio, ninja = {}, {}, {}
     for name, path, report in reports(case):
         if dig(report, "ops.cpu_adam.compatible") is False and not dig(report, "ops.cpu_adam.installed"):
-            adam[name] = f"{path}: cpu_adam [NO] [NO]"
+            yield finding(
+                "build-cpu-adam",
+                WARN,
+                name,
+                f"{path}: cpu_adam [NO] [NO]",
+                "DeepSpeed cannot build its optimizer for the CPU, which offload needs",
+                "Install a compiler (g++), ninja and the CUDA toolkit of torch's own version, then run ds_report again",
+            )
         if dig(report, "ops.async_io.compatible") is False:
-            aio[name] = f"{path}: async_io [NO] [NO]"
+            yield finding(
+                "build-aio-missing",
+                INFO,
+                name,
+                f"{path}: async_io [NO] [NO]",
+                "The library for asynchronous I/O is missing; only offload to NVMe needs it",
+                "apt install libaio-dev, or dnf install libaio-devel",
+            )
         if dig(report, "ninja") is False:
-            ninja[name] = f"{path}: ninja is missing"
-    cause = "DeepSpeed cannot build its optimizer for the CPU, which offload needs"
-    remedy = "Install a compiler (g++), ninja and the CUDA toolkit of torch's own version, then run ds_report again"
-    yield from pack(adam, "build-cpu-adam", WARN, cause, remedy)
-    cause = "The library for asynchronous I/O is missing; only offload to NVMe needs it"
-    yield from pack(aio, "build-aio-missing", INFO, cause, "apt install libaio-dev, or dnf install libaio-devel")
-    cause = "DeepSpeed builds operators with ninja, which is not on the PATH of the job"
-    yield from pack(
-        ninja, "build-ninja-missing", WARN, cause, "pip install ninja in the job's environment, on every node"
-    )
+            yield finding(
+                "build-ninja-missing",
+                WARN,
+                name,
+                f"{path}: ninja is missing",
+                "DeepSpeed builds operators with ninja, which is not on the PATH of the job",
+                "pip install ninja in the job's environment, on every node",
+            )
 
 
-@rule("build-ops-other-torch")
+@rule(
+    About(
+        "build-ops-other-torch",
+        layer="versions",
+        severity=FAIL,
+        title="DeepSpeed was built for another PyTorch",
+        symptom="`PyTorch version mismatch! DeepSpeed ops were compiled`",
+        source="field notes, DS#6465, xtts#111, S95Sedan#4",
+    ),
+)
 def compiled_with(case: Case) -> t.Iterator[Answer]:
     """Operators that were built for another torch; a wheel without any (torch 0.0) has nothing to be wrong."""
-    found = {}
     for name, path, report in reports(case):
         built, runs = str(dig(report, "compiled_with.torch", "0.0")), str(dig(report, "values.torch version", ""))
         prebuilt = any(dig(op, "installed") is True for op in dig(report, "ops", {}).values())
         if prebuilt and built != "0.0" and runs and built.split(".")[:2] != runs.split(".")[:2]:
-            found[name] = f"{path}: compiled with torch {built}, runs with {runs}"
-    cause = "DeepSpeed's prebuilt operators belong to another torch and refuse to load"
-    remedy = (
-        "pip cache remove deepspeed && pip install --force-reinstall --no-cache-dir --no-binary deepspeed deepspeed"
-    )
-    yield from pack(found, "build-ops-other-torch", FAIL, cause, remedy)
+            yield finding(
+                "build-ops-other-torch",
+                FAIL,
+                name,
+                f"{path}: compiled with torch {built}, runs with {runs}",
+                "DeepSpeed's prebuilt operators belong to another torch and refuse to load",
+                "pip cache remove deepspeed && pip install --force-reinstall --no-cache-dir --no-binary "
+                "deepspeed deepspeed",
+            )
 
 
-@rule("nccl-version-mismatch", "ver-python-torch-differs")
+@rule(
+    About(
+        "ver-python-torch-differs",
+        layer="versions",
+        severity=FAIL,
+        also=(WARN,),
+        title="Python or PyTorch versions differ between nodes",
+        symptom="pickling, shapes or NCCL do not match",
+        source="field notes",
+    ),
+    "nccl-version-mismatch",
+)
 def environments(case: Case) -> t.Iterator[Answer]:
     """What collect_env says of NCCL on one node, and of torch on several."""
-    library, torches = {}, {}
+    torches, versions = {}, set()
     for name, path, text in texts(case, "collect_env"):
         said = collect_env.parse(text)
         loaded, wheel = dig(said, "nccl.torch"), dig(said, "nccl.wheel")
         if loaded and wheel and loaded != wheel:
-            library[name] = f"{path}: torch loads NCCL {loaded}, the wheel beside it is {wheel}"
-        if dig(said, "values.PyTorch version", "N/A") != "N/A":
-            torches[name] = f"{path}: torch {dig(said, 'values.PyTorch version')}"
-    cause = "torch loads another NCCL than the one that was installed with it"
+            yield finding(
+                "nccl-version-mismatch",
+                WARN,
+                name,
+                f"{path}: torch loads NCCL {loaded}, the wheel beside it is {wheel}",
+                "torch loads another NCCL than the one that was installed with it",
+                "Unset LD_LIBRARY_PATH and LD_PRELOAD for the job, or remove the system's libnccl2",
+            )
+        version = dig(said, "values.PyTorch version", "N/A")
+        if version != "N/A":
+            torches[name] = f"{path}: torch {version}"
+            versions.add(str(version))
     remedy = "Unset LD_LIBRARY_PATH and LD_PRELOAD for the job, or remove the system's libnccl2"
-    yield from pack(library, "nccl-version-mismatch", WARN, cause, remedy)
-    if len({each.rsplit(" ", 1)[1] for each in torches.values()}) > 1:
+    if len(versions) > 1:
         remedy = "Install the same torch on every node (trainmesh.cluster.torch_stack does)"
-        yield from pack(torches, "ver-python-torch-differs", FAIL, "The nodes have different versions of torch", remedy)
+        for host, evidence in torches.items():
+            yield finding(
+                "ver-python-torch-differs", FAIL, host, evidence, "The nodes have different versions of torch", remedy
+            )
 
 
-__all__ = ("Log", "active_port", "finding", "logs", "node_of", "reports", "texts", "writer")
+__all__ = ("Log", "active_port", "in_log", "logs", "node_of", "reports", "texts", "writer")

@@ -10,22 +10,25 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.host_names import HOST_NAME, is_address
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
-    Sheet,
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     addresses,
     gone,
-    logins,
     names,
     node,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+    logins,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
     Data,
     Finding,
     dig,
+    finding,
     once,
     rule,
 )
@@ -57,16 +60,27 @@ def duplicates(case: Case) -> set[str]:
     return found
 
 
-@rule("name-duplicate-hostname", needs=("fabric",))
+@rule(
+    About(
+        "name-duplicate-hostname",
+        layer="name",
+        severity=FAIL,
+        also=(WARN,),
+        title="Two machines have the same name",
+        symptom="each node waits alone; NCCL takes them for one host",
+        source="field notes",
+    ),
+    needs=("fabric",),
+)
 def duplicate_hostname(case: Case) -> t.Iterable[Answer]:
     """Nodes with one host name, with none of their own, or with one machine-id."""
-    sheet, live = Sheet(), [name for name in case.fabric if name not in gone(case)]
+    live = [name for name in case.fabric if name not in gone(case)]
     hostnames = {name: str(dig(case.fabric[name], "hostname", "")).lower() for name in live}
     named = {name: value for name, value in hostnames.items() if value}
     same = duplicates(case)
     for host in [name for name in named if name in same or named[name] in UNNAMED]:
         twins = [other for other in named if other != host and named[other] == named[host]]
-        sheet.add(
+        yield finding(
             "name-duplicate-hostname",
             FAIL,
             host,
@@ -80,7 +94,7 @@ def duplicate_hostname(case: Case) -> t.Iterable[Answer]:
         if any(dig(case.fabric[host], "container") or host in same for host in hosts):
             continue  # containers of one image often share it, and nothing there depends on it
         for host in hosts:
-            sheet.add(
+            yield finding(
                 "name-duplicate-hostname",
                 WARN,
                 host,
@@ -88,13 +102,22 @@ def duplicate_hostname(case: Case) -> t.Iterable[Answer]:
                 "Machines with one machine-id are clones: DHCP may give both the same address.",
                 "On the clone: rm /etc/machine-id && systemd-machine-id-setup, then reboot.",
             )
-    return sheet.findings()
 
 
-@rule("name-etc-hostname-format", needs=("fabric",))
+@rule(
+    About(
+        "name-etc-hostname-format",
+        layer="name",
+        severity=WARN,
+        also=(FAIL,),
+        title="/etc/hostname is not a bare name",
+        symptom="the machine is called `HOSTNAME=...`",
+        source="field notes",
+    ),
+    needs=("fabric",),
+)
 def hostname_file(case: Case) -> t.Iterable[Answer]:
     """/etc/hostname holds something else than the bare name of the machine."""
-    sheet = Sheet()
     for host, facts in case.fabric.items():
         written, now = dig(facts, "hostname_file"), str(dig(facts, "hostname", ""))
         if not written or host in gone(case):
@@ -105,28 +128,36 @@ def hostname_file(case: Case) -> t.Iterable[Answer]:
             cause = "/etc/hostname must hold the bare name and nothing else."
             bad_now = not now or not HOST_NAME.match(now) or now.lower() in UNNAMED
             evidence = f"/etc/hostname is {text[:60]!r}, the name in force {now!r}"
-            sheet.add("name-etc-hostname-format", FAIL if bad_now else WARN, host, evidence, cause, remedy)
+            yield finding("name-etc-hostname-format", FAIL if bad_now else WARN, host, evidence, cause, remedy)
         elif host in duplicates(case):
             continue  # that the name in force is another node's says it all
         elif now and _short(text) != _short(now) and not dig(facts, "hostname_file_mounted"):
             cause = "The name in force is not the one in /etc/hostname: it changes with the next boot."
             evidence = f"/etc/hostname is {text}, the name in force {now}"
-            sheet.add("name-etc-hostname-format", WARN, host, evidence, cause, remedy)
-    return sheet.findings()
+            yield finding("name-etc-hostname-format", WARN, host, evidence, cause, remedy)
 
 
-@rule("name-hostname-differs", needs=("mesh",))
+@rule(
+    About(
+        "name-hostname-differs",
+        layer="name",
+        severity=WARN,
+        title="A machine's name is not the inventory's",
+        symptom="messages name other machines than the inventory",
+        source="hostname(7)",
+    ),
+    needs=("mesh",),
+)
 def hostname_differs(case: Case) -> t.Iterable[Answer]:
     """The right machine answers, under another name than the plan has for it."""
-    sheet = Sheet()
     for item in logins(case, "wrong_machine"):
         own = str(dig(case.fabric.get(item.target), "hostname", ""))
         wanted = str(dig(node(case, item.target), "hostname", ""))
         if item.target in duplicates(case):
             continue
-        if own and own != wanted and f"answered as {own}," in item.evidence:
+        if own and own != wanted and item.answered_as == own:
             may = dig(case.fabric.get(item.target), "can_set_hostname") is not False
-            sheet.add(
+            yield finding(
                 "name-hostname-differs",
                 WARN,
                 item.target,
@@ -135,7 +166,6 @@ def hostname_differs(case: Case) -> t.Iterable[Answer]:
                 (f"hostnamectl set-hostname {wanted}, or " if may else "")
                 + f"trainmesh_hostname: {own} for this host in the inventory.",
             )
-    return sheet.findings()
 
 
 def _entry(facts: t.Any, name: str) -> str:
@@ -146,10 +176,20 @@ def _entry(facts: t.Any, name: str) -> str:
     return ""
 
 
-@rule("name-loopback-127-0-1-1", needs=("fabric",))
+@rule(
+    About(
+        "name-loopback-127-0-1-1",
+        layer="name",
+        severity=FAIL,
+        also=(WARN,),
+        title="A machine's name leads to loopback",
+        symptom="others connect to 127.0.1.1, errno 111",
+        source="PT#79388, PT#73656, gloo#219, gloo#223, sglang#3226",
+    ),
+    needs=("fabric",),
+)
 def loopback(case: Case) -> t.Iterable[Answer]:
     """A node's name that resolves to a loopback address: the others are told to connect to themselves."""
-    sheet = Sheet()
     remedy = (
         "Take the name off that line of /etc/hosts and give it to the data address (site.yml does), or set "
         "GLOO_SOCKET_IFNAME and a numeric MASTER_ADDR for every job."
@@ -165,12 +205,11 @@ def loopback(case: Case) -> t.Iterable[Answer]:
             whose = "its own name" if owner == host else f"the name of {owner}"
             severity = WARN if given and owner == host else FAIL
             evidence = f"{whose} {name} is {found}{_entry(facts, name)}"
-            sheet.add("name-loopback-127-0-1-1", severity, host, evidence, _LOOPBACK, remedy)
+            yield finding("name-loopback-127-0-1-1", severity, host, evidence, _LOOPBACK, remedy)
     for item in logins(case, "loopback"):
         if not dig(dig(case.fabric.get(item.source), "resolution", {}).get(item.what), "loopback"):
             evidence = f"{item.what}: {item.evidence}"
-            sheet.add("name-loopback-127-0-1-1", FAIL, item.source, evidence, _LOOPBACK, remedy)
-    return sheet.findings()
+            yield finding("name-loopback-127-0-1-1", FAIL, item.source, evidence, _LOOPBACK, remedy)
 
 
 @once
@@ -195,10 +234,21 @@ def _owner(case: Case, name: t.Any) -> str | None:
     return _owners(case).get(str(name))
 
 
-@rule("name-hosts-typo", needs=("fabric",))
+@rule(
+    About(
+        "name-hosts-typo",
+        layer="name",
+        severity=FAIL,
+        title="A node name does not resolve to its node",
+        symptom="`Name or service not known`",
+        source="field notes, CPM-2-Finetune#42",
+    ),
+    needs=("fabric",),
+)
 def hosts_typo(case: Case) -> t.Iterable[Answer]:
     """Names of nodes that do not resolve, or to an address that the node does not have."""
-    sheet, managed = Sheet(), bool(dig(case.plan, "managed", False))
+    managed = bool(dig(case.plan, "managed", False))
+    answers: list[Finding] = []
     for host, facts in case.fabric.items():
         for name, answer in dig(facts, "resolution", {}).items() if host not in gone(case) else ():
             owner = _owner(case, name)
@@ -206,27 +256,25 @@ def hosts_typo(case: Case) -> t.Iterable[Answer]:
             if owner is None or dig(answer, "loopback"):
                 continue
             if found and not set(found) & {*addresses(case, owner), str(dig(node(case, owner), "address"))}:
-                _typo(case, sheet, host, owner, f"{name} is {', '.join(found)}")
+                evidence = f"{name} is {', '.join(found)}"
             elif not found and (managed or host == owner):
-                _typo(case, sheet, host, owner, f"{name}: {dig(answer, 'error', 'no address')}")
+                evidence = f"{name}: {dig(answer, 'error', 'no address')}"
+            else:
+                continue
+            answers.append(_typo(case, host, owner, evidence))
     for item in logins(case, "name", "wrong_address"):
         answer = dig(case.fabric.get(item.source), "resolution", {}).get(item.what)
-        told = any(item.what in text for text in _texts(sheet, item.source))
-        if not told and not dig(answer, "loopback"):
-            _typo(case, sheet, item.source, item.target, f"{item.what}: {item.evidence}")
-    return sheet.findings()
+        known = any(item.what in each.evidence.get(item.source, "") for each in answers)
+        if not known and not dig(answer, "loopback"):
+            answers.append(_typo(case, item.source, item.target, f"{item.what}: {item.evidence}"))
+    return answers
 
 
-def _texts(sheet: Sheet, host: str) -> list[str]:
-    """The evidence gathered for a host so far."""
-    return [text for hosts in sheet.rows.values() for text in hosts.get(host, [])]
-
-
-def _typo(case: Case, sheet: Sheet, host: str, owner: str, evidence: str) -> None:
-    """Blame the node that does the look-up: its /etc/hosts or its name server is to be mended."""
+def _typo(case: Case, host: str, owner: str, evidence: str) -> Finding:
+    """Attributed to the node that does the look-up: its /etc/hosts or its name server is to be mended."""
     at: Data = node(case, owner)
     named = " ".join(sorted(_names_of(case, owner), key=lambda text: ("." not in text, text)))
-    sheet.add(
+    return finding(
         "name-hosts-typo",
         FAIL,
         host,
@@ -236,7 +284,17 @@ def _typo(case: Case, sheet: Sheet, host: str, owner: str, evidence: str) -> Non
     )
 
 
-@rule("name-fqdn-unresolvable", needs=("fabric",))
+@rule(
+    About(
+        "name-fqdn-unresolvable",
+        layer="name",
+        severity=WARN,
+        title="The head's full name does not resolve on other nodes",
+        symptom="MASTER_ADDR is a name that nobody knows",
+        source="PT#85300, PT#150532, PT#107021",
+    ),
+    needs=("fabric",),
+)
 def fqdn(case: Case) -> t.Iterable[Answer]:
     """The name by which the head announces itself is not known on the peers."""
     head = str(dig(case.plan, "head", ""))

@@ -26,11 +26,12 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Data,
     dig,
-    pack,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._versions import groups, names
@@ -70,7 +71,17 @@ def holds_data(case: Case, host: str, interface: Data) -> bool:
     return text(interface, "name") == (text(node, "interface") or None) or text(node, "address") in held
 
 
-@rule("nccl-ifname-absent-on-node", needs=("fabric",))
+@rule(
+    About(
+        "nccl-ifname-absent-on-node",
+        layer="nccl",
+        severity=FAIL,
+        title="NCCL_SOCKET_IFNAME names a missing interface",
+        symptom="`no socket interface found`",
+        source="field notes, NC#286",
+    ),
+    needs=("fabric",),
+)
 def absent(case: Case) -> t.Iterator[Answer]:
     """An interface is named that the node does not have, or only its loopback."""
     seen: dict[str, dict[str, str]] = {"NCCL_SOCKET_IFNAME": {}, "GLOO_SOCKET_IFNAME": {}}
@@ -90,14 +101,16 @@ def absent(case: Case) -> t.Iterator[Answer]:
                 f"{variable}={wish.value} in {wish.where}: {why}; the node has {', '.join(ready) or 'none up'}"
             )
     for variable, found in seen.items():
-        yield from pack(
-            found,
-            "nccl-ifname-absent-on-node",
-            FAIL,
-            f"{variable} names an interface that the node cannot use: 'no socket interface found'.",
-            f"Interface names differ between nodes: take {variable} out of what all of them share (trainmesh_env, "
-            "~/.bashrc, .deepspeed_env) and set each node's own in its /etc/nccl.conf, as site.yml does.",
-        )
+        for host, evidence in found.items():
+            yield finding(
+                "nccl-ifname-absent-on-node",
+                FAIL,
+                host,
+                evidence,
+                f"{variable} names an interface that the node cannot use: 'no socket interface found'.",
+                f"Interface names differ between nodes: take {variable} out of what all of them share (trainmesh_env, "
+                "~/.bashrc, .deepspeed_env) and set each node's own in its /etc/nccl.conf, as site.yml does.",
+            )
 
 
 @rule("nccl-ifname-auto-virtual", needs=("fabric", "gpu"))
@@ -105,7 +118,6 @@ def auto_virtual(case: Case) -> t.Iterator[Answer]:
     """Nothing is said, and NCCL would choose an interface that the other nodes cannot reach."""
     if len(case.order) < 2 or not uses_nccl(case):
         return
-    first, others = {}, {}
     for host in case.fabric:
         if setting(case, host, "NCCL_SOCKET_IFNAME") or setting(case, host, "NCCL_COMM_ID"):
             continue
@@ -115,14 +127,27 @@ def auto_virtual(case: Case) -> t.Iterator[Answer]:
         wrong = [each for each in chosen if not holds_data(case, host, each)]
         listed = ", ".join(f"{text(each, 'name')} ({_address(each)})" for each in chosen)
         if chosen and chosen[0] in wrong and any(holds_data(case, host, each) for each in interfaces(case, host)):
-            first[host] = f"NCCL's choice: {listed}; the data address is {text(case.node(host), 'address')}"
+            yield finding(
+                "nccl-ifname-auto-virtual",
+                FAIL,
+                host,
+                f"NCCL's choice: {listed}; the data address is {text(case.node(host), 'address')}",
+                "Without NCCL_SOCKET_IFNAME NCCL meets the other ranks over an interface that is not the "
+                "data network's.",
+                "Put NCCL_SOCKET_IFNAME==INTERFACE of the data address into each node's /etc/nccl.conf, "
+                "as site.yml does.",
+            )
         elif any(virtual(each) for each in wrong):
-            others[host] = f"NCCL's choice: {listed}"
-    remedy = "Put NCCL_SOCKET_IFNAME==INTERFACE of the data address into each node's /etc/nccl.conf, as site.yml does."
-    cause = "Without NCCL_SOCKET_IFNAME NCCL meets the other ranks over an interface that is not the data network's."
-    yield from pack(first, "nccl-ifname-auto-virtual", FAIL, cause, remedy)
-    cause = "Without NCCL_SOCKET_IFNAME NCCL also uses virtual interfaces, which other nodes cannot reach: it hangs."
-    yield from pack(others, "nccl-ifname-auto-virtual", WARN, cause, remedy)
+            yield finding(
+                "nccl-ifname-auto-virtual",
+                WARN,
+                host,
+                f"NCCL's choice: {listed}",
+                "Without NCCL_SOCKET_IFNAME NCCL also uses virtual interfaces, which other nodes cannot "
+                "reach: it hangs.",
+                "Put NCCL_SOCKET_IFNAME==INTERFACE of the data address into each node's /etc/nccl.conf, "
+                "as site.yml does.",
+            )
 
 
 def virtual(interface: Data) -> bool:
@@ -140,7 +165,17 @@ def _address(interface: Data) -> str:
     return next((text(each, "address") for each in rows(interface, "addresses")), "")
 
 
-@rule("gloo-ifname-unset", needs=("fabric",))
+@rule(
+    About(
+        "gloo-ifname-unset",
+        layer="nccl",
+        severity=WARN,
+        title="Gloo may choose the wrong interface",
+        symptom="`connectFullMesh failed`, to 127.0.x",
+        source="gloo#223, aws-do-eks#50, PT#131781",
+    ),
+    needs=("fabric",),
+)
 def gloo(case: Case) -> t.Iterator[Answer]:
     """Gloo takes the address that the node's own name has, which need not be the data network's.
 
@@ -148,22 +183,23 @@ def gloo(case: Case) -> t.Iterator[Answer]:
     """
     if dig(case.plan, "managed") is True or len(case.order) < 2:
         return  # node.env sets it for each rank
-    seen = {}
     for host, facts in case.fabric.items():
         own = mapping(facts, "resolution").get(text(facts, "hostname"))
         address = text(dig(case.plan, "nodes", {}).get(host), "address")
         found = texts(own, "addresses")
         elsewhere = found and address and dig(own, "loopback") is False and address not in found
         if elsewhere and not setting(case, host, "GLOO_SOCKET_IFNAME"):
-            seen[host] = f"{text(facts, 'hostname')} is {found[0]} there, the data address is {address}"
-    yield from pack(
-        seen,
-        "gloo-ifname-unset",
-        WARN,
-        "Gloo listens on the address of the node's own name, which is not on the data network: connectFullMesh fails.",
-        "Set GLOO_SOCKET_IFNAME to the interface of the data address on each node, or let the name resolve to the data "
-        "address in /etc/hosts.",
-    )
+            yield finding(
+                "gloo-ifname-unset",
+                WARN,
+                host,
+                f"{text(facts, 'hostname')} is {found[0]} there, the data address is {address}",
+                "Gloo listens on the address of the node's own name, which is not on the data network: "
+                "connectFullMesh fails.",
+                "Set GLOO_SOCKET_IFNAME to the interface of the data address on each node, or let the "
+                "name resolve to the data "
+                "address in /etc/hosts.",
+            )
 
 
 def _switched(case: Case, *wanted: tuple[str, t.Callable[[Setting], bool]]) -> t.Iterator[tuple[str, str]]:
@@ -180,7 +216,17 @@ def _is(*values: str) -> t.Callable[[Setting], bool]:
     return lambda wish: wish.value.strip().lower() in values
 
 
-@rule("nccl-net-forced-ib", needs=("fabric",))
+@rule(
+    About(
+        "nccl-net-forced-ib",
+        layer="nccl",
+        severity=FAIL,
+        title="NCCL is forced to InfiniBand, which is missing",
+        symptom="`Failed to initialize any NET plugin`",
+        source="field notes",
+    ),
+    needs=("fabric",),
+)
 def forced(case: Case) -> t.Iterator[Answer]:
     """NCCL_NET=IB is a demand, not a wish: without a port that works NCCL gives up."""
     seen = {
@@ -188,17 +234,31 @@ def forced(case: Case) -> t.Iterator[Answer]:
         for host, said in _switched(case, ("NCCL_NET", _is("ib")))
         if host in case.fabric and not active_ports(case, host)
     }
-    yield from pack(
-        seen,
-        "nccl-net-forced-ib",
-        FAIL,
-        "NCCL_NET=IB is set and the node has no InfiniBand or RoCE port that works: 'Failed to initialize any NET "
-        "plugin'.",
-        "Take NCCL_NET out; NCCL uses InfiniBand by itself where it works. If the node should have it, look at ibstat.",
-    )
+    for host, evidence in seen.items():
+        yield finding(
+            "nccl-net-forced-ib",
+            FAIL,
+            host,
+            evidence,
+            "NCCL_NET=IB is set and the node has no InfiniBand or RoCE port that works: 'Failed to initialize any NET "
+            "plugin'.",
+            "Take NCCL_NET out; NCCL uses InfiniBand by itself where it works. If the node should have "
+            "it, look at ibstat.",
+        )
 
 
-@rule("ib-disabled-on-ib", needs=("fabric",))
+@rule(
+    About(
+        "ib-disabled-on-ib",
+        layer="nccl",
+        severity=WARN,
+        also=(FAIL,),
+        title="InfiniBand is present but disabled",
+        symptom="GPUs at full load with little power, slow",
+        source="field notes, prime-rl#1599, NC#968",
+    ),
+    needs=("fabric",),
+)
 def disabled(case: Case) -> t.Iterator[Answer]:
     """InfiniBand or RoCE works and is switched off; harmless on a node that has none."""
     wanted = (("NCCL_IB_DISABLE", lambda wish: wish.on), ("NCCL_NET", _is("socket")))
@@ -207,18 +267,32 @@ def disabled(case: Case) -> t.Iterator[Answer]:
         for host, said in _switched(case, *wanted)
         if active_ports(case, host)
     }
-    yield from pack(
-        seen,
-        "ib-disabled-on-ib",
-        WARN,
-        "NCCL is told not to use the RDMA network that works on the node: all traffic goes over TCP, many times slower "
-        "(GPUs at 100 % with low power).",
-        "Take NCCL_IB_DISABLE and NCCL_NET out of the place named, and try a job with NCCL_DEBUG=INFO: it should print "
-        "'Using network IB'.",
-    )
+    for host, evidence in seen.items():
+        yield finding(
+            "ib-disabled-on-ib",
+            WARN,
+            host,
+            evidence,
+            "NCCL is told not to use the RDMA network that works on the node: all traffic goes over TCP, "
+            "many times slower "
+            "(GPUs at 100 % with low power).",
+            "Take NCCL_IB_DISABLE and NCCL_NET out of the place named, and try a job with "
+            "NCCL_DEBUG=INFO: it should print "
+            "'Using network IB'.",
+        )
 
 
-@rule("nccl-p2p-disabled-kept")
+@rule(
+    About(
+        "nccl-p2p-disabled-kept",
+        layer="nccl",
+        severity=WARN,
+        also=(INFO,),
+        title="GPU peer-to-peer is disabled",
+        symptom="slow within one node",
+        source="field notes",
+    ),
+)
 def p2p_disabled(case: Case) -> t.Iterator[Answer]:
     """A workaround for one broken machine, kept where it only slows down."""
     wanted = (
@@ -226,23 +300,48 @@ def p2p_disabled(case: Case) -> t.Iterator[Answer]:
         ("NCCL_P2P_LEVEL", _is("loc", "0")),
         ("NCCL_SHM_DISABLE", lambda wish: wish.on),
     )
-    linked, plain = {}, {}
     for host, said in _switched(case, *wanted):
         if any(number(each, "active") for each in rows(case.gpu.get(host), "nvlink")):
-            linked[host] = f"{said}; the GPUs have NVLink"
+            yield finding(
+                "nccl-p2p-disabled-kept",
+                WARN,
+                host,
+                f"{said}; the GPUs have NVLink",
+                "NCCL is told not to let GPUs of a node talk directly: NVLink stays unused.",
+                (
+                    "Take it out of the place named. If jobs hang or compute nonsense without it, mend "
+                    "the cause: switch off PCI "
+                    "ACS and the IOMMU's translation in the BIOS."
+                ),
+            )
         else:
-            plain[host] = f"{said}; {len(gpus(case, host))} GPUs"
-    remedy = (
-        "Take it out of the place named. If jobs hang or compute nonsense without it, mend the cause: switch off PCI "
-        "ACS and the IOMMU's translation in the BIOS."
-    )
-    cause = "NCCL is told not to let GPUs of a node talk directly: NVLink stays unused."
-    yield from pack(linked, "nccl-p2p-disabled-kept", WARN, cause, remedy)
-    cause = "NCCL is told not to let GPUs of a node talk directly: a workaround that hides its cause and slows down."
-    yield from pack(plain, "nccl-p2p-disabled-kept", INFO, cause, remedy)
+            yield finding(
+                "nccl-p2p-disabled-kept",
+                INFO,
+                host,
+                f"{said}; {len(gpus(case, host))} GPUs",
+                "NCCL is told not to let GPUs of a node talk directly: a workaround that hides its cause "
+                "and slows down.",
+                (
+                    "Take it out of the place named. If jobs hang or compute nonsense without it, mend "
+                    "the cause: switch off PCI "
+                    "ACS and the IOMMU's translation in the BIOS."
+                ),
+            )
 
 
-@rule("env-not-propagated", needs=("stack",))
+@rule(
+    About(
+        "env-not-propagated",
+        layer="launcher",
+        severity=WARN,
+        also=(INFO,),
+        title="A variable reaches only the first node",
+        symptom="works on the first node only",
+        source="field notes, DS#91, DS#1747",
+    ),
+    needs=("stack",),
+)
 def propagated(case: Case) -> t.Iterator[Answer]:
     """Variables that ranks started by ssh get on some nodes only, or with another value."""
     known = [
@@ -261,35 +360,48 @@ def propagated(case: Case) -> t.Iterator[Answer]:
         shown = {
             host: shortened(f"{name}={found[host][name]}" if name in found[host] else f"{name} not set") for host in odd
         }
-        yield from pack(
-            shown,
-            "env-not-propagated",
-            INFO if name.startswith("NCCL_DEBUG") else WARN,
-            f"A command started by ssh does not get the same {name} on every node ({names(ordered[0][1])}: "
-            f"{shortened(ordered[0][0], 60)}): ranks behave differently.",
-            f"Set {name} for all ranks with trainmesh_env (or in .deepspeed_env), and take it out of the start-up "
-            "files that only some nodes have.",
-        )
+        for host, evidence in shown.items():
+            yield finding(
+                "env-not-propagated",
+                INFO if name.startswith("NCCL_DEBUG") else WARN,
+                host,
+                evidence,
+                f"A command started by ssh does not get the same {name} on every node ({names(ordered[0][1])}: "
+                f"{shortened(ordered[0][0], 60)}): ranks behave differently.",
+                f"Set {name} for all ranks with trainmesh_env (or in .deepspeed_env), and take it out of the start-up "
+                "files that only some nodes have.",
+            )
 
 
-@rule("nccl-cumem-host", needs=("fabric", "gpu", "stack"))
+@rule(
+    About(
+        "nccl-cumem-host",
+        layer="nccl",
+        severity=INFO,
+        title="NCCL's host memory in containers",
+        symptom="the start fails in containers and with NUMA",
+        source="NC#1838, NC#2106, NC#2190, LlamaFactory#9506",
+    ),
+    needs=("fabric", "gpu", "stack"),
+)
 def cumem_host(case: Case) -> t.Iterator[Answer]:
     """In containers the host memory that newer NCCLs allocate through CUDA may be refused."""
-    seen = {}
     for host, facts in case.stack.items():
         version, cuda = text(facts, "torch.nccl"), text(case.gpu.get(host), "cuda_driver_version")
         container = text(case.fabric.get(host), "container")
         concerned = container and version and at_least(version, "2.24") and cuda and at_least(cuda, "12.6")
         if concerned and not setting(case, host, "NCCL_CUMEM_HOST_ENABLE"):
-            seen[host] = f"{container}, NCCL {version}, driver for CUDA {cuda}"
-    yield from pack(
-        seen,
-        "nccl-cumem-host",
-        INFO,
-        "In a container NCCL 2.24 and newer may fail to allocate host memory through CUDA (NUMA calls are refused).",
-        "If NCCL fails when it starts, set trainmesh_env: {NCCL_CUMEM_HOST_ENABLE: '0'}, or run the container with "
-        "--cap-add SYS_NICE.",
-    )
+            yield finding(
+                "nccl-cumem-host",
+                INFO,
+                host,
+                f"{container}, NCCL {version}, driver for CUDA {cuda}",
+                "In a container NCCL 2.24 and newer may fail to allocate host memory through CUDA (NUMA "
+                "calls are refused).",
+                "If NCCL fails when it starts, set trainmesh_env: {NCCL_CUMEM_HOST_ENABLE: '0'}, or run "
+                "the container with "
+                "--cap-add SYS_NICE.",
+            )
 
 
 __all__ = ("holds_data", "interfaces", "named", "virtual")

@@ -5,21 +5,27 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import number
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import Sheet, gone, limit, shorten
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    gone,
+    limit,
+    number,
+    shorten,
+    texts,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Data,
     Finding,
     dig,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import PDSH
@@ -27,8 +33,6 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files imp
 
 EADDRINUSE = 98
 LAUNCHER_KINDS = frozenset({"deepspeed", "torchrun", "accelerate", "mpirun", "launcher"})
-# `"PATH": World writable and sticky bit is not set`, `skipping insecure module "PATH" (check perms)`; pdsh mod.c
-_DISTRUSTED = re.compile(r'"(/[^"]+)"(?:: | \(check )')
 _INSTALL = {
     "apt": "apt-get install -y pdsh",
     "dnf": "dnf install -y epel-release && dnf install -y pdsh pdsh-rcmd-ssh",
@@ -57,18 +61,43 @@ def _tools(case: Case) -> tuple[str, Data | None]:
     return head, tools if isinstance(tools, t.Mapping) and head not in gone(case) else None
 
 
-def _closed(problem: str, install: str) -> str:
+def _closed(distrusted: list[str], install: str) -> str:
     """How to get modules that pdsh trusts: close what it complains of, where it says what that is."""
-    found = list(dict.fromkeys(_DISTRUSTED.findall(problem)))
-    if not found:
+    if not distrusted:
         return f"Use the distribution's package: {install}; else chmod go-w the directories above pdsh's modules."
-    listed = shlex.join(found)
+    listed = shlex.join(distrusted)
     return (
         f"Run as root there: chown root {listed} && chmod go-w {listed}; or use the distribution's package: {install}"
     )
 
 
-@rule("pdsh-not-installed", "pdsh-ssh-module-missing", "pdsh-module-path-insecure", needs=("stack",))
+@rule(
+    About(
+        "pdsh-not-installed",
+        layer="launcher",
+        severity=FAIL,
+        title="pdsh is not installed on the launching node",
+        symptom="`launcher 'pdsh' not installed.`",
+        source="field notes, mistral#38, DeepSpeedExamples#150",
+    ),
+    About(
+        "pdsh-ssh-module-missing",
+        layer="launcher",
+        severity=FAIL,
+        title="pdsh lacks its ssh module",
+        symptom='`No such rcmd module "ssh"`',
+        source="pdsh.spec:134",
+    ),
+    About(
+        "pdsh-module-path-insecure",
+        layer="launcher",
+        severity=FAIL,
+        title="pdsh module directory is group- or world-writable",
+        symptom="`module path ... insecure`",
+        source="chaos/pdsh#16",
+    ),
+    needs=("stack",),
+)
 def pdsh_usable(case: Case) -> t.Iterable[Answer]:
     """pdsh of the head is there, can be loaded, and has its ssh module."""
     head, tools = _tools(case)
@@ -85,10 +114,12 @@ def pdsh_usable(case: Case) -> t.Iterable[Answer]:
     problem = str(dig(pdsh, "problem", ""))
     if "ssh" in modules:
         return  # a module that it does not trust and that is not this one keeps no job from starting
-    if "insecure" in problem or (not modules and not problem and dig(pdsh, "version")):
+    if dig(pdsh, "insecure") is True or (not modules and not problem and dig(pdsh, "version")):
         evidence = {head: f"{path}: {problem or 'pdsh -V names no module'}"}
         cause = "pdsh does not load its modules when others than root may write to them or to their directories."
-        yield Finding("pdsh-module-path-insecure", FAIL, (head,), evidence, cause, _closed(problem, install))
+        yield Finding(
+            "pdsh-module-path-insecure", FAIL, (head,), evidence, cause, _closed(texts(pdsh, "distrusted"), install)
+        )
     elif modules or problem:
         has = f" has the modules {', '.join(map(str, modules))}" if modules else f": {problem}"
         evidence = {head: f"{path}{has}"}
@@ -97,7 +128,18 @@ def pdsh_usable(case: Case) -> t.Iterable[Answer]:
         yield Finding("pdsh-ssh-module-missing", FAIL, (head,), evidence, cause, remedy)
 
 
-@rule("pdsh-default-rsh", needs=("stack",))
+@rule(
+    About(
+        "pdsh-default-rsh",
+        layer="launcher",
+        severity=FAIL,
+        also=(WARN, INFO),
+        title="pdsh would use rsh",
+        symptom="`rcmd: socket: Permission denied`, port 514",
+        source="pdsh config/ac_rcmd_rank_list.m4",
+    ),
+    needs=("stack",),
+)
 def default_rsh(case: Case) -> t.Iterable[Answer]:
     """Which remote shell a pdsh takes that is not told; our own scripts tell it."""
     head, tools = _tools(case)
@@ -141,7 +183,7 @@ def orphans(case: Case, host: str) -> list[Data]:
     for item in processes(case, host):
         run = dig(item, "run_id")
         led = run in runs if run else dig(item, "user") in users
-        if not led and dig(item, "age_seconds", 0) >= limit(case, "orphan_age_s", 5):
+        if not led and dig(item, "age_seconds", 0) >= limit(case, "orphan_age_s"):
             found.append(item)
     return found
 
@@ -162,10 +204,20 @@ def held_by_orphans(case: Case, host: str) -> list[str]:
     ]
 
 
-@rule("ds-orphan-workers", needs=("user",))
+@rule(
+    About(
+        "ds-orphan-workers",
+        layer="launcher",
+        severity=FAIL,
+        also=(WARN,),
+        title="Processes of a dead run are still running",
+        symptom="GPU memory is held, the next run is out of memory or gets errno 98",
+        source="DS#714, DS#1995, DS#2008",
+    ),
+    needs=("user",),
+)
 def abandoned(case: Case) -> t.Iterable[Answer]:
     """Ranks that outlived their launcher: they hold GPU memory and ports."""
-    sheet = Sheet()
     for host in case.user:
         left = orphans(case, host) if host not in gone(case) else []
         if not left:
@@ -187,7 +239,7 @@ def abandoned(case: Case) -> t.Iterable[Answer]:
         pids = " ".join(str(int(number(item, "pid") or 0)) for item in left)
         run = shlex.quote(runs[0]) if len(runs) == 1 else "--all"
         stop = f"{dig(case.plan, 'prefix', '/opt/trainmesh')}/bin/trainmesh-stop {run}"
-        sheet.add(
+        yield finding(
             "ds-orphan-workers",
             FAIL if ports else WARN,
             host,
@@ -195,13 +247,21 @@ def abandoned(case: Case) -> t.Iterable[Answer]:
             "Processes of a training are there and nothing on the head leads them: they hold ports and memory.",
             f"{stop} on the head, as the user of the run" if runs else f"If nobody needs them: kill {pids}",
         )
-    return sheet.findings()
 
 
-@rule("ds-abort-kills-other-jobs", needs=("user",))
+@rule(
+    About(
+        "ds-abort-kills-other-jobs",
+        layer="launcher",
+        severity=INFO,
+        title="Stopping one job ends jobs of other users",
+        symptom="a colleague's run dies on Ctrl-C",
+        source="field notes, DS#6807",
+    ),
+    needs=("user",),
+)
 def abort_kills(case: Case) -> t.Iterable[Answer]:
     """Several trainings of one user with the same interpreter: an abort of one ends the others."""
-    sheet = Sheet()
     for host in case.user:
         runs: dict[str, set[str]] = {}
         for item in processes(case, host):
@@ -212,7 +272,7 @@ def abort_kills(case: Case) -> t.Iterable[Answer]:
             if "" not in found or (len(found) == 1 and not others):
                 continue  # our own scripts end one run only; so does a plain one that is alone
             beside = [*sorted(found - {""}), *(f"those of {name}" for name in others)]
-            sheet.add(
+            yield finding(
                 "ds-abort-kills-other-jobs",
                 INFO,
                 host,
@@ -221,7 +281,6 @@ def abort_kills(case: Case) -> t.Iterable[Answer]:
                 "same Python (pkill -f).",
                 "Start runs by trainmesh-deepspeed and end them by trainmesh-stop RUN, or give each its environment.",
             )
-    return sheet.findings()
 
 
 __all__ = ("held_by_orphans", "orphans", "port_holder", "processes")

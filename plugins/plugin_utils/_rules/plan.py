@@ -7,22 +7,35 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import texts
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import names, shorten
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    names,
+    shorten,
+    texts,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Finding,
-    pack,
+    finding,
     rule,
 )
 
 _CLUSTER = "the cluster"
 
 
-@rule("plan-refused")
+@rule(
+    About(
+        "plan-refused",
+        layer="job",
+        severity=INFO,
+        title="site.yml would refuse this cluster",
+        symptom="site.yml stops at its plan, before anything is installed",
+        source="docs/architecture.md",
+    ),
+)
 def refused(case: Case) -> t.Iterator[Answer]:
     """What site.yml would stop at. Verify judges the machines as they are, whatever the plan says of them."""
     known = set(names(case))
@@ -44,21 +57,31 @@ def refused(case: Case) -> t.Iterator[Answer]:
         )
 
 
-@rule("ssh-key-removed-kept")
+@rule(
+    About(
+        "ssh-key-removed-kept",
+        layer="ssh",
+        severity=WARN,
+        title="A removed key may still be authorized on a node",
+        symptom="nothing, until somebody uses the key",
+        source="OpenSSH sshd(8) authorized_keys",
+    ),
+)
 def kept_keys(case: Case) -> t.Iterator[Answer]:
     """Nodes that were not changed since a key was removed: who has it gets in there."""
     found: dict[str, list[str]] = {}
     for key in case.plan.get("removed_keys") or []:
         for host in key["nodes"]:
             found.setdefault(host, []).append(f"{key['name']} ({key['fingerprint']})")
-    evidence = {host: f"may still let in the old key of {shorten(sorted(keys))}" for host, keys in found.items()}
-    yield from pack(
-        evidence,
-        "ssh-key-removed-kept",
-        WARN,
-        "The key was removed from the cluster, and these nodes were not seen without it since.",
-        "Run site.yml when they are up, without --limit: it takes the key from them.",
-    )
+    for host, keys in found.items():
+        yield finding(
+            "ssh-key-removed-kept",
+            WARN,
+            host,
+            f"may still let in the old key of {shorten(sorted(keys))}",
+            "The key was removed from the cluster, and these nodes were not seen without it since.",
+            "Run site.yml when they are up, without --limit: it takes the key from them.",
+        )
 
 
 __all__ = ("kept_keys", "refused")

@@ -11,24 +11,28 @@ import shlex
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
-    Attempt,
-    Pair,
-    Sheet,
-    by_pair,
-    calls,
-    culprits,
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     gone,
     node,
     shorten,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+    Attempt,
+    Pair,
+    by_pair,
+    calls,
+    culprits,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
+    Finding,
     Untested,
     dig,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.pdsh import held_by_orphans, port_holder
@@ -80,9 +84,8 @@ def open_up(case: Case, host: str, sources: t.Sequence[str]) -> str:
 def _chain(case: Case, host: str) -> str:
     """The chain of nftables that blocks, as ``nft`` wants it named."""
     for item in dig(case.fabric.get(host), "firewalls", []):
-        found = re.match(r"table (\S+ \S+) chain (\S+?):", str(dig(item, "evidence", "")))
-        if dig(item, "name") == "nftables" and found:
-            return shlex.join([*found.group(1).split(), found.group(2)])
+        if dig(item, "name") == "nftables" and dig(item, "blocking"):
+            return shlex.join(map(str, item["blocking"]))
     return "inet filter input"
 
 
@@ -98,12 +101,12 @@ def blocked(case: Case) -> dict[Pair, tuple[str, list[Attempt]]]:
     for pair, items in by_pair(calls(case)).items():
         deaf = case.listeners.get(pair[1]) or {}
         heard = [item for item in items if item.what not in deaf and (pair[1], item.what) not in away]
-        bad = [item for item in heard if not item.ok and item.layer in (*_IDS, "other")]
+        bad = [item for item in heard if not item.ok and item.failure in (*_IDS, "other")]
         if diagnosis_busy.ends(case, pair, "mesh").slack == math.inf:
-            bad = [item for item in bad if item.layer != "timeout"]
+            bad = [item for item in bad if item.failure != "timeout"]
         if bad:
             only_high = any(item.ok and item.what == master for item in heard)
-            found[pair] = ("ephemeral" if only_high else bad[0].layer, bad)
+            found[pair] = ("ephemeral" if only_high else bad[0].failure, bad)
     return found
 
 
@@ -112,7 +115,7 @@ def unheard(case: Case) -> dict[tuple[str, str], str]:
     return {
         (item.target, item.what): item.evidence
         for item in calls(case)
-        if item.source == item.target and not item.ok and item.layer == "no_listener"
+        if item.source == item.target and not item.ok and item.failure == "no_listener"
     }
 
 
@@ -124,28 +127,60 @@ def _left_open(case: Case) -> t.Iterator[Untested]:
         if item.what in (case.listeners.get(item.target) or {}):
             continue  # it could not be listened on, and that is told
         busy = diagnosis_busy.ends(case, item.pair, "mesh")
-        if item.layer == "silent" or (item.layer == "timeout" and busy.slack == math.inf):
+        if item.failure == "silent" or (item.failure == "timeout" and busy.slack == math.inf):
             said = f" ({busy.words})" if busy.at_all else ""
             yield Untested("rdzv-connect-failed", item.pair, f"{item.evidence}: not tested{said}")
 
 
 @rule(
-    "rdzv-errno-113", "rdzv-errno-111", "rdzv-errno-110", "rdzv-connect-failed", "fw-ephemeral-blocked",
-    "fw-wrong-tool", needs=("mesh",),
-)  # fmt: skip
+    About(
+        "rdzv-errno-113",
+        layer="network",
+        severity=FAIL,
+        title="A firewall rejects the rendezvous",
+        symptom="`errno: 113 - No route to host`",
+        source="field notes, sglang#3820",
+    ),
+    About(
+        "rdzv-errno-111",
+        layer="network",
+        severity=FAIL,
+        title="The rendezvous connection is refused",
+        symptom="`errno: 111 - Connection refused`",
+        source="LlamaFactory#5864, LlamaFactory#1630",
+    ),
+    About(
+        "rdzv-errno-110",
+        layer="network",
+        severity=FAIL,
+        title="The rendezvous gets no answer",
+        symptom="`errno: 110 - Connection timed out`",
+        source="PT#124380, DS#4845",
+    ),
+    About(
+        "rdzv-connect-failed",
+        layer="network",
+        severity=FAIL,
+        title="The rendezvous failed in another way",
+        symptom="an error of connect that is not one of the usual",
+        source="connect(2)",
+    ),
+    "fw-ephemeral-blocked",
+    "fw-wrong-tool",
+    needs=("mesh",),
+)
 def ports_closed(case: Case) -> t.Iterable[Answer]:
     """Ports that were listened on and could not be reached, each with the firewall that is in force there."""
     yield from _left_open(case)
-    sheet, bad = Sheet(), blocked(case)
+    bad = blocked(case)
     for pair in [pair for pair in bad if _no_way(case, pair)]:
         seen = shorten(item.evidence for item in bad.pop(pair)[1])
         cause = "It has no route to the data address of another node."
         remedy = f"ip route get {dig(node(case, pair[1]), 'address')} there; add the route, or set trainmesh_address."
-        sheet.add("rdzv-errno-113", FAIL, pair[0], f"to {pair[1]}: {seen}", cause, remedy)
+        yield finding("rdzv-errno-113", FAIL, pair[0], f"to {pair[1]}: {seen}", cause, remedy)
     for host, pairs in culprits(list(bad), list(by_pair(calls(case)))).items():
         for kind in dict.fromkeys(bad[pair][0] for pair in pairs):
-            _closed(case, sheet, host, kind, [pair for pair in pairs if bad[pair][0] == kind], bad)
-    yield from sheet.findings()
+            yield from _closed(case, host, kind, [pair for pair in pairs if bad[pair][0] == kind], bad)
 
 
 def _no_way(case: Case, pair: Pair) -> bool:
@@ -155,8 +190,8 @@ def _no_way(case: Case, pair: Pair) -> bool:
 
 
 def _closed(
-    case: Case, sheet: Sheet, host: str, kind: str, pairs: t.Sequence[Pair], bad: t.Mapping[Pair, t.Any]
-) -> None:
+    case: Case, host: str, kind: str, pairs: t.Sequence[Pair], bad: t.Mapping[Pair, t.Any]
+) -> t.Iterator[Finding]:
     """One node that is to blame for pairs of one kind."""
     inbound = [source for source, target in pairs if target == host]
     seen = shorten(f"{item.source} to {item.target}: {item.evidence}" for pair in pairs for item in bad[pair][1])
@@ -165,37 +200,83 @@ def _closed(
         remedy = (
             "Look at its route (ip route get ADDRESS), at rules on outgoing packets, and at its cable and switch port."
         )
-        sheet.add(_IDS.get(kind, "rdzv-connect-failed"), FAIL, host, seen, cause, remedy)
+        yield finding(_IDS.get(kind, "rdzv-connect-failed"), FAIL, host, seen, cause, remedy)
         return
     found, tool = active(case, host), str(dig(case.plan, "firewall", ""))
     seen += f"; active there: {', '.join(found)}" if found else ""
     if tool in TOOLS and tool not in found and found:
         cause = f"trainmesh_firewall opens {tool}, which is not the firewall that is in force there."
-        sheet.add("fw-wrong-tool", FAIL, host, seen, cause, open_up(case, host, inbound))
+        yield finding("fw-wrong-tool", FAIL, host, seen, cause, open_up(case, host, inbound))
         return
     rule_id = "fw-ephemeral-blocked" if kind == "ephemeral" else _IDS.get(kind, "rdzv-connect-failed")
     cause = _CAUSES.get(kind, "Connections to the ports of a job fail.")
-    sheet.add(rule_id, FAIL, host, seen, cause, open_up(case, host, inbound))
+    yield finding(rule_id, FAIL, host, seen, cause, open_up(case, host, inbound))
 
 
-@rule("fw-wrong-tool", needs=("fabric",))
+@rule(
+    About(
+        "fw-wrong-tool",
+        layer="network",
+        severity=FAIL,
+        also=(WARN,),
+        title="A firewall other than the configured one is active",
+        symptom='"disabled" and still blocked',
+        source="field notes",
+    ),
+    needs=("fabric",),
+)
 def wrong_tool(case: Case) -> t.Iterable[Answer]:
     """The firewall that site.yml is told to open is off, and another one is on, although nothing is blocked yet."""
-    sheet, tool = Sheet(), str(dig(case.plan, "firewall", ""))
+    tool = str(dig(case.plan, "firewall", ""))
     hit = {pair[1] for pair in blocked(case)}
     for host in case.fabric:
         found = active(case, host)
         if tool in TOOLS and found and tool not in found and host not in hit | gone(case):
             cause = f"trainmesh_firewall opens {tool}, which is not the firewall that is in force there."
             evidence = f"active: {', '.join(found)}"
-            sheet.add("fw-wrong-tool", WARN, host, evidence, cause, "Set trainmesh_firewall: auto in the inventory.")
-    return sheet.findings()
+            yield finding(
+                "fw-wrong-tool", WARN, host, evidence, cause, "Set trainmesh_firewall: auto in the inventory."
+            )
 
 
-@rule("rdzv-errno-98", "rdzv-errno-13", "rdzv-errno-99", "fw-ephemeral-blocked")
+@rule(
+    About(
+        "rdzv-errno-98",
+        layer="network",
+        severity=FAIL,
+        also=(WARN,),
+        title="The port of the rendezvous is taken",
+        symptom="`errno: 98 - Address already in use`",
+        source="DS#1923",
+    ),
+    About(
+        "rdzv-errno-13",
+        layer="network",
+        severity=FAIL,
+        title="The port of the rendezvous is privileged",
+        symptom="`errno: 13 - Permission denied`",
+        source="field notes",
+    ),
+    About(
+        "rdzv-errno-99",
+        layer="network",
+        severity=FAIL,
+        title="The master address is not the head's own",
+        symptom="`errno: 99 - Cannot assign requested address`",
+        source="bind(2)",
+    ),
+    About(
+        "fw-ephemeral-blocked",
+        layer="network",
+        severity=FAIL,
+        title="Only the master port is open",
+        symptom="the rendezvous works, NCCL hangs or is aborted",
+        source="NT#162, NC#1515",
+    ),
+)
 def ports_taken(case: Case) -> t.Iterable[Answer]:
     """Ports that could not be had for the test; those that an abandoned run holds are told with that run."""
-    sheet, head, master = Sheet(), str(dig(case.plan, "head", "")), str(dig(case.plan, "master.port", ""))
+    head, master = str(dig(case.plan, "head", "")), str(dig(case.plan, "master.port", ""))
     for host in [name for name in case.listeners if name not in gone(case)]:
         for port, problem in (case.listeners[host] or {}).items():
             number, text = (problem[0], str(problem[-1])) if problem else (None, "unknown")
@@ -205,12 +286,11 @@ def ports_taken(case: Case) -> t.Iterable[Answer]:
                 yield Untested("fw-ephemeral-blocked", (host,), f"port {port} could not be listened on: {text}")
                 continue
             severity = FAIL if host == head else WARN
-            _taken(case, sheet, severity, host, str(port), number, text)
-    yield from sheet.findings()
+            yield from _taken(case, severity, host, str(port), number, text)
     yield from _strangers(case)
 
 
-def _taken(case: Case, sheet: Sheet, severity: str, host: str, port: str, number: t.Any, text: str) -> None:
+def _taken(case: Case, severity: str, host: str, port: str, number: t.Any, text: str) -> t.Iterator[Finding]:
     if number == EADDRINUSE:
         holder = port_holder(case, host, port)
         pid = dig(holder, "pid")
@@ -224,22 +304,22 @@ def _taken(case: Case, sheet: Sheet, severity: str, host: str, port: str, number
             remedy = (
                 f"Wait for it, or {dig(case.plan, 'prefix', '/opt/trainmesh')}/bin/trainmesh-stop {own[0]} on {host}."
             )
-            sheet.add("rdzv-errno-98", severity, host, f"port {port} is held, {who}", cause, remedy)
+            yield finding("rdzv-errno-98", severity, host, f"port {port} is held, {who}", cause, remedy)
             return
         stop = (
             f"kill {pid} on {host} if it is left over" if pid else f"ss -ltnp 'sport = :{port}' on {host} tells by whom"
         )
         remedy = f"{stop}; or choose another trainmesh_master_port."
-        sheet.add("rdzv-errno-98", severity, host, f"port {port} is held, {who}", cause, remedy)
+        yield finding("rdzv-errno-98", severity, host, f"port {port} is held, {who}", cause, remedy)
     elif number == EACCES:
         first = dig(case.fabric.get(host), "unprivileged_port_start", 1024)
         cause = "The job user may not listen on the port of the rendezvous."
         remedy = f"Choose trainmesh_master_port from {first} on, such as 29500."
         evidence = f"port {port}: {text}; ports below {first} are root's"
-        sheet.add("rdzv-errno-13", severity, host, evidence, cause, remedy)
+        yield finding("rdzv-errno-13", severity, host, evidence, cause, remedy)
     elif str(dig(node(case, host), "address", "")) in _held(case, host):
         cause = "The port of the rendezvous can't be listened on."
-        sheet.add("rdzv-errno-99", severity, host, f"port {port}: {text}", cause, "See the system's message.")
+        yield finding("rdzv-errno-99", severity, host, f"port {port}: {text}", cause, "See the system's message.")
 
 
 def _held(case: Case, host: str) -> list[str]:
@@ -251,13 +331,11 @@ def _held(case: Case, host: str) -> list[str]:
 
 def _strangers(case: Case) -> t.Iterator[Answer]:
     """A port on which another program answered the test."""
-    sheet = Sheet()
     for item in calls(case):
-        if item.layer == "stranger" and item.what not in (case.listeners.get(item.target) or {}):
+        if item.failure == "stranger" and item.what not in (case.listeners.get(item.target) or {}):
             cause = "Another program answers on a port of the job."
             remedy = f"ss -ltnp 'sport = :{item.what}' on {item.target} tells which; or change trainmesh_master_port."
-            sheet.add("rdzv-errno-98", FAIL, item.target, f"from {item.source}: {item.evidence}", cause, remedy)
-    return sheet.findings()
+            yield finding("rdzv-errno-98", FAIL, item.target, f"from {item.source}: {item.evidence}", cause, remedy)
 
 
 __all__ = ("active", "blocked", "open_up", "unheard")

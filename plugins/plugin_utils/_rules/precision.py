@@ -8,10 +8,10 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import capability_facts, key
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     cpu_torch_only,
     gpus,
+    limit,
     model,
     most_common,
     number,
@@ -20,10 +20,12 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
+    Finding,
     dig,
-    pack,
+    finding,
     rule,
 )
 
@@ -33,7 +35,6 @@ def bf16(case: Case) -> t.Iterator[Answer]:
     """bf16 is asked for, and a node has a GPU without it."""
     if dig(case.plan, "precision") != "bf16" or cpu_torch_only(case):
         return
-    seen = {}
     for host in case.gpu:
         weak = set()
         for gpu in gpus(case, host):
@@ -41,18 +42,37 @@ def bf16(case: Case) -> t.Iterator[Answer]:
             if key(capability) and capability_facts(capability).get("bf16") is not True:
                 weak.add(f"{model(gpu) or 'a GPU'}, compute capability {capability}")
         if weak:
-            seen[host] = "; ".join(sorted(weak))
-    yield from pack(
-        seen,
-        "prec-bf16-unsupported",
-        FAIL,
-        "The job is to train in bf16, which GPUs below compute capability 8.0 do not have: 'Type bf16 is not "
-        "supported', or a slow emulation.",
-        "Set trainmesh_precision: auto (which takes fp16 for such a cluster) or fp16, or leave those nodes out.",
-    )
+            yield finding(
+                "prec-bf16-unsupported",
+                FAIL,
+                host,
+                "; ".join(sorted(weak)),
+                "The job is to train in bf16, which GPUs below compute capability 8.0 do not have: 'Type bf16 is not "
+                "supported', or a slow emulation.",
+                "Set trainmesh_precision: auto (which takes fp16 for such a cluster) or fp16, or leave "
+                "those nodes out.",
+            )
 
 
-@rule("nccl-mixed-gpu", "gpu-mixed-memory", needs=("gpu",))
+@rule(
+    About(
+        "nccl-mixed-gpu",
+        layer="nccl",
+        severity=WARN,
+        title="Mixed GPU models in one job",
+        symptom="a hang, or the pace of the slowest",
+        source="field notes, NC#794, vllm#20282",
+    ),
+    About(
+        "gpu-mixed-memory",
+        layer="precision",
+        severity=WARN,
+        title="Mixed GPU memory sizes in one job",
+        symptom="out of memory on the smaller, room on the larger",
+        source="field notes",
+    ),
+    needs=("gpu",),
+)
 def mixed(case: Case) -> t.Iterator[Answer]:
     """Unlike models, and unlike memory: the slowest sets the pace, the smallest the size."""
     # the driver alone tells models without their capability, so that the name is what is compared
@@ -75,7 +95,7 @@ def mixed(case: Case) -> t.Iterator[Answer]:
         )
     sizes = {host: [each for gpu in gpus(case, host) if (each := number(gpu, "memory_mib"))] for host in case.gpu}
     largest = max((size for found in sizes.values() for size in found), default=0)
-    share = thresholds.limit(case.thresholds, "gpu_memory_share") or 0
+    share = limit(case, "gpu_memory_share")
     small = [host for host, found in sizes.items() if any(size < largest * (1 - share) for size in found)]
     if small:
         shown = {
@@ -94,9 +114,9 @@ def mixed(case: Case) -> t.Iterator[Answer]:
 def _standing_out(
     identity: str, hosts: list[str], evidence: dict[str, str], cause: str, remedy: str
 ) -> t.Iterator[Answer]:
-    """A warning that blames ``hosts`` and shows what every node has."""
-    for finding in pack(evidence, identity, WARN, cause, remedy):
-        yield type(finding)(identity, WARN, tuple(hosts), finding.evidence, cause, remedy)
+    """A warning attributed to ``hosts`` that shows what every node has."""
+    if evidence:
+        yield Finding(identity, WARN, tuple(hosts), evidence, cause, remedy)
 
 
 __all__ = ()

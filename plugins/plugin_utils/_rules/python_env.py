@@ -8,11 +8,11 @@ Where only some nodes lack the one or the other, the comparison of versions name
 
 from __future__ import annotations
 
-import dataclasses
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
+    About,
     Answer,
     Case,
     Finding,
@@ -33,7 +33,17 @@ _UNKNOWN = (
 )
 
 
-@rule(NO_TORCH, needs=("stack",))
+@rule(
+    About(
+        "ver-torch-import-fails",
+        layer="versions",
+        severity=FAIL,
+        title="PyTorch cannot be imported",
+        symptom="`ImportError` at the start",
+        source="PyTorch",
+    ),
+    needs=("stack",),
+)
 def torch_is_there(case: Case) -> t.Iterator[Answer]:
     """No node has the Python of the jobs, or none has PyTorch in it.
 
@@ -54,7 +64,7 @@ def torch_is_there(case: Case) -> t.Iterator[Answer]:
         yield from (Untested(name, tuple(facts), why) for name in _UNKNOWN)
         return
     missing = f"there is no PyTorch in {path}" if working else f"{path} does not work on any node"
-    remedy = "Run site.yml, which installs it." if managed else ELSEWHERE
+    remedy = by_site(case, "Run site.yml, which installs it.")
     seen = {host: str(dig(facts[host], "python.problem") or missing) for host in facts}
     yield Finding(NO_TORCH, FAIL, tuple(seen), seen, f"Jobs can't start: {missing}.", remedy)
 
@@ -65,12 +75,9 @@ ELSEWHERE = (
 )
 
 
-def in_their_words(findings: t.Iterable[Finding]) -> list[Finding]:
-    """On a cluster that we did not set up site.yml does not mend the user's own environment."""
-    return [
-        dataclasses.replace(each, remedy=ELSEWHERE) if each.remedy.startswith("Run site.yml again") else each
-        for each in findings
-    ]
+def by_site(case: Case, remedy: str) -> str:
+    """A remedy by site.yml, which mends no environment of the user's own on a cluster that we did not set up."""
+    return remedy if dig(case.plan, "managed") is True else ELSEWHERE
 
 
-__all__ = ("NO_TORCH", "in_their_words")
+__all__ = ("NO_TORCH", "by_site")

@@ -28,10 +28,11 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     dig,
-    pack,
+    finding,
     rule,
 )
 
@@ -49,7 +50,18 @@ def _weighed(case: Case, severity: str) -> str:
     return severity if uses_nccl(case) else INFO
 
 
-@rule("ib-libibverbs-missing", needs=("fabric",))
+@rule(
+    About(
+        "ib-libibverbs-missing",
+        layer="nccl",
+        severity=WARN,
+        also=(FAIL,),
+        title="libibverbs is missing",
+        symptom="NCCL falls back to sockets silently",
+        source="sglang#1427, prime-rl#1600, dstack#2712, AReaL#639, detectron2#4730",
+    ),
+    needs=("fabric",),
+)
 def libibverbs(case: Case) -> t.Iterator[Answer]:
     """A port works, but the library that NCCL opens for it is not installed."""
     seen = {
@@ -57,16 +69,29 @@ def libibverbs(case: Case) -> t.Iterator[Answer]:
         for host, facts in case.fabric.items()
         if active_ports(case, host) and dig(facts, "rdma.libibverbs") is False and not _disabled(case, host)
     }
-    yield from pack(
-        seen,
-        "ib-libibverbs-missing",
-        _weighed(case, WARN),
-        "The RDMA network works, but libibverbs is not installed there: NCCL silently falls back to TCP.",
-        "Install it: apt-get install libibverbs1 ibverbs-providers, or dnf install rdma-core libibverbs.",
-    )
+    for host, evidence in seen.items():
+        yield finding(
+            "ib-libibverbs-missing",
+            _weighed(case, WARN),
+            host,
+            evidence,
+            "The RDMA network works, but libibverbs is not installed there: NCCL silently falls back to TCP.",
+            "Install it: apt-get install libibverbs1 ibverbs-providers, or dnf install rdma-core libibverbs.",
+        )
 
 
-@rule("ib-container-devices", needs=("fabric",))
+@rule(
+    About(
+        "ib-container-devices",
+        layer="nccl",
+        severity=FAIL,
+        also=(WARN,),
+        title="InfiniBand devices are missing in the container",
+        symptom="`ibv_open_device failed`",
+        source="NC#451",
+    ),
+    needs=("fabric",),
+)
 def container_devices(case: Case) -> t.Iterator[Answer]:
     """A container sees the host's RDMA ports in sysfs, but was not given their device files."""
     seen = {
@@ -75,19 +100,31 @@ def container_devices(case: Case) -> t.Iterator[Answer]:
         if active_ports(case, host) and dig(facts, "container") and dig(facts, "rdma.uverbs") == []
         if not _disabled(case, host)
     }
-    yield from pack(
-        seen,
-        "ib-container-devices",
-        _weighed(case, WARN),
-        "The container has no access to the RDMA devices of its host: 'ibv_open_device failed', or TCP instead.",
-        "Start it with --device=/dev/infiniband --cap-add=IPC_LOCK --ulimit memlock=-1.",
-    )
+    for host, evidence in seen.items():
+        yield finding(
+            "ib-container-devices",
+            _weighed(case, WARN),
+            host,
+            evidence,
+            "The container has no access to the RDMA devices of its host: 'ibv_open_device failed', or TCP instead.",
+            "Start it with --device=/dev/infiniband --cap-add=IPC_LOCK --ulimit memlock=-1.",
+        )
 
 
-@rule("ib-port-not-active", needs=("fabric",))
+@rule(
+    About(
+        "ib-port-not-active",
+        layer="nccl",
+        severity=WARN,
+        also=(FAIL, INFO),
+        title="An InfiniBand port is not active",
+        symptom="InfiniBand is not used, or a hang",
+        source="NC#952",
+    ),
+    needs=("fabric",),
+)
 def not_active(case: Case) -> t.Iterator[Answer]:
     """Ports that should carry traffic and do not. A port without a cable on every node is meant so."""
-    waiting, down, none = {}, {}, {}
     active = {host: active_ports(case, host) for host in case.fabric}
     for host in case.fabric:
         if _disabled(case, host):
@@ -98,30 +135,53 @@ def not_active(case: Case) -> t.Iterator[Answer]:
         missed = [name for name in idle if sum(name in found for found in peers) * 2 > len(peers)]
         listed = ", ".join(f"{name} {text(port, 'state') or 'in an unknown state'}" for name, port in idle.items())
         if idle and not active[host] and any(peers):
-            none[host] = listed
+            yield finding(
+                "ib-port-not-active",
+                _weighed(case, FAIL),
+                host,
+                listed,
+                "None of the node's RDMA ports works, and other nodes have some that do: NCCL cannot connect them.",
+                (
+                    "Look at ibstat there: 'Down' is a cable or switch port, 'Initializing' a missing "
+                    "subnet manager. Until it is "
+                    "mended, set trainmesh_env: {NCCL_IB_DISABLE: '1'} for the whole cluster."
+                ),
+            )
         elif linked:
-            waiting[host] = listed
+            yield finding(
+                "ib-port-not-active",
+                _weighed(case, WARN),
+                host,
+                listed,
+                "A port has a link, but was not made active: there is no subnet manager in its fabric.",
+                "Start a subnet manager (opensm, or the one of the switch), then look at ibstat.",
+            )
         elif missed:
-            down[host] = f"{listed}; ACTIVE on most other nodes"
-    cause = "None of the node's RDMA ports works, and other nodes have some that do: NCCL cannot connect them."
-    remedy = (
-        "Look at ibstat there: 'Down' is a cable or switch port, 'Initializing' a missing subnet manager. Until it is "
-        "mended, set trainmesh_env: {NCCL_IB_DISABLE: '1'} for the whole cluster."
-    )
-    yield from pack(none, "ib-port-not-active", _weighed(case, FAIL), cause, remedy)
-    cause = "A port has a link, but was not made active: there is no subnet manager in its fabric."
-    remedy = "Start a subnet manager (opensm, or the one of the switch), then look at ibstat."
-    yield from pack(waiting, "ib-port-not-active", _weighed(case, WARN), cause, remedy)
-    cause = "A port is down that works on the other nodes."
-    yield from pack(
-        down, "ib-port-not-active", _weighed(case, WARN), cause, "Look at ibstat, the cable and the switch port."
-    )
+            yield finding(
+                "ib-port-not-active",
+                _weighed(case, WARN),
+                host,
+                f"{listed}; ACTIVE on most other nodes",
+                "A port is down that works on the other nodes.",
+                "Look at ibstat, the cable and the switch port.",
+            )
 
 
-@rule("roce-gid-index", needs=("fabric",))
+@rule(
+    About(
+        "roce-gid-index",
+        layer="nccl",
+        severity=FAIL,
+        also=(WARN,),
+        title="RoCE uses the wrong GID index",
+        symptom="error 12, `modify_qp` with 110 or 22",
+        source="NC#426, NC#1170",
+    ),
+    needs=("fabric",),
+)
 def gid_index(case: Case) -> t.Iterator[Answer]:
     """RoCE needs the place of a RoCE v2 address in the port's table; NCCL finds it itself since 2.21."""
-    wrong, unset = {}, {}
+    remedy = "Set NCCL_IB_GID_INDEX to the place of RoCE v2 with the data address, on each node in /etc/nccl.conf."
     for host in case.fabric:
         wish = setting(case, host, "NCCL_IB_GID_INDEX")
         nccl = text(case.stack.get(host), "torch.nccl")
@@ -133,24 +193,40 @@ def gid_index(case: Case) -> t.Iterator[Answer]:
             usable = f"RoCE v2 is at {', '.join(map(str, second))}"
             if wish and wish.value.strip().isdigit() and int(wish.value) not in second:
                 kind = table.get(int(wish.value)) or "empty"
-                wrong[host] = f"{name}: NCCL_IB_GID_INDEX={wish.value} in {wish.where} is {kind}; {usable}"
+                yield finding(
+                    "roce-gid-index",
+                    _weighed(case, FAIL),
+                    host,
+                    f"{name}: NCCL_IB_GID_INDEX={wish.value} in {wish.where} is {kind}; {usable}",
+                    "NCCL_IB_GID_INDEX names an address that is not RoCE v2: 'ibv_modify_qp failed', or error 12.",
+                    f"{remedy} NCCL 2.21 and newer need none: take it out.",
+                )
             elif not wish and nccl and not at_least(nccl, _FIRST_WITH_OWN_GID_CHOICE) and 0 not in second:
-                unset[host] = f"{name}: NCCL {nccl} takes index 0, which is {table.get(0) or 'empty'}; {usable}"
-    remedy = "Set NCCL_IB_GID_INDEX to the place of RoCE v2 with the data address, on each node in /etc/nccl.conf."
-    cause = "NCCL_IB_GID_INDEX names an address that is not RoCE v2: 'ibv_modify_qp failed', or error 12."
-    yield from pack(
-        wrong, "roce-gid-index", _weighed(case, FAIL), cause, f"{remedy} NCCL 2.21 and newer need none: take it out."
-    )
-    cause = (
-        f"NCCL before {_FIRST_WITH_OWN_GID_CHOICE} takes the first address of a RoCE port, which is not RoCE v2 there."
-    )
-    yield from pack(unset, "roce-gid-index", _weighed(case, WARN), cause, remedy)
+                yield finding(
+                    "roce-gid-index",
+                    _weighed(case, WARN),
+                    host,
+                    f"{name}: NCCL {nccl} takes index 0, which is {table.get(0) or 'empty'}; {usable}",
+                    f"NCCL before {_FIRST_WITH_OWN_GID_CHOICE} takes the first address of a RoCE port, "
+                    "which is not RoCE v2 there.",
+                    remedy,
+                )
 
 
-@rule("ib-rails-not-connected", needs=("fabric",))
+@rule(
+    About(
+        "ib-rails-not-connected",
+        layer="nccl",
+        severity=FAIL,
+        also=(WARN,),
+        title="RDMA adapters or rails differ between nodes",
+        symptom="`modify_qp` with 110, Network unreachable, No such device",
+        source="NC#2013, NT#185, NC#799, NC#925",
+    ),
+    needs=("fabric",),
+)
 def rails(case: Case) -> t.Iterator[Answer]:
     """Adapters that NCCL_IB_HCA names and a node lacks; nodes with other adapters or speeds than the rest."""
-    absent = {}
     for host in case.fabric:
         wish = setting(case, host, "NCCL_IB_HCA")
         devices = [text(each, "name") for each in rdma_devices(case, host)]
@@ -159,10 +235,15 @@ def rails(case: Case) -> t.Iterator[Answer]:
             wanted = [each.partition(":")[0] for each in wish.value.lstrip("=").split(",") if each]
             hit = [each for each in devices if any(each == one if exact else each.startswith(one) for one in wanted)]
             if devices and not hit:
-                absent[host] = f"NCCL_IB_HCA={wish.value} in {wish.where}; the node has {', '.join(devices)}"
-    cause = "NCCL_IB_HCA names no RDMA device that the node has: NCCL uses TCP there and RDMA elsewhere, and hangs."
-    remedy = "Take NCCL_IB_HCA out of what all nodes share, and set each node's own in its /etc/nccl.conf."
-    yield from pack(absent, "ib-rails-not-connected", _weighed(case, FAIL), cause, remedy)
+                yield finding(
+                    "ib-rails-not-connected",
+                    _weighed(case, FAIL),
+                    host,
+                    f"NCCL_IB_HCA={wish.value} in {wish.where}; the node has {', '.join(devices)}",
+                    "NCCL_IB_HCA names no RDMA device that the node has: NCCL uses TCP there and RDMA "
+                    "elsewhere, and hangs.",
+                    "Take NCCL_IB_HCA out of what all nodes share, and set each node's own in its /etc/nccl.conf.",
+                )
     rates = {host: _rates(case, host) for host in case.fabric if active_ports(case, host)}
     usual = most_common(rates.values())
     odd = {
@@ -171,14 +252,17 @@ def rails(case: Case) -> t.Iterator[Answer]:
         if found != usual
         and len(ports(case, host)) == len(active_ports(case, host))  # else a port is down: its own rule
     }
-    yield from pack(
-        odd,
-        "ib-rails-not-connected",
-        _weighed(case, WARN),
-        "The node's RDMA ports differ in number or speed from those of the other nodes: rails are missing or slow.",
-        "Compare ibstat with another node; set NCCL_IB_HCA to the ports that all have, and NCCL_CROSS_NIC=0 where each "
-        "rail has a switch of its own.",
-    )
+    for host, evidence in odd.items():
+        yield finding(
+            "ib-rails-not-connected",
+            _weighed(case, WARN),
+            host,
+            evidence,
+            "The node's RDMA ports differ in number or speed from those of the other nodes: rails are missing or slow.",
+            "Compare ibstat with another node; set NCCL_IB_HCA to the ports that all have, and "
+            "NCCL_CROSS_NIC=0 where each "
+            "rail has a switch of its own.",
+        )
 
 
 def _rates(case: Case, host: str) -> tuple[float, ...]:
@@ -193,26 +277,36 @@ def _shown(rates: tuple[float, ...]) -> str:
 @rule("gdr-unavailable", needs=("fabric", "gpu"))
 def gpu_direct(case: Case) -> t.Iterator[Answer]:
     """RDMA devices that cannot read GPU memory; GeForce cards never can."""
-    seen = {}
     for host, facts in case.fabric.items():
         able = [gpu for gpu in gpus(case, host) if not text(gpu, "name").startswith("GeForce")]
         neither = dig(facts, "peermem") is False and dig(facts, "dmabuf") is False
         if able and neither and active_ports(case, host) and not _disabled(case, host):
-            seen[host] = "nvidia_peermem is not loaded, and driver and kernel have no DMA-BUF"
-    yield from pack(
-        seen,
-        "gdr-unavailable",
-        WARN,
-        "RDMA devices cannot read GPU memory there: NCCL copies everything through the CPU (no /GDRDMA in its log).",
-        "Run modprobe nvidia_peermem and add it to /etc/modules-load.d/, or install the driver with the open kernel "
-        "module on Linux 5.12 or newer.",
-    )
+            yield finding(
+                "gdr-unavailable",
+                WARN,
+                host,
+                "nvidia_peermem is not loaded, and driver and kernel have no DMA-BUF",
+                "RDMA devices cannot read GPU memory there: NCCL copies everything through the CPU (no "
+                "/GDRDMA in its log).",
+                "Run modprobe nvidia_peermem and add it to /etc/modules-load.d/, or install the driver "
+                "with the open kernel "
+                "module on Linux 5.12 or newer.",
+            )
 
 
-@rule("p2p-acs-iommu", needs=("fabric", "gpu"))
+@rule(
+    About(
+        "p2p-acs-iommu",
+        layer="nccl",
+        severity=WARN,
+        title="PCI ACS or the IOMMU impedes GPU peer-to-peer",
+        symptom="a hang or wrong numbers within one node",
+        source="NC#257, NC#631, NC#667, NC#2079, NT#117",
+    ),
+    needs=("fabric", "gpu"),
+)
 def acs_iommu(case: Case) -> t.Iterator[Answer]:
     """On bare metal ACS and a translating IOMMU send what GPUs say to each other through the CPU, or nowhere."""
-    seen = {}
     for host, facts in case.fabric.items():
         present = gpus(case, host)
         linked = any(number(each, "active") for each in rows(case.gpu.get(host), "nvlink"))
@@ -226,33 +320,46 @@ def acs_iommu(case: Case) -> t.Iterator[Answer]:
         if dig(facts, "iommu.enabled") is True and any(str(each).startswith("DMA") for each in types):
             said.append(f"the IOMMU translates ({', '.join(sorted(map(str, types)))})")
         if said:
-            seen[host] = shortened("; ".join(said))
-    yield from pack(
-        seen,
-        "p2p-acs-iommu",
-        WARN,
-        "PCI ACS or the IOMMU gets between GPUs, or between GPUs and RDMA devices: slow, and on some boards it hangs "
-        "or corrupts data.",
-        "Switch off ACS (and VT-d or AMD-Vi if nothing needs it) in the BIOS, or boot with iommu=pt; if P2P stays "
-        "broken, set NCCL_P2P_DISABLE=1 in that node's /etc/nccl.conf.",
-    )
+            yield finding(
+                "p2p-acs-iommu",
+                WARN,
+                host,
+                shortened("; ".join(said)),
+                "PCI ACS or the IOMMU gets between GPUs, or between GPUs and RDMA devices: slow, and on "
+                "some boards it hangs "
+                "or corrupts data.",
+                "Switch off ACS (and VT-d or AMD-Vi if nothing needs it) in the BIOS, or boot with "
+                "iommu=pt; if P2P stays "
+                "broken, set NCCL_P2P_DISABLE=1 in that node's /etc/nccl.conf.",
+            )
 
 
-@rule("nic-pcie-narrow", needs=("gpu",))
+@rule(
+    About(
+        "nic-pcie-narrow",
+        layer="network",
+        severity=WARN,
+        title="A network adapter uses a narrow PCIe link",
+        symptom="slower than the card could be",
+        source="Linux sysfs, current_link_width",
+    ),
+    needs=("gpu",),
+)
 def nic_pcie(case: Case) -> t.Iterator[Answer]:
     """The kernel says that a network adapter has less PCIe bandwidth than it needs."""
-    seen = {}
     for host, facts in case.gpu.items():
         for event in rows(facts, "xids"):
             if text(event, "kind") == "degraded_link" and "mlx5" in text(event, "line"):
-                seen[host] = shortened(text(event, "line"))
-    yield from pack(
-        seen,
-        "nic-pcie-narrow",
-        WARN,
-        "A network adapter has fewer or slower PCIe lanes than it can use: the network is slower than it should be.",
-        "Move the card to a slot with more lanes, seat it again, or look for the slot's setting in the BIOS.",
-    )
+                yield finding(
+                    "nic-pcie-narrow",
+                    WARN,
+                    host,
+                    shortened(text(event, "line")),
+                    "A network adapter has fewer or slower PCIe lanes than it can use: the network is "
+                    "slower than it should be.",
+                    "Move the card to a slot with more lanes, seat it again, or look for the slot's "
+                    "setting in the BIOS.",
+                )
 
 
 __all__ = ()

@@ -11,13 +11,14 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Data,
     Finding,
     Untested,
     dig,
-    pack,
+    finding,
     rule,
 )
 
@@ -40,7 +41,7 @@ OTHER = "reach-banner"
 MOST = 4
 # Layers at which the nodes may know more than the controller.
 SILENT = ("tcp_refused", "tcp_timeout", "no_route", "banner")
-_LAYERS = {
+_SEEN = {
     "open": "answers",
     "refused": "is refused",
     "no_route": "has no route",
@@ -50,18 +51,102 @@ _LAYERS = {
 
 
 @rule(
-    "reach-config",
-    "reach-name",
-    "reach-tcp-refused",
-    "reach-tcp-timeout",
-    "reach-no-route",
-    "reach-banner",
-    "reach-hostkey-unknown",
-    "reach-hostkey-changed",
-    "reach-auth",
-    "reach-sudo",
-    "reach-python",
-    "reach-tmp",
+    About(
+        "reach-config",
+        layer="reach",
+        severity=FAIL,
+        title="ssh refuses its own configuration",
+        symptom="`Bad configuration option`, nothing is contacted",
+        source="OpenSSH ssh_config(5)",
+    ),
+    About(
+        "reach-name",
+        layer="reach",
+        severity=FAIL,
+        title="The host's name does not resolve on the controller",
+        symptom="`Could not resolve hostname`",
+        source="OpenSSH, getaddrinfo(3)",
+    ),
+    About(
+        "reach-tcp-refused",
+        layer="reach",
+        severity=FAIL,
+        title="Nothing listens on the ssh port",
+        symptom="`Connection refused`",
+        source="connect(2)",
+    ),
+    About(
+        "reach-tcp-timeout",
+        layer="reach",
+        severity=FAIL,
+        title="The ssh port does not answer",
+        symptom="`Connection timed out`",
+        source="connect(2)",
+    ),
+    About(
+        "reach-no-route",
+        layer="reach",
+        severity=FAIL,
+        title="No route to the host's ssh port",
+        symptom="`No route to host`",
+        source="connect(2)",
+    ),
+    About(
+        "reach-banner",
+        layer="reach",
+        severity=FAIL,
+        title="The port answers, but no ssh server does",
+        symptom="`kex_exchange_identification`, a hang before the login",
+        source="OpenSSH sshd_config(5) MaxStartups",
+    ),
+    About(
+        "reach-hostkey-unknown",
+        layer="reach",
+        severity=FAIL,
+        title="The host key is unknown to the controller",
+        symptom="`Host key verification failed.`",
+        source="OpenSSH sshd(8) known_hosts",
+    ),
+    About(
+        "reach-hostkey-changed",
+        layer="reach",
+        severity=FAIL,
+        title="The host key has changed",
+        symptom="`REMOTE HOST IDENTIFICATION HAS CHANGED`",
+        source="OpenSSH sshd(8) known_hosts",
+    ),
+    About(
+        "reach-auth",
+        layer="reach",
+        severity=FAIL,
+        title="The host refuses the login user",
+        symptom="`Permission denied (publickey)`",
+        source="OpenSSH sshd(8)",
+    ),
+    About(
+        "reach-sudo",
+        layer="reach",
+        severity=FAIL,
+        title="The login user cannot become root",
+        symptom="`sudo: a password is required`",
+        source="sudo(8)",
+    ),
+    About(
+        "reach-python",
+        layer="reach",
+        severity=FAIL,
+        title="No usable Python on the host",
+        symptom="`/usr/bin/python3: not found`, or no command runs at all",
+        source="Ansible's documentation of interpreter discovery",
+    ),
+    About(
+        "reach-tmp",
+        layer="reach",
+        severity=FAIL,
+        title="/tmp on the host is not writable",
+        symptom="`Failed to create temporary directory`, `No space left on device`, `Read-only file system`",
+        source="Ansible's documentation of remote_tmp; mktemp(1)",
+    ),
     needs=("reach",),
 )
 def unreached(case: Case) -> t.Iterator[Answer]:
@@ -79,7 +164,8 @@ def unreached(case: Case) -> t.Iterator[Answer]:
             evidence = "; ".join(filter(None, (str(dig(row, "evidence", layer)), seen)))
             groups.setdefault((RULES.get(layer, OTHER), cause, remedy), {})[name] = evidence
     for (rule_id, cause, remedy), found in groups.items():
-        yield from pack(found, rule_id, FAIL, cause, remedy)
+        for host, evidence in found.items():
+            yield finding(rule_id, FAIL, host, evidence, cause, remedy)
     for why, names in untested.items():
         rule_id = "reach-sudo" if all(dig(case.reach[name], "ok") is True for name in names) else "reach"
         yield Untested(rule_id, tuple(names), why)
@@ -97,8 +183,8 @@ def _with_nodes(case: Case, name: str, layer: str, cause: str, remedy: str) -> t
         f"from {', '.join(nodes[:MOST])}{' and others' if nodes[MOST:] else ''}: {sight}"
         for sight, nodes in by_sight.items()
     )
-    layers, answers = {dig(row, "layer") for _node, row in rows}, [dig(row, "neighbour") for _node, row in rows]
-    if "open" in layers:
+    results, answers = {dig(row, "result") for _node, row in rows}, [dig(row, "neighbour") for _node, row in rows]
+    if "open" in results:
         return (
             "The nodes reach its ssh port, only the controller does not: the machine is well, and the way from the "
             "controller to it is shut.",
@@ -107,7 +193,7 @@ def _with_nodes(case: Case, name: str, layer: str, cause: str, remedy: str) -> t
             seen,
         )
     said = cause.rstrip(".")
-    if "refused" in layers:
+    if "refused" in results:
         return f"{said}. It answers the nodes, so it is up, but nothing listens on its ssh port.", remedy, seen
     if True in answers:
         return (
@@ -115,14 +201,14 @@ def _with_nodes(case: Case, name: str, layer: str, cause: str, remedy: str) -> t
             remedy,
             seen,
         )
-    if layers <= {"timeout", "no_route"}:
+    if results <= {"timeout", "no_route"}:
         return f"{said}. The nodes get no answer from it either: it is off, or its address is wrong.", remedy, seen
     return cause, remedy, seen
 
 
 def _sight(row: Data) -> str:
     """What one node saw of one address, in words."""
-    said = _LAYERS.get(str(dig(row, "layer", "")), "it can't be tried")
+    said = _SEEN.get(str(dig(row, "result", "")), "it can't be tried")
     known = {True: ", but the machine answers as a neighbour", False: ", and no neighbour answers"}
     answers = dig(row, "neighbour")
     return (
@@ -135,7 +221,18 @@ def failed(row: t.Any) -> bool:
     return isinstance(row, t.Mapping) and row.get("ok") is False
 
 
-@rule("reach-hostkey-unchecked", needs=("reach",))
+@rule(
+    About(
+        "reach-hostkey-unchecked",
+        layer="reach",
+        severity=INFO,
+        also=(WARN,),
+        title="Host keys are not checked",
+        symptom="nothing: a machine in the middle is not noticed",
+        source="Ansible ssh connection plugin host_key_checking; OpenSSH ssh_config(5) StrictHostKeyChecking",
+    ),
+    needs=("reach",),
+)
 def unchecked(case: Case) -> t.Iterator[Finding]:
     """Hosts whose key nobody compares; where a password is sent, it is sent to whoever answers."""
     open_ = {name: row for name, row in case.reach.items() if dig(row, "host_key_checked") is False}
@@ -147,21 +244,33 @@ def unchecked(case: Case) -> t.Iterator[Finding]:
         what = "a password is sent to it" if sent else "the login is by key, no password is sent"
         found = {name: what for name, row in open_.items() if bool(dig(row, "password")) is sent}
         cause = "Ansible takes any host key: a machine in the middle goes unnoticed, and its keys are handed out."
-        yield from pack(found, "reach-hostkey-unchecked", severity, cause, remedy)
+        for host, evidence in found.items():
+            yield finding("reach-hostkey-unchecked", severity, host, evidence, cause, remedy)
 
 
-@rule("reach-node-lost")
+@rule(
+    About(
+        "reach-node-lost",
+        layer="reach",
+        severity=FAIL,
+        title="A node dropped out during the run",
+        symptom="tasks that never end, or `UNREACHABLE` in the midst of a run",
+        source="field notes",
+    ),
+)
 def lost(case: Case) -> t.Iterator[Finding]:
     """Nodes that left the run although the controller had reached them, or had not tried."""
     found = {name: str(reason) for name, reason in case.dropped.items() if not failed(_row(case, name))}
-    yield from pack(
-        found,
-        "reach-node-lost",
-        FAIL,
-        "the node left the run on the way: it froze, went down, lost its network, or a task on it failed",
-        "look at the error of its last task above and at the machine's console (dmesg -T, uptime), then run again "
-        "with --limit and the node's name",
-    )
+    for host, evidence in found.items():
+        yield finding(
+            "reach-node-lost",
+            FAIL,
+            host,
+            evidence,
+            "the node left the run on the way: it froze, went down, lost its network, or a task on it failed",
+            "look at the error of its last task above and at the machine's console (dmesg -T, uptime), then run again "
+            "with --limit and the node's name",
+        )
 
 
 def _row(case: Case, name: str) -> Data:

@@ -14,46 +14,55 @@ import statistics
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
-    Pair,
-    Sheet,
-    by_pair,
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     gone,
     limit,
     login_sources,
-    logins,
     node,
-    parts,
     shorten,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+    Pair,
+    by_pair,
+    logins,
+    parts,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
+    Finding,
     Untested,
     dig,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.sshd_ports import deaf
 
-# What ssh says of a value with something behind it (OpenSSH readconf.c; old releases know no trailing comment).
-_GARBAGE = re.compile(
-    r"garbage at end of line|extra arguments at end of line|keyword .* extra arguments|Bad number|Bad port", re.I
-)
 FAR_LATER = 4
 _TRAILING = re.compile(r"^\s*[A-Za-z]+[\s=]+[^#\"]*[^#\"\s]\s+#")
 
 
-@rule("ssh-hostkey-unknown", needs=("mesh",))
+@rule(
+    About(
+        "ssh-hostkey-unknown",
+        layer="ssh",
+        severity=FAIL,
+        title="A node does not know another node's host key",
+        symptom="`Host key verification failed.`, or a hang at the launch",
+        source="field notes, pdsh sshcmd.c",
+    ),
+    needs=("mesh",),
+)
 def hostkey_unknown(case: Case) -> t.Iterable[Answer]:
     """A host key that the source has not pinned: the source is to be mended."""
-    sheet = Sheet()
     managed = dig(case.plan, "managed", False)
     for (source, target), items in by_pair(logins(case, "hostkey_unknown")).items():
         aliases = " ".join(item.what for item in items)
         port = dig(node(case, target), "ssh_port", 22)
-        sheet.add(
+        yield finding(
             "ssh-hostkey-unknown",
             FAIL,
             source,
@@ -64,13 +73,21 @@ def hostkey_unknown(case: Case) -> t.Iterable[Answer]:
             else f"for name in {aliases}; do ssh -p {port} -o StrictHostKeyChecking=ask $name true; done; answer yes "
             f"to what ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub shows on {target}.",
         )
-    return sheet.findings()
 
 
-@rule("ssh-hostkey-changed", needs=("mesh",))
+@rule(
+    About(
+        "ssh-hostkey-changed",
+        layer="ssh",
+        severity=FAIL,
+        title="A node's host key differs from the pinned one",
+        symptom="`REMOTE HOST IDENTIFICATION HAS CHANGED`",
+        source="OpenSSH sshd(8) known_hosts",
+    ),
+    needs=("mesh",),
+)
 def hostkey_changed(case: Case) -> t.Iterable[Answer]:
     """A host key other than the pinned one: the target's when every node sees it, else the source's file is stale."""
-    sheet = Sheet()
     sources: dict[str, set[str]] = {}
     for item in logins(case):
         sources.setdefault(item.target, set()).add(item.source)
@@ -82,7 +99,7 @@ def hostkey_changed(case: Case) -> t.Iterable[Answer]:
         address = str(dig(node(case, target), "address", items[0].what))
         known = address if port == 22 else f"[{address}]:{port}"
         file = " -f ~/.ssh/trainmesh/known_hosts" if dig(case.plan, "managed", False) else ""
-        sheet.add(
+        yield finding(
             "ssh-hostkey-changed",
             FAIL,
             target if everywhere else source,
@@ -94,14 +111,31 @@ def hostkey_changed(case: Case) -> t.Iterable[Answer]:
             f"'{known}'{file}) and add the new one, or run site.yml over all nodes, which does both; else find out who "
             "answers there.",
         )
-    return sheet.findings()
 
 
-@rule("ssh-config-inline-comment", "ssh-config-invalid", needs=("user",))
+@rule(
+    About(
+        "ssh-config-inline-comment",
+        layer="ssh",
+        severity=WARN,
+        also=(FAIL,),
+        title="ssh configuration has a comment behind a value",
+        symptom="`garbage at end of line`, or a bad port",
+        source="field notes",
+    ),
+    About(
+        "ssh-config-invalid",
+        layer="ssh",
+        severity=FAIL,
+        title="ssh rejects the job user's configuration",
+        symptom="`Bad configuration option`",
+        source="OpenSSH ssh_config(5)",
+    ),
+    needs=("user",),
+)
 def client_config(case: Case) -> t.Iterable[Answer]:
     """A client configuration that ssh itself does not accept, or that older ones would not."""
-    sheet = Sheet()
-    said: dict[str, list[str]] = {}
+    said: dict[str, list[tuple[str, str]]] = {}
     sources = login_sources(case)
     for name, facts in case.user.items():
         uses_ssh = name in sources and name not in gone(case)
@@ -110,21 +144,23 @@ def client_config(case: Case) -> t.Iterable[Answer]:
             yield Untested("ssh-config-invalid", (name,), f"its ssh configuration was not tested: {late}")
         problem = dig(facts, "ssh_client.problem")
         if problem and uses_ssh:
-            said.setdefault(name, []).append(" ".join(str(problem).split())[:200])
+            kind = str(dig(facts, "ssh_client.problem_kind", ""))
+            said.setdefault(name, []).append((kind, " ".join(str(problem).split())[:200]))
         for file in dig(facts, "files", []):
             if dig(file, "kind") == "ssh_config":
-                _trailing(sheet, name, str(dig(file, "path", "")), str(dig(file, "text", "")))
+                yield from _trailing(name, str(dig(file, "path", "")), str(dig(file, "text", "")))
     for item in logins(case, "config"):
-        said.setdefault(item.source, []).append(f"ssh {item.what}: {item.evidence}")
+        said.setdefault(item.source, []).append((item.config_error, f"ssh {item.what}: {item.evidence}"))
     for name, texts in said.items():
-        garbage = any(_GARBAGE.search(text) for text in texts)
-        if any("Bad owner or permissions" in text for text in texts):
+        kinds = {kind for kind, _text in texts}
+        garbage = "trailing" in kinds
+        if "permissions" in kinds:
             continue  # ssh-perms-too-open
-        sheet.add(
+        yield finding(
             "ssh-config-inline-comment" if garbage else "ssh-config-invalid",
             FAIL,
             name,
-            shorten(texts),
+            shorten(text for _kind, text in texts),
             "A line of its ssh configuration has something behind the value, such as a comment."
             if garbage
             else "ssh does not accept its own configuration file.",
@@ -132,14 +168,13 @@ def client_config(case: Case) -> t.Iterable[Answer]:
             if garbage
             else "Mend the line that the message names; ssh -G NAME shows whether ssh accepts the file.",
         )
-    yield from sheet.findings()
 
 
-def _trailing(sheet: Sheet, name: str, path: str, text: str) -> None:
+def _trailing(name: str, path: str, text: str) -> t.Iterator[Finding]:
     """Comments behind a value in an ssh configuration that was handed in."""
     for number, line in enumerate(text.splitlines(), 1):
         if _TRAILING.match(line):
-            sheet.add(
+            yield finding(
                 "ssh-config-inline-comment",
                 WARN,
                 name,
@@ -149,12 +184,21 @@ def _trailing(sheet: Sheet, name: str, path: str, text: str) -> None:
             )
 
 
-@rule("ssh-login-noise", needs=("mesh",))
+@rule(
+    About(
+        "ssh-login-noise",
+        layer="ssh",
+        severity=FAIL,
+        title="A shell start-up file prints at login",
+        symptom="text of `.bashrc` stands where an address should; scp fails",
+        source="ACC#2249",
+    ),
+    needs=("mesh",),
+)
 def noise(case: Case) -> t.Iterable[Answer]:
     """A shell start-up file that prints where no terminal is."""
-    sheet = Sheet()
     for item in logins(case, "noise"):
-        sheet.add(
+        yield finding(
             "ssh-login-noise",
             FAIL,
             item.target,
@@ -164,17 +208,25 @@ def noise(case: Case) -> t.Iterable[Answer]:
             "Put [[ $- == *i* ]] || return at the top of the job user's ~/.bashrc there (look at ~/.profile, "
             "/etc/bash.bashrc and /etc/profile.d too); ssh HOST true must print nothing.",
         )
-    return sheet.findings()
 
 
-@rule("ssh-login-slow", needs=("mesh",))
+@rule(
+    About(
+        "ssh-login-slow",
+        layer="ssh",
+        severity=WARN,
+        title="Logins between nodes are slow",
+        symptom="seconds for each node at every launch",
+        source="OpenSSH sshd_config(5) UseDNS, GSSAPIAuthentication",
+    ),
+    needs=("mesh",),
+)
 def slow(case: Case) -> t.Iterable[Answer]:
     """Logins that work and take long."""
-    sheet = Sheet()
-    at_most = limit(case, "ssh_slow_s", 10)
+    at_most = limit(case, "ssh_slow_s")
     good = [item for item in logins(case) if item.ok]
     usual = statistics.median([item.seconds for item in good]) if good else 0.0
-    late = [item for item in good if item.seconds >= at_most and item.layer != "not_met"]
+    late = [item for item in good if item.seconds >= at_most and item.failure != "not_met"]
     busy: dict[Pair, list[str]] = {}
     for item in list(late):
         ends = diagnosis_busy.ends(case, item.pair, "mesh")
@@ -193,7 +245,7 @@ def slow(case: Case) -> t.Iterable[Answer]:
         # where one node alone logs in, and late everywhere, no other one's word stands against a target
         at_source = len(towards) == 1 and len(late_from) == len(tried_from) > 1
         at_target = not at_source and (2 * len(late_towards) >= len(towards) or len(late_from) == 1)
-        sheet.add(
+        yield finding(
             "ssh-login-slow",
             WARN,
             item.target if at_target else item.source,
@@ -202,15 +254,23 @@ def slow(case: Case) -> t.Iterable[Answer]:
             "See what is slow with ssh -vvv: mostly a name server that does not answer (UseDNS no in sshd_config, "
             "GSSAPIAuthentication no), a home on a slow file system, or a slow ~/.bashrc.",
         )
-    yield from sheet.findings()
 
 
-@rule("ssh-noninteractive-env", needs=("mesh",))
+@rule(
+    About(
+        "ssh-noninteractive-env",
+        layer="ssh",
+        severity=WARN,
+        title="Launchers do not see the settings of .bashrc",
+        symptom="python, nvcc or ninja are found by hand, not by the launcher",
+        source="field notes, DS#1481, DS#3489, DS#3772, DS#5627",
+    ),
+    needs=("mesh",),
+)
 def session(case: Case) -> t.Iterable[Answer]:
     """What a login without a terminal does not find; our own launch scripts do not rely on it."""
     if dig(case.plan, "managed", False):
-        return []
-    sheet = Sheet()
+        return
     remedy = (
         "Launchers start a shell that does not read the interactive part of ~/.bashrc: name programs by absolute "
         "paths, or set PATH at the top of ~/.bashrc or in ~/.ssh/environment, DeepSpeed: in ~/.deepspeed_env."
@@ -222,54 +282,61 @@ def session(case: Case) -> t.Iterable[Answer]:
             evidence = (
                 f"no {' or '.join(name for name in commands if name.startswith('python'))} in PATH={dig(seen, 'path')}"
             )
-            sheet.add("ssh-noninteractive-env", WARN, target, evidence, "A login over ssh finds no Python.", remedy)
+            yield finding("ssh-noninteractive-env", WARN, target, evidence, "A login over ssh finds no Python.", remedy)
     for name, facts in case.stack.items():
         if dig(case.plan, "gpus", False) and dig(facts, "tools.ninja.on_path") is False and name not in gone(case):
             evidence = f"{dig(facts, 'tools.ninja.path')} is not on PATH"
             cause = "A login over ssh does not find ninja, with which DeepSpeed compiles its operations."
-            sheet.add("ssh-noninteractive-env", WARN, name, evidence, cause, remedy)
-    return sheet.findings()
+            yield finding("ssh-noninteractive-env", WARN, name, evidence, cause, remedy)
 
 
-@rule("ssh-login-failed", needs=("mesh",))
+@rule(
+    About(
+        "ssh-login-failed",
+        layer="ssh",
+        severity=FAIL,
+        title="A login between nodes failed",
+        symptom="`Connection closed by`, or ssh ends with status 255",
+        source="OpenSSH ssh(1), sshd_config(5) MaxStartups",
+    ),
+    needs=("mesh",),
+)
 def failed(case: Case) -> t.Iterable[Answer]:
     """Logins that failed in a way that no other rule knows."""
-    sheet = Sheet()
     yield from _not_met(case)
     for item in logins(case, "closed", "other", "ssh_missing", "no_answer"):
         seen = f"{item.source} to {item.target} as {item.what}: {item.evidence}"
         busy = diagnosis_busy.ends(case, item.pair, "mesh")
-        if item.layer == "no_answer" and busy.at_all:
+        if item.failure == "no_answer" and busy.at_all:
             why = f"busy nodes ({busy.words}): the login was not tested: {seen}"
             yield Untested("ssh-login-failed", item.pair, why)
             continue
         if item.ok or dig(case.fabric.get(item.target), "sshd.binary_deleted") is True:
             continue
-        if item.layer == "ssh_missing":
+        if item.failure == "ssh_missing":
             cause, remedy = (
                 "It has no ssh client.",
                 "Install it: apt-get install openssh-client, on EL openssh-clients.",
             )
-            sheet.add("ssh-login-failed", FAIL, item.source, seen, cause, remedy)
-        elif item.layer == "closed":
+            yield finding("ssh-login-failed", FAIL, item.source, seen, cause, remedy)
+        elif item.failure == "closed":
             cause = "Its sshd accepts connections and closes them before anybody can log in."
             starts = dig(case.user.get(item.target), "sshd.maxstartups", "unknown")
             remedy = (
                 f"Read journalctl -u ssh -u sshd there; usual reasons are MaxStartups ({starts}), /etc/hosts.deny, "
                 "missing host keys (ssh-keygen -A), or an upgrade without a restart."
             )
-            sheet.add("ssh-login-failed", FAIL, item.target, seen, cause, remedy)
-        elif item.layer == "no_answer":
+            yield finding("ssh-login-failed", FAIL, item.target, seen, cause, remedy)
+        elif item.failure == "no_answer":
             cause = "Its sshd accepts connections, and nobody is logged in in time."
             remedy = (
                 "Log in by hand with ssh -vvv and see where it stops: mostly a home or a start-up file on storage that "
                 "hangs, PAM, a name server that does not answer (UseDNS no), or an overloaded node (uptime)."
             )
-            sheet.add("ssh-login-failed", FAIL, item.target, seen, cause, remedy)
+            yield finding("ssh-login-failed", FAIL, item.target, seen, cause, remedy)
         else:
             cause, remedy = "The login failed.", f"Try it by hand: ssh -vv -o BatchMode=yes {item.target} true"
-            sheet.add("ssh-login-failed", FAIL, item.target, seen, cause, remedy)
-    yield from sheet.findings()
+            yield finding("ssh-login-failed", FAIL, item.target, seen, cause, remedy)
 
 
 def _not_met(case: Case) -> t.Iterator[Untested]:

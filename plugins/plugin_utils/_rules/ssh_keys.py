@@ -13,20 +13,23 @@ import fnmatch
 import shlex
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    addresses,
+    node,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
     Attempt,
-    Sheet,
-    addresses,
     by_pair,
     logins,
-    node,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
+    About,
     Answer,
     Case,
     Data,
     dig,
+    finding,
     rule,
 )
 
@@ -45,26 +48,66 @@ class Reason(t.NamedTuple):
 
 
 @rule(
-    "ssh-key-missing-pair",
-    "ssh-self-login-missing",
-    "ssh-wrong-user-keydir",
-    "ssh-perms-too-open",
-    "sshd-refuses-user",
-    "ssh-login-refused",
+    About(
+        "ssh-key-missing-pair",
+        layer="ssh",
+        severity=FAIL,
+        title="A node's key is not authorized on another node",
+        symptom="`not reachable via ssh`, ssh 255",
+        source="field notes, DS#4907, DS#579",
+    ),
+    About(
+        "ssh-self-login-missing",
+        layer="ssh",
+        severity=FAIL,
+        title="A node cannot log in to itself",
+        symptom="the first host is not reachable although the others are",
+        source="field notes, DS#5709",
+    ),
+    About(
+        "ssh-wrong-user-keydir",
+        layer="ssh",
+        severity=FAIL,
+        title="Keys belong to another user than the job user",
+        symptom="asks for a password although keys were exchanged",
+        source="field notes",
+    ),
+    About(
+        "ssh-perms-too-open",
+        layer="ssh",
+        severity=FAIL,
+        title="sshd rejects keys: file permissions too open",
+        symptom="the key is ignored, a password is asked",
+        source="field notes",
+    ),
+    About(
+        "sshd-refuses-user",
+        layer="ssh",
+        severity=FAIL,
+        title="sshd's settings exclude the job user",
+        symptom="`Permission denied` although the key is right",
+        source="OpenSSH sshd_config(5)",
+    ),
+    About(
+        "ssh-login-refused",
+        layer="ssh",
+        severity=FAIL,
+        title="sshd refuses a login; the reason is unknown",
+        symptom="`Permission denied` although keys and files are right",
+        source="OpenSSH sshd(8)",
+    ),
     needs=("mesh",),
 )
 def refused(case: Case) -> t.Iterable[Answer]:
     """Every refused key, each with one reason."""
-    sheet = Sheet()
     for items in by_pair(logins(case, "permission")).values():
         reason = next(found for found in (judge(case, items[0]) for judge in REASONS) if found)
-        sheet.add(reason.rule, FAIL, reason.host, reason.evidence, reason.cause, reason.remedy)
+        yield finding(reason.rule, FAIL, reason.host, reason.evidence, reason.cause, reason.remedy)
     for item in logins(case, "config"):
-        if "Bad owner or permissions" in item.evidence:
+        if item.config_error == "permissions":
             cause = "ssh does not read its configuration, because others may write to it."
             remedy = "chmod 600 ~/.ssh/config && chown $(id -un) ~/.ssh/config, as the job user"
-            sheet.add("ssh-perms-too-open", FAIL, item.source, item.evidence, cause, remedy)
-    return sheet.findings()
+            yield finding("ssh-perms-too-open", FAIL, item.source, item.evidence, cause, remedy)
 
 
 def _user(case: Case, name: str) -> str:

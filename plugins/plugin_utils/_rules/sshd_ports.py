@@ -5,32 +5,36 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import number, text
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
-    Attempt,
-    Sheet,
-    by_pair,
-    calls,
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     gone,
-    logins,
     names,
     node,
+    number,
+    text,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+    Attempt,
+    by_pair,
+    calls,
+    logins,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
     Data,
+    Finding,
     dig,
+    finding,
     rule,
 )
 
-NET_LAYERS = ("refused", "timeout", "no_route")
+NET_FAILURES = ("refused", "timeout", "no_route")
 
 
 def listens(case: Case, name: str) -> list[int] | None:
@@ -57,20 +61,28 @@ def restart(sshd: Data) -> str:
     return f"sshd -t && kill -HUP {int(pid)}" if pid else "sshd -t && { pkill -HUP -o -x sshd || $(command -v sshd); }"
 
 
-@rule("ctr-sshd-port-clash", needs=("mesh",))
+@rule(
+    About(
+        "ctr-sshd-port-clash",
+        layer="ssh",
+        severity=FAIL,
+        title="The container's sshd and the host's use the same port",
+        symptom="the container's sshd is dead, peers reach the server's",
+        source="field notes, DS#4387",
+    ),
+    needs=("mesh",),
+)
 def port_clash(case: Case) -> t.Iterable[Answer]:
     """Another machine's sshd answers on the node's address and port, as a host's does for its container."""
-    sheet = Sheet()
     found = logins(case, "wrong_machine")
     found += [item for item in logins(case, "hostkey_changed") if deaf(case, item.target)]
     hostnames = {str(dig(case.fabric.get(name), "hostname", "")) for name in names(case)} - {""}
     for item in found:
-        answered = re.search(r"answered as (\S+?),", item.evidence)
-        if item.layer == "wrong_machine" and answered and answered.group(1) in hostnames:
+        if item.answered_as in hostnames:
             continue  # a node of the cluster under a wrong name or address: that is for the rules on names
         at = node(case, item.target)
         seen = f"from {item.source} as {item.what}: {item.evidence or 'another host key'}"
-        sheet.add(
+        yield finding(
             "ctr-sshd-port-clash",
             FAIL,
             item.target,
@@ -80,21 +92,31 @@ def port_clash(case: Case) -> t.Iterable[Answer]:
             f"Give its own sshd a port that is free on {dig(at, 'address', 'the host')}: trainmesh_ssh_port: 2222 for "
             "this host in the inventory (then site.yml), or Port 2222 in its /etc/ssh/sshd_config and a restart.",
         )
-    return sheet.findings()
 
 
-@rule("ssh-port-mismatch", "sshd-not-listening", "ssh-port-blocked", needs=("mesh",))
+@rule(
+    About(
+        "ssh-port-blocked",
+        layer="ssh",
+        severity=FAIL,
+        title="A firewall between nodes blocks ssh",
+        symptom="timeouts between nodes, while the controller gets in",
+        source="connect(2), Linux netfilter",
+    ),
+    "ssh-port-mismatch",
+    "sshd-not-listening",
+    needs=("mesh",),
+)
 def port_refused(case: Case) -> t.Iterable[Answer]:
     """Logins that do not get as far as sshd: a wrong port, no sshd there, or something in between."""
-    sheet = Sheet()
     dead = {item.pair for item in calls(case) if not item.ok}
     alive = {item.pair for item in calls(case) if item.ok}
-    for pair, items in by_pair(logins(case, *NET_LAYERS)).items():
+    for pair, items in by_pair(logins(case, *NET_FAILURES)).items():
         first, (source, target) = items[0], pair
         port = int(dig(node(case, target), "ssh_port", 22))
         asked = dig(dig(case.user.get(source), "ssh_client.targets", {}).get(first.what), "port")
         if asked is not None and int(asked) != port and not deaf(case, target):
-            sheet.add(
+            yield finding(
                 "ssh-port-mismatch",
                 FAIL,
                 source,
@@ -103,19 +125,18 @@ def port_refused(case: Case) -> t.Iterable[Answer]:
                 f"Set Port {port} in the Host block of {target} in ~/.ssh/config there, or run site.yml.",
             )
         elif deaf(case, target):
-            _wrong_port(case, sheet, first, port)
+            yield from _wrong_port(case, first, port)
         elif pair not in dead or pair in alive:
-            _blocked(sheet, first, port)
-    return sheet.findings()
+            yield from _blocked(first, port)
 
 
-def _wrong_port(case: Case, sheet: Sheet, item: Attempt, port: int) -> None:
+def _wrong_port(case: Case, item: Attempt, port: int) -> t.Iterator[Finding]:
     """The target's sshd is not where the plan has it."""
     sshd, seen = dig(case.fabric.get(item.target), "sshd", {}), f"from {item.source}: {item.evidence}"
     ports, wanted = dig(sshd, "ports", []), dig(sshd, "config_ports", [])
     shown = ", ".join(map(str, ports))
     if ports and port not in wanted:
-        sheet.add(
+        yield finding(
             "ssh-port-mismatch",
             FAIL,
             item.target,
@@ -126,7 +147,7 @@ def _wrong_port(case: Case, sheet: Sheet, item: Attempt, port: int) -> None:
         )
         return
     asks = f"its configuration asks for {', '.join(map(str, wanted))}" if wanted else "no port is configured"
-    sheet.add(
+    yield finding(
         "sshd-not-listening",
         FAIL,
         item.target,
@@ -136,8 +157,8 @@ def _wrong_port(case: Case, sheet: Sheet, item: Attempt, port: int) -> None:
     )
 
 
-def _blocked(sheet: Sheet, item: Attempt, port: int) -> None:
-    sheet.add(
+def _blocked(item: Attempt, port: int) -> t.Iterator[Finding]:
+    yield finding(
         "ssh-port-blocked",
         FAIL,
         item.target,
@@ -149,17 +170,27 @@ def _blocked(sheet: Sheet, item: Attempt, port: int) -> None:
     )
 
 
-@rule("sshd-not-listening", needs=("fabric",))
+@rule(
+    About(
+        "sshd-not-listening",
+        layer="ssh",
+        severity=FAIL,
+        also=(WARN,),
+        title="sshd does not listen on the expected port",
+        symptom="the service is running and the port is not there",
+        source="field notes",
+    ),
+    needs=("fabric",),
+)
 def not_yet_restarted(case: Case) -> t.Iterable[Answer]:
     """A port that sshd's configuration names and on which nothing listens, although today's logins work."""
-    sheet = Sheet()
-    failing = {item.target for item in logins(case, *NET_LAYERS)}
+    failing = {item.target for item in logins(case, *NET_FAILURES)}
     for name in set(case.fabric) - gone(case) - failing:
         sshd = dig(case.fabric[name], "sshd", {})
         missing = sorted(set(dig(sshd, "config_ports", [])) - set(dig(sshd, "ports", [])))
         unit = str(dig(sshd, "unit", "ssh.service"))
         if missing and dig(sshd, "source") == "process" and not unit.endswith(".socket"):
-            sheet.add(
+            yield finding(
                 "sshd-not-listening",
                 WARN,
                 name,
@@ -168,17 +199,26 @@ def not_yet_restarted(case: Case) -> t.Iterable[Answer]:
                 "Its sshd has not taken up its configuration: after the next restart it listens elsewhere.",
                 f"{restart(sshd)}; then set trainmesh_ssh_port to the port that is meant.",
             )
-    return sheet.findings()
 
 
-@rule("sshd-upgraded-not-restarted", needs=("fabric",))
+@rule(
+    About(
+        "sshd-upgraded-not-restarted",
+        layer="ssh",
+        severity=WARN,
+        also=(FAIL,),
+        title="sshd was upgraded but not restarted",
+        symptom="logins fail until sshd is restarted",
+        source="field notes",
+    ),
+    needs=("fabric",),
+)
 def upgraded(case: Case) -> t.Iterable[Answer]:
     """The program of the running sshd was replaced on the disk."""
-    sheet = Sheet()
     for name, facts in case.fabric.items():
         if dig(facts, "sshd.binary_deleted") is True and name not in gone(case):
             broken = any(item.target == name for item in logins(case, "closed"))
-            sheet.add(
+            yield finding(
                 "sshd-upgraded-not-restarted",
                 FAIL if broken else WARN,
                 name,
@@ -186,7 +226,6 @@ def upgraded(case: Case) -> t.Iterable[Answer]:
                 "sshd was upgraded and not restarted: the old daemon starts new helper programs, and logins may fail.",
                 f"{restart(dig(facts, 'sshd', {}))}, then try a second login.",
             )
-    return sheet.findings()
 
 
-__all__ = ("NET_LAYERS", "deaf", "listens", "restart")
+__all__ = ("NET_FAILURES", "deaf", "listens", "restart")

@@ -7,18 +7,34 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import Sheet
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import INFO, Answer, Case, dig, rule
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    INFO,
+    About,
+    Answer,
+    Case,
+    dig,
+    finding,
+    rule,
+)
 
 
-@rule("user-is-root", needs=("user",))
+@rule(
+    About(
+        "user-is-root",
+        layer="ssh",
+        severity=INFO,
+        title="The job user is root or has passwordless sudo",
+        symptom="nothing is seen; a bad script or model file is root on every node",
+        source="sudoers(5), NOPASSWD",
+    ),
+    needs=("user",),
+)
 def is_root(case: Case) -> t.Iterable[Answer]:
     """The job user is root, or becomes root without a password."""
-    sheet = Sheet()
     for host, facts in case.user.items():
         if dig(facts, "root_without_password") is True:
             name = dig(facts, "name", "")
-            sheet.add(
+            yield finding(
                 "user-is-root",
                 INFO,
                 host,
@@ -26,4 +42,3 @@ def is_root(case: Case) -> t.Iterable[Answer]:
                 "Every training script, and whatever it loads, may be root on this node and those it logs in to.",
                 "useradd -m trainer on every node, without a right to sudo, and trainmesh_user: trainer.",
             )
-    return sheet.findings()

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules on versions over the cluster, and on what compiles and loads libraries.
+"""Rules on what was planned, and on what compiles and loads libraries.
 
-Which versions have to be equal and what fits on one node is judged by ``_versions`` and ``_version_rules``.
+Which versions have to be equal is in ``versions_equal``, what fits on one node in ``versions_node``.
 """
 
 from __future__ import annotations
@@ -28,51 +28,34 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     dig,
-    pack,
+    finding,
     rule,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._versions import compare
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.python_env import in_their_words
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.versions_node import (
+    cpu_build,
+    driver_too_old,
+    gpu_kernels,
+)
 
 _PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;,]+)\Z")
 _CACHES = ("torch_extensions", "triton")
-_UNFIT = ("drv-too-old", "ver-arch-unsupported", "ver-wheel-index-wrong")
-"""What tells that a build does not fit the machines; another build is then what the plan rightly asks for."""
 
 
 @rule(
-    "path-differs",
-    "ver-python-torch-differs",
-    "acc-version-differs",
-    "nccl-version-mismatch",
-    "mpi-version-differs",
-    "ver-nvcc-differs",
-    "drv-differs",
-    "ver-compiler-differs",
-    "drv-too-old",
-    "ver-arch-unsupported",
-    "ver-wheel-index-wrong",
-    "ver-package-mismatch",
-    "build-ops-other-torch",
-    "ver-nvcc-torch-mismatch",
-    "env-ldpath-cuda-clash",
-    "ver-torch-import-fails",
+    About(
+        "ver-torch-silently-replaced",
+        layer="versions",
+        severity=WARN,
+        title="PyTorch is not the planned version",
+        symptom="another torch than planned",
+        source="field notes",
+    ),
     needs=("stack",),
 )
-def versions(case: Case) -> t.Iterable[Answer]:
-    """The comparison of versions, in the order of the ranks."""
-    present = [host for host in case.order if host in case.stack]
-    gpus_of = {host: case.gpu.get(host) or {} for host in present}
-    found = compare({host: case.stack[host] for host in present}, gpus_of)
-    if any(each.rule == "drv-too-old" for each in found):  # the same driver is what has to be changed
-        found = [each for each in found if each.rule != "drv-differs"]
-    return found if dig(case.plan, "managed") is True else in_their_words(found)
-
-
-@rule("ver-torch-silently-replaced", needs=("stack",))
 def replaced(case: Case) -> t.Iterator[Answer]:
     """Another torch than the plan's on every node; where nodes differ, ver-python-torch-differs says so."""
     if dig(case.plan, "managed") is not True:
@@ -87,18 +70,32 @@ def replaced(case: Case) -> t.Iterator[Answer]:
     if have == wanted or ("+" not in wanted and have.partition("+")[0] == wanted):
         return
     same_release = have.partition("+")[0] == wanted.partition("+")[0]
-    if same_release and any(answer.rule in _UNFIT for answer in versions(case)):
+    # a build that does not fit the machines is rightly replaced by another one
+    if same_release and any(True for check in (driver_too_old, gpu_kernels, cpu_build) for _found in check(case)):
         return
-    yield from pack(
-        dict.fromkeys(installed, f"torch {have}"),
-        "ver-torch-silently-replaced",
-        WARN,
-        f"PyTorch is {have}, and the plan asks for {wanted}: another one was installed, or the inventory changed.",
-        "Run site.yml, which brings back the plan's, or set trainmesh_torch and trainmesh_torch_build.",
-    )
+    for host, evidence in dict.fromkeys(installed, f"torch {have}").items():
+        yield finding(
+            "ver-torch-silently-replaced",
+            WARN,
+            host,
+            evidence,
+            f"PyTorch is {have}, and the plan asks for {wanted}: another one was installed, or the inventory changed.",
+            "Run site.yml, which brings back the plan's, or set trainmesh_torch and trainmesh_torch_build.",
+        )
 
 
-@rule("ver-python-eol", needs=("stack",))
+@rule(
+    About(
+        "ver-python-eol",
+        layer="versions",
+        severity=WARN,
+        also=(INFO,),
+        title="Python is past its end of life",
+        symptom="packages of years ago, other ones on each node",
+        source="field notes",
+    ),
+    needs=("stack",),
+)
 def python_ended(case: Case) -> t.Iterator[Answer]:
     """A Python for which nothing new is published: installers fall back to packages years old."""
     ended = table("version_rules")["python_ended"]
@@ -112,15 +109,28 @@ def python_ended(case: Case) -> t.Iterator[Answer]:
             place[host] = f"Python {version}, ended {ended[minor(version)]}"
     remedy = "Set trainmesh_python to a newer interpreter, or trainmesh_python_env: conda, and run site.yml."
     cause = "This Python is no longer maintained, and PyTorch has no wheels for it any more: installers take old ones."
-    yield from pack(old, "ver-python-eol", WARN, cause, remedy)
+    for host, evidence in old.items():
+        yield finding("ver-python-eol", WARN, host, evidence, cause, remedy)
     cause = "This Python is no longer maintained; the tested PyTorch still has wheels for it."
-    yield from pack(late, "ver-python-eol", INFO, cause, remedy)
+    for host, evidence in late.items():
+        yield finding("ver-python-eol", INFO, host, evidence, cause, remedy)
 
 
-@rule("nccl-system-install-unneeded", needs=("stack",))
+@rule(
+    About(
+        "nccl-system-install-unneeded",
+        layer="nccl",
+        severity=WARN,
+        title="A system NCCL takes precedence over PyTorch's own",
+        symptom="two versions of NCCL",
+        source="field notes",
+    ),
+    needs=("stack",),
+)
 def system_nccl(case: Case) -> t.Iterator[Answer]:
     """Another NCCL comes before the one that PyTorch brings, by LD_PRELOAD or LD_LIBRARY_PATH."""
-    seen = {}
+    cause = "PyTorch brings an NCCL of its own, and another one is put before it: nodes come to run unlike versions."
+    remedy = "Take it out of LD_PRELOAD and LD_LIBRARY_PATH; PyTorch needs no NCCL from the system."
     for host, facts in case.stack.items():
         own = text(facts, "torch.nccl")
         preloaded = [
@@ -132,25 +142,42 @@ def system_nccl(case: Case) -> t.Iterator[Answer]:
             if text(each, "place") == "library_path" and text(each, "version") != own
         ]
         if preloaded and dig(facts, "torch"):
-            seen[host] = shortened(f"LD_PRELOAD={' '.join(preloaded)}; PyTorch brings {own or 'its own'}")
+            yield finding(
+                "nccl-system-install-unneeded",
+                WARN,
+                host,
+                shortened(f"LD_PRELOAD={' '.join(preloaded)}; PyTorch brings {own or 'its own'}"),
+                cause,
+                remedy,
+            )
         elif before and own:
-            seen[host] = shortened(f"in LD_LIBRARY_PATH: {', '.join(before)}; PyTorch brings {own}")
-    yield from pack(
-        seen,
-        "nccl-system-install-unneeded",
-        WARN,
-        "PyTorch brings an NCCL of its own, and another one is put before it: nodes come to run unlike versions.",
-        "Take it out of LD_PRELOAD and LD_LIBRARY_PATH; PyTorch needs no NCCL from the system.",
-    )
+            yield finding(
+                "nccl-system-install-unneeded",
+                WARN,
+                host,
+                shortened(f"in LD_LIBRARY_PATH: {', '.join(before)}; PyTorch brings {own}"),
+                cause,
+                remedy,
+            )
 
 
-@rule("env-ldpath-cuda-clash", needs=("stack",))
+@rule(
+    About(
+        "env-ldpath-cuda-clash",
+        layer="versions",
+        severity=FAIL,
+        also=(WARN, INFO),
+        title="LD_LIBRARY_PATH shadows PyTorch's CUDA libraries",
+        symptom="`symbol cublasSetWorkspace_v2 ... libcublas.so.11 not defined`",
+        source="field notes, PT#103578, PT#103832, PT#111469, PT#134929, PT#152783",
+    ),
+    needs=("stack",),
+)
 def library_path(case: Case) -> t.Iterator[Answer]:
     """An older CUDA of the same major version in LD_LIBRARY_PATH: the same file names, fewer symbols.
 
     Where PyTorch was imported, that has proven the one or the other.
     """
-    seen = {}
     for host, facts in case.stack.items():
         wanted = key(text(facts, "torch.cuda"))[:2]
         if len(wanted) < 2 or dig(facts, "torch_import") is not None:
@@ -163,42 +190,80 @@ def library_path(case: Case) -> t.Iterator[Answer]:
             and key(text(each, "version"))[:2] < wanted
         ]
         if older:
-            seen[host] = shortened(f"{', '.join(older)}; PyTorch is built for CUDA {text(facts, 'torch.cuda')}")
-    yield from pack(
-        seen,
-        "env-ldpath-cuda-clash",
-        INFO if dig(case.plan, "managed") is True else WARN,  # our own scripts start ranks without the variable
-        "LD_LIBRARY_PATH puts libraries of an older CUDA before PyTorch's own, under the same names: it may not import "
-        "('symbol ... not defined in file libcublas.so').",
-        "Take the CUDA directories out of LD_LIBRARY_PATH for the user who trains (~/.bashrc, /etc/environment).",
-    )
+            yield finding(
+                "env-ldpath-cuda-clash",
+                INFO if dig(case.plan, "managed") is True else WARN,
+                host,
+                shortened(f"{', '.join(older)}; PyTorch is built for CUDA {text(facts, 'torch.cuda')}"),
+                "LD_LIBRARY_PATH puts libraries of an older CUDA before PyTorch's own, under the same "
+                "names: it may not import "
+                "('symbol ... not defined in file libcublas.so').",
+                "Take the CUDA directories out of LD_LIBRARY_PATH for the user who trains (~/.bashrc, "
+                "/etc/environment).",
+            )
 
 
-@rule("build-ninja-missing", needs=("stack",))
+@rule(
+    About(
+        "build-ninja-missing",
+        layer="versions",
+        severity=WARN,
+        title="ninja is not found by launched ranks",
+        symptom="`Ninja is required`, on several nodes only",
+        source="DS#3772, DS#1687, DS#5627",
+    ),
+    needs=("stack",),
+)
 def ninja(case: Case) -> t.Iterator[Answer]:
     """DeepSpeed compiles its operations with ninja, which ranks started by ssh must find."""
-    absent, hidden = {}, {}
     for host, facts in case.stack.items():
         if not dig(facts, "deepspeed") or not isinstance(dig(facts, "tools"), t.Mapping):
             continue
         if not dig(facts, "tools.ninja"):
-            absent[host] = "no ninja"
+            yield finding(
+                "build-ninja-missing",
+                WARN,
+                host,
+                "no ninja",
+                "ninja is not installed: DeepSpeed cannot compile an operation on first use.",
+                "Run pip install ninja in the environment.",
+            )
         elif dig(facts, "tools.ninja.on_path") is False and dig(case.plan, "managed") is not True:
-            hidden[host] = f"{text(facts, 'tools.ninja.path')}, not on the PATH of an ssh session"
-    cause = "ninja is not installed: DeepSpeed cannot compile an operation on first use."
-    yield from pack(absent, "build-ninja-missing", WARN, cause, "Run pip install ninja in the environment.")
-    cause = "A rank that is started by ssh does not find ninja: DeepSpeed fails to compile, in jobs of many nodes only."
-    remedy = (
-        "Put the environment's bin directory on PATH in .deepspeed_env, or install ninja-build from the distribution."
-    )
+            yield finding(
+                "build-ninja-missing",
+                WARN if has_gpus(case) else INFO,
+                host,
+                f"{text(facts, 'tools.ninja.path')}, not on the PATH of an ssh session",
+                "A rank that is started by ssh does not find ninja: DeepSpeed fails to compile, in jobs "
+                "of many nodes only.",
+                "Put the environment's bin directory on PATH in .deepspeed_env, or install ninja-build "
+                "from the distribution.",
+            )
     # without GPUs DeepSpeed compiles nothing that a job cannot do without
-    yield from pack(hidden, "build-ninja-missing", WARN if has_gpus(case) else INFO, cause, remedy)
 
 
-@rule("build-cpu-adam", "build-aio-missing", needs=("stack",))
+@rule(
+    About(
+        "build-cpu-adam",
+        layer="versions",
+        severity=WARN,
+        also=(INFO,),
+        title="DeepSpeed's CPU optimizer cannot be built",
+        symptom="errors when the CPU optimizer is built or loaded",
+        source="field notes",
+    ),
+    About(
+        "build-aio-missing",
+        layer="versions",
+        severity=INFO,
+        title="DeepSpeed lacks libaio for async I/O",
+        symptom="`async_io ... [NO]`",
+        source="field notes",
+    ),
+    needs=("stack",),
+)
 def compilers(case: Case) -> t.Iterator[Answer]:
     """What DeepSpeed's offloading has to compile, and what is missing for it: worth knowing, rarely needed."""
-    adam, aio = {}, {}
     for host, facts in case.stack.items():
         built = texts(facts, "deepspeed.installed_ops")
         if not dig(facts, "deepspeed") or not isinstance(dig(facts, "compilers"), t.Mapping):
@@ -207,27 +272,38 @@ def compilers(case: Case) -> t.Iterator[Answer]:
         missing += ["Python.h"] if dig(facts, "python.headers") is False else []
         missing += ["nvcc"] if text(facts, "torch.cuda") and not dig(facts, "cuda.build_home") else []
         if missing and "cpu_adam" not in built:
-            adam[host] = f"missing: {', '.join(missing)}"
+            yield finding(
+                "build-cpu-adam",
+                INFO,
+                host,
+                f"missing: {', '.join(missing)}",
+                "DeepSpeed cannot compile its CPU optimizer there, which ZeRO-Offload needs.",
+                "Only for offloading: install g++, the Python headers (python3-dev) and the CUDA toolkit "
+                "of PyTorch's version.",
+            )
         parts = [part for part in ("library", "header") if not dig(facts, f"libaio.{part}")]
         if parts and "async_io" not in built:
-            aio[host] = f"libaio: no {' and no '.join(parts)}"
-    yield from pack(
-        adam,
-        "build-cpu-adam",
-        INFO,
-        "DeepSpeed cannot compile its CPU optimizer there, which ZeRO-Offload needs.",
-        "Only for offloading: install g++, the Python headers (python3-dev) and the CUDA toolkit of PyTorch's version.",
-    )
-    yield from pack(
-        aio,
-        "build-aio-missing",
-        INFO,
-        "DeepSpeed cannot compile async_io there, which offloading to NVMe disks needs.",
-        "Only for that: install libaio-dev (Debian, Ubuntu) or libaio-devel (RHEL).",
-    )
+            yield finding(
+                "build-aio-missing",
+                INFO,
+                host,
+                f"libaio: no {' and no '.join(parts)}",
+                "DeepSpeed cannot compile async_io there, which offloading to NVMe disks needs.",
+                "Only for that: install libaio-dev (Debian, Ubuntu) or libaio-devel (RHEL).",
+            )
 
 
-@rule("build-ext-mixed-arch", needs=("user", "gpu"))
+@rule(
+    About(
+        "build-ext-mixed-arch",
+        layer="versions",
+        severity=FAIL,
+        title="Mixed GPUs share one cache of compiled operators",
+        symptom="`no kernel image`, or missing symbols on other nodes",
+        source="DeepSpeed op_builder/builder.py, DS#3011",
+    ),
+    needs=("user", "gpu"),
+)
 def shared_cache(case: Case) -> t.Iterator[Answer]:
     """One cache of compiled kernels for unlike GPUs; the caches of site.yml are local to each node.
 
@@ -244,16 +320,17 @@ def shared_cache(case: Case) -> t.Iterator[Answer]:
     kinds = {host: {text(gpu, "compute_capability") for gpu in gpus(case, host)} - {""} for host in shared}
     if len(shared) < 2 or len({kind for found in kinds.values() for kind in found}) < 2:
         return
-    yield from pack(
-        {
-            host: f"{where}; compute capability {', '.join(sorted(kinds[host])) or '?'}"
-            for host, where in shared.items()
-        },
-        "build-ext-mixed-arch",
-        FAIL,
-        "Nodes with unlike GPUs share one cache of compiled kernels: 'no kernel image is available' on the others.",
-        "Set trainmesh_env: {TORCH_EXTENSIONS_DIR: /var/tmp/extensions, TRITON_CACHE_DIR: /var/tmp/triton}.",
-    )
+    for host, evidence in {
+        host: f"{where}; compute capability {', '.join(sorted(kinds[host])) or '?'}" for host, where in shared.items()
+    }.items():
+        yield finding(
+            "build-ext-mixed-arch",
+            FAIL,
+            host,
+            evidence,
+            "Nodes with unlike GPUs share one cache of compiled kernels: 'no kernel image is available' on the others.",
+            "Set trainmesh_env: {TORCH_EXTENSIONS_DIR: /var/tmp/extensions, TRITON_CACHE_DIR: /var/tmp/triton}.",
+        )
 
 
 __all__ = ()

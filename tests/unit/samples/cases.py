@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import rule
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, rule
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Finding, Untested
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import addresses as rules_addresses
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import (
@@ -223,12 +223,12 @@ def stack():
     }
 
 
-def login(ok=True, layer="", evidence="", seconds=0.2):
-    return {"ok": ok, "layer": layer, "evidence": evidence, "seconds": seconds, "addresses": []}
+def login(ok=True, failure="", evidence="", seconds=0.2, **more):
+    return {"ok": ok, "failure": failure, "evidence": evidence, "seconds": seconds, "addresses": [], **more}
 
 
-def call(ok=True, layer="", evidence=""):
-    return {"ok": ok, "layer": layer, "evidence": evidence, "seconds": 0.001, "seen_as": None}
+def call(ok=True, failure="", evidence=""):
+    return {"ok": ok, "failure": failure, "evidence": evidence, "seconds": 0.001, "seen_as": None}
 
 
 def row(source):
@@ -246,7 +246,7 @@ def row(source):
 
 
 def link(mbps=9000.0, latency=80.0, **more):
-    return {"ok": True, "latency_us": latency, "mbps": mbps, "layer": "", "evidence": "", **more}
+    return {"ok": True, "latency_us": latency, "mbps": mbps, "failure": "", "evidence": "", **more}
 
 
 def healthy(**changes):
@@ -268,17 +268,17 @@ def healthy(**changes):
     return dataclasses.replace(case, **copy.deepcopy(changes))
 
 
-def fail_logins(case, pairs, layer, evidence=""):
+def fail_logins(case, pairs, failure, evidence="", **more):
     """Every name of these (source, target) pairs fails so."""
     for source, target in pairs:
         for name in case.mesh[source][target]["ssh"]:
-            case.mesh[source][target]["ssh"][name] = login(False, layer, evidence or f"a word on {layer}")
+            case.mesh[source][target]["ssh"][name] = login(False, failure, evidence or f"a word on {failure}", **more)
 
 
-def fail_calls(case, pairs, layer, ports=(MASTER, HIGH)):
+def fail_calls(case, pairs, failure, ports=(MASTER, HIGH)):
     for source, target in pairs:
         for port in ports:
-            case.mesh[source][target]["tcp"][port] = call(False, layer, f"{address(target)} port {port}: {layer}")
+            case.mesh[source][target]["tcp"][port] = call(False, failure, f"{address(target)} port {port}: {failure}")
 
 
 def towards(target, *more):
@@ -294,7 +294,7 @@ def answers(case):
         if item.judge.__module__ in names and all(getattr(case, part) for part in item.needs):
             found += list(item.judge(case))
     assert all(answer.rule in ids() for answer in found)
-    return found
+    return engine.merged(found, case.order)
 
 
 def ids():

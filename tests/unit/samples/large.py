@@ -40,7 +40,7 @@ def break_it(case: Case, dead: int) -> Case:
             case_samples.fail_calls(case, [(other, name) for other in names], "timeout")
         for other in names:
             if other != name:
-                case.links[other][name] = case_samples.link(ok=False, layer="stalled", evidence="no data")
+                case.links[other][name] = case_samples.link(ok=False, failure="stalled", evidence="no data")
     for other in names[1:]:
         case.links[names[0]][other]["mbps"] = 90.0
     case.fabric[names[1]]["hostname"] = case.fabric[names[2]]["hostname"]

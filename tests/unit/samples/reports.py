@@ -11,7 +11,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import data
 
 NAMES = [f"gpu{number}" for number in range(1, 9)]
-GOOD = {"ok": True, "layer": "", "evidence": "", "seconds": 0.2, "addresses": ["10.20.0.11"], "seen_as": None}
+GOOD = {"ok": True, "failure": "", "evidence": "", "seconds": 0.2, "addresses": ["10.20.0.11"], "seen_as": None}
 CATALOGUE = {
     "ssh-perms-too-open": {
         "title": "sshd rejects keys: file permissions too open",
@@ -25,8 +25,8 @@ CATALOGUE = {
 }
 
 
-def bad(layer, evidence):
-    return {**GOOD, "ok": False, "layer": layer, "evidence": evidence}
+def bad(failure, evidence):
+    return {**GOOD, "ok": False, "failure": failure, "evidence": evidence}
 
 
 def node(number, names=NAMES):
@@ -138,7 +138,7 @@ def links(names, slow="gpu6"):
                 far = slow in (source, target)
                 value = {"latency_us": 27.0 + (7 * i + 3 * j) % 6 + (95 if far else 0)}
                 value["mbps"] = 940.0 - (i + j) % 4 if far else 23400.0 + 37 * ((5 * i + j) % 9)
-                rows[source][target] = {"ok": True, "layer": "", "evidence": "", "seconds": 1.0, **value}
+                rows[source][target] = {"ok": True, "failure": "", "evidence": "", "seconds": 1.0, **value}
     return rows
 
 

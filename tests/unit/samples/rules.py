@@ -11,6 +11,7 @@ import typing as t
 
 from hypothesis import strategies as st
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     SEVERITIES,
     Answer,
@@ -162,7 +163,7 @@ def put(facts: t.Any, path: str, value: t.Any) -> None:
 def answers(rules: t.Iterable[Rule], found: Case) -> list[Answer]:
     """What these rules say, asked as the report asks them."""
     asked = [rule for rule in rules if all(getattr(found, part) for part in rule.needs)]
-    return list(itertools.chain.from_iterable(rule.judge(found) for rule in asked))
+    return engine.merged(itertools.chain.from_iterable(rule.judge(found) for rule in asked), found.order)
 
 
 def said(rules: t.Iterable[Rule], found: Case) -> list[tuple[str, str, tuple[str, ...]]]:

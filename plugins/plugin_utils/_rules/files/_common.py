@@ -9,7 +9,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import key
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import cpu_torch_only, rows
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, Finding, dig, once
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig, once
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import formats, launch_script
 
 NO_SSH_LAUNCHERS = ("standard", "nossh")
@@ -25,25 +25,6 @@ class Copy(t.NamedTuple):
     def at(self, line: int) -> str:
         """The place of a line for a person."""
         return f"{self.path} line {line}" if line else self.path
-
-
-class Seen:
-    """Collects what was seen, by host in the order of the cluster; several things on one host are joined."""
-
-    def __init__(self, case: Case) -> None:
-        self._rows: dict[str, list[str]] = {name: [] for name in case.order}
-
-    def add(self, host: str, text: str) -> None:
-        """Note a thing seen on a host."""
-        rows = self._rows.setdefault(host, [])
-        if text not in rows:
-            rows.append(text)
-
-    def finding(self, rule_id: str, severity: str, cause: str, remedy: str) -> t.Iterator[Finding]:
-        """One Finding for all hosts where something was seen, none otherwise."""
-        found = {host: "; ".join(rows) for host, rows in self._rows.items() if rows}
-        if found:
-            yield Finding(rule_id, severity, tuple(found), found, cause, remedy)
 
 
 def copies(case: Case, kind: str) -> list[Copy]:
@@ -164,7 +145,6 @@ def part(case: Case, host: str, path: str) -> Data:
 __all__ = (
     "NO_SSH_LAUNCHERS",
     "Copy",
-    "Seen",
     "commands",
     "copies",
     "gpu_count",

@@ -16,10 +16,12 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     Data,
     dig,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import integer, word
@@ -44,22 +46,46 @@ def configurations(case: Case) -> list[tuple[common.Copy, Data]]:
     return [(copy, data) for copy, data in common.mappings(case, "accelerate") if common.multi_node(data)]
 
 
-@rule("acc-main-ip-ignored", needs=("user",))
+@rule(
+    About(
+        "acc-main-ip-ignored",
+        layer="accelerate",
+        severity=WARN,
+        title="This Accelerate ignores main_process_ip",
+        symptom="the master is on the wrong network",
+        source="ACC#953, ACC#2468, DS#5136",
+    ),
+    needs=("user",),
+)
 def main_ip_ignored(case: Case) -> t.Iterator[Answer]:
     """An Accelerate that does not hand main_process_ip to pdsh."""
-    seen = common.Seen(case)
     for copy, data in configurations(case):
         have = common.version(case, copy.host, "accelerate")
         if common.multinode_launcher(data) == "pdsh" and data.get("main_process_ip") and common.older(have, "0.29"):
-            seen.add(copy.host, f"{copy.path}: main_process_ip {data['main_process_ip']} with accelerate {have}")
-    cause = "Accelerate before 0.29 does not pass main_process_ip on, so DeepSpeed guesses the master's address."
-    yield from seen.finding("acc-main-ip-ignored", WARN, cause, "Install accelerate 0.29 or newer on every node.")
+            yield finding(
+                "acc-main-ip-ignored",
+                WARN,
+                copy.host,
+                f"{copy.path}: main_process_ip {data['main_process_ip']} with accelerate {have}",
+                "Accelerate before 0.29 does not pass main_process_ip on, so DeepSpeed guesses the master's address.",
+                "Install accelerate 0.29 or newer on every node.",
+            )
 
 
-@rule("acc-default-config-leak", needs=("user",))
+@rule(
+    About(
+        "acc-default-config-leak",
+        layer="accelerate",
+        severity=WARN,
+        also=(INFO,),
+        title="A default configuration of Accelerate leaks in",
+        symptom="other settings than expected",
+        source="field notes",
+    ),
+    needs=("user",),
+)
 def default_leak(case: Case) -> t.Iterator[Answer]:
     """A default configuration that is taken without being named."""
-    used, there = common.Seen(case), common.Seen(case)
     careless = [(copy, command) for copy, _s, command in common.commands(case, ACCELERATE)
                 if "config_file" not in command.options and command.script]  # fmt: skip
     for host in case.order:
@@ -67,24 +93,45 @@ def default_leak(case: Case) -> t.Iterator[Answer]:
             path = str(dig(file, "path", "default_config.yaml"))
             if careless:
                 copy, command = careless[0]
-                used.add(host, f"{path}, used by accelerate launch in {copy.at(command.line)}")
+                yield finding(
+                    "acc-default-config-leak",
+                    WARN,
+                    host,
+                    f"{path}, used by accelerate launch in {copy.at(command.line)}",
+                    "`accelerate launch` without --config_file takes its settings from this file, and does not say so.",
+                    "Give --config_file with an absolute path, and remove the file where nobody needs it.",
+                )
             else:
-                there.add(host, path)
-    cause = "`accelerate launch` without --config_file takes its settings from this file, and does not say so."
-    remedy = "Give --config_file with an absolute path, and remove the file where nobody needs it."
-    yield from used.finding("acc-default-config-leak", WARN, cause, remedy)
-    yield from there.finding("acc-default-config-leak", INFO, cause, remedy)
+                yield finding(
+                    "acc-default-config-leak",
+                    INFO,
+                    host,
+                    path,
+                    "`accelerate launch` without --config_file takes its settings from this file, and does not say so.",
+                    "Give --config_file with an absolute path, and remove the file where nobody needs it.",
+                )
 
 
-@rule("acc-relative-paths", needs=("user",))
+@rule(
+    About(
+        "acc-relative-paths",
+        layer="accelerate",
+        severity=WARN,
+        title="Relative paths in Accelerate's configuration",
+        symptom="files are not found from another directory",
+        source="field notes",
+    ),
+    needs=("user",),
+)
 def relative_paths(case: Case) -> t.Iterator[Answer]:
     """Paths that depend on the directory in which a command is given."""
-    seen = common.Seen(case)
+    cause = "They are looked for in the directory where the command is given, and on the other nodes in the same one."
+    remedy = "Write absolute paths that are the same on every node."
     for copy, data in common.mappings(case, "accelerate"):
         for name in ("deepspeed_config_file", "deepspeed_hostfile"):
             value = dig(data, f"deepspeed_config.{name}")
             if value and not str(value).startswith(("/", "~", "$")):
-                seen.add(copy.host, f"{copy.path}: {name}: {value}")
+                yield finding("acc-relative-paths", WARN, copy.host, f"{copy.path}: {name}: {value}", cause, remedy)
     for copy, _script, command in common.commands(case, ACCELERATE, DEEPSPEED):
         names = ("config_file", "hostfile", "deepspeed_hostfile")
         given = [(f"--{name} ", command.options.get(name)) for name in names]
@@ -93,24 +140,37 @@ def relative_paths(case: Case) -> t.Iterator[Answer]:
         given += [(f"--{name} ", command.argument(name)) for name in ("deepspeed_config", "deepspeed")]
         for what, value in given:
             if value and not value.startswith(("/", "~", "$", "-", '"')) and ("/" in value or "." in value):
-                seen.add(copy.host, f"{copy.at(command.line)}: {what}{value}")
-    cause = "They are looked for in the directory where the command is given, and on the other nodes in the same one."
-    yield from seen.finding("acc-relative-paths", WARN, cause, "Write absolute paths that are the same on every node.")
+                yield finding(
+                    "acc-relative-paths", WARN, copy.host, f"{copy.at(command.line)}: {what}{value}", cause, remedy
+                )
 
 
-@rule("acc-unknown-key", needs=("user",))
+@rule(
+    About(
+        "acc-unknown-key",
+        layer="accelerate",
+        severity=FAIL,
+        title="A key that this Accelerate does not know",
+        symptom="`had unknown keys`",
+        source="ACC#2744, EasyPhoto#446",
+    ),
+    needs=("user",),
+)
 def unknown_key(case: Case) -> t.Iterator[Answer]:
     """Keys that the installed Accelerate does not know."""
-    seen = common.Seen(case)
     keys = table("accelerate_keys")["keys"]
     for copy, data in common.mappings(case, "accelerate"):
         have = common.version(case, copy.host, "accelerate")
         bad = [name for name in data if name not in keys or not _known(keys[name], have)]
         if bad and "sagemaker" not in word(data.get("compute_environment")):
-            seen.add(copy.host, f"{copy.path}: {', '.join(sorted(bad))} (accelerate {have or 'of unknown version'})")
-    cause = "Accelerate stops at a key that its version does not know: `The config file had unknown keys`."
-    remedy = "Take these keys out, or install the version of accelerate that wrote the file on every node."
-    yield from seen.finding("acc-unknown-key", FAIL, cause, remedy)
+            yield finding(
+                "acc-unknown-key",
+                FAIL,
+                copy.host,
+                f"{copy.path}: {', '.join(sorted(bad))} (accelerate {have or 'of unknown version'})",
+                "Accelerate stops at a key that its version does not know: `The config file had unknown keys`.",
+                "Take these keys out, or install the version of accelerate that wrote the file on every node.",
+            )
 
 
 def _known(entry: Data, have: str | None) -> bool:
@@ -153,31 +213,76 @@ def _odd(values: t.Mapping[str, str]) -> dict[str, str]:
     return {host: value for host, value in values.items() if host not in largest}
 
 
-@rule("acc-mixed-precision-differs", "acc-config-differs", needs=("user",))
+@rule(
+    About(
+        "acc-mixed-precision-differs",
+        layer="accelerate",
+        severity=FAIL,
+        title="Precision differs between nodes",
+        symptom="one rank in bf16, another in fp32: wrong numbers, or a hang",
+        source="field notes",
+    ),
+    About(
+        "acc-config-differs",
+        layer="accelerate",
+        severity=FAIL,
+        title="Accelerate's configuration differs between nodes",
+        symptom="nodes wait for each other, or for nobody",
+        source="Accelerate commands/config",
+    ),
+    needs=("user",),
+)
 def differing(case: Case) -> t.Iterator[Answer]:
     """Settings that have to be equal in the files of all nodes."""
-    precision, other = common.Seen(case), common.Seen(case)
     first = {copy.host: (copy, data) for copy, data in reversed(_used(case))}
     values = {host: word(first[host][1].get("mixed_precision")) for host in case.order if host in first}
     usual = next((value for host, value in values.items() if host not in _odd(values)), "")
     for host, value in _odd(values).items():
-        precision.add(host, f"{first[host][0].path}: mixed_precision {value}, elsewhere {usual}")
+        yield finding(
+            "acc-mixed-precision-differs",
+            FAIL,
+            host,
+            f"{first[host][0].path}: mixed_precision {value}, elsewhere {usual}",
+            "Some ranks compute in another precision than the others: the job hangs, or the result is not a number.",
+            "Use one file on all nodes, in which only machine_rank differs.",
+        )
     names = {name for _copy, data in first.values() for name in data} - PER_NODE
     for name in sorted(names):
         values = {host: str(first[host][1].get(name)) for host in case.order if host in first}
         for host, value in _odd(values).items():
-            other.add(host, f"{first[host][0].path}: {name}: {value}")
-    cause = "Some ranks compute in another precision than the others: the job hangs, or the result is not a number."
-    remedy = "Use one file on all nodes, in which only machine_rank differs."
-    yield from precision.finding("acc-mixed-precision-differs", FAIL, cause, remedy)
-    cause = "Only machine_rank and gpu_ids may differ between nodes; with other differences the ranks do not meet."
-    yield from other.finding("acc-config-differs", FAIL, cause, remedy)
+            yield finding(
+                "acc-config-differs",
+                FAIL,
+                host,
+                f"{first[host][0].path}: {name}: {value}",
+                "Only machine_rank and gpu_ids may differ between nodes; with other differences the ranks do not meet.",
+                "Use one file on all nodes, in which only machine_rank differs.",
+            )
 
 
-@rule("acc-num-processes-floor", "acc-unequal-nodes", needs=("user",))
+@rule(
+    About(
+        "acc-num-processes-floor",
+        layer="accelerate",
+        severity=FAIL,
+        title="The number of processes does not divide by nodes",
+        symptom="fewer ranks than meant",
+        source="field notes, ACC#2521, ACC#2818",
+    ),
+    About(
+        "acc-unequal-nodes",
+        layer="accelerate",
+        severity=WARN,
+        title="Nodes have different GPU counts, which Accelerate ignores",
+        symptom="GPUs are lost, or a hang",
+        source="ACC#1291, ACC#3894, ACC#2335",
+    ),
+    needs=("user",),
+)
 def processes(case: Case) -> t.Iterator[Answer]:
     """num_processes counts all ranks, and is divided by num_machines without a rest."""
-    floor, unequal = common.Seen(case), common.Seen(case)
+    floor_cause = "num_processes is the total over all nodes, and each gets num_processes // num_machines of them."
+    floor_remedy = "Set num_processes to num_machines times the GPUs of one node."
     gpus = common.gpus_of(case)
     for copy, data in _used(case):
         total, machines = integer(data.get("num_processes")), integer(data.get("num_machines")) or 1
@@ -187,27 +292,60 @@ def processes(case: Case) -> t.Iterator[Answer]:
         nodes = [copy.host] if common.multinode_launcher(data) != "pdsh" else list(case.order)
         text = f"{copy.path}: num_processes {total} on {machines} machines is {share} on each"
         if total % machines:
-            floor.add(copy.host, f"{text}, {total - share * machines} are lost")
+            yield finding(
+                "acc-num-processes-floor",
+                FAIL,
+                copy.host,
+                f"{text}, {total - share * machines} are lost",
+                floor_cause,
+                floor_remedy,
+            )
         elif machines == len(case.order) and len(set(gpus.values())) == 1 and share < min(gpus.values()):
-            floor.add(copy.host, f"{text}, but every node has {min(gpus.values())} GPUs")
+            yield finding(
+                "acc-num-processes-floor",
+                FAIL,
+                copy.host,
+                f"{text}, but every node has {min(gpus.values())} GPUs",
+                floor_cause,
+                floor_remedy,
+            )
         for node in nodes:
             if node in gpus and share > gpus[node]:
-                floor.add(copy.host, f"{text}, but {node} has {gpus[node]} GPUs")
+                yield finding(
+                    "acc-num-processes-floor",
+                    FAIL,
+                    copy.host,
+                    f"{text}, but {node} has {gpus[node]} GPUs",
+                    floor_cause,
+                    floor_remedy,
+                )
         if len(nodes) > 1 and len(set(gpus.values())) > 1 and share <= min(gpus.values()):
             idle = [f"{node} has {gpus[node]}" for node in nodes if gpus.get(node, 0) > share]
-            unequal.add(copy.host, f"{text}, but {', '.join(idle)} GPUs")
-    cause = "num_processes is the total over all nodes, and each gets num_processes // num_machines of them."
-    remedy = "Set num_processes to num_machines times the GPUs of one node."
-    yield from floor.finding("acc-num-processes-floor", FAIL, cause, remedy)
-    cause = "Accelerate starts as many ranks on every node, so the GPUs of the larger ones stay idle."
-    remedy = "Set deepspeed_inclusion_filter: node1:0,1,2,3@node2:0,1, or start with torchrun."
-    yield from unequal.finding("acc-unequal-nodes", WARN, cause, remedy)
+            yield finding(
+                "acc-unequal-nodes",
+                WARN,
+                copy.host,
+                f"{text}, but {', '.join(idle)} GPUs",
+                "Accelerate starts as many ranks on every node, so the GPUs of the larger ones stay idle.",
+                "Set deepspeed_inclusion_filter: node1:0,1,2,3@node2:0,1, or start with torchrun.",
+            )
 
 
-@rule("acc-machine-rank-duplicate", needs=("user",))
+@rule(
+    About(
+        "acc-machine-rank-duplicate",
+        layer="accelerate",
+        severity=FAIL,
+        title="Two nodes have the same machine_rank",
+        symptom="a hang",
+        source="ACC#2362",
+    ),
+    needs=("user",),
+)
 def machine_rank(case: Case) -> t.Iterator[Answer]:
     """Two nodes with one rank, or a rank beyond the last one."""
-    seen = common.Seen(case)
+    cause = "Every node needs a machine_rank of its own from 0 to num_machines - 1; otherwise all wait for each other."
+    remedy = "Set machine_rank in the file of each node, or give accelerate launch --machine_rank N there."
     if any("machine_rank" in command.options for _c, _s, command in common.commands(case, ACCELERATE)):
         return
     taken: dict[int, str] = {}
@@ -217,18 +355,38 @@ def machine_rank(case: Case) -> t.Iterator[Answer]:
             continue
         rank, machines = integer(data.get("machine_rank")) or 0, integer(data.get("num_machines")) or 1
         if rank >= machines:
-            seen.add(copy.host, f"{copy.path}: machine_rank {rank} of {machines} machines")
+            yield finding(
+                "acc-machine-rank-duplicate",
+                FAIL,
+                copy.host,
+                f"{copy.path}: machine_rank {rank} of {machines} machines",
+                cause,
+                remedy,
+            )
         elif taken.setdefault(rank, copy.host) != copy.host:
-            seen.add(copy.host, f"{copy.path}: machine_rank {rank}, as on {taken[rank]}")
-    cause = "Every node needs a machine_rank of its own from 0 to num_machines - 1; otherwise all wait for each other."
-    remedy = "Set machine_rank in the file of each node, or give accelerate launch --machine_rank N there."
-    yield from seen.finding("acc-machine-rank-duplicate", FAIL, cause, remedy)
+            yield finding(
+                "acc-machine-rank-duplicate",
+                FAIL,
+                copy.host,
+                f"{copy.path}: machine_rank {rank}, as on {taken[rank]}",
+                cause,
+                remedy,
+            )
 
 
-@rule("acc-dsjson-conflict", needs=("user",))
+@rule(
+    About(
+        "acc-dsjson-conflict",
+        layer="accelerate",
+        severity=FAIL,
+        title="Accelerate and the DeepSpeed file both say it",
+        symptom="`ValueError`: the settings `will be ignored`",
+        source="Accelerate utils/dataclasses.py:1527",
+    ),
+    needs=("user",),
+)
 def json_conflict(case: Case) -> t.Iterator[Answer]:
     """Settings beside deepspeed_config_file that only the JSON may have."""
-    seen = common.Seen(case)
     for copy, data in common.mappings(case, "accelerate"):
         plugin = dig(data, "deepspeed_config")
         if not isinstance(plugin, dict) or not plugin.get("deepspeed_config_file"):
@@ -236,32 +394,60 @@ def json_conflict(case: Case) -> t.Iterator[Answer]:
         both = [name for name in CONFLICTS if name in plugin]
         both += ["mixed_precision"] if data.get("mixed_precision") is not None else []
         if both:
-            seen.add(copy.host, f"{copy.path}: {', '.join(both)}")
-    cause = "With deepspeed_config_file Accelerate refuses them: `config variables will be ignored` (ValueError)."
-    remedy = "Take them out of the YAML; the JSON of DeepSpeed says it."
-    yield from seen.finding("acc-dsjson-conflict", FAIL, cause, remedy)
+            yield finding(
+                "acc-dsjson-conflict",
+                FAIL,
+                copy.host,
+                f"{copy.path}: {', '.join(both)}",
+                "With deepspeed_config_file Accelerate refuses them: `config variables will be ignored` (ValueError).",
+                "Take them out of the YAML; the JSON of DeepSpeed says it.",
+            )
 
 
-@rule("acc-same-network-cli", needs=("user",))
+@rule(
+    About(
+        "acc-same-network-cli",
+        layer="accelerate",
+        severity=FAIL,
+        title="--same_network is given a value",
+        symptom="`false` is taken for the script",
+        source="ACC#1489, ACC#694, ACC#1837",
+    ),
+    needs=("user",),
+)
 def same_network(case: Case) -> t.Iterator[Answer]:
     """--same_network takes no value: the word behind it becomes the script."""
-    seen = common.Seen(case)
     for copy, _script, command in common.commands(case, ACCELERATE):
         words = list(command.words)
         for name in ("--same_network", "--same-network"):
             following = words[words.index(name) + 1 :][:1] if name in words else []
             if following and following[0].lower() in ("true", "false", "yes", "no", "1", "0"):
-                seen.add(copy.host, f"{copy.at(command.line)}: {name} {following[0]}")
-    cause = "The option is a switch without a value, so the word behind it is taken for the training script."
-    remedy = "Write --same_network alone, or set same_network in the configuration file."
-    yield from seen.finding("acc-same-network-cli", FAIL, cause, remedy)
+                yield finding(
+                    "acc-same-network-cli",
+                    FAIL,
+                    copy.host,
+                    f"{copy.at(command.line)}: {name} {following[0]}",
+                    "The option is a switch without a value, so the word behind it is taken for the training script.",
+                    "Write --same_network alone, or set same_network in the configuration file.",
+                )
 
 
-@rule("acc-cpu-silent-single", needs=("user",))
+@rule(
+    About(
+        "acc-cpu-silent-single",
+        layer="accelerate",
+        severity=FAIL,
+        title="CPU ranks that each train alone",
+        symptom="every rank says num_processes=1",
+        source="Accelerate state.py",
+    ),
+    needs=("user",),
+)
 def cpu_single(case: Case) -> t.Iterator[Answer]:
     """Training on CPUs, where each rank may believe to be alone."""
-    seen = common.Seen(case)
     name = "ACCELERATE_USE_CPU"
+    cause = "Each process sees a world of one rank, trains by itself, and does not say so."
+    remedy = f"Use distributed_type MULTI_GPU with use_cpu: true, and export {name}=true in the script."
     exported = name in dig(case.plan, "env", {}) or any(
         name in script.variables and script.variables[name].exported for _copy, script in common.scripts(case)
     )
@@ -269,25 +455,51 @@ def cpu_single(case: Case) -> t.Iterator[Answer]:
         kind = str(data.get("distributed_type")).upper()
         have = common.version(case, copy.host, "accelerate")
         if kind == "MULTI_CPU" and not dig(data, "mpirun_config"):
-            seen.add(copy.host, f"{copy.path}: distributed_type MULTI_CPU without mpirun_config")
+            yield finding(
+                "acc-cpu-silent-single",
+                FAIL,
+                copy.host,
+                f"{copy.path}: distributed_type MULTI_CPU without mpirun_config",
+                cause,
+                remedy,
+            )
         silent = kind == "MULTI_GPU" and data.get("use_cpu") is True and common.scripts(case)
         if silent and not exported and not common.older(have, "1.13"):
-            seen.add(copy.host, f"{copy.path}: use_cpu, and the launch script does not export {name}")
-    cause = "Each process sees a world of one rank, trains by itself, and does not say so."
-    remedy = f"Use distributed_type MULTI_GPU with use_cpu: true, and export {name}=true in the script."
-    yield from seen.finding("acc-cpu-silent-single", FAIL, cause, remedy)
+            yield finding(
+                "acc-cpu-silent-single",
+                FAIL,
+                copy.host,
+                f"{copy.path}: use_cpu, and the launch script does not export {name}",
+                cause,
+                remedy,
+            )
 
 
-@rule("acc-dynamo-multinode", needs=("user",))
+@rule(
+    About(
+        "acc-dynamo-multinode",
+        layer="accelerate",
+        severity=WARN,
+        title="torch.compile with ZeRO on several nodes",
+        symptom="`InternalTorchDynamoError`, graph breaks",
+        source="field notes, PT#115484, PT#96960, PT#141646, ACC#2460",
+    ),
+    needs=("user",),
+)
 def dynamo(case: Case) -> t.Iterator[Answer]:
     """torch.compile by configuration."""
-    seen = common.Seen(case)
     for copy, data in _used(case):
         backend = dig(data, "dynamo_config.dynamo_backend")
         if word(backend) not in ("no", "", "none"):
-            seen.add(copy.host, f"{copy.path}: dynamo_backend: {backend}")
-    cause = "torch.compile with ZeRO-3 or on several nodes breaks graphs and often fails in ways that look like others."
-    yield from seen.finding("acc-dynamo-multinode", WARN, cause, "Set dynamo_backend: 'NO' until the job runs so.")
+            yield finding(
+                "acc-dynamo-multinode",
+                WARN,
+                copy.host,
+                f"{copy.path}: dynamo_backend: {backend}",
+                "torch.compile with ZeRO-3 or on several nodes breaks graphs and often fails in ways that "
+                "look like others.",
+                "Set dynamo_backend: 'NO' until the job runs so.",
+            )
 
 
 __all__ = ("configurations",)

@@ -12,10 +12,12 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
     Data,
     dig,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import integer, word
@@ -35,15 +37,29 @@ def _enabled(data: Data, name: str) -> bool:
     return dig(data, f"{name}.enabled") is True
 
 
-@rule("prec-both-enabled", needs=("user",))
+@rule(
+    About(
+        "prec-both-enabled",
+        layer="precision",
+        severity=FAIL,
+        title="fp16 and bf16 are both enabled",
+        symptom="`cannot be simultaneously enabled`",
+        source="DeepSpeed runtime/config.py:828",
+    ),
+    needs=("user",),
+)
 def both_enabled(case: Case) -> t.Iterator[Answer]:
     """fp16 and bf16 at once."""
-    seen = common.Seen(case)
     for copy, data in common.mappings(case, "deepspeed_json"):
         if _enabled(data, "fp16") and (_enabled(data, "bf16") or _enabled(data, "bfloat16")):
-            seen.add(copy.host, f"{copy.path}: fp16 and bf16 are enabled")
-    cause = "DeepSpeed refuses it: `bfloat16 and fp16 modes cannot be simultaneously enabled`."
-    yield from seen.finding("prec-both-enabled", FAIL, cause, "Set one of them to enabled: false.")
+            yield finding(
+                "prec-both-enabled",
+                FAIL,
+                copy.host,
+                f"{copy.path}: fp16 and bf16 are enabled",
+                "DeepSpeed refuses it: `bfloat16 and fp16 modes cannot be simultaneously enabled`.",
+                "Set one of them to enabled: false.",
+            )
 
 
 def _wants_bf16(case: Case) -> list[str]:
@@ -62,28 +78,51 @@ def _wants_bf16(case: Case) -> list[str]:
     return found
 
 
-@rule("prec-bf16-unsupported", needs=("user", "gpu"))
+@rule(
+    About(
+        "prec-bf16-unsupported",
+        layer="precision",
+        severity=FAIL,
+        title="bf16 requested on a GPU without bf16 support",
+        symptom="`Type bf16 is not supported`, or slow emulation",
+        source="field notes, PT#124996",
+    ),
+    needs=("user", "gpu"),
+)
 def bf16_unsupported(case: Case) -> t.Iterator[Answer]:
     """bf16 on GPUs that cannot do it; the nodes with these GPUs are named."""
     places = _wants_bf16(case)
-    seen = common.Seen(case)
     for host in case.order if places else ():
         for gpu in rows(case.gpu.get(host), "gpus"):
             capability = key(text(gpu, "compute_capability"))
             if capability and capability < BF16_CAPABILITY:
                 have = f"{dig(gpu, 'name', 'a GPU')}, compute capability {gpu['compute_capability']}"
-                seen.add(host, f"{have}; {places[0]}")
-    cause = "bf16 needs compute capability 8.0: older GPUs refuse it, or emulate it many times slower without a word."
-    remedy = "Use fp16 on the whole cluster, or leave these nodes out."
-    yield from seen.finding("prec-bf16-unsupported", FAIL, cause, remedy)
+                yield finding(
+                    "prec-bf16-unsupported",
+                    FAIL,
+                    host,
+                    f"{have}; {places[0]}",
+                    "bf16 needs compute capability 8.0: older GPUs refuse it, or emulate it many times "
+                    "slower without a word.",
+                    "Use fp16 on the whole cluster, or leave these nodes out.",
+                )
 
 
-@rule("ds-auto-unresolved", needs=("user",))
+@rule(
+    About(
+        "ds-auto-unresolved",
+        layer="precision",
+        severity=FAIL,
+        title='"auto" in a configuration that DeepSpeed reads alone',
+        symptom="`TypeError` or an assertion about `auto`",
+        source="DeepSpeed runtime/config.py",
+    ),
+    needs=("user",),
+)
 def auto_unresolved(case: Case) -> t.Iterator[Answer]:
     """V(auto) in a file for a script that hands it to DeepSpeed itself."""
     raw = {copy.host: (copy, command) for copy, _s, command in common.commands(case, DEEPSPEED, TORCHRUN)
            if command.argument("deepspeed_config")}  # fmt: skip
-    seen = common.Seen(case)
     for copy, data in common.mappings(case, "deepspeed_json"):
         names = sorted(_autos(data))
         if copy.host not in raw or not names:
@@ -91,10 +130,14 @@ def auto_unresolved(case: Case) -> t.Iterator[Answer]:
         script, command = raw[copy.host]
         if str(command.argument("deepspeed_config")).rsplit("/", 1)[-1] == copy.path.rsplit("/", 1)[-1]:
             where = f"--deepspeed_config in {script.at(command.line)}"
-            seen.add(copy.host, f"{copy.path}: auto for {', '.join(names[:4])}; {where}")
-    cause = "Only the Trainer of transformers and Accelerate replace `auto`; deepspeed.initialize stops at it."
-    remedy = "Write numbers in the place of `auto`."
-    yield from seen.finding("ds-auto-unresolved", FAIL, cause, remedy)
+            yield finding(
+                "ds-auto-unresolved",
+                FAIL,
+                copy.host,
+                f"{copy.path}: auto for {', '.join(names[:4])}; {where}",
+                "Only the Trainer of transformers and Accelerate replace `auto`; deepspeed.initialize stops at it.",
+                "Write numbers in the place of `auto`.",
+            )
 
 
 def _autos(data: Data, above: str = "") -> t.Iterator[str]:
@@ -105,10 +148,19 @@ def _autos(data: Data, above: str = "") -> t.Iterator[str]:
             yield from _autos(value, f"{above}{name}.")
 
 
-@rule("ds-batch-mismatch", needs=("user",))
+@rule(
+    About(
+        "ds-batch-mismatch",
+        layer="precision",
+        severity=FAIL,
+        title="Batch sizes do not multiply to the total",
+        symptom="`Check batch related parameters`",
+        source="field notes, DeepSpeed runtime/config.py:938",
+    ),
+    needs=("user",),
+)
 def batch_mismatch(case: Case) -> t.Iterator[Answer]:
     """train_batch_size = micro batch x accumulation x ranks."""
-    seen = common.Seen(case)
     for copy, data in common.mappings(case, "deepspeed_json"):
         whole, micro, steps = (
             integer(data.get(name))
@@ -122,27 +174,49 @@ def batch_mismatch(case: Case) -> t.Iterator[Answer]:
         said += f", micro batch {micro}" if micro else ""
         said += f", accumulation {steps}" if steps else ""
         if whole != unit if micro and steps else whole % unit:
-            seen.add(copy.host, said)
-    cause = "train_batch_size has to be micro batch x accumulation steps x ranks: `Check batch related parameters`."
-    remedy = "Leave train_batch_size out, and set train_micro_batch_size_per_gpu and gradient_accumulation_steps."
-    yield from seen.finding("ds-batch-mismatch", FAIL, cause, remedy)
+            yield finding(
+                "ds-batch-mismatch",
+                FAIL,
+                copy.host,
+                said,
+                "train_batch_size has to be micro batch x accumulation steps x ranks: `Check batch "
+                "related parameters`.",
+                "Leave train_batch_size out, and set train_micro_batch_size_per_gpu and gradient_accumulation_steps.",
+            )
 
 
-@rule("ckpt-zero3-empty", needs=("user",))
+@rule(
+    About(
+        "ckpt-zero3-empty",
+        layer="precision",
+        severity=WARN,
+        title="Saved models are empty with ZeRO-3",
+        symptom="a tiny or empty model file",
+        source="field notes, ACC#2294, ACC#3238, DS#872, DS#2413",
+    ),
+    needs=("user",),
+)
 def empty_checkpoint(case: Case) -> t.Iterator[Answer]:
     """ZeRO-3 without gathering on save."""
-    seen = common.Seen(case)
+    cause = "With ZeRO-3 each rank has a part of the weights: a model that is saved without gathering them is empty."
+    remedy = f"Set {GATHER[0]}: true (zero3_save_16bit_model), or use zero_to_fp32.py on the checkpoint."
     for copy, data in common.mappings(case, "deepspeed_json"):
         zero = dig(data, "zero_optimization", {})
         if integer(dig(zero, "stage")) == 3 and not any(dig(zero, name) in (True, "auto") for name in GATHER):
-            seen.add(copy.host, f"{copy.path}: stage 3, {GATHER[0]} is not true")
+            yield finding(
+                "ckpt-zero3-empty", WARN, copy.host, f"{copy.path}: stage 3, {GATHER[0]} is not true", cause, remedy
+            )
     for copy, data in common.mappings(case, "accelerate"):
         plugin = dig(data, "deepspeed_config", {})
         if integer(dig(plugin, "zero_stage")) == 3 and dig(plugin, "zero3_save_16bit_model") is not True:
-            seen.add(copy.host, f"{copy.path}: zero_stage 3, zero3_save_16bit_model is not true")
-    cause = "With ZeRO-3 each rank has a part of the weights: a model that is saved without gathering them is empty."
-    remedy = f"Set {GATHER[0]}: true (zero3_save_16bit_model), or use zero_to_fp32.py on the checkpoint."
-    yield from seen.finding("ckpt-zero3-empty", WARN, cause, remedy)
+            yield finding(
+                "ckpt-zero3-empty",
+                WARN,
+                copy.host,
+                f"{copy.path}: zero_stage 3, zero3_save_16bit_model is not true",
+                cause,
+                remedy,
+            )
 
 
 __all__ = ("BF16_CAPABILITY",)

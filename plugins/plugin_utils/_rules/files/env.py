@@ -8,15 +8,19 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import rows
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import login_sources
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    login_sources,
+    rows,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
     WARN,
+    About,
     Answer,
     Case,
     dig,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import formats
@@ -43,51 +47,102 @@ def environment_files(case: Case) -> list[common.Copy]:
     return found
 
 
-@rule("ds-env-file-unparsable", needs=("user",))
+@rule(
+    About(
+        "ds-env-file-unparsable",
+        layer="launcher",
+        severity=FAIL,
+        title="DeepSpeed cannot parse .deepspeed_env",
+        symptom="`not enough values to unpack`, or the command vanishes",
+        source="DS#8154, DeepSpeed launcher/runner.py",
+    ),
+    needs=("user",),
+)
 def unparsable(case: Case) -> t.Iterator[Answer]:
     """Lines that DeepSpeed stops at, or that cut its command off."""
     said = {"blank": "a blank line", "comment": "a comment", "no_value": "a line without ="}
-    seen = common.Seen(case)
     for copy in environment_files(case):
         for problem in formats.environment_file(copy.text)[1]:
-            seen.add(copy.host, f"{copy.at(problem.line)}: {said[problem.what]}")
-    cause = "DeepSpeed stops with `not enough values to unpack`; a comment hides the rest of the remote command."
-    yield from seen.finding("ds-env-file-unparsable", FAIL, cause, "Keep only lines of the form KEY=VALUE in the file.")
+            yield finding(
+                "ds-env-file-unparsable",
+                FAIL,
+                copy.host,
+                f"{copy.at(problem.line)}: {said[problem.what]}",
+                "DeepSpeed stops with `not enough values to unpack`; a comment hides the rest of the remote command.",
+                "Keep only lines of the form KEY=VALUE in the file.",
+            )
 
 
-@rule("acc-env-file-stale", "ds-env-file-stale", needs=("user",))
+@rule(
+    About(
+        "acc-env-file-stale",
+        layer="accelerate",
+        severity=WARN,
+        title="Accelerate's environment file is left from an earlier run",
+        symptom="old settings come back, PATH and HOSTNAME of one node on all",
+        source="ACC#2565, ACC#514, ACC#741",
+    ),
+    About(
+        "ds-env-file-stale",
+        layer="launcher",
+        severity=WARN,
+        also=(INFO,),
+        title="A leftover .deepspeed_env changes every job",
+        symptom="settings nobody remembers",
+        source="DeepSpeed launcher/runner.py",
+    ),
+    needs=("user",),
+)
 def stale(case: Case) -> t.Iterator[Answer]:
     """Files that an earlier launch of Accelerate filled, and files that steer every DeepSpeed job of the user."""
-    pushed, steering, harmless = common.Seen(case), common.Seen(case), common.Seen(case)
+    cause = "DeepSpeed sends these variables to every node with every job that is started there, and does not say so."
+    remedy = "Delete the file, or name the one that is meant with DS_ENV_FILE=/absolute/path."
     given = {(copy.host, copy.path) for copy in common.copies(case, "deepspeed_env")}
     for copy in environment_files(case):
         names = list(formats.environment_file(copy.text)[0])
         of_node = [name for name in names if name.startswith("ACCELERATE_") or name in _OF_ONE_NODE]
         steers = [name for name in names if _STEERING.match(name)]
         if of_node:
-            pushed.add(copy.host, f"{copy.path}: {', '.join(of_node[:5])}")
+            yield finding(
+                "acc-env-file-stale",
+                WARN,
+                copy.host,
+                f"{copy.path}: {', '.join(of_node[:5])}",
+                "Accelerate adds its whole environment to the file at every launch: old settings of one "
+                "node go to all.",
+                "Delete the file before each launch.",
+            )
         elif (copy.host, copy.path) not in given and names:
-            (steering if steers else harmless).add(copy.host, f"{copy.path}: {', '.join((steers or names)[:5])}")
-    cause = "Accelerate adds its whole environment to the file at every launch: old settings of one node go to all."
-    yield from pushed.finding("acc-env-file-stale", WARN, cause, "Delete the file before each launch.")
-    cause = "DeepSpeed sends these variables to every node with every job that is started there, and does not say so."
-    remedy = "Delete the file, or name the one that is meant with DS_ENV_FILE=/absolute/path."
-    yield from steering.finding("ds-env-file-stale", WARN, cause, remedy)
-    yield from harmless.finding("ds-env-file-stale", INFO, cause, remedy)
+            evidence = f"{copy.path}: {', '.join((steers or names)[:5])}"
+            yield finding("ds-env-file-stale", WARN if steers else INFO, copy.host, evidence, cause, remedy)
 
 
-@rule("acc-env-file-secrets", needs=("user",))
+@rule(
+    About(
+        "acc-env-file-secrets",
+        layer="accelerate",
+        severity=WARN,
+        title="Accelerate writes tokens of the shell to a file",
+        symptom="tokens in the list of processes, logs and files",
+        source="Accelerate utils/launch.py",
+    ),
+    needs=("user",),
+)
 def secrets(case: Case) -> t.Iterator[Answer]:
     """Tokens in a file that is sent over command lines."""
-    seen = common.Seen(case)
     for copy in environment_files(case):
         values = formats.environment_file(copy.text)[0]
         names = [name for name, value in values.items() if value and _SECRET.search(name) and name not in _NO_SECRET]
         if names:
-            seen.add(copy.host, f"{copy.path}: {', '.join(names)}")
-    cause = "DeepSpeed puts these variables into the command line on every node, where all users and logs see them."
-    remedy = "Take them out, renew them, and let the program read them from a file that only the user may read."
-    yield from seen.finding("acc-env-file-secrets", WARN, cause, remedy)
+            yield finding(
+                "acc-env-file-secrets",
+                WARN,
+                copy.host,
+                f"{copy.path}: {', '.join(names)}",
+                "DeepSpeed puts these variables into the command line on every node, where all users and "
+                "logs see them.",
+                "Take them out, renew them, and let the program read them from a file that only the user may read.",
+            )
 
 
 def settings(case: Case, name: str) -> t.Iterator[tuple[common.Copy, str, str]]:
@@ -118,29 +173,46 @@ def usable_hca(case: Case, host: str) -> bool | None:
 def infiniband(case: Case) -> t.Iterator[Answer]:
     """InfiniBand demanded where there is none, and switched off where there is one."""
     usable = {host: found for host in case.order if (found := usable_hca(case, host)) is not None}
-    forced, disabled = common.Seen(case), common.Seen(case)
     lacking = [host for host, found in usable.items() if not found]
     for copy, place, value in settings(case, "NCCL_NET"):
         if value.upper() == "IB" and lacking:
             for host in lacking if any(usable.values()) else [copy.host]:
-                forced.add(host, f"{place} of {copy.host}: NCCL_NET={value}; no usable HCA on {', '.join(lacking)}")
+                yield finding(
+                    "nccl-net-forced-ib",
+                    FAIL,
+                    host,
+                    f"{place} of {copy.host}: NCCL_NET={value}; no usable HCA on {', '.join(lacking)}",
+                    "NCCL stops with `Failed to initialize any NET plugin` on a node without a usable HCA.",
+                    "Take NCCL_NET out of the script: NCCL takes InfiniBand by itself wherever it works.",
+                )
     for copy, place, value in settings(case, "NCCL_IB_DISABLE"):
         if value not in OFF and usable and all(usable.values()):
-            disabled.add(copy.host, f"{place}: NCCL_IB_DISABLE={value}, every node has an active HCA")
-    cause = "NCCL stops with `Failed to initialize any NET plugin` on a node without a usable HCA."
-    remedy = "Take NCCL_NET out of the script: NCCL takes InfiniBand by itself wherever it works."
-    yield from forced.finding("nccl-net-forced-ib", FAIL, cause, remedy)
-    cause = "The network that the nodes have for training is switched off, so all traffic goes over sockets."
-    yield from disabled.finding("ib-disabled-on-ib", WARN, cause, "Take NCCL_IB_DISABLE out (unset NCCL_IB_DISABLE).")
+            yield finding(
+                "ib-disabled-on-ib",
+                WARN,
+                copy.host,
+                f"{place}: NCCL_IB_DISABLE={value}, every node has an active HCA",
+                "The network that the nodes have for training is switched off, so all traffic goes over sockets.",
+                "Take NCCL_IB_DISABLE out (unset NCCL_IB_DISABLE).",
+            )
 
 
-@rule("ssh-port-mismatch", needs=("user",))
+@rule(
+    About(
+        "ssh-port-mismatch",
+        layer="ssh",
+        severity=FAIL,
+        title="The ssh port differs from the one that others use",
+        symptom="connection refused, or another machine answers",
+        source="field notes, DS#4649",
+    ),
+    needs=("user",),
+)
 def port_mismatch(case: Case) -> t.Iterator[Answer]:
     """ssh is told another port than the one on which the peer's sshd listens; the node that goes wrong is named.
 
     Where logins were tried by the configuration in force, their outcome says more (_rules_ssh_ports).
     """
-    seen = common.Seen(case)
     listening, sources = common.ssh_ports(case), login_sources(case)
     for host, place, name, port in _ssh_ways(case):
         target = common.node_of(case, name)
@@ -151,10 +223,14 @@ def port_mismatch(case: Case) -> t.Iterator[Answer]:
         in_force = integer(dig(common.part(case, host, "ssh_client.targets").get(name), "port"))
         if not (port == in_force and (case.mesh.get(host) or {}).get(target)):
             ports = ", ".join(str(one) for one in sorted(listening[target]))
-            seen.add(host, f"{place}: port {port} for {name}, its sshd listens on {ports}")
-    cause = "ssh connects to a port on which nothing, or another sshd, listens."
-    remedy = "Set the port in ~/.ssh/config of the user: Host NAME, Port N; and leave --ssh_port out."
-    yield from seen.finding("ssh-port-mismatch", FAIL, cause, remedy)
+            yield finding(
+                "ssh-port-mismatch",
+                FAIL,
+                host,
+                f"{place}: port {port} for {name}, its sshd listens on {ports}",
+                "ssh connects to a port on which nothing, or another sshd, listens.",
+                "Set the port in ~/.ssh/config of the user: Host NAME, Port N; and leave --ssh_port out.",
+            )
 
 
 def _ssh_ways(case: Case) -> t.Iterator[tuple[str, str, str, int | None]]:

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import FAIL, WARN, Answer, Case, rule
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    WARN,
+    About,
+    Answer,
+    Case,
+    finding,
+    rule,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import formats
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 
@@ -18,24 +26,43 @@ def _parsed(case: Case) -> list[tuple[common.Copy, formats.Hostfile]]:
     return [(copy, formats.hostfile(copy.text)) for copy in common.copies(case, "hostfile")]
 
 
-@rule("hostfile-bad-line", needs=("user",))
+@rule(
+    About(
+        "hostfile-bad-line",
+        layer="launcher",
+        severity=FAIL,
+        title="A hostfile line cannot be parsed",
+        symptom="`Hostfile contains a bad entry`",
+        source="DeepSpeed launcher/runner.py:266, Yi#392",
+    ),
+    needs=("user",),
+)
 def bad_line(case: Case) -> t.Iterator[Answer]:
     """Lines that DeepSpeed refuses."""
-    seen = common.Seen(case)
+    cause = "DeepSpeed stops at it: bad entry, or hostfile is empty or not formatted correctly."
     for copy, hosts in _parsed(case):
         for problem in hosts.problems:
             if problem.what == "bad":
-                seen.add(copy.host, f"{copy.at(problem.line)}: {problem.text!r}")
+                yield finding(
+                    "hostfile-bad-line", FAIL, copy.host, f"{copy.at(problem.line)}: {problem.text!r}", cause, LINE
+                )
             elif problem.what == "empty":
-                seen.add(copy.host, f"{copy.path} names no host")
-    cause = "DeepSpeed stops at it: bad entry, or hostfile is empty or not formatted correctly."
-    yield from seen.finding("hostfile-bad-line", FAIL, cause, LINE)
+                yield finding("hostfile-bad-line", FAIL, copy.host, f"{copy.path} names no host", cause, LINE)
 
 
-@rule("hostfile-duplicate", needs=("user",))
+@rule(
+    About(
+        "hostfile-duplicate",
+        layer="launcher",
+        severity=FAIL,
+        title="A host is listed twice in a hostfile",
+        symptom="`multiple entries`, or two launchers on one node",
+        source="DeepSpeed launcher/runner.py:262",
+    ),
+    needs=("user",),
+)
 def duplicate(case: Case) -> t.Iterator[Answer]:
     """A machine that is named twice, by one name or by two."""
-    seen = common.Seen(case)
     for copy, hosts in _parsed(case):
         known: dict[str, formats.Slot] = {}
         for host in hosts.hosts:
@@ -43,60 +70,119 @@ def duplicate(case: Case) -> t.Iterator[Answer]:
             if place in known:
                 same = known[place].name == host.name
                 also = "" if same else f", which is the same machine as {known[place].name} in line {known[place].line}"
-                seen.add(copy.host, f"{copy.at(host.line)}: {host.name}{also or ' again'}")
+                yield finding(
+                    "hostfile-duplicate",
+                    FAIL,
+                    copy.host,
+                    f"{copy.at(host.line)}: {host.name}{also or ' again'}",
+                    "DeepSpeed refuses a host that is named twice; under two names it would start two "
+                    "launchers on one machine.",
+                    "Keep one line for each machine.",
+                )
             known.setdefault(place, host)
-    cause = "DeepSpeed refuses a host that is named twice; under two names it would start two launchers on one machine."
-    yield from seen.finding("hostfile-duplicate", FAIL, cause, "Keep one line for each machine.")
 
 
-@rule("hostfile-user-at-ip", needs=("user",))
+@rule(
+    About(
+        "hostfile-user-at-ip",
+        layer="launcher",
+        severity=WARN,
+        title="A hostfile or an address contains user@",
+        symptom="parsed wrongly, the master address is invalid",
+        source="DeepSpeedExamples#575, ACC#1317",
+    ),
+    needs=("user",),
+)
 def user_at(case: Case) -> t.Iterator[Answer]:
     """user@address in the place of a name."""
-    seen = common.Seen(case)
+    cause = "The text with the @ becomes the name of the host, in filters and in the master's address, too."
+    remedy = "Write the plain name, and put the user into ~/.ssh/config: Host NAME, User USER."
     for copy, hosts in _parsed(case):
         for host in hosts.hosts:
             if "@" in host.name:
-                seen.add(copy.host, f"{copy.at(host.line)}: {host.name}")
+                yield finding(
+                    "hostfile-user-at-ip", WARN, copy.host, f"{copy.at(host.line)}: {host.name}", cause, remedy
+                )
     for copy, data in common.mappings(case, "accelerate"):
         if "@" in str(data.get("main_process_ip")):
-            seen.add(copy.host, f"{copy.path}: main_process_ip: {data['main_process_ip']}")
-    cause = "The text with the @ becomes the name of the host, in filters and in the master's address, too."
-    remedy = "Write the plain name, and put the user into ~/.ssh/config: Host NAME, User USER."
-    yield from seen.finding("hostfile-user-at-ip", WARN, cause, remedy)
+            yield finding(
+                "hostfile-user-at-ip",
+                WARN,
+                copy.host,
+                f"{copy.path}: main_process_ip: {data['main_process_ip']}",
+                cause,
+                remedy,
+            )
 
 
-@rule("hostfile-zero-slots", needs=("user",))
+@rule(
+    About(
+        "hostfile-zero-slots",
+        layer="launcher",
+        severity=FAIL,
+        title="A hostfile gives a node zero slots",
+        symptom="a hang at the start",
+        source="DeepSpeed launcher/runner.py",
+    ),
+    needs=("user",),
+)
 def zero_slots(case: Case) -> t.Iterator[Answer]:
     """A host without a slot."""
-    seen = common.Seen(case)
     for copy, hosts in _parsed(case):
         for host in hosts.hosts:
             if host.slots == 0:
-                seen.add(copy.host, f"{copy.at(host.line)}: {host.name} slots=0")
-    cause = "The host is started without a rank; as the first one it is the master that nobody serves, and all hang."
-    yield from seen.finding("hostfile-zero-slots", FAIL, cause, "Take the line out, or give the host its real slots.")
+                yield finding(
+                    "hostfile-zero-slots",
+                    FAIL,
+                    copy.host,
+                    f"{copy.at(host.line)}: {host.name} slots=0",
+                    "The host is started without a rank; as the first one it is the master that nobody "
+                    "serves, and all hang.",
+                    "Take the line out, or give the host its real slots.",
+                )
 
 
-@rule("hostfile-bom-or-range", needs=("user",))
+@rule(
+    About(
+        "hostfile-bom-or-range",
+        layer="launcher",
+        severity=FAIL,
+        title="A hostfile has a byte-order mark or a host range",
+        symptom="ssh to a name that does not exist, or a wrong world size",
+        source="DeepSpeed launcher/runner.py",
+    ),
+    needs=("user",),
+)
 def bom_or_range(case: Case) -> t.Iterator[Answer]:
     """A byte-order mark, or several hosts in brackets."""
-    seen = common.Seen(case)
+    cause = "The mark becomes a part of the first name; a range is one host for DeepSpeed, but several for pdsh."
+    remedy = "Save the file as UTF-8 without a mark (sed -i '1s/^\\xEF\\xBB\\xBF//' FILE), with one name a line."
     for copy, hosts in _parsed(case):
         for problem in hosts.problems:
             if problem.what == "bom":
-                seen.add(copy.host, f"{copy.path} begins with a byte-order mark")
+                yield finding(
+                    "hostfile-bom-or-range",
+                    FAIL,
+                    copy.host,
+                    f"{copy.path} begins with a byte-order mark",
+                    cause,
+                    remedy,
+                )
             elif problem.what == "range":
-                seen.add(copy.host, f"{copy.at(problem.line)}: {problem.text!r}")
-    cause = "The mark becomes a part of the first name; a range is one host for DeepSpeed, but several for pdsh."
-    remedy = "Save the file as UTF-8 without a mark (sed -i '1s/^\\xEF\\xBB\\xBF//' FILE), with one name a line."
-    yield from seen.finding("hostfile-bom-or-range", FAIL, cause, remedy)
+                yield finding(
+                    "hostfile-bom-or-range",
+                    FAIL,
+                    copy.host,
+                    f"{copy.at(problem.line)}: {problem.text!r}",
+                    cause,
+                    remedy,
+                )
 
 
 @rule("hostfile-slots-exceed-gpus", "gpus-unused-by-slots", needs=("user", "gpu"))
 def slots_and_gpus(case: Case) -> t.Iterator[Answer]:
     """Slots against the GPUs that there are; the node that is meant is named."""
     gpus = common.gpus_of(case)
-    more, less = common.Seen(case), common.Seen(case)
     for copy, hosts in _parsed(case):
         for host in hosts.hosts:
             node = common.node_of(case, host.name)
@@ -104,27 +190,49 @@ def slots_and_gpus(case: Case) -> t.Iterator[Answer]:
                 continue
             text = f"{gpus[node]} GPUs, {host.slots} slots in {copy.path} of {copy.host}"
             if host.slots > gpus[node]:
-                more.add(node, text)
+                yield finding(
+                    "hostfile-slots-exceed-gpus",
+                    FAIL,
+                    node,
+                    text,
+                    "Ranks without a GPU stop with `invalid device ordinal`, and the others wait for them.",
+                    "Write the number of nvidia-smi -L as slots=N.",
+                )
             elif host.slots < gpus[node]:
-                less.add(node, text)
-    cause = "Ranks without a GPU stop with `invalid device ordinal`, and the others wait for them."
-    yield from more.finding("hostfile-slots-exceed-gpus", FAIL, cause, "Write the number of nvidia-smi -L as slots=N.")
-    cause = "The hostfile has fewer slots than the node has GPUs: the others stay idle."
-    remedy = "Write slots=N with all GPUs; to leave some out, use --include NAME:0,1."
-    yield from less.finding("gpus-unused-by-slots", WARN, cause, remedy)
+                yield finding(
+                    "gpus-unused-by-slots",
+                    WARN,
+                    node,
+                    text,
+                    "The hostfile has fewer slots than the node has GPUs: the others stay idle.",
+                    "Write slots=N with all GPUs; to leave some out, use --include NAME:0,1.",
+                )
 
 
-@rule("ds-unequal-slots-rank", needs=("user",))
+@rule(
+    About(
+        "ds-unequal-slots-rank",
+        layer="launcher",
+        severity=WARN,
+        title="Slots differ between nodes: local ranks may be wrong",
+        symptom="wrong local rank, assertions in Megatron",
+        source="DS#3408",
+    ),
+    needs=("user",),
+)
 def unequal_slots(case: Case) -> t.Iterator[Answer]:
     """Hosts with unlike numbers of slots."""
-    seen = common.Seen(case)
     for copy, hosts in _parsed(case):
         numbers = {name: slots for name, slots in hosts.slots.items() if slots}
         if len(set(numbers.values())) > 1:
-            seen.add(copy.host, f"{copy.path}: " + ", ".join(f"{name} {slots}" for name, slots in numbers.items()))
-    cause = "DeepSpeed takes the local rank as rank modulo slots, so rank 0 of a node need not have local rank 0."
-    remedy = "Give every host the same slots, or start with torchrun."
-    yield from seen.finding("ds-unequal-slots-rank", WARN, cause, remedy)
+            yield finding(
+                "ds-unequal-slots-rank",
+                WARN,
+                copy.host,
+                f"{copy.path}: " + ", ".join(f"{name} {slots}" for name, slots in numbers.items()),
+                "DeepSpeed takes the local rank as rank modulo slots, so rank 0 of a node need not have local rank 0.",
+                "Give every host the same slots, or start with torchrun.",
+            )
 
 
 __all__ = ("bad_line", "bom_or_range", "duplicate", "slots_and_gpus", "unequal_slots", "user_at", "zero_slots")

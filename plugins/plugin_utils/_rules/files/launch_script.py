@@ -14,9 +14,11 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
     dig,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import integer
@@ -35,7 +37,17 @@ _PDSH_PLACEHOLDER = re.compile(r"(?<!%)%[hun]\b")
 EPHEMERAL = (32768, 60999)  # Linux without a setting of its own: Documentation/networking/ip-sysctl
 
 
-@rule("shell-comment-after-backslash", needs=("user",))
+@rule(
+    About(
+        "shell-comment-after-backslash",
+        layer="launcher",
+        severity=FAIL,
+        title="A comment ends a continued command line",
+        symptom="arguments are lost, `command not found`",
+        source="field notes",
+    ),
+    needs=("user",),
+)
 def comment_after_backslash(case: Case) -> t.Iterator[Answer]:
     """A comment or a blank that ends a continued command early."""
     said = {
@@ -43,13 +55,17 @@ def comment_after_backslash(case: Case) -> t.Iterator[Answer]:
         "blank": "a blank behind the backslash",
         "comment_line": "a comment inside the continued command",
     }
-    seen = common.Seen(case)
     for copy, script in common.scripts(case):
         for problem in script.problems:
-            seen.add(copy.host, f"{copy.at(problem.line)}: {said[problem.what]}: {problem.text!r}")
-    cause = "The command ends there: the arguments below it are lost, or run as a command that is not found."
-    remedy = "Take the comment out of the command, and leave nothing behind a backslash; `bash -n` does not find this."
-    yield from seen.finding("shell-comment-after-backslash", FAIL, cause, remedy)
+            yield finding(
+                "shell-comment-after-backslash",
+                FAIL,
+                copy.host,
+                f"{copy.at(problem.line)}: {said[problem.what]}: {problem.text!r}",
+                "The command ends there: the arguments below it are lost, or run as a command that is not found.",
+                "Take the comment out of the command, and leave nothing behind a backslash; `bash -n` "
+                "does not find this.",
+            )
 
 
 def ports(case: Case) -> t.Iterator[tuple[common.Copy, str, str]]:
@@ -71,28 +87,54 @@ def ports(case: Case) -> t.Iterator[tuple[common.Copy, str, str]]:
             yield copy, f"{copy.path}: main_process_port", str(data["main_process_port"])
 
 
-@rule("master-port-random", needs=("user",))
+@rule(
+    About(
+        "master-port-random",
+        layer="launcher",
+        severity=WARN,
+        title="The master port is random",
+        symptom="now and then errno 98, or a firewall",
+        source="field notes",
+    ),
+    needs=("user",),
+)
 def random_port(case: Case) -> t.Iterator[Answer]:
     """A port that is drawn by lot, or one that the kernel gives away to others."""
-    seen = common.Seen(case)
     head = case.fabric.get(case.order[0]) if case.order else None
     low = int(number(head, "port_range.low") or EPHEMERAL[0])
     high = int(number(head, "port_range.high") or EPHEMERAL[1])
+    cause = "Any connection of the node may hold such a port already, and no firewall rule can name it."
+    remedy = f"Take a fixed port below {low}, such as {dig(case.plan, 'master.port', 29500)}."
     for copy, place, value in ports(case):
         port = integer(value)
         if _RANDOM.search(value):
-            seen.add(copy.host, f"{place} {value}")
+            yield finding("master-port-random", WARN, copy.host, f"{place} {value}", cause, remedy)
         elif port and low <= port <= high and not reserved_ports.holds(dig(head, "port_range.reserved"), port):
-            seen.add(copy.host, f"{place} {port} is among the ephemeral ports {low}-{high}")
-    cause = "Any connection of the node may hold such a port already, and no firewall rule can name it."
-    remedy = f"Take a fixed port below {low}, such as {dig(case.plan, 'master.port', 29500)}."
-    yield from seen.finding("master-port-random", WARN, cause, remedy)
+            yield finding(
+                "master-port-random",
+                WARN,
+                copy.host,
+                f"{place} {port} is among the ephemeral ports {low}-{high}",
+                cause,
+                remedy,
+            )
 
 
-@rule("acc-port-is-ssh-port", needs=("user",))
+@rule(
+    About(
+        "acc-port-is-ssh-port",
+        layer="accelerate",
+        severity=FAIL,
+        title="The port of the rendezvous is that of ssh",
+        symptom="`another process is utilizing it`, errno 98, 13 or 110",
+        source="field notes, DS#4845",
+    ),
+    needs=("user",),
+)
 def ssh_port(case: Case) -> t.Iterator[Answer]:
     """The port of the rendezvous is sshd's, or one for root alone."""
-    seen = common.Seen(case)
+    cause = "This is the port of the rendezvous (TCPStore), not of ssh: rank 0 cannot listen there."
+    remedy = f"Take {dig(case.plan, 'master.port', 29500)}; the port of ssh belongs into ~/.ssh/config."
     listening = common.ssh_ports(case)
     head = case.fabric.get(case.order[0]) if case.order else None
     start = number(head, "unprivileged_port_start")
@@ -104,12 +146,11 @@ def ssh_port(case: Case) -> t.Iterator[Answer]:
             continue
         if port == 22 or hosts:
             taken_by = f", on which sshd of {', '.join(hosts)} listens" if hosts else ""
-            seen.add(copy.host, f"{place} {port}{taken_by}")
+            yield finding("acc-port-is-ssh-port", FAIL, copy.host, f"{place} {port}{taken_by}", cause, remedy)
         elif port < floor and dig(case.plan, "user", "root") != "root":
-            seen.add(copy.host, f"{place} {port}, below {floor}: for root alone")
-    cause = "This is the port of the rendezvous (TCPStore), not of ssh: rank 0 cannot listen there."
-    remedy = f"Take {dig(case.plan, 'master.port', 29500)}; the port of ssh belongs into ~/.ssh/config."
-    yield from seen.finding("acc-port-is-ssh-port", FAIL, cause, remedy)
+            yield finding(
+                "acc-port-is-ssh-port", FAIL, copy.host, f"{place} {port}, below {floor}: for root alone", cause, remedy
+            )
 
 
 def _addresses(case: Case) -> t.Iterator[tuple[common.Copy, str, str]]:
@@ -151,62 +192,120 @@ def malformed(address: str) -> str:
     return "is nobody's address" if found.is_unspecified or text.startswith("0.") else ""
 
 
-@rule("master-addr-malformed", needs=("user",))
+@rule(
+    About(
+        "master-addr-malformed",
+        layer="name",
+        severity=FAIL,
+        title="The master address is not an address",
+        symptom="connects to 0.0.0.5 and the like",
+        source="OpenSora#667, GRL#27, ColossalAI-Examples#207",
+    ),
+    needs=("user",),
+)
 def master_address(case: Case) -> t.Iterator[Answer]:
     """The address of the master is none, or one that means every node itself."""
-    seen = common.Seen(case)
     if len(case.order) < 2:
         return
     for copy, place, value in _addresses(case):
         why = malformed(value)
         if why:
-            seen.add(copy.host, f"{place} {value!r} {why}")
-    cause = "The other nodes connect to nothing, or to themselves, and wait."
-    remedy = f"Write the data address of the first node: {dig(case.plan, 'master.address', 'ADDRESS')}."
-    yield from seen.finding("master-addr-malformed", FAIL, cause, remedy)
+            yield finding(
+                "master-addr-malformed",
+                FAIL,
+                copy.host,
+                f"{place} {value!r} {why}",
+                "The other nodes connect to nothing, or to themselves, and wait.",
+                f"Write the data address of the first node: {dig(case.plan, 'master.address', 'ADDRESS')}.",
+            )
 
 
-@rule("pdsh-brackets-expanded", needs=("user",))
+@rule(
+    About(
+        "pdsh-brackets-expanded",
+        layer="launcher",
+        severity=WARN,
+        title="pdsh expands brackets or percent signs",
+        symptom="`command not found`, hosts that nobody named",
+        source="chaos/pdsh#109",
+    ),
+    needs=("user",),
+)
 def brackets(case: Case) -> t.Iterator[Answer]:
     """Brackets in filters and %h, %u, %n in arguments, which pdsh replaces."""
-    seen = common.Seen(case)
+    cause = "pdsh makes several hosts of brackets, which DeepSpeed counts as one, and replaces %h, %u and %n."
+    remedy = "Write the names out, and %% for a % in an argument."
     for copy, _script, command in common.commands(case, DEEPSPEED):
         if "no_ssh" in command.options or (command.options.get("launcher") or "pdsh") != "pdsh":
             continue
         for name in ("include", "exclude"):
             if "[" in (command.options.get(name) or ""):
-                seen.add(copy.host, f"{copy.at(command.line)}: --{name} {command.options[name]}")
+                yield finding(
+                    "pdsh-brackets-expanded",
+                    WARN,
+                    copy.host,
+                    f"{copy.at(command.line)}: --{name} {command.options[name]}",
+                    cause,
+                    remedy,
+                )
         for word in command.arguments:
             if _PDSH_PLACEHOLDER.search(word):
-                seen.add(copy.host, f"{copy.at(command.line)}: {word!r}")
-    cause = "pdsh makes several hosts of brackets, which DeepSpeed counts as one, and replaces %h, %u and %n."
-    remedy = "Write the names out, and %% for a % in an argument."
-    yield from seen.finding("pdsh-brackets-expanded", WARN, cause, remedy)
+                yield finding(
+                    "pdsh-brackets-expanded", WARN, copy.host, f"{copy.at(command.line)}: {word!r}", cause, remedy
+                )
 
 
-@rule("pdsh-stdin-hang", needs=("user",))
+@rule(
+    About(
+        "pdsh-stdin-hang",
+        layer="launcher",
+        severity=WARN,
+        title="pdsh waits for standard input",
+        symptom="the job waits for ever",
+        source="pdsh dsh/pipecmd",
+    ),
+    needs=("user",),
+)
 def standard_input(case: Case) -> t.Iterator[Answer]:
     """A launcher over ssh whose standard input is something else's."""
-    seen = common.Seen(case)
     for copy, _script, command in common.commands(case, DEEPSPEED, PDSH):
         if command.feeds:
-            seen.add(copy.host, f"{copy.at(command.line)}: {command.launcher} reads from a pipe or a `while read` loop")
-    cause = "ssh takes what it finds there: the loop ends after its first line, or the job waits for an end of input."
-    yield from seen.finding("pdsh-stdin-hang", WARN, cause, "Add </dev/null to the command.")
+            yield finding(
+                "pdsh-stdin-hang",
+                WARN,
+                copy.host,
+                f"{copy.at(command.line)}: {command.launcher} reads from a pipe or a `while read` loop",
+                "ssh takes what it finds there: the loop ends after its first line, or the job waits for "
+                "an end of input.",
+                "Add </dev/null to the command.",
+            )
 
 
-@rule("app-world-size-hardcoded", needs=("user",))
+@rule(
+    About(
+        "app-world-size-hardcoded",
+        layer="precision",
+        severity=FAIL,
+        title="The script hardcodes its world size",
+        symptom="a hang or a mismatch",
+        source="field notes",
+    ),
+    needs=("user",),
+)
 def hardcoded_world(case: Case) -> t.Iterator[Answer]:
     """A number of ranks in the training script's own arguments."""
-    seen = common.Seen(case)
     for copy, _script, command in common.commands(case, *JOBS):
         given = integer(command.argument("world_size"))
         ranks = common.world_size(case, copy.host)
         if given and ranks and given != ranks and not _explicit(command):
-            seen.add(copy.host, f"{copy.at(command.line)}: --world_size {given}, but the job has {ranks} ranks")
-    cause = "The script waits for ranks that nobody starts, or leaves some out."
-    remedy = "Leave the argument out, and let the script read WORLD_SIZE, which every launcher sets."
-    yield from seen.finding("app-world-size-hardcoded", FAIL, cause, remedy)
+            yield finding(
+                "app-world-size-hardcoded",
+                FAIL,
+                copy.host,
+                f"{copy.at(command.line)}: --world_size {given}, but the job has {ranks} ranks",
+                "The script waits for ranks that nobody starts, or leaves some out.",
+                "Leave the argument out, and let the script read WORLD_SIZE, which every launcher sets.",
+            )
 
 
 def _explicit(command: Command) -> bool:

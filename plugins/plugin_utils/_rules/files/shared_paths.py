@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 import typing as t
 
@@ -14,11 +12,14 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
+    About,
     Answer,
     Case,
     Data,
+    Finding,
     Untested,
     dig,
+    finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import (
@@ -46,9 +47,6 @@ PER_NODE = re.compile(
 """Files of ours that name the node, so that they differ (plugin_utils/_launch_files.py)."""
 
 
-CLOSED = os.strerror(errno.EACCES)
-
-
 def _common_paths(case: Case) -> list[str]:
     """The paths asked for that every node needs."""
     alone = {str(dig(file, "path")) for file in rows(case.plan, "files") if text(file, "kind") in LAUNCH_ONLY}
@@ -63,7 +61,7 @@ def _rows(case: Case, path: str) -> dict[str, Data]:
     found: dict[str, Data] = {}
     for host in case.order:
         row = common.part(case, host, "asked").get(path)
-        closed = dig(row, "exists") is None and dig(row, "error") == CLOSED
+        closed = dig(row, "exists") is None and dig(row, "denied") is True
         if isinstance(row, dict) and (closed or row.get("exists") is not None):
             found[host] = {**row, "exists": True, "readable": False} if closed else row
     return found
@@ -83,11 +81,30 @@ def majority(values: t.Mapping[str, str]) -> str:
     return max(known, key=known.count, default="")
 
 
-@rule("path-differs", "model-only-on-launch-node", needs=("user",))
+@rule(
+    About(
+        "path-differs",
+        layer="launcher",
+        severity=FAIL,
+        title="A path is missing or differs on some nodes",
+        symptom="`No such file or directory`, `can't open file`",
+        source="field notes, Megatron-DeepSpeed#125, DeepSpeedExamples#889",
+    ),
+    About(
+        "model-only-on-launch-node",
+        layer="launcher",
+        severity=FAIL,
+        title="The model or data is on one node only",
+        symptom="`FileNotFoundError`, or it is downloaded again on the others",
+        source="field notes",
+    ),
+    needs=("user",),
+)
 def missing(case: Case) -> t.Iterator[Answer]:
     """Paths that some nodes have and others do not, or that the user cannot read there."""
-    path_seen, model_seen = common.Seen(case), common.Seen(case)
     models = _model_paths(case)
+    cause = "Launchers copy nothing: every rank opens the model and the data itself, on its own node."
+    remedy = "Copy it to the same path on every node, or put it on a file system that all nodes share."
     for path in _common_paths(case):
         found = _rows(case, path)
         there = [host for host, row in found.items() if row["exists"]]
@@ -95,20 +112,23 @@ def missing(case: Case) -> t.Iterator[Answer]:
             absent = f"{path} is not there, but on {', '.join(there[:3])}"
             if not row["exists"] and there:
                 alone = there == list(case.order[:1]) and (path in models or dig(found[there[0]], "kind") == "dir")
-                (model_seen if alone else path_seen).add(host, absent)
+                if alone:
+                    yield finding("model-only-on-launch-node", FAIL, host, absent, cause, remedy)
+                else:
+                    yield _differs(host, absent)
             elif row["exists"] and row.get("readable") is False:
-                path_seen.add(host, f"{path} is there, but {dig(case.plan, 'user', 'the user')} cannot read it")
+                yield _differs(host, f"{path} is there, but {dig(case.plan, 'user', 'the user')} cannot read it")
         if found and not there:
             for host in found:
-                path_seen.add(host, f"{path} is not there, nor on any other node")
+                yield _differs(host, f"{path} is not there, nor on any other node")
     for host, what in _not_readable(case):
-        path_seen.add(host, what)
+        yield _differs(host, what)
+
+
+def _differs(host: str, evidence: str) -> Finding:
     cause = "Every rank opens the same path on its own node, and stops with `No such file or directory`."
     remedy = "Bring it to the same absolute path on every node, readable for the user: rsync -a PATH NODE:PATH."
-    yield from path_seen.finding("path-differs", FAIL, cause, remedy)
-    cause = "Launchers copy nothing: every rank opens the model and the data itself, on its own node."
-    remedy = "Copy it to the same path on every node, or put it on a file system that all nodes share."
-    yield from model_seen.finding("model-only-on-launch-node", FAIL, cause, remedy)
+    return finding("path-differs", FAIL, host, evidence, cause, remedy)
 
 
 def _handed_in(case: Case) -> dict[str, dict[str, Data]]:
@@ -130,44 +150,62 @@ def _not_readable(case: Case) -> t.Iterator[tuple[str, str]]:
                 yield host, f"{path}: {dig(file, 'error') or others}"
 
 
-@rule("code-out-of-sync", needs=("user",))
+@rule(
+    About(
+        "code-out-of-sync",
+        layer="launcher",
+        severity=FAIL,
+        title="The code differs between nodes",
+        symptom="shapes differ, a hang at the first exchange",
+        source="field notes",
+    ),
+    needs=("user",),
+)
 def out_of_sync(case: Case) -> t.Iterator[Answer]:
     """Files and directories whose content differs."""
-    seen = common.Seen(case)
     texts = {
         path: {host: text(file, "text") for host, file in found.items() if text(file, "kind") in EVERYWHERE}
         for path, found in _handed_in(case).items()
     }
     for path, contents in texts.items():
-        _compare(path, {host: content for host, content in contents.items() if content}, seen)
+        yield from _compare(path, {host: content for host, content in contents.items() if content})
     for path in _common_paths(case):
         found = _rows(case, path)
         if path not in texts:
-            _compare(path, {host: str(row["digest"]) for host, row in found.items() if row.get("digest")}, seen)
+            yield from _compare(path, {host: str(row["digest"]) for host, row in found.items() if row.get("digest")})
         blind = tuple(host for host, row in found.items() if row["exists"] and not row.get("digest"))
         if blind and len(found) > 1:
             why = dig(found[blind[0]], "error") or "it could not be read"
             yield Untested("code-out-of-sync", blind, f"{path}: {why}")
+
+
+def _compare(path: str, contents: t.Mapping[str, str]) -> t.Iterator[Finding]:
+    """The nodes whose content is not that of the majority."""
     cause = "Ranks that run other code or other data than their peers wait in collectives that nobody else enters."
     remedy = "Bring all nodes to one state: rsync -a --delete PATH/ NODE:PATH/."
-    yield from seen.finding("code-out-of-sync", FAIL, cause, remedy)
-
-
-def _compare(path: str, contents: t.Mapping[str, str], seen: common.Seen) -> None:
-    """Note the nodes whose content is not that of the majority."""
     usual = majority(contents)
     same = [host for host, content in contents.items() if content == usual]
     for host, content in contents.items():
         if content != usual:
-            seen.add(host, f"{path} differs from that on {', '.join(same[:3])}")
+            evidence = f"{path} differs from that on {', '.join(same[:3])}"
+            yield finding("code-out-of-sync", FAIL, host, evidence, cause, remedy)
 
 
-@rule("managed-file-changed", needs=("user",))
+@rule(
+    About(
+        "managed-file-changed",
+        layer="launcher",
+        severity=WARN,
+        title="A managed file differs between nodes",
+        symptom="settings differ from the plan",
+        source="docs/architecture.md",
+    ),
+    needs=("user",),
+)
 def managed_changed(case: Case) -> t.Iterator[Answer]:
     """Files of this collection that somebody changed, or that an older run left on some nodes."""
     if not dig(case.plan, "managed", False):
         return
-    seen = common.Seen(case)
     files = {
         host: common.part(case, host, "managed.files")
         for host in case.order
@@ -180,9 +218,15 @@ def managed_changed(case: Case) -> t.Iterator[Answer]:
         for host, value in values.items():
             if value != usual:
                 what = "is absent" if value == "absent" else "differs"
-                seen.add(host, f"{name} {what}, unlike on {', '.join(same[:3])}")
-    cause = "site.yml writes these files, the same on every node: somebody changed them, or an older run left them."
-    yield from seen.finding("managed-file-changed", WARN, cause, "Run site.yml over all nodes.")
+                yield finding(
+                    "managed-file-changed",
+                    WARN,
+                    host,
+                    f"{name} {what}, unlike on {', '.join(same[:3])}",
+                    "site.yml writes these files, the same on every node: somebody changed them, or an "
+                    "older run left them.",
+                    "Run site.yml over all nodes.",
+                )
 
 
 __all__ = ("PER_NODE", "majority")

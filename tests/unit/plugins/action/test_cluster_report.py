@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import json
+import types
 from unittest import mock
 
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.action import cluster_report
 from ansible_collections.trainmesh.cluster.plugins.action.cluster_report import ActionModule
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.engine import Judgement
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Finding, Untested
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Finding, Rule, Untested
 from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import healthy as healthy_case
 
 FAILED = Finding("clock-skew", "fail", ("node2",), {"node2": "9 s"}, "The clock of node2 is wrong.", "Set it.")
@@ -95,3 +97,58 @@ def test_a_run_that_could_read_a_node_has_no_report_of_none(run):
     answer, shown = run(stage="unread", hosts=["node1"])
     assert answer["outcome"] == "incomplete" and len(answer["files"]) == 3
     assert shown[0].startswith("\nNo node could be read.")
+
+
+NODES = ("node1", "node2")
+PLAN = {"order": [*NODES], "nodes": {name: {"slots": 1} for name in NODES}, "world_size": 2, "gpus": False}
+OPTIONS = {"env": {}, "rules": {}, "extra_rules": [], "thresholds": {}}
+FACTS = {f"trainmesh_facts_{part}": {"x": 1} for part in ("fabric", "gpu", "stack", "user")}
+
+
+def judged(live=NODES, **args):
+    """What the action judges with these arguments of its task."""
+    action = ActionModule.__new__(ActionModule)
+    action._task = types.SimpleNamespace(args={"plan": PLAN, **args}, check_mode=False)
+    variables = {"hostvars": {name: {"ansible_facts": FACTS} for name in NODES}, "ansible_play_hosts_all": [*NODES]}
+    return action._judged(variables, [*live], OPTIONS)[1]
+
+
+@pytest.fixture(name="asked")
+def fixture_asked(monkeypatch):
+    """How often each of two rules is asked: one on jobs, one on the nodes."""
+    asked = []
+
+    def rule_of(name, of_jobs):
+        def judge(case):
+            asked.append(name)
+            return [Untested(name, (), "why")]
+
+        return Rule((name,), (), judge, of_jobs)
+
+    monkeypatch.setattr(engine, "load", lambda: [rule_of("gpu-ecc", False), rule_of("job-failed", True)])
+    return asked
+
+
+def gate(hosts=NODES):
+    return {"judged": {"hosts": [*hosts], "answers": engine.to_rows(judged().before_jobs)}}
+
+
+def test_the_report_asks_only_the_rules_on_jobs_again(asked):
+    found = gate()
+    asked.clear()
+    answers = judged(gate=found).answers
+    assert asked == ["job-failed"]
+    assert {answer.rule for answer in answers} == {"gpu-ecc", "job-failed"}
+
+
+@pytest.mark.parametrize("found", [None, {}, {"skipped": True}])
+def test_without_a_gate_everything_is_asked(asked, found):
+    judged(gate=found)
+    assert asked == ["gpu-ecc", "job-failed"]
+
+
+def test_when_a_node_was_lost_since_everything_is_asked_again(asked):
+    found = gate()
+    asked.clear()
+    judged(live=["node1"], gate=found)
+    assert asked == ["gpu-ecc", "job-failed"]

@@ -111,7 +111,7 @@ def test_nft_rules_of_its_own_that_drop_are_found() -> None:
         rule("filter", "other", {"reject": {"type": "icmpx"}}),
     )
     assert firewall.parse_nft(text) == (
-        ["table inet filter chain input: policy drop", "table inet filter chain other: reject"],
+        [("inet", "filter", "input", "policy drop"), ("inet", "filter", "other", "reject")],
         [],
     )
 
@@ -129,7 +129,17 @@ def test_tables_of_firewalld_and_iptables_are_not_nftables_own() -> None:
 
 def test_an_ip_table_named_filter_but_written_by_hand_is_nftables_own() -> None:
     text = nft(chain("filter", "input", "ip", hook="input", policy="drop"))
-    assert (firewall.parse_nft(text) or ([], []))[0] == ["table ip filter chain input: policy drop"]
+    assert (firewall.parse_nft(text) or ([], []))[0] == [("ip", "filter", "input", "policy drop")]
+
+
+def test_the_chain_that_blocks_is_named(tmp_path: Path) -> None:
+    rules = firewall.Rules([firewall.Block("inet", "my table", "in: put", "drop")], [], [])
+    assert firewall.nftables(Tree(str(tmp_path)), rules) == {
+        "name": "nftables",
+        "active": True,
+        "evidence": "table inet my table chain in: put: drop",
+        "blocking": ["inet", "my table", "in: put"],
+    }
 
 
 @pytest.mark.parametrize(

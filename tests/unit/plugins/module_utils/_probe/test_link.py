@@ -73,7 +73,7 @@ def test_latency_and_bandwidth_of_each_way(nodes):
         thread.join(30)
     for source, other in itertools.permutations([target.name for target in targets], 2):
         found = rows[source][other]
-        assert found["ok"] and found["layer"] == "" and found["mbps"] > 10 and found["latency_us"] > 0, found
+        assert found["ok"] and found["failure"] == "" and found["mbps"] > 10 and found["latency_us"] > 0, found
 
 
 def test_several_streams_and_a_byte_limit(nodes):
@@ -88,7 +88,7 @@ def test_a_partner_that_is_busy_is_not_met_and_not_accused(nodes):
         wire.ask(other, "turn", 5)
         assert wire.read_line(other, 5) == "yours"
         found = link.probe(targets, wish("n1", token, port, wait=0.3))["n2"]
-    assert (found["ok"], found["layer"], found["mbps"]) == (False, "not_met", None)
+    assert (found["ok"], found["failure"], found["mbps"]) == (False, "not_met", None)
     assert "n2 was busy" in found["evidence"] and found["seconds"] < 3
     assert link.probe(targets, wish("n1", token, port))["n2"]["ok"]
 
@@ -96,26 +96,26 @@ def test_a_partner_that_is_busy_is_not_met_and_not_accused(nodes):
 def test_a_partner_without_a_listener_is_refused(nodes):
     targets, token, port = nodes(2, listening=1)
     found = link.probe(targets, wish("n1", token, port))["n2"]
-    assert (found["ok"], found["layer"]) == (False, "refused")
+    assert (found["ok"], found["failure"]) == (False, "refused")
 
 
 def test_without_the_own_listener_nothing_can_be_tested(nodes):
     targets, token, port = nodes(2, listening=1)
     found = link.probe([targets[1], targets[0]], wish("n2", token, port))["n1"]
-    assert (found["ok"], found["layer"]) == (False, "not_met")
+    assert (found["ok"], found["failure"]) == (False, "not_met")
 
 
 def test_the_time_for_all_is_over(nodes):
     targets, token, port = nodes(2)
     found = link.probe(targets, wish("n1", token, port, limit=0.0))["n2"]
-    assert found["layer"] == "not_met" and "are over" in found["evidence"]
+    assert found["failure"] == "not_met" and "are over" in found["evidence"]
 
 
 def test_bulk_data_that_does_not_arrive_is_told_from_small_messages(nodes, monkeypatch):
     targets, token, port = nodes(2)
     monkeypatch.setattr(link, "_pour", lambda connection, given: (0, 0.05))
     found = link.probe(targets, wish("n1", token, port))["n2"]
-    assert (found["ok"], found["layer"], found["mbps"]) == (False, "stalled", 0.0) and found["latency_us"] > 0
+    assert (found["ok"], found["failure"], found["mbps"]) == (False, "stalled", 0.0) and found["latency_us"] > 0
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_a_listener_that_does_not_know_the_token_is_a_stranger(listener):
     peer, _problems = listener()
     with pytest.raises(wire.Refusal) as caught:
         wire.call(peer._replace(token="another"), 5)
-    assert caught.value.layer == "stranger"
+    assert caught.value.failure == "stranger"
 
 
 def test_strangers_take_no_places_of_the_nodes(listener, monkeypatch):

@@ -50,9 +50,9 @@ def test_without_an_address_the_own_node_is_told_by_its_host_name():
 
 def test_a_good_port_tells_as_whom_it_saw_us_and_is_free_afterwards(port, request):
     found, burst = mesh.try_tcp(target(), port, wish(token=request.node.name), burst=False)
-    assert (found["ok"], found["layer"], found["seen_as"], burst) == (True, "", "127.0.0.1", None)
+    assert (found["ok"], found["failure"], found["seen_as"], burst) == (True, "", "127.0.0.1", None)
     time.sleep(1)
-    assert mesh.try_tcp(target(), port, wish("127.0.0.9"), burst=False)[0]["layer"] == "refused"
+    assert mesh.try_tcp(target(), port, wish("127.0.0.9"), burst=False)[0]["failure"] == "refused"
 
 
 def test_bursts_go_both_ways_before_good_bye(port, request):
@@ -62,12 +62,12 @@ def test_bursts_go_both_ways_before_good_bye(port, request):
 
 def test_another_source_address_than_the_data_address_is_noticed(port, request):
     found, burst = mesh.try_tcp(target(), port, wish("127.0.0.9", request.node.name), burst=True)
-    assert (found["ok"], found["layer"], found["seen_as"]) == (False, "wrong_interface", "127.0.0.1")
+    assert (found["ok"], found["failure"], found["seen_as"]) == (False, "wrong_interface", "127.0.0.1")
     assert "sees 127.0.0.1, while the data address here is 127.0.0.9" in found["evidence"] and burst["ok"]
 
 
-@pytest.mark.parametrize(("said", "layer"), [(None, "silent"), (b"SSH-2.0-x\r\n", "stranger"), (b"", "stranger")])
-def test_a_stranger_on_the_port_is_noticed(said, layer):
+@pytest.mark.parametrize(("said", "failure"), [(None, "silent"), (b"SSH-2.0-x\r\n", "stranger"), (b"", "stranger")])
+def test_a_stranger_on_the_port_is_noticed(said, failure):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -80,11 +80,11 @@ def test_a_stranger_on_the_port_is_noticed(said, layer):
 
             threading.Thread(target=answer, daemon=True).start()
         found, burst = mesh.try_tcp(target(), other.getsockname()[1], wish("127.0.0.9", limit=1), burst=True)
-    assert (found["ok"], found["layer"], found["seen_as"], burst) == (False, layer, None, None)
+    assert (found["ok"], found["failure"], found["seen_as"], burst) == (False, failure, None, None)
 
 
 def test_the_listener_of_another_run_is_a_stranger(port):
-    assert mesh.try_tcp(target(), port, wish(token="older"), burst=False)[0]["layer"] == "stranger"
+    assert mesh.try_tcp(target(), port, wish(token="older"), burst=False)[0]["failure"] == "stranger"
 
 
 def scripted(monkeypatch, names, logins):
@@ -95,8 +95,8 @@ def scripted(monkeypatch, names, logins):
     return called
 
 
-def login(layer="", session=None):
-    result = {"ok": not layer, "layer": layer, "evidence": "", "seconds": 0.1}
+def login(failure="", session=None):
+    result = {"ok": not failure, "failure": failure, "evidence": "", "seconds": 0.1}
     return ssh_login.Login(result, session)
 
 
@@ -108,7 +108,7 @@ def test_a_name_that_leads_elsewhere_is_not_logged_in_to(monkeypatch):
     called = scripted(monkeypatch, names, {"10.0.0.2": login(session={"path": "/bin"})})
     row = mesh.probe([target(address="10.0.0.2", ssh_names=list(names))], wish("10.0.0.1"), 4)
     assert called == ["10.0.0.2"]
-    assert row["n"]["ssh"]["n"]["layer"] == "loopback" and row["n"]["ssh"]["n"]["addresses"] == ["127.0.1.1"]
+    assert row["n"]["ssh"]["n"]["failure"] == "loopback" and row["n"]["ssh"]["n"]["addresses"] == ["127.0.1.1"]
     assert row["n"]["ssh"]["10.0.0.2"]["ok"] and row["n"]["session"] == {"path": "/bin"}
     assert (row["n"]["tcp"], row["n"]["mtu"]) == ({}, None)
 
@@ -118,7 +118,7 @@ def test_silence_is_waited_for_once(monkeypatch):
     called = scripted(monkeypatch, names, {"n": login("timeout"), "o": login()})
     tried = mesh.try_logins(target(ssh_names=list(names)), wish())
     assert called == ["n", "o"]
-    assert tried["m"].result["layer"] == "timeout" and "leads where n leads" in tried["m"].result["evidence"]
+    assert tried["m"].result["failure"] == "timeout" and "leads where n leads" in tried["m"].result["evidence"]
 
 
 def plain(name="", limit=0):
@@ -150,14 +150,14 @@ def crowd(count):
     return [target(f"n{number}", address=f"10.0.0.{number}", ssh_names=[f"n{number}"]) for number in range(count)]
 
 
-@pytest.mark.parametrize("layer", ["closed", "timeout", "no_answer", "other"])
-def test_what_the_crowd_broke_is_tried_again_alone_and_only_that_counts(monkeypatch, layer):
-    answers = {f"n{number}": [login(layer), login(session={"path": "/bin"})] for number in range(8)}
+@pytest.mark.parametrize("failure", ["closed", "timeout", "no_answer", "other"])
+def test_what_the_crowd_broke_is_tried_again_alone_and_only_that_counts(monkeypatch, failure):
+    answers = {f"n{number}": [login(failure), login(session={"path": "/bin"})] for number in range(8)}
     calls, _most = in_turn(monkeypatch, answers)
     row = mesh.probe(crowd(8), wish("10.0.0.99"), 6)
     assert all(row[name]["ssh"][name]["ok"] for name in answers) and len(calls) == 16
     assert all(row[name]["session"] for name in answers)
-    assert row["n3"]["ssh"]["n3"]["first"].startswith(layer)
+    assert row["n3"]["ssh"]["n3"]["first"].startswith(failure)
 
 
 def test_the_second_look_is_one_login_at_a_time(monkeypatch):
@@ -166,7 +166,7 @@ def test_the_second_look_is_one_login_at_a_time(monkeypatch):
     monkeypatch.setattr(mesh, "try_logins", lambda target, wish: {target.name: login("closed")})
     row = mesh.probe(crowd(6), wish("10.0.0.99"), 6)
     assert (len(calls), most[0]) == (6, 1)
-    assert row["n1"]["ssh"]["n1"]["layer"] == "closed"
+    assert row["n1"]["ssh"]["n1"]["failure"] == "closed"
 
 
 def test_never_more_logins_at_once_than_asked_for(monkeypatch):
@@ -197,7 +197,7 @@ def test_a_refused_key_is_not_tried_twice(monkeypatch):
 def test_what_was_not_tried_alone_in_time_is_not_tested(monkeypatch):
     calls, _most = in_turn(monkeypatch, {"n0": [login("closed")]})
     tried = mesh.Again(wish(), seconds=-1).look(crowd(1)[0], {"n0": login("closed")})
-    assert calls == [] and tried["n0"].result["layer"] == "not_met" and not tried["n0"].result["ok"]
+    assert calls == [] and tried["n0"].result["failure"] == "not_met" and not tried["n0"].result["ok"]
 
 
 def test_a_listener_that_ended_is_told_from_a_firewall(port, request):
@@ -207,22 +207,22 @@ def test_a_listener_that_ended_is_told_from_a_firewall(port, request):
     listener.stop(token, "n")
     ended, _burst = mesh.try_tcp(own, port, wish(token=token), burst=False)
     other, _burst = mesh.try_tcp(own, port, wish("127.0.0.9", token=token), burst=False)
-    assert [found["layer"] for found in (blocked, ended, other)] == ["refused", "no_listener", "refused"]
+    assert [found["failure"] for found in (blocked, ended, other)] == ["refused", "no_listener", "refused"]
     assert "does not answer it either" in ended["evidence"]
 
 
-@pytest.mark.parametrize(("second", "layer"), [("", ""), ("timeout", "timeout"), ("stranger", "stranger")])
-def test_a_port_that_gave_no_answer_is_tried_again_alone(monkeypatch, second, layer):
+@pytest.mark.parametrize(("second", "failure"), [("", ""), ("timeout", "timeout"), ("stranger", "stranger")])
+def test_a_port_that_gave_no_answer_is_tried_again_alone(monkeypatch, second, failure):
     answers = {"1": ["timeout", second], "2": ["timeout", second], "3": ["refused"], "4": [""]}
     calls = []
 
     def try_tcp(target, port, wish, burst):
         calls.append((port, wish.limit))
         found = answers[str(port)].pop(0)
-        return {"ok": not found, "layer": found, "evidence": found, "seconds": 0.1, "seen_as": None}, None
+        return {"ok": not found, "failure": found, "evidence": found, "seconds": 0.1, "seen_as": None}, None
 
     monkeypatch.setattr(mesh, "try_tcp", try_tcp)
     row = mesh.probe([target(ports=[1, 2, 3, 4], address="10.0.0.2")], wish("10.0.0.1", limit=10), 4)["n"]
-    assert [row["tcp"][port]["layer"] for port in ("1", "2", "3", "4")] == [layer, layer, "refused", ""]
+    assert [row["tcp"][port]["failure"] for port in ("1", "2", "3", "4")] == [failure, failure, "refused", ""]
     # one that stays silent is not waited for at its other ports
     assert calls[4:] == ([(1, 5.0)] if second == "timeout" else [(1, 5.0), (2, 5.0)])

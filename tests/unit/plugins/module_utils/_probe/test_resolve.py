@@ -14,7 +14,7 @@ KNOWN = {"10.0.0.2", "192.0.2.2"}
 
 
 @pytest.mark.parametrize(
-    ("addresses", "layer"),
+    ("addresses", "failure"),
     [
         (["10.0.0.2"], ""),
         (["2001:db8::2", "192.0.2.2"], ""),
@@ -26,8 +26,8 @@ KNOWN = {"10.0.0.2", "192.0.2.2"}
         (["2001:db8::2"], "wrong_address"),
     ],
 )
-def test_where_a_name_leads(addresses, layer):
-    assert names.judge("n", addresses, KNOWN, "10.0.0.2")[0] == layer
+def test_where_a_name_leads(addresses, failure):
+    assert names.judge("n", addresses, KNOWN, "10.0.0.2")[0] == failure
 
 
 def test_the_wrong_family_is_said():
@@ -50,12 +50,12 @@ def look_up(monkeypatch, config, addresses):
 
 def test_ssh_alias_that_only_ssh_knows_is_no_fault(monkeypatch):
     found = look_up(monkeypatch, "port 33\nhostname 10.0.0.2\nuser me\n", {"10.0.0.2": ["10.0.0.2"], "n": []})
-    assert (found.layer, found.addresses) == ("", ["10.0.0.2"])
+    assert (found.failure, found.addresses) == ("", ["10.0.0.2"])
 
 
 def test_a_loopback_line_is_found_behind_a_hostname_of_ssh(monkeypatch):
     found = look_up(monkeypatch, "hostname 10.0.0.2\n", {"10.0.0.2": ["10.0.0.2"], "n": ["127.0.1.1"]})
-    assert (found.layer, found.addresses) == ("loopback", ["127.0.1.1"])
+    assert (found.failure, found.addresses) == ("loopback", ["127.0.1.1"])
     assert "ssh itself goes to 10.0.0.2" in found.evidence
 
 
@@ -66,15 +66,15 @@ def test_names_with_one_way_are_told_from_others(monkeypatch):
 
 
 def test_behind_a_jump_host_nothing_is_resolved_here(monkeypatch):
-    assert look_up(monkeypatch, "hostname inner\nproxyjump gate\n", {}).layer == ""
+    assert look_up(monkeypatch, "hostname inner\nproxyjump gate\n", {}).failure == ""
 
 
 def test_what_ssh_says_of_its_configuration(monkeypatch):
     monkeypatch.setattr(names, "run", answer("", 255, "line 3: Bad configuration option: prot"))
     found = names.resolve("n", KNOWN, "10.0.0.2", 1)
-    assert found.layer == "config" and "line 3" in found.evidence
+    assert found.failure == "config" and "line 3" in found.evidence and found.config_error == "syntax"
     monkeypatch.setattr(names, "run", answer("", missing=True))
-    assert names.resolve("n", KNOWN, "10.0.0.2", 1).layer == "ssh_missing"
+    assert names.resolve("n", KNOWN, "10.0.0.2", 1).failure == "ssh_missing"
 
 
 def test_a_resolver_that_hangs_is_not_waited_for(monkeypatch):
@@ -82,7 +82,7 @@ def test_a_resolver_that_hangs_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(names, "run", answer("hostname n\n"))
     started = time.monotonic()
     found = names.resolve("n", KNOWN, "10.0.0.2", 0.1)
-    assert found.layer == "name" and "within" in found.evidence and time.monotonic() - started < 2
+    assert found.failure == "name" and "within" in found.evidence and time.monotonic() - started < 2
 
 
 def test_addresses_of_names_that_need_no_network():
@@ -94,4 +94,4 @@ def test_an_ssh_that_took_too_long_says_nothing_of_its_configuration(monkeypatch
     said = Outcome(None, "", "Pseudo-terminal will not be allocated", True, False, 1.0)
     monkeypatch.setattr(names, "run", lambda argv, limit: said)
     found = names.resolve("n", KNOWN, "10.0.0.2", 1)
-    assert found.layer == "not_met" and "within 1 s" in found.evidence
+    assert found.failure == "not_met" and "within 1 s" in found.evidence

@@ -25,7 +25,7 @@ def outcome(rc=0, out="", err="", timed_out=False, missing=False, seconds=0.1):
 
 
 @pytest.mark.parametrize(
-    ("err", "layer"),
+    ("err", "failure"),
     [
         ("ssh: Could not resolve hostname n: Name or service not known", "name"),
         ("ssh: connect to host n port 22: Connection refused", "refused"),
@@ -41,14 +41,14 @@ def outcome(rc=0, out="", err="", timed_out=False, missing=False, seconds=0.1):
         ("something new", "other"),
     ],
 )
-def test_the_layer_that_failed_is_told_apart(err, layer):
+def test_the_layer_that_failed_is_told_apart(err, failure):
     login = ssh.verdict(outcome(255, err=err), "n", WISH)
-    assert (login.result["ok"], login.result["layer"], login.session) == (False, layer, None)
+    assert (login.result["ok"], login.result["failure"], login.session) == (False, failure, None)
 
 
 def test_a_login_tells_what_its_session_is_like():
     login = ssh.verdict(outcome(out=GOOD), "n", WISH)
-    assert login.result == {"ok": True, "layer": "", "evidence": "", "seconds": 0.1}
+    assert login.result == {"ok": True, "failure": "", "evidence": "", "seconds": 0.1}
     assert login.session == {
         "path": "/usr/bin:/opt/with blank",
         "python": "/opt/env/bin/python",
@@ -58,29 +58,30 @@ def test_a_login_tells_what_its_session_is_like():
 
 def test_a_slow_login_is_good_and_says_how_long():
     result = ssh.verdict(outcome(out=GOOD, seconds=7.2), "n", WISH).result
-    assert (result["ok"], result["layer"], result["evidence"]) == (True, "slow", "the login took 7.2 s")
+    assert (result["ok"], result["failure"], result["evidence"]) == (True, "slow", "the login took 7.2 s")
 
 
 def test_another_machine_behind_the_name_is_noticed():
     login = ssh.verdict(outcome(out=GOOD), "m", WISH)
-    assert login.result["layer"] == "wrong_machine" and "answered as n" in login.result["evidence"]
+    assert login.result["failure"] == "wrong_machine" and "answered as n" in login.result["evidence"]
+    assert login.result["answered_as"] == "n"
     assert login.session is None
 
 
 @pytest.mark.parametrize("text", ["welcome!\n" + GOOD, GOOD + "welcome!\n"])
 def test_noise_is_noticed_with_its_first_words(text):
     login = ssh.verdict(outcome(out=text), "n", WISH)
-    assert (login.result["ok"], login.result["layer"]) == (False, "noise")
+    assert (login.result["ok"], login.result["failure"]) == (False, "noise")
     assert "'welcome!'" in login.result["evidence"] and login.session
 
 
 def test_a_connection_without_a_login_is_no_firewalls_and_no_client_is_said():
-    assert ssh.verdict(outcome(None, timed_out=True), "n", WISH).result["layer"] == "no_answer"
-    assert ssh.verdict(outcome(None, err="no ssh", missing=True), "n", WISH).result["layer"] == "ssh_missing"
+    assert ssh.verdict(outcome(None, timed_out=True), "n", WISH).result["failure"] == "no_answer"
+    assert ssh.verdict(outcome(None, err="no ssh", missing=True), "n", WISH).result["failure"] == "ssh_missing"
 
 
 def test_a_session_that_breaks_off_is_no_login():
-    assert ssh.verdict(outcome(out="trainmesh-probe begin\n"), "n", WISH).result["layer"] == "other"
+    assert ssh.verdict(outcome(out="trainmesh-probe begin\n"), "n", WISH).result["failure"] == "other"
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])

@@ -33,7 +33,7 @@ def test_a_port_that_answers_and_one_that_does_not():
         assert unreached.connect("127.0.0.1", port, 2) == "refused"
         server.listen()
         (row,) = unreached.look(unreached.Place("n3", ["127.0.0.1"], port), ip("REACHABLE"))
-    assert row == {"address": "127.0.0.1", "port": port, "layer": "open", "neighbour": None}
+    assert row == {"address": "127.0.0.1", "port": port, "result": "open", "neighbour": None}
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,12 @@ def test_pdsh_tells_its_modules() -> None:
         "default_rcmd": "rsh",
         "ssh": True,
         "problem": None,
+        "insecure": False,
+        "distrusted": [],
     }
     assert tools.pdsh_facts(PDSH_MRSH)["ssh"] is False
-    nothing = {"version": None, "rcmd_modules": [], "default_rcmd": None, "ssh": False, "problem": None}
+    nothing = dict.fromkeys(("version", "default_rcmd", "problem"))
+    nothing |= {"rcmd_modules": [], "ssh": False, "insecure": False, "distrusted": []}
     assert tools.pdsh_facts("") == tools.pdsh_facts("\0\ufffd pdsh@ : x\n") == nothing
 
 
@@ -52,7 +55,9 @@ def test_pdsh_tells_why_it_refuses_its_modules() -> None:
         'module path "/usr/lib/pdsh" insecure; "/usr/lib/pdsh": World writable and sticky bit is not set; '
         "Couldn't load any pdsh modules"
     )
+    assert (refused["insecure"], refused["distrusted"]) == (True, ["/usr/lib/pdsh"])
     one = tools.pdsh_facts(PDSH_MODULE)
+    assert (one["insecure"], one["distrusted"]) == (True, ["/usr/lib/pdsh/sshcmd.so"])
     assert (one["rcmd_modules"], one["problem"]) == (
         ["rsh", "exec"],
         'skipping insecure module "/usr/lib/pdsh/sshcmd.so" (check perms)',

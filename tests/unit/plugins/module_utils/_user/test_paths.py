@@ -65,7 +65,7 @@ def test_what_is_asked_for(tmp_path):
     assert link["exists"] is False
     assert under["exists"] is False
     assert found["~"]["kind"] == "dir"
-    assert {len(one) for one in found.values()} == {10}
+    assert {len(one) for one in found.values()} == {11}
 
 
 def test_modes_and_owners(tmp_path):
@@ -101,3 +101,13 @@ def test_files_of_the_collection(tmp_path, there):
     found = paths.managed(str(tmp_path))
     assert found["exists"] is there
     assert list(found["files"]) == (["etc/cluster.json"] if there else [])
+
+
+def test_what_a_closed_directory_hides_is_denied_and_not_absent(tmp_path, monkeypatch):
+    def stat_of(path):
+        raise PermissionError(13, "in words of any language", str(path))
+
+    monkeypatch.setattr(paths.os, "stat", stat_of)
+    monkeypatch.setattr(paths.fabric_disk, "follow", lambda _table, path: (path, True))
+    found = paths.asked(Tree(), [str(tmp_path / "x")], 5)[str(tmp_path / "x")]
+    assert (found["exists"], found["denied"], found["error"]) == (None, True, "in words of any language")

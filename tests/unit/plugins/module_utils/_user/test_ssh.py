@@ -121,6 +121,7 @@ def test_where_ssh_would_go():
     found = ssh.client(["a", "bad", "a"], run, 1)
     assert found == {
         "problem": "/h/.ssh/config line 3: garbage at end of line",
+        "problem_kind": "trailing",
         "untested": None,
         "targets": {"a": {"hostname": "10.0.0.2", "port": 33, "user": "u"}},
     }

@@ -14,10 +14,15 @@ import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat import tables
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import catalogue, engine
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import SEVERITIES
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    ABOUT,
+    LAYERS,
+    SEVERITIES,
+    About,
+    rule,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parents[5]
-LAYERS = "reach ssh launcher accelerate name network nccl gpu versions precision job".split()
 
 # The public ids that were promised; they stay for ever, whatever else is added.
 PROMISED = """
@@ -72,6 +77,34 @@ def test_what_the_catalogue_calls_a_rule_is_one():
     assert not set(ids(catalogue.RULE)) - registered()
 
 
+def test_the_catalogue_repeats_what_stands_beside_the_rules():
+    engine.load()
+    assert (catalogue.DATA / "rules.json").read_text(encoding="utf-8") == catalogue.text()
+    assert {*ABOUT} == {*ids(catalogue.RULE)}
+
+
+def test_an_id_is_described_once():
+    engine.load()
+    with pytest.raises(ValueError, match="gpu-count is described twice"):
+        rule(About("gpu-count", layer="gpu", severity="warn", title="t", symptom="s", source="s"))
+
+
+@pytest.mark.parametrize(
+    ("rule_id", "severity", "words"),
+    [
+        ("gpu-count", "warn", "nvidia-smi disagree"),
+        ("ssh-login-failed", "fail", "Connection closed"),
+        ("ssh-login-refused", "fail", "Permission denied"),
+        ("ver-wheel-index-wrong", "warn", "without CUDA"),
+        ("mem-gpu-oom", "fail", "memory"),
+    ],
+)
+def test_what_is_told_is_what_the_rule_compares(rule_id, severity, words):
+    one = catalogue.entries()[rule_id]
+    assert one["severity"] == severity
+    assert words in f"{one['title']} {one['symptom']}"
+
+
 def test_every_rule_is_in_the_catalogue_as_one():
     assert not registered() - set(ids(catalogue.RULE))
 
@@ -94,11 +127,13 @@ def test_what_is_out_of_scope_has_a_reason(rule_id):
 
 def test_the_entries_have_their_form():
     common = {"id", "layer", "title", "symptom", "severity", "source", "home"}
-    more = {"rule": set(), "scope": {"where"}, "prevented": {"where", "test"}}
+    more = {"rule": {"also"}, "scope": {"where"}, "prevented": {"where", "test"}}
     for one in catalogue.entries().values():
         assert set(one) == common | more[one["home"]], one["id"]
-        assert all(one.values()), one["id"]
-        assert one["layer"] in LAYERS and one["severity"] in SEVERITIES, one["id"]
+        assert all(value for key, value in one.items() if key != "also"), one["id"]
+        severities = [one["severity"], *one.get("also", [])]
+        assert one["layer"] in LAYERS and {*severities} <= {*SEVERITIES}, one["id"]
+        assert len(severities) == len(set(severities)), one["id"]
         assert len(one["title"]) <= 60 and not one["title"].endswith("."), one["id"]
 
 

@@ -3,11 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, options
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import rule as diagnosis_rule
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Finding, Rule
+from ansible_collections.trainmesh.cluster.tests.unit.samples.large import break_it, large
 
 WISHES = options.read({})
 PLAN = {"order": ["node1", "node2"], "nodes": {"node1": {}, "node2": {}}, "head": "node1"}
@@ -97,3 +101,56 @@ def test_what_was_not_tried_is_said_without_an_accusation(rules):
     }
     quiet = engine.judge(a_case(plan={**PLAN, "managed": True}, collective={"ok": True}), WISHES)
     assert quiet.answers == ()
+
+
+def test_what_no_job_can_change_is_asked_once(rules):
+    asked = []
+
+    def rule_of(name, of_jobs):
+        def judge(case):
+            asked.append(name)
+            return [fault(name), diagnosis_rule.Untested(name, ("node2",), "busy")] if case.jobs or not of_jobs else []
+
+        return Rule((name,), (), judge, of_jobs)
+
+    rules += [rule_of("gpu-ecc", False), rule_of("job-failed", True), Rule(("one",), (), lambda case: [])]
+    gate = engine.judge(a_case(), WISHES)
+    rows = json.loads(json.dumps(engine.to_rows(gate.before_jobs)))
+    report = engine.judge(a_case(jobs=[{}]), WISHES, engine.from_rows(rows))
+    assert asked == ["gpu-ecc", "job-failed", "job-failed"]
+    assert [one.rule for one in report.findings] == ["gpu-ecc", "job-failed"]
+    assert report.answers == engine.judge(a_case(jobs=[{}]), WISHES).answers
+    assert gate.held == ("job-failed", "one") and report.held == ("one",)
+
+
+class Sealed(Case):
+    """A Case whose jobs nobody may read."""
+
+    def __getattribute__(self, name):
+        assert name not in ("jobs", "collective", "skipped"), f"reads {name} and is not of_jobs"
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("broken", [0, 1, 4])
+def test_rules_that_are_not_of_jobs_do_not_read_them(broken):
+    case = break_it(large(8), broken)
+    parts = {field.name: getattr(case, field.name) for field in dataclasses.fields(case)}
+    sealed = Sealed(**parts)
+    for rule in engine.load():
+        if not rule.of_jobs and all(getattr(case, part) for part in rule.needs):
+            list(rule.judge(sealed))
+
+
+def test_hosts_stand_in_rank_order_and_what_was_seen_on_one_is_joined():
+    seen = [("node2", "a"), ("node1", "b"), ("node2", "c"), ("node2", "a"), ("elsewhere", "d")]
+    found = [diagnosis_rule.finding("gpu-ecc", "fail", host, evidence, "why", "do") for host, evidence in seen]
+    (one,) = engine.merged([*found], PLAN["order"])
+    assert isinstance(one, Finding)
+    assert one.hosts == ("node1", "node2", "elsewhere")
+    assert list(one.evidence.items()) == [("node1", "b"), ("node2", "a; c"), ("elsewhere", "d")]
+
+
+def test_of_much_that_was_seen_on_a_host_some_is_shown():
+    found = [diagnosis_rule.finding("gpu-ecc", "fail", "node1", str(number), "why", "do") for number in range(9)]
+    (one,) = engine.merged(found)
+    assert isinstance(one, Finding) and one.evidence == {"node1": "0; 1; 2; 3; 4; 5; and 3 more"}

@@ -11,7 +11,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import facts, thresholds
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case
 
 
 def test_each_entry_says_what_it_is_and_where_it_comes_from() -> None:
@@ -115,3 +116,10 @@ def test_what_is_usual_in_the_cluster_is_the_median() -> None:
     assert thresholds.above({"a": 10, "b": 9, "c": 40}, 3) == {"c": 40}
     assert thresholds.below({"a": 10, "b": 1}, 0.5) == {}
     assert thresholds.above({}, 2) == {}
+
+
+def test_a_check_asks_for_a_limit_by_its_name_alone():
+    assert facts.limit(Case(plan={}), "clock_skew_warn_s") == thresholds.entries()["clock_skew_warn_s"]["default"]
+    assert facts.limit(Case(plan={}, thresholds={"clock_skew_warn_s": 7}), "clock_skew_warn_s") == 7
+    with pytest.raises(KeyError):
+        facts.limit(Case(plan={}), "no_such_limit")

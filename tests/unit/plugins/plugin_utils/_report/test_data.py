@@ -136,14 +136,14 @@ def test_a_host_outside_the_plan_is_a_node_without_a_rank():
 def test_a_pair_has_the_word_of_its_worst_attempt():
     case = healthy()
     pair = {
-        "ssh": {"gpu2": {"ok": True, "layer": "slow"}},
+        "ssh": {"gpu2": {"ok": True, "failure": "slow"}},
         "tcp": {"29500": {"ok": True}, "61999": bad("refused", "no")},
     }
     case = dataclasses.replace(case, mesh={"gpu1": {**case.mesh["gpu1"], "gpu2": pair}})
     found = report(case)["matrices"]
     assert found["ssh"]["cells"] == [["ok", "slow", "ok"], ["", "", ""], ["", "", ""]]
     assert found["tcp"]["cells"][0] == ["ok", "refused", "ok"]
-    failed = {"from": "gpu1", "to": "gpu2", "what": "61999", "layer": "refused", "evidence": "no"}
+    failed = {"from": "gpu1", "to": "gpu2", "what": "61999", "failure": "refused", "evidence": "no"}
     assert found["tcp"]["failed"] == [failed] and found["ssh"]["failed"] == []
 
 
@@ -151,9 +151,9 @@ def test_links_are_numbers_or_nothing():
     found = report()["matrices"]["mbps"]
     assert found["cells"][0][0] is None and found["cells"][0][1] > 23000 and found["cells"][0][5] < 1000
     assert found["cells"][7] == [None] * 8
-    case = dataclasses.replace(healthy(), links={"gpu1": {"gpu2": {"ok": False, "layer": "timeout", "mbps": None}}})
+    case = dataclasses.replace(healthy(), links={"gpu1": {"gpu2": {"ok": False, "failure": "timeout", "mbps": None}}})
     failed = report(case)["matrices"]["mbps"]["failed"]
-    assert [(row["from"], row["to"], row["layer"]) for row in failed] == [("gpu1", "gpu2", "timeout")]
+    assert [(row["from"], row["to"], row["failure"]) for row in failed] == [("gpu1", "gpu2", "timeout")]
 
 
 def test_damaged_results_are_no_crash():

@@ -191,7 +191,7 @@ def test_a_run_that_tried_nothing_has_no_empty_parts():
 
 
 def test_slow_pairs_are_marked():
-    slow = {"ok": True, "layer": "slow", "evidence": "", "seconds": 9.0}
+    slow = {"ok": True, "failure": "slow", "evidence": "", "seconds": 9.0}
     case = dataclasses.replace(healthy(), mesh=mesh(("gpu1", "gpu2", "gpu3"), {("gpu1", "gpu2"): {"ssh": slow}}))
     lines = shown(case)
     assert "   0 gpu1   . slo   ." in lines and "  slo ssh: works, but slowly" in lines

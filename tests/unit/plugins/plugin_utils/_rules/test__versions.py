@@ -17,10 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat import constraints as relations
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat import tables
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import ABOUT, SEVERITIES, Case, Finding
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import versions_equal, versions_node
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._versions import (
     ABSENT,
-    Finding,
-    compare,
     groups,
     names,
     version_table,
@@ -28,6 +30,24 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._versions
 
 ROOT = pathlib.Path(__file__).resolve().parents[5]
 FIXTURES = pathlib.Path(os.environ.get("TRAINMESH_FIXTURES") or ROOT.parent / "shared/fixtures")
+
+OURS = {versions_equal.__name__, versions_node.__name__}
+
+
+def compare(stacks: t.Mapping[str, t.Any], gpus: t.Mapping[str, t.Any]) -> list[Finding]:
+    """What the rules on versions say of a cluster of ours, the worst first."""
+    case = Case(plan={"order": list(stacks), "nodes": {}, "managed": True}, stack=stacks, gpu=gpus)
+    rules = [rule for rule in engine.load() if rule.judge.__module__ in OURS]
+    found = engine.merged((answer for rule in rules for answer in rule.judge(case)), case.order)
+    assert all(isinstance(each, Finding) for each in found)
+    return sorted(found, key=lambda each: SEVERITIES.index(each.severity))
+
+
+def test_every_severity_of_the_table_is_declared() -> None:
+    for entry in tables.table("version_rules")["equal"]:
+        about = ABOUT[entry["rule"]]
+        assert entry["severity"] in (about.severity, *about.also), entry["what"]
+
 
 STACK: dict[str, t.Any] = {
     "login_environment": {"variables": {"PATH": "/usr/bin"}},

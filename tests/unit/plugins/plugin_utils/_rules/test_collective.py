@@ -9,6 +9,7 @@ import typing as t
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import REGISTRY, Case, Finding, Untested
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import collective as rules_collective
 
@@ -21,7 +22,8 @@ CLOSED = "rank 0: RuntimeError: [../gloo/transport/tcp/pair.cc:598] Connection c
 
 def findings(given: Case) -> list[Finding]:
     ours = [rule for rule in REGISTRY if rule.judge.__module__ == rules_collective.__name__]
-    return [answer for rule in ours for answer in rule.judge(given) if isinstance(answer, Finding)]
+    found = engine.merged((answer for rule in ours for answer in rule.judge(given)), given.order)
+    return [answer for answer in found if isinstance(answer, Finding)]
 
 
 def told(given: Case) -> list[tuple[str, tuple[str, ...], str]]:

@@ -21,11 +21,11 @@ def test_the_unit_of_sshd(word):
     assert shlex.split(command) == ["systemctl", "restart", word]
 
 
-@pytest.mark.parametrize("word", ["x;reboot", "$(reboot)", "a'b\"c"])
+@pytest.mark.parametrize("word", [*WORDS, "in: put"])
 def test_the_chain_of_nftables(word):
     case = healthy()
-    evidence = f"table inet filter chain {word}: policy drop"
-    case.fabric["node2"]["firewalls"] = [{"name": "nftables", "active": True, "evidence": evidence}]
+    blocking = ["inet", "filter", word]
+    case.fabric["node2"]["firewalls"] = [{"name": "nftables", "active": True, "blocking": blocking}]
     command = ports.open_up(case, "node2", ["node1"]).partition(": ")[2].partition(" (and keep")[0]
     assert shlex.split(command)[:6] == ["nft", "insert", "rule", "inet", "filter", word]
 

@@ -63,7 +63,7 @@ def test_the_checks_end_on_large_clusters():
     few = min(seconds(break_it(large(64), 1)) for _try in range(3))
     many = min(seconds(break_it(large(128), 1)) for _try in range(3))
     assert few <= 5
-    assert many / few < 5
+    assert many / few < 6  # pairs of nodes alone make it 4, a walk over all pairs for each node 8
 
 
 def test_half_of_a_large_cluster_may_be_dead():

@@ -17,8 +17,8 @@ from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import (
     untested,
 )
 
-STALLED = {"ok": False, "latency_us": 90.0, "mbps": 0.0, "layer": "stalled", "evidence": "the bulk transfer stopped"}
-NOT_MET = {"ok": False, "latency_us": None, "mbps": None, "layer": "not_met", "evidence": "node3 was busy"}
+STALLED = {"ok": False, "latency_us": 90.0, "mbps": 0.0, "failure": "stalled", "evidence": "the bulk transfer stopped"}
+NOT_MET = {"ok": False, "latency_us": None, "mbps": None, "failure": "not_met", "evidence": "node3 was busy"}
 
 
 def hole(case, pairs):
@@ -151,7 +151,7 @@ def test_links_of_a_busy_node_are_not_tested(busy):
 
 def test_a_bulk_transfer_that_stood_still_on_a_busy_node_is_not_tested():
     case = healthy()
-    case.links["node1"]["node3"] = link(ok=False, mbps=0.0, layer="stalled", evidence="nothing arrived in 0.3 s")
+    case.links["node1"]["node3"] = link(ok=False, mbps=0.0, failure="stalled", evidence="nothing arrived in 0.3 s")
     assert set(told(case)) == {("link-failed", "fail")}
     case = loaded(case, node3={"load1": 9.0})
     assert told(case) == {} and [item.rule for item in untested(case)] == ["link-failed"]

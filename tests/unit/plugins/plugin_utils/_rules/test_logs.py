@@ -10,6 +10,7 @@ import typing as t
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl import parse
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import REGISTRY, Case, Finding
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import logs
 
@@ -30,7 +31,8 @@ def case(kind: str, text: str, holder: str = "node1", **more: t.Any) -> Case:
 
 def findings(given: Case) -> list[Finding]:
     ours = [rule for rule in REGISTRY if rule.judge.__module__ == logs.__name__]
-    return [answer for rule in ours for answer in rule.judge(given) if isinstance(answer, Finding)]
+    found = engine.merged((answer for rule in ours for answer in rule.judge(given)), given.order)
+    return [answer for answer in found if isinstance(answer, Finding)]
 
 
 def told(given: Case) -> list[tuple[str, tuple[str, ...], str]]:

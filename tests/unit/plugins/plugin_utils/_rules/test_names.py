@@ -22,7 +22,7 @@ from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import (
 def test_the_host_name_of_another_node():
     case = healthy()
     case.fabric["node3"]["hostname"] = "node1"
-    fail_logins(case, towards("node3", "itself"), "wrong_machine", "answered as node1, expected node3")
+    fail_logins(case, towards("node3", "itself"), "wrong_machine", answered_as="node1")
     found = one(case)
     assert (found.rule, found.severity, found.hosts) == ("name-duplicate-hostname", "fail", ("node3",))
     assert "as on node1" in found.evidence["node3"]
@@ -70,7 +70,7 @@ def test_etc_hostname_of_a_container_or_with_the_domain_is_fine():
 def test_a_machine_under_another_name():
     case = healthy()
     case.fabric["node3"].update(hostname="gpu-07", hostname_file="gpu-07")
-    fail_logins(case, towards("node3"), "wrong_machine", "answered as gpu-07, expected node3")
+    fail_logins(case, towards("node3"), "wrong_machine", answered_as="gpu-07")
     found = one(case)
     assert (found.rule, found.severity, found.hosts) == ("name-hostname-differs", "warn", ("node3",))
     assert found.remedy.startswith("hostnamectl set-hostname node3, or trainmesh_hostname: gpu-07")

@@ -55,17 +55,17 @@ def test_pdsh_without_its_ssh_module():
     assert found.remedy == "dnf install -y pdsh-rcmd-ssh"
 
 
-PATH = 'module path "/opt/pdsh" insecure; "/opt/pdsh": World writable and sticky bit is not set'
-MODULE = 'skipping insecure module "/opt/pdsh lib/sshcmd.so" (check perms)'
+PATH = {"problem": 'module path "/opt/pdsh" insecure', "insecure": True, "distrusted": ["/opt/pdsh"]}
+MODULE = {"problem": "skipping insecure module", "insecure": True, "distrusted": ["/opt/pdsh lib/sshcmd.so"]}
 
 
 @pytest.mark.parametrize(
     ("change", "command"),
     [
         ({"rcmd_modules": []}, "apt-get install -y pdsh"),
-        ({"rcmd_modules": [], "version": None, "problem": PATH}, "chown root /opt/pdsh && chmod go-w /opt/pdsh;"),
-        ({"rcmd_modules": ["rsh", "exec"], "problem": MODULE}, "chmod go-w '/opt/pdsh lib/sshcmd.so';"),
-        ({"rcmd_modules": [], "problem": "module path is insecure, in other words"}, "else chmod go-w the directories"),
+        ({"rcmd_modules": [], "version": None, **PATH}, "chown root /opt/pdsh && chmod go-w /opt/pdsh;"),
+        ({"rcmd_modules": ["rsh", "exec"], **MODULE}, "chmod go-w '/opt/pdsh lib/sshcmd.so';"),
+        ({"rcmd_modules": [], "insecure": True, "problem": "in other words"}, "else chmod go-w the directories"),
     ],
 )
 def test_pdsh_that_does_not_trust_its_modules(change, command):
@@ -77,7 +77,7 @@ def test_pdsh_that_does_not_trust_its_modules(change, command):
 
 def test_a_module_that_is_not_needed_may_be_refused():
     case, none = healthy(), healthy()
-    case.stack["node1"]["tools"]["pdsh"]["problem"] = MODULE.replace("sshcmd", "genders")
+    case.stack["node1"]["tools"]["pdsh"].update(MODULE)
     assert told(case) == {}
     none.stack["node1"]["tools"]["pdsh"].update(rcmd_modules=[], version=None, problem="no modules found")
     assert told(none) == {("pdsh-ssh-module-missing", "fail"): ("node1",)}

@@ -53,7 +53,7 @@ def test_of_two_nodes_the_target_is_blamed_or_both():
 
 
 @pytest.mark.parametrize(
-    ("layer", "rule"),
+    ("failure", "rule"),
     [
         ("no_route", "rdzv-errno-113"),
         ("refused", "rdzv-errno-111"),
@@ -61,31 +61,31 @@ def test_of_two_nodes_the_target_is_blamed_or_both():
         ("other", "rdzv-connect-failed"),
     ],
 )
-def test_ports_that_a_node_keeps_closed(layer, rule):
+def test_ports_that_a_node_keeps_closed(failure, rule):
     case = healthy()
-    fail_calls(case, towards("node2"), layer)
+    fail_calls(case, towards("node2"), failure)
     assert told(case) == {(rule, "fail"): ("node2",)}
     only_master = healthy()
-    fail_calls(only_master, towards("node2"), layer, [MASTER])
+    fail_calls(only_master, towards("node2"), failure, [MASTER])
     assert told(only_master) == {(rule, "fail"): ("node2",)}
 
 
 @pytest.mark.parametrize(
-    ("name", "evidence", "command"),
+    ("name", "blocking", "command"),
     [
         (
             "firewalld",
-            "active",
+            None,
             "firewall-cmd --permanent --zone=trusted --add-source=10.0.0.11 --add-source=10.0.0.12",
         ),
-        ("ufw", "chains", "ufw allow from 10.0.0.11 && ufw allow from 10.0.0.12"),
-        ("nftables", "table inet my chain in: drop", "nft insert rule inet my in ip saddr '{ 10.0.0.11, 10.0.0.12 }'"),
-        ("iptables", "-P INPUT DROP", "iptables -I INPUT -s 10.0.0.11 -j ACCEPT"),
+        ("ufw", None, "ufw allow from 10.0.0.11 && ufw allow from 10.0.0.12"),
+        ("nftables", ["inet", "my", "in"], "nft insert rule inet my in ip saddr '{ 10.0.0.11, 10.0.0.12 }'"),
+        ("iptables", None, "iptables -I INPUT -s 10.0.0.11 -j ACCEPT"),
     ],
 )
-def test_the_remedy_names_the_firewall_that_is_active(name, evidence, command):
+def test_the_remedy_names_the_firewall_that_is_active(name, blocking, command):
     case = healthy()
-    case.fabric["node3"]["firewalls"] = [{"name": name, "active": True, "evidence": evidence}]
+    case.fabric["node3"]["firewalls"] = [{"name": name, "active": True, "blocking": blocking}]
     fail_calls(case, towards("node3"), "timeout")
     found = one(case)
     assert command in found.remedy

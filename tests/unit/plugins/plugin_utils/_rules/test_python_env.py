@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Finding, Untested
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import python_env, versions
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import python_env, versions_equal
 
 OURS = "/opt/trainmesh/env/bin/python"
 OWN = "/home/t/venv/bin/python"
@@ -55,7 +55,7 @@ def test_site_is_no_remedy_for_the_environment_of_others():
     plan = {"order": ["node1", "node2"], "nodes": {}, "prefix": "/opt/trainmesh"}
     stack = {"node1": facts(OWN), "node2": facts(OWN, "is gone", None)}
     for managed in (True, False):
-        (found,) = versions.versions(Case(plan={**plan, "managed": managed}, stack=stack))
+        (found,) = versions_equal.missing_environments(Case(plan={**plan, "managed": managed}, stack=stack))
         assert found.rule == "path-differs" and found.hosts == ("node2",)
         assert found.remedy.startswith("Run site.yml") is managed
 

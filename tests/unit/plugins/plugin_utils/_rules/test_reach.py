@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Finding, Untested
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import reach as rules_reach
 
@@ -30,7 +31,8 @@ def test_a_layer_is_a_rule_and_the_row_brings_the_words(layer, rule_id):
 
 
 def test_the_same_cause_is_said_once_for_all_its_hosts():
-    found = list(rules_reach.unreached(case(n1=bad("auth"), n2=bad("auth", "other words"), n3=bad("auth", cause="x"))))
+    rows = case(n1=bad("auth"), n2=bad("auth", "other words"), n3=bad("auth", cause="x"))
+    found = engine.merged(rules_reach.unreached(rows))
     assert [one.hosts for one in found] == [("n1", "n2"), ("n3",)]
     assert found[0].evidence == {"n1": "seen", "n2": "other words"}
 
@@ -73,7 +75,7 @@ def test_rows_of_another_form_do_no_harm(row):
 
 
 def seen(layer, neighbour=None):
-    return [{"address": "10.0.0.3", "port": 22, "layer": layer, "neighbour": neighbour}]
+    return [{"address": "10.0.0.3", "port": 22, "result": layer, "neighbour": neighbour}]
 
 
 def with_nodes(row, **rows):

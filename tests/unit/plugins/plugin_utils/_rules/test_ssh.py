@@ -52,12 +52,12 @@ def test_a_fact_that_is_missing_breaks_no_rule(part):
         assert findings(case, "fail"), name
 
 
-@pytest.mark.parametrize("layer", ["permission", "refused", "timeout", "hostkey_changed", "noise", "closed", "other"])
-def test_a_node_that_left_the_run_is_not_accused(layer):
+@pytest.mark.parametrize("failure", ["permission", "refused", "timeout", "hostkey_changed", "noise", "closed", "other"])
+def test_a_node_that_left_the_run_is_not_accused(failure):
     case = healthy()
-    fail_logins(case, towards("node3", "itself"), layer)
+    fail_logins(case, towards("node3", "itself"), failure)
     fail_calls(case, towards("node3"), "timeout")
-    case.links["node1"]["node3"] = {"ok": False, "layer": "stalled"}
+    case.links["node1"]["node3"] = {"ok": False, "failure": "stalled"}
     assert told(dataclasses.replace(case, dropped={"node3": "it froze"})) == {}
     assert told(dataclasses.replace(case, reach={"node3": {"ok": False, "layer": "tcp_timeout"}})) == {}
     untested = dataclasses.replace(case, reach={"node3": {"ok": False, "layer": "untested"}})
@@ -218,7 +218,7 @@ def test_a_changed_host_key_is_stale_on_one_node_or_new_on_the_other():
 
 def test_another_machines_sshd_on_the_port():
     case, changed = healthy(), healthy()
-    fail_logins(case, towards("node3", "itself"), "wrong_machine", "answered as bighost, expected node3")
+    fail_logins(case, towards("node3", "itself"), "wrong_machine", answered_as="bighost")
     changed.fabric["node3"].update(sshd={"ports": [], "source": None}, listening_ports=[])
     fail_logins(changed, towards("node3"), "hostkey_changed")
     for item in (case, changed):
@@ -279,7 +279,7 @@ def test_an_sshd_whose_program_was_replaced():
 def test_client_configurations_that_ssh_does_not_take():
     comment, option = healthy(), healthy()
     text = "/home/trainer/.ssh/config: line 9: keyword port extra arguments at end of line"
-    comment.user["node1"]["ssh_client"]["problem"] = text
+    comment.user["node1"]["ssh_client"].update(problem=text, problem_kind="trailing")
     fail_logins(comment, [("node1", name) for name in NAMES], "config", "terminating, 1 bad configuration options")
     fail_logins(option, [("node2", "node1")], "config", "Bad configuration option: hostnam")
     assert told(comment) == {("ssh-config-inline-comment", "fail"): ("node1",)}
@@ -288,7 +288,7 @@ def test_client_configurations_that_ssh_does_not_take():
 
 def test_a_configuration_that_others_may_write_to():
     case = healthy()
-    fail_logins(case, [("node2", name) for name in NAMES], "config", "Bad owner or permissions on ~/.ssh/config")
+    fail_logins(case, [("node2", name) for name in NAMES], "config", config_error="permissions")
     assert told(case) == {("ssh-perms-too-open", "fail"): ("node2",)}
 
 
@@ -331,20 +331,20 @@ def test_the_environment_of_a_login_matters_where_our_scripts_do_not_run():
     assert {item.hosts for item in found} == {("node2",), NAMES}
 
 
-@pytest.mark.parametrize(("layer", "host"), [("closed", "node2"), ("other", "node2"), ("ssh_missing", "node1")])
-def test_logins_that_fail_otherwise(layer, host):
+@pytest.mark.parametrize(("failure", "host"), [("closed", "node2"), ("other", "node2"), ("ssh_missing", "node1")])
+def test_logins_that_fail_otherwise(failure, host):
     case = healthy()
-    fail_logins(case, [("node1", "node2")], layer, "a word of ssh")
+    fail_logins(case, [("node1", "node2")], failure, "a word of ssh")
     assert told(case) == {("ssh-login-failed", "fail"): (host,)}
     assert "a word of ssh" in one(case).evidence[host]
 
 
 def test_every_failed_login_is_explained_by_somebody():
-    layers = "name loopback wrong_address refused no_route timeout hostkey_unknown hostkey_changed permission closed"
-    for layer in [*layers.split(), "config", "noise", "wrong_machine", "ssh_missing", "other"]:
+    failures = "name loopback wrong_address refused no_route timeout hostkey_unknown hostkey_changed permission closed"
+    for failure in [*failures.split(), "config", "noise", "wrong_machine", "ssh_missing", "other"]:
         case = healthy()
-        fail_logins(case, [("node1", "node2")], layer, "answered as bighost, expected node2")
-        assert [item.severity for item in findings(case, "fail")] == ["fail"], layer
+        fail_logins(case, [("node1", "node2")], failure, answered_as="bighost")
+        assert [item.severity for item in findings(case, "fail")] == ["fail"], failure
 
 
 def test_an_sshd_that_answers_late_is_no_firewall():

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import rule as diagnosis_rule
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Finding
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import versions
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import versions, versions_equal, versions_node
 from ansible_collections.trainmesh.cluster.tests.unit.samples import rules as samples
 
-RULES = [rule for rule in diagnosis_rule.REGISTRY if rule.judge.__module__ == versions.__name__]
+OURS = {module.__name__ for module in (versions, versions_equal, versions_node)}
+RULES = [rule for rule in diagnosis_rule.REGISTRY if rule.judge.__module__ in OURS]
 
 
 def said(case: Case) -> list[tuple[str, str, tuple[str, ...]]]:
