@@ -13,7 +13,7 @@ class ModuleDocFragment:
 options: {}
 attributes:
   check_mode:
-    description: Can run in check mode and tells what it would change without changing it.
+    description: Can run in check mode and return the changes without making them.
     support: full
   diff_mode:
     description: Returns what it changed, or would change, as before and after.

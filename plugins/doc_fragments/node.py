@@ -30,7 +30,7 @@ options:
     default: []
   paths:
     description:
-      - Paths whose disk space and file-system type are wanted. Where a path does not exist, its nearest existing
+      - Paths whose disk space and file-system type are returned. Where a path does not exist, its nearest existing
         parent is taken. A leading C(~) is the home of the job user where the module is told that user, else of the
         user who runs the module.
     type: list
@@ -50,7 +50,7 @@ options:
     STACK = r"""
 options:
   python:
-    description: Path of the Python interpreter of the environment to look into. It need not exist yet.
+    description: Path of the Python interpreter of the environment to read. It need not exist yet.
     type: path
     default: /opt/trainmesh/env/bin/python
   import:
@@ -67,13 +67,13 @@ options:
     type: str
   base_python:
     description:
-      - The interpreter that an environment shall be made with, a path or a version such as V(3.11). It is started once
+      - The interpreter for a new environment, a path or a version such as V(3.11). It is started once
         and asked for its version.
     type: str
   base_conda:
-    description: Directory of the conda that an environment shall be made with.
+    description: Directory of the conda for a new environment.
     type: path
   base_prefix:
-    description: Directory in which an environment shall be made.
+    description: Directory for a new environment.
     type: path
 """

@@ -91,17 +91,17 @@ refusals:
   elements: str
   sample: ["node2: its GPUs can't be used (gpu_lost)"]
 logins_at_once:
-  description: How many logins each node may have under way while all nodes try each other, by the lowest MaxStartups.
+  description: Number of simultaneous logins per node while all nodes test each other, by the lowest MaxStartups.
   returned: success
   type: int
   sample: 5
 identity:
-  description: What tells this cluster from others; made once and remembered, and told in the block of C(/etc/hosts).
+  description: Identity of this cluster, created once, and recorded in the state file and in C(/etc/hosts).
   returned: success
   type: str
   sample: 3fa9c1d2
 unreached:
-  description: Where M(trainmesh.cluster.mesh_probe) may look for the hosts that the controller could not reach.
+  description: Addresses at which M(trainmesh.cluster.mesh_probe) tests hosts that are unreachable for the controller.
   returned: success
   type: list
   elements: dict

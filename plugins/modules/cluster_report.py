@@ -20,14 +20,14 @@ description:
     mode.
   - Fails if a check prevents jobs, which ends C(ansible-playbook) with status 2. If none does, but something requested
     could not be tested, the status is 4, as with an unreachable host.
-  - A launcher's exit status alone proves nothing; the result of a job comes from the records that its ranks wrote.
+  - A launcher's exit status proves nothing; the result of a job comes from the records that its ranks wrote.
 options:
   plan:
     description: The result of M(trainmesh.cluster.cluster_plan). Needed unless O(stage=unread).
     type: dict
   stage:
     description: >-
-      V(gate) only tells, before the jobs, whether anything stands in their way; V(report) judges and prints everything;
+      V(gate) only returns, before the jobs, whether they can run; V(report) runs all checks and prints the report;
       V(unread) writes the report of a run in which no node could be read, and does nothing when one was.
     type: str
     choices: [gate, report, unread]
@@ -38,7 +38,7 @@ options:
     elements: str
     default: []
   jobs:
-    description: With O(stage=gate), whether jobs are wanted at all.
+    description: With O(stage=gate), whether jobs are requested at all.
     type: bool
     default: true
   gate:
@@ -69,7 +69,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 untested:
-  description: Why no job is to be started; empty when nothing stands in the way.
+  description: Why jobs are skipped; empty if they can run.
   returned: with O(stage=gate)
   type: str
   sample: check mode starts no jobs

@@ -17,7 +17,7 @@ description:
     and torch is installed on the same path.
   - Every rank joins one group, does some local work between small all-reduces, then reduces larger and larger messages
     (NCCL between GPUs, Gloo between CPUs).
-  - If that fails, stalls or is slow, pairs of nodes and smaller groups are tried until they tell which node or pair
+  - If that fails, stalls or is slow, pairs of nodes and smaller groups are tested until they show which node or pair
     it is.
   - Nothing is written on any node. All ranks are ended at the limit of time, and when this module is ended.
   - Never fails because of what it finds; the verdict is in RV(ok) and RV(suspects).
@@ -40,7 +40,7 @@ options:
         type: str
         required: true
       ssh_name:
-        description: What ssh on the head is told. By default O(nodes[].name).
+        description: Destination for ssh on the head. By default O(nodes[].name).
         type: str
       address:
         description: Data address.

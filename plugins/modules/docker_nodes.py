@@ -2,7 +2,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module docker_nodes: machines made of containers on the controller, for trying and testing."""
+"""Module docker_nodes: a demo cluster in local containers, for trial and tests."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ module: docker_nodes
 short_description: Manage the nodes of a demo cluster in local containers
 version_added: "1.0.0"
 description:
-  - Brings up containers with systemd, sshd and their own addresses, which behave like freshly installed machines,
-    so that a cluster can be tried and tested where there are no machines.
+  - Brings up containers with systemd, sshd and their own addresses, which behave like freshly installed hosts,
+    for trial and tests without hosts.
   - With C(init=sshd) a node is what an ordinary container is, without systemd, sudo and the rights that these need.
   - The Docker client is driven; everything that is made carries a label with the name of the cluster.
-  - Each O(step) can be interrupted and run again, and does nothing where nothing is to be done.
+  - Each O(step) can be interrupted and run again, and does nothing if there is nothing to do.
 options:
   step:
     description:

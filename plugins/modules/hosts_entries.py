@@ -33,11 +33,11 @@ options:
         elements: str
         required: true
   cluster:
-    description: Identity of the cluster, hexadecimal, which the block tells in a comment. Empty for none.
+    description: Identity of the cluster, hexadecimal, recorded in a comment of the block. Empty for none.
     type: str
     default: ""
   head:
-    description: Name of the cluster's head, told beside O(cluster).
+    description: Name of the head, recorded with O(cluster).
     type: str
     default: ""
   path:

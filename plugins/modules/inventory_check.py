@@ -76,7 +76,7 @@ interrupted:
   type: bool
   sample: false
 rotate_keys:
-  description: Whether this run makes new ssh keys and hands them out.
+  description: Whether this run rotates the ssh keys.
   returned: success
   type: bool
   sample: false

@@ -17,7 +17,7 @@ description:
   - The module runs on all nodes at about the same time. The pairs meet in rounds in which no node occurs twice, and the
     listeners hand out turns, so that a node is never part of two measurements at once. Where fewer nodes run it at a
     time (C(forks)), the others' listeners take their part.
-  - Every node measures its own way out; that of the other direction stands in the other node's row.
+  - Every node measures its outgoing direction; the other direction is in the other node's row.
 options:
   name:
     description: Inventory name of this node.

@@ -112,7 +112,7 @@ options:
     description:
       - Targets at a time to log in to, and no more than this node has processors. When all nodes do it at once, about
         as many logins at a time come to each, and from C(MaxStartups) of sshd on (10) it closes some at random.
-      - What failed in a way that a crowd of logins can bring about, or was slow, is tried again at the end, alone and
+      - What failed in a way that many simultaneous logins can cause, or was slow, is tried again at the end, alone and
         one after the other for at most 120 seconds, and that result counts.
     type: int
     default: 6

@@ -113,7 +113,7 @@ ansible_facts:
       type: dict
       sample: {"stack": "there is no user trainer here: create it, or set trainmesh_user to one that exists"}
 replayed_from:
-  description: The recorded machine that the facts of the GPUs come from.
+  description: The recorded host that the facts of the GPUs come from.
   returned: when it is not the node itself
   type: str
   sample: /srv/recordings/eight-h100

@@ -35,7 +35,7 @@ options:
     type: list
     elements: int
   name:
-    description: Name of the node, which the greeting tells.
+    description: Name of the node, sent in the greeting.
     type: str
     required: true
   token:

@@ -15,7 +15,7 @@ description:
   - Makes the prefix for root, with the directories C(env), C(var) and C(workspace) in it for the job user. Below a
     directory that others than root may write, the job user makes the prefix, and all in it is that user's.
   - Tells which commands are missing with the distribution packages that bring them, and whether the environment is of
-    the kind and version of Python that are wanted. Makes and removes no environment itself.
+    the requested kind and version of Python. Creates and removes no environment itself.
   - Refuses an environment that it did not create.
 options:
   prefix:
@@ -36,7 +36,7 @@ options:
     type: str
     default: /usr/bin/python3
   python_version:
-    description: Major and minor version that the environment shall have.
+    description: Major and minor version of Python in the environment.
     type: str
     required: true
   tools:

@@ -13,7 +13,7 @@ version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
   - Compares what is installed in C(env) below the prefix with the lock, without importing anything.
-  - With O(state=present) installs the lock with uv where it differs, with hashes checked, and proves afterwards that
+  - With O(state=present) installs the lock with uv where it differs, with hash checking, and verifies afterwards that
     the versions installed equal the lock and that torch is the build planned.
   - An installation that was interrupted is noticed by the next run and done again.
   - Packages that users installed stay. Packages of an earlier lock that this one does not contain are removed.

@@ -78,7 +78,7 @@ hosts:
     - C(address), C(port) and C(user) are what ssh would use; C(seconds) is the time it took.
     - >-
       C(host_key_checked) is false where ssh takes any host key (C(host_key_checking = False) in C(ansible.cfg)), null
-      where that is not known; C(password) tells whether a password is sent to the host.
+      where that is not known; C(password) says whether a password is sent to the host.
     - C(clock) is what the host's clock said, and the controller's times before and after, in seconds since 1970.
   returned: success
   type: dict
@@ -100,7 +100,7 @@ hosts:
       ok: false
       layer: tcp_refused
       evidence: "10.0.0.12: Connection refused (ECONNREFUSED)"
-      cause: "the machine answers, but nothing listens on its port 2222: sshd is down or has another port"
+      cause: "the host is up, but nothing listens on port 2222: sshd is stopped or uses another port"
       remedy: >-
         on its console: systemctl enable --now ssh (Debian, Ubuntu) or sshd (others), and ss -ltnp | grep sshd; or set
         ansible_port to the port of sshd

@@ -32,7 +32,7 @@ extends_documentation_fragment:
   - trainmesh.cluster.attributes
 attributes:
   check_mode:
-    description: In check mode no command is run; a change is told where it would be.
+    description: In check mode no command is run; a change is reported where it would happen.
     support: full
   diff_mode:
     description: What a command will change is not known.

@@ -15,7 +15,7 @@ description:
     for each name, files that launchers take up silently, caches, processes that earlier jobs left, and the files and
     directories that the caller names.
   - Whether something can be read or written is found out as that user. As root the module gives its rights up in a
-    child process for that; as an ordinary user it can only look for itself, and what root alone may see is null.
+    child process for that; as an ordinary user it only checks for itself, and what only root may see is null.
   - Every reading of files has a time limit, so that a file server that is gone does not hold the module up.
   - No private key is read. Values of names that look secret are replaced by V(<hidden>) in all texts. Of a command
     line only the program, the script or module and the run are told.
@@ -29,7 +29,7 @@ options:
     elements: str
     default: []
   ports:
-    description: TCP ports whose owners are wanted.
+    description: TCP ports whose owners are returned.
     type: list
     elements: int
     default: []
@@ -39,7 +39,7 @@ options:
     elements: str
     default: []
   files:
-    description: Files whose text is wanted, at most 64 KiB of each.
+    description: Files whose text is returned, at most 64 KiB of each.
     type: list
     elements: dict
     default: []

@@ -22,11 +22,11 @@ options:
     elements: path
     required: true
   dest:
-    description: Directory on the node; its parent shall be root's own. Made if it is absent, for the login user.
+    description: Directory on the node; its parent must belong to root. Created for the login user if it is absent.
     type: path
     required: true
   offline:
-    description: Whether the node asks no index, and so is told none.
+    description: Whether the node uses no index, and so gets none.
     type: bool
     default: false
   index_url:
@@ -34,7 +34,7 @@ options:
     type: str
     default: ""
   index_insecure:
-    description: Whether an index over plain http, or pip's C(trusted-host), may be told to the node.
+    description: Whether the node may use an index over plain http, or pip's C(trusted-host).
     type: bool
     default: false
   torch_backend:

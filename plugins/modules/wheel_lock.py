@@ -19,11 +19,11 @@ description:
     hashes of those it keeps. A lock that was moved aside and fits again is used again.
   - A package that the index has as a source distribution only (deepspeed is one) is built here, once, without any
     compiled operator, and its wheel is kept in C(lock/wheels). The build sees nothing of the caller's environment and
-    fetches nothing; its source and its build requirements stand in the lock with their hashes, as does uv.
+    downloads nothing; its source and its build requirements are in the lock with their hashes, as is uv.
   - A file that has another hash than the lock is refused. A lock of before that lacks entries is completed, with a
     warning that names them.
   - With O(state=filled) also fetches what the nodes need, only what is missing.
-  - uv is told the index that pip is configured with on the controller.
+  - uv uses the index that pip is configured with on the controller.
 options:
   state:
     description: >-
@@ -68,13 +68,13 @@ options:
     default: false
   update:
     description: >-
-      Whether the lock is made anew even if it fits, and the hashes of today are accepted; versions stay where they can.
+      Whether to recreate the lock even if it matches, and accept the current hashes; versions are kept where possible.
       Without it a package, source or tool whose hash is not that of the lock is refused.
     type: bool
     default: false
   wheelhouse:
     description: >-
-      Empty: nodes install from the index, unless a package lies in a directory of the controller only. V(auto): from
+      Empty: nodes install from the index, unless a package is only in a directory of the controller. V(auto): from
       wheels in the state directory. A path: from wheels in that directory, which may hold them already.
     type: str
     default: ""
@@ -130,7 +130,7 @@ packages:
   type: dict
   sample: {"torch": "2.13.0+cpu", "deepspeed": "0.19.8", "accelerate": "1.15.0"}
 offline:
-  description: Whether the nodes install from handed files alone.
+  description: Whether the nodes install from copied files only.
   returned: success
   type: bool
   sample: true

@@ -19,9 +19,13 @@ CATALOGUE = {
         "source": "sshd(8)",
     },
     "rdzv-errno-113": {"title": "A firewall rejects the rendezvous", "layer": "network", "source": ""},
-    "ver-python-torch-differs": {"title": "Python or torch differs between nodes", "layer": "versions", "source": ""},
+    "ver-python-torch-differs": {
+        "title": "Python or PyTorch versions differ between nodes",
+        "layer": "versions",
+        "source": "",
+    },
     "perf-wrong-nic": {"title": "Training uses the slower network", "layer": "network", "source": ""},
-    "fd-limit": {"title": "Open file limit too low", "layer": "nccl", "source": "NVIDIA/nccl issue 550"},
+    "fd-limit": {"title": "The open-file limit is too low", "layer": "nccl", "source": "NVIDIA/nccl issue 550"},
 }
 
 

@@ -15,7 +15,8 @@ from ansible_collections.trainmesh.cluster.tests.unit.samples import reports
 
 def test_defaults_fill_in():
     assert read({}, "cluster")["master_port"] == 29500
-    assert read({}, "host") == dict.fromkeys(["address", "slots", "interface", "ssh_port", "hostname", "fqdn"])
+    derived = dict.fromkeys(["address", "slots", "interface", "ssh_port", "hostname", "fqdn"])
+    assert read({}, "host") == {**derived, "state": "present"}
 
 
 def test_values_are_read_by_their_prefix():

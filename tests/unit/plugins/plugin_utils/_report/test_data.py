@@ -10,6 +10,7 @@ import pathlib
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.catalogue import entry
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Finding, Untested
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import data as report_data
 from ansible_collections.trainmesh.cluster.tests.unit.samples.reports import (
@@ -76,6 +77,10 @@ def test_titles_layers_and_sources_come_from_the_catalogue():
     assert last["source"] == "NVIDIA/nccl issue 550"
     unknown = report(healthy(), [dataclasses.replace(WARNING, rule="not-in-it")])["findings"][0]
     assert (unknown["title"], unknown["layer"], unknown["source"]) == ("", "", "")
+
+
+def test_the_sample_report_has_the_titles_of_the_product():
+    assert {one: CATALOGUE[one]["title"] for one in CATALOGUE} == {one: entry(one)["title"] for one in CATALOGUE}
 
 
 def outcome(case, found=(), **more):

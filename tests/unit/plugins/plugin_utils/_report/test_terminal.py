@@ -130,9 +130,9 @@ def test_the_collective_says_how_fast_or_why_not():
 
 def test_hosts_with_the_same_evidence_share_it_and_many_kinds_are_counted():
     same = dataclasses.replace(FINDING, hosts=("gpu1", "gpu2"), evidence={"gpu1": "a", "gpu2": "a"})
-    assert "  1. WARN  gpu1, gpu2: Open file limit too low: a" in shown(healthy(), [same])
+    assert "  1. WARN  gpu1, gpu2: The open-file limit is too low: a" in shown(healthy(), [same])
     other = dataclasses.replace(FINDING, hosts=("c",), evidence={"a": "1", "b": "2", "c": "3"})
-    assert "  1. WARN  c: Open file limit too low: c: 3; a: 1; and 1 more" in shown(healthy(), [other])
+    assert "  1. WARN  c: The open-file limit is too low: c: 3; a: 1; and 1 more" in shown(healthy(), [other])
 
 
 def test_a_finding_about_no_single_node_is_about_the_cluster():
