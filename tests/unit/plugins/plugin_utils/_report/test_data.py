@@ -128,7 +128,7 @@ def test_nodes_stand_in_rank_order_and_tell_what_is_known():
 
 
 def test_a_host_outside_the_plan_is_a_node_without_a_rank():
-    case = dataclasses.replace(healthy(), dropped={"gpu9": "unreachable"})
+    case = dataclasses.replace(healthy(), lost={"gpu9": "unreachable"})
     node = check(report(case))["nodes"][-1]
     assert (node["name"], node["rank"], node["reached"]) == ("gpu9", None, False)
 
