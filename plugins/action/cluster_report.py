@@ -112,7 +112,7 @@ class ActionModule(ActionBase):
         if away:
             return f"{', '.join(away)} {'is' if len(away) == 1 else 'are'} not in this run"
         if judged.failed:
-            return "the faults above come first"
+            return "skipped: fix the failures above first"
         return next((answer.why for answer in judged.untested if answer.rule == NO_TORCH), "")
 
     def _report(

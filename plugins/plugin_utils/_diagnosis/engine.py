@@ -37,8 +37,8 @@ _PARTS = {
     "gpu": "its GPUs could not be read",
     "stack": "its software could not be read",
     "user": "the job user's files could not be read",
-    "mesh": "its ways to the others could not be tried",
-    "listeners": "its ports could not be tried",
+    "mesh": "connectivity to the other nodes was not tested",
+    "listeners": "its ports were not tested",
     "links": "its links were not measured",
     "reach": "the controller did not try to reach it",
 }
@@ -129,9 +129,9 @@ def _missing_parts(case: Case) -> t.Iterator[Untested]:
         if silent and not (part in ("mesh", "listeners", "links", "reach") and not known):
             yield Untested(part, silent, why)
     if case.lost:
-        yield Untested("node", tuple(case.lost), "it left the run; nothing more could be tried there")
+        yield Untested("node", tuple(case.lost), "lost during the run; remaining checks skipped")
     if case.excluded:
-        yield Untested("node", case.excluded, "it is not in this run (--limit)")
+        yield Untested("node", case.excluded, "excluded from this run by --limit")
     if case.skipped:
         yield Untested("jobs", (), case.skipped)
     elif case.collective is not None and case.plan.get("managed") is False:

@@ -11,7 +11,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.job_r
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, Hosts
 
 UNREACHED = "it could not be reached"
-LEFT = "it left the run; the error of its task stands above"
+LEFT = "lost during the run; the error of its last task is above"
 
 
 def assemble(

@@ -79,7 +79,7 @@ def test_a_directory_that_can_not_be_written_costs_the_files_alone(run, tmp_path
     ("answers", "more", "why"),
     [
         ((WARNED,), {}, ""),
-        ((FAILED,), {}, "the faults above come first"),
+        ((FAILED,), {}, "skipped: fix the failures above first"),
         ((), {"jobs": False}, "trainmesh_verify_jobs is false"),
         ((), {"live": ("node1",)}, "node2, node3 are not in this run"),
         ((), {"check_mode": True}, "check mode starts no jobs"),
