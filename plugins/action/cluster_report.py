@@ -16,7 +16,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import act
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, evidence, thresholds
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import options as diagnosis_options
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.catalogue import entry
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import calls
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import tcp_results
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Untested
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import node_variables
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import variables as inventory_variables
@@ -50,7 +50,7 @@ class ActionModule(ActionBase):
             wanted, _why = expected_mbps(case, {"backend": "nccl" if case.plan["gpus"] else "gloo"})
             untested = self._blocker(case, judged, live)
             # a caller who did not come through has not said good-bye: its listener still holds the port of the jobs
-            waiting = any(not item.ok for item in calls(case))
+            waiting = any(not item.ok for item in tcp_results(case))
             answer = {"untested": untested, "slow_below": wanted / 8000, "listeners_wait": waiting}
             answers = redact.walk(engine.to_rows(judged.before_jobs), redact.secrets)
             return {**result, "changed": False, **answer, "judged": {"hosts": live, "answers": answers}}
@@ -112,7 +112,7 @@ class ActionModule(ActionBase):
         if away:
             return f"{', '.join(away)} {'is' if len(away) == 1 else 'are'} not in this run"
         if judged.failed:
-            return "the faults above come first"
+            return "skipped: fix the failures above first"
         return next((answer.why for answer in judged.untested if answer.rule == NO_TORCH), "")
 
     def _report(

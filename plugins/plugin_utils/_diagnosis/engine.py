@@ -37,8 +37,8 @@ _PARTS = {
     "gpu": "its GPUs could not be read",
     "stack": "its software could not be read",
     "user": "the job user's files could not be read",
-    "mesh": "its ways to the others could not be tried",
-    "listeners": "its ports could not be tried",
+    "mesh": "connectivity to the other nodes was not tested",
+    "listeners": "its ports were not tested",
     "links": "its links were not measured",
     "reach": "the controller did not try to reach it",
 }
@@ -122,16 +122,16 @@ def _ask(rule: Rule, case: Case) -> list[Answer]:
 
 def _missing_parts(case: Case) -> t.Iterator[Untested]:
     """What no rule can say anything about, because a node told nothing."""
-    away = {*case.dropped, *case.apart}
+    away = {*case.lost, *case.excluded}
     for part, why in _PARTS.items():
         known: t.Mapping[str, t.Any] = getattr(case, part)
         silent = tuple(name for name in case.order if name not in known and name not in away)
         if silent and not (part in ("mesh", "listeners", "links", "reach") and not known):
             yield Untested(part, silent, why)
-    if case.dropped:
-        yield Untested("node", tuple(case.dropped), "it left the run; nothing more could be tried there")
-    if case.apart:
-        yield Untested("node", case.apart, "it is not in this run (--limit)")
+    if case.lost:
+        yield Untested("node", tuple(case.lost), "lost during the run; remaining checks skipped")
+    if case.excluded:
+        yield Untested("node", case.excluded, "excluded from this run by --limit")
     if case.skipped:
         yield Untested("jobs", (), case.skipped)
     elif case.collective is not None and case.plan.get("managed") is False:

@@ -11,7 +11,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.job_r
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, Hosts
 
 UNREACHED = "it could not be reached"
-LEFT = "it left the run; the error of its task stands above"
+LEFT = "lost during the run; the error of its last task is above"
 
 
 def assemble(
@@ -38,8 +38,8 @@ def assemble(
         jobs=_verdicts(hostvars, live, plan),
         reach=(first.get("trainmesh_reach") or {}).get("hosts") or {},
         unreached=each(hostvars, live, "__verify_probe", "unreached"),
-        dropped=_dropped(hostvars, every, live),
-        apart=tuple(name for name in [*plan["order"], *(plan.get("left_out") or ())] if name not in every),
+        lost=_dropped(hostvars, every, live),
+        excluded=tuple(name for name in [*plan["order"], *(plan.get("left_out") or ())] if name not in every),
         skipped=skipped,
         thresholds=thresholds,
         views={},
@@ -52,8 +52,8 @@ def unread(hosts: t.Sequence[str], hostvars: Hosts, every: t.Sequence[str], thre
     return Case(
         plan={"order": list(hosts), "nodes": {}, "managed": False},
         reach=reach,
-        dropped={name: LEFT if (reach.get(name) or {}).get("ok") else UNREACHED for name in every},
-        apart=tuple(name for name in hosts if name not in every),
+        lost={name: LEFT if (reach.get(name) or {}).get("ok") else UNREACHED for name in every},
+        excluded=tuple(name for name in hosts if name not in every),
         skipped="no node could be read",
         thresholds=thresholds,
         views={},

@@ -179,9 +179,9 @@ def login_sources(case: Case) -> list[str]:
 
 
 @once
-def gone(case: Case) -> set[str]:
-    """Nodes that left the run or that the controller could not reach: not to be accused of anything else."""
-    away = set(case.dropped)
+def absent(case: Case) -> set[str]:
+    """Nodes that were lost during the run or are unreachable: nothing else is attributed to them."""
+    away = set(case.lost)
     for name, seen in case.reach.items():
         if dig(seen, "ok") is False and dig(seen, "layer") != "untested":
             away.add(name)
@@ -227,7 +227,7 @@ __all__ = (
     "addresses",
     "cpu_torch_only",
     "data_interface",
-    "gone",
+    "absent",
     "gpu_place",
     "gpus",
     "has_gpus",

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The attempts between nodes as rules want to see them, and whom to blame for a bad pair."""
+"""The attempts between nodes as rules want to see them, and the nodes that failed pairs are attributed to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import collections
 import typing as t
 from collections import abc
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import gone, number
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import absent, number
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig, once
 
 Pair = tuple[str, str]
@@ -73,27 +73,27 @@ def _attempt(source: str, target: str, what: str, result: t.Any) -> Attempt:
 
 
 def _between_present(case: Case, pairs: t.Mapping[Pair, list[Attempt]]) -> list[Attempt]:
-    away = gone(case)
+    away = absent(case)
     return [item for pair, items in pairs.items() if not away & {*pair} for item in items]
 
 
 @once
-def logins(case: Case, *failures: str) -> list[Attempt]:
+def ssh_results(case: Case, *failures: str) -> list[Attempt]:
     """Every ssh login between nodes that take part; with ``failures`` only those that failed, or were slow, so."""
     if not failures:
         return _between_present(case, connectivity(case).ssh)
-    return [item for item in logins(case) if item.failure in failures]
+    return [item for item in ssh_results(case) if item.failure in failures]
 
 
 @once
-def calls(case: Case) -> list[Attempt]:
+def tcp_results(case: Case) -> list[Attempt]:
     """Every TCP connection between nodes that take part; ``what`` is the port."""
     return _between_present(case, connectivity(case).tcp)
 
 
-def parts(case: Case, key: str) -> t.Iterator[tuple[str, str, Data]]:
+def pair_results(case: Case, key: str) -> t.Iterator[tuple[str, str, Data]]:
     """(source, target, result) of another part of the mesh, such as ``mtu`` or ``session``, where there is one."""
-    away = gone(case)
+    away = absent(case)
     for source, target, results in _rows(case):
         result = results.get(key)
         if isinstance(result, abc.Mapping) and not away & {source, target}:
@@ -108,8 +108,8 @@ def by_pair(attempts: t.Iterable[Attempt]) -> dict[Pair, list[Attempt]]:
     return found
 
 
-def culprits(bad: t.Collection[Pair], tried: t.Collection[Pair], tie: str = "target") -> dict[str, list[Pair]]:
-    """Whom to blame for the pairs that went wrong: {node: its pairs}, each pair once where one node explains it.
+def attribute(bad: t.Collection[Pair], tried: t.Collection[Pair], tie: str = "target") -> dict[str, list[Pair]]:
+    """The nodes that the failed pairs are attributed to: {node: its pairs}, each pair once where one node explains it.
 
     A node explains its pairs when all that was tried towards it, or all that it tried, went wrong (itself left
     out). Nodes that explain most go first. Where nothing decides, ``tie`` does: ``target``, ``source`` or ``both``.
@@ -160,9 +160,9 @@ __all__ = (
     "Connectivity",
     "Pair",
     "by_pair",
-    "calls",
+    "tcp_results",
     "connectivity",
-    "culprits",
-    "logins",
-    "parts",
+    "attribute",
+    "ssh_results",
+    "pair_results",
 )

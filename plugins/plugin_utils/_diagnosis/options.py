@@ -119,7 +119,7 @@ def apply(answers: t.Iterable[Answer], options: Options) -> list[Answer]:
 
 
 def _ask(rule: ExtraRule, documents: t.Mapping[str, t.Any]) -> t.Iterator[Answer]:
-    """One rule on each document; "" is the whole cluster, for which no node is to blame."""
+    """One rule on each document; "" is the whole cluster, which is attributed to no node."""
     compiled = _compiled(rule.expression)
     seen: dict[str, str] = {}
     for host, document in documents.items():

@@ -31,7 +31,7 @@ LAYERS = (
 class Finding:
     """One fault: which rule, how bad (``fail``, ``warn``, ``info``), where, what was seen, why, and the way out.
 
-    ``hosts`` are the nodes to blame (inventory names), empty when no single one is. ``evidence`` maps
+    ``hosts`` are the nodes it is attributed to (inventory names), empty when no single one is. ``evidence`` maps
     each host to what was seen there. ``cause`` and ``remedy`` are a sentence each; ``remedy`` names
     the exact command or variable. ``source`` is filled in from the catalogue when it is empty.
     """
@@ -72,7 +72,7 @@ class Case:
     was during ``mesh`` and ``links``. ``collective`` is the answer of collective_probe,
     None when it was not run. ``jobs`` are the verdicts on the launchers' jobs. ``reach`` is what the
     controller saw of each host (reach_check), ``unreached`` what each node saw of those that it could not reach
-    (mesh_probe). ``dropped`` are nodes that left the run, and why; ``apart``
+    (mesh_probe). ``lost`` are nodes that left the run, and why; ``excluded``
     those that the user left out of it (--limit). ``skipped`` says why jobs and collectives were not run,
     empty when they were. ``thresholds`` are the limits in force, by name.
     """
@@ -90,8 +90,8 @@ class Case:
     jobs: t.Sequence[Data] = ()
     reach: Hosts = dataclasses.field(default_factory=dict)
     unreached: Hosts = dataclasses.field(default_factory=dict)
-    dropped: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
-    apart: tuple[str, ...] = ()
+    lost: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    excluded: tuple[str, ...] = ()
     skipped: str = ""
     thresholds: Data = dataclasses.field(default_factory=dict)
     # What was derived from the parts above, by once(); None keeps nothing.

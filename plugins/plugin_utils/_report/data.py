@@ -221,12 +221,12 @@ def _next(case: Case, outcome: str) -> dict[str, str]:
     """What to do after reading: a sentence, and the line to type when there is one."""
     if outcome == FAULTS:
         return {
-            "text": "The cluster is NOT ready: mend the first fault above and run the same command again.",
+            "text": "The cluster is NOT READY: fix the first failure above, then run the same command again.",
             "command": "",
         }
     if outcome == INCOMPLETE:
         return {
-            "text": "Not all of the cluster could be tested: mend what stands under 'not tested', and run the same "
+            "text": "Not all of the cluster was tested: fix what is listed under 'not tested', then run the same "
             "command again.",
             "command": "",
         }

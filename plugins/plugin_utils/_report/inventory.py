@@ -24,8 +24,8 @@ Row = dict[str, t.Any]
 
 def missing(case: Case) -> dict[str, str]:
     """Nodes that were asked for and gave nothing, or not all, and why."""
-    found = {name: str(why) for name, why in case.dropped.items()}
-    asked = [name for name in case.order if name not in case.apart]
+    found = {name: str(why) for name, why in case.lost.items()}
+    asked = [name for name in case.order if name not in case.excluded]
     for name in asked:
         reach = case.reach.get(name)
         if name not in found and isinstance(reach, t.Mapping) and reach.get("ok") is False:
@@ -57,7 +57,7 @@ def _node(case: Case, name: str, why: str) -> Row:
     planned = dig(case.plan, "nodes", {}).get(name) or {}
     fabric, gpu, stack = case.fabric.get(name), case.gpu.get(name), case.stack.get(name)
     versions = {what: dig(stack, path) for what, path in _VERSIONS.items()}
-    reached = name not in case.dropped and dig(case.reach.get(name), "ok", True) is not False
+    reached = name not in case.lost and dig(case.reach.get(name), "ok", True) is not False
     return {
         "name": name,
         "rank": dig(planned, "rank"),

@@ -14,11 +14,11 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 
 
 class Advice(t.NamedTuple):
-    """``blame``: ``here`` (who wrote the line), ``peer`` (whom it could not reach) or ``both``."""
+    """``attributed_to``: ``here`` (who wrote the line), ``peer`` (whom it could not reach) or ``both``."""
 
     rule: str
     severity: str
-    blame: str
+    attributed_to: str
     cause: str
     remedy: str
 

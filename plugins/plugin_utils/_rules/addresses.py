@@ -10,16 +10,16 @@ import ipaddress
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    absent,
     addresses,
     data_interface,
-    gone,
     limit,
     names,
     node,
     number,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
-    calls,
+    tcp_results,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -58,7 +58,7 @@ def data_addresses(case: Case) -> dict[str, Address]:
 
 @once
 def _live(case: Case) -> list[str]:
-    return [name for name in case.fabric if name not in gone(case)]
+    return [name for name in case.fabric if name not in absent(case)]
 
 
 @rule(
@@ -78,7 +78,7 @@ def public_private(case: Case) -> t.Iterable[Answer]:
     known = data_addresses(case)
     private = [name for name, address in known.items() if address.is_private]
     odd = [name for name, address in known.items() if not address.is_private] if private else []
-    for name in [name for name in odd if name not in gone(case)]:
+    for name in [name for name in odd if name not in absent(case)]:
         yield finding(
             "net-public-private-mix",
             WARN,
@@ -89,7 +89,7 @@ def public_private(case: Case) -> t.Iterable[Answer]:
         )
     cause = "Its packets to the other nodes come from another address than the one that the plan has for it."
     remedy = "Set trainmesh_address to the address that ip route get PEER shows as src, or mend the route."
-    seen = [item for item in calls(case) if item.failure == "wrong_interface"]
+    seen = [item for item in tcp_results(case) if item.failure == "wrong_interface"]
     for item in seen:
         yield finding("net-public-private-mix", FAIL, item.source, f"{item.target}: {item.evidence}", cause, remedy)
     told = {*odd, *(item.source for item in seen)}
@@ -148,7 +148,7 @@ def several_addresses(case: Case) -> t.Iterable[Answer]:
     head = str(dig(case.plan, "head", ""))
     found = [text for text in addresses(case, head) if "." in text and not text.startswith("169.254.")]
     plain = "deepspeed" in dig(case.plan, "launchers", []) and not dig(case.plan, "managed", False)
-    if plain and len(found) > 1 and head not in gone(case):
+    if plain and len(found) > 1 and head not in absent(case):
         yield Finding(
             "net-hostname-multi-ip",
             INFO,
@@ -173,7 +173,7 @@ def several_addresses(case: Case) -> t.Iterable[Answer]:
 def bridge(case: Case) -> t.Iterable[Answer]:
     """A container behind its host's bridge: nobody outside the host reaches the addresses that it has."""
     known = data_addresses(case)
-    failing_targets = {item.target for item in calls(case) if item.source != item.target and not item.ok}
+    failing_targets = {item.target for item in tcp_results(case) if item.source != item.target and not item.ok}
     docker = ipaddress.ip_network("172.17.0.0/16")  # Docker's default bridge, the same on every host
     for host in [name for name in _live(case) if dig(case.fabric[name], "container") in CONTAINERS]:
         own, address = addresses(case, host), known.get(host)

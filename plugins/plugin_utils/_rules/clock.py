@@ -13,7 +13,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
-    gone,
+    absent,
     limit,
     number,
 )
@@ -73,7 +73,7 @@ def reference(spans: t.Collection[Bounds]) -> float:
 )
 def clock_skew(case: Case) -> t.Iterable[Answer]:
     """Clocks that differ by more than torch's rendezvous and file time stamps bear."""
-    live = {name: facts for name, facts in case.fabric.items() if name not in gone(case)}
+    live = {name: facts for name, facts in case.fabric.items() if name not in absent(case)}
     found = {name: bounds(case.reach.get(name)) for name in live}
     known = {name: span for name, span in found.items() if span is not None}
     unknown = tuple(name for name, span in found.items() if span is None)

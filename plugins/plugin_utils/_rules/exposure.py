@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
-    gone,
+    absent,
     names,
     node,
     shorten,
@@ -58,7 +58,11 @@ def exposed(case: Case) -> t.Iterable[Answer]:
     nodes = [str(dig(node(case, name), "address")) for name in names(case)]  # the same words for all hosts
     for host, facts in case.fabric.items():
         found = dig(facts, "firewalls")
-        if not isinstance(found, list) or any(dig(item, "active") is not False for item in found) or host in gone(case):
+        if (
+            not isinstance(found, list)
+            or any(dig(item, "active") is not False for item in found)
+            or host in absent(case)
+        ):
             continue
         installed = [str(dig(item, "name")) for item in found if dig(item, "name") in TOOLS]
         public = host in known and known[host].is_global

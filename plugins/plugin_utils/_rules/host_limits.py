@@ -10,7 +10,7 @@ import shlex
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
-    gone,
+    absent,
     limit,
     number,
     size,
@@ -52,7 +52,7 @@ def _gpus(case: Case, host: str) -> int:
 
 
 def _live(case: Case, facts: t.Mapping[str, Data]) -> list[str]:
-    return [name for name in facts if name not in gone(case)]
+    return [name for name in facts if name not in absent(case)]
 
 
 def _slots(case: Case, host: str, gpus: int) -> int:

@@ -13,8 +13,8 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    absent,
     data_interface,
-    gone,
     limit,
     names,
     number,
@@ -22,9 +22,9 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
     Pair,
-    calls,
-    culprits,
-    parts,
+    attribute,
+    pair_results,
+    tcp_results,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -44,7 +44,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 @once
 def links(case: Case) -> dict[Pair, Data]:
     """The measured links between nodes that take part."""
-    away = gone(case)
+    away = absent(case)
     return {
         (source, target): result
         for source, row in case.links.items()
@@ -56,7 +56,9 @@ def links(case: Case) -> dict[Pair, Data]:
 @once
 def _too_big(case: Case) -> dict[Pair, Data]:
     """Pairs between which small packets pass and large ones do not."""
-    return {(source, target): result for source, target, result in parts(case, "mtu") if dig(result, "ok") is False}
+    return {
+        (source, target): result for source, target, result in pair_results(case, "mtu") if dig(result, "ok") is False
+    }
 
 
 @rule(
@@ -74,11 +76,11 @@ def _too_big(case: Case) -> dict[Pair, Data]:
 def mtu(case: Case) -> t.Iterable[Answer]:
     """Packets of the interface's size that do not arrive, or interfaces that differ before it comes to that."""
     bad = _too_big(case)
-    tried = [(source, target) for source, target, _result in parts(case, "mtu")]
-    sizes = {name: number(data_interface(case, name), "mtu") for name in names(case) if name not in gone(case)}
+    tried = [(source, target) for source, target, _result in pair_results(case, "mtu")]
+    sizes = {name: number(data_interface(case, name), "mtu") for name in names(case) if name not in absent(case)}
     known = {name: int(size) for name, size in sizes.items() if size}
     odd = _deviating(known)
-    for host, pairs in _mtu_blame(list(bad), tried, odd).items():
+    for host, pairs in _mtu_attributed(list(bad), tried, odd).items():
         seen = [f"{source} to {target}: {_sizes(bad[source, target])}" for source, target in pairs]
         name = dig(data_interface(case, host), "name", "the data interface")
         cause = "Large packets are lost on the way: small messages pass, and the first large tensor hangs."
@@ -121,7 +123,7 @@ def _deviating(sizes: t.Mapping[str, int]) -> list[str]:
     return [name for name, size in sizes.items() if len(usual) > 1 or size != usual[0]]
 
 
-def _mtu_blame(bad: t.Sequence[Pair], tried: t.Sequence[Pair], odd: t.Sequence[str]) -> dict[str, list[Pair]]:
+def _mtu_attributed(bad: t.Sequence[Pair], tried: t.Sequence[Pair], odd: t.Sequence[str]) -> dict[str, list[Pair]]:
     """Nodes with an MTU of their own first, else those that all bad pairs have in common."""
     found: dict[str, list[Pair]] = {}
     rest = []
@@ -130,7 +132,7 @@ def _mtu_blame(bad: t.Sequence[Pair], tried: t.Sequence[Pair], odd: t.Sequence[s
         for name in named:
             found.setdefault(name, []).append(pair)
         rest += [] if named else [pair]
-    for name, pairs in culprits(rest, tried, "both").items():
+    for name, pairs in attribute(rest, tried, "both").items():
         found.setdefault(name, []).extend(pairs)
     return found
 
@@ -149,7 +151,9 @@ def _mtu_blame(bad: t.Sequence[Pair], tried: t.Sequence[Pair], odd: t.Sequence[s
 def link_failed(case: Case) -> t.Iterable[Answer]:
     """A transfer that broke off or hung between nodes whose ports are open to each other."""
     found = links(case)
-    explained = {frozenset(pair) for pair in (*(item.pair for item in calls(case) if not item.ok), *_too_big(case))}
+    explained = {
+        frozenset(pair) for pair in (*(item.pair for item in tcp_results(case) if not item.ok), *_too_big(case))
+    }
     lost = [pair for pair, seen in found.items() if dig(seen, "ok") is False and frozenset(pair) not in explained]
     bad = [pair for pair in lost if dig(found[pair], "failure") == "stalled"]
     for pair in [pair for pair in lost if pair not in bad]:
@@ -160,7 +164,7 @@ def link_failed(case: Case) -> t.Iterable[Answer]:
         if busy.at_all:
             bad.remove(pair)
             yield Untested("link-failed", pair, f"busy nodes ({busy.words}): {dig(found[pair], 'evidence', 'stalled')}")
-    for host, pairs in culprits(bad, list(found), "both").items():
+    for host, pairs in attribute(bad, list(found), "both").items():
         seen = shorten(f"{pair[0]} to {pair[1]}: {dig(found[pair], 'evidence', 'failed')}" for pair in pairs)
         cause = "Connections to it are made, yet a transfer of data does not come through."
         remedy = (
@@ -237,7 +241,7 @@ def link_slow(case: Case) -> t.Iterable[Answer]:
                 yield Untested("link-slow", pair, f"busy nodes ({busy.words}): {pair[0]} to {pair[1]} had {said}")
                 continue
             bad[pair] = f"{pair[0]} to {pair[1]}: {speed:.0f} Mb/s, at least {wanted:.0f} expected ({why})"
-    for host, pairs in culprits(list(bad), list(speeds), "both").items():
+    for host, pairs in attribute(list(bad), list(speeds), "both").items():
         remedy = (
             "ip -s link and ethtool INTERFACE (speed, duplex, errors) there, tc qdisc for a limit on the rate, then "
             "cable and switch port; iperf3 between the two nodes measures it again."
@@ -285,7 +289,7 @@ def link_latency(case: Case) -> t.Iterable[Answer]:
         busy = diagnosis_busy.ends(case, pair, "links")
         if busy.at_all and times[pair] < busy.slack * _latency_limit(case, times):
             yield Untested("link-latency", pair, f"busy nodes ({busy.words}): {bad.pop(pair)}")
-    for host, pairs in culprits(list(bad), list(times), "both").items():
+    for host, pairs in attribute(list(bad), list(times), "both").items():
         cause = "Small messages take long on the way: a farther network, a tunnel, or a busy machine."
         remedy = "ping and tracepath to the other nodes; ip route get PEER; top there; tc qdisc for a delay."
         yield finding("link-latency", WARN, host, shorten(bad[pair] for pair in pairs), cause, remedy)

@@ -86,7 +86,7 @@ def writer(case: Case, log: Log, host: str) -> str:
 
 
 def in_log(case: Case, identity: str, severity: str, found: t.Mapping[str, str], words: tuple[str, str]) -> Finding:
-    """A Finding that blames the nodes among the keys of ``found``; ``words`` are cause and remedy."""
+    """A Finding attributed to the nodes among the keys of ``found``; ``words`` are cause and remedy."""
     return Finding(identity, severity, tuple(name for name in found if name in case.plan["nodes"]), dict(found), *words)
 
 
@@ -159,9 +159,9 @@ def first_cause(case: Case) -> t.Iterator[Answer]:
             identity = next((each for each in generic if each), identity)
         here = writer(case, log, str(dig(cause, "host", "")))
         peer = node_of(case, dig(cause, "peer"))
-        blamed = [here, peer] if advice.blame == "both" else [peer or here] if advice.blame == "peer" else [here]
+        ends: dict[str, list[str | None]] = {"both": [here, peer], "peer": [peer or here]}
         text = f"{log.path} line {dig(cause, 'line', 0)}: {dig(cause, 'text', '')[:300]}"
-        seen = {name: text for name in blamed if name}
+        seen = {name: text for name in ends.get(advice.attributed_to, [here]) if name}
         yield in_log(case, identity, advice.severity, seen, (advice.cause, advice.remedy))
 
 
@@ -178,7 +178,7 @@ def first_cause(case: Case) -> t.Iterator[Answer]:
     of_jobs=True,
 )
 def versions_in_logs(case: Case) -> t.Iterator[Answer]:
-    """Hosts of one log with different versions of NCCL; those that differ from the most are blamed."""
+    """Hosts of one log with different versions of NCCL; attributed to those that differ from the most."""
     for log in logs(case):
         if dig(log.said, "cause.kind") == "version_mismatch":
             continue

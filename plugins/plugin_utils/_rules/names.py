@@ -11,13 +11,13 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.host_names import HOST_NAME, is_address
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    absent,
     addresses,
-    gone,
     names,
     node,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
-    logins,
+    ssh_results,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -51,10 +51,10 @@ def _groups(values: t.Mapping[str, str]) -> list[list[str]]:
 
 @once
 def duplicates(case: Case) -> set[str]:
-    """Nodes with the host name of another one; where one of them bears it by the plan, the others are to blame."""
+    """Nodes with the host name of another one; where the plan gives it to one of them, the others."""
     found: set[str] = set()
     hostnames = {name: str(dig(facts, "hostname", "")).lower() for name, facts in case.fabric.items()}
-    for hosts in _groups({name: value for name, value in hostnames.items() if value and name not in gone(case)}):
+    for hosts in _groups({name: value for name, value in hostnames.items() if value and name not in absent(case)}):
         wrong = {host for host in hosts if hostnames[host] != str(dig(node(case, host), "hostname", "")).lower()}
         found |= wrong or set(hosts)
     return found
@@ -74,7 +74,7 @@ def duplicates(case: Case) -> set[str]:
 )
 def duplicate_hostname(case: Case) -> t.Iterable[Answer]:
     """Nodes with one host name, with none of their own, or with one machine-id."""
-    live = [name for name in case.fabric if name not in gone(case)]
+    live = [name for name in case.fabric if name not in absent(case)]
     hostnames = {name: str(dig(case.fabric[name], "hostname", "")).lower() for name in live}
     named = {name: value for name, value in hostnames.items() if value}
     same = duplicates(case)
@@ -120,7 +120,7 @@ def hostname_file(case: Case) -> t.Iterable[Answer]:
     """/etc/hostname holds something else than the bare name of the machine."""
     for host, facts in case.fabric.items():
         written, now = dig(facts, "hostname_file"), str(dig(facts, "hostname", ""))
-        if not written or host in gone(case):
+        if not written or host in absent(case):
             continue
         text = str(written).strip()
         remedy = f"hostnamectl set-hostname {node(case, host).get('hostname') or 'NAME'} (no reboot needed)"
@@ -150,7 +150,7 @@ def hostname_file(case: Case) -> t.Iterable[Answer]:
 )
 def hostname_differs(case: Case) -> t.Iterable[Answer]:
     """The right machine answers, under another name than the plan has for it."""
-    for item in logins(case, "wrong_machine"):
+    for item in ssh_results(case, "wrong_machine"):
         own = str(dig(case.fabric.get(item.target), "hostname", ""))
         wanted = str(dig(node(case, item.target), "hostname", ""))
         if item.target in duplicates(case):
@@ -195,7 +195,7 @@ def loopback(case: Case) -> t.Iterable[Answer]:
         "GLOO_SOCKET_IFNAME and a numeric MASTER_ADDR for every job."
     )
     for host, facts in case.fabric.items():
-        for name, answer in dig(facts, "resolution", {}).items() if host not in gone(case) else ():
+        for name, answer in dig(facts, "resolution", {}).items() if host not in absent(case) else ():
             owner = host if _short(name) == _short(dig(facts, "hostname", "")) else _owner(case, name)
             if owner is None or not dig(answer, "loopback") or str(name).lower() in UNNAMED or is_address(name):
                 continue
@@ -206,7 +206,7 @@ def loopback(case: Case) -> t.Iterable[Answer]:
             severity = WARN if given and owner == host else FAIL
             evidence = f"{whose} {name} is {found}{_entry(facts, name)}"
             yield finding("name-loopback-127-0-1-1", severity, host, evidence, _LOOPBACK, remedy)
-    for item in logins(case, "loopback"):
+    for item in ssh_results(case, "loopback"):
         if not dig(dig(case.fabric.get(item.source), "resolution", {}).get(item.what), "loopback"):
             evidence = f"{item.what}: {item.evidence}"
             yield finding("name-loopback-127-0-1-1", FAIL, item.source, evidence, _LOOPBACK, remedy)
@@ -250,7 +250,7 @@ def hosts_typo(case: Case) -> t.Iterable[Answer]:
     managed = bool(dig(case.plan, "managed", False))
     answers: list[Finding] = []
     for host, facts in case.fabric.items():
-        for name, answer in dig(facts, "resolution", {}).items() if host not in gone(case) else ():
+        for name, answer in dig(facts, "resolution", {}).items() if host not in absent(case) else ():
             owner = _owner(case, name)
             found = [str(item) for item in dig(answer, "addresses", [])]
             if owner is None or dig(answer, "loopback"):
@@ -262,7 +262,7 @@ def hosts_typo(case: Case) -> t.Iterable[Answer]:
             else:
                 continue
             answers.append(_typo(case, host, owner, evidence))
-    for item in logins(case, "name", "wrong_address"):
+    for item in ssh_results(case, "name", "wrong_address"):
         answer = dig(case.fabric.get(item.source), "resolution", {}).get(item.what)
         known = any(item.what in each.evidence.get(item.source, "") for each in answers)
         if not known and not dig(answer, "loopback"):
@@ -299,12 +299,12 @@ def fqdn(case: Case) -> t.Iterable[Answer]:
     """The name by which the head announces itself is not known on the peers."""
     head = str(dig(case.plan, "head", ""))
     name = str(dig(case.fabric.get(head), "fqdn", ""))
-    if not name or head in gone(case) or _owner(case, name) or is_address(name) or name.lower() in UNNAMED:
+    if not name or head in absent(case) or _owner(case, name) or is_address(name) or name.lower() in UNNAMED:
         return
     lost = [
         host
         for host, facts in case.fabric.items()
-        if host != head and dig(dig(facts, "resolution", {}).get(name), "error") and host not in gone(case)
+        if host != head and dig(dig(facts, "resolution", {}).get(name), "error") and host not in absent(case)
     ]
     if lost:
         yield Finding(

@@ -9,7 +9,7 @@ import shlex
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
-    gone,
+    absent,
     limit,
     number,
     shorten,
@@ -58,7 +58,7 @@ def _tools(case: Case) -> tuple[str, Data | None]:
     """(the head, its tools): the launchers are started there, and no other node needs pdsh."""
     head = str(dig(case.plan, "head", ""))
     tools = dig(case.stack.get(head), "tools")
-    return head, tools if isinstance(tools, t.Mapping) and head not in gone(case) else None
+    return head, tools if isinstance(tools, t.Mapping) and head not in absent(case) else None
 
 
 def _closed(distrusted: list[str], install: str) -> str:
@@ -219,7 +219,7 @@ def held_by_orphans(case: Case, host: str) -> list[str]:
 def abandoned(case: Case) -> t.Iterable[Answer]:
     """Ranks that outlived their launcher: they hold GPU memory and ports."""
     for host in case.user:
-        left = orphans(case, host) if host not in gone(case) else []
+        left = orphans(case, host) if host not in absent(case) else []
         if not left:
             continue
         ports = held_by_orphans(case, host)

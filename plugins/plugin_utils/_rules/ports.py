@@ -12,16 +12,16 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
-    gone,
+    absent,
     node,
     shorten,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
     Attempt,
     Pair,
+    attribute,
     by_pair,
-    calls,
-    culprits,
+    tcp_results,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -98,9 +98,9 @@ def blocked(case: Case) -> dict[Pair, tuple[str, list[Attempt]]]:
     away = unheard(case)
     master = str(dig(case.plan, "master.port", ""))
     found: dict[Pair, tuple[str, list[Attempt]]] = {}
-    for pair, items in by_pair(calls(case)).items():
-        deaf = case.listeners.get(pair[1]) or {}
-        heard = [item for item in items if item.what not in deaf and (pair[1], item.what) not in away]
+    for pair, items in by_pair(tcp_results(case)).items():
+        not_listening = case.listeners.get(pair[1]) or {}
+        heard = [item for item in items if item.what not in not_listening and (pair[1], item.what) not in away]
         bad = [item for item in heard if not item.ok and item.failure in (*_IDS, "other")]
         if diagnosis_busy.ends(case, pair, "mesh").slack == math.inf:
             bad = [item for item in bad if item.failure != "timeout"]
@@ -114,7 +114,7 @@ def unheard(case: Case) -> dict[tuple[str, str], str]:
     """The listeners that did not answer their own node, by (node, port), and what was seen."""
     return {
         (item.target, item.what): item.evidence
-        for item in calls(case)
+        for item in tcp_results(case)
         if item.source == item.target and not item.ok and item.failure == "no_listener"
     }
 
@@ -123,7 +123,7 @@ def _left_open(case: Case) -> t.Iterator[Untested]:
     """Ports about which no answer was had, though no firewall need be in the way."""
     for (host, port), seen in unheard(case).items():
         yield Untested("rdzv-connect-failed", (host,), f"port {port} of {host} was not tested: {seen}")
-    for item in calls(case):
+    for item in tcp_results(case):
         if item.what in (case.listeners.get(item.target) or {}):
             continue  # it could not be listened on, and that is told
         busy = diagnosis_busy.ends(case, item.pair, "mesh")
@@ -178,7 +178,7 @@ def ports_closed(case: Case) -> t.Iterable[Answer]:
         cause = "It has no route to the data address of another node."
         remedy = f"ip route get {dig(node(case, pair[1]), 'address')} there; add the route, or set trainmesh_address."
         yield finding("rdzv-errno-113", FAIL, pair[0], f"to {pair[1]}: {seen}", cause, remedy)
-    for host, pairs in culprits(list(bad), list(by_pair(calls(case)))).items():
+    for host, pairs in attribute(list(bad), list(by_pair(tcp_results(case)))).items():
         for kind in dict.fromkeys(bad[pair][0] for pair in pairs):
             yield from _closed(case, host, kind, [pair for pair in pairs if bad[pair][0] == kind], bad)
 
@@ -192,7 +192,7 @@ def _no_way(case: Case, pair: Pair) -> bool:
 def _closed(
     case: Case, host: str, kind: str, pairs: t.Sequence[Pair], bad: t.Mapping[Pair, t.Any]
 ) -> t.Iterator[Finding]:
-    """One node that is to blame for pairs of one kind."""
+    """Failed pairs of one kind, attributed to one node."""
     inbound = [source for source, target in pairs if target == host]
     seen = shorten(f"{item.source} to {item.target}: {item.evidence}" for pair in pairs for item in bad[pair][1])
     if not inbound:
@@ -231,7 +231,7 @@ def wrong_tool(case: Case) -> t.Iterable[Answer]:
     hit = {pair[1] for pair in blocked(case)}
     for host in case.fabric:
         found = active(case, host)
-        if tool in TOOLS and found and tool not in found and host not in hit | gone(case):
+        if tool in TOOLS and found and tool not in found and host not in hit | absent(case):
             cause = f"trainmesh_firewall opens {tool}, which is not the firewall that is in force there."
             evidence = f"active: {', '.join(found)}"
             yield finding(
@@ -277,7 +277,7 @@ def wrong_tool(case: Case) -> t.Iterable[Answer]:
 def ports_taken(case: Case) -> t.Iterable[Answer]:
     """Ports that could not be had for the test; those that an abandoned run holds are told with that run."""
     head, master = str(dig(case.plan, "head", "")), str(dig(case.plan, "master.port", ""))
-    for host in [name for name in case.listeners if name not in gone(case)]:
+    for host in [name for name in case.listeners if name not in absent(case)]:
         for port, problem in (case.listeners[host] or {}).items():
             number, text = (problem[0], str(problem[-1])) if problem else (None, "unknown")
             if number == EADDRINUSE and str(port) in held_by_orphans(case, host):
@@ -331,7 +331,7 @@ def _held(case: Case, host: str) -> list[str]:
 
 def _strangers(case: Case) -> t.Iterator[Answer]:
     """A port on which another program answered the test."""
-    for item in calls(case):
+    for item in tcp_results(case):
         if item.failure == "stranger" and item.what not in (case.listeners.get(item.target) or {}):
             cause = "Another program answers on a port of the job."
             remedy = f"ss -ltnp 'sport = :{item.what}' on {item.target} tells which; or change trainmesh_master_port."

@@ -260,7 +260,7 @@ def unchecked(case: Case) -> t.Iterator[Finding]:
 )
 def lost(case: Case) -> t.Iterator[Finding]:
     """Nodes that left the run although the controller had reached them, or had not tried."""
-    found = {name: str(reason) for name, reason in case.dropped.items() if not failed(_row(case, name))}
+    found = {name: str(reason) for name, reason in case.lost.items() if not failed(_row(case, name))}
     for host, evidence in found.items():
         yield finding(
             "reach-node-lost",

@@ -15,7 +15,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
-    gone,
+    absent,
     limit,
     login_sources,
     node,
@@ -24,8 +24,8 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
     Pair,
     by_pair,
-    logins,
-    parts,
+    pair_results,
+    ssh_results,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -39,7 +39,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.sshd_ports import deaf
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.sshd_ports import sshd_not_on_planned_port
 
 FAR_LATER = 4
 _TRAILING = re.compile(r"^\s*[A-Za-z]+[\s=]+[^#\"]*[^#\"\s]\s+#")
@@ -59,7 +59,7 @@ _TRAILING = re.compile(r"^\s*[A-Za-z]+[\s=]+[^#\"]*[^#\"\s]\s+#")
 def hostkey_unknown(case: Case) -> t.Iterable[Answer]:
     """A host key that the source has not pinned: the source is to be mended."""
     managed = dig(case.plan, "managed", False)
-    for (source, target), items in by_pair(logins(case, "hostkey_unknown")).items():
+    for (source, target), items in by_pair(ssh_results(case, "hostkey_unknown")).items():
         aliases = " ".join(item.what for item in items)
         port = dig(node(case, target), "ssh_port", 22)
         yield finding(
@@ -89,9 +89,11 @@ def hostkey_unknown(case: Case) -> t.Iterable[Answer]:
 def hostkey_changed(case: Case) -> t.Iterable[Answer]:
     """A host key other than the pinned one: the target's when every node sees it, else the source's file is stale."""
     sources: dict[str, set[str]] = {}
-    for item in logins(case):
+    for item in ssh_results(case):
         sources.setdefault(item.target, set()).add(item.source)
-    changed = by_pair(item for item in logins(case, "hostkey_changed") if not deaf(case, item.target))
+    changed = by_pair(
+        item for item in ssh_results(case, "hostkey_changed") if not sshd_not_on_planned_port(case, item.target)
+    )
     for (source, target), items in changed.items():
         seen = {pair[0] for pair in changed if pair[1] == target}
         everywhere = seen == sources[target] and len(seen) > 1
@@ -138,7 +140,7 @@ def client_config(case: Case) -> t.Iterable[Answer]:
     said: dict[str, list[tuple[str, str]]] = {}
     sources = login_sources(case)
     for name, facts in case.user.items():
-        uses_ssh = name in sources and name not in gone(case)
+        uses_ssh = name in sources and name not in absent(case)
         late = dig(facts, "ssh_client.untested")
         if late and uses_ssh:
             yield Untested("ssh-config-invalid", (name,), f"its ssh configuration was not tested: {late}")
@@ -149,7 +151,7 @@ def client_config(case: Case) -> t.Iterable[Answer]:
         for file in dig(facts, "files", []):
             if dig(file, "kind") == "ssh_config":
                 yield from _trailing(name, str(dig(file, "path", "")), str(dig(file, "text", "")))
-    for item in logins(case, "config"):
+    for item in ssh_results(case, "config"):
         said.setdefault(item.source, []).append((item.config_error, f"ssh {item.what}: {item.evidence}"))
     for name, texts in said.items():
         kinds = {kind for kind, _text in texts}
@@ -197,7 +199,7 @@ def _trailing(name: str, path: str, text: str) -> t.Iterator[Finding]:
 )
 def noise(case: Case) -> t.Iterable[Answer]:
     """A shell start-up file that prints where no terminal is."""
-    for item in logins(case, "noise"):
+    for item in ssh_results(case, "noise"):
         yield finding(
             "ssh-login-noise",
             FAIL,
@@ -224,7 +226,7 @@ def noise(case: Case) -> t.Iterable[Answer]:
 def slow(case: Case) -> t.Iterable[Answer]:
     """Logins that work and take long."""
     at_most = limit(case, "ssh_slow_s")
-    good = [item for item in logins(case) if item.ok]
+    good = [item for item in ssh_results(case) if item.ok]
     usual = statistics.median([item.seconds for item in good]) if good else 0.0
     late = [item for item in good if item.seconds >= at_most and item.failure != "not_met"]
     busy: dict[Pair, list[str]] = {}
@@ -275,7 +277,7 @@ def session(case: Case) -> t.Iterable[Answer]:
         "Launchers start a shell that does not read the interactive part of ~/.bashrc: name programs by absolute "
         "paths, or set PATH at the top of ~/.bashrc or in ~/.ssh/environment, DeepSpeed: in ~/.deepspeed_env."
     )
-    for _source, target, seen in parts(case, "session"):
+    for _source, target, seen in pair_results(case, "session"):
         commands = {str(name): path for name, path in dig(seen, "commands", {}).items()}
         pythons = [path for name, path in commands.items() if name.startswith("python")]
         if pythons and not any(pythons):
@@ -284,7 +286,7 @@ def session(case: Case) -> t.Iterable[Answer]:
             )
             yield finding("ssh-noninteractive-env", WARN, target, evidence, "A login over ssh finds no Python.", remedy)
     for name, facts in case.stack.items():
-        if dig(case.plan, "gpus", False) and dig(facts, "tools.ninja.on_path") is False and name not in gone(case):
+        if dig(case.plan, "gpus", False) and dig(facts, "tools.ninja.on_path") is False and name not in absent(case):
             evidence = f"{dig(facts, 'tools.ninja.path')} is not on PATH"
             cause = "A login over ssh does not find ninja, with which DeepSpeed compiles its operations."
             yield finding("ssh-noninteractive-env", WARN, name, evidence, cause, remedy)
@@ -304,7 +306,7 @@ def session(case: Case) -> t.Iterable[Answer]:
 def failed(case: Case) -> t.Iterable[Answer]:
     """Logins that failed in a way that no other rule knows."""
     yield from _not_met(case)
-    for item in logins(case, "closed", "other", "ssh_missing", "no_answer"):
+    for item in ssh_results(case, "closed", "other", "ssh_missing", "no_answer"):
         seen = f"{item.source} to {item.target} as {item.what}: {item.evidence}"
         busy = diagnosis_busy.ends(case, item.pair, "mesh")
         if item.failure == "no_answer" and busy.at_all:
@@ -341,7 +343,7 @@ def failed(case: Case) -> t.Iterable[Answer]:
 
 def _not_met(case: Case) -> t.Iterator[Untested]:
     """Logins about which our own time limits leave open whether they work."""
-    for pair, items in by_pair(logins(case, "not_met")).items():
+    for pair, items in by_pair(ssh_results(case, "not_met")).items():
         bad = [item for item in items if not item.ok]
         if bad:
             seen = shorten(f"as {item.what}: {item.evidence}" for item in bad)

@@ -20,7 +20,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
     Attempt,
     by_pair,
-    logins,
+    ssh_results,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -100,10 +100,10 @@ class Reason(t.NamedTuple):
 )
 def refused(case: Case) -> t.Iterable[Answer]:
     """Every refused key, each with one reason."""
-    for items in by_pair(logins(case, "permission")).values():
+    for items in by_pair(ssh_results(case, "permission")).values():
         reason = next(found for found in (judge(case, items[0]) for judge in REASONS) if found)
         yield finding(reason.rule, FAIL, reason.host, reason.evidence, reason.cause, reason.remedy)
-    for item in logins(case, "config"):
+    for item in ssh_results(case, "config"):
         if item.config_error == "permissions":
             cause = "ssh does not read its configuration, because others may write to it."
             remedy = "chmod 600 ~/.ssh/config && chown $(id -un) ~/.ssh/config, as the job user"

@@ -9,7 +9,7 @@ import shlex
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
-    gone,
+    absent,
     names,
     node,
     number,
@@ -18,8 +18,8 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
     Attempt,
     by_pair,
-    calls,
-    logins,
+    ssh_results,
+    tcp_results,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -44,7 +44,7 @@ def listens(case: Case, name: str) -> list[int] | None:
     return [int(port) for port in dig(case.fabric.get(name), "sshd.ports", [])]
 
 
-def deaf(case: Case, name: str) -> bool:
+def sshd_not_on_planned_port(case: Case, name: str) -> bool:
     """Whether it is known that the node's own sshd does not listen on the port that the plan has for it."""
     port = int(dig(node(case, name), "ssh_port", 22))
     ports, everything = listens(case, name), dig(case.fabric.get(name), "listening_ports")
@@ -74,8 +74,8 @@ def restart(sshd: Data) -> str:
 )
 def port_clash(case: Case) -> t.Iterable[Answer]:
     """Another machine's sshd answers on the node's address and port, as a host's does for its container."""
-    found = logins(case, "wrong_machine")
-    found += [item for item in logins(case, "hostkey_changed") if deaf(case, item.target)]
+    found = ssh_results(case, "wrong_machine")
+    found += [item for item in ssh_results(case, "hostkey_changed") if sshd_not_on_planned_port(case, item.target)]
     hostnames = {str(dig(case.fabric.get(name), "hostname", "")) for name in names(case)} - {""}
     for item in found:
         if item.answered_as in hostnames:
@@ -109,13 +109,13 @@ def port_clash(case: Case) -> t.Iterable[Answer]:
 )
 def port_refused(case: Case) -> t.Iterable[Answer]:
     """Logins that do not get as far as sshd: a wrong port, no sshd there, or something in between."""
-    dead = {item.pair for item in calls(case) if not item.ok}
-    alive = {item.pair for item in calls(case) if item.ok}
-    for pair, items in by_pair(logins(case, *NET_FAILURES)).items():
+    dead = {item.pair for item in tcp_results(case) if not item.ok}
+    alive = {item.pair for item in tcp_results(case) if item.ok}
+    for pair, items in by_pair(ssh_results(case, *NET_FAILURES)).items():
         first, (source, target) = items[0], pair
         port = int(dig(node(case, target), "ssh_port", 22))
         asked = dig(dig(case.user.get(source), "ssh_client.targets", {}).get(first.what), "port")
-        if asked is not None and int(asked) != port and not deaf(case, target):
+        if asked is not None and int(asked) != port and not sshd_not_on_planned_port(case, target):
             yield finding(
                 "ssh-port-mismatch",
                 FAIL,
@@ -124,7 +124,7 @@ def port_refused(case: Case) -> t.Iterable[Answer]:
                 "Its ssh configuration names another port than the one on which the peer's sshd listens.",
                 f"Set Port {port} in the Host block of {target} in ~/.ssh/config there, or run site.yml.",
             )
-        elif deaf(case, target):
+        elif sshd_not_on_planned_port(case, target):
             yield from _wrong_port(case, first, port)
         elif pair not in dead or pair in alive:
             yield from _blocked(first, port)
@@ -184,8 +184,8 @@ def _blocked(item: Attempt, port: int) -> t.Iterator[Finding]:
 )
 def not_yet_restarted(case: Case) -> t.Iterable[Answer]:
     """A port that sshd's configuration names and on which nothing listens, although today's logins work."""
-    failing = {item.target for item in logins(case, *NET_FAILURES)}
-    for name in set(case.fabric) - gone(case) - failing:
+    failing = {item.target for item in ssh_results(case, *NET_FAILURES)}
+    for name in set(case.fabric) - absent(case) - failing:
         sshd = dig(case.fabric[name], "sshd", {})
         missing = sorted(set(dig(sshd, "config_ports", [])) - set(dig(sshd, "ports", [])))
         unit = str(dig(sshd, "unit", "ssh.service"))
@@ -216,8 +216,8 @@ def not_yet_restarted(case: Case) -> t.Iterable[Answer]:
 def upgraded(case: Case) -> t.Iterable[Answer]:
     """The program of the running sshd was replaced on the disk."""
     for name, facts in case.fabric.items():
-        if dig(facts, "sshd.binary_deleted") is True and name not in gone(case):
-            broken = any(item.target == name for item in logins(case, "closed"))
+        if dig(facts, "sshd.binary_deleted") is True and name not in absent(case):
+            broken = any(item.target == name for item in ssh_results(case, "closed"))
             yield finding(
                 "sshd-upgraded-not-restarted",
                 FAIL if broken else WARN,
@@ -228,4 +228,4 @@ def upgraded(case: Case) -> t.Iterable[Answer]:
             )
 
 
-__all__ = ("NET_FAILURES", "deaf", "listens", "restart")
+__all__ = ("NET_FAILURES", "sshd_not_on_planned_port", "listens", "restart")

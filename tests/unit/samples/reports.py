@@ -164,7 +164,7 @@ def broken():
         user={name: {"name": "train"} for name in here},
         mesh={name: row for name, row in mesh(NAMES, faults).items() if name in here},
         links=measured,
-        dropped={"gpu8": "unreachable"},
+        lost={"gpu8": "unreachable"},
         skipped="fix the failures above first",
         thresholds={"link_share_min": 0.5, "clock_skew_s": 1.0},
     )

@@ -29,7 +29,7 @@ def run(monkeypatch, tmp_path):
     monkeypatch.setattr(cluster_report.action, "show", shown.append)
 
     def start(*answers, lost=(), check_mode=False, live=("node1", "node2", "node3"), variables=None, **args):
-        case = healthy_case(dropped=dict.fromkeys(lost, "it left the run"))
+        case = healthy_case(lost=dict.fromkeys(lost, "it left the run"))
         monkeypatch.setattr(cluster_report.evidence, "assemble", lambda *_arguments: case)
         judged = Judgement(tuple(answers), ("rdma-down",))
         monkeypatch.setattr(cluster_report.engine, "judge", lambda *_arguments: judged)
@@ -79,7 +79,7 @@ def test_a_directory_that_can_not_be_written_costs_the_files_alone(run, tmp_path
     ("answers", "more", "why"),
     [
         ((WARNED,), {}, ""),
-        ((FAILED,), {}, "the faults above come first"),
+        ((FAILED,), {}, "skipped: fix the failures above first"),
         ((), {"jobs": False}, "trainmesh_verify_jobs is false"),
         ((), {"live": ("node1",)}, "node2, node3 are not in this run"),
         ((), {"check_mode": True}, "check mode starts no jobs"),

@@ -74,7 +74,7 @@ def test_a_rule_that_breaks_is_said_to_have_tested_nothing(rules):
 
 
 def test_a_node_that_left_and_jobs_that_were_skipped_are_not_tested(rules):
-    judged = engine.judge(a_case(dropped={"node2": "it froze"}, skipped="node2 is not in this run"), WISHES)
+    judged = engine.judge(a_case(lost={"node2": "it froze"}, skipped="node2 is not in this run"), WISHES)
     assert {(one.rule, one.hosts) for one in judged.untested} == {("node", ("node2",)), ("jobs", ())}
 
 
@@ -91,7 +91,7 @@ def test_every_module_of_rules_can_be_loaded():
 
 def test_what_was_not_tried_is_said_without_an_accusation(rules):
     plan = {**PLAN, "managed": False}
-    case = a_case(plan=plan, collective={"ok": True}, dropped={"node4": "why"}, apart=("node3",))
+    case = a_case(plan=plan, collective={"ok": True}, lost={"node4": "why"}, excluded=("node3",))
     judged = engine.judge(case, WISHES)
     assert judged.findings == []
     assert {(one.rule, one.hosts) for one in judged.untested} == {

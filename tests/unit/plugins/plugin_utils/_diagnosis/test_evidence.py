@@ -23,7 +23,7 @@ def assemble(hostvars, live, skipped=""):
 def test_nodes_that_left_are_told_apart_by_what_is_known_of_them():
     hostvars = {"node1": {"ansible_facts": FACTS}, "node2": {"ansible_facts": FACTS}, "node3": {}}
     case = assemble(hostvars, ["node1"], "node2 is not in this run")
-    assert case.dropped == {"node2": evidence.LEFT, "node3": evidence.UNREACHED}
+    assert case.lost == {"node2": evidence.LEFT, "node3": evidence.UNREACHED}
     assert set(case.fabric) == set(case.stack) == set(case.user) == {"node1"}
     assert case.gpu == {} and case.skipped == "node2 is not in this run"
 
@@ -56,7 +56,7 @@ def test_nodes_that_the_user_left_out_are_apart_and_not_lost():
     hostvars = {"node1": {"ansible_facts": FACTS}, "node2": {}, "node3": {}}
     plan = {**PLAN, "left_out": ["node4"]}
     case = evidence.assemble(plan, hostvars, ["node1"], ["node1"], {}, "node2, node3 are not in this run")
-    assert case.apart == ("node2", "node3", "node4") and case.dropped == {}
+    assert case.excluded == ("node2", "node3", "node4") and case.lost == {}
     assert inventory.missing(case) == {}
 
 
@@ -93,8 +93,8 @@ def unread(rows, every=("node1", "node2")):
 def test_where_nobody_answers_the_controllers_own_look_is_all_there_is():
     rows = {name: {"ok": False, "layer": "tcp_timeout", "evidence": "silent", "cause": "c"} for name in PLAN["order"]}
     case = unread(rows)
-    assert case.dropped == {"node1": evidence.UNREACHED, "node2": evidence.UNREACHED}
-    assert (case.apart, dict(case.reach), case.fabric) == (("node3",), rows, {})
+    assert case.lost == {"node1": evidence.UNREACHED, "node2": evidence.UNREACHED}
+    assert (case.excluded, dict(case.reach), case.fabric) == (("node3",), rows, {})
     judged = engine.judge(case, options.read({}))
     assert {finding.rule for finding in judged.findings} == {"reach-tcp-timeout"}
     assert not [answer for answer in judged.untested if "the rule itself failed" in answer.why]
@@ -103,13 +103,13 @@ def test_where_nobody_answers_the_controllers_own_look_is_all_there_is():
 
 def test_where_a_task_failed_everywhere_the_nodes_are_lost_and_not_unreached():
     case = unread({name: {"ok": True} for name in PLAN["order"]})
-    assert set(case.dropped.values()) == {evidence.LEFT}
+    assert set(case.lost.values()) == {evidence.LEFT}
     assert {finding.rule for finding in engine.judge(case, options.read({})).findings} == {"reach-node-lost"}
 
 
 def test_where_not_even_the_look_was_taken_nothing_is_made_up():
     case = evidence.unread(PLAN["order"], {"node1": {}}, ["node1"], {})
-    assert (dict(case.reach), case.dropped) == ({}, {"node1": evidence.UNREACHED})
+    assert (dict(case.reach), case.lost) == ({}, {"node1": evidence.UNREACHED})
 
 
 def test_a_node_that_answered_and_then_failed_was_reached():
@@ -119,4 +119,4 @@ def test_a_node_that_answered_and_then_failed_was_reached():
         "node2": {"trainmesh_reach": rows},
         "node3": {"trainmesh_reach": rows},
     }
-    assert assemble(hostvars, ["node1"]).dropped == {"node2": evidence.LEFT, "node3": evidence.UNREACHED}
+    assert assemble(hostvars, ["node1"]).lost == {"node2": evidence.LEFT, "node3": evidence.UNREACHED}

@@ -133,7 +133,7 @@ def test_nodes_stand_in_rank_order_and_tell_what_is_known():
 
 
 def test_a_host_outside_the_plan_is_a_node_without_a_rank():
-    case = dataclasses.replace(healthy(), dropped={"gpu9": "unreachable"})
+    case = dataclasses.replace(healthy(), lost={"gpu9": "unreachable"})
     node = check(report(case))["nodes"][-1]
     assert (node["name"], node["rank"], node["reached"]) == ("gpu9", None, False)
 
@@ -187,7 +187,7 @@ def test_cards_and_gpus_have_a_row_each_and_useless_interfaces_none():
 def test_what_to_do_next_follows_the_outcome():
     command = "ssh -p 22 train@10.20.0.11 /opt/trainmesh/bin/trainmesh-deepspeed /path/to/train.py"
     assert report(healthy())["next"] == {"text": "Your own job, on every node:", "command": command}
-    assert report()["next"]["command"] == "" and "NOT ready" in report()["next"]["text"]
+    assert report()["next"]["command"] == "" and "NOT READY" in report()["next"]["text"]
     assert "Not all" in report(broken(), [WARNING])["next"]["text"]
     foreign = dataclasses.replace(healthy(), plan={**plan(NAMES[:3]), "managed": False})
     assert report(foreign)["next"] == {"text": "", "command": ""}

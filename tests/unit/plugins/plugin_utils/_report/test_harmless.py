@@ -42,7 +42,7 @@ def hostile(data, key=""):
 
 def bad_day():
     case = broken()
-    parts = {name: hostile(getattr(case, name)) for name in ("fabric", "gpu", "stack", "user", "mesh", "dropped")}
+    parts = {name: hostile(getattr(case, name)) for name in ("fabric", "gpu", "stack", "user", "mesh", "lost")}
     nodes = {name: {**node, "hostname": HOSTILE, "gpus": [HOSTILE]} for name, node in case.plan["nodes"].items()}
     case = dataclasses.replace(case, **parts, plan={**case.plan, "nodes": nodes}, skipped=HOSTILE)
     found = [

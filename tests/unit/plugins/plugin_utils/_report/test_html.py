@@ -90,7 +90,7 @@ def hostile_case():
                "faults": [{"host": HOSTILE, "cause": HOSTILE}]}],
         collective={**case.collective, "ok": False, "error": HOSTILE, "backend": HOSTILE},
         skipped=HOSTILE,
-        dropped={HOSTILE: HOSTILE},
+        lost={HOSTILE: HOSTILE},
     )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def test_failures_come_first_and_no_next_command_is_shown():
         < text.index("  node  address")
         < text.index("Not tested:")
     )
-    assert "NOT ready" in text.splitlines()[-1] and "train.py" not in text
+    assert "NOT READY" in text.splitlines()[-1] and "train.py" not in text
 
 
 def test_the_table_has_a_row_for_each_node_and_launcher():
@@ -176,7 +176,7 @@ def test_ready_is_said_only_of_a_cluster_on_which_jobs_have_run():
 
 def test_an_incomplete_run_says_so():
     lines = shown(broken(), [FINDING])
-    assert lines[1].startswith("INCOMPLETE") and lines[-1].startswith("Not all of the cluster could be tested")
+    assert lines[1].startswith("INCOMPLETE") and lines[-1].startswith("Not all of the cluster was tested")
 
 
 def test_changes_and_files_are_named():

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, options
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import culprits
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import attribute
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import once
 from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import healthy
 from ansible_collections.trainmesh.cluster.tests.unit.samples.large import break_it, large
@@ -70,8 +70,8 @@ def test_half_of_a_large_cluster_may_be_dead():
     assert seconds(break_it(large(64), 32)) <= 5
 
 
-def slow_culprits(bad, tried, tie):
-    """What culprits() says, counted anew for each node in each round: the reference."""
+def slow_attribution(bad, tried, tie):
+    """What attribute() says, counted anew for each node in each round: the reference."""
     left = {pair for pair in bad if pair[0] != pair[1]}
     all_bad, others = set(left), [pair for pair in tried if pair[0] != pair[1]]
     found = {pair[0]: [pair] for pair in bad if pair[0] == pair[1]}
@@ -114,4 +114,4 @@ def test_counting_once_attributes_as_counting_each_time(tie):
         if chance.random() < 0.5:
             lost = chance.choice(names)
             bad = [pair for pair in tried if lost in pair]
-        assert culprits(bad, tried, tie) == slow_culprits(bad, tried, tie)
+        assert attribute(bad, tried, tie) == slow_attribution(bad, tried, tie)

@@ -7,7 +7,7 @@ import dataclasses
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import culprits
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import attribute
 from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import (
     HIGH,
     MASTER,
@@ -40,16 +40,16 @@ ALL = [(source, target) for source in NAMES for target in NAMES if source != tar
     ],
 )
 def test_whom_bad_pairs_accuse(bad, tie, blamed):
-    found = culprits(bad, ALL, tie)
+    found = attribute(bad, ALL, tie)
     assert sorted(found) == blamed
     assert {pair for pairs in found.values() for pair in pairs} == set(bad)
 
 
 def test_of_two_nodes_the_target_is_blamed_or_both():
     pairs = [("node1", "node2"), ("node2", "node1")]
-    assert list(culprits(pairs[:1], pairs, "target")) == ["node2"]
-    assert sorted(culprits(pairs, pairs, "target")) == ["node1", "node2"]
-    assert sorted(culprits(pairs[:1], pairs, "both")) == ["node1", "node2"]
+    assert list(attribute(pairs[:1], pairs, "target")) == ["node2"]
+    assert sorted(attribute(pairs, pairs, "target")) == ["node1", "node2"]
+    assert sorted(attribute(pairs[:1], pairs, "both")) == ["node1", "node2"]
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ def bad(layer, evidence="seen", cause="why", remedy="do this"):
     return {"ok": False, "layer": layer, "evidence": evidence, "cause": cause, "remedy": remedy}
 
 
-def case(dropped=None, **reach):
-    return Case(plan={"order": ["n1", "n2", "n3"], "nodes": {}}, reach=reach, dropped=dropped or {})
+def case(lost=None, **reach):
+    return Case(plan={"order": ["n1", "n2", "n3"], "nodes": {}}, reach=reach, lost=lost or {})
 
 
 @pytest.mark.parametrize(("layer", "rule_id"), sorted(rules_reach.RULES.items()))
