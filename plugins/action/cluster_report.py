@@ -136,10 +136,10 @@ class ActionModule(ActionBase):
         if data["outcome"] == "faults":
             first = data["findings"][0]
             where = ", ".join(first["hosts"]) or "the cluster"
-            said = f"{data['summary']['fail']} fault(s), the first on {where}: {first['cause']} [{first['rule']}]"
+            said = f"{data['summary']['fail']} failure(s), the first on {where}: {first['cause']} [{first['rule']}]"
             return {**answer, "failed": True, "msg": said}
         if data["outcome"] == "incomplete":
-            return {**answer, "unreachable": True, "msg": "not everything could be tested: see the report"}
+            return {**answer, "unreachable": True, "msg": "not everything could be tested, see the report above"}
         return answer
 
     @staticmethod

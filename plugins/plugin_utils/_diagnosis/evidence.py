@@ -10,7 +10,7 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.job_result import verdict
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, Hosts
 
-UNREACHED = "it could not be reached"
+UNREACHED = "unreachable"
 LEFT = "lost during the run; the error of its last task is above"
 
 

@@ -231,7 +231,7 @@ def _next(case: Case, outcome: str) -> dict[str, str]:
             "command": "",
         }
     command = _own_job(case) if not case.skipped else ""
-    return {"text": "Your own job, on every node:" if command else "", "command": command}
+    return {"text": "Run your own job on every node:" if command else "", "command": command}
 
 
 def _own_job(case: Case) -> str:

@@ -29,7 +29,7 @@ def missing(case: Case) -> dict[str, str]:
     for name in asked:
         reach = case.reach.get(name)
         if name not in found and isinstance(reach, t.Mapping) and reach.get("ok") is False:
-            found[name] = str(reach.get("cause") or reach.get("evidence") or "it could not be reached")
+            found[name] = str(reach.get("cause") or reach.get("evidence") or "unreachable")
     parts = {
         "its network and system": case.fabric,
         "its GPUs": case.gpu,

@@ -53,7 +53,7 @@ def test_a_clean_run_ends_well_and_writes_its_report(run, tmp_path):
 def test_a_fault_fails_the_run_and_is_its_message(run):
     answer, _shown = run(FAILED, WARNED)
     assert (answer["failed"], answer["outcome"], answer["summary"]["fail"]) == (True, "faults", 1)
-    assert answer["msg"] == "1 fault(s), the first on node2: The clock of node2 is wrong. [clock-skew]"
+    assert answer["msg"] == "1 failure(s), the first on node2: The clock of node2 is wrong. [clock-skew]"
 
 
 def test_a_node_that_was_lost_ends_it_as_an_unreachable_host_does(run):

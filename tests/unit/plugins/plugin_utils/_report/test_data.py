@@ -186,9 +186,9 @@ def test_cards_and_gpus_have_a_row_each_and_useless_interfaces_none():
 
 def test_what_to_do_next_follows_the_outcome():
     command = "ssh -p 22 train@10.20.0.11 /opt/trainmesh/bin/trainmesh-deepspeed /path/to/train.py"
-    assert report(healthy())["next"] == {"text": "Your own job, on every node:", "command": command}
+    assert report(healthy())["next"] == {"text": "Run your own job on every node:", "command": command}
     assert report()["next"]["command"] == "" and "NOT READY" in report()["next"]["text"]
-    assert "Not all" in report(broken(), [WARNING])["next"]["text"]
+    assert "Not everything" in report(broken(), [WARNING])["next"]["text"]
     foreign = dataclasses.replace(healthy(), plan={**plan(NAMES[:3]), "managed": False})
     assert report(foreign)["next"] == {"text": "", "command": ""}
 
