@@ -188,7 +188,7 @@ def test_what_to_do_next_follows_the_outcome():
     command = "ssh -p 22 train@10.20.0.11 /opt/trainmesh/bin/trainmesh-deepspeed /path/to/train.py"
     assert report(healthy())["next"] == {"text": "Run your own job on every node:", "command": command}
     assert report()["next"]["command"] == "" and "NOT READY" in report()["next"]["text"]
-    assert "Not everything" in report(broken(), [WARNING])["next"]["text"]
+    assert "Not all" in report(broken(), [WARNING])["next"]["text"]
     foreign = dataclasses.replace(healthy(), plan={**plan(NAMES[:3]), "managed": False})
     assert report(foreign)["next"] == {"text": "", "command": ""}
 
