@@ -14,7 +14,6 @@ import time
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import failures as words
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import host_failures as host_words
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import ssh_config
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import transport as preflight_transport
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Client, Target
@@ -87,7 +86,7 @@ class Attempt:
         if isinstance(error, TimeoutError) or self.clock.over:
             return words.stuck(self.client, self.clock.stage, self.clock.limit)
         if self.client and self.clock.stage == "command":
-            return host_words.shell(self.client, f"{type(error).__name__}: {error}")
+            return words.shell(self.client, f"{type(error).__name__}: {error}")
         return words.untested(f"{type(error).__name__}: {error}")
 
     def _walk(self) -> None:
@@ -128,7 +127,7 @@ def question(pythons: t.Sequence[str], become: t.Sequence[str], secret: bool = F
     for python in pythons:  # unquoted, as Ansible runs it: it may be "/usr/bin/env python3"
         parts.append(f'[ -n "$f" ] || {{ v=$({python} -c {code} </dev/null 2>&1) && f=1; echo {MARK} python $v; }}')
     parts.append(
-        f"for m in {' '.join(host_words.INSTALL)}; do command -v $m >/dev/null 2>&1 && "
+        f"for m in {' '.join(words.INSTALL)}; do command -v $m >/dev/null 2>&1 && "
         f"{{ echo {MARK} manager $m; break; }}; done"
     )
     # a directory that comes and goes, as Ansible's own does: access(2) sees no full disk
@@ -173,20 +172,20 @@ def judge(client: Client, output: str, become: bool, target: Target) -> str:
     """
     marked = [line[len(MARK) + 1 :] for line in output.splitlines() if line.startswith(f"{MARK} ")]
     if not marked:
-        raise host_words.shell(client, " ".join(output.split())[:200] or "the command printed nothing")
+        raise words.shell(client, " ".join(output.split())[:200] or "the command printed nothing")
     tries = [line.removeprefix("python ") for line in marked if line.startswith("python ")]
     manager = next((line.split()[1] for line in marked if line.startswith("manager ")), "")
     last = tries[-1] if tries else "nothing"
     match = re.search(r"@(\d+)\.(\d+)\.(\d+)@(.*)@", last)
     if not match:
-        raise host_words.python(client, _words_of(output, last), (), manager)
+        raise words.python(client, _words_of(output, last), (), manager)
     *numbers, path = match.groups()
     version = tuple(map(int, numbers))
-    if version < host_words.MIN_PYTHON:
-        raise host_words.python(client, f"Python {'.'.join(numbers)} at {path}", version, manager)
+    if version < words.MIN_PYTHON:
+        raise words.python(client, f"Python {'.'.join(numbers)} at {path}", version, manager)
     full = next((line for line in marked if line.startswith("tmp ")), "")
     if full:
-        raise host_words.tmp(client, full.removeprefix("tmp ")[:200])
+        raise words.tmp(client, full.removeprefix("tmp ")[:200])
     told = next((line for line in marked if line.startswith("become ")), "")
     return _root(client, told, target) if become else ""
 
@@ -195,19 +194,19 @@ def _root(client: Client, told: str, target: Target) -> str:
     """Raise Stop unless the become command worked, and did so in a way that Ansible follows."""
     said = told.partition(" ")[2].partition(" ")[2]
     good, method = told.split()[1:2] == ["0"], target.become_command[0]
-    if not good and target.terminal and host_words.wants_terminal(said):
+    if not good and target.terminal and words.wants_terminal(said):
         return f"{method} requires a terminal, which Ansible provides and the preflight does not: {said[:200]}"
     if not target.become_password:
         if not good:
-            raise host_words.sudo(client, said or "no output", method)
+            raise words.sudo(client, said or "no output", method)
         return ""
     from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import target as preflight_target
 
     words_of = said.replace(preflight_target.PROMPT, "").strip()[:200] or "no output"
     if not good:
-        raise host_words.sudo_password(client, words_of, method)
+        raise words.sudo_password(client, words_of, method)
     if not preflight_target.understands(said):
-        raise host_words.sudo_prompt(client, said[:200])
+        raise words.sudo_prompt(client, said[:200])
     return ""
 
 

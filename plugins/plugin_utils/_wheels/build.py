@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build the wheel of a package that the index has as a source distribution only.
+"""The wheels of packages that the index has as source distributions only: built here, checked before each use.
 
 The archive is checked before anything of it runs. Its build requirements are pinned with hashes and installed into a
 scratch environment; the build itself fetches nothing and sees neither tokens nor passwords of the caller.
@@ -14,6 +14,7 @@ import io
 import os
 import sys
 import tarfile
+import tempfile
 import typing as t
 import zipfile
 
@@ -21,8 +22,9 @@ import tomllib
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import umask
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import fetch, lockfile
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.lockfile import Package, Pin
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.lockfile import File, Lock, Package, Pin, Wish
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import (
+    ExchangedError,
     ToolError,
     Tools,
     sha256_of,
@@ -116,4 +118,120 @@ def built_name(scratch: str) -> str:
     return next(iter(wheels_in(os.path.join(scratch, "out"))), "")
 
 
-__all__ = ("Builder", "build_requirements", "built_name")
+@dataclasses.dataclass
+class Built:
+    """The directory ``wheels`` in the directory of the lock. ``places`` are uv's options for build requirements."""
+
+    lock_dir: str
+    wish: Wish
+    tools: Tools
+    places: t.Sequence[str]
+    say: t.Callable[[str], None]
+
+    @property
+    def directory(self) -> str:
+        """Where the wheels lie."""
+        return os.path.join(self.lock_dir, "wheels")
+
+    def of(self, lock: Lock) -> dict[str, str]:
+        """The wheels of a lock, by package; raises ExchangedError for one whose hash is another."""
+        names, found = wheels_in(self.directory), {}
+        for name, pin in lock.pins.items():
+            for file in lockfile.wheel_of(name, pin.version, names):
+                path = os.path.join(self.directory, file)
+                if sha256_of(path) not in pin.hashes:
+                    raise ExchangedError(lockfile.exchanged(f"the wheel {file}", self.directory))
+                found[name] = path
+        return found
+
+    def offer(self, lock: Lock | None, scratch: str) -> str:
+        """A directory below ``scratch`` with the wheels of this lock and no other, for uv to look in."""
+        place = os.path.join(scratch, "built")
+        os.mkdir(place)
+        for path in self.of(lock).values() if lock else ():
+            os.symlink(path, os.path.join(place, os.path.basename(path)))
+        return place
+
+    def complete(self, packages: t.Iterable[Package], old: Lock | None) -> tuple[list[Package], dict[str, Pin]]:
+        """The packages, each with a wheel, and the entries of sources and build requirements for the lock."""
+        have = self.of(old) if old else {}
+        done, extras = [], {}
+        for package in packages:
+            known = _known(package, old)
+            path = have.get(package.name, "") if old and old.versions.get(package.name) == package.version else ""
+            if path:
+                extras.update(known or _source(package))
+            elif not package.wheels and not package.is_direct:
+                path, made = self._build(package, known, ())
+                extras.update(made)
+            wheels = package.wheels or ((File(os.path.basename(path), path, sha256_of(path)),) if path else ())
+            origin = "a build on the controller" if path else package.origin
+            done.append(dataclasses.replace(package, wheels=wheels, origin=origin))
+        return done, extras
+
+    def again(self, lock: Lock, packages: t.Mapping[str, Package]) -> dict[str, Pin]:
+        """Build the wheels of a lock that are gone; returns all entries of sources and build requirements."""
+        have, extras = self.of(lock), {}
+        for name, package in packages.items():
+            known = _known(package, lock)
+            if name in have:
+                extras.update(known or _source(package))
+            elif not package.wheels:
+                extras.update(self._build(package, known, lock.pins[name].hashes)[1])
+        return extras
+
+    def _build(
+        self, package: Package, known: t.Mapping[str, Pin], hashes: t.Container[str]
+    ) -> tuple[str, dict[str, Pin]]:
+        """(path of the wheel, entries for the lock); one that has none of the ``hashes`` of a lock is not kept."""
+        self.say(f"building the wheel of {package.name} {package.version}, once for all nodes")
+        start = f"build {package.name} "
+        pins = {key.removeprefix(start): pin for key, pin in known.items() if key.startswith(start)}
+        entry = {**_source(package), **known}.get(f"source {package.name}")
+        os.makedirs(self.directory, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.lock_dir) as scratch:
+            used = Builder(self.tools, self.places).build(package, entry.hashes[0] if entry else "", pins, scratch)
+            name = built_name(scratch)
+            if not name or not lockfile.wheel_fits(name, self.wish.platform, self.wish.python_version):
+                raise ToolError(
+                    f"{package.name} {package.version} has no wheel for {self.wish.platform}, and one built here "
+                    f"({name or 'none'}) does not fit the nodes: put a fitting wheel into the directory of "
+                    "trainmesh_wheelhouse"
+                )
+            made = os.path.join(scratch, "out", name)
+            if hashes and sha256_of(made) not in hashes:
+                advice = f"Copy {name} from where the lock was made into {self.directory}. "
+                raise ExchangedError(advice + lockfile.exchanged(f"the wheel {name}", "the build here"))
+            os.replace(made, os.path.join(self.directory, name))
+        entries = {f"source {package.name}": entry} if entry else {}
+        return os.path.join(self.directory, name), {**entries, **{start + key: pin for key, pin in used.items()}}
+
+
+def kept(package: Package, old: Lock | None, wish: Wish) -> Package:
+    """The package with the hashes that the lock before has for this version; raises ValueError where all are others.
+
+    Another Python or platform may need other wheels of the same version.
+    """
+    pin = old.pins.get(package.name) if old and old.head[1:3] == wish.head[1:3] else None
+    if not pin or pin.version != package.version or not package.wheels:
+        return package
+    wheels = tuple(wheel for wheel in package.wheels if wheel.sha256 in pin.hashes)
+    if not wheels:
+        raise ValueError(lockfile.exchanged(f"{package.name} {package.version}", "the index"))
+    return dataclasses.replace(package, wheels=wheels)
+
+
+def _known(package: Package, lock: Lock | None) -> dict[str, Pin]:
+    """The entries that a lock has for this version of a package."""
+    name, extras = package.name, lock.extras if lock else {}
+    source = extras.get(f"source {name}")
+    if not source or source.version != package.version:
+        return {}
+    return {key: pin for key, pin in extras.items() if key == f"source {name}" or key.startswith(f"build {name} ")}
+
+
+def _source(package: Package) -> dict[str, Pin]:
+    """The entry of a source distribution as the index has it today."""
+    if not package.source or not package.source.sha256:
+        return {}
+    return {f"source {package.name}": Pin(package.version, (package.source.sha256,))}

@@ -15,7 +15,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import aside as wheels_aside
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import lockfile
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.built import Built, kept
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.build import Built, kept
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.resolve import Resolver
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import (
     ToolError,

@@ -22,7 +22,7 @@ import typing as t
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import check as preflight_check
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import failures, host_failures, ssh_config
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import failures, ssh_config
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import known_hosts as known
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Target
 
@@ -629,7 +629,7 @@ def test_a_host_whose_banner_is_late_is_tried_again_with_more_time(monkeypatch, 
 def test_the_line_for_sudo_is_proved_as_a_copy(tmp_path, said):
     """One bad file in sudoers.d shuts sudo for everybody: what visudo refuses is not put there."""
     client = types.SimpleNamespace(user="it.user")
-    remedy = host_failures.sudo(client, said, "sudo").remedy
+    remedy = failures.sudo(client, said, "sudo").remedy
     command = remedy.partition("as root: ")[2]
     etc, root = tmp_path / "etc", tmp_path / "root"
     for directory in (etc, root, tmp_path / "bin"):
