@@ -60,13 +60,23 @@ def plan(prefix: str, table: t.Sequence[disk.Mount]) -> Plan:
 def _walk(path: str, listed: t.Container[str], remove: list[str], keep: list[str]) -> None:
     """A directory in which nothing stays goes after its files."""
     if os.path.islink(path) or not os.path.isdir(path):
-        keep += [] if path in listed else [path]
+        if _compiled_from(path) in listed:
+            remove.append(path)
+        elif path not in listed:
+            keep.append(path)
         return
     before = len(keep)
     for name in sorted(os.listdir(path)):
         _walk(f"{path}/{name}", listed, remove, keep)
     if len(keep) == before:
         remove.append(path)
+
+
+def _compiled_from(path: str) -> str:
+    """The program whose compiled form Python has put here; empty for another file."""
+    folder, name = os.path.split(path)
+    above, cache = os.path.split(folder)
+    return f"{above}/{name.partition('.')[0]}.py" if cache == "__pycache__" and name.endswith(".pyc") else ""
 
 
 def apply(todo: Plan) -> None:

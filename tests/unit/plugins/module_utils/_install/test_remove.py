@@ -57,6 +57,16 @@ def test_what_a_user_has_put_there_stays(prefix):
     assert remove.plan(str(prefix), LOCAL).why  # nothing of ours is left in it
 
 
+def test_what_python_compiled_of_ours_goes_with_it(prefix):
+    wish = file_set.wish_of([{"path": "share/cpu/sitecustomize.py", "content": "pass\n"}])
+    file_set.converge(str(prefix), wish, file_set.manifest_of("more"))
+    for place in ("share/cpu", "workspace"):
+        (prefix / place / "__pycache__").mkdir()
+        (prefix / place / "__pycache__/sitecustomize.cpython-311.pyc").write_bytes(b"x")
+    assert take_off(prefix).keep == [f"{prefix}/workspace/__pycache__/sitecustomize.cpython-311.pyc"]
+    assert not (prefix / "share").exists()
+
+
 def test_a_second_run_goes_on_where_the_first_was_killed(prefix, monkeypatch):
     def killed(_path):
         raise KeyboardInterrupt
