@@ -101,7 +101,7 @@ class Reason(t.NamedTuple):
 def refused(case: Case) -> t.Iterable[Answer]:
     """Every refused key, each with one reason."""
     for items in by_pair(ssh_results(case, "permission")).values():
-        reason = next(found for found in (judge(case, items[0]) for judge in REASONS) if found)
+        reason = _reason(case, items[0])
         yield finding(reason.rule, FAIL, reason.host, reason.evidence, reason.cause, reason.remedy)
     for item in ssh_results(case, "config"):
         if item.config_error == "permissions":
@@ -290,6 +290,11 @@ REASONS: tuple[t.Callable[[Case, Attempt], Reason | None], ...] = (
     _not_authorized,
     _unknown,
 )
+
+
+def _reason(case: Case, item: Attempt) -> Reason:
+    """The first that fits; the last of them always does."""
+    return next(reason for reason in (judge(case, item) for judge in REASONS) if reason)
 
 
 __all__ = ("REASONS", "Reason", "refused")

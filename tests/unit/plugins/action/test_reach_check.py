@@ -38,7 +38,7 @@ def run(monkeypatch):
         return action.run(task_vars={"hostvars": hostvars, "groups": {"all": names, "two": names[:2]}}), seen
 
     monkeypatch.setattr(reach_check.check, "check", check)
-    monkeypatch.setattr(reach_check.check, "table", lambda rows: ", ".join(rows))
+    monkeypatch.setattr(reach_check.check, "table", ", ".join)
     monkeypatch.setattr(reach_check.action, "show", seen.shown.append)
     monkeypatch.setattr(reach_check, "target", lambda name, _values, _play: name)
     return start

@@ -20,7 +20,7 @@ def options_of(module: str) -> set[str]:
     read = yaml.safe_load(importlib.import_module(f"{OURS}.modules.{module}").DOCUMENTATION)
     options = set(read.get("options") or {})
     for name in read.get("extends_documentation_fragment", []):
-        file, _, part = name.removeprefix("trainmesh.cluster.").partition(".")
+        file, _dot, part = name.removeprefix("trainmesh.cluster.").partition(".")
         fragment = importlib.import_module(f"{OURS}.doc_fragments.{file}").ModuleDocFragment
         options |= set(yaml.safe_load(getattr(fragment, (part or "documentation").upper())).get("options") or {})
     return options

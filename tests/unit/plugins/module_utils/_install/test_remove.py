@@ -13,7 +13,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._config import f
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.disk import Mount
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import remove
 
-LOCAL = [Mount("/", "ext4", "/dev/vda", False)]
+LOCAL = (Mount("/", "ext4", "/dev/vda", False),)
 
 
 @pytest.fixture
