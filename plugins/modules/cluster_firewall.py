@@ -62,11 +62,14 @@ commands:
     - [ufw, prepend, allow, proto, tcp, from, 10.0.0.12, comment, trainmesh.cluster]
 """
 
+import glob
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import search_path
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import search_path, textfile
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import firewall
 
+ZONES = "/etc/firewalld/zones/*.xml"
 COMMANDS = {"firewalld": "firewall-cmd", "ufw": "ufw"}
 
 
@@ -77,9 +80,17 @@ def are_there(module: AnsibleModule) -> list[str]:
         return wanted
     found = [name for name in wanted if search_path.which(COMMANDS[name])]
     if "firewalld" in found and module.run_command([search_path.path_of("firewall-cmd"), "--state"])[0]:
-        module.warn("firewalld does not run: rules of the cluster in its configuration stay. Start it and run again")
+        if _has_rules():
+            module.warn(
+                "firewalld does not run: rules of the cluster in its configuration stay. Start it, then run again"
+            )
         found.remove("firewalld")
     return found
+
+
+def _has_rules() -> bool:
+    """Whether the configuration of a firewalld that does not run holds rules of ours."""
+    return any(f'priority="{firewall.PRIORITY}"' in textfile.read_text(path) for path in glob.glob(ZONES))
 
 
 def read_ufw(module: AnsibleModule) -> list[str]:

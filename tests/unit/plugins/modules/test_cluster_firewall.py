@@ -75,3 +75,41 @@ def test_a_firewall_that_is_not_there_is_named(capsys, monkeypatch):
 
 def test_the_options_are_those_of_the_documentation(monkeypatch):
     documented.check(cluster_firewall, monkeypatch)
+
+
+ZONES = """#!/bin/sh
+echo "$*" >>"$0.calls"
+case "$*" in
+    --state) exit "$(cat "$0.state")" ;;
+    --get-zones) echo public training ;;
+    *--zone=training*--list-rich-rules)
+        echo 'rule priority="-2950" family="ipv4" source address="10.0.0.2" protocol value="tcp" accept' ;;
+esac
+"""
+
+
+def test_every_zone_is_freed_of_rules_of_ours(firewall, capsys, tmp_path):
+    (tmp_path / "firewall-cmd").write_text(ZONES)
+    (tmp_path / "firewall-cmd.state").write_text("0")
+    answer = modules.run(cluster_firewall, capsys, backends=["firewalld", "ufw"], addresses=[])
+    running, stored = [call for call in firewall("firewall-cmd") if call != "--state"]
+    for call in (running, stored):
+        assert "--zone=training" in call and "--remove-rich-rule=" in call and "10.0.0.2" in call
+    assert answer["changed"] and answer["diff"][0]["after"].strip() == ""
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_firewalld_that_does_not_run_is_told_only_with_rules_of_ours(firewall, capsys, tmp_path, monkeypatch, ours):
+    (tmp_path / "firewall-cmd").write_text(ZONES)
+    (tmp_path / "firewall-cmd.state").write_text("252")
+    (tmp_path / "public.xml").write_text(f'<rule priority="{-2950 if ours else -1}" family="ipv4">')
+    monkeypatch.setattr(cluster_firewall, "ZONES", str(tmp_path / "*.xml"))
+    warned = []
+    monkeypatch.setattr(cluster_firewall.AnsibleModule, "warn", lambda _self, text: warned.append(text))
+    assert modules.run(cluster_firewall, capsys, backends=["firewalld"], addresses=[])["changed"] is False
+    assert bool(warned) is ours
+
+
+def test_what_is_not_installed_has_no_rules_to_remove(capsys, monkeypatch):
+    monkeypatch.setattr(search_path, "which", lambda _name: None)
+    assert modules.run(cluster_firewall, capsys, backends=["firewalld", "ufw"], addresses=[])["changed"] is False
