@@ -11,7 +11,7 @@ set -m # a process group of its own, in which SIGINT is not ignored
 ansible-playbook "$1" -i "$2" -e "$3" >"$log" 2>&1 &
 run=$!
 for _second in {1..90}; do
-    grep -q 'Reach every node by ssh and TCP' "$log" && break
+    grep -q 'Test ssh and TCP to every node' "$log" && break
     kill -0 "$run" 2>/dev/null || break
     sleep 1
 done
@@ -21,4 +21,4 @@ wait "$run"
 status=$?
 tail -5 "$log"
 echo "interrupted: exit status $status"
-grep -q 'Reach every node by ssh and TCP' "$log" && [ "$status" -ne 0 ] && ! grep -q 'PLAY RECAP' "$log"
+grep -q 'Test ssh and TCP to every node' "$log" && [ "$status" -ne 0 ] && ! grep -q 'PLAY RECAP' "$log"
