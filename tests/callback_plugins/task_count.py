@@ -18,6 +18,7 @@ import json
 import os
 import typing as t
 
+from ansible import constants as C
 from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = r"""
@@ -48,7 +49,8 @@ class CallbackModule(CallbackBase):
 
     def _count(self, result: t.Any) -> None:
         """Note one execution. The host is the one that the task ran for, not one it was delegated to."""
-        self._tasks.setdefault(result._host.get_name(), []).append(result._task.get_name())
+        if result._task.action not in C._ACTION_META:  # the controller does these by itself
+            self._tasks.setdefault(result._host.get_name(), []).append(result._task.get_name())
 
     def v2_runner_on_ok(self, result: t.Any) -> None:
         """A task that ended well, changed or not."""

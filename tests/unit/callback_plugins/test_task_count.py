@@ -21,6 +21,7 @@ PLAY = """
     - {name: Skip, ansible.builtin.debug: {}, when: false}
     - {name: Loop, ansible.builtin.debug: {}, loop: [1, 2, 3]}
     - {name: Include, ansible.builtin.include_tasks: inner.yml}
+    - {name: Meta, ansible.builtin.meta: end_host, when: false}
     - {name: Once, ansible.builtin.debug: {}, run_once: true}
     - {name: Fail, ansible.builtin.fail: {}, ignore_errors: true}
     - {name: Change, ansible.builtin.debug: {}, changed_when: inventory_hostname == 'b'}
