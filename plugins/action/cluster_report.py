@@ -95,7 +95,7 @@ class ActionModule(ActionBase):
             str(self._task.args.get("untested") or ""),
         )
         if self._task.check_mode and not case.plan.get("read_only"):
-            # what a real run would mend must not be judged
+            # what a real run would fix must not be judged
             return case, engine.Judgement((Untested("jobs", (), "check mode starts no jobs"),), ())
         gate = (self._task.args.get("gate") or {}).get("judged") or {}
         # a node that was lost since takes its facts with it

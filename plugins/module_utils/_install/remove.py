@@ -57,13 +57,24 @@ def plan(prefix: str, table: t.Sequence[disk.Mount]) -> Plan:
     return Plan([*remove, *marks, *([] if keep else [prefix])], keep)
 
 
-def _walk(path: str, listed: t.Container[str], remove: list[str], keep: list[str]) -> None:
-    """A directory in which nothing stays goes after its files."""
+def _walk(path: str, listed: t.Collection[str], remove: list[str], keep: list[str]) -> None:
+    """A directory in which nothing stays goes after its files.
+
+    One without a file of ours stays whole and unread: a user may exchange what is in it, and it may hold a data set.
+    """
     if os.path.islink(path) or not os.path.isdir(path):
         if _compiled_from(path) in listed:
             remove.append(path)
         elif path not in listed:
             keep.append(path)
+        return
+    name = os.path.basename(path)
+    if name == WORKSPACE and not os.listdir(path):
+        remove.append(path)
+        return
+    above = os.path.dirname(path) if name == "__pycache__" else path
+    if not any(each.startswith(f"{above}/") for each in listed):
+        keep.append(path)
         return
     before = len(keep)
     for name in sorted(os.listdir(path)):

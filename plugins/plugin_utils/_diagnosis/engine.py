@@ -83,7 +83,7 @@ def load() -> list[Rule]:
 
 
 def judge(case: Case, wishes: options.Options, before_jobs: t.Sequence[Answer] | None = None) -> Judgement:
-    """Ask every rule about ``case``, the ones that the user added among them, and heed what the user wants of each.
+    """Ask every rule about ``case``, the ones that the user added among them, and apply what the user wants of each.
 
     With ``before_jobs`` of an earlier judgement only the rules on jobs are asked: nothing else may have changed.
     """

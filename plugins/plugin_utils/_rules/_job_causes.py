@@ -94,7 +94,7 @@ TEXTS: t.Sequence[tuple[str, Cause]] = (
         "ssh-hostkey-unknown", "The head does not know the node's host key", "Run the role ssh_mesh",
     )),
     (r"Could not resolve hostname|Name or service not known|failure in name resolution", Cause(
-        "name-hosts-typo", "A node's name does not resolve there", "Run the role hosts, or mend /etc/hosts",
+        "name-hosts-typo", "A node's name does not resolve there", "Run the role hosts, or fix /etc/hosts",
     )),
     (r"launcher 'pdsh' not installed|pdsh: (?:command )?not found", Cause(
         "pdsh-not-installed", "DeepSpeed's launcher needs pdsh on the head", "Install pdsh there",

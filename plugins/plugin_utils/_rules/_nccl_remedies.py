@@ -93,7 +93,7 @@ ADVICE: t.Mapping[str, Advice] = {
         FAIL,
         "here",
         "NCCL_NET names a network that this node cannot use",
-        "Unset NCCL_NET, or mend the InfiniBand port (ibstat must say Active) and install rdma-core",
+        "Unset NCCL_NET, or fix the InfiniBand port (ibstat must say Active) and install rdma-core",
     ),
     "version_mismatch": Advice(
         "nccl-version-mismatch",

@@ -88,7 +88,7 @@ def public_private(case: Case) -> t.Iterable[Answer]:
             "Set trainmesh_address to the node's address in the same private network (ip -br address shows them).",
         )
     cause = "Its packets to the other nodes come from another address than the one that the plan has for it."
-    remedy = "Set trainmesh_address to the address that ip route get PEER shows as src, or mend the route."
+    remedy = "Set trainmesh_address to the address that ip route get PEER shows as src, or fix the route."
     seen = [item for item in tcp_results(case) if item.failure == "wrong_interface"]
     for item in seen:
         yield finding("net-public-private-mix", FAIL, item.source, f"{item.target}: {item.evidence}", cause, remedy)

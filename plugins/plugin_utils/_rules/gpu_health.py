@@ -181,7 +181,7 @@ def row_remap(case: Case) -> t.Iterator[Answer]:
                 worn.setdefault(host, []).append(f"{gpu_place(gpu)}: {count:g} rows are remapped")
             elif dig(gpu, "remapped_rows.pending") is True:
                 pending.setdefault(host, []).append(f"{gpu_place(gpu)}: a remapped row waits for a reset")
-    cause = "The spare rows of a GPU's memory are used up: its errors cannot be mended any more."
+    cause = "The spare rows of a GPU's memory are used up: its errors cannot be corrected any more."
     for host, evidence in joined(worn).items():
         yield finding("gpu-row-remap", FAIL, host, evidence, cause, _REPLACE)
     cause = "A bad row of a GPU's memory is still in use until the GPU is reset."

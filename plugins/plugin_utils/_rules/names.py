@@ -271,7 +271,7 @@ def hosts_typo(case: Case) -> t.Iterable[Answer]:
 
 
 def _typo(case: Case, host: str, owner: str, evidence: str) -> Finding:
-    """Attributed to the node that does the look-up: its /etc/hosts or its name server is to be mended."""
+    """Attributed to the node that does the look-up: its /etc/hosts or its name server has to be fixed."""
     at: Data = node(case, owner)
     named = " ".join(sorted(_names_of(case, owner), key=lambda text: ("." not in text, text)))
     return finding(

@@ -309,7 +309,7 @@ def p2p_disabled(case: Case) -> t.Iterator[Answer]:
                 f"{said}; the GPUs have NVLink",
                 "NCCL is told not to let GPUs of a node talk directly: NVLink stays unused.",
                 (
-                    "Take it out of the place named. If jobs hang or compute nonsense without it, mend "
+                    "Take it out of the place named. If jobs hang or compute nonsense without it, fix "
                     "the cause: switch off PCI "
                     "ACS and the IOMMU's translation in the BIOS."
                 ),
@@ -323,7 +323,7 @@ def p2p_disabled(case: Case) -> t.Iterator[Answer]:
                 "NCCL is told not to let GPUs of a node talk directly: a workaround that hides its cause "
                 "and slows down.",
                 (
-                    "Take it out of the place named. If jobs hang or compute nonsense without it, mend "
+                    "Take it out of the place named. If jobs hang or compute nonsense without it, fix "
                     "the cause: switch off PCI "
                     "ACS and the IOMMU's translation in the BIOS."
                 ),

@@ -53,7 +53,7 @@ def refused(case: Case) -> t.Iterator[Answer]:
             tuple(name for name in found if name in known),
             {name: shorten(sentences) for name, sentences in found.items()},
             "A run that sets the cluster up would stop before it installs anything, for the reasons shown.",
-            "Mend it before site.yml is run.",
+            "Fix it before site.yml is run.",
         )
 
 

@@ -144,7 +144,7 @@ def not_active(case: Case) -> t.Iterator[Answer]:
                 (
                     "Look at ibstat there: 'Down' is a cable or switch port, 'Initializing' a missing "
                     "subnet manager. Until it is "
-                    "mended, set trainmesh_env: {NCCL_IB_DISABLE: '1'} for the whole cluster."
+                    "fixed, set trainmesh_env: {NCCL_IB_DISABLE: '1'} for the whole cluster."
                 ),
             )
         elif linked:

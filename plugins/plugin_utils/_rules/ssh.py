@@ -57,7 +57,7 @@ _TRAILING = re.compile(r"^\s*[A-Za-z]+[\s=]+[^#\"]*[^#\"\s]\s+#")
     needs=("mesh",),
 )
 def hostkey_unknown(case: Case) -> t.Iterable[Answer]:
-    """A host key that the source has not pinned: the source is to be mended."""
+    """A host key that the source has not pinned: the source has to be fixed."""
     managed = dig(case.plan, "managed", False)
     for (source, target), items in by_pair(ssh_results(case, "hostkey_unknown")).items():
         aliases = " ".join(item.what for item in items)
@@ -168,7 +168,7 @@ def client_config(case: Case) -> t.Iterable[Answer]:
             else "ssh does not accept its own configuration file.",
             "Put comments on lines of their own in ~/.ssh/config; ssh -G NAME shows whether ssh accepts it."
             if garbage
-            else "Mend the line that the message names; ssh -G NAME shows whether ssh accepts the file.",
+            else "Fix the line that the message names; ssh -G NAME shows whether ssh accepts the file.",
         )
 
 

@@ -38,7 +38,7 @@ _WANTED_MODE = {"home": "755", "ssh_dir": "700", "authorized_keys": "600"}
 
 
 class Reason(t.NamedTuple):
-    """Why a key was refused: the rule, the node to be mended, what was seen there, and the two sentences."""
+    """Why a key was refused: the rule, the node to be fixed, what was seen there, and the two sentences."""
 
     rule: str
     host: str

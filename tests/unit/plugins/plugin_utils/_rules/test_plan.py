@@ -35,7 +35,7 @@ def test_one_finding_for_all_that_is_refused() -> None:
         "node3": "no GPU found, while other nodes have some; take them out",
         "the cluster": "trainmesh_precision: bf16 can't run on every GPU; node9: is not of this cluster",
     }
-    assert found.remedy == "Mend it before site.yml is run."
+    assert found.remedy == "Fix it before site.yml is run."
 
 
 def test_a_refusal_of_no_node_accuses_none() -> None:
