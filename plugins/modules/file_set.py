@@ -108,7 +108,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user, root_path
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import file_below, job_user, root_path
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import file_set
 
 
@@ -139,7 +139,7 @@ def main() -> None:
         else:
             with job_user.working_for(module):
                 todo = converge(module, None)
-    except (file_set.FileSetError, ValueError, OSError) as error:
+    except (file_below.FileSetError, ValueError, OSError) as error:
         module.fail_json(msg=f"{directory}: {error}")
     module.exit_json(
         changed=todo.changed,

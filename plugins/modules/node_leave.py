@@ -54,9 +54,9 @@ import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user, root_path
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import file_below, job_user, root_path
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._config import file_set, sshd
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import sshd
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import disk
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import remove
 from ansible_collections.trainmesh.cluster.plugins.module_utils._user.paths import user_name
@@ -101,7 +101,7 @@ def main() -> None:
                 remove.apply(todo)
             for path in cache:
                 shutil.rmtree(path)  # root's, below root's
-    except (OSError, ValueError, file_set.FileSetError) as error:
+    except (OSError, ValueError, file_below.FileSetError) as error:
         module.fail_json(msg=f"{prefix} could not be removed in full: {error}. Run again to go on")
     if todo.keep:
         more = f" and {len(todo.keep) - SHOWN} more" if len(todo.keep) > SHOWN else ""

@@ -145,6 +145,3 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     except OSError:
         pass  # already gone
     _wait(process, time.monotonic() + 0.5)
-
-
-__all__ = ("Outcome", "run")

@@ -118,15 +118,3 @@ def opened(root: int, folder: str) -> t.Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-__all__ = (
-    "DIRECTORY",
-    "WAIT_SECONDS",
-    "File",
-    "FileSetError",
-    "opened",
-    "read_file",
-    "remove_file",
-    "write_file",
-)

@@ -151,6 +151,3 @@ def _fill(handle: int, content: bytes) -> None:
         at += os.pwrite(handle, content[at:], at)
     os.ftruncate(handle, len(content))
     os.fsync(handle)
-
-
-__all__ = ("keep", "mode_of", "put", "target_of", "to_bytes")

@@ -111,6 +111,3 @@ def _become(account: pwd.struct_passwd) -> None:
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     os.environ.clear()
     os.environ.update(kept, HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
-
-
-__all__ = ("GRACE_S", "Process", "start")

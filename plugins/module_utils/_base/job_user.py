@@ -77,6 +77,3 @@ def working_for(module: AnsibleModule) -> t.Iterator[None]:
         except ValueError as error:
             module.fail_json(msg=str(error))
         yield
-
-
-__all__ = ("account", "acting_as", "working_for")

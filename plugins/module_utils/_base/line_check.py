@@ -119,16 +119,3 @@ def hosts_entry_problem(address: str, names: t.Sequence[str]) -> str:
 def setting_problem(line: str) -> str:
     """What is wrong with a line of NAME=VALUE; empty where nothing is."""
     return "" if is_one_line(line) and _SETTING.match(line) else f"expected NAME=VALUE in one line, not {line!r}"
-
-
-__all__ = (
-    "hosts_entry_problem",
-    "is_address",
-    "is_host",
-    "is_loopback",
-    "is_one_line",
-    "is_public_key",
-    "key_line_problem",
-    "known_host_problem",
-    "setting_problem",
-)

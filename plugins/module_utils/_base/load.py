@@ -112,6 +112,3 @@ class Watch:
     def report(self) -> dict[str, t.Any]:
         """How busy the node was since then."""
         return between(self.before, sample(), cores())
-
-
-__all__ = ("Sample", "Watch", "between", "cores", "groups", "sample", "throttled")

@@ -105,6 +105,3 @@ def printable(value: t.Any) -> t.Any:
     if isinstance(value, (list, tuple)):
         return [printable(item) for item in value]
     return value
-
-
-__all__ = ("Tree", "natural", "printable", "to_int")

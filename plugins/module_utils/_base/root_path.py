@@ -131,6 +131,3 @@ def _give(parent: int, name: str, uid: int, gid: int) -> None:
             os.fchown(directory, uid, gid)
     finally:
         os.close(directory)
-
-
-__all__ = ("SharedError", "is_roots", "lay_out", "open_directory", "others_may_write")

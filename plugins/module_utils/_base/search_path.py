@@ -82,6 +82,3 @@ def _is_roots(path: str) -> bool:
         if path == "/":
             return True
         path = os.path.dirname(path)
-
-
-__all__ = ("DIRECTORIES", "only_roots", "path_of", "required", "which")

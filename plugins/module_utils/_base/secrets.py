@@ -85,6 +85,3 @@ def _is_secret(name: str, sign: str | None) -> bool:
     if sign and sign.lstrip().startswith(":") and name.lower() in _PLAIN:
         return False
     return bool(_MARKED.search(name)) and not (len(name) <= MAX_NAME and _NO_SECRET.match(name))
-
-
-__all__ = ("HIDDEN", "masked")

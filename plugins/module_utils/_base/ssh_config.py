@@ -18,6 +18,3 @@ _KINDS = (
 def config_error(stderr: str) -> str:
     """``permissions`` (others may write to it), ``trailing`` (something stands behind a value), else ``syntax``."""
     return next((kind for kind, pattern in _KINDS if re.search(pattern, stderr, re.IGNORECASE)), SYNTAX)
-
-
-__all__ = ("PERMISSIONS", "SYNTAX", "TRAILING", "config_error")

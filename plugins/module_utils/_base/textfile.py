@@ -144,20 +144,3 @@ def write(module: AnsibleModule, change: Change, backup: bool = True) -> None:
         module.fail_json(msg=f"{change.path} is as it was: {error}")
     if is_new:
         module.set_default_selinux_context(target, False)
-
-
-__all__ = (
-    "BACKUP",
-    "BEGIN",
-    "END",
-    "BlockError",
-    "Change",
-    "changes_of",
-    "edited",
-    "lines_of",
-    "mark_of",
-    "read_text",
-    "with_block",
-    "without_block",
-    "write",
-)

@@ -18,6 +18,3 @@ def readable() -> t.Iterator[None]:
         yield
     finally:
         os.umask(before)
-
-
-__all__ = ("readable",)

@@ -236,6 +236,3 @@ def probe(wish: Wish) -> dict[str, t.Any]:
     started = time.monotonic()
     answer = Probe(wish).answer()
     return {**answer, "seconds": round(time.monotonic() - started, 3)}
-
-
-__all__ = ("Probe", "Wish", "nothing", "probe")

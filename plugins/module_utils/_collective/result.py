@@ -192,6 +192,3 @@ def rounds(hosts: t.Sequence[str]) -> list[list[tuple[str, str]]]:
         answer.append([pair for pair in pairs if "" not in pair])
         ring = [ring[0], ring[-1], *ring[1:-1]]
     return answer
-
-
-__all__ = ("Rank", "Trial", "bandwidth", "blamed", "event", "failing", "note_exits", "rounds", "suspects", "sweep")

@@ -255,6 +255,3 @@ class Runner:
         number, rank = min(missing, key=lambda each: (bool(each[1].phase), not each[1].note))
         said = f" ({rank.note})" if rank.note else ""
         return f"{reason or 'ended early'}: rank {number} on {rank.host} {rank.where}{said}"
-
-
-__all__ = ("LIMITS", "Command", "Node", "Runner", "Trial", "by_ssh", "payload")

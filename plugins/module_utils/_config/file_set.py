@@ -250,19 +250,3 @@ def _names(content: bytes) -> list[str]:
 
 def _manifest_file(names: t.Iterable[str]) -> File:
     return File((json.dumps({"files": sorted(set(names))}, indent=1) + "\n").encode(), 0o644)
-
-
-__all__ = (
-    "File",
-    "FileSetError",
-    "Plan",
-    "apply",
-    "converge",
-    "differences",
-    "folders_of_others",
-    "manifest_of",
-    "owned",
-    "plan",
-    "read",
-    "wish_of",
-)

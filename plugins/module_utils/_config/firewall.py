@@ -89,15 +89,3 @@ def plan_firewalld(runtime: t.Sequence[str], permanent: t.Sequence[str], want: t
         if options:
             commands.append(["firewall-cmd", "--quiet", *where, f"--zone={zone}", *options])
     return Plan(ordered([*runtime, *permanent]), after, commands)
-
-
-__all__ = (
-    "MARK",
-    "PRIORITY",
-    "Plan",
-    "firewalld_addresses",
-    "plan_firewalld",
-    "plan_ufw",
-    "rich_rule",
-    "ufw_addresses",
-)

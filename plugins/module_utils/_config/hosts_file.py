@@ -95,6 +95,3 @@ def _freed(line: str, names: list[str], address_of: t.Mapping[str, str]) -> list
     comment = re.search(r"\s*#[^\r\n]*", line)
     end = line[len(line.rstrip("\r\n")) :]
     return [f"{line.split(maxsplit=1)[0]}\t{' '.join(left)}{comment.group(0) if comment else ''}{end}"]
-
-
-__all__ = ("Plan", "block_of", "plan")

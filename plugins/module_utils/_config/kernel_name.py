@@ -24,6 +24,3 @@ def kept(name: str, wanted: str, reason: str = "no CAP_SYS_ADMIN") -> str:
         f"the host name stays {name}: the kernel refuses {wanted} ({reason}). The container needs --hostname {wanted} "
         f"or CAP_SYS_ADMIN; or set trainmesh_hostname: {name} for this host in the inventory."
     )
-
-
-__all__ = ("STATUS", "kept", "may_set")

@@ -32,6 +32,3 @@ def without(text: str | None, port: int) -> str:
         inside = low <= port <= high
         parts += [(low, port - 1), (port + 1, high)] if inside else [(low, high)]
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts if low <= high)
-
-
-__all__ = ("holds", "joined", "without")

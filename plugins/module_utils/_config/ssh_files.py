@@ -139,23 +139,3 @@ def pinned(keys: t.Iterable[str]) -> list[str]:
     """The keys that peers pin: ed25519 alone if there is one, as ssh then asks for that; else all."""
     every = list(keys)
     return [line for line in every if line.startswith("ssh-ed25519 ")] or every
-
-
-__all__ = (
-    "KEY_NAME",
-    "NEXT",
-    "OURS",
-    "awaits",
-    "changes",
-    "close",
-    "directories",
-    "file_wishes",
-    "half_switched",
-    "host_key_files",
-    "key_line",
-    "leaves",
-    "mode_diffs",
-    "pinned",
-    "read_text_if_allowed",
-    "switch",
-)

@@ -138,6 +138,3 @@ def reload(module: AnsibleModule) -> str:
         return err.strip()
     rc, _out, err = module.run_command([search_path.path_of("pkill"), "-HUP", "-o", "-x", "sshd"])
     return "" if rc == 0 else f"no running sshd found to reload: {err.strip()}"
-
-
-__all__ = ("Wish", "apply", "listens", "ports_of", "prove", "restore", "wish")

@@ -58,6 +58,3 @@ def keep(marker: str = MARKER) -> bool:
         os.unlink(marker)
         return True
     return False
-
-
-__all__ = ("AFTER_S", "MARKER", "arm", "is_armed", "keep")

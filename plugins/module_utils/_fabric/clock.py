@@ -71,6 +71,3 @@ def kernel_error_us() -> int | None:
         return None
     answer = _Timex()
     return int(answer.maxerror) if function(ctypes.byref(answer)) >= 0 else None
-
-
-__all__ = ("clock", "kernel_error_us", "time_source")

@@ -190,17 +190,3 @@ def shared_memory(table: t.Sequence[Mount]) -> dict[str, int] | None:
         return None
     found = space("/dev/shm")
     return None if found.get("error") else {key: found[key] for key in ("total_bytes", "free_bytes")}
-
-
-__all__ = (
-    "Mount",
-    "disks",
-    "expanded",
-    "follow",
-    "is_mounted",
-    "mount_of",
-    "mounts",
-    "parse_mountinfo",
-    "shared_memory",
-    "space",
-)

@@ -196,6 +196,3 @@ def _machine(run: Gathering) -> Facts:
         "hosts_file_mounted": disk.is_mounted(table, "/etc/hosts"),
         "clock": run.part("clock", lambda: clock(files)),
     }
-
-
-__all__ = ("OPTIONS", "TIMEOUT_S", "Gathering", "Wish", "gather", "read")

@@ -195,6 +195,3 @@ def _is_foreign(chain: t.Mapping[str, t.Any]) -> bool:
 
 def _block(item: t.Mapping[str, t.Any], chain: t.Any, verdict: str) -> Block:
     return Block(*_table(item), str(chain), verdict)
-
-
-__all__ = ("Block", "Rules", "firewalld", "firewalls", "iptables", "nftables", "parse_nft", "read_rules", "ufw")

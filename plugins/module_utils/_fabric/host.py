@@ -189,19 +189,3 @@ def selinux(files: Tree) -> str:
 def apparmor(files: Tree) -> bool:
     """True when AppArmor is on in the kernel."""
     return files.line("/sys/module/apparmor/parameters/enabled") == "Y"
-
-
-__all__ = (
-    "apparmor",
-    "cgroup_limits",
-    "container",
-    "cpus",
-    "glibc",
-    "machine_id",
-    "memory",
-    "os_release",
-    "package_manager",
-    "selinux",
-    "system_python",
-    "virtual",
-)

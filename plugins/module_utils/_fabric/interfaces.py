@@ -181,15 +181,3 @@ def parse_ipv6_default(text: str) -> tuple[str, str | None] | None:
         if best is None or metric < best[0]:
             best = (metric, fields[9], via)
     return (best[1], best[2]) if best else None
-
-
-__all__ = (
-    "default_route",
-    "holder",
-    "interfaces",
-    "kind_of",
-    "parse_ipv4_default",
-    "parse_ipv6_default",
-    "route_to",
-    "source_to",
-)

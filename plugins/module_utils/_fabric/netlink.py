@@ -158,16 +158,3 @@ def _number(raw: bytes | None) -> int | None:
 
 def _string(raw: bytes | None) -> str | None:
     return raw.split(b"\0", 1)[0].decode("utf-8", "replace") or None if raw else None
-
-
-__all__ = (
-    "RTM_GETADDR",
-    "RTM_GETLINK",
-    "Address",
-    "Link",
-    "attributes",
-    "dump",
-    "messages",
-    "parse_addresses",
-    "parse_links",
-)

@@ -105,6 +105,3 @@ def dmabuf(files: Tree, kernel: str) -> bool | None:
         return None
     numbers = tuple(to_int(part) or 0 for part in kernel.split("-", 1)[0].split(".")[:2])
     return "Open Kernel Module" in version and numbers >= DMABUF_KERNEL
-
-
-__all__ = ("acs", "acs_control", "dmabuf", "iommu", "peermem")

@@ -234,15 +234,3 @@ def port_range(files: Tree) -> dict[str, t.Any] | None:
     if len(fields) != 2 or fields[0] is None or fields[1] is None:
         return None
     return {"low": fields[0], "high": fields[1], "reserved": files.line("/proc/sys/net/ipv4/ip_local_reserved_ports")}
-
-
-__all__ = (
-    "Listener",
-    "command_line",
-    "config_ports",
-    "hex_address",
-    "listeners",
-    "parse_proc_net_tcp",
-    "port_range",
-    "sshd",
-)

@@ -136,6 +136,3 @@ def devices_of_interfaces(devices: t.Iterable[t.Mapping[str, t.Any]]) -> dict[st
         for interface in each["interfaces"]:
             found.setdefault(interface, each["name"])
     return found
-
-
-__all__ = ("ask_tools", "device", "devices_of_interfaces", "gids", "port", "rdma", "sysfs_devices")

@@ -156,6 +156,3 @@ def rate_gbps(text: str | None) -> int | float | None:
         return None
     number = float(found.group())
     return int(number) if number.is_integer() else number
-
-
-__all__ = ("empty_device", "empty_port", "parse", "phys_state", "rate_gbps", "state")

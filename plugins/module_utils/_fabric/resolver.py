@@ -112,6 +112,3 @@ def own_entries(entries: t.Iterable[dict[str, t.Any]], own: t.Collection[str]) -
         for entry in entries
         if entry["address"].startswith("127.") or wanted.intersection(name.lower() for name in entry["names"])
     ]
-
-
-__all__ = ("address_text", "addresses_of", "in_threads", "is_loopback", "own_entries", "parse_hosts", "resolve")

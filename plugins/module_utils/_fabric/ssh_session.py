@@ -144,6 +144,3 @@ def parse_limits(text: str) -> Limits:
 
 def _limit(text: str) -> int | None:
     return UNLIMITED if text == "unlimited" else to_int(text)
-
-
-__all__ = ("ancestors", "limits", "owner", "parent", "parse_limits", "process_name", "session_pid", "ssh_session")

@@ -22,6 +22,3 @@ def unit_active(files: Tree, unit: str) -> bool | None:
     if not files.has("/run/systemd/units"):
         return None
     return files.has(f"/run/systemd/units/invocation:{unit}")
-
-
-__all__ = ("unit_active",)

@@ -67,6 +67,3 @@ def compute_capability(name: str | None) -> str | None:
         _COMPILED.extend((re.compile(rf"(?:{pattern})\Z", re.IGNORECASE), cc) for pattern, cc in TABLE)
     bare = name[_PREFIX.match(name).end() :]  # type: ignore[union-attr]  # the pattern matches the empty text too
     return next((cc for pattern, cc in _COMPILED if pattern.match(bare)), None)
-
-
-__all__ = ("DATE", "SOURCE", "TABLE", "compute_capability")

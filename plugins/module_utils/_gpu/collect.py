@@ -157,6 +157,3 @@ def _is_running(machine: Machine, name: str) -> bool | None:
     if not numbers:
         return None
     return any((machine.read(f"proc/{number}/comm", 32) or "").strip() == name[:15] for number in numbers)
-
-
-__all__ = ("survey",)

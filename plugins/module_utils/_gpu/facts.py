@@ -60,6 +60,3 @@ def no_gpu(kernel: Kernel) -> dict[str, t.Any]:
         "status": "none",
         "problem": None,
     }
-
-
-__all__ = ("TIMEOUT_S", "gather", "no_gpu", "read")

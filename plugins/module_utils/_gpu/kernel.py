@@ -160,14 +160,3 @@ def read_information(machine: Machine, limit: float = 2.0) -> dict[str, dict[str
     if not paths:
         return {}
     return parse_information(run([path_of("cat"), "--", *paths], min(limit, machine.seconds_left())).out)
-
-
-__all__ = (
-    "Kernel",
-    "PciGpu",
-    "parse_information",
-    "parse_module_version",
-    "read_information",
-    "read_kernel",
-    "read_library_version",
-)

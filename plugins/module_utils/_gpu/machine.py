@@ -95,6 +95,3 @@ class Machine:
 
 def _is_executable(path: str) -> bool:
     return os.path.isfile(path) and os.access(path, os.X_OK)
-
-
-__all__ = ("Machine",)

@@ -142,6 +142,3 @@ def _nvlink(machine: Machine, gpus: int) -> tuple[list[dict[str, t.Any]] | None,
 
 def _hung(outcome: Outcome | None, command: str) -> Failure | None:
     return _run_failure(outcome, command) if outcome is not None and outcome.timed_out else None
-
-
-__all__ = ("RESERVE", "Answer", "ask")

@@ -122,6 +122,3 @@ def _sentence(joined: str, start: int, end: int, limit: int = 200) -> str:
     begin = max(begin, start - 60)
     stop = joined.find(". ", end)
     return joined[begin : stop if 0 <= stop < begin + limit else begin + limit].rstrip(". ")
-
-
-__all__ = ("CODES", "DATE", "SOURCE", "TEXTS", "Failure", "classify")

@@ -206,6 +206,3 @@ def _mig_devices(element: ET.Element | None) -> list[dict[str, t.Any]]:
         }
         for each in ([] if element is None else element.findall("mig_device"))
     ]
-
-
-__all__ = ("READ_GROUPS", "READ_TAGS", "read_gpu")

@@ -121,6 +121,3 @@ def disagreement(listed: t.Sequence[dict[str, t.Any]], queried: t.Sequence[GpuRo
             if mine and other and mine != other:
                 return f"the GPU at {gpu['pci_bus_id']} has the {key} {mine} in one output and {other} in the other"
     return None
-
-
-__all__ = ("TIERS", "GpuRow", "Table", "arguments", "disagreement", "read_gpus", "read_table")

@@ -148,6 +148,3 @@ def _incomplete(gpus: t.Sequence[dict[str, t.Any]]) -> str | None:
     if len(addresses) != len(set(addresses)):
         return "it holds two GPUs at one bus address"
     return None
-
-
-__all__ = ("SmiLog", "parse")

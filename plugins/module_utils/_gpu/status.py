@@ -134,6 +134,3 @@ def _context(kernel: Kernel, kernel_log: KernelLog | None, status: str) -> str:
         if told:
             return f"; last in the kernel log: {told[-1]['line'][:160]}"
     return ""
-
-
-__all__ = ("PRECEDENCE", "judge")

@@ -115,20 +115,3 @@ def first_line(text: str, limit: int = 160) -> str:
         if line.strip():
             return line.strip()[:limit]
     return ""
-
-
-__all__ = (
-    "FAULTS",
-    "NO_VALUE",
-    "bus_id",
-    "fault",
-    "first_line",
-    "integer",
-    "is_broken",
-    "model",
-    "plain",
-    "value",
-    "version",
-    "without_broken",
-    "yes_no",
-)

@@ -132,6 +132,3 @@ def _link_counts(links: dict[int, float | None]) -> dict[str, t.Any]:
         "inactive": len(links) - len(speeds) if links else None,
         "gb_per_s": min(speeds) if speeds else None,
     }
-
-
-__all__ = ("has_nvlink", "parse", "parse_nvlink")

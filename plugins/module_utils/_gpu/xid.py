@@ -156,6 +156,3 @@ def _log_text(machine: Machine, limit: float) -> str | None:
         if text:
             return text
     return None
-
-
-__all__ = ("KernelLog", "parse", "read_kernel_log")

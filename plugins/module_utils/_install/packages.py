@@ -168,18 +168,3 @@ def diff_of(wish: t.Mapping[str, str], found: Plan, have: Have) -> dict[str, str
 
 def _lines(rows: t.Iterable[str]) -> str:
     return "".join(f"{row}\n" for row in sorted(rows))
-
-
-__all__ = (
-    "Have",
-    "Plan",
-    "diff_of",
-    "faults",
-    "normal",
-    "packages_in",
-    "plan",
-    "python_of",
-    "read",
-    "text_of",
-    "torch_build",
-)

@@ -226,27 +226,3 @@ def claim_text(kind: str, python_version: str) -> str:
 def read_claim(prefix: str) -> str:
     """The claim, empty when there is none."""
     return text_of(claim_path(prefix))
-
-
-__all__ = (
-    "DIRECTORIES",
-    "OF_THE_USER",
-    "Environment",
-    "Fault",
-    "Interpreter",
-    "absent_directories",
-    "claim_fault",
-    "claim_path",
-    "claim_text",
-    "environment",
-    "family",
-    "interpreter",
-    "look",
-    "may_be_roots",
-    "missing_tools",
-    "owner_fault",
-    "packages_of",
-    "pythons",
-    "read_claim",
-    "to_lay_out",
-)

@@ -213,20 +213,3 @@ def _advice(tail: str) -> str:
         remedy = "set trainmesh_wheelhouse: auto, and the controller hands it the wheels"
         return f" (this node does not reach the package index: {remedy})"
     return ""
-
-
-__all__ = (
-    "CERTIFICATES",
-    "INDEX",
-    "LOCK",
-    "InstallError",
-    "Paths",
-    "alone",
-    "arguments",
-    "environment",
-    "find_links",
-    "install",
-    "paths",
-    "read_index",
-    "unpack_uv",
-)

@@ -144,6 +144,3 @@ def tail_of(path: str) -> str:
             return source.read().decode("utf-8", "replace")[-TAIL_CHARACTERS:]
     except OSError:
         return ""
-
-
-__all__ = ("SCRIPTS", "Job", "Result", "command", "log_path", "new_run_id", "run_job", "small_job", "tail_of")

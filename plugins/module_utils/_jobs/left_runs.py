@@ -67,6 +67,3 @@ def end(prefix: str, limit: float, run: Runner = command.run, proc: str = "/proc
     for name in [name for name in ended if name not in found]:
         shutil.rmtree(f"{prefix}/var/runs/{name}/tmp", ignore_errors=True)  # torchrun, killed, has not done it
     return ended, sorted({pid for pids in found.values() for pid in pids})
-
-
-__all__ = ("OWN", "end", "living")

@@ -92,6 +92,3 @@ def _names(directory: str) -> list[str]:
         return sorted(os.listdir(directory))
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-__all__ = ("old_runs", "read_records", "remove", "runs_directory", "torchruns_own")

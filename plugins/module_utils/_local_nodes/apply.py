@@ -227,15 +227,3 @@ def remove_all(host: Host, cluster: str, *, apply: bool) -> list[str]:
     if apply and networks:
         host.need("remove the networks", "network", "rm", *networks)
     return nodes + networks
-
-
-__all__ = (
-    "apply_plan",
-    "check_resources",
-    "ensure_networks",
-    "nodes_of",
-    "read_plan",
-    "remove_all",
-    "set_up",
-    "subnet_of",
-)

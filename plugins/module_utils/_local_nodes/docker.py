@@ -91,6 +91,3 @@ def reason(outcome: Outcome, limit: float) -> str:
         return outcome.err
     lines = [line.strip() for line in outcome.text.splitlines() if line.strip()]
     return lines[-1] if lines else f"exit status {outcome.rc}"
-
-
-__all__ = ("Host", "LocalNodesError", "TOOL_PATH", "find_tool", "reason")

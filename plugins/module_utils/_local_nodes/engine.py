@@ -164,6 +164,3 @@ def _stop(host: Host, how: str) -> None:
     deadline = time.monotonic() + 30
     while os.path.exists(f"/proc/{pid}") and time.monotonic() < deadline:
         time.sleep(0.2)
-
-
-__all__ = ("EnginePlan", "ensure_engine", "install_package", "plan_engine", "started_here", "stop_engine")

@@ -174,6 +174,3 @@ def remove_images(host: Host, *, apply: bool) -> list[str]:
             host.root("rm", "-rf", path, limit=120)
         return [name for name in listed if host.docker("image", "rm", name).ok]
     return listed
-
-
-__all__ = ("ensure_image", "ensure_images", "mmdebstrap_argv", "packages_file", "recipe_tag", "remove_images")

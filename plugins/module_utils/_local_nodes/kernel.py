@@ -46,6 +46,3 @@ def count_systemd(settings: t.Iterable[str]) -> int:
         except (ValueError, TypeError):
             found += 1
     return found
-
-
-__all__ = ("count_systemd", "warnings")

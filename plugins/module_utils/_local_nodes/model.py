@@ -247,21 +247,3 @@ def known_hosts(address: str, port: int, keys: t.Iterable[str]) -> list[str]:
     """Return the lines of known_hosts for a node: ssh looks for ``[address]:port`` unless the port is 22."""
     host = address if port == 22 else f"[{address}]:{port}"
     return [f"{host} {' '.join(key.split()[:2])}" for key in keys if len(key.split()) >= 2]
-
-
-__all__ = (
-    "FIREWALLS",
-    "INITS",
-    "LABEL",
-    "NodeHave",
-    "NodeWish",
-    "Plan",
-    "container_name",
-    "create_argv",
-    "describe",
-    "known_hosts",
-    "make_plan",
-    "network_name",
-    "read_nodes",
-    "wished_nodes",
-)

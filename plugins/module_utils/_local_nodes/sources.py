@@ -94,6 +94,3 @@ def _own_stanza(stanza: str, suites: dict[str, str]) -> list[str]:
         return []
     narrowed = re.sub(r"^Suites:.*$", f"Suites: {' '.join(ours)}", text, flags=re.MULTILINE | re.IGNORECASE)
     return [re.sub(r"^Types:.*$", "Types: deb", narrowed, flags=re.MULTILINE | re.IGNORECASE) + "\n"]
-
-
-__all__ = ("SUITES", "apt_sources", "code_name", "suite_of")

@@ -172,5 +172,3 @@ STEPS: dict[str, t.Callable[..., Result]] = {
     "status": status,
     "absent": absent,
 }
-
-__all__ = ("STEPS",)

@@ -45,6 +45,3 @@ def free_subnets(taken: t.Iterable[str]) -> t.Iterator[str]:
         for subnet in ipaddress.ip_network(pool).subnets(new_prefix=24):
             if not any(subnet.overlaps(other) for other in used):
                 yield str(subnet)
-
-
-__all__ = ("free_subnets", "read_routes", "read_subnets")

@@ -79,6 +79,3 @@ def _read_nccl(nccl: dict[str, t.Any], line: str, in_wheel: bool) -> None:
     for path in LIBRARY.findall(line):
         if path not in nccl["files"]:
             nccl["files"].append(path)
-
-
-__all__ = ("LABELS", "parse")

@@ -102,6 +102,3 @@ def size(text: str) -> int | None:
     """``62.63 GB`` in bytes; None when it is no size. Units are powers of 1024 (``env_report.py``)."""
     match = re.match(r"(\d{1,9}(?:\.\d{1,6})?) ([KMGT]?B)", text)
     return int(float(match.group(1)) * UNITS[match.group(2)]) if match else None
-
-
-__all__ = ("compiled_with", "parse", "size")

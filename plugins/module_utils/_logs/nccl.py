@@ -220,6 +220,3 @@ def _finish(summary: dict[str, t.Any]) -> dict[str, t.Any]:
         part["interfaces"] = list(part["interfaces"].values())
         part["channels"] = len(part["channels"])
     return summary
-
-
-__all__ = ("Line", "parse", "split", "transport_of")

@@ -101,6 +101,3 @@ def first_cause(failures: t.Sequence[t.Mapping[str, t.Any]]) -> t.Mapping[str, t
     """The failure that explains the others: the nearest to a cause, the first of equals; None when all is well."""
     real = [failure for failure in failures if failure["kind"] != "harmless"]
     return min(real, key=lambda failure: int(failure["weight"]), default=None)
-
-
-__all__ = ("GENERIC", "KINDS", "LATE", "ROOT", "classify", "details", "first_cause")

@@ -113,6 +113,3 @@ def _note(part: str, answer: Read | Exception | str, found: Found) -> None:
         found.errors[part] = f"{type(answer).__name__}: {answer}"
     else:
         found.errors[part] = answer
-
-
-__all__ = ("LIMITS", "PARTS", "Found", "gather")

@@ -60,6 +60,3 @@ def _gone(pid: int, ports: t.Collection[int]) -> bool:
             return True
         time.sleep(PAUSE_S)
     return False
-
-
-__all__ = ("end", "holders")

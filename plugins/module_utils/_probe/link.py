@@ -237,6 +237,3 @@ def _pour(connection: socket.socket, wish: Wish) -> tuple[int, float]:
     if len(words) != 3 or words[0] != "got":
         raise ValueError(f"unexpected answer {words!r}")
     return int(words[1]), float(words[2])
-
-
-__all__ = ("Target", "Wish", "partners", "probe", "streams_for")

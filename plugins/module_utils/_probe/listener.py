@@ -287,6 +287,3 @@ def _close_all_but(keep: set[int]) -> None:
                 os.close(int(name))
             except OSError:
                 pass  # the one that listed the folder
-
-
-__all__ = ("Server", "Turns", "Wish", "start", "stop")

@@ -242,18 +242,3 @@ def probe(targets: t.Sequence[Target], wish: Wish, workers: int) -> dict[str, t.
 def at_once(workers: int) -> int:
     """Logins at a time: no more than asked for, and no more than the processors here can do in reasonable time."""
     return max(1, min(workers, max(2, len(os.sched_getaffinity(0)))))
-
-
-__all__ = (
-    "Again",
-    "Target",
-    "Wish",
-    "at_once",
-    "ports_again",
-    "probe",
-    "try_login",
-    "try_logins",
-    "try_ports",
-    "try_tcp",
-    "turned",
-)

@@ -150,7 +150,3 @@ def refine(result: dict[str, t.Any], address: str, way: Way) -> dict[str, t.Any]
         told = f"; ping passes with packets of {passed} bytes, not of {failed}"
         return {**result, "passed": passed, "failed": failed, "evidence": result["evidence"] + told}
     return result
-
-
-__all__ = ("BURST_LIMIT_S", "Way", "bisect", "interface_of", "packet_size", "pull", "push", "refine", "verdict",
-           "way_of")  # fmt: skip

@@ -176,9 +176,3 @@ def hang_up(connection: socket.socket) -> None:
     except OSError:
         pass  # already closed by the other side
     connection.close()
-
-
-__all__ = (
-    "BURST_BYTES", "Peer", "Refusal", "admit", "ask", "call", "call_control", "control_name", "explain", "hang_up",
-    "introduce", "proof", "read_line", "trusted",
-)  # fmt: skip

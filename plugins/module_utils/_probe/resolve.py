@@ -116,6 +116,3 @@ def resolve(name: str, known: t.Collection[str], address: str, limit: float) -> 
     except TimeoutError as error:
         return Names("name", str(error), [])
     return Names(failure, evidence, found, f"{found} {config.get('port')} {config.get('user')}")
-
-
-__all__ = ("Names", "addresses_of", "is_loopback", "judge", "parse_ssh_config", "resolve")

@@ -128,6 +128,3 @@ def log_in(name: str, hostname: str, wish: Wish) -> Login:
     limit = f"ConnectTimeout={max(1, int(wish.connect_limit) - 1)}"
     argv = ["ssh", *QUIETLY, "-o", limit, name, script(wish.python, wish.commands)]
     return verdict(run(argv, wish.limit), hostname, wish)
-
-
-__all__ = ("MARK", "QUIETLY", "SILENT", "Login", "Wish", "log_in", "parse_session", "script", "verdict")

@@ -83,6 +83,3 @@ def look_at_all(places: t.Sequence[Place], run: Runner = command.run) -> dict[st
     with concurrent.futures.ThreadPoolExecutor(max_workers=WORKERS) as pool:
         rows = list(pool.map(lambda place: look(place, run), places))
     return {place.name: found for place, found in zip(places, rows)}
-
-
-__all__ = ("Place", "connect", "look", "look_at_all", "neighbour")

@@ -60,6 +60,3 @@ def _interpreter(python: str, run: t.Callable[..., command.Outcome], limit: floa
 def is_conda(directory: str) -> bool:
     """Whether conda is there in full: its installer writes the history last."""
     return os.path.exists(f"{directory}/conda-meta/history")
-
-
-__all__ = ("COMMANDS", "Wish", "is_conda", "prefix_problem", "read")

@@ -176,18 +176,3 @@ def cudnn(tree: Tree, roots: t.Iterable[str], sites: t.Iterable[str], libraries:
         if match and not any(one["version"] == match.group(1) for one in found):
             found.append({"version": match.group(1), "path": path, "source": "library"})
     return found
-
-
-__all__ = (
-    "Compilers",
-    "build_home",
-    "cudnn",
-    "cudnn_header",
-    "first_nvcc",
-    "nvcc_facts",
-    "nvcc_version",
-    "toolkit",
-    "toolkits",
-    "version_json",
-    "version_txt",
-)

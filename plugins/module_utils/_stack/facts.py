@@ -162,6 +162,3 @@ def environment(tree: Tree, sites: t.Sequence[str], nccl: t.Sequence[Record]) ->
         "torch": torch,
         "deepspeed": deepspeed,
     }
-
-
-__all__ = ("COMMAND_LIMIT", "OPTIONS", "TIMEOUT_S", "Wish", "environment", "gather", "read", "start", "wish_of")

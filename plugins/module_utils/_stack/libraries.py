@@ -112,6 +112,3 @@ def cuda_in(tree: Tree, directories: t.Iterable[str]) -> list[dict[str, t.Any]]:
         if match:
             found.append({"library": match.group(1), "path": path, "version": match.group(2)})
     return found
-
-
-__all__ = ("cuda_in", "executable", "files_named", "real", "split_path", "system_directories", "which")

@@ -147,6 +147,3 @@ def etc_environment(text: str) -> dict[str, str]:
         if equals and name.isidentifier() and "\0" not in value:
             found[name] = value.strip("\"'")
     return found
-
-
-__all__ = ("NAMES", "PREFIXES", "became_another_user", "chosen", "etc_environment", "parse", "read", "without_login")

@@ -124,6 +124,3 @@ def with_versions(tree: Tree, found: list[Record], run: Runner, limit: float) ->
             version, source = header_version(tree.text(include) or ""), "header"
         one.update(version=version, source=source if version else None)
     return found
-
-
-__all__ = ("answers", "ask", "decode", "find", "header_version", "search", "with_versions")

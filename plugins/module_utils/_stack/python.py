@@ -167,16 +167,3 @@ def literals(text: str) -> Record:
             continue
         found.update({target.id: value for target in targets if isinstance(target, ast.Name)})
     return found
-
-
-__all__ = (
-    "child_environment",
-    "distributions",
-    "from_directory",
-    "interpreter",
-    "kind",
-    "literals",
-    "module_files",
-    "normalised",
-    "parse_interpreter",
-)

@@ -108,6 +108,3 @@ def libaio(tree: Tree, directories: t.Iterable[str]) -> Record:
         "library": libraries[0] if libraries else None,
         "header": next((path for path in _AIO_HEADERS if tree.has(path)), None),
     }
-
-
-__all__ = ("compilers", "gcc_version", "libaio", "open_mpi_version", "pdsh_facts", "tools")

@@ -138,6 +138,3 @@ def _built(built: Record, name: str) -> str | None:
     if isinstance(value, (list, tuple)):
         value = ".".join(str(part) for part in value)
     return value if isinstance(value, str) and value not in ("", "0.0", "None") else None
-
-
-__all__ = ("PACKAGES", "architectures", "deepspeed", "packages", "text_of", "torch", "version_file")

@@ -114,6 +114,3 @@ def torch_import(tree: Tree, python: str, environment: t.Mapping[str, str], run:
         second = attempt(tree, python, rest, run, limit)
         result["without_ld_library_path"] = {"ok": second["ok"], "error": second["error"]}
     return result
-
-
-__all__ = ("FIELDS", "attempt", "parse", "torch_import")

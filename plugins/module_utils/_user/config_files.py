@@ -112,15 +112,3 @@ def deepspeed_env(tree: Tree, home: str, directories: t.Iterable[str]) -> list[d
         if text is not None:
             found.append({"path": shown, "text": masked(text)})
     return found
-
-
-__all__ = (
-    "MAX_TEXT",
-    "accelerate_default",
-    "deepspeed_env",
-    "flat_json",
-    "flat_yaml",
-    "handed_in",
-    "nccl_conf",
-    "text_of",
-)

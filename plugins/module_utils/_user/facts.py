@@ -188,6 +188,3 @@ def _places(user: pwd.struct_passwd, sshd: Record) -> Record:
         "identity": next((path for path in identities if os.path.exists(path)), identities[0]),
     }
     return {name: user_paths.described(path) for name, path in paths.items()}
-
-
-__all__ = ("Wish", "blank", "gather")

@@ -210,16 +210,3 @@ def managed(prefix: str) -> Record:
                 _size, found, _error = digest(path, deadline)
                 files.update({f"{folder}/{name}": found} if found else {})
     return {"exists": os.path.exists(f"{prefix}/etc/cluster.json"), "files": files}
-
-
-__all__ = (
-    "asked",
-    "cache_places",
-    "caches",
-    "described",
-    "digest",
-    "group_name",
-    "managed",
-    "tree_names",
-    "user_name",
-)

@@ -142,6 +142,3 @@ def _time(line: str, boot: int | None) -> str | None:
         return None
     moment = datetime.datetime.fromtimestamp(boot + int(match.group(1)), datetime.timezone.utc)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-__all__ = ("oom_kills", "owner", "port_owners", "processes", "shown")

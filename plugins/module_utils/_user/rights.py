@@ -51,6 +51,3 @@ def parse(text: str) -> bool | None:
             if command in ("ALL", "!ALL"):
                 given = free and command == "ALL"
     return given
-
-
-__all__ = ("parse", "root_without_password")

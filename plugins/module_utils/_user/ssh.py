@@ -194,16 +194,3 @@ def client(names: t.Iterable[str], run: Runner, limit: float) -> Record:
             problem = " ".join(outcome.err.split())[:300] or f"ssh -G {name} gave no answer"
             kind = config_error(outcome.err)
     return {"problem": problem, "problem_kind": kind, "untested": untested, "targets": targets}
-
-
-__all__ = (
-    "KEY_NAMES",
-    "authorized",
-    "client",
-    "config_lines",
-    "key_files",
-    "known_hosts",
-    "own_keys",
-    "public_key",
-    "server",
-)

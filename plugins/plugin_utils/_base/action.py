@@ -46,6 +46,3 @@ def runs(variables: t.Mapping[str, t.Any], *parts: str) -> bool:
 def numbered(head: str, faults: t.Iterable[object]) -> str:
     """A line and the faults under it, each with its number."""
     return "\n".join([head, *(f"  {number}. {fault}" for number, fault in enumerate(faults, 1))])
-
-
-__all__ = ("leaves", "members", "numbered", "runs", "show", "warn")

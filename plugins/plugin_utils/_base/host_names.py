@@ -51,6 +51,3 @@ def host_name(inventory_name: str, wanted: str | None = None) -> str:
             return "node-" + "-".join(f"{int(group, 16):x}" for group in address.exploded.split(":"))
         return f"node-{str(address).replace('.', '-')}"
     return inventory_name.split(".", maxsplit=1)[0]
-
-
-__all__ = ("host_name", "is_address", "is_host_name", "is_reserved")

@@ -125,6 +125,3 @@ class Cluster:
             if node.name == name:
                 return node
         raise KeyError(name)
-
-
-__all__ = ("Cluster", "Node")

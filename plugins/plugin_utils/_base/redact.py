@@ -162,6 +162,3 @@ def _letters(number: int) -> str:
         number, rest = divmod(number - 1, 26)
         text = string.ascii_lowercase[rest] + text
     return text
-
-
-__all__ = ("MASK", "Pseudonyms", "keys", "secrets", "walk")

@@ -112,14 +112,3 @@ def kernels(stack: Facts) -> list[str]:
 
 def _base(version: str | None) -> str:
     return (version or "").partition("+")[0]
-
-
-__all__ = (
-    "kernels",
-    "look_up",
-    "nvcc_torch_problem",
-    "pair_problem",
-    "requirement_problems",
-    "tag_problem",
-    "text_at",
-)

@@ -113,17 +113,3 @@ def short_name(name: str) -> str:
     for prefix in ("NVIDIA ", "Tesla "):
         name = name.removeprefix(prefix)
     return _SHORT_NAME.sub("", name).strip() or name
-
-
-__all__ = (
-    "at_least",
-    "capability_facts",
-    "driver_floor",
-    "key",
-    "minor",
-    "own_driver",
-    "runs_on",
-    "satisfies",
-    "short_name",
-    "table",
-)

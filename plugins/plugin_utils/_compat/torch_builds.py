@@ -275,15 +275,3 @@ def _choice(torch: str, build: str, reasons: list[str]) -> BuildChoice:
         torchaudio=pair.get("torchaudio", ""),
         uv_torch_backend=build,
     )
-
-
-__all__ = (
-    "BuildChoice",
-    "GpuFact",
-    "architectures",
-    "builds_of",
-    "choose_build",
-    "choose_precision",
-    "cuda_of",
-    "requires_python",
-)

@@ -65,6 +65,3 @@ def ever(case: Case, names: t.Iterable[str]) -> Busy:
 
 def _number(value: t.Any) -> float:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0.0
-
-
-__all__ = ("Busy", "ends", "ever", "node")

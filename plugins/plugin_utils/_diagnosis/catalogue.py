@@ -45,6 +45,3 @@ def text() -> str:
     head = {"source": unchecked["source"], "date": unchecked["date"], "notes": [_MADE]}
     lines = (json.dumps(row, ensure_ascii=False) for row in rows)
     return json.dumps(head, indent=2)[:-2] + ',\n  "rules": [\n    ' + ",\n    ".join(lines) + "\n  ]\n}\n"
-
-
-__all__ = ("HOMES", "PREVENTED", "RULE", "SCOPE", "Entry", "entries", "entry", "text")

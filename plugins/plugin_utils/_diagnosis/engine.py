@@ -180,6 +180,3 @@ def _weight(answer: Answer) -> tuple[int, int, str]:
     if isinstance(answer, Untested):
         return (len(SEVERITIES), layer, answer.rule)
     return (SEVERITIES.index(answer.severity), layer, answer.rule)
-
-
-__all__ = ("Judgement", "from_rows", "judge", "load", "merged", "to_rows")

@@ -117,6 +117,3 @@ def _verdicts(hostvars: Hosts, live: t.Sequence[str], plan: Data) -> list[dict[s
         judged = verdict(plan, launcher, by_node, job.get("rc"), tail, float(job.get("seconds") or 0))
         verdicts.append({**judged, "log": job.get("log")})
     return verdicts
-
-
-__all__ = ("assemble", "changed_tasks", "each", "unread")

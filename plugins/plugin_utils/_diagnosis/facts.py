@@ -219,35 +219,3 @@ def size(count: float) -> str:
 def limit(case: Case, name: str) -> float:
     """A threshold in force, by name; one that depends on the GPU is asked of ``thresholds``."""
     return thresholds.limit(case.thresholds, name) or 0.0
-
-
-__all__ = (
-    "Setting",
-    "active_ports",
-    "addresses",
-    "cpu_torch_only",
-    "data_interface",
-    "absent",
-    "gpu_place",
-    "gpus",
-    "has_gpus",
-    "limit",
-    "login_sources",
-    "mapping",
-    "model",
-    "most_common",
-    "names",
-    "node",
-    "number",
-    "ports",
-    "rdma_devices",
-    "rows",
-    "setting",
-    "shorten",
-    "shortened",
-    "size",
-    "text",
-    "texts",
-    "uses_nccl",
-    "variables",
-)

@@ -187,6 +187,3 @@ def _last_line(text: str) -> str:
 def _ranks(numbers: t.Sequence[int]) -> str:
     """``rank 3`` or ``ranks 3, 4``."""
     return f"rank{'s' if len(numbers) > 1 else ''} {', '.join(str(number) for number in numbers)}"
-
-
-__all__ = ("Fault", "Verdict", "verdict")

@@ -153,16 +153,3 @@ def _explaining(bad: set[Pair], tried: t.Collection[Pair]) -> set[str]:
 def _counted(pairs: set[Pair]) -> collections.Counter[str]:
     """In how many of the pairs each node is."""
     return collections.Counter(name for pair in pairs for name in pair)
-
-
-__all__ = (
-    "Attempt",
-    "Connectivity",
-    "Pair",
-    "by_pair",
-    "tcp_results",
-    "connectivity",
-    "attribute",
-    "ssh_results",
-    "pair_results",
-)

@@ -208,16 +208,3 @@ def _shown(value: t.Any) -> str:
 def _hint(identity: str) -> str:
     near = difflib.get_close_matches(identity, entries(), 3, 0.6)
     return f"did you mean {' or '.join(near)}?" if near else "docs/rules.md lists those that exist"
-
-
-__all__ = (
-    "LEVELS",
-    "OFF",
-    "ExtraRule",
-    "Options",
-    "apply",
-    "extra",
-    "read",
-    "read_extra_rules",
-    "read_levels",
-)

@@ -192,10 +192,3 @@ def once(function: Derived) -> Derived:
         return case.views[key]
 
     return t.cast("Derived", kept)
-
-
-__all__ = (
-    "ABOUT", "FAIL", "INFO", "LAYERS", "REGISTRY", "SEVERITIES", "WARN", "About", "Answer", "Case", "Data", "Finding",
-    "Hosts", "Rule",
-    "Untested", "dig", "finding", "once", "rule",
-)  # fmt: skip

@@ -119,6 +119,3 @@ def _number(name: str, value: t.Any) -> float:
         wanted = "a share from 0 to 1" if unit == "share" else f"a number of {unit} that is not negative"
         raise ValueError(f"{name}: expected {wanted}, found {value!r}")
     return int(found) if found.is_integer() else found
-
-
-__all__ = ("above", "below", "check", "entries", "limit", "median", "read")

@@ -85,6 +85,3 @@ def _walk(node: t.Any, path: str, repeats: list[Repeat], is_hosts: bool) -> None
             repeats.append(Repeat(key.value, path, line, at))
         if not is_hosts:
             _walk(value, path, repeats, key.value == "hosts")
-
-
-__all__ = ("Repeat", "repeats_in_file")

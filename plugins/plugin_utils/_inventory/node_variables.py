@@ -50,6 +50,3 @@ def _decide(hostvars: t.Mapping[str, t.Any], name: str, facts: t.Collection[str]
         todo += found
     # Facts of Ansible's own have no variable of this short name: {{ ansible_facts.distribution }} is no offence.
     return {fact for fact in words.intersection(facts) if fact in raw and raw[fact] == raw["ansible_facts"][fact]}
-
-
-__all__ = ("refuse",)

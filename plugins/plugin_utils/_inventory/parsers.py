@@ -185,28 +185,3 @@ def files(value: t.Any) -> list[dict[str, str]]:
             raise ValueError(f"entry {place}: expected one of {', '.join(FILE_KINDS)} as kind")
         found.append({"kind": str(item["kind"]), "path": absolute(item["path"])})
     return found
-
-
-__all__ = (
-    "ENV_NAME",
-    "FILE_KINDS",
-    "LAUNCHERS",
-    "USER_NAME",
-    "text",
-    "boolean",
-    "number",
-    "choice",
-    "pattern",
-    "address",
-    "directory",
-    "python",
-    "checksum",
-    "texts",
-    "launchers",
-    "companions",
-    "environment",
-    "absolute",
-    "paths",
-    "requirements",
-    "files",
-)

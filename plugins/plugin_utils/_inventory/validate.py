@@ -213,6 +213,3 @@ def _conda_python(hosts: HostVars, origin: Origin) -> list[Fault]:
         return []
     text = f'trainmesh_python: with trainmesh_python_env: conda expected a version such as "3.11", found {value!r}'
     return [Fault("", origin(value), text)]
-
-
-__all__ = ("Fault", "check")

@@ -258,6 +258,3 @@ def read(values: t.Mapping[str, t.Any], scope: str) -> dict[str, t.Any]:
             value = values.get(PREFIX + name)
             result[name] = variable.default if value is None else variable.read(value)
     return result
-
-
-__all__ = ("LAUNCHERS", "PREFIX", "VARIABLES", "Variable", "read")

@@ -17,7 +17,8 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import sta
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.nodes import Host
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.state import recall
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import ssh
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.node_files import nccl_conf, node_files
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.env import nccl_conf
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.node_files import node_files
 
 # A port that a firewall opened for the rendezvous port alone would block; above the usual ephemeral range.
 HIGH_PORT = 61999
@@ -280,6 +281,3 @@ def _node_data(cluster: Cluster, node: Node, managed: bool) -> dict[str, t.Any]:
         "nccl_conf": nccl_conf(cluster, node),
         "loopback_key": ssh.loopback_key(node),
     }
-
-
-__all__ = ("PlanError", "make")

@@ -48,6 +48,3 @@ def words(name: str, block: Block) -> str:
         f"{name} is part of another cluster (head {block.get('head')}; {', '.join(nodes[:MOST])}{rest}), as its "
         "/etc/hosts says: that one would lose it. Take the host out of this inventory, or set trainmesh_takeover: true"
     )
-
-
-__all__ = ("adopted", "others", "words")

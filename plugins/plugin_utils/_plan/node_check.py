@@ -156,6 +156,3 @@ def _shown(value: t.Any) -> str:
     """A value as a message may show it: short, and without anything that a terminal would obey."""
     text = ascii(value)
     return text if len(text) <= 80 else f"{text[:80]}..."
-
-
-__all__ = ("FIELDS", "faults", "misshapen")

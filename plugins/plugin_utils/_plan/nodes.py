@@ -236,20 +236,3 @@ def _may_be_tried(address: str) -> bool:
         return not (found := ipaddress.ip_address(address)).is_loopback and not found.is_link_local
     except ValueError:
         return False
-
-
-__all__ = (
-    "BROKEN",
-    "Host",
-    "build_node",
-    "checked",
-    "data_address",
-    "faults",
-    "interface_of",
-    "kept_name",
-    "logins_at_once",
-    "order",
-    "own_addresses",
-    "ssh_port",
-    "unreached",
-)

@@ -35,6 +35,3 @@ def commands(cluster: Cluster, name: str) -> set[str]:
     others = set(cluster.launchers) - {"mpirun"}
     wanted = {"rsync"} | ({"mpirun"} & set(cluster.launchers))
     return wanted | ({"pdsh"} if others and name == cluster.head.name else set())
-
-
-__all__ = ("commands", "faults")

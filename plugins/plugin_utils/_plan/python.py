@@ -150,6 +150,3 @@ def _conda(stacks: t.Mapping[str, Facts], options: Facts, version: str) -> list[
         "path on the controller"
     )
     return [f"{', '.join(names)}: conda is not there, and {cause}: {advice}"]
-
-
-__all__ = ("base", "choose", "named", "wanted")

@@ -68,6 +68,3 @@ def for_rules(removed: t.Iterable[Removed], unread: t.Container[str]) -> list[di
         if nodes:
             rows.append({"name": key.name, "fingerprint": fingerprint, "nodes": nodes})
     return rows
-
-
-__all__ = ("Removed", "for_rules", "still_open")

@@ -214,6 +214,3 @@ def words(other: Run, path: str, mine: Run) -> str:
     if other.host == mine.host:
         return f"{said}; wait for it, or stop it (kill -INT {other.pid})"
     return f"{said}; wait for it, or stop it there; if it has ended, remove {path}"
-
-
-__all__ = ("ELSEWHERE_S", "FILE", "BusyError", "Run", "check", "holder", "orphans", "own", "release", "take", "words")

@@ -85,6 +85,3 @@ def _requirements(
             faults.append(f"trainmesh_torch_companions: no {companion} is known to match {choice.torch_requirement}")
     lines += [f"{name}=={options[name] or tested[name]}" for name in ("deepspeed", "accelerate")]
     return [*lines, *tested["also"], *options["extra_packages"]]
-
-
-__all__ = ("make",)

@@ -127,6 +127,3 @@ def save(path: str, wanted: str) -> None:
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
         stream.write(wanted)
     os.replace(temporary, path)
-
-
-__all__ = ("Memory", "load", "recall", "save", "text")

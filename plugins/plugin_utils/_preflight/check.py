@@ -274,6 +274,3 @@ def table(rows: t.Mapping[str, Row]) -> str:
         head = "  ".join(text.ljust(width) for text, width in zip(cell, widths, strict=True))
         lines += [f"  {head}  {row['evidence']}", f"      cause: {row['cause']}", f"      fix:   {row['remedy']}"]
     return "\n".join(lines)
-
-
-__all__ = ("DEAD", "Attempt", "Row", "check", "judge", "question", "table")

@@ -53,6 +53,3 @@ def missing(
     if installs and not find("uv"):
         faults.append(f"uv is missing on the controller (it resolves and installs packages): {pip} uv")
     return faults
-
-
-__all__ = ("PACKAGES", "beside_python", "missing")

@@ -118,9 +118,3 @@ def fingerprint(kind: str, key: bytes) -> str:
     """As ssh prints it: ``ssh-ed25519 SHA256:...``."""
     digest = base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
     return f"{kind} SHA256:{digest}"
-
-
-__all__ = (
-    "AUTHORITY", "CHANGED", "KNOWN", "REVOKED", "UNKNOWN", "Entry", "Judgement", "covers", "entries", "fingerprint",
-    "judge", "kinds", "lookup",
-)  # fmt: skip

@@ -226,6 +226,3 @@ def _load(path: str, tried: Tried, *, given: bool) -> t.Any:
 def _text(error: BaseException) -> str:
     """The words of the library; some of its errors have none."""
     return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-__all__ = ("Tried", "handshake", "keys", "log_in")

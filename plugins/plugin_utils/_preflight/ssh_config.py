@@ -184,6 +184,3 @@ def _config_file(args: t.Sequence[str]) -> list[str]:
         if word.startswith("-F") and len(word) > 2:
             return [word]
     return []
-
-
-__all__ = ("Client", "ClientError", "Target", "expand", "parse", "read")

@@ -152,6 +152,3 @@ def _pythons(values: Values) -> list[str]:
     if chosen not in AUTO:
         return [chosen]
     return [str(name) for name in C.config.get_config_value("INTERPRETER_PYTHON_FALLBACK", variables=variables)]
-
-
-__all__ = ("PROMPT", "Play", "arguments", "target", "understands")

@@ -147,6 +147,3 @@ def silent(client: Client, error: str, proxy_said: str) -> Stop:
     stop.again = crowded
     stop.remedy = f"ssh {words.login(client)} by hand, with the same arguments; first log in to the jump host"
     return stop
-
-
-__all__ = ("Clock", "connection", "direct", "silent")

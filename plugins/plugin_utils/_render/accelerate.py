@@ -115,6 +115,3 @@ def _yaml(values: t.Mapping[str, t.Any], indent: str = "") -> str:
         else:
             lines.append(f"{indent}{key}: {json.dumps(value)}\n")
     return "".join(lines)
-
-
-__all__ = ("accelerate_files",)

@@ -80,6 +80,3 @@ def _zero(cluster: Cluster, zero: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 def _text(value: t.Mapping[str, t.Any]) -> str:
     """Stable JSON text: the same model gives the same bytes."""
     return json.dumps(value, indent=2) + "\n"
-
-
-__all__ = ("deepspeed_files",)

@@ -111,15 +111,3 @@ def plain_lines(values: t.Mapping[str, str]) -> str:
         if not NAME.match(key) or not PLAIN.match(value):
             raise ValueError(f"{key}={value!r} cannot be written to an environment file: only plain characters can")
     return "".join(f"{key}={value}\n" for key, value in values.items())
-
-
-__all__ = (
-    "cluster_env",
-    "deepspeed_env",
-    "host_list",
-    "hostfile",
-    "nccl_conf",
-    "node_env",
-    "openmpi_params",
-    "plain_lines",
-)

@@ -15,7 +15,6 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model impo
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import env
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.accelerate import accelerate_files
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.deepspeed import deepspeed_files
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.env import nccl_conf
 
 
 def node_files(cluster: Cluster, node: Node) -> list[dict[str, str]]:
@@ -66,6 +65,3 @@ def describe(cluster: Cluster) -> dict[str, t.Any]:
         "zero_stage": cluster.zero_stage,
         "nodes": nodes,
     }
-
-
-__all__ = ("describe", "nccl_conf", "node_files")

@@ -75,6 +75,3 @@ def hosts_entries(cluster: Cluster) -> list[dict[str, object]]:
         {"address": node.address, "names": list(dict.fromkeys((node.fqdn, node.hostname, *node.names)))}
         for node in cluster.nodes
     ]
-
-
-__all__ = ("authorized_keys", "client_config", "hosts_entries", "known_hosts", "loopback_key")

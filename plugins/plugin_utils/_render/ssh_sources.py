@@ -50,6 +50,3 @@ def told_apart(nodes: t.Sequence[Node]) -> dict[str, list[str]]:
         node.name: [found for found in sources[node.name] if holders[found] == 1 or found == node.address]
         for node in nodes
     }
-
-
-__all__ = ("of_host", "told_apart")

@@ -243,6 +243,3 @@ def _own_job(case: Case) -> str:
     script = f"{dig(case.plan, 'prefix', '')}/bin/trainmesh-{str(launchers[0]).replace('_', '-')}"
     login = f"ssh -p {head.get('ssh_port')} {dig(case.plan, 'user', '')}@{head.get('address')}"
     return f"{login} {script} /path/to/train.py"
-
-
-__all__ = ("CLEAN", "COLLECTION", "EXIT_CODES", "FAULTS", "INCOMPLETE", "SCHEMA", "build", "judge", "plain", "version")

@@ -277,6 +277,3 @@ def _rdma(port: Data) -> list[Cell]:
     rate = _cell(f"{port['rate_gbps']:g} Gbit/s" if port["rate_gbps"] else None, "number")
     first, last = _cells(port["host"], port["device"], port["port"]), _cells(port["link_layer"])
     return [*first, state, *last, rate, _cell(port["firmware"])]
-
-
-__all__ = ("html",)

@@ -153,6 +153,3 @@ def _gpu(host: str, gpu: Data, driver: str, link: t.Any) -> Row:
         "uncorrected_errors": dig(gpu, "ecc.uncorrected_volatile"),
         "fault": dig(gpu, "fault", ""),
     }
-
-
-__all__ = ("gpus", "missing", "nics", "nodes", "rdma")

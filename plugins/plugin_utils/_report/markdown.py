@@ -113,6 +113,3 @@ def _fenced(lines: t.Sequence[str]) -> list[str]:
     longest = max((len(run) for line in lines for run in _TICKS.findall(line)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}text", *lines, fence]
-
-
-__all__ = ("markdown", "pseudonyms")

@@ -129,19 +129,3 @@ def shown(matrix: Data, most: int) -> tuple[list[int], list[int]]:
     pairs = [(row, column) for row in range(count) for column in range(count) if bad(matrix, row, column, median)]
     rows, columns = sorted({pair[0] for pair in pairs}), sorted({pair[1] for pair in pairs})
     return rows[:most], columns[:most]
-
-
-__all__ = (
-    "FAR_ABOVE",
-    "FAR_BELOW",
-    "NOT_PLANNED",
-    "NOT_TRIED",
-    "OK",
-    "SLOW",
-    "bad",
-    "build",
-    "median_of",
-    "numbers",
-    "shown",
-    "tried",
-)

@@ -168,6 +168,3 @@ def jobs(report: Data) -> list[str]:
 def _untested(report: Data) -> list[str]:
     lines = [f"  {hosts}: {why} [{words.names(rules)}]" for hosts, why, rules in words.untested(report)]
     return ["Not tested:", *lines] if lines else []
-
-
-__all__ = ("MOST_COLUMNS", "WIDTH", "closing", "connectivity", "jobs", "links", "mark", "nodes", "table", "text")

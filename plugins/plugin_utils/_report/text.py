@@ -165,9 +165,3 @@ def collective(report: Data) -> str:
 def job(result: Data) -> str:
     """The result of a job in a word or two; our own time limit is no failure."""
     return "ok" if result["ok"] else "timed out" if result.get("timed_out") else "FAILED"
-
-
-__all__ = (
-    "LAYERS", "SEVERITY_WORDS", "bandwidth", "changes", "collective", "counts", "evidence", "gpu_text", "headline",
-    "job", "names", "one_line", "plural", "scores", "size", "untested", "where",
-)  # fmt: skip

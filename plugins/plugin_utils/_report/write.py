@@ -37,6 +37,3 @@ def _put(path: str, text: str) -> str:
         stream.write(text)
     os.replace(temporary, path)
     return path
-
-
-__all__ = ("write",)

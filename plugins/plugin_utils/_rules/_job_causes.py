@@ -148,5 +148,3 @@ _NOT_NCCL = (
     "harmless", "no_route_to_host", "connection_refused", "connect_timeout", "connection_aborted",
     "connection_closed_by_peer",
 )  # fmt: skip
-
-__all__ = ("CONSEQUENCE", "FAILED", "HOST_OOM", "MISSING", "RANK_KILLED", "STUCK", "Cause", "cause_of")

@@ -190,5 +190,3 @@ IB_AS_SOCKET: t.Mapping[str, tuple[str, str, str, str]] = {
         "Read why with NCCL_DEBUG=INFO, and prove it with NCCL_NET=IB, which fails instead of falling back",
     ),
 }
-
-__all__ = ("ADVICE", "GENERIC_RULES", "IB_AS_SOCKET", "Advice")

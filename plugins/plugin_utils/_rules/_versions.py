@@ -70,6 +70,3 @@ def values_of(fact: str, stack_by_host: t.Mapping[str, Facts], gpu_by_host: t.Ma
 
 def has_environment(stack: Facts) -> bool:
     return bool(text_at(stack, "python.version")) and not look_up(stack, "python.problem")
-
-
-__all__ = ("ABSENT", "groups", "has_environment", "names", "values_of", "version_table")

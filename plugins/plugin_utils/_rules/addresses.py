@@ -319,6 +319,3 @@ def nic_speed(case: Case) -> t.Iterable[Answer]:
                 "GPUs will wait for the network: gradients of a large model take longer than the computation.",
                 "Use InfiniBand, RoCE or a faster Ethernet; else ZeRO stage 1 or 2 and gradient_accumulation_steps.",
             )
-
-
-__all__ = ("data_addresses", "faster")

@@ -97,6 +97,3 @@ def clock_skew(case: Case) -> t.Iterable[Answer]:
         if free and not dig(facts, "container") and name not in wrong:
             cause = "Nothing keeps its clock right, so that it will drift away from the others."
             yield finding("rdzv-clock-skew", INFO, name, "no time daemon, not synchronised", cause, _REMEDY)
-
-
-__all__ = ("bounds", "distance", "reference")

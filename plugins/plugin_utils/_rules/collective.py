@@ -336,6 +336,3 @@ def straggler(case: Case) -> t.Iterator[Answer]:
     remedy = "Look there at clocks and heat (nvidia-smi -q -d PERFORMANCE,TEMPERATURE), other processes and CPU limits"
     for host, evidence in found.items():
         yield finding("collective-straggler", WARN, host, evidence, cause, remedy)
-
-
-__all__ = ("expected_mbps", "job_causes", "limit", "link_mbps", "out_of_memory", "rdma_mbps")

@@ -77,6 +77,3 @@ def exposed(case: Case) -> t.Iterable[Answer]:
             yield finding("fw-disabled-entirely", INFO, host, seen, cause, f"Where the network is not closed, {remedy}")
         else:
             yield finding("job-ports-exposed", INFO, host, seen, _OPEN, f"Where the network is not closed, {remedy}")
-
-
-__all__ = ("exposed",)

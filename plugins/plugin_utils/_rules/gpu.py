@@ -480,6 +480,3 @@ def duplicate(case: Case) -> t.Iterator[Answer]:
             "Take the second name of the machine out of the inventory, or give each container GPUs of its own "
             "(docker run --gpus device=...).",
         )
-
-
-__all__ = ("STATUS",)

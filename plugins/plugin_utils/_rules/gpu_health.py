@@ -375,6 +375,3 @@ def fabric_manager(case: Case) -> t.Iterator[Answer]:
                 "The NVLink fabric of the GPUs is not set up: CUDA fails with error 802 (system not yet initialized).",
                 "Look at journalctl -u nvidia-fabricmanager; restart it, then reset the GPUs or reboot the node.",
             )
-
-
-__all__ = ("collect", "joined")

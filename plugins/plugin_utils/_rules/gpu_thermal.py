@@ -88,6 +88,3 @@ def temperature(case: Case) -> t.Iterator[Answer]:
             "rank waits for it.",
             "Look at nvidia-smi -q -d TEMPERATURE,POWER there, at the fans, the air filters and the room's cooling.",
         )
-
-
-__all__ = ()

@@ -359,6 +359,3 @@ def host_oom(case: Case) -> t.Iterable[Answer]:
                 "Fewer data loader workers, no offload to the CPU or fewer ranks a node; free -h while the job starts "
                 "shows how much a rank takes.",
             )
-
-
-__all__ = ("disk_problem",)

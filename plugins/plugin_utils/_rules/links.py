@@ -293,6 +293,3 @@ def link_latency(case: Case) -> t.Iterable[Answer]:
         cause = "Small messages take long on the way: a farther network, a tunnel, or a busy machine."
         remedy = "ping and tracepath to the other nodes; ip route get PEER; top there; tc qdisc for a delay."
         yield finding("link-latency", WARN, host, shorten(bad[pair] for pair in pairs), cause, remedy)
-
-
-__all__ = ("expected", "links")

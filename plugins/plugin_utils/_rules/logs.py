@@ -389,6 +389,3 @@ def environments(case: Case) -> t.Iterator[Answer]:
             yield finding(
                 "ver-python-torch-differs", FAIL, host, evidence, "The nodes have different versions of torch", remedy
             )
-
-
-__all__ = ("Log", "active_port", "in_log", "logs", "node_of", "reports", "texts", "writer")

@@ -351,6 +351,3 @@ def malformed(text: str, several: bool) -> str:
     if address.is_multicast or address.is_unspecified:
         return "it is no machine's address"
     return "every node takes it for itself" if several and address.is_loopback else ""
-
-
-__all__ = ("malformed",)

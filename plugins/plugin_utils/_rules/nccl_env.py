@@ -402,6 +402,3 @@ def cumem_host(case: Case) -> t.Iterator[Answer]:
                 "the container with "
                 "--cap-add SYS_NICE.",
             )
-
-
-__all__ = ("holds_data", "interfaces", "named", "virtual")

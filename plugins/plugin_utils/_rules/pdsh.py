@@ -281,6 +281,3 @@ def abort_kills(case: Case) -> t.Iterable[Answer]:
                 "same Python (pkill -f).",
                 "Start runs by trainmesh-deepspeed and end them by trainmesh-stop RUN, or give each its environment.",
             )
-
-
-__all__ = ("held_by_orphans", "orphans", "port_holder", "processes")

@@ -82,6 +82,3 @@ def kept_keys(case: Case) -> t.Iterator[Answer]:
             "The key was removed from the cluster, and these nodes were not seen without it since.",
             "Run site.yml when they are up, without --limit: it takes the key from them.",
         )
-
-
-__all__ = ("kept_keys", "refused")

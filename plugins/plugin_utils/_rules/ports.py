@@ -336,6 +336,3 @@ def _strangers(case: Case) -> t.Iterator[Answer]:
             cause = "Another program answers on a port of the job."
             remedy = f"ss -ltnp 'sport = :{item.what}' on {item.target} tells which; or change trainmesh_master_port."
             yield finding("rdzv-errno-98", FAIL, item.target, f"from {item.source}: {item.evidence}", cause, remedy)
-
-
-__all__ = ("active", "blocked", "open_up", "unheard")

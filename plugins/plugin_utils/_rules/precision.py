@@ -117,6 +117,3 @@ def _standing_out(
     """A warning attributed to ``hosts`` that shows what every node has."""
     if evidence:
         yield Finding(identity, WARN, tuple(hosts), evidence, cause, remedy)
-
-
-__all__ = ()

@@ -78,6 +78,3 @@ ELSEWHERE = (
 def by_site(case: Case, remedy: str) -> str:
     """A remedy by site.yml, which mends no environment of the user's own on a cluster that we did not set up."""
     return remedy if dig(case.plan, "managed") is True else ELSEWHERE
-
-
-__all__ = ("NO_TORCH", "by_site")

@@ -360,6 +360,3 @@ def nic_pcie(case: Case) -> t.Iterator[Answer]:
                     "Move the card to a slot with more lanes, seat it again, or look for the slot's "
                     "setting in the BIOS.",
                 )
-
-
-__all__ = ()

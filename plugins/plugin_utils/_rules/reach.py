@@ -276,6 +276,3 @@ def lost(case: Case) -> t.Iterator[Finding]:
 def _row(case: Case, name: str) -> Data:
     row: Data = case.reach.get(name) or {}
     return row
-
-
-__all__ = ("failed", "lost", "unchecked", "unreached")

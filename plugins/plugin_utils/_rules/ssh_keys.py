@@ -295,6 +295,3 @@ REASONS: tuple[t.Callable[[Case, Attempt], Reason | None], ...] = (
 def _reason(case: Case, item: Attempt) -> Reason:
     """The first that fits; the last of them always does."""
     return next(reason for reason in (judge(case, item) for judge in REASONS) if reason)
-
-
-__all__ = ("REASONS", "Reason", "refused")

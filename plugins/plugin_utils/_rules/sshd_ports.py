@@ -226,6 +226,3 @@ def upgraded(case: Case) -> t.Iterable[Answer]:
                 "sshd was upgraded and not restarted: the old daemon starts new helper programs, and logins may fail.",
                 f"{restart(dig(facts, 'sshd', {}))}, then try a second login.",
             )
-
-
-__all__ = ("NET_FAILURES", "sshd_not_on_planned_port", "listens", "restart")

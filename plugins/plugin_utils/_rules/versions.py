@@ -331,6 +331,3 @@ def shared_cache(case: Case) -> t.Iterator[Answer]:
             "Nodes with unlike GPUs share one cache of compiled kernels: 'no kernel image is available' on the others.",
             "Set trainmesh_env: {TORCH_EXTENSIONS_DIR: /var/tmp/extensions, TRITON_CACHE_DIR: /var/tmp/triton}.",
         )
-
-
-__all__ = ()

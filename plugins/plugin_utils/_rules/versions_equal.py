@@ -123,6 +123,3 @@ def differences(case: Case) -> t.Iterator[Answer]:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:] if text.startswith("the ") else text
-
-
-__all__ = ("differences", "missing_environments")

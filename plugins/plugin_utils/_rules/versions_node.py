@@ -288,6 +288,3 @@ def torch_import(case: Case) -> t.Iterator[Answer]:
                     "Run site.yml again; if it stays, run python -c 'import torch' there and read the whole message.",
                 ),
             )
-
-
-__all__ = ("cpu_build", "driver_too_old", "gpu_kernels")

@@ -55,6 +55,3 @@ def restore(directory: str, stamp: str) -> None:
 
 def _aside(directory: str, stem: str, stamp: str, end: str) -> str:
     return os.path.join(directory, f"{stem}-{stamp}{end}")
-
-
-__all__ = ("find", "move", "restore", "text")

@@ -87,6 +87,3 @@ def _with_login(request: urllib.request.Request, name: str, word: str) -> urllib
     token = base64.b64encode(f"{name}:{word}".encode()).decode()
     request.add_unredirected_header("Authorization", f"Basic {token}")
     return request
-
-
-__all__ = ("fetch",)

@@ -149,6 +149,3 @@ def explain(answer: str, places: t.Sequence[str], wanted: t.Sequence[str]) -> st
         "Set trainmesh_index_url to an index or mirror that has them, or trainmesh_wheelhouse to a directory on the "
         "controller that holds the wheels; other builds of torch than the default are on an index of their own."
     )
-
-
-__all__ = ("Index", "explain", "for_nodes", "from_pip", "in_environment", "redacted", "uv_arguments", "uv_environment")

@@ -283,26 +283,3 @@ def changed_head(old: t.Sequence[str], new: t.Sequence[str]) -> str:
     gone = [row.removeprefix("# ") for row in old if row not in new]
     added = [row.removeprefix("# ") for row in new if row not in old]
     return f"it was made for {', '.join(gone) or 'less'}; now {', '.join(added) or 'less'}"
-
-
-__all__ = (
-    "File",
-    "Lock",
-    "Package",
-    "Pin",
-    "Wish",
-    "changed_head",
-    "digest",
-    "exchanged",
-    "inputs",
-    "normal",
-    "parse_pylock",
-    "pinned",
-    "platform_tags",
-    "read",
-    "text",
-    "wheel_fits",
-    "wheel_of",
-    "with_extras",
-    "wrong_build",
-)

@@ -98,6 +98,3 @@ class Resolver:
                 "trainmesh_index_url to an index that has it, or trainmesh_torch_build to the build that is there"
             )
         return packages
-
-
-__all__ = ("Resolver",)

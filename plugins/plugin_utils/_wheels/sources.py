@@ -96,6 +96,3 @@ def faults(options: t.Mapping[str, t.Any], index: Index | None) -> list[str]:
     insecure = [redacted(place) for place in places if is_forgeable(place)]
     insecure += forgeable(index) if index else []
     return found + ([refusal(list(dict.fromkeys(insecure)))] if insecure else [])
-
-
-__all__ = ("ALLOW", "faults", "forgeable", "is_forgeable", "refusal")

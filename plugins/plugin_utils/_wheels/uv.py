@@ -219,6 +219,3 @@ class Tools:
             for name in wheels_in(directory)
             if name.startswith(f"uv-{version}-") and any(tag in name for tag in tags)
         ]
-
-
-__all__ = ("RESOLVE_SECONDS", "ExchangedError", "ToolError", "Tools", "sha256_of", "text_of", "wheels_in", "write")

@@ -274,6 +274,3 @@ def _preview(wish: lockfile.Wish, packages: t.Sequence[lockfile.Package]) -> str
     """A lock without hashes worth keeping, to compare nodes with in check mode."""
     lines = [f"{package.name}=={package.version} --hash=sha256:{'0' * 64}" for package in packages]
     return "\n".join([*wish.head, *lines]) + "\n"
-
-
-__all__ = ("Store",)

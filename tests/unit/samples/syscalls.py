@@ -77,6 +77,3 @@ class Scene:
     def refused(self, call: Call, error: str, files: t.Mapping[str, bytes], *words: str) -> dict[str, bytes]:
         """The files after this call answered with an error."""
         return self._run(f"inject={call[0]}:error={error}:when={call[1]}", files, words)
-
-
-__all__ = ("Scene", "can_trace")

@@ -179,18 +179,3 @@ def inclusion(value: str) -> dict[str, list[int] | None]:
         if name:
             found[name] = numbers if colon else None
     return found
-
-
-__all__ = (
-    "Hostfile",
-    "Problem",
-    "Slot",
-    "SshHost",
-    "environment_file",
-    "hostfile",
-    "inclusion",
-    "integer",
-    "mapping",
-    "ssh_config",
-    "word",
-)

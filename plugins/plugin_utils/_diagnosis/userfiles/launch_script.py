@@ -295,6 +295,3 @@ def _options(launcher: str, words: list[str]) -> tuple[dict[str, str | None], st
             options[name] = words[at] if at < len(words) else ""
         at += 1
     return options, None, []
-
-
-__all__ = ("ACCELERATE", "DEEPSPEED", "PDSH", "TORCHRUN", "Command", "Script", "Variable", "joined", "launch_script")

@@ -140,24 +140,3 @@ def part(case: Case, host: str, path: str) -> Data:
     """The mapping at a dotted path of a node's user facts; an empty one where there is none."""
     found = dig(case.user.get(host), path)
     return found if isinstance(found, t.Mapping) else {}
-
-
-__all__ = (
-    "NO_SSH_LAUNCHERS",
-    "Copy",
-    "commands",
-    "copies",
-    "gpu_count",
-    "gpus_of",
-    "hostfile_of",
-    "mappings",
-    "multi_node",
-    "multinode_launcher",
-    "node_of",
-    "older",
-    "part",
-    "scripts",
-    "ssh_ports",
-    "version",
-    "world_size",
-)

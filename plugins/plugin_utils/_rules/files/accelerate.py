@@ -500,6 +500,3 @@ def dynamo(case: Case) -> t.Iterator[Answer]:
                 "look like others.",
                 "Set dynamo_backend: 'NO' until the job runs so.",
             )
-
-
-__all__ = ("configurations",)

@@ -436,6 +436,3 @@ def containers_without_sshd(case: Case) -> t.Iterator[Answer]:
                 "Run an sshd in the container on a port of its own, or start with --no_ssh --node_rank N "
                 "on every node.",
             )
-
-
-__all__ = ("silent_local",)

@@ -217,6 +217,3 @@ def empty_checkpoint(case: Case) -> t.Iterator[Answer]:
                 cause,
                 remedy,
             )
-
-
-__all__ = ("BF16_CAPABILITY",)

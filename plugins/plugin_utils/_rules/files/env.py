@@ -249,6 +249,3 @@ def _ssh_ways(case: Case) -> t.Iterator[tuple[str, str, str, int | None]]:
         if command.options.get("ssh_port"):
             for name in case.order:
                 yield copy.host, f"{copy.at(command.line)}: --ssh_port", name, integer(command.options["ssh_port"])
-
-
-__all__ = ("environment_files", "settings", "usable_hca")

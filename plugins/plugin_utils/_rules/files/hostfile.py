@@ -233,6 +233,3 @@ def unequal_slots(case: Case) -> t.Iterator[Answer]:
                 "DeepSpeed takes the local rank as rank modulo slots, so rank 0 of a node need not have local rank 0.",
                 "Give every host the same slots, or start with torchrun.",
             )
-
-
-__all__ = ("bad_line", "bom_or_range", "duplicate", "slots_and_gpus", "unequal_slots", "user_at", "zero_slots")

@@ -311,6 +311,3 @@ def hardcoded_world(case: Case) -> t.Iterator[Answer]:
 def _explicit(command: Command) -> bool:
     """Whether the command chooses its own number of ranks, so that the cluster's does not count."""
     return any(name in command.options for name in ("include", "exclude", "num_gpus", "num_nodes", "num_processes"))
-
-
-__all__ = ("malformed", "ports")

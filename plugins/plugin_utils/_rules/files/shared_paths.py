@@ -227,6 +227,3 @@ def managed_changed(case: Case) -> t.Iterator[Answer]:
                     "older run left them.",
                     "Run site.yml over all nodes.",
                 )
-
-
-__all__ = ("PER_NODE", "majority")

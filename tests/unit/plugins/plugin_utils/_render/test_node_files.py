@@ -13,9 +13,9 @@ import yaml
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster, Node
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import env
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.env import nccl_conf
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.node_files import (
     describe,
-    nccl_conf,
     node_files,
 )
 
