@@ -10,7 +10,6 @@ import secrets
 import typing as t
 
 from ansible.errors import AnsibleError
-from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action, redact
@@ -20,6 +19,12 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory impor
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import cluster as plan_cluster
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import membership, nodes, removed_keys, state
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.nodes import Host, logins_at_once
+
+ARGUMENTS: dict[str, dict[str, t.Any]] = {
+    "group": {"type": "str", "default": "all"},
+    "state_dir": {"type": "path", "required": True},
+    "read_only": {"type": "bool", "default": False},
+}
 
 
 class ActionModule(ActionBase):
@@ -32,18 +37,18 @@ class ActionModule(ActionBase):
         """Run once for all hosts; fails with every reason at once."""
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
-        group = str(self._task.args.get("group", "all"))
+        _validation, given = self.validate_argument_spec(ARGUMENTS)
+        group, read_only = given["group"], given["read_only"]
         hostvars, members = variables["hostvars"], variables["groups"][group]
         names = [name for name in members if not action.leaves(hostvars[name])]
         live = set(variables["ansible_play_hosts"])
-        read_only = boolean(self._task.args.get("read_only", False))
         try:
             node_variables.refuse(hostvars, names)
-            hosts, refused = nodes.checked([self._host(name, hostvars[name], name in live) for name in names])
+            hosts, refused = nodes.checked([self._host(name, hostvars, name in live) for name in names])
             options = {**self._options(hostvars[names[0]], hosts), "refused": refused}
             options["installs"] = action.runs(variables, "python_env", "torch_stack")
             options["conda_installer_problem"] = self._installer_problem(options["conda_installer"])
-            path = os.path.join(self._task.args["state_dir"], "cluster.json")
+            path = os.path.join(given["state_dir"], "cluster.json")
             memory = state.load(path, group, {host.name: host.ansible_host for host in hosts})
             plan = plan_cluster.make(hosts, options, memory.nodes, strict=not read_only)
             removed = self._removed(memory, plan["model"], hostvars, live)
@@ -57,7 +62,9 @@ class ActionModule(ActionBase):
         if not self._task.check_mode and not read_only:
             plan["warnings"] += self._moved(memory.prefix, cluster.prefix)
             state.save(path, state.text(cluster, identity, group, memory.others, removed))
-        rows = (hostvars[names[0]].get("trainmesh_reach") or {}).get("hosts") or {}
+        for name, node in plan["nodes"].items():
+            node["become"] = variables["trainmesh_inventory"]["become"][name]
+        rows = (action.stored(hostvars, names[0]).get("trainmesh_reach") or {}).get("hosts") or {}
         plan["warnings"] += self._lost([name for name in members if name not in names], rows)
         for warning in plan["warnings"]:
             action.warn(warning)
@@ -94,8 +101,7 @@ class ActionModule(ActionBase):
     ) -> list[removed_keys.Removed]:
         """Keys of nodes that left, made new ones or log in no more, which other nodes may still have."""
         names = [node.name for node in cluster.nodes if node.name in live]
-        facts = {name: hostvars[name].get("ansible_facts") or {} for name in names}
-        users = {name: found.get("trainmesh_facts_user") or {} for name, found in facts.items()}
+        users = {name: action.facts(hostvars, name).get("trainmesh_facts_user") or {} for name in names}
         return removed_keys.still_open(memory.removed, memory.nodes, cluster, users, memory.login_sources)
 
     @staticmethod
@@ -107,7 +113,7 @@ class ActionModule(ActionBase):
         strict: bool,
     ) -> str:
         """What tells this cluster from others; raises PlanError for nodes of another one, before anything changes."""
-        addresses = {*plan["addresses"], *(host.ansible_host for host in hosts)}
+        addresses: set[t.Any] = {host.ansible_host for host in hosts}
         for node in plan["model"].nodes:
             addresses.update(node.addresses)
         for known in memory.nodes.values():
@@ -121,8 +127,8 @@ class ActionModule(ActionBase):
         return memory.identity or membership.adopted(blocks, foreign) or secrets.token_hex(4)
 
     @staticmethod
-    def _host(name: str, values: t.Mapping[str, t.Any], live: bool) -> Host:
-        facts = values.get("ansible_facts") or {} if live else {}
+    def _host(name: str, hostvars: t.Mapping[str, t.Any], live: bool) -> Host:
+        values, facts = hostvars[name], action.facts(hostvars, name) if live else {}
         return Host(
             name=name,
             wish=inventory_variables.read(values, "host"),
@@ -130,7 +136,7 @@ class ActionModule(ActionBase):
             ansible_port=int(values.get("ansible_port") or 22),
             fabric=facts.get("trainmesh_facts_fabric") or {},
             gpu=facts.get("trainmesh_facts_gpu") or {},
-            identity=(values.get("trainmesh_identity") or {}) if live else {},
+            identity=(action.stored(hostvars, name).get("trainmesh_identity") or {}) if live else {},
             sshd=user.get("sshd") or {} if isinstance(user := facts.get("trainmesh_facts_user"), dict) else {},
             stack=facts.get("trainmesh_facts_stack") or {},
         )

@@ -9,7 +9,6 @@ import os
 import time
 import typing as t
 
-from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action, redact
@@ -26,6 +25,16 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import t
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.collective import expected_mbps
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.python_env import NO_TORCH
 
+ARGUMENTS: dict[str, dict[str, t.Any]] = {
+    "stage": {"type": "str", "choices": ["gate", "report", "unread"], "default": "report"},
+    "hosts": {"type": "list", "elements": "str", "default": []},
+    "jobs": {"type": "bool", "default": True},
+    "gate": {"type": "dict", "default": {}},
+    "collective": {"type": "dict", "default": {}},
+    "results": {"type": "list", "elements": "dict", "default": []},
+    "state_dir": {"type": "path"},
+}
+
 
 class ActionModule(ActionBase):
     """Judges what the play has gathered, prints it and writes it down."""
@@ -36,17 +45,18 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Run once for all hosts; fails when anything stands in the way of a job."""
         result = super().run(tmp, task_vars)
+        _validation, self._given = self.validate_argument_spec(ARGUMENTS)
         variables = task_vars or {}
         live = list(variables["ansible_play_hosts"])
         try:
             node_variables.refuse(variables["hostvars"], variables["ansible_play_hosts_all"])
-            if self._task.args.get("stage") == "unread":
+            if self._given["stage"] == "unread":
                 return {**result, **self._unread(variables)}
             options = inventory_variables.read(variables["hostvars"][live[0]], "cluster")
             case, judged = self._judged(variables, live, options)
         except ValueError as error:
             return {**result, "failed": True, "msg": str(error)}
-        if self._task.args.get("stage", "report") == "gate":
+        if self._given["stage"] == "gate":
             wanted, _why = expected_mbps(case, {"backend": "nccl" if case.plan["gpus"] else "gloo"})
             untested = self._blocker(case, judged, live)
             # a caller who did not come through has not said good-bye: its listener still holds the port of the jobs
@@ -54,7 +64,7 @@ class ActionModule(ActionBase):
             answer = {"untested": untested, "slow_below": wanted / 8000, "listeners_wait": waiting}
             answers = redact.walk(engine.to_rows(judged.before_jobs), redact.secrets)
             return {**result, "changed": False, **answer, "judged": {"hosts": live, "answers": answers}}
-        run_lock.release(os.path.join(self._task.args["state_dir"], run_lock.FILE), run_lock.own(time.time()))
+        run_lock.release(os.path.join(self._given["state_dir"], run_lock.FILE), run_lock.own(time.time()))
         return {**result, **self._report(case, judged, variables, live, options)}
 
     def _unread(self, variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -63,19 +73,17 @@ class ActionModule(ActionBase):
         Nothing is printed but where it lies, and nothing fails: the task that did, or is about to, says why.
         """
         hostvars = variables["hostvars"]
-        names = [name for name in variables["ansible_play_hosts_all"] if name in self._task.args["hosts"]]
-        if not names or any("trainmesh_facts_fabric" in (hostvars[name].get("ansible_facts") or {}) for name in names):
+        names = [name for name in variables["ansible_play_hosts_all"] if name in self._given["hosts"]]
+        if not names or any("trainmesh_facts_fabric" in action.facts(hostvars, name) for name in names):
             return {"changed": False, "files": []}
         try:
             options = inventory_variables.read(hostvars[names[0]], "cluster")
-            case = evidence.unread(
-                list(self._task.args["hosts"]), hostvars, names, thresholds.read(options["thresholds"])
-            )
+            case = evidence.unread(self._given["hosts"], hostvars, names, thresholds.read(options["thresholds"]))
             judged = engine.judge(case, diagnosis_options.read(options))
         except ValueError as error:
             return {"failed": True, "msg": str(error)}
         data = report_data.build(case, judged, {}, self._task.check_mode, look=entry)
-        directory = options["report_dir"] or os.path.join(self._task.args["state_dir"], "report")
+        directory = options["report_dir"] or os.path.join(self._given["state_dir"], "report")
         written = [] if self._task.check_mode else self._written(directory, data, options["report_mask_addresses"])
         if written:
             action.show(f"\nNo node could be read. The report: {', '.join(written)}")
@@ -85,19 +93,19 @@ class ActionModule(ActionBase):
         self, variables: t.Mapping[str, t.Any], live: list[str], options: t.Mapping[str, t.Any]
     ) -> tuple[Case, engine.Judgement]:
         """The evidence, and what the rules say of it."""
-        wishes = diagnosis_options.read(options)
+        wishes, given = diagnosis_options.read(options), self._given
         case = evidence.assemble(
-            {**self._task.args["plan"], "env": options["env"]},  # the plan has the names only
+            {**variables["trainmesh_plan"], "env": options["env"]},  # the plan has the names only
             variables["hostvars"],
             live,
             [name for name in variables["ansible_play_hosts_all"] if not action.leaves(variables["hostvars"][name])],
             thresholds.read(options["thresholds"]),
-            str(self._task.args.get("untested") or ""),
+            evidence.Jobs(given["collective"], given["results"], given["gate"].get("untested") or ""),
         )
         if self._task.check_mode and not case.plan.get("read_only"):
             # what a real run would fix must not be judged
             return case, engine.Judgement((Untested("jobs", (), "check mode starts no jobs"),), ())
-        gate = (self._task.args.get("gate") or {}).get("judged") or {}
+        gate = given["gate"].get("judged") or {}
         # a node that was lost since takes its facts with it
         before_jobs = engine.from_rows(gate["answers"]) if gate and list(gate["hosts"]) == live else None
         return case, engine.judge(case, wishes, before_jobs)
@@ -107,7 +115,7 @@ class ActionModule(ActionBase):
         away = [name for name in case.order if name not in live]
         if self._task.check_mode:
             return "check mode starts no jobs"
-        if not boolean(self._task.args.get("jobs", True)):
+        if not self._given["jobs"]:
             return "trainmesh_verify_jobs is false"
         if away:
             return f"{', '.join(away)} {'is' if len(away) == 1 else 'are'} not in this run"
@@ -125,11 +133,11 @@ class ActionModule(ActionBase):
     ) -> dict[str, t.Any]:
         """Print and write the report; the result fails with the first fault."""
         hostvars = variables["hostvars"]
-        changed = {name: evidence.changed_tasks(hostvars[name]) for name in live}
+        changed = {name: evidence.changed_tasks(action.stored(hostvars, name)) for name in live}
         limited = set(case.order) - set(variables["ansible_play_hosts_all"])  # --limit: the user wants no jobs
-        wanted = boolean(self._task.args.get("jobs", True)) and not limited
+        wanted = self._given["jobs"] and not limited
         data = report_data.build(case, judged, changed, self._task.check_mode, jobs_wanted=wanted, look=entry)
-        directory = options["report_dir"] or os.path.join(self._task.args["state_dir"], "report")
+        directory = options["report_dir"] or os.path.join(self._given["state_dir"], "report")
         written = [] if self._task.check_mode else self._written(directory, data, options["report_mask_addresses"])
         action.show(terminal.text(data, written))
         answer = {"changed": False, "outcome": data["outcome"], "summary": data["summary"], "files": written}

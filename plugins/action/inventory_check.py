@@ -33,6 +33,10 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv impor
 display = Display()
 VAULTED = b"$ANSIBLE_VAULT"
 DEVICES_ROOT = "__trainmesh_devices_root"
+ARGUMENTS: dict[str, dict[str, t.Any]] = {
+    "group": {"type": "str", "default": "all"},
+    "teardown": {"type": "bool", "default": False},
+}
 
 
 def _place(value: t.Any) -> tuple[str, int | None]:
@@ -184,12 +188,13 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
         hostvars = variables["hostvars"]
+        _validation, given = self.validate_argument_spec(ARGUMENTS)
         try:
-            names = action.members(variables, str(self._task.args.get("group", "all")))
+            names = action.members(variables, given["group"])
         except ValueError as error:
             return {**result, "failed": True, "msg": str(error)}
         every = {name: self._host(hostvars[name]) for name in names}
-        teardown = boolean(self._task.args.get("teardown", False))
+        teardown = given["teardown"]
         leaving = [name for name, host in every.items() if teardown or action.leaves(host)]
         hosts = {name: host for name, host in every.items() if teardown or name not in leaving}
         sources = variables.get("ansible_inventory_sources") or []

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import typing as t
 
-from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action, redact
@@ -16,7 +15,12 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight impor
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Target
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.target import Play, target
 
-TIMEOUT_S, WORKERS = 10.0, 64
+ARGUMENTS: dict[str, dict[str, t.Any]] = {
+    "group": {"type": "str", "default": "all"},
+    "timeout": {"type": "float", "default": 10.0},
+    "workers": {"type": "int", "default": 64},
+    "fail": {"type": "bool", "default": False},
+}
 NO_PARAMIKO = "paramiko is not installed on the controller: pip install paramiko"
 
 
@@ -29,14 +33,14 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Run once for all hosts; fails only when it is asked to."""
         result = super().run(tmp, task_vars)
-        variables, args = task_vars or {}, self._task.args
+        variables = task_vars or {}
+        _validation, given = self.validate_argument_spec(ARGUMENTS)
+        limit, workers = given["timeout"], given["workers"]
         try:
-            names = action.members(variables, str(args.get("group", "all")))
-            limit, workers = float(args.get("timeout", TIMEOUT_S)), int(args.get("workers", WORKERS))
-            wanted = boolean(args.get("fail", False))
+            names = action.members(variables, given["group"])
             if limit <= 0 or workers <= 0:
                 raise ValueError("timeout and workers must be more than 0")
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             return {**result, "failed": True, "msg": str(error)}
         # A machine may say what it likes before it has proved who it is.
         rows = redact.walk(check.check(self._targets(variables["hostvars"], names), limit, workers), redact.harmless)
@@ -45,7 +49,7 @@ class ActionModule(ActionBase):
             action.show(check.table(rows))
         dead = [name for name in bad if rows[name]["layer"] in check.DEAD]
         answer = {**result, "changed": False, "hosts": rows, "failed_hosts": bad, "dead": dead}
-        if bad and wanted:
+        if bad and given["fail"]:
             answer |= {"failed": True, "msg": f"{len(bad)} of {len(rows)} hosts can't be used: {', '.join(bad)}"}
         return answer
 

@@ -80,10 +80,17 @@ reasons:
   elements: str
   sample: ["fp16: node2 has V100S-PCIE-32GB, compute capability 7.0"]
 nodes:
-  description: What concerns one node, by inventory name; its files, interface, slots and addresses.
+  description: >-
+    Everything about each node, by inventory name and in rank order; its files are those that no other node has.
   returned: success
   type: dict
   sample: {node1: {rank: 0, address: 10.0.0.11, slots: 8, interface: eth0}}
+files:
+  description: Files of the launch configuration that are the same on every node.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{path: etc/hostfile, content: "node1 slots=8\n", mode: "0644"}]
 refusals:
   description: What a run that sets the cluster up would refuse; always empty without O(read_only=true).
   returned: success

@@ -22,9 +22,6 @@ description:
     could not be tested, the status is 4, as with an unreachable host.
   - A launcher's exit status proves nothing; the result of a job comes from the records that its ranks wrote.
 options:
-  plan:
-    description: The result of M(trainmesh.cluster.cluster_plan). Needed unless O(stage=unread).
-    type: dict
   stage:
     description: >-
       V(gate) only returns, before the jobs, whether they can run; V(report) runs all checks and prints the report;
@@ -44,25 +41,33 @@ options:
   gate:
     description: >-
       With O(stage=report), the result of the task with O(stage=gate): what no job can change is then not judged again,
-      unless a node was lost since.
+      unless a node was lost since. It also says why no job was run.
     type: dict
+    default: {}
   state_dir:
     description: Directory on the controller under which the report is written, unless C(trainmesh_report_dir) is set.
     type: path
-  untested:
-    description: Why no job was run; empty when jobs were run.
-    type: str
-    default: ""
+  collective:
+    description: With O(stage=report), the result of M(trainmesh.cluster.collective_probe); empty when it did not run.
+    type: dict
+    default: {}
+  results:
+    description: With O(stage=report), the results of M(trainmesh.cluster.launch_job), one for each launcher.
+    type: list
+    elements: dict
+    default: []
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.read
 notes:
   - Runs on the controller only; use C(run_once).
+  - Unless O(stage=unread), reads the result of M(trainmesh.cluster.cluster_plan) in the variable C(trainmesh_plan), and
+    of each host the facts C(trainmesh_facts_gpu), C(trainmesh_facts_fabric), C(trainmesh_facts_stack),
+    C(trainmesh_facts_user) and C(trainmesh_facts_verify), which the probes leave.
 """
 
 EXAMPLES = r"""
 - name: Report
   trainmesh.cluster.cluster_report:
-    plan: "{{ trainmesh_plan }}"
     state_dir: "{{ trainmesh_plan.state_dir }}"
   run_once: true
 """

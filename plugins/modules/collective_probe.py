@@ -24,6 +24,7 @@ description:
 extends_documentation_fragment:
   - trainmesh.cluster.job_user
   - trainmesh.cluster.attributes.read
+  - trainmesh.cluster.planned
 attributes:
   check_mode:
     description: In check mode nothing is run and RV(skip_reason) says so.

@@ -19,6 +19,7 @@ description:
 extends_documentation_fragment:
   - trainmesh.cluster.job_user
   - trainmesh.cluster.attributes.read
+  - trainmesh.cluster.planned.kept
 attributes:
   check_mode:
     description: Reads in the same way and removes nothing.

@@ -72,6 +72,8 @@ options:
     default: 300
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.read
+  - trainmesh.cluster.planned
+  - trainmesh.cluster.planned.kept
 notes:
   - The bulk transfers load the network fully for their time; do not run it beside training.
 """

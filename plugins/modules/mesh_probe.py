@@ -119,6 +119,8 @@ options:
 extends_documentation_fragment:
   - trainmesh.cluster.job_user
   - trainmesh.cluster.attributes.read
+  - trainmesh.cluster.planned
+  - trainmesh.cluster.planned.kept
 notes:
   - Only after a burst has stalled the size that passes is looked for, by C(ping) with the DF bit set, where C(ping)
     may be used. This takes up to 10 seconds.

@@ -65,6 +65,8 @@ options:
     default: 900
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.read
+  - trainmesh.cluster.planned
+  - trainmesh.cluster.planned.kept
 """
 
 EXAMPLES = r"""

@@ -32,6 +32,17 @@ def members(variables: t.Mapping[str, t.Any], group: str) -> list[str]:
     return list(groups[group])
 
 
+def stored(hostvars: t.Mapping[str, t.Any], name: str) -> t.Mapping[str, t.Any]:
+    """A host's variables as they are kept: to look through all facts of all hosts for templates costs minutes."""
+    found: t.Mapping[str, t.Any] = getattr(hostvars, "raw_get", hostvars.__getitem__)(name)
+    return found
+
+
+def facts(hostvars: t.Mapping[str, t.Any], name: str) -> t.Mapping[str, t.Any]:
+    """What a host has said of itself in this run; empty where it said nothing."""
+    return stored(hostvars, name).get("ansible_facts") or {}
+
+
 def leaves(values: t.Mapping[str, t.Any]) -> bool:
     """Whether the inventory takes this host out of the cluster (C(trainmesh_state: absent))."""
     return str(values.get("trainmesh_state") or "") == "absent"

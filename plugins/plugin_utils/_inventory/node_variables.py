@@ -10,6 +10,7 @@ import typing as t
 
 from ansible import constants as C
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.variables import PREFIX, VARIABLES
 
 # How names of our variables begin: the inventory's, and those of roles that the controller reads once for all nodes.
@@ -27,8 +28,7 @@ def refuse(hostvars: t.Mapping[str, t.Any], names: t.Iterable[str]) -> None:
     if not C.INJECT_FACTS_AS_VARS:
         return
     for name in names:
-        facts = {str(fact): value for fact, value in (hostvars[name].get("ansible_facts") or {}).items()}
-        foreign = {fact for fact in facts if not fact.startswith(OUR_FACTS)}
+        foreign = {str(fact) for fact in action.facts(hostvars, name) if not str(fact).startswith(OUR_FACTS)}
         ours = sorted({fact for fact in foreign if fact.startswith(OUR_VARIABLES)} | _decide(hostvars, name, foreign))
         if ours:
             more = f" and {len(ours) - 3} more" if len(ours) > 3 else ""
@@ -41,7 +41,7 @@ def refuse(hostvars: t.Mapping[str, t.Any], names: t.Iterable[str]) -> None:
 
 def _decide(hostvars: t.Mapping[str, t.Any], name: str, facts: t.Collection[str]) -> set[str]:
     """Those of a node's facts that variables of the whole cluster are made of by a template."""
-    raw = getattr(hostvars, "raw_get", hostvars.__getitem__)(name) if facts else {}
+    raw = action.stored(hostvars, name) if facts else {}
     todo, words = [f"{PREFIX}{key}" for key, one in VARIABLES.items() if one.scope == "cluster"], set[str]()
     while todo:
         text = str(raw.get(todo.pop()) or "")

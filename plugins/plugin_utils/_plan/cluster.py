@@ -16,13 +16,11 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import nod
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import stack as plan_stack
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.nodes import Host
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.state import recall
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import ssh
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import node_files, ssh
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.env import nccl_conf
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.node_files import node_files
 
 # A port that a firewall opened for the rendezvous port alone would block; above the usual ephemeral range.
 HIGH_PORT = 61999
-FEW_NODES = 16
 
 Options = t.Mapping[str, t.Any]
 Memory = t.Mapping[str, t.Mapping[str, t.Any]]
@@ -207,7 +205,6 @@ def _check_cluster(cluster: Cluster, hosts: t.Sequence[Host], draft: Draft) -> N
 def _data(cluster: Cluster, options: Options, managed: bool, hosts: t.Sequence[Host]) -> dict[str, t.Any]:
     """The plain data that the roles read."""
     reserving = {host.name for host in hosts if plan_nodes.may_be_given_away(host, cluster.master_port)}
-    entries = ssh.hosts_entries(cluster)
     return {
         "managed": managed,
         "head": cluster.head.name,
@@ -219,8 +216,8 @@ def _data(cluster: Cluster, options: Options, managed: bool, hosts: t.Sequence[H
         "precision": cluster.precision,
         "launchers": list(cluster.launchers),
         "gpus": cluster.gpus,
-        "hosts_entries": entries,
-        "addresses": [node.address for node in cluster.nodes],
+        "hosts_entries": ssh.hosts_entries(cluster),
+        "files": node_files.shared_files(cluster),
         "ssh": {
             "authorized_keys": ssh.authorized_keys(cluster),
             "known_hosts": ssh.known_hosts(cluster),
@@ -228,12 +225,6 @@ def _data(cluster: Cluster, options: Options, managed: bool, hosts: t.Sequence[H
         },
         "firewall": options["firewall"],
         "probe_ports": [cluster.master_port, HIGH_PORT],
-        "targets": [_target(cluster, node, managed) for node in cluster.nodes],
-        "places": [{"name": node.name, "address": node.address} for node in cluster.nodes],
-        "ranks": [
-            {"name": n.name, "ssh_name": n.hostname, "address": n.address, "slots": n.slots, "interface": n.interface}
-            for n in cluster.nodes
-        ],
         "env": sorted(options["env"]),  # the names: values may be secret, and the plan is printed and kept
         "nodes": {
             node.name: {
@@ -250,24 +241,12 @@ def _names(node: Node, managed: bool) -> list[str]:
     return list(node.names) if managed else [node.hostname]
 
 
-def _target(cluster: Cluster, node: Node, managed: bool) -> dict[str, t.Any]:
-    """What the probes try of a node: every name between few nodes, one between many, as all stand in one block."""
-    every = len(cluster.nodes) <= FEW_NODES
-    return {
-        "name": node.name,
-        "address": node.address,
-        "addresses": list(dict.fromkeys([node.address, *node.addresses])),
-        "hostname": node.hostname,
-        "ssh_names": [*_names(node, managed), node.address] if every else [node.hostname],
-        "ports": [cluster.master_port, HIGH_PORT],
-    }
-
-
 def _node_data(cluster: Cluster, node: Node, managed: bool) -> dict[str, t.Any]:
     return {
         "name": node.name,
         "rank": node.rank,
         "address": node.address,
+        "addresses": list(dict.fromkeys([node.address, *node.addresses])),
         "ssh_port": node.ssh_port,
         "slots": node.slots,
         "interface": node.interface,
@@ -277,7 +256,7 @@ def _node_data(cluster: Cluster, node: Node, managed: bool) -> dict[str, t.Any]:
         "logs_in": node in cluster.login_sources,
         "gpus": list(node.gpus),
         "reachable": node.reachable,
-        "files": node_files(cluster, node),
+        "files": node_files.node_files(cluster, node),
         "nccl_conf": nccl_conf(cluster, node),
         "loopback_key": ssh.loopback_key(node),
     }

@@ -16,10 +16,14 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster, Node
 
 
-def accelerate_files(cluster: Cluster, node: Node) -> dict[str, str]:
-    """All configuration files of ``node``: file name to content."""
+def shared_files(cluster: Cluster) -> dict[str, str]:
+    """The configuration files that are the same on every node: file name to content."""
+    return {"deepspeed_pdsh.yaml": _yaml({**_deepspeed(cluster, 0), "deepspeed_config": _pdsh_plugin(cluster)})}
+
+
+def node_files(cluster: Cluster, node: Node) -> dict[str, str]:
+    """The configuration files that hold the rank of ``node``: file name to content."""
     return {
-        "deepspeed_pdsh.yaml": _yaml({**_deepspeed(cluster, 0), "deepspeed_config": _pdsh_plugin(cluster)}),
         "deepspeed_standard.yaml": _yaml(
             {
                 **_deepspeed(cluster, node.rank),

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every file of launch configuration that a node gets, but for job.env.
+"""Every file of launch configuration that the nodes get, but for job.env.
 
 That one may hold secrets, which the plan must not: the role makes it from the inventory.
 """
@@ -12,31 +12,41 @@ import json
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster, Node
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import env
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.accelerate import accelerate_files
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import accelerate, env
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.deepspeed import deepspeed_files
 
 
-def node_files(cluster: Cluster, node: Node) -> list[dict[str, str]]:
-    """The files of ``node``: V(path) relative to the prefix, V(content), V(mode).
+def shared_files(cluster: Cluster) -> list[dict[str, str]]:
+    """The files that are the same on every node: V(path) relative to the prefix, V(content), V(mode).
 
     Raises ValueError when a value of the model or of the user cannot be written safely.
     """
-    texts = {
-        "etc/hostfile": env.hostfile(cluster),
-        "etc/hosts": env.host_list(cluster),
-        "etc/cluster.env": env.cluster_env(cluster),
-        "etc/node.env": env.node_env(node),
-        "etc/deepspeed_env": env.deepspeed_env(cluster),
-        "etc/openmpi-mca-params.conf": env.openmpi_params(node),
-        "etc/cluster.json": json.dumps(describe(cluster), indent=2) + "\n",
-    }
-    for name, text in accelerate_files(cluster, node).items():
-        texts[f"etc/accelerate/{name}"] = text
-    for name, text in deepspeed_files(cluster).items():
-        texts[f"etc/deepspeed/{name}"] = text
-    files = [{"path": path, "content": text, "mode": "0644"} for path, text in texts.items()]
-    return sorted(files, key=lambda file: file["path"])
+    return _files(
+        {
+            "etc/hostfile": env.hostfile(cluster),
+            "etc/hosts": env.host_list(cluster),
+            "etc/cluster.env": env.cluster_env(cluster),
+            "etc/deepspeed_env": env.deepspeed_env(cluster),
+            "etc/cluster.json": json.dumps(describe(cluster), indent=2) + "\n",
+            **{f"etc/accelerate/{name}": text for name, text in accelerate.shared_files(cluster).items()},
+            **{f"etc/deepspeed/{name}": text for name, text in deepspeed_files(cluster).items()},
+        }
+    )
+
+
+def node_files(cluster: Cluster, node: Node) -> list[dict[str, str]]:
+    """The files of ``node`` alone, as shared_files() gives them."""
+    return _files(
+        {
+            "etc/node.env": env.node_env(node),
+            "etc/openmpi-mca-params.conf": env.openmpi_params(node),
+            **{f"etc/accelerate/{name}": text for name, text in accelerate.node_files(cluster, node).items()},
+        }
+    )
+
+
+def _files(texts: t.Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"path": path, "content": texts[path], "mode": "0644"} for path in sorted(texts)]
 
 
 def describe(cluster: Cluster) -> dict[str, t.Any]:

@@ -15,7 +15,7 @@ import sys
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster, Node
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.node_files import node_files
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.node_files import node_files, shared_files
 
 FILES = pathlib.Path(__file__).parents[3] / "roles/launch_config/files"
 NASTY = ["two words", "$HOME `x`", "it's", "%n", "*", "", "--master-port", "ünï\nnewline"]
@@ -32,7 +32,7 @@ def prefix(tmp_path):
     node = Node("node1", 0, "10.0.0.11", 22, 2, "eth7", "node1", "node1")
     cluster = Cluster((node,), "user", str(root), 29500, "fp32")
     job_env = {"path": "etc/job.env", "content": "FROM_PLAYBOOK='a b'\n"}
-    for file in [*node_files(cluster, node), job_env]:
+    for file in [*shared_files(cluster), *node_files(cluster, node), job_env]:
         path = root / file["path"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(file["content"])

@@ -49,6 +49,7 @@ def answer_of(monkeypatch, state_dir, prefix="/opt/one", topology="mesh", **task
     given = mock.Mock(args=args, **{"async_val": 0, "check_mode": False, "diff": False, **task})
     hostvars = {name: {"trainmesh_prefix": prefix, "trainmesh_ssh_topology": topology} for name in hosts}
     variables = {"hostvars": hostvars, "groups": {"all": list(hosts)}, "ansible_play_hosts": list(hosts)}
+    variables["trainmesh_inventory"] = {"become": {"node1": False, "node2": True}}
     action = ActionModule(given, *[mock.Mock()] * 5)
     answer = action.run(task_vars=variables)
     assert "failed" not in answer
@@ -86,4 +87,5 @@ def test_a_look_at_a_star_tells_who_still_lets_workers_in(monkeypatch, tmp_path,
     answer_of(monkeypatch, tmp_path, topology=before)
     answer, _warned = answer_of(monkeypatch, tmp_path, topology="head", args={"read_only": True})
     assert [row["nodes"] for row in answer["removed_keys"]] == ([holders] if holders else [])
+    assert [node["become"] for node in answer["nodes"].values()] == [False, True]
     assert [node["logs_in"] for node in answer["nodes"].values()] == [True, False]

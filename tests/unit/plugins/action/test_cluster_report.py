@@ -33,10 +33,11 @@ def run(monkeypatch, tmp_path):
         monkeypatch.setattr(cluster_report.evidence, "assemble", lambda *_arguments: case)
         judged = Judgement(tuple(answers), ("rdma-down",))
         monkeypatch.setattr(cluster_report.engine, "judge", lambda *_arguments: judged)
-        task = mock.Mock(args={"plan": case.plan, "state_dir": str(tmp_path), **args}, async_val=0)
+        task = mock.Mock(args={"state_dir": str(tmp_path), **args}, async_val=0)
         task.check_mode = check_mode
         values = {"trainmesh_report_dir": str(tmp_path / "report"), **(variables or {})}
         given = {"hostvars": dict.fromkeys(case.order, values), "ansible_play_hosts": list(live)}
+        given["trainmesh_plan"] = case.plan
         action = ActionModule(task, *[mock.Mock()] * 5)
         return action.run(task_vars={**given, "ansible_play_hosts_all": list(case.order)}), shown
 
@@ -108,8 +109,10 @@ FACTS = {f"trainmesh_facts_{part}": {"x": 1} for part in ("fabric", "gpu", "stac
 def judged(live=NODES, **args):
     """What the action judges with these arguments of its task."""
     action = ActionModule.__new__(ActionModule)
-    action._task = types.SimpleNamespace(args={"plan": PLAN, **args}, check_mode=False)
-    variables = {"hostvars": {name: {"ansible_facts": FACTS} for name in NODES}, "ansible_play_hosts_all": [*NODES]}
+    action._task = types.SimpleNamespace(args={name: value for name, value in args.items() if value}, check_mode=False)
+    action._given = action.validate_argument_spec(cluster_report.ARGUMENTS)[1]
+    hostvars = {name: {"ansible_facts": FACTS} for name in NODES}
+    variables = {"hostvars": hostvars, "ansible_play_hosts_all": [*NODES], "trainmesh_plan": PLAN}
     return action._judged(variables, [*live], OPTIONS)[1]
 
 

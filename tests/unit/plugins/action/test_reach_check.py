@@ -9,6 +9,7 @@ import importlib.util
 from unittest import mock
 
 import pytest
+from ansible.errors import AnsibleActionFail
 
 from ansible_collections.trainmesh.cluster.plugins.action import reach_check
 from ansible_collections.trainmesh.cluster.plugins.action.reach_check import NO_PARAMIKO, ActionModule
@@ -59,10 +60,15 @@ def test_only_the_hosts_of_the_group_are_tried(run):
     assert run(group="two", timeout=3, workers=2)[1].targets == ["a", "b"]
 
 
-@pytest.mark.parametrize("wrong", [{"timeout": 0}, {"workers": -1}, {"timeout": "soon"}, {"group": "none"}])
+@pytest.mark.parametrize("wrong", [{"timeout": 0}, {"workers": -1}, {"group": "none"}])
 def test_a_wish_that_is_none_is_refused_before_anything_is_tried(run, wrong):
     answer, seen = run(**wrong)
     assert answer["failed"] and answer["msg"] and seen.targets == []
+
+
+def test_what_is_no_number_is_refused_by_name(run):
+    with pytest.raises(AnsibleActionFail, match="timeout"):
+        run(timeout="soon")
 
 
 def test_without_the_library_every_host_is_untested(run, monkeypatch):

@@ -21,8 +21,9 @@ PACKAGE = "ansible_collections.trainmesh.cluster.plugins"
 REASONS = {
     "who and where a node is, which the others have to know": """
         address addresses cluster entries head hostname interface name names nodes peer peers ssh_name ssh_names targets
-        unreached user account
+        unreached user account group hosts
     """,
+    "answers of other modules, which are no more secret than those": "collective gate results",
     "directories and programs, which every user of a node can look for": """
         base base_conda base_prefix base_python command commands creates dest devices_root directory images launcher
         mode path paths prefix python recipe removes root script state_dir tools wheelhouse

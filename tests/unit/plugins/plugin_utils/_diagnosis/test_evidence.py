@@ -16,8 +16,9 @@ PLAN = {
 FACTS = {"trainmesh_facts_fabric": {"a": 1}, "trainmesh_facts_stack": {"b": 1}, "trainmesh_facts_user": {"c": 1}}
 
 
-def assemble(hostvars, live, skipped=""):
-    return evidence.assemble(PLAN, hostvars, live, PLAN["order"], {"limit": 1}, skipped)
+def assemble(hostvars, live, skipped="", collective=None, results=(), plan=PLAN):
+    jobs = evidence.Jobs(collective or {}, results, skipped)
+    return evidence.assemble(plan, hostvars, live, plan["order"], {"limit": 1}, jobs)
 
 
 def test_nodes_that_left_are_told_apart_by_what_is_known_of_them():
@@ -28,49 +29,44 @@ def test_nodes_that_left_are_told_apart_by_what_is_known_of_them():
     assert case.gpu == {} and case.skipped == "node2 is not in this run"
 
 
-def test_what_the_tasks_registered_is_found_under_each_host():
+def test_what_the_probes_have_left_is_found_under_each_host():
+    load = {"load1": 0.5}
+    probed = {"listener": {"problems": {}}, "mesh": {"row": {"node2": {}}, "load": load, "unreached": {"node3": []}}}
     hostvars = {
         name: {
-            "ansible_facts": FACTS,
-            "__verify_probe": {"row": {"node2": {}}},
-            "__verify_listener": {"problems": {}},
-            "__verify_links": {"skipped": True},
-            "__verify_collective": {"skipped": True},
+            "ansible_facts": {**FACTS, "trainmesh_facts_verify": probed},
             "trainmesh_reach": {"hosts": {"node1": {"ok": True}}},
         }
         for name in PLAN["order"]
     }
-    case = assemble(hostvars, PLAN["order"])
-    assert set(case.mesh) == set(case.listeners) == set(PLAN["order"])
+    case = assemble(hostvars, PLAN["order"], collective={"skipped": True})
+    assert set(case.mesh) == set(case.listeners) == set(case.unreached) == set(PLAN["order"])
+    assert case.load["node1"] == {"mesh": load}
     assert case.links == {} and case.collective is None
+    assert assemble(hostvars, PLAN["order"], collective={"sweep": []}).collective == {"sweep": []}
     assert case.reach == {"node1": {"ok": True}} and case.thresholds == {"limit": 1}
 
 
 def test_launchers_that_were_left_out_are_no_jobs():
     skipped = [{"__verify_launcher": name, "skipped": True} for name in ("deepspeed", "torchrun")]
-    hostvars = {name: {"ansible_facts": FACTS, "__verify_jobs": {"results": skipped}} for name in PLAN["order"]}
-    assert assemble(hostvars, PLAN["order"]).jobs == []
+    hostvars = {name: {"ansible_facts": FACTS} for name in PLAN["order"]}
+    assert assemble(hostvars, PLAN["order"], results=skipped).jobs == []
 
 
 def test_nodes_that_the_user_left_out_are_apart_and_not_lost():
     hostvars = {"node1": {"ansible_facts": FACTS}, "node2": {}, "node3": {}}
     plan = {**PLAN, "left_out": ["node4"]}
-    case = evidence.assemble(plan, hostvars, ["node1"], ["node1"], {}, "node2, node3 are not in this run")
+    jobs = evidence.Jobs({}, [], "node2, node3 are not in this run")
+    case = evidence.assemble(plan, hostvars, ["node1"], ["node1"], {}, jobs)
     assert case.excluded == ("node2", "node3", "node4") and case.lost == {}
     assert inventory.missing(case) == {}
 
 
 def test_the_verdict_on_a_job_comes_from_the_records_of_its_run_alone():
-    job = {"__verify_launcher": "torchrun", "run_id": "new", "rc": 0, "seconds": 3.0, "log": "/log"}
-    hostvars = {
-        name: {
-            "ansible_facts": FACTS,
-            "__verify_jobs": {"results": [job]},
-            "__verify_records": {"records": [{"run_id": "old", "rank": 0, "world_size": 3}]},
-        }
-        for name in PLAN["order"]
-    }
-    verdict = assemble(hostvars, PLAN["order"]).jobs[0]
+    job = {"launcher": "torchrun", "run_id": "new", "rc": 0, "seconds": 3.0, "log": "/log"}
+    records = {"records": {"records": [{"run_id": "old", "rank": 0, "world_size": 3}]}}
+    hostvars = {name: {"ansible_facts": {**FACTS, "trainmesh_facts_verify": records}} for name in PLAN["order"]}
+    verdict = assemble(hostvars, PLAN["order"], results=[job]).jobs[0]
     assert not verdict["ok"] and verdict["log"] == "/log"
     assert {fault["host"] for fault in verdict["faults"]} >= set(PLAN["order"])
 

@@ -136,7 +136,7 @@ def test_the_head_asked_for_leads():
 
 def test_a_removed_node_is_gone_from_every_text():
     made = plan([host(1), host(3)], remembered([host(1), host(2), host(3)]))
-    texts = json.dumps({name: made[name] for name in ("ssh", "hosts_entries", "addresses", "nodes")})
+    texts = json.dumps({name: made[name] for name in ("ssh", "hosts_entries", "files", "nodes")})
     assert "node2" not in texts and "10.0.0.12" not in texts
 
 
@@ -160,7 +160,6 @@ def test_a_cluster_that_others_made_keeps_its_own_names():
     node = made["nodes"]["node1"]
     assert not made["managed"] and made["left_out"] == ["node2"]
     assert (node["hostname"], node["fqdn"], node["names"]) == ("alpha", "alpha.lab", ["alpha"])
-    assert made["ranks"][0]["ssh_name"] == "alpha" and "node1" not in made["targets"][0]["ssh_names"]
 
 
 @pytest.mark.parametrize(
@@ -222,13 +221,18 @@ def test_host_keys_are_pinned_in_the_form_of_the_port():
     assert lines[1].startswith("[node2]:2222,[node2.trainmesh.internal]:2222,[10.0.0.12]:2222 ")
 
 
-def test_shared_files_are_the_same_on_every_node():
+def test_what_is_the_same_on_every_node_stands_once():
     made = plan([host(1), host(2)])
-    hostfiles = {
-        next(item["content"] for item in node["files"] if item["path"] == "etc/hostfile")
-        for node in made["nodes"].values()
-    }
-    assert hostfiles == {"node1 slots=1\nnode2 slots=1\n"}
+    assert [file["content"] for file in made["files"] if file["path"] == "etc/hostfile"] == [
+        "node1 slots=1\nnode2 slots=1\n"
+    ]
+    own = [[file["path"] for file in node["files"]] for node in made["nodes"].values()]
+    assert own[0] == own[1] and not {*own[0]} & {file["path"] for file in made["files"]}
+
+
+def test_the_plan_grows_with_the_nodes_and_no_faster():
+    sizes = [len(json.dumps(plan([host(number) for number in range(1, many)]), default=str)) for many in (33, 65)]
+    assert sizes[1] < 2.5 * sizes[0]
 
 
 def test_memory_round_trip(tmp_path):

@@ -17,6 +17,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.env impo
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.node_files import (
     describe,
     node_files,
+    shared_files,
 )
 
 
@@ -34,7 +35,11 @@ def make_cluster(*slots, gpus=False, **values):
 
 
 def files_of(cluster, rank=0):
-    return {file["path"]: file for file in node_files(cluster, cluster.nodes[rank])}
+    return {file["path"]: file for file in [*shared_files(cluster), *node_files(cluster, cluster.nodes[rank])]}
+
+
+def both(cluster):
+    return shared_files(cluster), node_files(cluster, cluster.head)
 
 
 def text(cluster, path, rank=0):
@@ -50,13 +55,8 @@ def test_only_the_rank_and_the_own_names_differ_between_nodes_with_equal_slots()
     cluster = make_cluster(2, 2)
     first, second = files_of(cluster, 0), files_of(cluster, 1)
     differing = {path for path in first if first[path] != second[path]}
-    assert differing == {
-        "etc/node.env",
-        "etc/openmpi-mca-params.conf",
-        "etc/accelerate/deepspeed_standard.yaml",
-        "etc/accelerate/multi_gpu.yaml",
-        "etc/accelerate/cpu.yaml",
-    }
+    assert differing == {file["path"] for file in node_files(cluster, cluster.head)}
+    assert len(differing) == 5
     standard = [yaml.safe_load(files["etc/accelerate/deepspeed_standard.yaml"]["content"]) for files in (first, second)]
     assert [item.pop("machine_rank") for item in standard] == [0, 1]
     assert standard[0] == standard[1]
@@ -158,5 +158,5 @@ def test_the_description_numbers_global_ranks_over_the_nodes():
 
 
 def test_paths_are_unique_and_sorted():
-    paths = [file["path"] for file in node_files(make_cluster(), make_cluster().head)]
-    assert paths == sorted(set(paths))
+    shared, own = ([file["path"] for file in files] for files in both(make_cluster(2, 2)))
+    assert shared == sorted(set(shared)) and own == sorted(set(own)) and not {*shared} & {*own}

@@ -1,0 +1,17 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of M(trainmesh.cluster.mesh_probe)."""
+
+from __future__ import annotations
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.probe_action import ProbeAction
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import probe_arguments
+
+
+class ActionModule(ProbeAction):
+    """Tries the nodes of the plan."""
+
+    PART = "mesh"
+    KEPT = ("row", "load", "unreached")
+    derived = staticmethod(probe_arguments.mesh_probe)
