@@ -16,11 +16,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "collections"), str(ROOT / "tests" / "unit" / "plugins")]
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, options  # noqa: E402
-from ansible_collections.trainmesh.cluster.tests.unit.samples.large import break_it, large  # noqa: E402
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import break_it, healthy_case  # noqa: E402
 
 
 def seconds(count: int, dead: int) -> float:
-    case = break_it(large(count), dead)
+    case = break_it(healthy_case(count), dead)
     started = time.process_time()
     engine.judge(case, options.Options())
     return time.process_time() - started

@@ -16,7 +16,7 @@ from ansible_collections.trainmesh.cluster.plugins.action.cluster_report import 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.engine import Judgement
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Finding, Rule, Untested
-from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import healthy as healthy_case
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import healthy_case
 
 FAILED = Finding("clock-skew", "fail", ("node2",), {"node2": "9 s"}, "The clock of node2 is wrong.", "Set it.")
 WARNED = Finding("fd-limit", "warn", ("node1",), {"node1": "1024"}, "The limit is low.", "Raise it.")

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, options
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import rule as diagnosis_rule
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Finding, Rule
-from ansible_collections.trainmesh.cluster.tests.unit.samples.large import break_it, large
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import break_it, healthy_case
 
 WISHES = options.read({})
 PLAN = {"order": ["node1", "node2"], "nodes": {"node1": {}, "node2": {}}, "head": "node1"}
@@ -133,7 +133,7 @@ class Sealed(Case):
 
 @pytest.mark.parametrize("broken", [0, 1, 4])
 def test_rules_that_are_not_of_jobs_do_not_read_them(broken):
-    case = break_it(large(8), broken)
+    case = break_it(healthy_case(8), broken)
     parts = {field.name: getattr(case, field.name) for field in dataclasses.fields(case)}
     sealed = Sealed(**parts)
     for rule in engine.load():

@@ -12,7 +12,7 @@ import yaml
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import options
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Finding, Untested
-from ansible_collections.trainmesh.cluster.tests.unit.samples import rules as samples
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import gpu_case
 
 SHM: dict[str, t.Any] = {
     "id": "my-shm-check",
@@ -34,16 +34,16 @@ def finding(rule: str, severity: str = "warn") -> Finding:
 
 
 def extra(rule: dict[str, t.Any], **facts: t.Any) -> list[t.Any]:
-    case = samples.case(2)
-    for host, value in facts.items():
-        case.fabric[host]["shm"] = {"total_bytes": value}
+    case = gpu_case(2)
+    for host in case.order:
+        case.fabric[host]["shm"] = {"total_bytes": facts[host]} if host in facts else None
     return list(options.extra(case, options.read({"extra_rules": [rule]})))
 
 
 def test_without_wishes_nothing_changes() -> None:
     answers = [finding("drv-differs"), Untested("gpu-persistence", ("node1",), "why")]
     assert options.apply(answers, options.read({})) == answers
-    assert list(options.extra(samples.case(), options.read({}))) == []
+    assert list(options.extra(gpu_case(), options.read({}))) == []
 
 
 def test_rules_are_silenced_and_weighed_otherwise() -> None:
@@ -114,7 +114,7 @@ def test_an_expression_that_fails_on_the_data_is_untested() -> None:
 
 
 def test_a_node_without_facts_is_not_asked() -> None:
-    case = samples.case(1)
+    case = gpu_case(1)
     bare = Case(plan=case.plan)
     assert list(options.extra(bare, options.read({"extra_rules": [{**SHM, "expression": "name"}]}))) == []
 

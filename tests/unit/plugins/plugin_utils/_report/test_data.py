@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.catalogue import entry
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Finding, Untested
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import data as report_data
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import plan
 from ansible_collections.trainmesh.cluster.tests.unit.samples.reports import (
     CATALOGUE,
     NAMES,
@@ -23,7 +24,6 @@ from ansible_collections.trainmesh.cluster.tests.unit.samples.reports import (
     judged,
     links,
     mesh,
-    plan,
     report,
 )
 
@@ -46,7 +46,7 @@ def test_the_schema_is_one():
 
 
 @pytest.mark.parametrize(
-    "case", [broken(), healthy(), Case(plan=plan()), Case(plan=plan(NAMES[:1])), Case(plan={"order": []})]
+    "case", [broken(), healthy(), Case(plan=plan(NAMES)), Case(plan=plan(NAMES[:1])), Case(plan={"order": []})]
 )
 def test_every_report_keeps_to_the_schema_and_has_no_key_beside_it(case):
     read = check(report(case, answers()))
@@ -126,9 +126,9 @@ def test_outcomes_have_ansibles_exit_codes():
 def test_nodes_stand_in_rank_order_and_tell_what_is_known():
     nodes = report()["nodes"]
     assert [(node["name"], node["rank"]) for node in nodes] == [(name, number) for number, name in enumerate(NAMES)]
-    assert nodes[4]["versions"]["torch"] == "2.12.1+cu130" and nodes[4]["versions"]["nccl"] == "2.30.4"
-    assert nodes[0]["driver"] == "580.105.08" and nodes[0]["os"] == "Ubuntu 24.04.3 LTS"
-    assert nodes[6]["gpu_problem"] == "GPU 00000000:6b:00.0 requires reset"
+    assert nodes[4]["versions"]["torch"] == "2.12.1+cu126" and nodes[4]["versions"]["nccl"] == "2.30.4"
+    assert nodes[0]["driver"] == "560.35.05" and nodes[0]["os"] == "Ubuntu 24.04.3 LTS"
+    assert nodes[6]["gpu_problem"] == "GPU 00000007:05:00.0 requires reset"
     assert not nodes[7]["reached"] and nodes[7]["versions"]["torch"] is None
 
 
@@ -178,14 +178,14 @@ def test_versions_name_the_outliers():
 
 def test_cards_and_gpus_have_a_row_each_and_useless_interfaces_none():
     data = report()
-    assert {(nic["host"], nic["name"]) for nic in data["nics"]} == {(name, "bond0") for name in NAMES[:7]}
+    assert {(nic["host"], nic["name"]) for nic in data["nics"]} == {(name, "eth0") for name in NAMES[:7]}
     assert all(nic["training"] and nic["addresses"] for nic in data["nics"])
     assert len(data["gpus"]) == 56 and data["gpus"][-3]["fault"] == "GPU requires reset"
     assert [port["host"] for port in data["rdma"] if port["state"] != "ACTIVE"] == ["gpu7"]
 
 
 def test_what_to_do_next_follows_the_outcome():
-    command = "ssh -p 22 train@10.20.0.11 /opt/trainmesh/bin/trainmesh-deepspeed /path/to/train.py"
+    command = "ssh -p 22 trainer@10.0.0.11 /opt/trainmesh/bin/trainmesh-deepspeed /path/to/train.py"
     assert report(healthy())["next"] == {"text": "Run your own job on every node:", "command": command}
     assert report()["next"]["command"] == "" and "NOT READY" in report()["next"]["text"]
     assert "Not all" in report(broken(), [WARNING])["next"]["text"]
@@ -237,6 +237,6 @@ def test_a_large_cluster_is_built_in_a_moment():
 
 def test_what_our_own_time_limit_ended_is_no_clean_run():
     job = {"launcher": "torchrun", "ok": False, "world_size": 0, "seconds": 300.0, "timed_out": True, "faults": []}
-    assert report_data.judge(Case(plan=plan(), jobs=[job]), []) == "incomplete"
+    assert report_data.judge(Case(plan=plan(NAMES), jobs=[job]), []) == "incomplete"
     late = {"ok": False, "late": "no progress for 45 s"}
-    assert report_data.judge(Case(plan=plan(), collective=late), []) == "incomplete"
+    assert report_data.judge(Case(plan=plan(NAMES), collective=late), []) == "incomplete"

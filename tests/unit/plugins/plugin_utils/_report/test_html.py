@@ -12,7 +12,8 @@ import pytest
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Finding, Untested
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import html as report_html
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import matrices
-from ansible_collections.trainmesh.cluster.tests.unit.samples.reports import bad, healthy, mesh, plan, report
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import plan
+from ansible_collections.trainmesh.cluster.tests.unit.samples.reports import NAMES, bad, healthy, mesh, report
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -65,7 +66,7 @@ def test_it_is_made_for_phone_paper_and_dark_rooms():
         assert needed in text
 
 
-@pytest.mark.parametrize("case", [healthy(), Case(plan=plan()), Case(plan={"order": []})])
+@pytest.mark.parametrize("case", [healthy(), Case(plan=plan(NAMES)), Case(plan={"order": []})])
 def test_every_case_makes_a_page_whose_tags_match(case):
     assert page(case).tags[0] == "html"
 
@@ -108,7 +109,7 @@ def test_a_finding_has_its_number_evidence_cause_remedy_and_rule():
     text = "".join(page().text)
     for needed in (
         "1. gpu3: sshd rejects keys",
-        "/home/train/.ssh has mode 0775",
+        "/home/trainer/.ssh has mode 0775",
         "sshd ignores",
         "ssh-perms-too-open",
     ):
@@ -118,7 +119,7 @@ def test_a_finding_has_its_number_evidence_cause_remedy_and_rule():
 
 def test_commands_of_a_remedy_can_be_copied_alone():
     text = report_html.html(report())
-    assert '<code class="copy">chmod 700 /home/train/.ssh</code>' in text
+    assert '<code class="copy">chmod 700 /home/trainer/.ssh</code>' in text
 
 
 def test_a_heat_map_can_be_read_without_colours():
@@ -140,14 +141,14 @@ def test_bad_cells_have_a_pattern_and_a_label():
 
 def test_versions_that_differ_are_marked_by_a_sign():
     rows = page().rows
-    assert any(row[0] == "gpu5" and "≠ 2.12.1+cu130" in row for row in rows)
+    assert any(row[0] == "gpu5" and "≠ 2.12.1+cu126" in row for row in rows)
     assert not any(row[0] == "gpu1" and any("≠" in cell for cell in row) for row in rows)
 
 
 def test_like_gpus_are_one_row_and_odd_ones_stand_alone():
-    rows = [row for row in page().rows if row and row[0] == "gpu7" and "H100 80GB HBM3" in row]
+    rows = [row for row in page().rows if row and row[0] == "gpu7" and "A100-SXM4-40GB" in row]
     assert [row[1] for row in rows] == ["0-2, 4, 6-7", "3", "5"]
-    assert "gen 5 x8 of x16" in rows[1] and "GPU requires reset" in rows[2]
+    assert "gen 1 x8 of x16" in rows[1] and "GPU requires reset" in rows[2]
 
 
 def test_cards_that_are_down_are_marked():
@@ -157,7 +158,7 @@ def test_cards_that_are_down_are_marked():
 def test_failed_attempts_with_one_cause_are_one_row():
     rows = page().rows
     sources = "gpu1, gpu2, gpu3, gpu4, gpu5, gpu6, gpu7"
-    assert ["gpu3", "ssh gpu3", sources, "train@10.20.0.13: Permission denied (publickey)."] in rows
+    assert ["gpu3", "ssh gpu3", sources, "trainer@10.0.0.13: Permission denied (publickey)."] in rows
 
 
 def test_jobs_show_their_verdict_and_the_collective_its_sweep():

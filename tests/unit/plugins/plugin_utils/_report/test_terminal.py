@@ -31,14 +31,16 @@ def test_a_healthy_cluster_has_no_fault_and_the_next_line_to_type():
     lines = shown(healthy())
     assert lines[1] == "READY: no failures found"
     assert "This run changed nothing on any node." in lines
-    assert lines[-1] == "  ssh -p 22 train@10.20.0.11 /opt/trainmesh/bin/trainmesh-deepspeed /path/to/train.py"
+    assert lines[-1] == "  ssh -p 22 trainer@10.0.0.11 /opt/trainmesh/bin/trainmesh-deepspeed /path/to/train.py"
 
 
 def test_each_finding_has_three_lines_the_worst_first():
     lines = shown()
-    first = lines.index("  1. FAIL  gpu3: sshd rejects keys: file permissions too open: /home/train/.ssh has mode 0775")
+    first = lines.index(
+        "  1. FAIL  gpu3: sshd rejects keys: file permissions too open: /home/trainer/.ssh has mode 0775"
+    )
     assert lines[first + 1].startswith("     cause: sshd ignores authorized_keys")
-    assert lines[first + 2].startswith("     fix:   `chmod 700 /home/train/.ssh` on gpu3") and lines[
+    assert lines[first + 2].startswith("     fix:   `chmod 700 /home/trainer/.ssh` on gpu3") and lines[
         first + 2
     ].endswith("[ssh-perms-too-open]")
     assert lines[first + 3] == "" and lines[first + 4].startswith("  2. FAIL  gpu7:")
@@ -58,7 +60,7 @@ def test_failures_come_first_and_no_next_command_is_shown():
 
 def test_the_table_has_a_row_for_each_node_and_launcher():
     rows = [line.split() for line in shown(healthy())]
-    node = ["gpu2", "10.20.0.12", "22", "8", "8", "x", "H100", "80GB", "HBM3", "2.13.0+cu130", "0.19.8", "1.15.0"]
+    node = ["gpu2", "10.0.0.12", "22", "8", "8", "x", "A100-SXM4-40GB", "2.13.0+cu126", "0.19.8", "1.15.0"]
     assert [*node, "ok", "ok"] in rows
     assert ["torchrun", "24", "21", "ok"] in rows
 

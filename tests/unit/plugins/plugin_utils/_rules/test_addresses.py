@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import (
+from ansible_collections.trainmesh.cluster.tests.unit.samples.checks import findings, one, told
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import (
     NAMES,
     call,
     fail_calls,
-    findings,
-    healthy,
+    healthy_case,
     interface,
-    one,
-    told,
     towards,
 )
 
@@ -32,7 +30,7 @@ def speeds(case, **of):
 
 
 def test_public_and_private_addresses():
-    case = healthy()
+    case = healthy_case()
     case.plan["nodes"]["node3"]["address"] = "8.8.4.4"
     case.fabric["node3"]["container"] = None
     case.fabric["node3"]["firewalls"][0]["active"] = True  # else its ports are open to all
@@ -40,7 +38,7 @@ def test_public_and_private_addresses():
 
 
 def test_packets_that_leave_from_another_address():
-    route, seen = healthy(), healthy()
+    route, seen = healthy_case(), healthy_case()
     route.fabric["node2"]["routes"]["10.0.0.11"].update(source="192.168.7.2", interface="eth1")
     assert told(route) == {("net-public-private-mix", "warn"): ("node2",)}
     seen.mesh["node2"]["node1"]["tcp"]["29500"] = call(False, "wrong_interface", "node1 sees 192.168.7.2")
@@ -48,7 +46,7 @@ def test_packets_that_leave_from_another_address():
 
 
 def test_data_addresses_in_several_networks():
-    case = healthy()
+    case = healthy_case()
     move(case, "node3", "10.0.9.13")
     case.fabric["node3"]["routes"] = {}
     for name in ("node1", "node2"):
@@ -60,7 +58,7 @@ def test_data_addresses_in_several_networks():
 
 
 def test_several_addresses_of_the_head_where_deepspeed_is_not_told():
-    case = healthy()
+    case = healthy_case()
     case.fabric["node1"]["interfaces"].append(interface("eth1", "192.168.7.1"))
     assert [item for item in findings(case) if item.rule == "net-hostname-multi-ip"] == []
     case.plan["managed"] = False
@@ -69,7 +67,7 @@ def test_several_addresses_of_the_head_where_deepspeed_is_not_told():
 
 
 def test_a_container_behind_a_bridge():
-    mapped, default = healthy(), healthy()
+    mapped, default = healthy_case(), healthy_case()
     mapped.plan["nodes"]["node3"]["address"] = "10.0.0.23"
     mapped.fabric["node3"]["routes"] = {}
     for name in NAMES:
@@ -85,7 +83,7 @@ def test_a_container_behind_a_bridge():
 
 
 def test_interfaces_that_do_not_hold():
-    tunnel, dark, flaps, errors = healthy(), healthy(), healthy(), healthy()
+    tunnel, dark, flaps, errors = healthy_case(), healthy_case(), healthy_case(), healthy_case()
     tunnel.fabric["node1"]["interfaces"][1]["kind"] = "wireguard"
     assert told(tunnel) == {}, "a tunnel may be all there is"
     tunnel.fabric["node1"]["interfaces"].append(interface("eno1", "192.168.7.1", kind="physical"))
@@ -98,7 +96,7 @@ def test_interfaces_that_do_not_hold():
 
 
 def test_a_faster_network_that_is_not_used():
-    case = healthy()
+    case = healthy_case()
     speeds(case, node1=1000, node2=1000, node3=1000)
     for name in NAMES:
         case.fabric[name]["interfaces"].append(interface("eth1", f"192.168.7.{name[-1]}", speed_mbps=25000))
@@ -110,7 +108,7 @@ def test_a_faster_network_that_is_not_used():
 
 @pytest.mark.parametrize(("speed", "severity"), [(1000, "warn"), (2500, "info"), (25000, None), (None, None)])
 def test_gpus_behind_a_slow_network(speed, severity):
-    case = healthy()
+    case = healthy_case()
     case.plan["gpus"] = True
     speeds(case, node1=speed, node2=speed, node3=speed)
     found = [(item.severity, item.hosts) for item in findings(case) if item.rule == "perf-ethernet-bound"]

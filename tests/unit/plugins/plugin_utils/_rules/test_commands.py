@@ -10,7 +10,7 @@ import shlex
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import pdsh, ports, sshd_ports
-from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import healthy
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import healthy_case
 
 WORDS = ("x;reboot", "$(reboot)", "`reboot`", "a'b\"c", "two words", "x\nreboot")
 
@@ -23,7 +23,7 @@ def test_the_unit_of_sshd(word):
 
 @pytest.mark.parametrize("word", [*WORDS, "in: put"])
 def test_the_chain_of_nftables(word):
-    case = healthy()
+    case = healthy_case()
     blocking = ["inet", "filter", word]
     case.fabric["node2"]["firewalls"] = [{"name": "nftables", "active": True, "blocking": blocking}]
     command = ports.open_up(case, "node2", ["node1"]).partition(": ")[2].partition(" (and keep")[0]
@@ -32,7 +32,7 @@ def test_the_chain_of_nftables(word):
 
 @pytest.mark.parametrize("word", WORDS)
 def test_the_name_of_a_run(word):
-    case = healthy()
+    case = healthy_case()
     left = {"pid": 7, "user": "joe", "kind": "torchrun", "run_id": word, "age_seconds": 60, "command": "x"}
     case.user["node2"]["processes"] = [left]
     (finding,) = [each for each in pdsh.abandoned(case) if each.hosts == ("node2",)]

@@ -16,8 +16,7 @@ import pytest
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, options
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import attribute
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import once
-from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import healthy
-from ansible_collections.trainmesh.cluster.tests.unit.samples.large import break_it, large
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import break_it, healthy_case
 
 ANY = options.Options()
 
@@ -49,7 +48,7 @@ def lines(case):
 
 @pytest.mark.parametrize(("count", "dead"), [(8, 0), (8, 1), (12, 6)])
 def test_kept_views_change_no_answer(count, dead):
-    case = break_it(large(count), dead)
+    case = break_it(healthy_case(count), dead)
     plain = []
     for rule in engine.load():
         if all(getattr(case, part) for part in rule.needs):
@@ -71,24 +70,24 @@ def test_a_case_that_keeps_nothing_is_read_anew():
         calls.append(what)
         return len(calls)
 
-    plain, viewed = healthy(), dataclasses.replace(healthy(), views={})
+    plain, viewed = healthy_case(), dataclasses.replace(healthy_case(), views={})
     assert [count(plain, "a"), count(plain, "a")] == [1, 2]
     assert [count(viewed, "a"), count(viewed, "a"), count(viewed, "b")] == [3, 3, 4]
 
 
 def test_the_checks_end_on_large_clusters():
-    assert min(seconds(break_it(large(64), 1)) for _try in range(3)) <= 5
+    assert min(seconds(break_it(healthy_case(64), 1)) for _try in range(3)) <= 5
 
 
 @pytest.mark.parametrize("dead", [1, 2])
 def test_their_work_grows_with_the_pairs_of_nodes_and_not_faster(dead):
-    lines(large(4))  # the catalogue is read once
-    few, many = (lines(break_it(large(count), count // dead if dead > 1 else 1)) for count in (32, 64))
+    lines(healthy_case(4))  # the catalogue is read once
+    few, many = (lines(break_it(healthy_case(count), count // dead if dead > 1 else 1)) for count in (32, 64))
     assert many / few < 5  # pairs of nodes alone make it 4, a walk over all pairs for each node 8
 
 
 def test_half_of_a_large_cluster_may_be_dead():
-    assert seconds(break_it(large(64), 32)) <= 5
+    assert seconds(break_it(healthy_case(64), 32)) <= 5
 
 
 def slow_attribution(bad, tried, tie):

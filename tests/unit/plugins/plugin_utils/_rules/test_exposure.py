@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import findings, healthy
+from ansible_collections.trainmesh.cluster.tests.unit.samples.checks import findings
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import healthy_case
 
 OFF = [{"name": "ufw", "active": False, "evidence": "its chains are not loaded"}]
 OWN_RULES = [{"name": "nftables", "active": True, "evidence": "policy drop"}]
 
 
 def told_of_node3(firewalls, address=None):
-    case = healthy()
+    case = healthy_case()
     case.fabric["node3"]["firewalls"] = firewalls
     if address:
         case.plan["nodes"]["node3"]["address"] = address

@@ -15,20 +15,20 @@ from hypothesis import strategies as st
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.smi_xml import parse as parse_xml
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.status import PRECEDENCE
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.xid import parse
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import rule as diagnosis_rule
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Untested
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import gpu as rules_gpu
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import gpu_health, gpu_thermal, precision
-from ansible_collections.trainmesh.cluster.tests.unit.samples import rules as samples
+from ansible_collections.trainmesh.cluster.tests.unit.samples import checks
+from ansible_collections.trainmesh.cluster.tests.unit.samples.checks import ODD, paths
 from ansible_collections.trainmesh.cluster.tests.unit.samples.gpu_recordings import recorded
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import NAMES, gpu_case, gpu_facts, put
 
-MODULES = {module.__name__ for module in (rules_gpu, gpu_health, gpu_thermal, precision)}
-RULES = [rule for rule in diagnosis_rule.REGISTRY if rule.judge.__module__ in MODULES]
+RULES = checks.rules_of(rules_gpu, gpu_health, gpu_thermal, precision)
 WEAK = {"name": "Tesla V100S-PCIE-32GB", "compute_capability": "7.0"}
 
 
 def said(case: Case) -> list[tuple[str, str, tuple[str, ...]]]:
-    return samples.said(RULES, case)
+    return checks.said(case, RULES)
 
 
 def xid(code: int, kind: str = "xid", line: str = "a line") -> dict[str, t.Any]:
@@ -36,10 +36,10 @@ def xid(code: int, kind: str = "xid", line: str = "a line") -> dict[str, t.Any]:
 
 
 def test_sound_nodes_are_not_accused() -> None:
-    assert said(samples.case()) == []
-    assert said(samples.case(1)) == []
-    bare = samples.case()
-    for host in samples.NODES:
+    assert said(gpu_case()) == []
+    assert said(gpu_case(1)) == []
+    bare = gpu_case()
+    for host in NAMES:
         bare.gpu[host] = {"status": "none", "gpus": [], "counts": {"pci": 0, "driver": 0, "smi": None}, "xids": []}
     assert said(bare) == []
     assert said(Case(plan=bare.plan)) == []
@@ -85,8 +85,8 @@ def test_sound_nodes_are_not_accused() -> None:
     ],
 )
 def test_a_fault_is_found_on_its_node(path: str, value: t.Any, rule: str, severity: str) -> None:
-    case = samples.case()
-    samples.put(case.gpu["node2"], path, value)
+    case = gpu_case()
+    put(case.gpu["node2"], path, value)
     assert said(case) == [(rule, severity, ("node2",))]
 
 
@@ -111,15 +111,15 @@ def test_a_fault_is_found_on_its_node(path: str, value: t.Any, rule: str, severi
     ],
 )
 def test_what_is_normal_or_unknown_is_no_fault(path: str, value: t.Any) -> None:
-    case = samples.case()
-    samples.put(case.gpu["node2"], path, value)
+    case = gpu_case()
+    put(case.gpu["node2"], path, value)
     assert said(case) == []
 
 
 def test_a_kernel_log_that_nobody_may_read_is_untested() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.gpu["node2"]["xids"] = None
-    (answer,) = samples.answers(RULES, case)
+    (answer,) = checks.answers(case, RULES)
     assert isinstance(answer, Untested)
     assert (answer.rule, answer.hosts) == ("gpu-xid", ("node2",))
 
@@ -127,7 +127,7 @@ def test_a_kernel_log_that_nobody_may_read_is_untested() -> None:
 def test_every_status_of_gpu_facts_has_a_rule() -> None:
     assert set(rules_gpu.STATUS) == set(PRECEDENCE)
     for status, (rule, _cause, _remedy) in rules_gpu.STATUS.items():
-        case = samples.case()
+        case = gpu_case()
         case.gpu["node3"] = {"status": status, "problem": "what was seen", "gpus": [], "counts": {}, "xids": [xid(79)]}
         want = [(rule, "warn" if status == "unknown" else "fail", ("node3",))]
         if status not in ("gpu_lost", "hung"):
@@ -136,27 +136,27 @@ def test_every_status_of_gpu_facts_has_a_rule() -> None:
 
 
 def test_nouveau_is_named_where_it_holds_the_gpus() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.gpu["node1"].update(status="driver_not_loaded", nouveau_loaded=True, gpus=[], counts={})
     assert said(case) == [("gpu-nouveau", "fail", ("node1",))]
 
 
 def test_broken_gpus_stop_nobody_where_pytorch_does_without() -> None:
-    case = samples.case()
-    for host in samples.NODES:
+    case = gpu_case()
+    for host in NAMES:
         case.stack[host]["torch"].update(cuda=None)
     case.gpu["node2"] = {"status": "no_driver", "problem": "2 GPUs and no driver", "gpus": []}
     assert said(case) == [("gpu-no-driver", "info", ("node2",))]
 
 
 def test_a_node_without_gpus_among_others_is_named() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.gpu["node2"] = {"status": "none", "gpus": [], "counts": {"pci": 0, "driver": 0, "smi": 0}}
     assert said(case) == [("gpu-missing-on-node", "fail", ("node2",))]
 
 
 def test_slots_are_compared_with_the_gpus() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.plan["nodes"]["node1"]["slots"] = 4
     case.plan["nodes"]["node3"]["slots"] = 1
     assert said(case) == [
@@ -166,34 +166,34 @@ def test_slots_are_compared_with_the_gpus() -> None:
 
 
 def test_a_launchers_leftovers_are_not_strangers() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.gpu["node1"]["gpus"][0]["processes"] = [{"pid": 7, "type": "C", "memory_mib": 900}]
     case.user["node1"]["processes"] = [{"pid": 7, "kind": "rank"}]
     assert said(case) == []
 
 
 def test_a_container_may_have_fewer_gpus_than_the_bus() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.gpu["node1"]["counts"]["pci"] = 8
     case.fabric["node1"]["container"] = "docker"
     assert said(case) == []
 
 
 def test_the_same_gpu_on_two_nodes_is_found() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.gpu["node3"]["gpus"][0]["uuid"] = case.gpu["node1"]["gpus"][0]["uuid"]
     case.gpu["node3"]["nvlink"] = None
     assert said(case) == [("nccl-duplicate-gpu", "fail", ("node1", "node3"))]
     case.gpu["node3"]["replayed_from"] = "/srv/recordings/a100"
     assert said(case) == []
-    for host in samples.NODES:
+    for host in NAMES:
         case.gpu[host]["gpus"][0]["uuid"] = "GPU-00000000-0000-0000-0000-000000000000"
         case.gpu[host]["nvlink"] = None
     assert said(case) == []
 
 
 def test_unlike_gpus_are_named_once_for_speed_and_once_for_memory() -> None:
-    case = samples.case()
+    case = gpu_case()
     for gpu in case.gpu["node2"]["gpus"]:
         gpu.update(WEAK, memory_mib=32768)
     case.gpu["node2"]["nvlink"] = None
@@ -207,7 +207,7 @@ def test_unlike_gpus_are_named_once_for_speed_and_once_for_memory() -> None:
 
 
 def test_half_the_lanes_on_every_card_of_a_model_is_how_it_is_built() -> None:
-    case = samples.case()
+    case = gpu_case()
     for facts in case.gpu.values():
         for gpu in facts["gpus"]:
             gpu["pcie"]["width_current"] = 8
@@ -215,7 +215,7 @@ def test_half_the_lanes_on_every_card_of_a_model_is_how_it_is_built() -> None:
 
 
 def test_cards_without_nvlink_are_not_asked_for_it() -> None:
-    case = samples.case()
+    case = gpu_case()
     for facts in case.gpu.values():
         for gpu in facts["gpus"]:
             gpu["name"] = "GeForce RTX 4090"
@@ -224,7 +224,7 @@ def test_cards_without_nvlink_are_not_asked_for_it() -> None:
 
 
 def test_a_fabric_that_is_set_up_needs_no_manager_in_sight() -> None:
-    case = samples.case()
+    case = gpu_case()
     for gpu in case.gpu["node1"]["gpus"]:
         gpu["fabric"] = {"state": "Completed", "status": "Success"}
     case.gpu["node1"]["fabric_manager"] = {"nvswitches": 4, "running": False, "version": None}
@@ -232,8 +232,8 @@ def test_a_fabric_that_is_set_up_needs_no_manager_in_sight() -> None:
 
 
 def test_a_manager_is_missed_where_it_should_be_seen_and_can_run() -> None:
-    case = samples.case()
-    samples.put(case.gpu["node2"], "fabric_manager", {"nvswitches": 4, "running": False, "version": None})
+    case = gpu_case()
+    put(case.gpu["node2"], "fabric_manager", {"nvswitches": 4, "running": False, "version": None})
     case.fabric["node2"]["container"] = "docker"
     assert said(case) == []
     case.gpu["node2"]["replayed_from"] = "/srv/replay/healthy"
@@ -243,14 +243,14 @@ def test_a_manager_is_missed_where_it_should_be_seen_and_can_run() -> None:
 
 
 def test_a_model_whose_capability_nobody_told_is_no_other_model() -> None:
-    case = samples.case()
+    case = gpu_case()
     for gpu in case.gpu["node3"]["gpus"]:
         gpu["compute_capability"] = None
     assert said(case) == []
 
 
 def test_a_hot_gpu_is_told_by_what_makes_it_hot() -> None:
-    works, slowed = samples.case(), samples.case()
+    works, slowed = gpu_case(), gpu_case()
     works.gpu["node1"]["gpus"][0].update(temperature_c=84, processes=[{"pid": 7, "type": "C", "memory_mib": 900}])
     assert said(works) == [("gpu-busy-by-other", "warn", ("node1",))]
     slowed.gpu["node2"]["gpus"][0].update(temperature_c=94, throttle_reasons=["sw_thermal_slowdown"])
@@ -258,18 +258,18 @@ def test_a_hot_gpu_is_told_by_what_makes_it_hot() -> None:
 
 
 def test_where_pytorch_does_without_gpus_their_compute_mode_is_nothing() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.gpu["node1"]["gpus"][0]["compute_mode"] = "Prohibited"
-    for host in samples.NODES:
+    for host in NAMES:
         case.stack[host]["torch"].update(version="2.13.0+cpu", cuda=None)
     assert said(case) == []
 
 
 def test_thresholds_are_heeded() -> None:
-    hot = samples.case()
+    hot = gpu_case()
     hot.gpu["node1"]["gpus"][0]["temperature_c"] = 80
     assert said(Case(plan=hot.plan, gpu=hot.gpu, thresholds={"gpu_temperature_warn_c": 80})) == []
-    case = samples.case()
+    case = gpu_case()
     case.gpu["node1"]["nvlink"][0]["active"] = 10
     limits = {"nvlink_links": {"A100-SXM": 10}}
     assert said(Case(plan=case.plan, gpu=case.gpu, thresholds=limits)) == []
@@ -285,7 +285,7 @@ def test_thresholds_are_heeded() -> None:
     ],
 )
 def test_recorded_kernel_logs(name: str, want: set[tuple[str, str]]) -> None:
-    case = samples.case()
+    case = gpu_case()
     case.gpu["node2"]["xids"] = list(parse(recorded("dmesg_xid", name)).events)
     found = said(case)
     assert {(rule, severity) for rule, severity, _hosts in found} == want
@@ -315,7 +315,7 @@ def test_recorded_machines(name: str, want: set[tuple[str, str]]) -> None:
 
 
 def test_of_two_models_as_common_as_each_other_the_older_stands_out() -> None:
-    case = samples.case(2)
+    case = gpu_case(2)
     for gpu in case.gpu["node1"]["gpus"]:
         gpu.update(WEAK)
     case.gpu["node1"]["nvlink"] = None
@@ -323,19 +323,19 @@ def test_of_two_models_as_common_as_each_other_the_older_stands_out() -> None:
     assert said(case) == [("nccl-mixed-gpu", "warn", ("node1",))]
 
 
-PLACES = sorted(samples.paths(samples.gpu_facts(1)))
+PLACES = sorted(paths(gpu_facts(1)))
 
 
 @settings(max_examples=200, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from(PLACES), samples.ODD)
+@given(st.sampled_from(PLACES), ODD)
 def test_odd_facts_break_no_rule(place: str, value: t.Any) -> None:
-    case = samples.case()
-    samples.put(case.gpu["node1"], place, value)
-    assert isinstance(samples.answers(RULES, case), list)
+    case = gpu_case()
+    put(case.gpu["node1"], place, value)
+    assert isinstance(checks.answers(case, RULES), list)
 
 
 def test_a_driver_that_answers_late_on_a_busy_node_is_not_tested():
-    sound = samples.case()
+    sound = gpu_case()
     sound.gpu["node2"].update(status="hung", problem="nvidia-smi did not answer within 30.0 s and was killed")
     rules = [rule for rule in RULES if "gpu-hung" in rule.ids]
     answers = [answer for rule in rules for answer in rule.judge(sound)]

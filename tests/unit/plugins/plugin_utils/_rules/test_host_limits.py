@@ -8,7 +8,8 @@ import shlex
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import GIB, findings, healthy, one, told
+from ansible_collections.trainmesh.cluster.tests.unit.samples.checks import findings, one, told
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import GIB, healthy_case
 
 MIB = 2**20
 
@@ -20,13 +21,13 @@ def gpus(case, name, count=8):
 
 
 def test_a_healthy_node_with_gpus():
-    case = healthy()
+    case = healthy_case()
     gpus(case, "node2")
     assert told(case) == {}
 
 
 def test_a_small_shared_memory():
-    case = healthy()
+    case = healthy_case()
     case.fabric["node2"]["shm"] = {"total_bytes": 64 * MIB, "free_bytes": 64 * MIB}
     found = one(case)
     assert (found.rule, found.severity, found.hosts) == ("shm-too-small", "warn", ("node2",))
@@ -43,7 +44,7 @@ def test_a_small_shared_memory():
     [(8, 8, "fail"), (8, 1, "warn"), (1, 1, "warn"), (0, 4, "warn"), (2, None, "fail"), (1, None, "warn")],
 )
 def test_a_small_shared_memory_fails_only_where_ranks_of_a_node_need_it(count, slots, severity):
-    case = healthy()
+    case = healthy_case()
     gpus(case, "node2", count)
     case.plan["nodes"]["node2"]["slots"] = slots
     case.fabric["node2"]["shm"] = {"total_bytes": 64 * MIB, "free_bytes": 64 * MIB}
@@ -51,7 +52,7 @@ def test_a_small_shared_memory_fails_only_where_ranks_of_a_node_need_it(count, s
 
 
 def test_shared_memory_for_many_gpus_or_full_of_leftovers():
-    few, full = healthy(), healthy()
+    few, full = healthy_case(), healthy_case()
     gpus(few, "node1")
     few.fabric["node1"]["shm"]["total_bytes"] = 2 * GIB
     assert told(few) == {("shm-too-small", "warn"): ("node1",)}
@@ -74,7 +75,7 @@ def test_shared_memory_for_many_gpus_or_full_of_leftovers():
     ],
 )
 def test_open_files(soft, hard, with_gpus, severity):
-    case = healthy()
+    case = healthy_case()
     if with_gpus:
         gpus(case, "node3")
     case.fabric["node3"]["limits"] = {"memlock": -1, "nofile": soft, "hard": {"nofile": hard}}
@@ -82,7 +83,7 @@ def test_open_files(soft, hard, with_gpus, severity):
 
 
 def test_locked_memory():
-    case = healthy()
+    case = healthy_case()
     gpus(case, "node1")
     case.fabric["node1"]["limits"]["memlock"] = 65536
     assert told(case) == {("ib-memlock", "warn"): ("node1",)}
@@ -108,13 +109,13 @@ def test_locked_memory():
     ],
 )
 def test_full_disks(cache, change, severity):
-    case = healthy()
+    case = healthy_case()
     case.user["node2"]["caches"][cache].update(change)
     assert told(case) == ({("disk-full", severity): ("node2",)} if severity else {})
 
 
 def test_the_disk_of_the_prefix_is_full():
-    case = healthy()
+    case = healthy_case()
     case.fabric["node3"]["disks"]["/opt/trainmesh"]["free_bytes"] = 10 * MIB
     found = one(case)
     assert (found.rule, found.severity, found.hosts) == ("disk-full", "fail", ("node3",))
@@ -123,7 +124,7 @@ def test_the_disk_of_the_prefix_is_full():
 
 
 def test_a_cache_that_belongs_to_root_is_one_fault():
-    case = healthy()
+    case = healthy_case()
     for name in ("hf", "torch_extensions", "pip"):
         case.user["node3"]["caches"][name].update(writable=False, existing="/home/trainer/.cache")
     found = one(case)
@@ -132,7 +133,7 @@ def test_a_cache_that_belongs_to_root_is_one_fault():
 
 
 def test_nothing_outside_the_home_is_handed_over():
-    elsewhere, tmp, optional = healthy(), healthy(), healthy()
+    elsewhere, tmp, optional = healthy_case(), healthy_case(), healthy_case()
     elsewhere.user["node1"]["caches"]["triton"].update(writable=False, existing="/", path="/scratch/triton")
     assert one(elsewhere).remedy.startswith("Unset TRITON_CACHE_DIR, or set in trainmesh_env a directory")
     tmp.user["node1"]["caches"]["tmp"]["writable"] = False
@@ -144,13 +145,13 @@ def test_nothing_outside_the_home_is_handed_over():
 @pytest.mark.parametrize("place", ["/etc", "/var", "/etc/cron.d", "/", "/home", "/home/trainer/../../etc", "/a; $(id)"])
 @pytest.mark.parametrize("name", ["tmp", "hf", "triton", "pip"])
 def test_no_directory_of_the_system_is_opened_or_given_away(name, place):
-    case = healthy()
+    case = healthy_case()
     case.user["node1"]["caches"][name].update(writable=False, existing=place, path=place)
     assert one(case).remedy.startswith("Unset ")
 
 
 def test_a_path_is_one_word_of_the_command():
-    case, path = healthy(), "/home/trainer/a b'; $(id) \\"
+    case, path = healthy_case(), "/home/trainer/a b'; $(id) \\"
     case.user["node1"]["home"] = "/home/trainer"
     case.user["node1"]["caches"]["hf"].update(writable=False, existing=path, path=path)
     command = one(case).remedy.partition(" (or, in trainmesh_env")[0]
@@ -158,14 +159,14 @@ def test_a_path_is_one_word_of_the_command():
 
 
 def test_a_home_that_is_the_systems_is_not_given_away():
-    case = healthy()
+    case = healthy_case()
     case.user["node1"]["home"] = "/etc"
     case.user["node1"]["caches"]["home"].update(writable=False, existing="/etc", path="/etc")
     assert one(case).remedy.startswith("Give ")
 
 
 def test_compiled_operations_on_a_network_file_system():
-    case = healthy()
+    case = healthy_case()
     for name in ("torch_extensions", "triton"):
         case.user["node2"]["caches"][name].update(local=False, fs_type="nfs4")
     found = one(case)
@@ -174,7 +175,7 @@ def test_compiled_operations_on_a_network_file_system():
 
 
 def test_processes_that_the_kernel_killed():
-    case = healthy()
+    case = healthy_case()
     line = "Out of memory: Killed process 4711 (python)"
     case.user["node1"]["oom_kills"] = [{"time": "2026-11-20T10:00:00Z", "line": line}]
     found = [item for item in findings(case) if item.rule == "mem-host-oom"]

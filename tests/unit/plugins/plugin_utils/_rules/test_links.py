@@ -7,15 +7,8 @@ import dataclasses
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import (
-    NAMES,
-    fail_calls,
-    healthy,
-    link,
-    one,
-    told,
-    untested,
-)
+from ansible_collections.trainmesh.cluster.tests.unit.samples.checks import one, told, untested
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import NAMES, fail_calls, healthy_case, link
 
 STALLED = {"ok": False, "latency_us": 90.0, "mbps": 0.0, "failure": "stalled", "evidence": "the bulk transfer stopped"}
 NOT_MET = {"ok": False, "latency_us": None, "mbps": None, "failure": "not_met", "evidence": "node3 was busy"}
@@ -29,7 +22,7 @@ def hole(case, pairs):
 
 
 def test_large_packets_that_vanish_before_a_node():
-    case = healthy()
+    case = healthy_case()
     hole(case, [("node1", "node3"), ("node2", "node3")])
     found = one(case)
     assert (found.rule, found.severity, found.hosts) == ("net-mtu-mismatch", "fail", ("node3",))
@@ -37,7 +30,7 @@ def test_large_packets_that_vanish_before_a_node():
 
 
 def test_the_node_with_an_mtu_of_its_own_is_to_blame():
-    case = healthy()
+    case = healthy_case()
     case.fabric["node1"]["interfaces"][1]["mtu"] = 9000
     assert told(case) == {("net-mtu-mismatch", "warn"): ("node1",)}
     hole(case, [("node1", "node2"), ("node1", "node3")])
@@ -47,7 +40,7 @@ def test_the_node_with_an_mtu_of_its_own_is_to_blame():
 
 
 def test_two_nodes_that_differ_are_both_named():
-    case = healthy()
+    case = healthy_case()
     case.plan["order"] = ["node1", "node2"]
     del case.fabric["node3"]
     case.fabric["node1"]["interfaces"][1]["mtu"] = 9000
@@ -56,7 +49,7 @@ def test_two_nodes_that_differ_are_both_named():
 
 
 def test_a_transfer_that_hangs_although_the_ports_are_open():
-    case = healthy()
+    case = healthy_case()
     for other in ("node1", "node2"):
         case.links["node3"][other] = dict(STALLED)
     assert told(case) == {("link-failed", "fail"): ("node3",)}
@@ -65,7 +58,7 @@ def test_a_transfer_that_hangs_although_the_ports_are_open():
 
 
 def test_a_link_that_was_not_measured_is_no_fault():
-    case = healthy()
+    case = healthy_case()
     case.links["node1"]["node3"] = dict(NOT_MET)
     assert told(case) == {}
     found = untested(case)
@@ -75,7 +68,7 @@ def test_a_link_that_was_not_measured_is_no_fault():
 
 @pytest.mark.parametrize("outward", [True, False])
 def test_a_node_whose_links_are_slow(outward):
-    case = healthy()
+    case = healthy_case()
     for other in ("node1", "node2"):
         case.links["node3"][other] = link(mbps=19.0)
         if not outward:
@@ -86,21 +79,21 @@ def test_a_node_whose_links_are_slow(outward):
 
 
 def test_one_slow_pair_names_both():
-    case = healthy()
+    case = healthy_case()
     case.links["node1"]["node2"] = link(mbps=900.0)
     case.links["node2"]["node1"] = link(mbps=900.0)
     assert told(case) == {("link-slow", "warn"): ("node1", "node2")}
 
 
 def test_links_that_differ_as_on_a_busy_machine():
-    case = healthy()
+    case = healthy_case()
     for number, (source, target) in enumerate((a, b) for a in NAMES for b in NAMES if a != b):
         case.links[source][target] = link(mbps=6000.0 + 900 * number, latency=60.0 + 100 * number)
     assert told(case) == {}
 
 
 def test_the_speed_of_the_interfaces_is_the_measure_where_it_is_known():
-    case = healthy()
+    case = healthy_case()
     for name in NAMES:
         case.fabric[name]["interfaces"][1]["speed_mbps"] = 10000
         for other in case.links[name]:
@@ -115,7 +108,7 @@ def test_the_speed_of_the_interfaces_is_the_measure_where_it_is_known():
 
 
 def test_a_far_node_is_not_slow_as_well():
-    case = healthy()
+    case = healthy_case()
     for other in ("node1", "node2"):
         case.links["node3"][other] = link(mbps=90.0, latency=25000.0)
         case.links[other]["node3"] = link(mbps=90.0, latency=25000.0)
@@ -137,7 +130,7 @@ BUSY = [{"load1": 24.0}, {"throttled": 0.6}, {"stolen": 0.9}]
 
 @pytest.mark.parametrize("busy", BUSY)
 def test_links_of_a_busy_node_are_not_tested(busy):
-    case = healthy()
+    case = healthy_case()
     for other in ("node1", "node2"):
         case.links["node3"][other] = link(mbps=40.0, latency=9000.0)
     assert set(told(case)) & {("link-slow", "warn"), ("link-latency", "warn")}
@@ -150,7 +143,7 @@ def test_links_of_a_busy_node_are_not_tested(busy):
 
 
 def test_a_bulk_transfer_that_stood_still_on_a_busy_node_is_not_tested():
-    case = healthy()
+    case = healthy_case()
     case.links["node1"]["node3"] = link(ok=False, mbps=0.0, failure="stalled", evidence="nothing arrived in 0.3 s")
     assert set(told(case)) == {("link-failed", "fail")}
     case = loaded(case, node3={"load1": 9.0})
@@ -158,14 +151,14 @@ def test_a_bulk_transfer_that_stood_still_on_a_busy_node_is_not_tested():
 
 
 def test_a_link_far_slower_than_a_load_explains_is_still_told():
-    case = healthy()
+    case = healthy_case()
     for other in ("node1", "node2"):
         case.links["node3"][other] = case.links[other]["node3"] = link(mbps=15.0)
     assert told(loaded(case, node3={"load1": 5.0})) == {("link-slow", "warn"): ("node3",)}
 
 
 def test_a_load_below_the_processors_excuses_nothing():
-    case = healthy()
+    case = healthy_case()
     for other in ("node1", "node2"):
         case.links["node3"][other] = case.links[other]["node3"] = link(mbps=40.0)
     assert told(loaded(case, node3={"load1": 1.9})) == {("link-slow", "warn"): ("node3",)}

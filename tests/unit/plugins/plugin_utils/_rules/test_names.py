@@ -6,21 +6,19 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.names import malformed
-from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import (
+from ansible_collections.trainmesh.cluster.tests.unit.samples.checks import findings, one, told
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import (
     NAMES,
     answer,
     fail_logins,
-    findings,
-    healthy,
+    healthy_case,
     login,
-    one,
-    told,
     towards,
 )
 
 
 def test_the_host_name_of_another_node():
-    case = healthy()
+    case = healthy_case()
     case.fabric["node3"]["hostname"] = "node1"
     fail_logins(case, towards("node3", "itself"), "wrong_machine", answered_as="node1")
     found = one(case)
@@ -29,7 +27,7 @@ def test_the_host_name_of_another_node():
 
 
 def test_nodes_that_nobody_named():
-    case = healthy()
+    case = healthy_case()
     for name in ("node2", "node3"):
         case.fabric[name].update(hostname="localhost.localdomain", hostname_file=None)
         case.plan["nodes"][name]["hostname"] = "localhost.localdomain"
@@ -40,7 +38,7 @@ def test_nodes_that_nobody_named():
 
 
 def test_cloned_machines():
-    case = healthy()
+    case = healthy_case()
     for name in ("node1", "node2"):
         case.fabric[name]["machine_id"] = "c" * 32
     assert told(case) == {}, "containers of one image share it"
@@ -54,21 +52,21 @@ def test_cloned_machines():
     [("HOSTNAME=node2", "node2", "warn"), ("HOSTNAME=node2", "HOSTNAME=node2", "fail"), ("oldname", "node2", "warn")],
 )
 def test_what_etc_hostname_holds(written, now, severity):
-    case = healthy()
+    case = healthy_case()
     case.fabric["node2"].update(hostname_file=written, hostname=now)
     assert told(case) == {("name-etc-hostname-format", severity): ("node2",)}
     assert "hostnamectl set-hostname node2" in one(case).remedy
 
 
 def test_etc_hostname_of_a_container_or_with_the_domain_is_fine():
-    case = healthy()
+    case = healthy_case()
     case.fabric["node2"].update(hostname_file="image", hostname_file_mounted=True)
     case.fabric["node3"]["hostname_file"] = "node3.example.org"
     assert told(case) == {}
 
 
 def test_a_machine_under_another_name():
-    case = healthy()
+    case = healthy_case()
     case.fabric["node3"].update(hostname="gpu-07", hostname_file="gpu-07")
     fail_logins(case, towards("node3"), "wrong_machine", answered_as="gpu-07")
     found = one(case)
@@ -79,7 +77,7 @@ def test_a_machine_under_another_name():
 
 
 def test_the_own_name_on_loopback():
-    case = healthy()
+    case = healthy_case()
     case.fabric["node2"]["resolution"]["node2"] = answer("127.0.1.1", "10.0.0.12")
     case.fabric["node2"]["hosts_entries"].append({"line": 1, "address": "127.0.1.1", "names": ["node2"]})
     case.mesh["node2"]["node2"]["ssh"]["node2"] = login(False, "loopback", "node2 is 127.0.1.1")
@@ -92,19 +90,19 @@ def test_the_own_name_on_loopback():
 
 
 def test_the_name_of_a_peer_on_loopback():
-    case = healthy()
+    case = healthy_case()
     case.mesh["node1"]["node3"]["ssh"]["node3"] = login(False, "loopback", "node3 is 127.0.1.1")
     assert told(case) == {("name-loopback-127-0-1-1", "fail"): ("node1",)}
 
 
 def test_localhost_may_be_loopback():
-    case = healthy()
+    case = healthy_case()
     case.fabric["node1"]["resolution"]["localhost"] = answer("127.0.0.1")
     assert told(case) == {}
 
 
 def test_a_name_that_is_missing_or_leads_elsewhere():
-    missing, wrong, probed = healthy(), healthy(), healthy()
+    missing, wrong, probed = healthy_case(), healthy_case(), healthy_case()
     missing.fabric["node1"]["resolution"]["node3"] = answer(error="Name or service not known")
     missing.mesh["node1"]["node3"]["ssh"]["node3"] = login(False, "name", "Name or service not known")
     wrong.fabric["node1"]["resolution"]["node3"] = answer("10.0.0.99")
@@ -117,7 +115,7 @@ def test_a_name_that_is_missing_or_leads_elsewhere():
 
 
 def test_a_second_address_of_the_node_is_no_typo_and_unmanaged_names_need_not_resolve():
-    second, unmanaged = healthy(), healthy()
+    second, unmanaged = healthy_case(), healthy_case()
     row = {"address": "192.168.9.13", "prefix": 24, "family": "ipv4", "scope": "global"}
     second.fabric["node3"]["interfaces"].append({"name": "eth1", "kind": "veth", "mtu": 1500, "addresses": [row]})
     second.fabric["node1"]["resolution"]["node3"] = answer("192.168.9.13")
@@ -127,7 +125,7 @@ def test_a_second_address_of_the_node_is_no_typo_and_unmanaged_names_need_not_re
 
 
 def test_the_heads_full_name_is_unknown_to_the_others():
-    case = healthy()
+    case = healthy_case()
     case.fabric["node1"]["fqdn"] = "node1.lab.invalid"
     assert told(case) == {}, "nobody was asked"
     case.fabric["node2"]["resolution"]["node1.lab.invalid"] = answer(error="Name or service not known")
@@ -139,14 +137,14 @@ def test_the_heads_full_name_is_unknown_to_the_others():
 @pytest.mark.parametrize("value", ["5", "0.0.0.5", "127.0.0.1", "", "localhost", "0.0.0.0", "user@host", "224.0.0.1"])
 def test_addresses_that_are_no_master(value):
     assert malformed(value, True)
-    case = healthy()
+    case = healthy_case()
     case.plan["master"]["address"] = value
     assert told(case) == {("master-addr-malformed", "fail"): ("node1",)}
 
 
 @pytest.mark.parametrize("value", ["10.0.0.11", "fd00::11", "node1", "node1.example.org"])
 def test_addresses_that_are_a_master(value):
-    case = healthy()
+    case = healthy_case()
     case.plan["env"]["MASTER_ADDR"] = value
     assert findings(case, "fail") == []
 

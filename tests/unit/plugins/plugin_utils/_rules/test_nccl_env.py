@@ -19,15 +19,22 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import nccl_env
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import rdma as rules_rdma
-from ansible_collections.trainmesh.cluster.tests.unit.samples import rules as samples
+from ansible_collections.trainmesh.cluster.tests.unit.samples import checks
+from ansible_collections.trainmesh.cluster.tests.unit.samples.checks import ODD, paths
 from ansible_collections.trainmesh.cluster.tests.unit.samples.gpu_recordings import recordings
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import (
+    NAMES,
+    PORT,
+    gpu_case,
+    interface,
+    put,
+)
 
-MODULES = {module.__name__ for module in (nccl_env, rules_rdma)}
-RULES = [rule for rule in diagnosis_rule.REGISTRY if rule.judge.__module__ in MODULES]
+RULES = checks.rules_of(nccl_env, rules_rdma)
 
 
 def said(case: Case) -> list[tuple[str, str, tuple[str, ...]]]:
-    return samples.said(RULES, case)
+    return checks.said(case, RULES)
 
 
 def variables(case: Case, host: str, **values: str) -> None:
@@ -44,13 +51,13 @@ def add(case: Case, host: str, *interfaces: dict[str, t.Any]) -> None:
 
 
 def test_sound_nodes_are_not_accused() -> None:
-    assert said(samples.case()) == []
-    assert said(samples.case(1)) == []
-    assert said(Case(plan=samples.case().plan)) == []
+    assert said(gpu_case()) == []
+    assert said(gpu_case(1)) == []
+    assert said(Case(plan=gpu_case().plan)) == []
 
 
 def test_where_a_variable_comes_from() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.user["node1"]["nccl_conf"] = [
         {"path": "/etc/nccl.conf", "values": {"NCCL_A": "system"}},
         {"path": "~/.nccl.conf", "values": {"NCCL_A": "user"}},
@@ -82,30 +89,30 @@ def test_how_nccl_reads_a_list_of_interfaces(value: str, want: list[str]) -> Non
 
 @pytest.mark.parametrize("variable", ["NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"])
 def test_an_interface_that_one_node_lacks(variable: str) -> None:
-    case = samples.case()
+    case = gpu_case()
     everywhere(case, **{variable: "eth0"})
     case.fabric["node2"]["interfaces"][1]["name"] = "eno1"
     assert said(case) == [("nccl-ifname-absent-on-node", "fail", ("node2",))]
-    finding = samples.answers(RULES, case)[0]
+    finding = checks.answers(case, RULES)[0]
     assert isinstance(finding, diagnosis_rule.Finding)
     assert "eno1" in finding.evidence["node2"]
     assert variable in finding.cause
 
 
 def test_an_interface_that_is_down_or_the_loopback_serves_nobody() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.plan["env"]["NCCL_SOCKET_IFNAME"] = "=eth0"
     case.fabric["node3"]["interfaces"][1]["up"] = False
     assert said(case) == [("nccl-ifname-absent-on-node", "fail", ("node3",))]
-    case = samples.case()
+    case = gpu_case()
     case.plan["env"]["NCCL_SOCKET_IFNAME"] = "lo"
-    assert said(case) == [("nccl-ifname-absent-on-node", "fail", samples.NODES)]
+    assert said(case) == [("nccl-ifname-absent-on-node", "fail", NAMES)]
 
 
 def test_gloo_knows_whole_names_only() -> None:
-    case = samples.case()
+    case = gpu_case()
     everywhere(case, GLOO_SOCKET_IFNAME="eth")
-    assert said(case) == [("nccl-ifname-absent-on-node", "fail", samples.NODES)]
+    assert said(case) == [("nccl-ifname-absent-on-node", "fail", NAMES)]
 
 
 @pytest.mark.parametrize(
@@ -119,18 +126,18 @@ def test_gloo_knows_whole_names_only() -> None:
     ],
 )
 def test_virtual_interfaces_that_nccl_would_use_as_well(name: str, kind: str, found: bool) -> None:
-    case = samples.case()
-    add(case, "node2", samples.interface(name, "172.18.0.1", kind))
+    case = gpu_case()
+    add(case, "node2", interface(name, "172.18.0.1", kind))
     assert said(case) == ([("nccl-ifname-auto-virtual", "warn", ("node2",))] if found else [])
     everywhere(case, NCCL_SOCKET_IFNAME="eth0")
     assert said(case) == []
 
 
 def test_the_first_interface_is_where_ranks_meet() -> None:
-    case = samples.case()
-    case.fabric["node1"]["interfaces"].insert(1, samples.interface("eno1", "192.168.7.2"))
+    case = gpu_case()
+    case.fabric["node1"]["interfaces"].insert(1, interface("eno1", "192.168.7.2"))
     assert said(case) == [("nccl-ifname-auto-virtual", "fail", ("node1",))]
-    add(case, "node1", samples.interface("ib0", "10.9.0.1"))
+    add(case, "node1", interface("ib0", "10.9.0.1"))
     assert [hosts for diagnosis_rule, _severity, hosts in said(case)] == [("node1",)]
     for facts in case.gpu.values():
         facts.update(status="none", gpus=[])
@@ -138,14 +145,14 @@ def test_the_first_interface_is_where_ranks_meet() -> None:
 
 
 def test_what_could_not_be_read_may_say_which_interface_to_use() -> None:
-    case = samples.case()
-    add(case, "node2", samples.interface("tailscale0", "100.64.0.2", "tun"))
+    case = gpu_case()
+    add(case, "node2", interface("tailscale0", "100.64.0.2", "tun"))
     del case.user["node2"]
     assert said(case) == []
 
 
 def test_rdma_matters_little_where_no_job_uses_it() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.fabric["node2"]["rdma"]["devices"][0]["ports"][0]["state"] = "DOWN"
     for facts in case.gpu.values():
         facts.update(status="none", gpus=[])
@@ -153,14 +160,14 @@ def test_rdma_matters_little_where_no_job_uses_it() -> None:
 
 
 def test_a_veth_is_the_real_interface_of_a_container() -> None:
-    case = samples.case()
+    case = gpu_case()
     for facts in case.fabric.values():
         facts["interfaces"][1]["kind"] = "veth"
     assert said(case) == []
 
 
 def test_gloo_takes_the_address_of_the_nodes_name() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.fabric["node2"]["resolution"]["node2"]["addresses"] = ["192.168.7.2"]
     assert said(case) == [("gloo-ifname-unset", "warn", ("node2",))]
     case.plan["managed"] = True
@@ -168,13 +175,13 @@ def test_gloo_takes_the_address_of_the_nodes_name() -> None:
     case.plan["managed"] = False
     variables(case, "node2", GLOO_SOCKET_IFNAME="eth0")
     assert [rule for rule, _severity, _hosts in said(case) if rule.startswith("gloo")] == []
-    case = samples.case()
+    case = gpu_case()
     case.fabric["node2"]["resolution"]["node2"] = {"addresses": ["127.0.1.1"], "loopback": True}
     assert said(case) == []  # name-loopback-127-0-1-1 says it
 
 
 def test_infiniband_that_is_demanded_and_not_there() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.plan["env"]["NCCL_NET"] = "IB"
     assert said(case) == []
     case.fabric["node2"]["rdma"]["devices"] = []
@@ -183,20 +190,20 @@ def test_infiniband_that_is_demanded_and_not_there() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("NCCL_IB_DISABLE", "1"), ("NCCL_NET", "Socket")])
 def test_infiniband_that_works_and_is_switched_off(name: str, value: str) -> None:
-    case = samples.case()
+    case = gpu_case()
     case.user["node3"]["nccl_conf"] = [{"path": "/etc/nccl.conf", "values": {name: value}}]
     assert said(case) == [("ib-disabled-on-ib", "warn", ("node3",))]
     case.user["node3"]["nccl_conf"][0]["values"] = {"NCCL_IB_DISABLE": "0"}
     assert said(case) == []
-    case = samples.case()
-    for host in samples.NODES:
+    case = gpu_case()
+    for host in NAMES:
         case.fabric[host]["rdma"]["devices"] = []
     case.plan["env"][name] = value
     assert said(case) == []  # without any, it does no harm
 
 
 def test_a_workaround_that_was_kept() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.plan["env"]["NCCL_P2P_DISABLE"] = "1"
     case.gpu["node3"]["nvlink"] = []
     assert said(case) == [
@@ -217,7 +224,7 @@ def test_a_workaround_that_was_kept() -> None:
     ],
 )
 def test_a_variable_that_only_one_node_has(name: str, value: str, severity: str) -> None:
-    case = samples.case()
+    case = gpu_case()
     variables(case, "node1", **{name: value})
     assert said(case) == [("env-not-propagated", severity, ("node1",))]
     everywhere(case, **{name: value})
@@ -225,8 +232,8 @@ def test_a_variable_that_only_one_node_has(name: str, value: str, severity: str)
 
 
 def test_names_of_interfaces_may_differ_but_not_be_absent() -> None:
-    case = samples.case()
-    for number, host in enumerate(samples.NODES):
+    case = gpu_case()
+    for number, host in enumerate(NAMES):
         case.fabric[host]["interfaces"][1]["name"] = case.plan["nodes"][host]["interface"] = f"eth{number}"
         variables(case, host, NCCL_SOCKET_IFNAME=f"eth{number}")
     assert said(case) == []
@@ -237,7 +244,7 @@ def test_names_of_interfaces_may_differ_but_not_be_absent() -> None:
 
 
 def test_new_ncclss_in_containers_are_worth_a_word() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.fabric["node1"]["container"] = "docker"
     assert said(case) == [("nccl-cumem-host", "info", ("node1",))]
     case.plan["env"]["NCCL_CUMEM_HOST_ENABLE"] = "0"
@@ -256,8 +263,8 @@ def test_new_ncclss_in_containers_are_worth_a_word() -> None:
     ],
 )
 def test_a_fault_of_rdma_is_found_on_its_node(path: str, value: t.Any, rule: str, severity: str) -> None:
-    case = samples.case()
-    samples.put(case.fabric["node2"], path, value)
+    case = gpu_case()
+    put(case.fabric["node2"], path, value)
     assert said(case) == [(rule, severity, ("node2",))]
 
 
@@ -273,33 +280,33 @@ def test_a_fault_of_rdma_is_found_on_its_node(path: str, value: t.Any, rule: str
     ],
 )
 def test_what_is_normal_or_unknown_of_rdma_is_no_fault(path: str, value: t.Any) -> None:
-    case = samples.case()
-    samples.put(case.fabric["node2"], path, value)
+    case = gpu_case()
+    put(case.fabric["node2"], path, value)
     assert said(case) == []
 
 
 def test_ports_that_are_down_everywhere_are_meant_so() -> None:
-    case = samples.case()
-    spare = {**samples.PORT, "state": "DOWN", "phys_state": "Disabled"}
+    case = gpu_case()
+    spare = {**PORT, "state": "DOWN", "phys_state": "Disabled"}
     for facts in case.fabric.values():
         facts["rdma"]["devices"].append({"name": "mlx5_1", "ports": [spare]})
     assert said(case) == []
     for host in ("node1", "node2"):
-        case.fabric[host]["rdma"]["devices"][1] = {"name": "mlx5_1", "ports": [samples.PORT]}
+        case.fabric[host]["rdma"]["devices"][1] = {"name": "mlx5_1", "ports": [PORT]}
     assert said(case) == [("ib-port-not-active", "warn", ("node3",))]
 
 
 def test_a_port_with_a_link_waits_for_a_subnet_manager() -> None:
-    case = samples.case()
+    case = gpu_case()
     for facts in case.fabric.values():
         facts["rdma"]["devices"][0]["ports"][0]["state"] = "INIT"
-    assert said(case) == [("ib-port-not-active", "warn", samples.NODES)]
+    assert said(case) == [("ib-port-not-active", "warn", NAMES)]
     case.plan["env"]["NCCL_IB_DISABLE"] = "1"
     assert said(case) == []
 
 
 def test_a_container_without_the_device_files() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.fabric["node2"].update(container="docker")
     case.fabric["node2"]["rdma"]["uverbs"] = []
     case.plan["env"]["NCCL_CUMEM_HOST_ENABLE"] = "0"
@@ -316,7 +323,7 @@ def roce(case: Case) -> None:
 
 
 def test_the_place_of_the_roce_address() -> None:
-    case = samples.case()
+    case = gpu_case()
     roce(case)
     assert said(case) == []
     case.stack["node2"]["torch"]["nccl"] = "2.18.1"
@@ -324,11 +331,11 @@ def test_the_place_of_the_roce_address() -> None:
     case.plan["env"]["NCCL_IB_GID_INDEX"] = "3"
     assert said(case) == []
     case.plan["env"]["NCCL_IB_GID_INDEX"] = "0"
-    assert said(case) == [("roce-gid-index", "fail", samples.NODES)]
+    assert said(case) == [("roce-gid-index", "fail", NAMES)]
 
 
 def test_adapters_that_are_named_and_not_there() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.plan["env"]["NCCL_IB_HCA"] = "mlx5_0:1"
     case.fabric["node2"]["rdma"]["devices"][0]["name"] = "bnxt_re0"
     assert said(case) == [("ib-rails-not-connected", "fail", ("node2",))]
@@ -337,7 +344,7 @@ def test_adapters_that_are_named_and_not_there() -> None:
 
 
 def test_acs_matters_where_gpus_or_adapters_talk_over_pci() -> None:
-    case = samples.case()
+    case = gpu_case()
     for facts in case.fabric.values():
         facts["acs"]["enabled"] = True
         facts["rdma"]["devices"] = []
@@ -349,7 +356,7 @@ def test_acs_matters_where_gpus_or_adapters_talk_over_pci() -> None:
 
 
 def test_a_network_adapter_in_a_narrow_slot() -> None:
-    case = samples.case()
+    case = gpu_case()
     line = "mlx5_core 0000:9c:00.0: 63.008 Gb/s available PCIe bandwidth, limited by 8.0 GT/s PCIe x8 link"
     case.gpu["node2"]["xids"] = [{"kind": "degraded_link", "xid": None, "line": line}]
     assert said(case) == [("nic-pcie-narrow", "warn", ("node2",))]
@@ -361,7 +368,7 @@ def test_a_recorded_machine_with_infiniband_is_sound() -> None:
     devices = rdma.sysfs_devices(Tree("/"), str(root)) if root else []
     if not devices:
         pytest.skip(f"no devices in {base}")
-    case = samples.case()
+    case = gpu_case()
     for facts in case.fabric.values():
         facts["rdma"]["devices"] = devices
     assert said(case) == []
@@ -369,15 +376,15 @@ def test_a_recorded_machine_with_infiniband_is_sound() -> None:
     assert said(case) == [("ib-rails-not-connected", "warn", ("node2",))]
 
 
-SAMPLE = {"fabric": samples.fabric_facts(1), "stack": samples.STACK, "user": samples.user_facts()}
-PLACES = sorted(samples.paths(SAMPLE))
+SAMPLE = {part: getattr(gpu_case(1), part)["node1"] for part in ("fabric", "stack", "user")}
+PLACES = sorted(place for place in paths(SAMPLE) if "/" in place and "//" not in place)
 
 
 @settings(max_examples=200, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from([place for place in PLACES if "/" in place]), samples.ODD)
+@given(st.sampled_from(PLACES), ODD)
 def test_odd_facts_break_no_rule(place: str, value: t.Any) -> None:
-    case = samples.case()
+    case = gpu_case()
     part, _slash, path = place.partition("/")
     case.plan["env"].update(NCCL_IB_HCA="x", NCCL_IB_GID_INDEX="1")
-    samples.put(getattr(case, part)["node1"], path, value)
-    assert isinstance(samples.answers(RULES, case), list)
+    put(getattr(case, part)["node1"], path, value)
+    assert isinstance(checks.answers(case, RULES), list)

@@ -7,7 +7,8 @@ import dataclasses
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import MASTER, findings, healthy, one, told
+from ansible_collections.trainmesh.cluster.tests.unit.samples.checks import findings, one, told
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import MASTER, healthy_case
 
 
 def process(pid, kind="rank", run_id=None, user="trainer", age=600):
@@ -19,7 +20,7 @@ def process(pid, kind="rank", run_id=None, user="trainer", age=600):
     [("apt", "apt-get install -y pdsh"), ("dnf", "pdsh-rcmd-ssh"), (None, "the distribution's package pdsh")],
 )
 def test_pdsh_is_missing_on_the_head(manager, command):
-    case = healthy()
+    case = healthy_case()
     case.fabric["node1"]["package_manager"] = manager
     case.stack["node1"]["tools"]["pdsh"] = None
     found = one(case)
@@ -28,7 +29,7 @@ def test_pdsh_is_missing_on_the_head(manager, command):
 
 
 def test_pdsh_is_not_needed_on_other_nodes_nor_by_other_launchers():
-    case, others = healthy(), healthy()
+    case, others = healthy_case(), healthy_case()
     case.stack["node2"]["tools"]["pdsh"] = None
     others.stack["node1"]["tools"]["pdsh"] = None
     others.plan["launchers"] = ["mpirun"]
@@ -38,16 +39,17 @@ def test_pdsh_is_not_needed_on_other_nodes_nor_by_other_launchers():
 
 
 def test_pdsh_is_not_asked_for_on_a_cluster_that_others_made_without_deepspeed():
-    case = healthy()
+    case = healthy_case()
     case.plan["managed"] = False
     case.stack["node1"]["tools"]["pdsh"] = None
+    deepspeed = case.stack["node1"]["packages"].pop("deepspeed")
     assert told(case) == {}
-    case.stack["node1"]["packages"] = {"deepspeed": "0.19.6"}
+    case.stack["node1"]["packages"]["deepspeed"] = deepspeed
     assert told(case) == {("pdsh-not-installed", "fail"): ("node1",)}
 
 
 def test_pdsh_without_its_ssh_module():
-    case = healthy()
+    case = healthy_case()
     case.stack["node1"]["tools"]["pdsh"].update(rcmd_modules=["rsh", "exec"], ssh=False)
     case.fabric["node1"]["package_manager"] = "dnf"
     found = one(case)
@@ -69,14 +71,14 @@ MODULE = {"problem": "skipping insecure module", "insecure": True, "distrusted":
     ],
 )
 def test_pdsh_that_does_not_trust_its_modules(change, command):
-    case = healthy()
+    case = healthy_case()
     case.stack["node1"]["tools"]["pdsh"].update(change)
     assert told(case) == {("pdsh-module-path-insecure", "fail"): ("node1",)}
     assert command in one(case).remedy
 
 
 def test_a_module_that_is_not_needed_may_be_refused():
-    case, none = healthy(), healthy()
+    case, none = healthy_case(), healthy_case()
     case.stack["node1"]["tools"]["pdsh"].update(MODULE)
     assert told(case) == {}
     none.stack["node1"]["tools"]["pdsh"].update(rcmd_modules=[], version=None, problem="no modules found")
@@ -84,7 +86,7 @@ def test_a_module_that_is_not_needed_may_be_refused():
 
 
 def test_the_remote_shell_of_pdsh():
-    told_rsh, default, named = healthy(), healthy(), healthy()
+    told_rsh, default, named = healthy_case(), healthy_case(), healthy_case()
     told_rsh.stack["node1"]["login_environment"]["variables"]["PDSH_RCMD_TYPE"] = "rsh"
     assert told(told_rsh) == {("pdsh-default-rsh", "fail"): ("node1",)}
     default.plan["managed"] = False
@@ -101,7 +103,7 @@ def test_the_remote_shell_of_pdsh():
 
 
 def test_ranks_of_our_run_without_their_launcher():
-    case = healthy()
+    case = healthy_case()
     case.user["node2"]["processes"] = [process(40, "deepspeed", "run7"), process(41, run_id="run7")]
     case.gpu["node2"]["gpus"] = [{"processes": [{"pid": 41, "memory_mib": 900}]}]
     found = next(item for item in findings(case, "warn") if item.rule == "ds-orphan-workers")
@@ -113,7 +115,7 @@ def test_ranks_of_our_run_without_their_launcher():
 
 
 def test_ranks_of_others_with_nothing_on_the_head():
-    case = healthy()
+    case = healthy_case()
     case.user["node2"]["processes"] = [process(40, "torchrun"), process(41)]
     found = one(case)
     assert (found.rule, found.severity, found.hosts) == ("ds-orphan-workers", "warn", ("node2",))
@@ -128,13 +130,13 @@ def test_ranks_of_others_with_nothing_on_the_head():
 
 
 def test_ranks_on_the_head_itself():
-    case = healthy()
+    case = healthy_case()
     case.user["node1"]["processes"] = [process(41)]
     assert told(case) == {("ds-orphan-workers", "warn"): ("node1",)}
 
 
 def test_ranks_that_hold_the_master_port_are_one_fault():
-    case = healthy()
+    case = healthy_case()
     case.user["node1"]["processes"] = [process(41)]
     case.user["node1"]["port_owners"] = {MASTER: {"pid": 41, "user": "trainer", "command": "python"}}
     case.listeners["node1"] = {MASTER: [98, "Address already in use"]}
@@ -144,7 +146,7 @@ def test_ranks_that_hold_the_master_port_are_one_fault():
 
 
 def test_plain_runs_that_an_abort_would_end_together():
-    case = healthy()
+    case = healthy_case()
     case.user["node1"]["processes"] = [process(1, "deepspeed"), process(2, "deepspeed", "run7")]
     found = [item for item in findings(case) if item.rule == "ds-abort-kills-other-jobs"]
     assert [(item.severity, item.hosts) for item in found] == [("info", ("node1",))]

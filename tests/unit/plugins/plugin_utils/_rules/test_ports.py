@@ -8,18 +8,15 @@ import dataclasses
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import attribute
-from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import (
+from ansible_collections.trainmesh.cluster.tests.unit.samples.checks import findings, one, told, untested
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import (
     HIGH,
     MASTER,
     NAMES,
     call,
     fail_calls,
-    findings,
-    healthy,
-    one,
-    told,
+    healthy_case,
     towards,
-    untested,
 )
 
 ALL = [(source, target) for source in NAMES for target in NAMES if source != target]
@@ -62,10 +59,10 @@ def test_of_two_nodes_the_target_is_blamed_or_both():
     ],
 )
 def test_ports_that_a_node_keeps_closed(failure, rule):
-    case = healthy()
+    case = healthy_case()
     fail_calls(case, towards("node2"), failure)
     assert told(case) == {(rule, "fail"): ("node2",)}
-    only_master = healthy()
+    only_master = healthy_case()
     fail_calls(only_master, towards("node2"), failure, [MASTER])
     assert told(only_master) == {(rule, "fail"): ("node2",)}
 
@@ -84,7 +81,7 @@ def test_ports_that_a_node_keeps_closed(failure, rule):
     ],
 )
 def test_the_remedy_names_the_firewall_that_is_active(name, blocking, command):
-    case = healthy()
+    case = healthy_case()
     case.fabric["node3"]["firewalls"] = [{"name": name, "active": True, "blocking": blocking}]
     fail_calls(case, towards("node3"), "timeout")
     found = one(case)
@@ -94,13 +91,13 @@ def test_the_remedy_names_the_firewall_that_is_active(name, blocking, command):
 
 
 def test_without_an_active_firewall_the_network_is_named():
-    case = healthy()
+    case = healthy_case()
     fail_calls(case, towards("node3"), "timeout")
     assert "security groups" in one(case).remedy
 
 
 def test_only_high_ports_are_blocked():
-    case = healthy()
+    case = healthy_case()
     fail_calls(case, towards("node2"), "timeout", [HIGH])
     found = one(case)
     assert (found.rule, found.hosts) == ("fw-ephemeral-blocked", ("node2",))
@@ -108,7 +105,7 @@ def test_only_high_ports_are_blocked():
 
 
 def test_one_source_alone_is_dropped_by_the_target():
-    case = healthy()
+    case = healthy_case()
     fail_calls(case, [("node1", "node3")], "timeout")
     found = one(case)
     assert (found.rule, found.hosts) == ("rdzv-errno-110", ("node3",))
@@ -116,7 +113,7 @@ def test_one_source_alone_is_dropped_by_the_target():
 
 
 def test_a_node_that_gets_nowhere():
-    case, lost = healthy(), healthy()
+    case, lost = healthy_case(), healthy_case()
     fail_calls(case, [("node1", "node2"), ("node1", "node3")], "timeout")
     assert told(case) == {("rdzv-errno-110", "fail"): ("node1",)}
     fail_calls(lost, [("node1", "node3")], "no_route")
@@ -125,7 +122,7 @@ def test_a_node_that_gets_nowhere():
 
 
 def test_the_firewall_that_is_opened_is_not_the_one_that_is_on():
-    case, blocked = healthy(), healthy()
+    case, blocked = healthy_case(), healthy_case()
     for item in (case, blocked):
         item.plan["firewall"] = "ufw"
     assert told(case) == {("fw-wrong-tool", "warn"): ("node1",)}
@@ -135,15 +132,15 @@ def test_the_firewall_that_is_opened_is_not_the_one_that_is_on():
 
 
 def test_no_firewall_at_all_is_worth_knowing():
-    found = [item for item in findings(healthy()) if item.rule == "fw-disabled-entirely"]
+    found = [item for item in findings(healthy_case()) if item.rule == "fw-disabled-entirely"]
     assert [(item.severity, item.hosts) for item in found] == [("info", ("node3",))]
-    unknown = healthy()
+    unknown = healthy_case()
     unknown.fabric["node3"]["firewalls"][0]["active"] = None
     assert [item for item in findings(unknown) if item.rule == "fw-disabled-entirely"] == []
 
 
 def test_the_port_of_the_rendezvous_is_taken():
-    case = healthy()
+    case = healthy_case()
     case.listeners["node1"] = {MASTER: [98, "Address already in use"]}
     case.user["node1"]["port_owners"] = {MASTER: {"pid": 77, "user": "ann", "command": "python -m http.server"}}
     for source, target in towards("node1"):
@@ -163,7 +160,7 @@ def test_the_port_of_the_rendezvous_is_taken():
     ],
 )
 def test_a_check_run_of_ours_is_no_stranger(command, run):
-    case = healthy()
+    case = healthy_case()
     case.listeners["node1"] = {MASTER: [98, "Address already in use"]}
     case.user["node1"]["port_owners"] = {MASTER: {"pid": 77, "user": "ann", "command": command.format(run)}}
     found = one(case)
@@ -172,13 +169,13 @@ def test_a_check_run_of_ours_is_no_stranger(command, run):
 
 
 def test_a_stranger_on_a_port_that_was_free():
-    case = healthy()
+    case = healthy_case()
     case.mesh["node2"]["node3"]["tcp"][MASTER] = call(False, "stranger", "something else answers there")
     assert told(case) == {("rdzv-errno-98", "fail"): ("node3",)}
 
 
 def test_a_taken_port_elsewhere_is_no_fault_of_the_rendezvous():
-    case = healthy()
+    case = healthy_case()
     case.listeners.update(node2={MASTER: [98, "in use"]}, node3={HIGH: [98, "in use"]})
     assert told(case) == {("rdzv-errno-98", "warn"): ("node2",)}
     assert [(item.rule, item.hosts) for item in untested(case)] == [("fw-ephemeral-blocked", ("node3",))]
@@ -186,7 +183,7 @@ def test_a_taken_port_elsewhere_is_no_fault_of_the_rendezvous():
 
 @pytest.mark.parametrize(("number", "rule"), [(13, "rdzv-errno-13"), (99, "rdzv-errno-99")])
 def test_a_port_that_may_not_be_had(number, rule):
-    case = healthy()
+    case = healthy_case()
     case.listeners["node1"] = {MASTER: [number, "some error"]}
     assert told(case) == {(rule, "fail"): ("node1",)}
 
@@ -195,13 +192,13 @@ def test_a_port_that_may_not_be_had(number, rule):
     ("epoch", "severity"), [(1000.0, None), (1003.5, "warn"), (990.0, "warn"), (4600.0, "fail"), (-2600.0, "fail")]
 )
 def test_a_clock_that_is_off(epoch, severity):
-    case = healthy()
+    case = healthy_case()
     case.reach["node3"]["clock"]["epoch"] = epoch
     assert told(case) == ({("rdzv-clock-skew", severity): ("node3",)} if severity else {})
 
 
 def test_how_long_the_gathering_took_accuses_nobody():
-    case = healthy()
+    case = healthy_case()
     for number, name in enumerate(NAMES):
         begun = 1000.0 + 60 * number
         case.reach[name]["clock"].update(started=begun, epoch=begun + 20, ended=begun + 50)
@@ -209,7 +206,7 @@ def test_how_long_the_gathering_took_accuses_nobody():
 
 
 def test_a_controller_with_a_wrong_clock_accuses_nobody():
-    case = healthy()
+    case = healthy_case()
     for name in NAMES:
         case.reach[name]["clock"]["epoch"] += 3600
     assert told(case) == {}
@@ -218,7 +215,7 @@ def test_a_controller_with_a_wrong_clock_accuses_nobody():
 
 
 def test_a_clock_that_was_not_compared_is_untested_and_a_free_one_worth_knowing():
-    case = healthy()
+    case = healthy_case()
     case.reach["node1"]["clock"] = None
     assert [(item.rule, item.hosts) for item in untested(case)] == [("rdzv-clock-skew", ("node1",))]
     case.fabric["node2"]["container"] = None
@@ -227,7 +224,7 @@ def test_a_clock_that_was_not_compared_is_untested_and_a_free_one_worth_knowing(
 
 
 def test_a_listener_that_was_not_there_names_no_firewall():
-    case = healthy()
+    case = healthy_case()
     fail_calls(case, towards("node3"), "refused")
     assert set(told(case)) == {("rdzv-errno-111", "fail")}
     fail_calls(case, [("node3", "node3")], "no_listener")
@@ -236,19 +233,19 @@ def test_a_listener_that_was_not_there_names_no_firewall():
 
 
 def test_a_firewall_that_closes_a_port_to_its_own_node_too_is_told():
-    case = healthy()
+    case = healthy_case()
     fail_calls(case, towards("node3", "itself"), "timeout", [MASTER])
     assert set(told(case)) == {("rdzv-errno-110", "fail")}
 
 
 def test_a_connection_on_which_nothing_was_said_is_not_tested():
-    case = healthy()
+    case = healthy_case()
     fail_calls(case, [("node1", "node3")], "silent")
     assert told(case) == {} and untested(case)[0].hosts == ("node1", "node3")
 
 
 def test_connections_to_a_node_that_is_held_from_its_processors_are_not_tested():
-    case = healthy()
+    case = healthy_case()
     fail_calls(case, towards("node3"), "timeout")
     assert set(told(case)) == {("rdzv-errno-110", "fail")}
     held = dataclasses.replace(case, load={"node3": {"mesh": {"throttled": 0.7}}})
@@ -257,6 +254,6 @@ def test_connections_to_a_node_that_is_held_from_its_processors_are_not_tested()
 
 @pytest.mark.parametrize("load", [{"stolen": 0.4}, {"load1": 9.0, "cores": 2}])
 def test_a_load_or_stolen_time_excuses_no_port_that_gives_no_answer(load):
-    case = healthy()
+    case = healthy_case()
     fail_calls(case, towards("node3"), "timeout")
     assert set(told(dataclasses.replace(case, load={"node3": {"mesh": load}}))) == {("rdzv-errno-110", "fail")}

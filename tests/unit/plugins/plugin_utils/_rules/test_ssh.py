@@ -8,26 +8,22 @@ import dataclasses
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case
-from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import (
+from ansible_collections.trainmesh.cluster.tests.unit.samples.checks import answers, findings, one, told, untested
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import (
     NAMES,
-    answers,
     fail_calls,
     fail_logins,
-    findings,
-    healthy,
+    healthy_case,
     login,
-    one,
     plan,
-    told,
     towards,
-    untested,
 )
 
 EVERY = [(source, target) for source in NAMES for target in NAMES]
 
 
 def test_a_healthy_cluster_is_accused_of_nothing():
-    case = healthy()
+    case = healthy_case()
     assert told(case) == {}
     assert {item.rule for item in answers(case)} <= {"fw-disabled-entirely"}
 
@@ -35,17 +31,17 @@ def test_a_healthy_cluster_is_accused_of_nothing():
 def test_rules_say_nothing_of_what_is_not_known():
     assert told(Case(plan={"order": list(NAMES), "nodes": {}})) == {}
     empty = {name: {} for name in NAMES}
-    case = healthy(fabric=empty, gpu=empty, stack=empty, user=empty, mesh=empty, links=empty, listeners=empty)
+    case = healthy_case(fabric=empty, gpu=empty, stack=empty, user=empty, mesh=empty, links=empty, listeners=empty)
     assert told(case) == {}
     nothing = dict.fromkeys(NAMES)
     rows = {source: dict.fromkeys(NAMES) for source in NAMES}
-    assert told(healthy(fabric=nothing, gpu=nothing, stack=nothing, user=nothing, mesh=rows, links=rows)) == {}
+    assert told(healthy_case(fabric=nothing, gpu=nothing, stack=nothing, user=nothing, mesh=rows, links=rows)) == {}
 
 
 @pytest.mark.parametrize("part", ["fabric", "user", "stack", "mesh", "links"])
 def test_a_fact_that_is_missing_breaks_no_rule(part):
-    for name in getattr(healthy(), part)["node2"]:
-        case = healthy()
+    for name in getattr(healthy_case(), part)["node2"]:
+        case = healthy_case()
         fail_logins(case, [("node1", "node2"), ("node3", "node2")], "permission")
         fail_logins(case, [("node2", "node3")], "refused")
         getattr(case, part)["node2"][name] = None
@@ -54,7 +50,7 @@ def test_a_fact_that_is_missing_breaks_no_rule(part):
 
 @pytest.mark.parametrize("failure", ["permission", "refused", "timeout", "hostkey_changed", "noise", "closed", "other"])
 def test_a_node_that_left_the_run_is_not_accused(failure):
-    case = healthy()
+    case = healthy_case()
     fail_logins(case, towards("node3", "itself"), failure)
     fail_calls(case, towards("node3"), "timeout")
     case.links["node1"]["node3"] = {"ok": False, "failure": "stalled"}
@@ -65,7 +61,7 @@ def test_a_node_that_left_the_run_is_not_accused(failure):
 
 
 def test_a_key_that_is_missing_on_the_target():
-    case = healthy()
+    case = healthy_case()
     case.user["node3"]["authorized_keys"] = case.user["node3"]["authorized_keys"][1:]
     fail_logins(case, [("node1", "node3")], "permission", "Permission denied (publickey)")
     found = one(case)
@@ -75,7 +71,7 @@ def test_a_key_that_is_missing_on_the_target():
 
 
 def test_a_key_that_is_missing_in_a_file_outside_of_the_home():
-    case = healthy()
+    case = healthy_case()
     case.user["node3"]["authorized_keys"] = case.user["node3"]["authorized_keys"][1:]
     case.user["node3"]["paths"]["authorized_keys"]["path"] = "/etc/ssh/keys/trainer"
     fail_logins(case, [("node1", "node3")], "permission", "Permission denied (publickey)")
@@ -84,21 +80,21 @@ def test_a_key_that_is_missing_in_a_file_outside_of_the_home():
 
 
 def test_a_node_that_may_not_log_in_to_itself():
-    case = healthy()
+    case = healthy_case()
     del case.user["node2"]["authorized_keys"][1]
     fail_logins(case, [("node2", "node2")], "permission")
     assert told(case) == {("ssh-self-login-missing", "fail"): ("node2",)}
 
 
 def test_a_source_without_any_key_is_to_blame_itself():
-    case = healthy()
+    case = healthy_case()
     case.user["node1"]["own_keys"] = []
     fail_logins(case, [("node1", name) for name in NAMES], "permission")
     assert told(case) == {("ssh-key-missing-pair", "fail"): ("node1",)}
 
 
 def test_a_key_that_is_admitted_from_another_address_only():
-    case = healthy()
+    case = healthy_case()
     case.user["node2"]["authorized_keys"][0]["options"] = 'from="192.0.2.9",no-agent-forwarding'
     fail_logins(case, [("node1", "node2")], "permission")
     found = one(case)
@@ -115,7 +111,7 @@ def test_a_key_that_is_admitted_from_another_address_only():
     ],
 )
 def test_modes_that_sshd_does_not_trust(place, mode, command):
-    case = healthy()
+    case = healthy_case()
     case.user["node2"]["paths"][place].update(mode=mode, others_write=True)
     fail_logins(case, towards("node2", "itself"), "permission")
     found = one(case)
@@ -125,7 +121,7 @@ def test_modes_that_sshd_does_not_trust(place, mode, command):
 
 
 def test_without_strict_modes_the_modes_do_not_matter():
-    case = healthy()
+    case = healthy_case()
     case.user["node2"]["paths"]["home"].update(mode="0777", others_write=True)
     case.user["node2"]["sshd"]["strictmodes"] = False
     fail_logins(case, towards("node2"), "permission", "Permission denied")
@@ -133,7 +129,7 @@ def test_without_strict_modes_the_modes_do_not_matter():
 
 
 def test_a_private_key_that_others_may_read_is_not_used():
-    case = healthy()
+    case = healthy_case()
     case.user["node3"]["own_keys"][0]["mode"] = "0644"
     fail_logins(case, [("node3", name) for name in NAMES], "permission")
     found = one(case)
@@ -142,7 +138,7 @@ def test_a_private_key_that_others_may_read_is_not_used():
 
 
 def test_files_of_another_user():
-    case = healthy()
+    case = healthy_case()
     case.user["node3"]["paths"]["authorized_keys"]["owner"] = "stranger"
     fail_logins(case, towards("node3", "itself"), "permission")
     found = one(case)
@@ -151,7 +147,7 @@ def test_files_of_another_user():
 
 
 def test_a_source_that_logs_in_as_another_user():
-    case = healthy()
+    case = healthy_case()
     for target in case.user["node1"]["ssh_client"]["targets"].values():
         target["user"] = "root"
     fail_logins(case, [("node1", "node2"), ("node1", "node3")], "permission")
@@ -167,7 +163,7 @@ def test_a_source_that_logs_in_as_another_user():
     ],
 )
 def test_an_sshd_that_keeps_the_user_out(options, seen):
-    case = healthy()
+    case = healthy_case()
     case.user["node2"]["sshd"].update(options)
     fail_logins(case, towards("node2", "itself"), "permission")
     found = one(case)
@@ -176,7 +172,7 @@ def test_an_sshd_that_keeps_the_user_out(options, seen):
 
 
 def test_root_is_kept_out():
-    case = healthy(plan={**plan(), "user": "root"})
+    case = healthy_case(plan={**plan(NAMES), "user": "root"})
     for facts in case.user.values():
         for target in facts["ssh_client"]["targets"].values():
             target["user"] = "root"
@@ -186,7 +182,7 @@ def test_root_is_kept_out():
 
 
 def test_a_refusal_without_a_visible_reason_names_selinux():
-    case = healthy()
+    case = healthy_case()
     case.fabric["node2"]["selinux"] = "enforcing"
     fail_logins(case, towards("node2"), "permission", "Permission denied")
     found = one(case)
@@ -195,7 +191,7 @@ def test_a_refusal_without_a_visible_reason_names_selinux():
 
 
 def test_an_unknown_host_key_is_the_sources_fault():
-    case = healthy()
+    case = healthy_case()
     fail_logins(case, [("node1", "node3")], "hostkey_unknown")
     found = one(case)
     assert (found.rule, found.hosts, found.remedy) == (
@@ -208,7 +204,7 @@ def test_an_unknown_host_key_is_the_sources_fault():
 
 
 def test_a_changed_host_key_is_stale_on_one_node_or_new_on_the_other():
-    stale, new = healthy(), healthy()
+    stale, new = healthy_case(), healthy_case()
     fail_logins(stale, [("node1", "node3")], "hostkey_changed")
     fail_logins(new, towards("node2", "itself"), "hostkey_changed")
     assert told(stale) == {("ssh-hostkey-changed", "fail"): ("node1",)}
@@ -217,7 +213,7 @@ def test_a_changed_host_key_is_stale_on_one_node_or_new_on_the_other():
 
 
 def test_another_machines_sshd_on_the_port():
-    case, changed = healthy(), healthy()
+    case, changed = healthy_case(), healthy_case()
     fail_logins(case, towards("node3", "itself"), "wrong_machine", answered_as="bighost")
     changed.fabric["node3"].update(sshd={"ports": [], "source": None}, listening_ports=[])
     fail_logins(changed, towards("node3"), "hostkey_changed")
@@ -228,7 +224,7 @@ def test_another_machines_sshd_on_the_port():
 
 
 def test_an_sshd_on_another_port():
-    case = healthy()
+    case = healthy_case()
     case.fabric["node3"]["sshd"].update(ports=[2200], config_ports=[2200])
     case.fabric["node3"]["listening_ports"] = [2200]
     fail_logins(case, towards("node3", "itself"), "refused", "Connection refused")
@@ -239,7 +235,7 @@ def test_an_sshd_on_another_port():
 
 
 def test_a_client_configuration_with_another_port():
-    case = healthy()
+    case = healthy_case()
     case.user["node1"]["ssh_client"]["targets"]["node3"]["port"] = 33
     case.mesh["node1"]["node3"]["ssh"]["node3"] = login(False, "refused", "port 33: Connection refused")
     found = one(case)
@@ -248,7 +244,7 @@ def test_a_client_configuration_with_another_port():
 
 
 def test_an_sshd_that_does_not_listen_where_its_configuration_says():
-    case = healthy()
+    case = healthy_case()
     case.fabric["node2"]["sshd"].update(ports=[22], config_ports=[2222])
     case.fabric["node2"]["listening_ports"] = [22]
     quiet = told(case)
@@ -261,7 +257,7 @@ def test_an_sshd_that_does_not_listen_where_its_configuration_says():
 
 
 def test_a_firewall_before_sshd_is_told_once():
-    case = healthy()
+    case = healthy_case()
     fail_logins(case, towards("node3"), "timeout", "no answer")
     assert told(case) == {("ssh-port-blocked", "fail"): ("node3",)}
     fail_calls(case, towards("node3"), "timeout")
@@ -269,7 +265,7 @@ def test_a_firewall_before_sshd_is_told_once():
 
 
 def test_an_sshd_whose_program_was_replaced():
-    case = healthy()
+    case = healthy_case()
     case.fabric["node1"]["sshd"]["binary_deleted"] = True
     assert told(case) == {("sshd-upgraded-not-restarted", "warn"): ("node1",)}
     fail_logins(case, towards("node1"), "closed", "Connection closed by remote host")
@@ -277,7 +273,7 @@ def test_an_sshd_whose_program_was_replaced():
 
 
 def test_client_configurations_that_ssh_does_not_take():
-    comment, option = healthy(), healthy()
+    comment, option = healthy_case(), healthy_case()
     text = "/home/trainer/.ssh/config: line 9: keyword port extra arguments at end of line"
     comment.user["node1"]["ssh_client"].update(problem=text, problem_kind="trailing")
     fail_logins(comment, [("node1", name) for name in NAMES], "config", "terminating, 1 bad configuration options")
@@ -287,13 +283,13 @@ def test_client_configurations_that_ssh_does_not_take():
 
 
 def test_a_configuration_that_others_may_write_to():
-    case = healthy()
+    case = healthy_case()
     fail_logins(case, [("node2", name) for name in NAMES], "config", config_error="permissions")
     assert told(case) == {("ssh-perms-too-open", "fail"): ("node2",)}
 
 
 def test_trailing_comments_in_a_configuration_that_was_handed_in():
-    case = healthy()
+    case = healthy_case()
     text = "# whole lines are fine\nHost a\n  Port 33 # the container\n  IdentityFile ~/.ssh/key#1\n"
     case.user["node1"]["files"] = [{"kind": "ssh_config", "path": "/home/trainer/.ssh/config", "text": text}]
     found = one(case)
@@ -302,13 +298,13 @@ def test_trailing_comments_in_a_configuration_that_was_handed_in():
 
 
 def test_a_shell_that_prints_is_the_targets_fault():
-    case = healthy()
+    case = healthy_case()
     fail_logins(case, towards("node3", "itself"), "noise", "the login prints 'Welcome'")
     assert told(case) == {("ssh-login-noise", "fail"): ("node3",)}
 
 
 def test_slow_logins():
-    target, source = healthy(), healthy()
+    target, source = healthy_case(), healthy_case()
     for name in NAMES:
         target.mesh[name]["node3"]["ssh"]["node3"] = login(True, "slow", "16 s", 16.1)
         source.mesh["node2"][name]["ssh"][name] = login(True, "", "", 12.0)
@@ -319,7 +315,7 @@ def test_slow_logins():
 
 
 def test_the_environment_of_a_login_matters_where_our_scripts_do_not_run():
-    case = healthy()
+    case = healthy_case()
     for name in NAMES:
         case.mesh[name]["node2"]["session"]["commands"] = {"python3": None, "ninja": None}
     assert told(case) == {}
@@ -333,7 +329,7 @@ def test_the_environment_of_a_login_matters_where_our_scripts_do_not_run():
 
 @pytest.mark.parametrize(("failure", "host"), [("closed", "node2"), ("other", "node2"), ("ssh_missing", "node1")])
 def test_logins_that_fail_otherwise(failure, host):
-    case = healthy()
+    case = healthy_case()
     fail_logins(case, [("node1", "node2")], failure, "a word of ssh")
     assert told(case) == {("ssh-login-failed", "fail"): (host,)}
     assert "a word of ssh" in one(case).evidence[host]
@@ -342,20 +338,20 @@ def test_logins_that_fail_otherwise(failure, host):
 def test_every_failed_login_is_explained_by_somebody():
     failures = "name loopback wrong_address refused no_route timeout hostkey_unknown hostkey_changed permission closed"
     for failure in [*failures.split(), "config", "noise", "wrong_machine", "ssh_missing", "other"]:
-        case = healthy()
+        case = healthy_case()
         fail_logins(case, [("node1", "node2")], failure, answered_as="bighost")
         assert [item.severity for item in findings(case, "fail")] == ["fail"], failure
 
 
 def test_an_sshd_that_answers_late_is_no_firewall():
-    case = healthy()
+    case = healthy_case()
     fail_logins(case, towards("node3"), "no_answer", "connected, but no login within 30 s")
     assert told(case) == {("ssh-login-failed", "fail"): ("node3",)}
     assert "accepts connections" in one(case).cause and "firewall" not in one(case).remedy
 
 
 def test_our_own_time_limits_are_not_tested_and_no_fault():
-    case = healthy()
+    case = healthy_case()
     case.user["node2"]["ssh_client"]["untested"] = "ssh -G node1 gave no answer within 5 s"
     fail_logins(case, [("node1", "node3")], "not_met", "ssh -G node3 gave no answer within 10 s")
     assert told(case) == {}
@@ -371,7 +367,7 @@ def busy(case, name, **more):
 
 @pytest.mark.parametrize("more", [{"load1": 30.0}, {"throttled": 0.5}, {"stolen": 0.4}])
 def test_logins_to_a_busy_node_are_not_tested(more):
-    late, silent = healthy(), healthy()
+    late, silent = healthy_case(), healthy_case()
     for row in late.mesh.values():
         for target in NAMES:
             for alias in row[target]["ssh"]:
@@ -385,7 +381,7 @@ def test_logins_to_a_busy_node_are_not_tested(more):
 
 
 def test_a_login_far_slower_than_all_others_has_its_own_reason_on_a_loaded_node():
-    case = healthy()
+    case = healthy_case()
     for name in NAMES:
         case.mesh[name]["node3"]["ssh"]["node3"] = login(True, "slow", "", 12.5)
     assert told(busy(case, "node3", load1=4.0)) == {("ssh-login-slow", "warn"): ("node3",)}
@@ -393,7 +389,7 @@ def test_a_login_far_slower_than_all_others_has_its_own_reason_on_a_loaded_node(
 
 def star():
     """A healthy cluster in which the head alone logs in."""
-    case = healthy()
+    case = healthy_case()
     for name in ("node2", "node3"):
         case.plan["nodes"][name]["logs_in"] = False
         for target in NAMES:
@@ -405,10 +401,10 @@ def star():
 
 def test_in_a_star_the_workers_logins_are_nobodys_fault():
     case = star()
-    assert told(case) == {} and untested(case) == untested(healthy())
+    assert told(case) == {} and untested(case) == untested(healthy_case())
     case.user["node2"]["ssh_client"]["problem"] = "/home/trainer/.ssh/config line 3: Bad configuration option: x"
     case.user["node3"]["ssh_client"]["untested"] = "ssh -G took too long"
-    assert told(case) == {} and untested(case) == untested(healthy())
+    assert told(case) == {} and untested(case) == untested(healthy_case())
     case.user["node1"]["ssh_client"]["problem"] = "/home/trainer/.ssh/config line 3: Bad configuration option: x"
     assert told(case) == {("ssh-config-invalid", "fail"): ("node1",)}
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.user import is_root
-from ansible_collections.trainmesh.cluster.tests.unit.samples.cases import healthy
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import healthy_case
 
 
 def found(case):
@@ -14,7 +14,7 @@ def found(case):
 
 
 def test_a_job_user_who_is_root_is_told():
-    case = healthy()
+    case = healthy_case()
     for name in ("node1", "node3"):
         case.user[name]["root_without_password"] = True
     case.user["node3"].update(uid=0, name="root")
@@ -27,7 +27,7 @@ def test_a_job_user_who_is_root_is_told():
 
 @pytest.mark.parametrize("value", [False, None])
 def test_a_user_without_rights_and_one_not_known_are_not(value):
-    case = healthy()
+    case = healthy_case()
     for facts in case.user.values():
         facts["root_without_password"] = value
     assert found(case) == []

@@ -11,30 +11,30 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import rule as diagnosis_rule
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Finding
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import versions, versions_equal, versions_node
-from ansible_collections.trainmesh.cluster.tests.unit.samples import rules as samples
+from ansible_collections.trainmesh.cluster.tests.unit.samples import checks
+from ansible_collections.trainmesh.cluster.tests.unit.samples.checks import ODD, paths
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import NAMES, gpu_case, put
 
-OURS = {module.__name__ for module in (versions, versions_equal, versions_node)}
-RULES = [rule for rule in diagnosis_rule.REGISTRY if rule.judge.__module__ in OURS]
+RULES = checks.rules_of(versions, versions_equal, versions_node)
 
 
 def said(case: Case) -> list[tuple[str, str, tuple[str, ...]]]:
-    return samples.said(RULES, case)
+    return checks.said(case, RULES)
 
 
 def test_sound_nodes_are_not_accused() -> None:
-    assert said(samples.case()) == []
-    assert said(samples.case(1)) == []
-    assert said(Case(plan=samples.case().plan)) == []
+    assert said(gpu_case()) == []
+    assert said(gpu_case(1)) == []
+    assert said(Case(plan=gpu_case().plan)) == []
 
 
 def test_the_comparison_answers_with_findings_of_the_engine_for_ids_that_are_registered() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.stack["node2"]["packages"]["deepspeed"] = "0.14.0"
     case.gpu["node3"]["driver_version"] = "470.57.02"
-    found = samples.answers(RULES, case)
+    found = checks.answers(case, RULES)
     assert all(isinstance(each, Finding) for each in found)
     registered = {identity for rule in RULES for identity in rule.ids}
     assert {each.rule for each in found} == {"ver-python-torch-differs", "drv-too-old"}
@@ -42,7 +42,7 @@ def test_the_comparison_answers_with_findings_of_the_engine_for_ids_that_are_reg
 
 
 def test_the_majority_is_counted_in_the_order_of_ranks() -> None:
-    case = samples.case(2)
+    case = gpu_case(2)
     case.plan["order"] = ["node2", "node1"]
     case.stack["node1"]["packages"]["torch"] = "2.12.1+cu126"
     assert said(case) == [("ver-python-torch-differs", "fail", ("node1",))]
@@ -72,8 +72,8 @@ def test_the_majority_is_counted_in_the_order_of_ranks() -> None:
     ],
 )
 def test_a_fault_is_found_on_its_node(path: str, value: t.Any, rule: str, severity: str) -> None:
-    case = samples.case()
-    samples.put(case.stack["node2"], path, value)
+    case = gpu_case()
+    put(case.stack["node2"], path, value)
     assert said(case) == [(rule, severity, ("node2",))]
 
 
@@ -91,14 +91,14 @@ def test_a_fault_is_found_on_its_node(path: str, value: t.Any, rule: str, severi
     ],
 )
 def test_what_does_no_harm_or_is_unknown_is_no_fault(path: str, value: t.Any) -> None:
-    case = samples.case()
-    for host in samples.NODES:
-        samples.put(case.stack[host], path, value)
+    case = gpu_case()
+    for host in NAMES:
+        put(case.stack[host], path, value)
     assert said(case) == []
 
 
 def test_an_import_that_worked_proves_that_no_library_clashes() -> None:
-    case = samples.case()
+    case = gpu_case()
     older = {"library": "libcudart", "path": "/usr/local/cuda-12.1/lib64/libcudart.so.12", "version": "12.1.105"}
     case.stack["node2"].update(library_path_cuda=[older], torch_import={"ok": True})
     assert said(case) == []
@@ -108,7 +108,7 @@ def test_an_import_that_worked_proves_that_no_library_clashes() -> None:
 
 
 def test_our_own_scripts_find_the_ninja_of_the_environment() -> None:
-    case = samples.case()
+    case = gpu_case()
     for facts in case.stack.values():
         facts["tools"]["ninja"]["on_path"] = False
     case.plan["managed"] = True
@@ -117,19 +117,19 @@ def test_our_own_scripts_find_the_ninja_of_the_environment() -> None:
 
 @pytest.mark.parametrize(("version", "severity"), [("3.8.10", "warn"), ("3.7.16", "warn"), ("3.10.12", "info")])
 def test_a_python_that_has_ended(version: str, severity: str) -> None:
-    case = samples.case()
+    case = gpu_case()
     for facts in case.stack.values():
         facts["python"]["version"] = version
-    assert ("ver-python-eol", severity, samples.NODES) in said(case)
+    assert ("ver-python-eol", severity, NAMES) in said(case)
 
 
 def test_another_torch_than_the_plans() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.plan["stack"] = {"requirements": ["torch==2.13.0", "deepspeed==0.19.8"]}
     case.plan["managed"] = True
     assert said(case) == []
     case.plan["stack"]["requirements"][0] = "torch==2.12.1+cu126"
-    assert said(case) == [("ver-torch-silently-replaced", "warn", samples.NODES)]
+    assert said(case) == [("ver-torch-silently-replaced", "warn", NAMES)]
     case.plan["managed"] = False
     assert said(case) == []
     case.plan["managed"] = True
@@ -138,10 +138,10 @@ def test_another_torch_than_the_plans() -> None:
 
 
 def test_another_build_is_not_accused_beside_what_asks_for_it() -> None:
-    case = samples.case()
+    case = gpu_case()
     case.plan["managed"] = True
     case.plan["stack"] = {"requirements": ["torch==2.13.0+cu118"]}
-    for host in samples.NODES:
+    for host in NAMES:
         case.gpu[host]["driver_version"] = "450.80.02"
     found = said(case)
     assert [rule for rule, _severity, _hosts in found] == ["drv-too-old"]
@@ -152,7 +152,7 @@ def test_another_build_is_not_accused_beside_what_asks_for_it() -> None:
 
 
 def test_one_cache_for_unlike_gpus() -> None:
-    case = samples.case()
+    case = gpu_case()
     for host in ("node1", "node2"):
         case.user[host]["caches"]["triton"] = {"path": "/home/u/.triton", "local": False, "fs_type": "nfs4"}
     assert said(case) == []  # the GPUs are alike
@@ -163,13 +163,13 @@ def test_one_cache_for_unlike_gpus() -> None:
     assert said(case) == []
 
 
-PLACES = sorted(samples.paths({"stack": samples.STACK, "user": samples.user_facts()}))
+PLACES = sorted(paths({part: getattr(gpu_case(1), part)["node1"] for part in ("stack", "user")}))
 
 
 @settings(max_examples=200, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from([place for place in PLACES if "/" in place]), samples.ODD)
+@given(st.sampled_from([place for place in PLACES if "/" in place]), ODD)
 def test_odd_facts_break_no_rule(place: str, value: t.Any) -> None:
-    case = samples.case()
+    case = gpu_case()
     part, _slash, path = place.partition("/")
-    samples.put(getattr(case, part)["node1"], path, value)
-    assert isinstance(samples.answers(RULES, case), list)
+    put(getattr(case, part)["node1"], path, value)
+    assert isinstance(checks.answers(case, RULES), list)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Finding, Untested
-from ansible_collections.trainmesh.cluster.tests.unit.samples import rules as rule_samples
+from ansible_collections.trainmesh.cluster.tests.unit.samples.checks import ODD, paths
+from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import put
 
 OURS = [one for one in engine.load() if "._rules.files." in one.judge.__module__]
 GOOD_HOSTFILE = "node1 slots=8\nnode2 slots=8\n"
@@ -606,9 +607,9 @@ def test_odd_facts_do_no_harm(data):
     broken = copy.deepcopy(WHOLE)
     area = getattr(broken, data.draw(st.sampled_from(("user", "user", "user", "gpu", "fabric", "stack"))))
     # names of files have slashes of their own, which are no steps of the path
-    ways = [one for one in rule_samples.paths(area) if "/" in one and "etc/" not in one]
+    ways = [one for one in paths(area) if "/" in one and "etc/" not in one]
     path = data.draw(st.sampled_from(ways))
-    rule_samples.put(area, path, data.draw(rule_samples.ODD))
+    put(area, path, data.draw(ODD))
     findings(broken)
 
 
@@ -626,7 +627,7 @@ def test_odd_texts_do_no_harm(kind, text):
 @hypothesis.given(st.sampled_from(("accelerate", "deepspeed_json")), st.data())
 def test_odd_values_do_no_harm(kind, data):
     whole = {**yaml_data(), **GOOD_JSON}
-    whole[data.draw(st.sampled_from(sorted(whole)))] = data.draw(rule_samples.ODD)
+    whole[data.draw(st.sampled_from(sorted(whole)))] = data.draw(ODD)
     findings(case((kind, whole), script("accelerate launch /t.py")))
 
 
