@@ -172,15 +172,25 @@ trials:
   elements: dict
   sample: [{hosts: [node1, node2, node3], ok: true, error: "", busbw_gbps: 0.81}]
 suspects:
-  description: The nodes or pairs that explain the failure, and what was seen.
+  description:
+    - The nodes or pairs that explain the failure, and what was seen. C(failure) is V(killed) (by signal 9), V(failed),
+      V(stopped), V(in_kernel), V(awaited) or V(not_started) for ranks that show it by themselves, V(trials) for what
+      the trials tell, V(together) for nodes that work in pairs only.
   returned: always
   type: list
   elements: dict
-  sample: [{hosts: [node2], evidence: "node1 + node2: only 0.0001 GB/s"}]
+  sample: [{hosts: [node2], failure: trials, evidence: "node1 + node2: only 0.0001 GB/s"}]
 error:
   description: What went wrong with all nodes together; V(null) when nothing did.
   returned: always
   type: str
+  sample: null
+reason:
+  description:
+    - RV(error) as RV(suspects) have it; without a host, and with the C(failure) V(waits), where a rank only waited for
+      others. V(null) without an error.
+  returned: always
+  type: dict
   sample: null
 late:
   description:

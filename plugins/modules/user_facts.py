@@ -232,9 +232,11 @@ ansible_facts:
               ours: false
               command: /opt/conda/bin/python /opt/conda/bin/torchrun train.py
         port_owners:
-          description: Who listens on O(ports), by port; C(pid) is null when only root may know.
+          description:
+            - Who listens on O(ports), by port; C(pid) is null when only root may know. C(check) is the id of the check
+              run of this collection that it is of.
           type: dict
-          sample: {"29500": {pid: 4711, user: trainer, command: "python train.py"}}
+          sample: {"29500": {pid: 4711, user: trainer, command: "python train.py", check: null}}
         caches:
           description:
             - The user's C(home), C(tmp), C(hf), C(triton), C(torch_extensions) and C(pip). C(existing) is the nearest

@@ -17,7 +17,6 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import run
 from ansible_collections.trainmesh.cluster.plugins.module_utils._collective import result
 from ansible_collections.trainmesh.cluster.plugins.module_utils._collective.runner import (
-    LIMITS,
     Command,
     Node,
     Runner,
@@ -136,6 +135,9 @@ class Probe:
             "trials": self.trials,
             "suspects": found,
             "error": trial.error or None,
+            "reason": {"hosts": [trial.host] if trial.host else [], "failure": trial.failure, "evidence": trial.error}
+            if trial.error
+            else None,
             "late": trial.error if out_of_time else None,
         }
 
@@ -182,7 +184,8 @@ class Probe:
             group = failed[0]
         if len(group) == len(self.wish.nodes):
             return []
-        return [{"hosts": group, "evidence": "the pairs among them work, all of them together do not"}]
+        text = "the pairs among them work, all of them together do not"
+        return [{"hosts": group, "failure": "together", "evidence": text}]
 
     @staticmethod
     def _backend(trial: Trial) -> str | None:
@@ -215,20 +218,21 @@ def late(trial: Trial) -> bool:
     one of which ssh told something are not waited for in vain.
     """
     ranks = trial.ranks.values()
-    if not trial.error.startswith(LIMITS) or any(rank.error or rank.state in ("T", "t") for rank in ranks):
+    ended_by_us = trial.error and trial.ended in ("timeout", "stalled")
+    if not ended_by_us or any(rank.error or rank.state in ("T", "t") for rank in ranks):
         return False
     loading = [rank for rank in ranks if rank.phase in ("", "up")]
     if loading:
         return not any(rank.note for rank in loading)
-    return trial.error.startswith(LIMITS[1]) and not result.blamed(trial.ranks)
+    return trial.ended == "timeout" and not result.blamed(trial.ranks)
 
 
 def nothing(wish: Wish) -> dict[str, t.Any]:
     """The answer when nothing is run."""
     empty: dict[str, t.Any] = {"sweep": [], "ranks": [], "nccl": {}, "trials": [], "suspects": []}
     via = "torchrun" if wish.launcher else "ssh"
-    rest = {"ok": None, "backend": None, "world_size": 0, "via": via, "complete": False, "error": None, "late": None}
-    return {**empty, **rest, "seconds": 0.0}
+    rest = dict.fromkeys(("ok", "backend", "error", "reason", "late"))
+    return {**empty, **rest, "world_size": 0, "via": via, "complete": False, "seconds": 0.0}
 
 
 def probe(wish: Wish) -> dict[str, t.Any]:

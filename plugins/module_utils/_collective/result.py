@@ -86,6 +86,11 @@ class Rank:
         return None
 
     @property
+    def failure(self) -> str:
+        """The kind of its error."""
+        return "killed" if self.signal == 9 and self.end is None else "failed"
+
+    @property
     def where(self) -> str:
         """How far it came, for people."""
         if self.phase == "ready":
@@ -116,25 +121,33 @@ def sweep(ranks: t.Mapping[int, Rank], world: int) -> tuple[list[dict[str, t.Any
 
 
 def blamed(ranks: t.Mapping[int, Rank]) -> list[dict[str, t.Any]]:
-    """Hosts whose ranks show by themselves that they are at fault: killed, failed first, stopped, or never started."""
-    found: dict[str, str] = {}
+    """Hosts whose ranks show by themselves that they are at fault, with ``failure``, the kind of it, and evidence.
+
+    ``killed`` (by signal 9), ``failed`` (before others), ``stopped``, ``in_kernel``, ``awaited`` or ``not_started``.
+    """
+    found: dict[str, tuple[str, str]] = {}
     for number, rank in sorted(ranks.items()):
         error = rank.error
         if error and not CONSEQUENCE.search(error):
-            found.setdefault(rank.host, f"rank {number}: {error}")
+            found.setdefault(rank.host, (rank.failure, f"rank {number}: {error}"))
         elif rank.state in ("T", "t"):
-            found.setdefault(rank.host, f"rank {number} is stopped (process state {rank.state}), it {rank.where}")
+            text = f"rank {number} is stopped (process state {rank.state}), it {rank.where}"
+            found.setdefault(rank.host, ("stopped", text))
         elif rank.state == "D":
-            found.setdefault(rank.host, f"rank {number} hangs in the kernel (process state D), it {rank.where}")
+            text = f"rank {number} hangs in the kernel (process state D), it {rank.where}"
+            found.setdefault(rank.host, ("in_kernel", text))
         elif rank.end is None and rank.phase == "done" and any(each.n_ready > rank.n_done for each in ranks.values()):
-            found.setdefault(rank.host, f"rank {number} {rank.where}, the others wait for it")
+            found.setdefault(rank.host, ("awaited", f"rank {number} {rank.where}, the others wait for it"))
     if not found:
         silent = {rank.host: rank.note for rank in ranks.values() if not rank.phase}
         noted = {host: note for host, note in silent.items() if note} or silent
-        found = {host: "its ranks were never started" + (f": {note}" if note else "") for host, note in noted.items()}
+        found = {
+            host: ("not_started", "its ranks were never started" + (f": {note}" if note else ""))
+            for host, note in noted.items()
+        }
     if len(found) == len({rank.host for rank in ranks.values()}):
         return []  # the same everywhere: nobody's own fault
-    return [{"hosts": [host], "evidence": text} for host, text in found.items()]
+    return [{"hosts": [host], "failure": failure, "evidence": text} for host, (failure, text) in found.items()]
 
 
 def failing(trials: t.Sequence[Trial]) -> list[Trial]:
@@ -168,19 +181,19 @@ def suspects(trials: t.Sequence[Trial]) -> list[dict[str, t.Any]]:
         often = max(open_hosts.count(host) for host in open_hosts)
         worst = sorted({host for host in open_hosts if open_hosts.count(host) == often})
         explained = [trial for trial in left if set(worst) & set(trial["hosts"])]
-        found.append({"hosts": worst, "evidence": _sentence(explained)})
+        found.append(_of_trials(worst, explained))
         left = [trial for trial in left if trial not in explained]
     pairs = [trial for trial in left if not any(set(other["hosts"]) < set(trial["hosts"]) for other in left)]
-    return found + [{"hosts": list(trial["hosts"]), "evidence": _sentence([trial])} for trial in pairs]
+    return found + [_of_trials(list(trial["hosts"]), [trial]) for trial in pairs]
 
 
-def _sentence(trials: t.Sequence[Trial]) -> str:
-    """What the trials showed."""
+def _of_trials(hosts: list[str], trials: t.Sequence[Trial]) -> dict[str, t.Any]:
+    """A suspect, and what the trials showed."""
     parts = []
     for trial in trials[:4]:
         speed = f"only {trial['busbw_gbps']:.4f} GB/s" if trial["ok"] else trial["error"]
         parts.append(f"{' + '.join(trial['hosts'][:4])}: {speed}")
-    return "; ".join(parts)
+    return {"hosts": hosts, "failure": "trials", "evidence": "; ".join(parts)}
 
 
 def rounds(hosts: t.Sequence[str]) -> list[list[tuple[str, str]]]:

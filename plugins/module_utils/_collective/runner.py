@@ -35,9 +35,6 @@ GRACE_SECONDS = 5.0
 START_SECONDS = 45.0  # to load torch from a slow disk; with more time for all, this share of it
 START_SHARE = 0.75
 # How the words of a trial begin that was ended by a limit of ours.
-LIMITS = ("no progress for", "not finished within")
-
-
 # pdsh's own words begin with its name; behind it stands the host, as before any other line
 PDSH = re.compile(r"pdsh@[^\s:]{1,100}: ")
 
@@ -61,10 +58,17 @@ class Command(t.NamedTuple):
 
 
 class Trial(t.NamedTuple):
-    """What a trial came to: all ranks, how it ended, and the other lines by host."""
+    """What a trial came to: all ranks, what went wrong in a sentence, and the other lines by host.
+
+    ``failure`` is the kind of ``error``, as of a suspect or ``waits``; ``host`` that of a rank which failed or was
+    never started. ``ended`` says which patience was at its end: ``timeout``, ``stalled``, ``early`` or none.
+    """
 
     ranks: dict[int, Rank]
     error: str
+    failure: str
+    host: str
+    ended: str
     texts: dict[str, str]
     seconds: float
 
@@ -102,17 +106,17 @@ class Runner:
 
     def run(self, commands: t.Sequence[Command], end: t.Callable[[], None] | None = None) -> Trial:
         """Start the commands and follow them to the end; ``end`` is called when they have to be ended early."""
-        reason = ""
+        ended = ""
         try:
             for command in commands:
                 self._start(command)
-            reason = self._follow()
-            if reason:
+            ended = self._follow()
+            if ended:
                 self._look_at_states()
         finally:
-            self._stop(end if reason else None)
+            self._stop(end if ended else None)
         texts = {host: "\n".join(lines) for host, lines in self.lines.items()}
-        return Trial(self.ranks, self._verdict(reason), texts, round(time.monotonic() - self.started, 3))
+        return Trial(self.ranks, *self._verdict(ended), ended, texts, round(time.monotonic() - self.started, 3))
 
     def _start(self, command: Command) -> None:
         """Start one command and hand over the program; what cannot be started tells so in the end."""
@@ -137,7 +141,7 @@ class Runner:
                 pass  # ssh ended at once: its own words tell why
 
     def _follow(self) -> str:
-        """Read until all is said; the reason when it has to be ended before."""
+        """Read until all is said; ``timeout``, ``stalled`` or ``early`` when it has to be ended before."""
         with selectors.DefaultSelector() as selector:
             rests: dict[int, bytes] = {}
             for command, process in self.processes:
@@ -154,9 +158,9 @@ class Runner:
                         selector.unregister(key.fileobj)
                 if all(rank.end is not None for rank in self.ranks.values()):
                     return ""
-                reason = self._hopeless(time.monotonic())
-                if reason:
-                    return reason
+                ended = self._hopeless(time.monotonic())
+                if ended:
+                    return ended
         return ""
 
     def _take(self, host: str, line: str) -> None:
@@ -183,19 +187,19 @@ class Runner:
     def _hopeless(self, now: float) -> str:
         """Why it is of no use to wait any longer; empty while it is."""
         if now - self.started > self.limit:
-            return f"not finished within {self.limit:.0f} s"
+            return "timeout"
         gone = [command for command, process in self.processes if process.poll() is not None]
         for command in gone:
             silent = [rank for rank in self.ranks.values() if command.host in ("", rank.host) and rank.end is None]
             if silent and self.trouble is None:
                 self.trouble = now
         if self.trouble is not None and now - self.trouble > GRACE_SECONDS:
-            return "ended early"
+            return "early"
+        return "stalled" if now - self.heard > self._patience() else ""
+
+    def _patience(self) -> float:
         loaded = all(rank.phase not in ("", "up") for rank in self.ranks.values())
-        patience = self.stall if loaded else self.start
-        if now - self.heard > patience:
-            return f"no progress for {patience:.0f} s"
-        return ""
+        return self.stall if loaded else self.start
 
     def _look_at_states(self) -> None:
         """Ask each node for the states of its ranks: a stopped process tells nothing by itself."""
@@ -236,22 +240,28 @@ class Runner:
             if process.stdout is not None:
                 process.stdout.close()
 
-    def _verdict(self, reason: str) -> str:
-        """What went wrong in a sentence; empty when every rank came through."""
+    def _verdict(self, ended: str) -> tuple[str, str, str]:
+        """(what went wrong in a sentence, the kind of it, the host at fault); empty when every rank came through."""
         for host, lines in self.lines.items():
             note_exits([rank for rank in self.ranks.values() if rank.host == host], "\n".join(lines))
         failed = [(number, rank) for number, rank in sorted(self.ranks.items()) if rank.error]
         # what only follows from another rank's end comes last
         failed.sort(key=lambda each: bool(CONSEQUENCE.search(each[1].error or "")))
         if failed:
-            return f"rank {failed[0][0]} on {failed[0][1].host}: {failed[0][1].error}"
+            number, rank = failed[0]
+            return f"rank {number} on {rank.host}: {rank.error}", rank.failure, rank.host
         for rank in self.ranks.values():
             words = [line for line in self.lines[rank.host] if line.strip()]
             rank.note = "" if rank.phase else self.errors.get(rank.host) or (words[-1].strip()[:300] if words else "")
         missing = [(number, rank) for number, rank in sorted(self.ranks.items()) if rank.end is None]
         if not missing:
-            return ""
+            return "", "", ""
         # the one that did not even start, if there is any, and of those the one about which something is known
         number, rank = min(missing, key=lambda each: (bool(each[1].phase), not each[1].note))
         said = f" ({rank.note})" if rank.note else ""
-        return f"{reason or 'ended early'}: rank {number} on {rank.host} {rank.where}{said}"
+        sentences = {
+            "timeout": f"not finished within {self.limit:.0f} s",
+            "stalled": f"no progress for {self._patience():.0f} s",
+        }
+        error = f"{sentences.get(ended, 'ended early')}: rank {number} on {rank.host} {rank.where}{said}"
+        return (error, "waits", "") if rank.phase else (error, "not_started", rank.host)

@@ -25,7 +25,8 @@ MAX_READ, MAX_WORD, MAX_WORDS = 4096, 100, 6
 RUN_ARGUMENT = "trainmesh-run="
 # Anybody may call a process so: what is no name of a run would end in a command that is pasted.
 _RUN_ARGUMENT = re.compile(rf"{RUN_ARGUMENT}([\w.-]{{1,64}})\Z", re.ASCII)
-_RUN = re.compile(r"\Atrainmesh-run=[\w.-]+\Z|(?<![\w-])check-\d{8}-\d{6}-\w+")
+_CHECK = re.compile(r"(?<![\w-])check-\d{8}-\d{6}-\w+")
+_RUN = re.compile(rf"\Atrainmesh-run=[\w.-]+\Z|{_CHECK.pattern}")
 _MODULE = re.compile(r"[A-Za-z_][\w.]*\Z")
 _SCRIPT = re.compile(r"[\w./~+-]*(?:\.(?:py|sh)|(?:\A|/)(?:accelerate|deepspeed|torchrun|launch|trainmesh-[a-z-]+))\Z")
 # The first that fits names the kind. Sources: DeepSpeed 0.19 launcher/, torch 2.14 distributed/, accelerate 1.15.
@@ -107,16 +108,26 @@ def shown(command: str) -> str:
 
 
 def port_owners(tree: Tree, ports: t.Iterable[int]) -> dict[str, Record]:
-    """Who listens on each of the ports, those on which nobody does left out; pid None when only root may know."""
+    """Who listens on each of the ports, those on which nobody does left out; pid None when only root may know.
+
+    ``check`` is the id of the check run that the process is of, None where it is of no such run.
+    """
     wanted = set(ports)
     inodes = {f"socket:[{item.inode}]": item.port for item in fabric_ports.listeners(tree) if item.port in wanted}
-    found: dict[str, Record] = {str(port): {"pid": None, "user": None, "command": None} for port in inodes.values()}
+    unknown = dict.fromkeys(("pid", "user", "command", "check"))
+    found: dict[str, Record] = {str(port): unknown for port in inodes.values()}
     for pid in [number for number in map(to_int, tree.names("/proc")[:MAX_PROCESSES]) if number] if inodes else ():
         for name in tree.names(f"/proc/{pid}/fd")[:4096]:
             port = inodes.pop(tree.target(f"/proc/{pid}/fd/{name}") or "", None)
             if port is not None and found[str(port)]["pid"] is None:
                 command = (tree.text(f"/proc/{pid}/cmdline", 4096) or "").replace("\0", " ")
-                found[str(port)] = {"pid": pid, "user": owner(tree, pid), "command": shown(command)}
+                check = _CHECK.search(command)
+                found[str(port)] = {
+                    "pid": pid,
+                    "user": owner(tree, pid),
+                    "command": shown(command),
+                    "check": check and check[0],
+                }
         if not inodes:
             break
     return found

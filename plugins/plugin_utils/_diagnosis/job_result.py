@@ -12,13 +12,21 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._collective.result import CONSEQUENCE
+
 Data = t.Mapping[str, t.Any]
 
 
 class Fault(t.TypedDict):
-    """One thing that is wrong; ``host`` is empty when it is not one node's."""
+    """One thing that is wrong; ``host`` is empty when it is not one node's.
+
+    ``failure`` is the kind of it: ``error`` (a rank's own), ``launcher`` and ``timeout`` (with the launcher's last
+    words), ``no_record`` (of a rank that should be there), ``unread`` (records) or ``unplanned`` (all that a rank did
+    otherwise than planned).
+    """
 
     host: str
+    failure: str
     cause: str
 
 
@@ -70,27 +78,33 @@ def verdict(
 def _node_faults(plan: Data, name: str, ranks: range, records: t.Sequence[Data] | None) -> list[Fault]:
     """What is wrong with the records found on one node."""
     if records is None:
-        return [{"host": name, "cause": "its records could not be read"}]
-    causes = []
+        return [{"host": name, "failure": "unread", "cause": "its records could not be read"}]
+    faults: list[Fault] = []
+
+    def add(failure: str, cause: str) -> None:
+        faults.append({"host": name, "failure": failure, "cause": cause})
+
     found = [int(record.get("rank", -1)) for record in records]
     missing = sorted(set(ranks) - set(found))
     if missing:
-        causes.append(f"no record of {_ranks(missing)}: it never came so far, or was killed")
+        add("no_record", f"no record of {_ranks(missing)}: it never came so far, or was killed")
     strange = sorted(set(found) - set(ranks))
     if strange:
-        causes.append(f"{_ranks(strange)} ran here and belongs on another node")
+        add("unplanned", f"{_ranks(strange)} ran here and belongs on another node")
     if len(found) != len(set(found)):
-        causes.append("a rank has more than one record")
+        add("unplanned", "a rank has more than one record")
     for record in records:
-        causes += _record_causes(plan, plan["nodes"][name], record)
-    return [{"host": name, "cause": cause} for cause in causes]
+        if record.get("error"):  # alone, because the rest follows from it
+            add("error", f"rank {record.get('rank')}: {_last_line(str(record['error']))}")
+            continue
+        for cause in _record_causes(plan, plan["nodes"][name], record):
+            add("unplanned", cause)
+    return faults
 
 
 def _record_causes(plan: Data, node: Data, record: Data) -> list[str]:
-    """What is wrong with one rank; its own error first, and alone, because the rest follows from it."""
+    """What a rank did otherwise than planned."""
     name = f"rank {record.get('rank')}"
-    if record.get("error"):
-        return [f"{name}: {_last_line(str(record['error']))}"]
     causes = []
     world = int(plan["world_size"])
     if record.get("world_size") != world:
@@ -130,12 +144,14 @@ def _job_faults(
 ) -> list[Fault]:
     """What is wrong with the job as a whole."""
     if rc is None:
-        return [{"host": "", "cause": f"not finished within {seconds:.0f} s{_because(log_tail, records)}"}]
+        text = f"not finished within {seconds:.0f} s{_because(log_tail, records)}"
+        return [{"host": "", "failure": "timeout", "cause": text}]
     if rc != 0:
         # the ranks' own words come first when there are any
-        return [{"host": "", "cause": f"the launcher ended with status {rc}{_because(log_tail, records)}"}]
+        text = f"the launcher ended with status {rc}{_because(log_tail, records)}"
+        return [{"host": "", "failure": "launcher", "cause": text}]
     if not records and not explained:
-        return [{"host": "", "cause": "no rank wrote a record"}]
+        return [{"host": "", "failure": "no_record", "cause": "no rank wrote a record"}]
     return []
 
 
@@ -167,15 +183,13 @@ def _worst_first(faults: list[Fault], records_by_node: t.Mapping[str, t.Sequence
             return 3
         if not records_by_node.get(fault["host"]):
             return 2
-        return 1 if any(word in fault["cause"] for word in CONSEQUENCES) else 0
+        return 1 if fault["failure"] == "error" and CONSEQUENCE.search(fault["cause"]) else 0
 
     return sorted(faults, key=weight)
 
 
 # what a line of a launcher's log has when it names a cause
 CAUSE = re.compile(r"[Ee]rror: |\btrainmesh-[a-z-]+: |refused|denied|No route|not found|terminate called|exit code")
-# what torch says on a rank whose peer went away first
-CONSEQUENCES = ("Connection closed by peer", "Connection reset", "Broken pipe", "timed out", "Timed out", "Timeout")
 
 
 def _last_line(text: str) -> str:

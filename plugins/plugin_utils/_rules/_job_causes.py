@@ -16,9 +16,8 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl_failu
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_remedies import ADVICE
 
 # What a rank says whose peer went away first.
-CONSEQUENCE = re.compile(r"closed by (?:remote )?peer|reset by peer|Broken pipe|recvValue failed|not finished within")
-MISSING = re.compile(r"no record of ranks? ")
-KILLED = re.compile(r"killed by signal 9|return code = -9\b|exitcode\s*: -9|Signal 9 \(SIGKILL\)|SIGKILL")
+CONSEQUENCE = re.compile(r"closed by (?:remote )?peer|reset by peer|Broken pipe|recvValue failed")
+KILLED = re.compile(r"\b[Ss]ignal 9\b|return code = -9\b|exitcode\s*: -9|SIGKILL")
 
 
 class Cause(t.NamedTuple):
@@ -58,7 +57,6 @@ TEXTS: t.Sequence[tuple[str, Cause]] = (
         "mem-gpu-oom", "A GPU's memory does not suffice",
         "Use a higher ZeRO stage or smaller batches, and end other jobs",
     )),
-    (r"is stopped \(process state|hangs in the kernel|the others wait for it", STUCK),
     (r"EADDRINUSE|[Aa]ddress already in use|errno: ?98\b", Cause(
         "rdzv-errno-98", "Another process has the port of the rendezvous",
         "Find it on the head with ss -ltnp, end it, or set another trainmesh_master_port",
@@ -131,10 +129,15 @@ TEXTS: t.Sequence[tuple[str, Cause]] = (
 _PATTERNS = tuple((re.compile(pattern), cause) for pattern, cause in TEXTS)
 
 
+def killed(out_of_memory: bool) -> Cause:
+    """Why a rank ended by signal 9."""
+    return HOST_OOM if out_of_memory else RANK_KILLED
+
+
 def cause_of(text: str, out_of_memory: bool) -> Cause:
     """What a text means; ``out_of_memory``: whether the kernel has killed processes there. FAILED when unknown."""
     if KILLED.search(text):
-        return HOST_OOM if out_of_memory else RANK_KILLED
+        return killed(out_of_memory)
     nccl = classify(text)
     advice = ADVICE.get(nccl["kind"]) if nccl and nccl["kind"] not in _NOT_NCCL else None
     for pattern, cause in _PATTERNS:

@@ -9,7 +9,7 @@ import statistics
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import limit
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import limit, rows, text, texts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
@@ -27,11 +27,12 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._job_caus
     CONSEQUENCE,
     FAILED,
     HOST_OOM,
-    MISSING,
     RANK_KILLED,
+    STUCK,
     TEXTS,
     Cause,
     cause_of,
+    killed,
 )
 
 LEAST_BYTES = 1024 * 1024  # below this size a sum measures latency
@@ -104,44 +105,64 @@ def jobs(case: Case) -> t.Iterator[Answer]:
         if dig(job, "timed_out") and all(own_limit(each) for each in causes):
             yield Untested("job-failed", (), f"the job of {dig(job, 'launcher')}: {_time_over(job)}; {MORE_TIME}")
             continue
-        for cause, host, text in causes:
-            evidence = found.setdefault(cause, {})
-            place = host or str(dig(job, "launcher", "job"))
-            evidence[place] = "; ".join(filter(None, (evidence.get(place), f"{dig(job, 'launcher')}: {text}")))[:600]
+        for fault in causes:
+            evidence = found.setdefault(fault.cause, {})
+            place, said = fault.host or str(dig(job, "launcher", "job")), f"{dig(job, 'launcher')}: {fault.text}"
+            evidence[place] = "; ".join(filter(None, (evidence.get(place), said)))[:600]
     for cause, evidence in found.items():
         hosts = tuple(name for name in evidence if name in case.plan["nodes"])
         yield Finding(cause.rule, FAIL, hosts, evidence, cause.cause, cause.remedy)
 
 
-def own_limit(told: tuple[Cause, str, str]) -> bool:
+class JobFault(t.NamedTuple):
+    """A fault of a job's verdict, and what it means."""
+
+    cause: Cause
+    host: str
+    text: str
+    failure: str
+
+    @property
+    def consequence(self) -> bool:
+        """Whether it is what other ranks, or the job, show when a rank went away or hangs."""
+        return self.failure == "timeout" or bool(CONSEQUENCE.search(self.text))
+
+    @property
+    def follows(self) -> bool:
+        """Whether the rule of its text would only tell of such a consequence."""
+        return self.consequence and self.cause.rule.startswith(("nccl-", "rdzv-"))
+
+
+def own_limit(fault: JobFault) -> bool:
     """Whether a cause is no more than what a job shows that was ended at its time limit, ranks that we killed too."""
-    return told[0] in (FAILED, RANK_KILLED) or _follows(told)
+    return fault.cause in (FAILED, RANK_KILLED) or fault.follows
 
 
 def _time_over(job: Data) -> str:
-    texts = [str(dig(fault, "cause", "")) for fault in dig(job, "faults", [])]
-    return next((text for text in texts if "not finished within" in text), "not finished in time")
+    faults = rows(job, "faults")
+    return next((text(fault, "cause") for fault in faults if text(fault, "failure") == "timeout"), "not finished")
 
 
-def job_causes(case: Case, job: Data) -> list[tuple[Cause, str, str]]:
-    """(cause, host, text) of what is wrong with a job, the specific ones if there are any."""
-    faults = [(str(dig(fault, "host", "")), str(dig(fault, "cause", ""))) for fault in dig(job, "faults", [])]
-    told = [(cause_of(text, out_of_memory(case, host)), host, text) for host, text in faults]
-    specific = [each for each in told if each[0] is not FAILED and not _follows(each)]
+def _fault(case: Case, fault: Data) -> JobFault:
+    """The words of ranks and launchers are looked up; those of the verdict itself mean what ``failure`` says."""
+    host, said, failure = (text(fault, key) for key in ("host", "cause", "failure"))
+    foreign = failure in ("error", "launcher", "timeout")
+    return JobFault(cause_of(said, out_of_memory(case, host)) if foreign else FAILED, host, said, failure)
+
+
+def job_causes(case: Case, job: Data) -> list[JobFault]:
+    """What is wrong with a job, the specific faults if there are any."""
+    faults = [_fault(case, fault) for fault in rows(job, "faults")]
+    specific = [each for each in faults if each.cause is not FAILED and not each.follows]
     if specific:
         return specific
-    missing = [(host, text) for host, text in faults if host and MISSING.match(text)]
-    others = [text for host, text in faults if host and not MISSING.match(text)]
-    if missing and others and all(CONSEQUENCE.search(text) for text in others):
-        return [(HOST_OOM if out_of_memory(case, host) else RANK_KILLED, host, text) for host, text in missing]
-    if _explained(case) and all(CONSEQUENCE.search(text) or MISSING.match(text) for _host, text in faults):
+    missing = [each for each in faults if each.host and each.failure == "no_record"]
+    others = [each for each in faults if each.host and each not in missing]
+    if missing and others and all(each.consequence for each in others):
+        return [each._replace(cause=killed(out_of_memory(case, each.host))) for each in missing]
+    if _explained(case) and all(each.consequence or each in missing for each in faults):
         return []  # the sum over all nodes has told where it hangs
-    return told[:1] or [(FAILED, "", "it failed without a word")]
-
-
-def _follows(told: tuple[Cause, str, str]) -> bool:
-    """Whether a text only says that another rank went away."""
-    return bool(CONSEQUENCE.search(told[2])) and told[0].rule.startswith(("nccl-", "rdzv-"))
+    return faults[:1] or [JobFault(FAILED, "", "it failed without a word", "")]
 
 
 def _explained(case: Case) -> bool:
@@ -182,22 +203,22 @@ def collective(case: Case) -> t.Iterator[Answer]:
         why = f"the sum over all ranks was not tested: {dig(answer, 'late')}; {MORE_TIME}"
         yield Untested("collective-failed", (), why)
         return
-    suspects = dig(answer, "suspects", [])
-    for suspect in suspects:
-        hosts = tuple(name for name in dig(suspect, "hosts", []) if name in case.plan["nodes"])
-        text = str(dig(suspect, "evidence", ""))
-        cause = cause_of(text, out_of_memory(case, hosts[0] if hosts else ""))
+    reason = dig(answer, "reason", {"evidence": text(answer, "error") or "no error text"})
+    for suspect in rows(answer, "suspects") or [reason]:
+        hosts = tuple(name for name in texts(suspect, "hosts") if name in case.plan["nodes"])
+        cause = _cause_of_suspect(case, suspect, hosts[0] if hosts else "")
         if not _in_nccl_log(answer, cause):
-            yield _of_collective(cause, hosts, text)
-    if not suspects:
-        text = str(dig(answer, "error", "no error text"))
-        failed = [
-            rank for rank in dig(answer, "ranks", []) if str(dig(rank, "error", "")) and str(dig(rank, "error")) in text
-        ]
-        hosts = tuple(dict.fromkeys(str(dig(rank, "host", "")) for rank in failed[:1]))
-        cause = cause_of(text, out_of_memory(case, ""))
-        if not _in_nccl_log(answer, cause):
-            yield _of_collective(cause, tuple(name for name in hosts if name in case.order), text)
+            yield _of_collective(cause, hosts, text(suspect, "evidence"))
+
+
+def _cause_of_suspect(case: Case, suspect: Data, host: str) -> Cause:
+    """What the probe saw by itself, else what the words of the rank, of ssh or of torch mean."""
+    failure = text(suspect, "failure")
+    if failure in ("stopped", "in_kernel", "awaited"):
+        return STUCK
+    if failure == "killed":
+        return killed(out_of_memory(case, host))
+    return cause_of(text(suspect, "evidence"), out_of_memory(case, host))
 
 
 def _in_nccl_log(answer: Data, cause: Cause) -> bool:
@@ -205,11 +226,11 @@ def _in_nccl_log(answer: Data, cause: Cause) -> bool:
     return cause.rule.startswith("nccl-") and any(dig(said, "cause") for said in dig(answer, "nccl", {}).values())
 
 
-def _of_collective(cause: Cause, hosts: tuple[str, ...], text: str) -> Finding:
+def _of_collective(cause: Cause, hosts: tuple[str, ...], said: str) -> Finding:
     """A finding of the probe; what has no rule of its own is the probe's."""
     if cause is FAILED:
         cause = NOT_REACHED
-    evidence = dict.fromkeys(hosts, text) or {"collective probe": text}
+    evidence = dict.fromkeys(hosts, said) or {"collective probe": said}
     return Finding(cause.rule, FAIL, hosts, evidence, cause.cause, cause.remedy)
 
 
@@ -238,18 +259,18 @@ def slow(case: Case) -> t.Iterator[Answer]:
             continue
         evidence = dict.fromkeys(hosts, str(dig(suspect, "evidence", "")))
         yield Finding("collective-slow", WARN, hosts, evidence, cause, SLOW_REMEDY)
-    rows = [row for row in dig(answer, "sweep", []) if dig(row, "bytes", 0) >= LEAST_BYTES]
+    sizes = [row for row in rows(answer, "sweep") if dig(row, "bytes", 0) >= LEAST_BYTES]
     wanted, why = expected_mbps(case, answer)
-    if suspects or len(case.order) < 2 or not rows or wanted <= 0:
+    if suspects or len(case.order) < 2 or not sizes or wanted <= 0:
         return
-    got = float(dig(rows[-1], "busbw_gbps", 0.0)) * 8000
+    got = float(dig(sizes[-1], "busbw_gbps", 0.0)) * 8000
     if got < wanted:
-        text = f"{got:.0f} Mbit/s at {dig(rows[-1], 'bytes')} bytes, at least {wanted:.0f} expected ({why})"
+        seen = f"{got:.0f} Mbit/s at {dig(sizes[-1], 'bytes')} bytes, at least {wanted:.0f} expected ({why})"
         if busy.at_all:
-            yield Untested("collective-slow", (), f"busy nodes ({busy.words}): {text}")
+            yield Untested("collective-slow", (), f"busy nodes ({busy.words}): {seen}")
             return
         cause = "The sum over all nodes uses a small part of the network only"
-        yield Finding("collective-slow", WARN, (), {"collective probe": text}, cause, SLOW_REMEDY)
+        yield Finding("collective-slow", WARN, (), {"collective probe": seen}, cause, SLOW_REMEDY)
 
 
 def expected_mbps(case: Case, answer: Data) -> tuple[float, str]:

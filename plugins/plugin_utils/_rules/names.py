@@ -248,7 +248,7 @@ def _owner(case: Case, name: t.Any) -> str | None:
 def hosts_typo(case: Case) -> t.Iterable[Answer]:
     """Names of nodes that do not resolve, or to an address that the node does not have."""
     managed = bool(dig(case.plan, "managed", False))
-    answers: list[Finding] = []
+    told: set[tuple[str, str]] = set()
     for host, facts in case.fabric.items():
         for name, answer in dig(facts, "resolution", {}).items() if host not in absent(case) else ():
             owner = _owner(case, name)
@@ -261,13 +261,12 @@ def hosts_typo(case: Case) -> t.Iterable[Answer]:
                 evidence = f"{name}: {dig(answer, 'error', 'no address')}"
             else:
                 continue
-            answers.append(_typo(case, host, owner, evidence))
+            told.add((host, str(name)))
+            yield _typo(case, host, owner, evidence)
     for item in ssh_results(case, "name", "wrong_address"):
         answer = dig(case.fabric.get(item.source), "resolution", {}).get(item.what)
-        known = any(item.what in each.evidence.get(item.source, "") for each in answers)
-        if not known and not dig(answer, "loopback"):
-            answers.append(_typo(case, item.source, item.target, f"{item.what}: {item.evidence}"))
-    return answers
+        if (item.source, item.what) not in told and not dig(answer, "loopback"):
+            yield _typo(case, item.source, item.target, f"{item.what}: {item.evidence}")
 
 
 def _typo(case: Case, host: str, owner: str, evidence: str) -> Finding:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-import re
 import shlex
 import typing as t
 
@@ -39,7 +38,6 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.pdsh impo
 
 TOOLS = ("firewalld", "ufw")
 EADDRINUSE, EACCES = 98, 13
-_OWN_CHECK = re.compile(r"(?<![\w-])check-\d{8}-\d{6}-\w+")
 # errno 113, 111 and 110 are what connect(2) says of a REJECT, of a closed port or reset, and of a DROP.
 _IDS = {"no_route": "rdzv-errno-113", "refused": "rdzv-errno-111", "timeout": "rdzv-errno-110"}
 _CAUSES = {
@@ -296,13 +294,13 @@ def _taken(case: Case, severity: str, host: str, port: str, number: t.Any, text:
         pid = dig(holder, "pid")
         who = f"pid {pid} of {dig(holder, 'user')}: {dig(holder, 'command')}" if pid else "by an unknown process"
         cause = "The port of the rendezvous is taken."
-        own = _OWN_CHECK.search(str(dig(holder, "command", "")))
-        if own:
+        check = dig(holder, "check")
+        if check:
             cause = (
                 "A check run of this collection, of another run of it or of one that was interrupted, still goes on."
             )
             remedy = (
-                f"Wait for it, or {dig(case.plan, 'prefix', '/opt/trainmesh')}/bin/trainmesh-stop {own[0]} on {host}."
+                f"Wait for it, or {dig(case.plan, 'prefix', '/opt/trainmesh')}/bin/trainmesh-stop {check} on {host}."
             )
             yield finding("rdzv-errno-98", severity, host, f"port {port} is held, {who}", cause, remedy)
             return

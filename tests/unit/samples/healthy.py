@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
+import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case
 
@@ -361,7 +362,7 @@ def link(mbps=9000.0, latency=80.0, **more):
     return {"ok": True, "latency_us": latency, "mbps": mbps, "failure": "", "evidence": "", **more}
 
 
-def healthy_case(nodes=NAMES, gpus=0, managed=True, **changes):
+def healthy_case(nodes: int | t.Sequence[str] = NAMES, gpus: int = 0, managed: bool = True, **changes: t.Any) -> Case:
     """A fresh case of ``nodes`` (names, or how many), with ``gpus`` each; everything in it may be changed in place."""
     names = named(nodes) if isinstance(nodes, int) else tuple(nodes)
     facts = {name: fabric(name, names) for name in names}
@@ -382,7 +383,7 @@ def healthy_case(nodes=NAMES, gpus=0, managed=True, **changes):
     return dataclasses.replace(case, **copy.deepcopy(changes))
 
 
-def gpu_case(nodes=3):
+def gpu_case(nodes: int = 3) -> Case:
     """A cluster with GPUs that somebody else set up."""
     return healthy_case(nodes, gpus=2, managed=False)
 
@@ -413,7 +414,7 @@ def towards(target, *more):
     return [(name, target) for name in NAMES if name != target or more]
 
 
-def break_it(case, dead):
+def break_it(case: t.Any, dead: int) -> Case:
     """Some of each kind of fault, ``dead`` nodes that answer nobody among them."""
     names = list(case.mesh)
     for name in names[len(names) - dead :]:
@@ -428,4 +429,5 @@ def break_it(case, dead):
     case.fabric[names[3]]["resolution"][names[0]] = answer("127.0.1.1")
     case.fabric[names[3]]["resolution"][names[1]] = answer("192.0.2.77")
     case.mesh[names[2]][names[4]]["ssh"][names[4]] = login(False, "refused", "Permission denied")
-    return case
+    broken: Case = case
+    return broken

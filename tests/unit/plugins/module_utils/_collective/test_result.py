@@ -91,26 +91,32 @@ def test_the_sweep_is_that_of_the_slowest_rank() -> None:
 
 
 @pytest.mark.parametrize(
-    ("third", "evidence"),
+    ("third", "failure", "evidence"),
     [
-        (rank("c", *up_to(4), {"e": "exit", "signal": 9}), "rank 2: killed by signal 9"),
-        (rank("c", {"e": "up"}, {"e": "exit", "status": 3}), "rank 2: ended with status 3 without a word"),
-        (rank("c", *up_to(4), state="T"), "rank 2 is stopped (process state T), it waits in sum 4"),
-        (rank("c", *up_to(4), state="D"), "rank 2 hangs in the kernel (process state D), it waits in sum 4"),
+        (rank("c", *up_to(4), {"e": "exit", "signal": 9}), "killed", "rank 2: killed by signal 9"),
+        (rank("c", {"e": "up"}, {"e": "exit", "status": 3}), "failed", "rank 2: ended with status 3 without a word"),
+        (rank("c", *up_to(4), state="T"), "stopped", "rank 2 is stopped (process state T), it waits in sum 4"),
+        (
+            rank("c", *up_to(4), state="D"),
+            "in_kernel",
+            "rank 2 hangs in the kernel (process state D), it waits in sum 4",
+        ),
         (
             rank("c", *up_to(3, "done")),
+            "awaited",
             "rank 2 works by itself after sum 3, the others wait for it",
         ),
         (
             rank("c", {"e": "up"}, ended("ModuleNotFoundError: No module named 'torch'")),
+            "failed",
             "rank 2: ModuleNotFoundError: No module named 'torch'",
         ),
-        (rank("c"), "its ranks were never started"),
+        (rank("c"), "not_started", "its ranks were never started"),
     ],
 )
-def test_ranks_that_show_by_themselves_that_it_is_they(third: Rank, evidence: str) -> None:
+def test_ranks_that_show_by_themselves_that_it_is_they(third: Rank, failure: str, evidence: str) -> None:
     ranks = {0: rank("a", *up_to(4)), 1: rank("b", *up_to(4), ended("Connection closed by peer [10.0.0.3]")), 2: third}
-    assert result.blamed(ranks) == [{"hosts": ["c"], "evidence": evidence}]
+    assert result.blamed(ranks) == [{"hosts": ["c"], "failure": failure, "evidence": evidence}]
 
 
 def test_nobody_is_blamed_for_waiting_or_for_what_all_have() -> None:
@@ -139,7 +145,9 @@ def test_suspects_are_the_fewest_that_explain_the_trials(trials: list[t.Any], wa
 
 def test_the_evidence_names_the_trials() -> None:
     found = result.suspects([trial("a b", speed=0.01), trial("a c"), trial("b c", speed=0.02)])
-    assert found == [{"hosts": ["b"], "evidence": "a + b: only 0.0100 GB/s; b + c: only 0.0200 GB/s"}]
+    assert found == [
+        {"hosts": ["b"], "failure": "trials", "evidence": "a + b: only 0.0100 GB/s; b + c: only 0.0200 GB/s"}
+    ]
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 7, 8])

@@ -171,8 +171,26 @@ def test_who_holds_a_port(tmp_path):
     os.symlink("socket:[77]", tmp_path / "proc/20/fd/3")
     found = processes.port_owners(Tree(str(tmp_path)), [22, 29500, 29501])
     assert (found["29500"]["pid"], found["29500"]["command"]) == (20, "python train.py")
-    assert found["22"] == {"pid": None, "user": None, "command": None}
+    assert found["29500"]["check"] is None
+    assert found["22"] == {"pid": None, "user": None, "command": None, "check": None}
     assert set(found) == {"22", "29500"}
+
+
+@pytest.mark.parametrize(
+    ("command", "run"),
+    [
+        ("/opt/trainmesh/env/bin/torchrun --no-python trainmesh-run={} @x", "check-20260102-030405-torchrun"),
+        ("python -u probe_train.py --record-dir /opt/trainmesh/var/runs/{}/x", "check-20260102-030405-accelerate"),
+        ("python -u train.py --out precheck-20260102-030405-x", None),
+    ],
+)
+def test_a_port_that_a_check_run_of_ours_holds(tmp_path, command, run):
+    row = "   0: 00000000:733C 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 77 1\n"
+    write(tmp_path, {"/proc/net/tcp": row})
+    process(tmp_path, 20, command.format(run).split())
+    os.mkdir(tmp_path / "proc/20/fd")
+    os.symlink("socket:[77]", tmp_path / "proc/20/fd/3")
+    assert processes.port_owners(Tree(str(tmp_path)), [29500])["29500"]["check"] == run
 
 
 def test_the_kernel_log(tmp_path):

@@ -70,7 +70,9 @@ def test_a_rank_that_is_wrong_is_named_with_its_node(changes, cause):
 
 def test_a_missing_rank_is_a_fault_even_when_the_launcher_says_it_went_well():
     found = judge(records={"node1": [record(0), record(1)], "node2": []})
-    assert found["faults"] == [{"host": "node2", "cause": "no record of rank 2: it never came so far, or was killed"}]
+    assert found["faults"] == [
+        {"host": "node2", "failure": "no_record", "cause": "no record of rank 2: it never came so far, or was killed"}
+    ]
 
 
 def test_ranks_on_the_wrong_nodes_are_faults():
@@ -89,7 +91,11 @@ def test_three_worlds_of_one_are_not_a_world_of_three():
 
 def test_the_launchers_own_words_stand_when_no_rank_spoke():
     found = judge(records={"node1": [], "node2": []}, rc=1, tail="a\nnode2: No route to host\nbye\n")
-    assert found["faults"][-1] == {"host": "", "cause": "the launcher ended with status 1: node2: No route to host"}
+    assert found["faults"][-1] == {
+        "host": "",
+        "failure": "launcher",
+        "cause": "the launcher ended with status 1: node2: No route to host",
+    }
 
 
 def test_the_launchers_chatter_is_not_taken_for_a_cause():
@@ -98,7 +104,7 @@ def test_the_launchers_chatter_is_not_taken_for_a_cause():
 
 
 def test_a_job_over_its_limit_says_so():
-    assert judge(rc=None)["faults"] == [{"host": "", "cause": "not finished within 20 s"}]
+    assert judge(rc=None)["faults"] == [{"host": "", "failure": "timeout", "cause": "not finished within 20 s"}]
     assert judge(rc=None)["timed_out"] and not judge(rc=1)["timed_out"]
 
 
@@ -111,7 +117,7 @@ def test_the_cause_comes_before_its_consequences():
 
 def test_a_node_that_could_not_be_asked_is_named():
     found = judge(records={"node1": [record(0), record(1)]})
-    assert found["faults"] == [{"host": "node2", "cause": "its records could not be read"}]
+    assert found["faults"] == [{"host": "node2", "failure": "unread", "cause": "its records could not be read"}]
 
 
 def test_one_node_alone_needs_no_network():

@@ -30,8 +30,14 @@ def told(given: Case) -> list[tuple[str, tuple[str, ...], str]]:
     return [(finding.rule, finding.hosts, finding.severity) for finding in findings(given)]
 
 
-def job(*faults: tuple[str, str], launcher: str = "torchrun") -> dict[str, t.Any]:
-    return {"launcher": launcher, "ok": False, "faults": [{"host": host, "cause": cause} for host, cause in faults]}
+def job(*faults: tuple[str, ...], launcher: str = "torchrun") -> dict[str, t.Any]:
+    """A job that failed; a fault is (host, text) or (host, text, failure)."""
+    rows = [dict(zip(("host", "cause", "failure"), (*fault, "error"))) for fault in faults]
+    return {"launcher": launcher, "ok": False, "faults": rows}
+
+
+NO_RECORD = ("no record of rank 1: it never came so far, or was killed", "no_record")
+OUR_LIMIT = ("", "not finished within 337 s", "timeout")
 
 
 def summed(**more: t.Any) -> dict[str, t.Any]:
@@ -48,8 +54,10 @@ def summed(**more: t.Any) -> dict[str, t.Any]:
     }
 
 
-def failed(evidence: str = "", hosts: t.Sequence[str] = ("node2",), **more: t.Any) -> dict[str, t.Any]:
-    suspects = [{"hosts": list(hosts), "evidence": evidence}] if evidence else []
+def failed(
+    evidence: str = "", hosts: t.Sequence[str] = ("node2",), failure: str = "failed", **more: t.Any
+) -> dict[str, t.Any]:
+    suspects = [{"hosts": list(hosts), "failure": failure, "evidence": evidence}] if evidence else []
     return summed(ok=False, sweep=[], suspects=suspects, **more)
 
 
@@ -104,9 +112,7 @@ def test_the_words_of_a_job_lead_to_an_id(text: str, identity: str) -> None:
 
 
 def test_a_killed_rank_is_the_cause_and_its_peers_are_not() -> None:
-    killed = job(
-        ("node1", CLOSED), ("node2", CLOSED), ("node3", "no record of rank 2: it never came so far, or was killed")
-    )
+    killed = job(("node1", CLOSED), ("node2", CLOSED), ("node3", *NO_RECORD))
     assert told(Case(plan=PLAN, jobs=[killed])) == [("job-rank-killed", ("node3",), "fail")]
     user = {"node3": {"oom_kills": [{"time": "now", "line": "Killed process 7 (python)"}]}}
     assert told(Case(plan=PLAN, jobs=[killed], user=user)) == [("mem-host-oom", ("node3",), "fail")]
@@ -116,7 +122,7 @@ def test_a_specific_cause_stands_for_the_whole_job() -> None:
     given = job(
         ("node2", "rank 1: ModuleNotFoundError: No module named 'torch'"),
         ("node1", CLOSED),
-        ("", "the launcher ended with status 1"),
+        ("", "the launcher ended with status 1", "launcher"),
     )
     assert told(Case(plan=PLAN, jobs=[given])) == [("ver-python-torch-differs", ("node2",), "fail")]
 
@@ -129,33 +135,47 @@ def test_the_same_cause_under_two_launchers_is_one_finding() -> None:
 
 
 def test_a_job_that_only_hung_is_told_by_the_sum() -> None:
-    jobs = [job(("", "not finished within 300 s"))]
-    stuck = failed("rank 1 is stopped (process state T), it waits in sum 4")
+    jobs = [job(OUR_LIMIT)]
+    stuck = failed("rank 1 is stopped (process state T), it waits in sum 4", failure="stopped")
     assert told(Case(plan=PLAN, jobs=jobs, collective=stuck)) == [("collective-stalled", ("node2",), "fail")]
     assert told(Case(plan=PLAN, jobs=jobs)) == [("job-failed", (), "fail")]
     assert told(Case(plan=PLAN, jobs=[job()])) == [("job-failed", (), "fail")]
 
 
 @pytest.mark.parametrize(
-    ("evidence", "identity"),
+    ("failure", "evidence", "identity"),
     [
-        ("rank 1: killed by signal 9", "job-rank-killed"),
-        ("rank 1 hangs in the kernel (process state D), it waits in sum 4", "collective-stalled"),
-        ("its ranks were never started: ssh: connect to host node2 port 22: Connection timed out", "rdzv-errno-110"),
-        ("its ranks were never started: user@node2: Permission denied (publickey).", "ssh-key-missing-pair"),
-        ("rank 1: ModuleNotFoundError: No module named 'torch'", "ver-python-torch-differs"),
-        ("node1 + node2: no progress for 12 s: rank 0 on node1 waits in sum 3", "collective-failed"),
+        ("killed", "in our words", "job-rank-killed"),
+        ("in_kernel", "in our words", "collective-stalled"),
+        ("stopped", "in our words", "collective-stalled"),
+        ("awaited", "in our words", "collective-stalled"),
+        ("not_started", "ssh: connect to host node2 port 22: Connection timed out", "rdzv-errno-110"),
+        ("not_started", "user@node2: Permission denied (publickey).", "ssh-key-missing-pair"),
+        ("failed", "rank 1: ModuleNotFoundError: No module named 'torch'", "ver-python-torch-differs"),
+        ("trials", "node1 + node2: no progress for 12 s: rank 0 on node1 waits in sum 3", "collective-failed"),
     ],
 )
-def test_suspects_of_the_sum(evidence: str, identity: str) -> None:
-    assert told(Case(plan=PLAN, collective=failed(evidence))) == [(identity, ("node2",), "fail")]
+def test_suspects_of_the_sum(failure: str, evidence: str, identity: str) -> None:
+    given = Case(plan=PLAN, collective=failed(evidence, failure=failure))
+    assert told(given) == [(identity, ("node2",), "fail")]
+
+
+def test_the_words_of_the_verdict_itself_are_not_read() -> None:
+    given = job(("node2", "rank 1 spoke from 127.0.1.1 instead of 10.0.0.12", "unplanned"))
+    assert told(Case(plan=PLAN, jobs=[given])) == [("job-failed", ("node2",), "fail")]
+
+
+def test_a_rank_that_only_waits_is_not_accused() -> None:
+    waits = {"hosts": [], "failure": "waits", "evidence": "no progress for 12 s: rank 0 on node1 waits in sum 3"}
+    given = Case(plan=PLAN, collective=failed(error=waits["evidence"], reason=waits))
+    assert told(given) == [("collective-failed", (), "fail")]
 
 
 def test_a_pair_and_an_error_without_suspects() -> None:
     given = Case(plan=PLAN, collective=failed("broke", hosts=("node1", "node3")))
     assert told(given) == [("collective-failed", ("node1", "node3"), "fail")]
-    ranks = [{"rank": 0, "host": "node1", "error": "EADDRINUSE"}, {"rank": 1, "host": "node2", "error": None}]
-    given = Case(plan=PLAN, collective=failed(error="rank 0 on node1: EADDRINUSE", ranks=ranks))
+    one = {"hosts": ["node1"], "failure": "failed", "evidence": "rank 0 on node1: EADDRINUSE"}
+    given = Case(plan=PLAN, collective=failed(error=one["evidence"], reason=one))
     assert told(given) == [("rdzv-errno-98", ("node1",), "fail")]
     given = Case(plan=PLAN, collective=failed(error="no progress"))
     assert findings(given)[0].evidence == {"collective probe": "no progress"}
@@ -228,13 +248,13 @@ def left(given: Case) -> list[Untested]:
 @pytest.mark.parametrize(
     "faults",
     [
-        [("", "not finished within 337 s")],
-        [("", "not finished within 337 s"), ("node2", "no record of rank 1: it never came so far, or was killed")],
-        [("node1", CLOSED), ("node2", "no record of rank 1: it never came so far, or was killed")],
-        [("node1", "rank 0: killed by signal 9"), ("", "not finished within 337 s: exitcode : -9")],
+        [OUR_LIMIT],
+        [OUR_LIMIT, ("node2", *NO_RECORD)],
+        [("node1", CLOSED), ("node2", *NO_RECORD)],
+        [("node1", "rank 0: killed by signal 9"), ("", "not finished within 337 s: exitcode : -9", "timeout")],
     ],
 )
-def test_a_job_that_our_own_limit_ended_was_not_killed_by_others(faults: list[tuple[str, str]]) -> None:
+def test_a_job_that_our_own_limit_ended_was_not_killed_by_others(faults: list[tuple[str, ...]]) -> None:
     given = Case(plan=PLAN, jobs=[{**job(*faults), "timed_out": True}])
     assert told(given) == [] and [answer.rule for answer in left(given)] == ["job-failed"]
     assert "trainmesh_job_timeout" in left(given)[0].why
@@ -242,7 +262,7 @@ def test_a_job_that_our_own_limit_ended_was_not_killed_by_others(faults: list[tu
 
 def test_what_a_job_says_by_itself_stands_beside_our_limit() -> None:
     refused = ("node2", "rank 1: connect failed: No route to host (errno: 113 - No route to host)")
-    given = Case(plan=PLAN, jobs=[{**job(refused, ("", "not finished within 300 s")), "timed_out": True}])
+    given = Case(plan=PLAN, jobs=[{**job(refused, OUR_LIMIT), "timed_out": True}])
     assert [found[0] for found in told(given)] == ["rdzv-errno-113"] and left(given) == []
 
 

@@ -151,3 +151,12 @@ def test_addresses_that_are_a_master(value):
 
 def test_one_node_alone_may_use_loopback():
     assert malformed("127.0.0.1", False) == ""
+
+
+def test_a_name_that_begins_another_one_is_told_as_well():
+    case = healthy_case(12)
+    case.fabric["node2"]["resolution"]["node12"] = answer(error="unknown")
+    case.mesh["node2"]["node1"]["ssh"]["node1"] = login(False, "name", "Name or service not known")
+    found = findings(case, "fail")
+    assert [(item.rule, item.hosts) for item in found] == [("name-hosts-typo", ("node2",))] * 2
+    assert [item.evidence["node2"].split(":")[0] for item in found] == ["node12", "node1"]
