@@ -133,7 +133,7 @@ def try_tcp(target: Target, port: int, wish: Wish, burst: bool) -> tuple[dict[st
         if wish.is_own(target) and failure in ("refused", "timeout", "silent") and not heard(wish, target):
             failure, evidence = "no_listener", f"{evidence}; the listener of this node does not answer it either"
         return _tcp_result(started, failure, evidence, None), None
-    if wish.address and seen != wish.address:
+    if wish.address and seen != wish.address and not _same_interface(seen, wish.address):
         evidence = f"{target.name} port {port} sees {seen}, while the data address here is {wish.address}"
         result = _tcp_result(started, "wrong_interface", evidence, seen)
     else:
@@ -154,6 +154,12 @@ def heard(wish: Wish, target: Target) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def _same_interface(seen: str | None, address: str) -> bool:
+    """Whether the peer sees another address of the data interface, such as a temporary one of IPv6 (RFC 8981)."""
+    own = mtu.interface_of(seen)[0] if seen else ""
+    return bool(own) and own == mtu.interface_of(address)[0]
 
 
 def _tcp_result(started: float, failure: str, evidence: str, seen: str | None) -> dict[str, t.Any]:

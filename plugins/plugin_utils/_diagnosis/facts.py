@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import collections
+import ipaddress
 import typing as t
 from collections import abc
 
@@ -140,6 +141,23 @@ def active_ports(case: Case, host: str) -> dict[str, Data]:
     return {name: port for name, port in ports(case, host).items() if text(port, "state") == "ACTIVE"}
 
 
+def named(value: str, present: t.Sequence[str]) -> list[str]:
+    """Those of ``present`` that a list of NCCL's selects: prefixes, ``=`` for whole names, ``^`` to exclude.
+
+    A port may stand behind a name (``mlx5_0:1``), in the list or in ``present``; without one it means all of them.
+    """
+    excluded = value.startswith("^")
+    exact = value.lstrip("^").startswith("=")
+    hit = []
+    for wanted in filter(None, value.lstrip("^=").split(",")):
+        name, _colon, port = wanted.partition(":")
+        for each in present:
+            own, _colon, own_port = each.partition(":")
+            if (own == name if exact else own.startswith(name)) and (not port or not own_port or port == own_port):
+                hit.append(each)
+    return [each for each in present if (each in hit) is not excluded]
+
+
 def most_common(values: t.Iterable[t.Hashable]) -> t.Any:
     """The value that occurs most often; of several the largest, so that the better half is the measure."""
     counted = collections.Counter(values)
@@ -196,6 +214,38 @@ def data_interface(case: Case, name: str) -> Data:
         if wanted and dig(item, "name") == wanted:
             return item if isinstance(item, t.Mapping) else {}
     return {}
+
+
+@once
+def live(case: Case, part: str = "fabric") -> list[str]:
+    """The nodes whose facts of a part are known and that take part."""
+    return [name for name in getattr(case, part) if name not in absent(case)]
+
+
+def networks(interface: Data) -> dict[str, str]:
+    """{network: the address in it} of an interface; what is local to the link, or alone in its network, is in none."""
+    found = {}
+    for own in rows(interface, "addresses"):
+        if dig(own, "scope") == "global" and dig(own, "prefix") is not None:
+            try:
+                held = ipaddress.ip_interface(f"{dig(own, 'address')}/{own['prefix']}")
+            except ValueError:
+                continue
+            if held.network.num_addresses > 1:
+                found[str(held.network)] = str(held.ip)
+    return found
+
+
+@once
+def common_networks(case: Case) -> set[str]:
+    """The networks in which every node has an address of its own; Docker's bridge has the same one everywhere."""
+    held: dict[str, dict[str, str]] = {}
+    for host in live(case):
+        for interface in rows(case.fabric[host], "interfaces"):
+            for network, address in networks(interface).items():
+                held.setdefault(network, {})[host] = address
+    count = len(live(case))
+    return {network for network, by_host in held.items() if count == len(by_host) == len(set(by_host.values()))}
 
 
 @once

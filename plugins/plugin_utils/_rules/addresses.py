@@ -5,18 +5,22 @@
 
 from __future__ import annotations
 
-import collections
 import ipaddress
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     absent,
+    active_ports,
     addresses,
+    common_networks,
     data_interface,
     limit,
+    live,
     names,
+    networks,
     node,
     number,
+    rows,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
     tcp_results,
@@ -56,11 +60,6 @@ def data_addresses(case: Case) -> dict[str, Address]:
     return {name: address for name, address in found.items() if address is not None}
 
 
-@once
-def _live(case: Case) -> list[str]:
-    return [name for name in case.fabric if name not in absent(case)]
-
-
 @rule(
     About(
         "net-public-private-mix",
@@ -76,8 +75,8 @@ def _live(case: Case) -> list[str]:
 def public_private(case: Case) -> t.Iterable[Answer]:
     """Traffic between the nodes that does not run between their data addresses."""
     known = data_addresses(case)
-    private = [name for name, address in known.items() if address.is_private]
-    odd = [name for name, address in known.items() if not address.is_private] if private else []
+    private = [name for name, address in known.items() if not address.is_global]
+    odd = [name for name, address in known.items() if address.is_global] if private else []
     for name in [name for name in odd if name not in absent(case)]:
         yield finding(
             "net-public-private-mix",
@@ -93,11 +92,12 @@ def public_private(case: Case) -> t.Iterable[Answer]:
     for item in seen:
         yield finding("net-public-private-mix", FAIL, item.source, f"{item.target}: {item.evidence}", cause, remedy)
     told = {*odd, *(item.source for item in seen)}
-    for host in [name for name in _live(case) if name not in told and str(known.get(name)) in addresses(case, name)]:
+    for host in [name for name in live(case) if name not in told and str(known.get(name)) in addresses(case, name)]:
         for other, address in known.items():
             route = dig(case.fabric[host], "routes", {}).get(str(address))
             source = dig(route, "source")
-            if source and other != host and source != str(known[host]):
+            elsewhere = dig(route, "interface") != dig(data_interface(case, host), "name")  # not a second address of it
+            if source and other != host and source != str(known[host]) and elsewhere:
                 evidence = f"to {other} ({address}) it uses {dig(route, 'interface')} with {source}, not {known[host]}"
                 yield finding("net-public-private-mix", WARN, host, evidence, cause, remedy)
 
@@ -119,7 +119,9 @@ def subnets(case: Case) -> t.Iterable[Answer]:
     for name, address in data_addresses(case).items():
         for own in dig(data_interface(case, name), "addresses", []):
             if dig(own, "address") == str(address) and dig(own, "prefix") is not None:
-                found[name] = str(ipaddress.ip_interface(f"{address}/{own['prefix']}").network)
+                network = ipaddress.ip_interface(f"{address}/{own['prefix']}").network
+                if network.num_addresses > 1:  # clouds give every machine a network of its own alone
+                    found[name] = str(network)
     if len(set(found.values())) > 1:
         yield Finding(
             "net-different-subnets",
@@ -175,10 +177,12 @@ def bridge(case: Case) -> t.Iterable[Answer]:
     known = data_addresses(case)
     failing_targets = {item.target for item in tcp_results(case) if item.source != item.target and not item.ok}
     docker = ipaddress.ip_network("172.17.0.0/16")  # Docker's default bridge, the same on every host
-    for host in [name for name in _live(case) if dig(case.fabric[name], "container") in CONTAINERS]:
+    for host in [name for name in live(case) if dig(case.fabric[name], "container") in CONTAINERS]:
         own, address = addresses(case, host), known.get(host)
         if address is None or not own:
             continue
+        if dig(data_interface(case, host), "kind") in CABLED:
+            continue  # it is on the network of its host
         failing = host in failing_targets
         twins = [other for other in known if other != host and known[other] == address]
         if str(address) not in own or (address in docker and (failing or twins)):
@@ -208,13 +212,13 @@ def bridge(case: Case) -> t.Iterable[Answer]:
 )
 def flaky(case: Case) -> t.Iterable[Answer]:
     """A data interface that is a tunnel, has no carrier, or whose link comes and goes."""
-    for host in _live(case):
+    for host in live(case):
         item = data_interface(case, host)
         name, kind = str(dig(item, "name", "")), dig(item, "kind")
         cables = [
             str(dig(other, "name"))
             for other in dig(case.fabric[host], "interfaces", [])
-            if dig(other, "kind") in CABLED and dig(other, "carrier") and dig(other, "addresses")
+            if dig(other, "kind") in CABLED and dig(other, "carrier") and common_networks(case) & set(networks(other))
         ]
         changes, errors = number(item, "carrier_changes"), number(item, "rx_errors")
         remedy = f"ip -s link show {name} and dmesg on it; change cable, switch port or transceiver."
@@ -232,46 +236,17 @@ def flaky(case: Case) -> t.Iterable[Answer]:
             yield finding("net-flaky-interface", WARN, host, f"{name}: {errors:.0f} receive errors", cause, remedy)
 
 
-def _networks(item: Data) -> set[str]:
-    """The networks of an interface's IPv4 and IPv6 addresses that are not local to the link."""
-    found = set()
-    for own in dig(item, "addresses", []):
-        if dig(own, "scope") == "global" and _address(dig(own, "address")) and dig(own, "prefix") is not None:
-            found.add(str(ipaddress.ip_interface(f"{own['address']}/{own['prefix']}").network))
-    return found
-
-
-@once
-def _networks_of(case: Case, host: str) -> set[str]:
-    """The networks that the node is in by any interface."""
-    return {network for item in dig(case.fabric[host], "interfaces", []) for network in _networks(item)}
-
-
-@once
-def _nodes_in(case: Case) -> collections.Counter[str]:
-    """How many nodes are in each network."""
-    return collections.Counter(network for host in _live(case) for network in _networks_of(case, host))
-
-
 @once
 def faster(case: Case, host: str) -> Data:
-    """A faster interface of the node in a network that another node is in too; empty when there is none."""
+    """A faster interface of the node in a network that all nodes are in; empty when there is none."""
     chosen = number(data_interface(case, host), "speed_mbps")
-    own = _networks_of(case, host) if host in _live(case) else set()
-    shared = {network for network, count in _nodes_in(case).items() if count > (network in own)}
     found = [
         item
-        for item in dig(case.fabric.get(host), "interfaces", [])
-        if dig(item, "up") and dig(item, "carrier") and _networks(item) & shared
+        for item in rows(case.fabric.get(host), "interfaces")
+        if dig(item, "up") and dig(item, "carrier") and common_networks(case) & set(networks(item))
     ]
     best: Data = max(found, key=lambda item: number(item, "speed_mbps") or 0, default={})
     return best if chosen and (number(best, "speed_mbps") or 0) > chosen else {}
-
-
-def _rdma(case: Case, host: str) -> bool:
-    """Whether an RDMA port of the node is up."""
-    ports = [port for device in dig(case.fabric.get(host), "rdma.devices", []) for port in dig(device, "ports", [])]
-    return any(dig(port, "state") == "ACTIVE" for port in ports)
 
 
 @rule(
@@ -297,7 +272,7 @@ def _rdma(case: Case, host: str) -> bool:
 def nic_speed(case: Case) -> t.Iterable[Answer]:
     """A slower interface than the node has, or a network that GPUs will wait for."""
     gpus = bool(dig(case.plan, "gpus", False))
-    for host in _live(case) if len(names(case)) > 1 else ():
+    for host in live(case) if len(names(case)) > 1 else ():
         item, better = data_interface(case, host), faster(case, host)
         speed = number(item, "speed_mbps")
         if better:
@@ -306,10 +281,10 @@ def nic_speed(case: Case) -> t.Iterable[Answer]:
                 WARN,
                 host,
                 f"{dig(item, 'name')} has {speed:.0f} Mb/s, {dig(better, 'name')} {dig(better, 'speed_mbps')} Mb/s",
-                "The jobs use a slower interface than the one that other nodes are on as well.",
+                "The jobs use a slower interface than the one that all nodes are on as well.",
                 "Set trainmesh_address of every node to its address on the faster network, then run site.yml.",
             )
-        elif gpus and speed and speed < limit(case, "ethernet_info_mbps") and not _rdma(case, host):
+        elif gpus and speed and speed < limit(case, "ethernet_info_mbps") and not active_ports(case, host):
             severity = WARN if speed <= limit(case, "ethernet_warn_mbps") else INFO
             yield finding(
                 "perf-ethernet-bound",

@@ -9,7 +9,19 @@ import statistics
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import limit, rows, text, texts
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    active_ports,
+    data_interface,
+    gpus,
+    limit,
+    model,
+    named,
+    number,
+    rows,
+    setting,
+    text,
+    texts,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
@@ -302,20 +314,14 @@ def link_mbps(case: Case, name: str) -> float:
     measured = [float(dig(row, "mbps", 0) or 0) for row in dict(dig(case.links, name, {})).values() if dig(row, "ok")]
     if any(measured):
         return max(measured)
-    for interface in dig(case.fabric, f"{name}.interfaces", []):
-        if dig(interface, "name") == dig(case.node(name), "interface"):
-            return float(dig(interface, "speed_mbps", 0) or 0)
-    return 0.0
+    return number(data_interface(case, name), "speed_mbps") or 0.0
 
 
 def rdma_mbps(case: Case, name: str) -> float:
-    """The active ports of a node, but no more of them than it has ranks; 0 when unknown."""
-    rates = [
-        float(dig(port, "rate_gbps", 0) or 0)
-        for device in dig(case.fabric, f"{name}.rdma.devices", [])
-        for port in dig(device, "ports", [])
-        if dig(port, "state") == "ACTIVE"
-    ]
+    """The active ports of a node that NCCL may use, but no more of them than it has ranks; 0 when unknown."""
+    active, wish = active_ports(case, name), setting(case, name, "NCCL_IB_HCA")
+    used = named(wish.value, list(active)) if wish else active
+    rates = [number(active[port], "rate_gbps") or 0 for port in used]
     slots = int(dig(case.node(name), "slots", 1) or 1)
     return 1000 * sum(sorted(rates, reverse=True)[:slots])
 
@@ -338,17 +344,19 @@ def straggler(case: Case) -> t.Iterator[Answer]:
         own, host = dig(rank, "seconds"), str(dig(rank, "host", ""))
         if isinstance(own, (int, float)) and host in case.plan["nodes"]:
             seconds[host] = max(seconds.get(host, 0.0), float(own))
-    if len(seconds) < 2:
-        return
     cpu = dig(case.collective, "backend") != "nccl"
-    usual = statistics.median_low(seconds.values())
-    most = usual * limit(case, "straggler_ratio_cpu" if cpu else "straggler_ratio")
+    ratio = limit(case, "straggler_ratio_cpu" if cpu else "straggler_ratio")
     least = limit(case, "straggler_min_ms") / 1000 if cpu else 0.0
-    found = {
-        host: f"{own * 1000:.1f} ms for a step that takes {usual * 1000:.1f} ms elsewhere"
-        for host, own in seconds.items()
-        if own > most and own - usual > least
-    }
+    alike: dict[tuple[str, ...], dict[str, float]] = {}
+    for host, own in seconds.items():  # an older model is slower without being ill
+        kinds = () if cpu else tuple(sorted({model(gpu) for gpu in gpus(case, host)}))
+        alike.setdefault(kinds, {})[host] = own
+    found = {}
+    for group in alike.values():
+        usual = statistics.median_low(group.values())
+        for host, own in group.items():
+            if own > usual * ratio and own - usual > least:
+                found[host] = f"{own * 1000:.1f} ms for a step that takes {usual * 1000:.1f} ms elsewhere"
     for host in list(found):
         busy = diagnosis_busy.ever(case, [host])
         if busy.at_all:

@@ -11,7 +11,6 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
     absent,
     names,
     node,
-    shorten,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     INFO,
@@ -68,7 +67,7 @@ def exposed(case: Case) -> t.Iterable[Answer]:
         public = host in known and known[host].is_global
         seen = f"{', '.join(installed)} installed, not active" if installed else "no firewall is active"
         first = "ufw enable" if installed in ([], ["ufw"]) else f"systemctl enable --now {installed[0]}"
-        remedy = f"let {shorten(nodes)} and your own address in first, then {first}."
+        remedy = f"let {', '.join(nodes)} and your own address in first, then {first}."
         if public:
             remedy = f"Unless a firewall outside of the node keeps others out, {remedy}"
             yield finding("job-ports-exposed", WARN, host, f"public address {known[host]}, {seen}", _OPEN, remedy)

@@ -211,8 +211,10 @@ def count(case: Case) -> t.Iterator[Answer]:
     """PCI bus, driver and nvidia-smi count the same GPUs; a container is rightly given fewer than the bus has."""
     for host, facts in case.gpu.items():
         counts = {what: number(facts, f"counts.{what}") for what in ("pci", "driver", "smi")}
-        known = {value for value in counts.values() if value is not None}
-        if text(facts, "status") == "ok" and len(known) > 1 and not dig(case.fabric.get(host), "container"):
+        known = [value for value in counts.values() if value is not None]
+        # a bus that shows less than nvidia-smi is one that cannot be seen, as in WSL and with some hypervisors
+        lacking = counts["smi"] is not None and counts["smi"] < max(known)
+        if text(facts, "status") == "ok" and lacking and not dig(case.fabric.get(host), "container"):
             yield finding(
                 "gpu-count",
                 WARN,

@@ -32,6 +32,11 @@ def _slowed(gpu: Data) -> list[str]:
     return [each for each in bad if each in texts(gpu, "throttle_reasons")]
 
 
+def _computes(gpu: Data) -> bool:
+    """Whether a process computes on a GPU, which then may well be hot and slowed down."""
+    return any("C" in text(process, "type") for process in rows(gpu, "processes"))
+
+
 @rule(
     About(
         "gpu-throttle",
@@ -45,7 +50,7 @@ def _slowed(gpu: Data) -> list[str]:
 )
 def throttle(case: Case) -> t.Iterator[Answer]:
     """The hardware slows a GPU down while nothing runs. Idle clocks and a power cap are normal."""
-    found = collect(case, lambda gpu: [(WARN, ", ".join(hit))] if (hit := _slowed(gpu)) else [])
+    found = collect(case, lambda gpu: [(WARN, ", ".join(hit))] if (hit := _slowed(gpu)) and not _computes(gpu) else [])
     for host, evidence in joined(found[WARN]).items():
         yield finding(
             "gpu-throttle",
@@ -74,8 +79,7 @@ def temperature(case: Case) -> t.Iterator[Answer]:
 
     def judge(gpu: Data) -> t.Iterator[tuple[str, str]]:
         now = number(gpu, "temperature_c")
-        works = any("C" in text(process, "type") for process in rows(gpu, "processes"))
-        if now is not None and now > most and not works and not _slowed(gpu):
+        if now is not None and now > most and not _computes(gpu) and not _slowed(gpu):
             yield WARN, f"{now:g} C while no process computes on it (limit {most:g} C)"
 
     for host, evidence in joined(collect(case, judge)[WARN]).items():

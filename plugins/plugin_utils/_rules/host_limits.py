@@ -5,15 +5,21 @@
 
 from __future__ import annotations
 
+import datetime
 import os.path
 import shlex
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
-    absent,
     limit,
+    live,
     number,
+    rdma_devices,
+    rows,
+    setting,
     size,
+    text,
+    uses_nccl,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -51,10 +57,6 @@ def _gpus(case: Case, host: str) -> int:
     return len(found) or len(planned)
 
 
-def _live(case: Case, facts: t.Mapping[str, Data]) -> list[str]:
-    return [name for name in facts if name not in absent(case)]
-
-
 def _slots(case: Case, host: str, gpus: int) -> int:
     """How many ranks the plan starts on the host; as many as it has GPUs where there is no plan."""
     planned = number(dig(case.plan, "nodes", {}).get(host), "slots")
@@ -88,7 +90,7 @@ def _larger_shm(container: bool) -> str:
 )
 def shm(case: Case) -> t.Iterable[Answer]:
     """/dev/shm, through which NCCL's ranks on a node and the workers of a data loader talk."""
-    for host in _live(case, case.fabric):
+    for host in live(case):
         remedy = _larger_shm(bool(dig(case.fabric[host], "container")))
         total, free = (number(case.fabric[host], f"shm.{key}") for key in ("total_bytes", "free_bytes"))
         count = _gpus(case, host)
@@ -128,7 +130,7 @@ def fd_limit(case: Case) -> t.Iterable[Answer]:
         "Put '* - nofile 1048576' (and 'root - nofile 1048576') into /etc/security/limits.d/90-training.conf, see that "
         "sshd has UsePAM yes, and log in anew."
     )
-    for host in _live(case, case.fabric):
+    for host in live(case):
         facts, gpus = dig(case.fabric[host], "limits", {}), _gpus(case, host) > 0
         soft, hard = number(facts, "nofile"), number(facts, "hard.nofile")
         most = soft if hard is None else hard
@@ -147,7 +149,6 @@ def fd_limit(case: Case) -> t.Iterable[Answer]:
         "ib-memlock",
         layer="nccl",
         severity=FAIL,
-        also=(WARN,),
         title="The locked-memory limit is too low for RDMA",
         symptom="`ibv_reg_mr` or `ibv_create_qp`: Cannot allocate memory",
         source="NT#206, ucx#8229",
@@ -155,24 +156,29 @@ def fd_limit(case: Case) -> t.Iterable[Answer]:
     needs=("fabric",),
 )
 def memlock(case: Case) -> t.Iterable[Answer]:
-    """Locked memory, which RDMA devices need for every buffer."""
-    for host in _live(case, case.fabric):
-        found = number(case.fabric[host], "limits.memlock")
-        devices = [str(dig(item, "name")) for item in dig(case.fabric[host], "rdma.devices", [])]
+    """Locked memory, which RDMA needs for every buffer; where no job uses RDMA the limit says nothing."""
+    for host in live(case) if uses_nccl(case) else ():
+        found, off = number(case.fabric[host], "limits.memlock"), setting(case, host, "NCCL_IB_DISABLE")
+        devices = [text(item, "name") for item in rdma_devices(case, host) if _may_serve(item)]
         if found is None or found == UNLIMITED or found >= limit(case, "memlock_min_bytes"):
             continue
-        if devices or _gpus(case, host):
-            evidence = f"a login may lock {size(found)}" + (f"; RDMA devices {', '.join(devices)}" if devices else "")
+        if devices and not (off and off.on):
             yield finding(
                 "ib-memlock",
-                FAIL if devices else WARN,
+                FAIL,
                 host,
-                evidence,
+                f"a login may lock {size(found)}; RDMA devices {', '.join(devices)}",
                 "RDMA registers its buffers as locked memory; with this limit ibv_reg_mr or ibv_create_qp ends with "
                 "Cannot allocate memory.",
                 "Put '* - memlock unlimited' into /etc/security/limits.d/90-training.conf, see that sshd has UsePAM "
                 "yes, restart sshd and log in anew; containers: --ulimit memlock=-1.",
             )
+
+
+def _may_serve(device: Data) -> bool:
+    """Whether a port of an RDMA device is active, or nobody knows."""
+    ports = rows(device, "ports")
+    return not ports or any(text(port, "state") == "ACTIVE" for port in ports)
 
 
 def _places(case: Case, host: str) -> dict[str, tuple[str, Data]]:
@@ -214,7 +220,7 @@ def disk_problem(case: Case, what: str, facts: Data) -> tuple[str, str] | None:
 )
 def disk_full(case: Case) -> t.Iterable[Answer]:
     """Where jobs write and nothing more fits."""
-    for host in _live(case, {**case.user, **case.fabric}):
+    for host in dict.fromkeys((*live(case, "user"), *live(case))):
         for what, facts in _places(case, host).values():
             problem = disk_problem(case, what, facts)
             if problem:
@@ -254,7 +260,7 @@ def disk_full(case: Case) -> t.Iterable[Answer]:
 )
 def caches(case: Case) -> t.Iterable[Answer]:
     """Caches that the job user can't write to, or in which nodes get in each other's way."""
-    for host in _live(case, case.user):
+    for host in live(case, "user"):
         yield from _unwritable(case, host)
         for name in ("torch_extensions", "triton"):
             facts = dig(case.user[host], f"caches.{name}", {})
@@ -332,6 +338,16 @@ def _is_below(path: str, directory: str) -> bool:
     return os.path.normpath(path).startswith(f"{directory.rstrip('/')}/")
 
 
+def _long_ago(case: Case, host: str, when: str) -> bool:
+    """Whether a moment in ISO 8601 is more than a day before the facts were read."""
+    now = number(case.fabric.get(host), "clock.epoch")
+    try:
+        then = datetime.datetime.fromisoformat(when).timestamp()
+    except ValueError:
+        return False
+    return now is not None and now - then > 24 * 3600
+
+
 @rule(
     About(
         "mem-host-oom",
@@ -346,13 +362,14 @@ def _is_below(path: str, directory: str) -> bool:
 )
 def host_oom(case: Case) -> t.Iterable[Answer]:
     """Processes that the kernel killed for want of memory; a container shows its host's log, so that this is a hint."""
-    for host in _live(case, case.user):
+    for host in live(case, "user"):
         kills = dig(case.user[host], "oom_kills", [])
         if kills:
             last = " ".join(str(dig(kills[-1], "line", "")).split())[:160]
+            hint = dig(case.fabric.get(host), "container") or _long_ago(case, host, text(kills[-1], "time"))
             yield finding(
                 "mem-host-oom",
-                INFO if dig(case.fabric.get(host), "container") else WARN,
+                INFO if hint else WARN,
                 host,
                 f"{len(kills)} since boot, the last {dig(kills[-1], 'time', 'at an unknown time')}: {last}",
                 "The kernel has killed processes because memory ran out; a rank ends with exit code -9 then.",

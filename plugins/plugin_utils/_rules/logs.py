@@ -14,6 +14,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import collect_env, ds_report, nccl
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl_failure import GENERIC
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import node
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
@@ -69,8 +70,8 @@ def logs(case: Case) -> t.Iterator[Log]:
 def node_of(case: Case, word: str | None) -> str | None:
     """The node that a log means by a host name or an address; None when it is none of them."""
     for name in case.order if word else ():
-        node = case.node(name)
-        known = {name, *(str(dig(node, key, "")) for key in ("address", "hostname", "fqdn")), *dig(node, "names", [])}
+        at = node(case, name)
+        known = {name, *(str(dig(at, key, "")) for key in ("address", "hostname", "fqdn")), *dig(at, "names", [])}
         if word in known:
             return name
     return None
@@ -239,9 +240,10 @@ def virtual_interfaces(case: Case) -> t.Iterator[Answer]:
         found = {}
         for host, part in dig(log.said, "by_host", {}).items():
             names = sorted({str(dig(each, "name")) for each in dig(part, "interfaces", [])})
-            virtual = [name for name in names if VIRTUAL.match(name)]
-            if virtual:
-                found[writer(case, log, host)] = f"{log.path}: NCCL uses {', '.join(names)}"
+            name = writer(case, log, host)
+            meant = dig(node(case, name), "interface")  # a cluster may well be one over a VPN
+            if any(VIRTUAL.match(each) and each != meant for each in names):
+                found[name] = f"{log.path}: NCCL uses {', '.join(names)}"
         if found:
             cause = "NCCL has chosen virtual interfaces, whose addresses the other nodes cannot reach"
             remedy = (

@@ -120,7 +120,7 @@ def hostname_file(case: Case) -> t.Iterable[Answer]:
     """/etc/hostname holds something else than the bare name of the machine."""
     for host, facts in case.fabric.items():
         written, now = dig(facts, "hostname_file"), str(dig(facts, "hostname", ""))
-        if not written or host in absent(case):
+        if not written or str(written).startswith("#") or host in absent(case):  # hostname(5) allows comments
             continue
         text = str(written).strip()
         remedy = f"hostnamectl set-hostname {node(case, host).get('hostname') or 'NAME'} (no reboot needed)"

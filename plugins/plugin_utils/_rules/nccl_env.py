@@ -11,8 +11,13 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables i
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     Setting,
     active_ports,
+    common_networks,
+    data_interface,
     gpus,
+    live,
     mapping,
+    named,
+    networks,
     number,
     rows,
     setting,
@@ -53,15 +58,6 @@ def interfaces(case: Case, host: str) -> list[Data]:
         for each in rows(case.fabric.get(host), "interfaces")
         if dig(each, "up") is True and dig(each, "carrier") is not False and rows(each, "addresses")
     ]
-
-
-def named(value: str, present: t.Sequence[str]) -> list[str]:
-    """Those of ``present`` that NCCL_SOCKET_IFNAME selects: prefixes, ``=`` for whole names, ``^`` to exclude."""
-    excluded = value.startswith("^")
-    exact = value.lstrip("^").startswith("=")
-    wanted = [each.partition(":")[0] for each in value.lstrip("^=").split(",") if each]
-    hit = [name for name in present if any(name == each if exact else name.startswith(each) for each in wanted)]
-    return [name for name in present if name not in hit] if excluded else hit
 
 
 def holds_data(case: Case, host: str, interface: Data) -> bool:
@@ -126,7 +122,8 @@ def auto_virtual(case: Case) -> t.Iterator[Answer]:
         chosen = _automatic(interfaces(case, host))
         wrong = [each for each in chosen if not holds_data(case, host, each)]
         listed = ", ".join(f"{text(each, 'name')} ({_address(each)})" for each in chosen)
-        if chosen and chosen[0] in wrong and any(holds_data(case, host, each) for each in interfaces(case, host)):
+        meets = chosen and chosen[0] in wrong and not _as_good(case, host, chosen[0])
+        if meets and any(holds_data(case, host, each) for each in interfaces(case, host)):
             yield finding(
                 "nccl-ifname-auto-virtual",
                 FAIL,
@@ -137,7 +134,7 @@ def auto_virtual(case: Case) -> t.Iterator[Answer]:
                 "Put NCCL_SOCKET_IFNAME==INTERFACE of the data address into each node's /etc/nccl.conf, "
                 "as site.yml does.",
             )
-        elif any(virtual(each) for each in wrong):
+        elif any(virtual(each) and not _as_good(case, host, each) for each in wrong):
             yield finding(
                 "nccl-ifname-auto-virtual",
                 WARN,
@@ -148,6 +145,12 @@ def auto_virtual(case: Case) -> t.Iterator[Answer]:
                 "Put NCCL_SOCKET_IFNAME==INTERFACE of the data address into each node's /etc/nccl.conf, "
                 "as site.yml does.",
             )
+
+
+def _as_good(case: Case, host: str, interface: Data) -> bool:
+    """Whether all nodes are in a network of the interface, and it is not known to be slower than the data network's."""
+    speed, wanted = number(interface, "speed_mbps"), number(data_interface(case, host), "speed_mbps")
+    return bool(common_networks(case) & set(networks(interface))) and not (speed and wanted and speed < wanted)
 
 
 def virtual(interface: Data) -> bool:
@@ -187,7 +190,9 @@ def gloo(case: Case) -> t.Iterator[Answer]:
         own = mapping(facts, "resolution").get(text(facts, "hostname"))
         address = text(dig(case.plan, "nodes", {}).get(host), "address")
         found = texts(own, "addresses")
+        others = [each for each in rows(facts, "interfaces") if found[:1] == [*networks(each).values()][:1]]
         elsewhere = found and address and dig(own, "loopback") is False and address not in found
+        elsewhere = elsewhere and not any(common_networks(case) & set(networks(each)) for each in others)
         if elsewhere and not setting(case, host, "GLOO_SOCKET_IFNAME"):
             yield finding(
                 "gloo-ifname-unset",
@@ -260,7 +265,9 @@ def forced(case: Case) -> t.Iterator[Answer]:
     needs=("fabric",),
 )
 def disabled(case: Case) -> t.Iterator[Answer]:
-    """InfiniBand or RoCE works and is switched off; harmless on a node that has none."""
+    """InfiniBand or RoCE works on every node and is switched off; where one has none, that is what makes them meet."""
+    if not all(active_ports(case, host) for host in live(case)):
+        return
     wanted = (("NCCL_IB_DISABLE", lambda wish: wish.on), ("NCCL_NET", _is("socket")))
     seen = {
         host: f"{said}; ACTIVE: {', '.join(active_ports(case, host))}"

@@ -37,7 +37,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.pdsh import held_by_orphans, port_holder
 
 TOOLS = ("firewalld", "ufw")
-EADDRINUSE, EACCES = 98, 13
+EADDRINUSE, EADDRNOTAVAIL, EACCES = 98, 99, 13
 # errno 113, 111 and 110 are what connect(2) says of a REJECT, of a closed port or reset, and of a DROP.
 _IDS = {"no_route": "rdzv-errno-113", "refused": "rdzv-errno-111", "timeout": "rdzv-errno-110"}
 _CAUSES = {
@@ -288,7 +288,7 @@ def ports_taken(case: Case) -> t.Iterable[Answer]:
     yield from _strangers(case)
 
 
-def _taken(case: Case, severity: str, host: str, port: str, number: t.Any, text: str) -> t.Iterator[Finding]:
+def _taken(case: Case, severity: str, host: str, port: str, number: t.Any, text: str) -> t.Iterator[Answer]:
     if number == EADDRINUSE:
         holder = port_holder(case, host, port)
         pid = dig(holder, "pid")
@@ -315,6 +315,8 @@ def _taken(case: Case, severity: str, host: str, port: str, number: t.Any, text:
         remedy = f"Choose trainmesh_master_port from {first} on, such as 29500."
         evidence = f"port {port}: {text}; ports below {first} are root's"
         yield finding("rdzv-errno-13", severity, host, evidence, cause, remedy)
+    elif number != EADDRNOTAVAIL:
+        yield Untested("rdzv-connect-failed", (host,), f"port {port} could not be listened on: {text}")
     elif str(dig(node(case, host), "address", "")) in _held(case, host):
         cause = "The port of the rendezvous can't be listened on."
         yield finding("rdzv-errno-99", severity, host, f"port {port}: {text}", cause, "See the system's message.")

@@ -14,6 +14,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
     gpus,
     mapping,
     most_common,
+    named,
     number,
     ports,
     rdma_devices,
@@ -230,20 +231,18 @@ def rails(case: Case) -> t.Iterator[Answer]:
     for host in case.fabric:
         wish = setting(case, host, "NCCL_IB_HCA")
         devices = [text(each, "name") for each in rdma_devices(case, host)]
-        if wish and wish.value and not wish.value.startswith("^") and not _disabled(case, host):
-            exact = wish.value.startswith("=")
-            wanted = [each.partition(":")[0] for each in wish.value.lstrip("=").split(",") if each]
-            hit = [each for each in devices if any(each == one if exact else each.startswith(one) for one in wanted)]
-            if devices and not hit:
-                yield finding(
-                    "ib-rails-not-connected",
-                    _weighed(case, FAIL),
-                    host,
-                    f"NCCL_IB_HCA={wish.value} in {wish.where}; the node has {', '.join(devices)}",
-                    "NCCL_IB_HCA names no RDMA device that the node has: NCCL uses TCP there and RDMA "
-                    "elsewhere, and hangs.",
-                    "Take NCCL_IB_HCA out of what all nodes share, and set each node's own in its /etc/nccl.conf.",
-                )
+        if not wish or not wish.value or wish.value.startswith("^") or _disabled(case, host):
+            continue
+        if devices and not named(wish.value, devices):
+            yield finding(
+                "ib-rails-not-connected",
+                _weighed(case, FAIL),
+                host,
+                f"NCCL_IB_HCA={wish.value} in {wish.where}; the node has {', '.join(devices)}",
+                "NCCL_IB_HCA names no RDMA device that the node has: NCCL uses TCP there and RDMA "
+                "elsewhere, and hangs.",
+                "Take NCCL_IB_HCA out of what all nodes share, and set each node's own in its /etc/nccl.conf.",
+            )
     rates = {host: _rates(case, host) for host in case.fabric if active_ports(case, host)}
     usual = most_common(rates.values())
     odd = {

@@ -9,7 +9,13 @@ import time
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import listener, mesh, resolve, ssh_login
+from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import (
+    listener,
+    mesh,
+    path_mtu,
+    resolve,
+    ssh_login,
+)
 
 LOGIN = ssh_login.Wish(5, 20, 5.0)
 
@@ -64,6 +70,13 @@ def test_another_source_address_than_the_data_address_is_noticed(port, request):
     found, burst = mesh.try_tcp(target(), port, wish("127.0.0.9", request.node.name), burst=True)
     assert (found["ok"], found["failure"], found["seen_as"]) == (False, "wrong_interface", "127.0.0.1")
     assert "sees 127.0.0.1, while the data address here is 127.0.0.9" in found["evidence"] and burst["ok"]
+
+
+def test_a_second_address_of_the_data_interface_is_no_other_interface(port, request, monkeypatch):
+    held = {"127.0.0.1": ("eth0", 1500), "127.0.0.9": ("eth0", 1500)}
+    monkeypatch.setattr(path_mtu, "interface_of", lambda address: held[address])
+    found, _burst = mesh.try_tcp(target(), port, wish("127.0.0.9", request.node.name), burst=True)
+    assert (found["ok"], found["failure"], found["seen_as"]) == (True, "", "127.0.0.1")
 
 
 @pytest.mark.parametrize(("said", "failure"), [(None, "silent"), (b"SSH-2.0-x\r\n", "stranger"), (b"", "stranger")])

@@ -55,6 +55,9 @@ def test_data_addresses_in_several_networks():
     found = [item for item in findings(case) if item.rule == "net-different-subnets"]
     assert [(item.severity, item.hosts) for item in found] == [("info", NAMES)]
     assert "10.0.9.0/24" in found[0].evidence["node3"]
+    for name in NAMES:
+        case.fabric[name]["interfaces"][1]["addresses"][0]["prefix"] = 32
+    assert [item for item in findings(case) if item.rule == "net-different-subnets"] == []
 
 
 def test_several_addresses_of_the_head_where_deepspeed_is_not_told():
@@ -80,13 +83,17 @@ def test_a_container_behind_a_bridge():
     assert told(default) == {}, "nodes on one host's bridge reach each other"
     fail_calls(default, towards("node2"), "timeout")
     assert ("ctr-bridge-network", "fail") in told(default)
+    for name in NAMES:
+        default.fabric[name]["interfaces"][1]["kind"] = "physical"
+    assert ("ctr-bridge-network", "fail") not in told(default), "the site's own network may have these addresses"
 
 
 def test_interfaces_that_do_not_hold():
     tunnel, dark, flaps, errors = healthy_case(), healthy_case(), healthy_case(), healthy_case()
     tunnel.fabric["node1"]["interfaces"][1]["kind"] = "wireguard"
     assert told(tunnel) == {}, "a tunnel may be all there is"
-    tunnel.fabric["node1"]["interfaces"].append(interface("eno1", "192.168.7.1", kind="physical"))
+    for name in NAMES:
+        tunnel.fabric[name]["interfaces"].append(interface("eno1", f"192.168.7.{name[-1]}", kind="physical"))
     assert told(tunnel) == {("net-flaky-interface", "warn"): ("node1",)}
     dark.fabric["node2"]["interfaces"][1].update(kind="physical", carrier=False)
     assert told(dark) == {("net-flaky-interface", "fail"): ("node2",)}
