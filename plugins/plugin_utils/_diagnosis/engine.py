@@ -16,9 +16,7 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import options
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import rule as diagnosis_rule
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.catalogue import entry
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
-    shorten,
-)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import shorten
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     LAYERS,
     REGISTRY,

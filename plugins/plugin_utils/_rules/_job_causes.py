@@ -29,9 +29,7 @@ class Cause(t.NamedTuple):
 
 
 FAILED = Cause(
-    "job-failed",
-    "The job did not do its work",
-    "Read the log of the run on the head, the first error in it counts",
+    "job-failed", "The job did not do its work", "Read the log of the run on the head, the first error in it counts"
 )
 RANK_KILLED = Cause(
     "job-rank-killed",

@@ -22,9 +22,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
     number,
     rows,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
-    tcp_results,
-)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import tcp_results
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,

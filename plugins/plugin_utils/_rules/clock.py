@@ -12,11 +12,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
-    absent,
-    limit,
-    number,
-)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import absent, limit, number
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,

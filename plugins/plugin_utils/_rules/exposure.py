@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
-    absent,
-    names,
-    node,
-)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import absent, names, node
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     INFO,
     WARN,

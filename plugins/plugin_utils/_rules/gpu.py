@@ -391,9 +391,8 @@ def compute_mode(case: Case) -> t.Iterator[Answer]:
                 host,
                 shortened("compute mode Exclusive on " + ", ".join(exclusive), 300),
                 (
-                    "A GPU takes one process at a time: enough for one rank, but a second one, as a rank "
-                    "that touches GPU 0 by "
-                    "mistake or a notebook, gets 'all CUDA-capable devices are busy or unavailable'."
+                    "A GPU takes one process at a time: enough for one rank, but a second one, as a rank that touches "
+                    "GPU 0 by mistake or a notebook, gets 'all CUDA-capable devices are busy or unavailable'."
                 ),
                 "Run nvidia-smi -c DEFAULT there as root (-i INDEX for one GPU); a reboot brings the "
                 "default back as well.",

@@ -306,9 +306,8 @@ def nvlink(case: Case) -> t.Iterator[Answer]:
                 host,
                 evidence,
                 "NVLinks of a GPU are down or slow: NCCL goes over PCIe, or fails when it sets the links up.",
-                "Run nvidia-smi nvlink -s and nvidia-smi nvlink -e there, reset all GPUs or reboot, and "
-                "have the bridge or "
-                "the board checked.",
+                "Run nvidia-smi nvlink -s and nvidia-smi nvlink -e there, reset all GPUs or reboot, and have the "
+                "bridge or the board checked.",
             )
 
 

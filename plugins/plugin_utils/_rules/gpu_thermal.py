@@ -7,13 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
-    limit,
-    number,
-    rows,
-    text,
-    texts,
-)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import limit, number, rows, text, texts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     WARN,
     About,

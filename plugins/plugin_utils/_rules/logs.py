@@ -252,12 +252,7 @@ def virtual_interfaces(case: Case) -> t.Iterator[Answer]:
             yield in_log(case, "nccl-ifname-auto-virtual", WARN, found, (cause, remedy))
 
 
-@rule(
-    "ib-disabled-on-ib",
-    "ib-libibverbs-missing",
-    "perf-ethernet-bound",
-    of_jobs=True,
-)
+@rule("ib-disabled-on-ib", "ib-libibverbs-missing", "perf-ethernet-bound", of_jobs=True)
 def sockets_instead_of_rdma(case: Case) -> t.Iterator[Answer]:
     """NCCL took sockets on a node whose InfiniBand or RoCE port is active."""
     for log in logs(case):
@@ -334,7 +329,7 @@ def operators(case: Case) -> t.Iterator[Answer]:
         title="DeepSpeed was built for another PyTorch",
         symptom="`PyTorch version mismatch! DeepSpeed ops were compiled`",
         source="field notes, DS#6465, xtts#111, S95Sedan#4",
-    ),
+    )
 )
 def compiled_with(case: Case) -> t.Iterator[Answer]:
     """Operators that were built for another torch; a wheel without any (torch 0.0) has nothing to be wrong."""

@@ -10,15 +10,8 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.host_names import HOST_NAME, is_address
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
-    absent,
-    addresses,
-    names,
-    node,
-)
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
-    ssh_results,
-)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import absent, addresses, names, node
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import ssh_results
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,

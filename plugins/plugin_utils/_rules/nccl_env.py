@@ -201,9 +201,8 @@ def gloo(case: Case) -> t.Iterator[Answer]:
                 f"{text(facts, 'hostname')} is {found[0]} there, the data address is {address}",
                 "Gloo listens on the address of the node's own name, which is not on the data network: "
                 "connectFullMesh fails.",
-                "Set GLOO_SOCKET_IFNAME to the interface of the data address on each node, or let the "
-                "name resolve to the data "
-                "address in /etc/hosts.",
+                "Set GLOO_SOCKET_IFNAME to the interface of the data address on each node, or let the name resolve to "
+                "the data address in /etc/hosts.",
             )
 
 
@@ -280,12 +279,10 @@ def disabled(case: Case) -> t.Iterator[Answer]:
             WARN,
             host,
             evidence,
-            "NCCL is told not to use the RDMA network that works on the node: all traffic goes over TCP, "
-            "many times slower "
-            "(GPUs at 100 % with low power).",
-            "Take NCCL_IB_DISABLE and NCCL_NET out of the place named, and try a job with "
-            "NCCL_DEBUG=INFO: it should print "
-            "'Using network IB'.",
+            "NCCL is told not to use the RDMA network that works on the node: all traffic goes over TCP, many times "
+            "slower (GPUs at 100 % with low power).",
+            "Take NCCL_IB_DISABLE and NCCL_NET out of the place named, and try a job with NCCL_DEBUG=INFO: it should "
+            "print 'Using network IB'.",
         )
 
 
@@ -298,7 +295,7 @@ def disabled(case: Case) -> t.Iterator[Answer]:
         title="GPU peer-to-peer is disabled",
         symptom="slow within one node",
         source="field notes",
-    ),
+    )
 )
 def p2p_disabled(case: Case) -> t.Iterator[Answer]:
     """A workaround for one broken machine, kept where it only slows down."""
@@ -316,9 +313,8 @@ def p2p_disabled(case: Case) -> t.Iterator[Answer]:
                 f"{said}; the GPUs have NVLink",
                 "NCCL is told not to let GPUs of a node talk directly: NVLink stays unused.",
                 (
-                    "Take it out of the place named. If jobs hang or compute nonsense without it, fix "
-                    "the cause: switch off PCI "
-                    "ACS and the IOMMU's translation in the BIOS."
+                    "Take it out of the place named. If jobs hang or compute nonsense without it, fix the cause: "
+                    "switch off PCI ACS and the IOMMU's translation in the BIOS."
                 ),
             )
         else:
@@ -330,9 +326,8 @@ def p2p_disabled(case: Case) -> t.Iterator[Answer]:
                 "NCCL is told not to let GPUs of a node talk directly: a workaround that hides its cause "
                 "and slows down.",
                 (
-                    "Take it out of the place named. If jobs hang or compute nonsense without it, fix "
-                    "the cause: switch off PCI "
-                    "ACS and the IOMMU's translation in the BIOS."
+                    "Take it out of the place named. If jobs hang or compute nonsense without it, fix the cause: "
+                    "switch off PCI ACS and the IOMMU's translation in the BIOS."
                 ),
             )
 
@@ -405,7 +400,6 @@ def cumem_host(case: Case) -> t.Iterator[Answer]:
                 f"{container}, NCCL {version}, driver for CUDA {cuda}",
                 "In a container NCCL 2.24 and newer may fail to allocate host memory through CUDA (NUMA "
                 "calls are refused).",
-                "If NCCL fails when it starts, set trainmesh_env: {NCCL_CUMEM_HOST_ENABLE: '0'}, or run "
-                "the container with "
-                "--cap-add SYS_NICE.",
+                "If NCCL fails when it starts, set trainmesh_env: {NCCL_CUMEM_HOST_ENABLE: '0'}, or run the container "
+                "with --cap-add SYS_NICE.",
             )

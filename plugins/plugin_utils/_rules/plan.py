@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
-    names,
-    shorten,
-    texts,
-)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import names, shorten, texts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     INFO,
     WARN,
@@ -34,7 +30,7 @@ _CLUSTER = "the cluster"
         title="site.yml would refuse this cluster",
         symptom="site.yml stops at its plan, before anything is installed",
         source="docs/architecture.md",
-    ),
+    )
 )
 def refused(case: Case) -> t.Iterator[Answer]:
     """What site.yml would stop at. Verify judges the machines as they are, whatever the plan says of them."""
@@ -65,7 +61,7 @@ def refused(case: Case) -> t.Iterator[Answer]:
         title="A removed key may still be authorized on a node",
         symptom="nothing, until somebody uses the key",
         source="OpenSSH sshd(8) authorized_keys",
-    ),
+    )
 )
 def kept_keys(case: Case) -> t.Iterator[Answer]:
     """Nodes that were not changed since a key was removed: who has it gets in there."""

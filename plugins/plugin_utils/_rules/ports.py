@@ -10,11 +10,7 @@ import shlex
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
-    absent,
-    node,
-    shorten,
-)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import absent, node, shorten
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
     Attempt,
     Pair,

@@ -143,9 +143,8 @@ def not_active(case: Case) -> t.Iterator[Answer]:
                 listed,
                 "None of the node's RDMA ports works, and other nodes have some that do: NCCL cannot connect them.",
                 (
-                    "Look at ibstat there: 'Down' is a cable or switch port, 'Initializing' a missing "
-                    "subnet manager. Until it is "
-                    "fixed, set trainmesh_env: {NCCL_IB_DISABLE: '1'} for the whole cluster."
+                    "Look at ibstat there: 'Down' is a cable or switch port, 'Initializing' a missing subnet manager. "
+                    "Until it is fixed, set trainmesh_env: {NCCL_IB_DISABLE: '1'} for the whole cluster."
                 ),
             )
         elif linked:
@@ -258,9 +257,8 @@ def rails(case: Case) -> t.Iterator[Answer]:
             host,
             evidence,
             "The node's RDMA ports differ in number or speed from those of the other nodes: rails are missing or slow.",
-            "Compare ibstat with another node; set NCCL_IB_HCA to the ports that all have, and "
-            "NCCL_CROSS_NIC=0 where each "
-            "rail has a switch of its own.",
+            "Compare ibstat with another node; set NCCL_IB_HCA to the ports that all have, and NCCL_CROSS_NIC=0 where "
+            "each rail has a switch of its own.",
         )
 
 
@@ -287,9 +285,8 @@ def gpu_direct(case: Case) -> t.Iterator[Answer]:
                 "nvidia_peermem is not loaded, and driver and kernel have no DMA-BUF",
                 "RDMA devices cannot read GPU memory there: NCCL copies everything through the CPU (no "
                 "/GDRDMA in its log).",
-                "Run modprobe nvidia_peermem and add it to /etc/modules-load.d/, or install the driver "
-                "with the open kernel "
-                "module on Linux 5.12 or newer.",
+                "Run modprobe nvidia_peermem and add it to /etc/modules-load.d/, or install the driver with the open "
+                "kernel module on Linux 5.12 or newer.",
             )
 
 
@@ -324,12 +321,10 @@ def acs_iommu(case: Case) -> t.Iterator[Answer]:
                 WARN,
                 host,
                 shortened("; ".join(said)),
-                "PCI ACS or the IOMMU gets between GPUs, or between GPUs and RDMA devices: slow, and on "
-                "some boards it hangs "
-                "or corrupts data.",
-                "Switch off ACS (and VT-d or AMD-Vi if nothing needs it) in the BIOS, or boot with "
-                "iommu=pt; if P2P stays "
-                "broken, set NCCL_P2P_DISABLE=1 in that node's /etc/nccl.conf.",
+                "PCI ACS or the IOMMU gets between GPUs, or between GPUs and RDMA devices: slow, and on some boards it "
+                "hangs or corrupts data.",
+                "Switch off ACS (and VT-d or AMD-Vi if nothing needs it) in the BIOS, or boot with iommu=pt; if P2P "
+                "stays broken, set NCCL_P2P_DISABLE=1 in that node's /etc/nccl.conf.",
             )
 
 

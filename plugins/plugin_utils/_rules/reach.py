@@ -256,7 +256,7 @@ def unchecked(case: Case) -> t.Iterator[Finding]:
         title="A node dropped out during the run",
         symptom="tasks that never end, or `UNREACHABLE` in the midst of a run",
         source="field notes",
-    ),
+    )
 )
 def lost(case: Case) -> t.Iterator[Finding]:
     """Nodes that left the run although the controller had reached them, or had not tried."""

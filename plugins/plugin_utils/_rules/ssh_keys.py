@@ -13,15 +13,8 @@ import fnmatch
 import shlex
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
-    addresses,
-    node,
-)
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
-    Attempt,
-    by_pair,
-    ssh_results,
-)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import addresses, node
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import Attempt, by_pair, ssh_results
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     About,

@@ -195,9 +195,8 @@ def library_path(case: Case) -> t.Iterator[Answer]:
                 INFO if dig(case.plan, "managed") is True else WARN,
                 host,
                 shortened(f"{', '.join(older)}; PyTorch is built for CUDA {text(facts, 'torch.cuda')}"),
-                "LD_LIBRARY_PATH puts libraries of an older CUDA before PyTorch's own, under the same "
-                "names: it may not import "
-                "('symbol ... not defined in file libcublas.so').",
+                "LD_LIBRARY_PATH puts libraries of an older CUDA before PyTorch's own, under the same names: it may "
+                "not import ('symbol ... not defined in file libcublas.so').",
                 "Take the CUDA directories out of LD_LIBRARY_PATH for the user who trains (~/.bashrc, "
                 "/etc/environment).",
             )

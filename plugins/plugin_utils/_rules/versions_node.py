@@ -176,10 +176,7 @@ def packages(case: Case) -> t.Iterator[Answer]:
             yield finding("ver-package-mismatch", severity, node.host, problem, f"{problem}.", remedy)
 
 
-@rule(
-    "build-ops-other-torch",
-    needs=("stack",),
-)
+@rule("build-ops-other-torch", needs=("stack",))
 def deepspeed_ops(case: Case) -> t.Iterator[Answer]:
     """Operations compiled beforehand work only with the torch they were compiled for."""
     for node in _nodes(case):
@@ -229,10 +226,7 @@ def nvcc(case: Case) -> t.Iterator[Answer]:
             )
 
 
-@rule(
-    "nccl-version-mismatch",
-    needs=("stack",),
-)
+@rule("nccl-version-mismatch", needs=("stack",))
 def nccl_library(case: Case) -> t.Iterator[Answer]:
     """The library, its package and PyTorch agree on which NCCL this is."""
     for node in _nodes(case):
@@ -254,11 +248,7 @@ def nccl_library(case: Case) -> t.Iterator[Answer]:
             )
 
 
-@rule(
-    "env-ldpath-cuda-clash",
-    "ver-torch-import-fails",
-    needs=("stack",),
-)
+@rule("env-ldpath-cuda-clash", "ver-torch-import-fails", needs=("stack",))
 def torch_import(case: Case) -> t.Iterator[Answer]:
     """PyTorch was imported, and that failed."""
     for node in _nodes(case):

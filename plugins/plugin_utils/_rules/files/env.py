@@ -8,10 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
-    login_sources,
-    rows,
-)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import login_sources, rows
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
