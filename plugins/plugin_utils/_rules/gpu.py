@@ -175,7 +175,6 @@ _NOUVEAU = (
 )
 def status(case: Case) -> t.Iterator[Answer]:
     """One finding for the status of each node; nothing stands in the way of a job that does without GPUs."""
-    found: dict[tuple[str, str, str], dict[str, str]] = collections.defaultdict(dict)
     for host, facts in case.gpu.items():
         state = text(facts, "status")
         if state not in STATUS:
@@ -184,16 +183,10 @@ def status(case: Case) -> t.Iterator[Answer]:
         if state == "hung" and busy.at_all:
             yield Untested("gpu-hung", (host,), f"busy ({busy.words}): {shortened(text(facts, 'problem'), 300)}")
             continue
-        reason = STATUS[state]
-        if dig(facts, "nouveau_loaded") is True and state in ("driver_not_loaded", "no_driver", "no_devices"):
-            reason = _NOUVEAU
-        found[reason][host] = shortened(text(facts, "problem") or state, 300)
-    severity = INFO if cpu_torch_only(case) else FAIL
-    for (identity, cause, remedy), seen in found.items():
-        for host, evidence in seen.items():
-            yield finding(
-                identity, WARN if identity == "gpu-status-unclear" else severity, host, evidence, cause, remedy
-            )
+        nouveau = dig(facts, "nouveau_loaded") is True and state in ("driver_not_loaded", "no_driver", "no_devices")
+        identity, cause, remedy = _NOUVEAU if nouveau else STATUS[state]
+        severity = WARN if state == "unknown" else INFO if cpu_torch_only(case) else FAIL
+        yield finding(identity, severity, host, shortened(text(facts, "problem") or state, 300), cause, remedy)
 
 
 @rule(
@@ -241,13 +234,12 @@ def missing(case: Case) -> t.Iterator[Answer]:
     """A node without any GPU among nodes that have some."""
     if not has_gpus(case) or cpu_torch_only(case):
         return
-    seen = {host: "no NVIDIA GPU found" for host, facts in case.gpu.items() if text(facts, "status") == "none"}
-    for host, evidence in seen.items():
+    for host in [host for host, facts in case.gpu.items() if text(facts, "status") == "none"]:
         yield finding(
             "gpu-missing-on-node",
             FAIL,
             host,
-            evidence,
+            "no NVIDIA GPU found",
             "The node has no GPU, and other nodes have some: a job cannot mix ranks with and without GPUs.",
             "Take the node out of the inventory, or set trainmesh_torch_build: cpu to train on CPUs only.",
         )
@@ -315,18 +307,13 @@ def mig(case: Case) -> t.Iterator[Answer]:
                 host,
                 shortened("MIG is enabled on " + ", ".join(enabled), 300),
                 "The GPUs are cut into MIG instances: a process sees only one, and NCCL does not work between them.",
-                "Turn it off with nvidia-smi -mig 0 (no process may use the GPU), then nvidia-smi "
-                "--gpu-reset or a reboot.",
+                "Turn it off with nvidia-smi -mig 0 (no process may use the GPU), then nvidia-smi --gpu-reset or a "
+                "reboot.",
             )
         elif waiting:
-            yield finding(
-                "gpu-mig",
-                WARN,
-                host,
-                shortened("MIG waits for a reset on " + ", ".join(waiting), 300),
-                "A change of the MIG mode waits for a reset of the GPU.",
-                "Run nvidia-smi --gpu-reset, or reboot the node.",
-            )
+            seen = shortened("MIG waits for a reset on " + ", ".join(waiting), 300)
+            cause = "A change of the MIG mode waits for a reset of the GPU."
+            yield finding("gpu-mig", WARN, host, seen, cause, "Run nvidia-smi --gpu-reset, or reboot the node.")
 
 
 @rule(
@@ -375,28 +362,21 @@ def compute_mode(case: Case) -> t.Iterator[Answer]:
         prohibited = [place for place, mode in modes if mode == "prohibited"]
         exclusive = [place for place, mode in modes if mode.startswith("exclusive")]
         if prohibited:
-            yield finding(
-                "gpu-compute-mode",
-                FAIL,
-                host,
-                shortened("compute mode Prohibited on " + ", ".join(prohibited), 300),
-                "The compute mode of a GPU forbids every process to compute on it: CUDA finds no usable device.",
-                "Run nvidia-smi -c DEFAULT there as root (-i INDEX for one GPU); a reboot brings the "
-                "default back as well.",
-            )
+            mode, severity, places = "Prohibited", FAIL, prohibited
+            cause = "The compute mode of a GPU forbids every process to compute on it: CUDA finds no usable device."
         elif exclusive:
-            yield finding(
-                "gpu-compute-mode",
-                INFO,
-                host,
-                shortened("compute mode Exclusive on " + ", ".join(exclusive), 300),
-                (
-                    "A GPU takes one process at a time: enough for one rank, but a second one, as a rank that touches "
-                    "GPU 0 by mistake or a notebook, gets 'all CUDA-capable devices are busy or unavailable'."
-                ),
-                "Run nvidia-smi -c DEFAULT there as root (-i INDEX for one GPU); a reboot brings the "
-                "default back as well.",
+            mode, severity, places = "Exclusive", INFO, exclusive
+            cause = (
+                "A GPU takes one process at a time: enough for one rank, but a second one, as a rank that touches GPU "
+                "0 by mistake or a notebook, gets 'all CUDA-capable devices are busy or unavailable'."
             )
+        else:
+            continue
+        seen = shortened(f"compute mode {mode} on {', '.join(places)}", 300)
+        remedy = (
+            "Run nvidia-smi -c DEFAULT there as root (-i INDEX for one GPU); a reboot brings the default back as well."
+        )
+        yield finding("gpu-compute-mode", severity, host, seen, cause, remedy)
 
 
 @rule(
@@ -465,18 +445,13 @@ def duplicate(case: Case) -> t.Iterator[Answer]:
             uuid = text(gpu, "uuid")
             if uuid and set(uuid.removeprefix("GPU-")) - set("0-?"):  # a placeholder is nobody's
                 owners[uuid].append(host)
-    seen = {
-        host: f"{uuid} is on {', '.join(dict.fromkeys(hosts))}"
-        for uuid, hosts in owners.items()
-        if len(hosts) > 1
-        for host in hosts
-    }
-    for host, evidence in seen.items():
+    shared = [(uuid, hosts, host) for uuid, hosts in owners.items() if len(hosts) > 1 for host in hosts]
+    for uuid, hosts, host in shared:
         yield finding(
             "nccl-duplicate-gpu",
             FAIL,
             host,
-            evidence,
+            f"{uuid} is on {', '.join(dict.fromkeys(hosts))}",
             "The same GPU is seen on more than one node, or twice on one: NCCL refuses two ranks on one GPU.",
             "Take the second name of the machine out of the inventory, or give each container GPUs of its own "
             "(docker run --gpus device=...).",

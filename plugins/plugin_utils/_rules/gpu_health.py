@@ -37,8 +37,6 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 
 _RESET = "nvidia-smi --gpu-reset -i INDEX, with no process on it, or a reboot of the node"
 _REPLACE = "Have the GPU replaced, and take the node out of the inventory until then."
-Seen = dict[str, dict[str, list[str]]]
-Judge = t.Callable[[Data], t.Iterable[tuple[str, str]]]
 
 
 @rule(
@@ -97,19 +95,11 @@ def _xid_reason(event: Data) -> tuple[str, str, str] | None:
     )
 
 
-def collect(case: Case, judge: Judge) -> Seen:
-    """{severity: {host: what was seen there}} of a judge on single GPUs."""
-    found: Seen = {FAIL: {}, WARN: {}}
+def each_gpu(case: Case) -> t.Iterator[tuple[str, Data, str]]:
+    """(host, GPU, how evidence begins) of every GPU; the engine makes one finding of those with the same fault."""
     for host in case.gpu:
         for gpu in gpus(case, host):
-            for severity, said in judge(gpu):
-                found[severity].setdefault(host, []).append(f"{gpu_place(gpu)}: {said}")
-    return found
-
-
-def joined(found: t.Mapping[str, list[str]]) -> dict[str, str]:
-    """What was seen on each host in one line."""
-    return {host: shortened("; ".join(said), 300) for host, said in found.items()}
+            yield host, gpu, f"{gpu_place(gpu)}: "
 
 
 @rule(
@@ -126,34 +116,26 @@ def joined(found: t.Mapping[str, list[str]]) -> dict[str, str]:
 )
 def ecc(case: Case) -> t.Iterator[Answer]:
     """Memory errors: uncorrected ones give wrong results or end the job, many corrected ones announce them."""
-    corrected = limit(case, "ecc_corrected")
-    sram = limit(case, "ecc_sram_uncorrected")
-
-    def judge(gpu: Data) -> t.Iterator[tuple[str, str]]:
+    corrected, sram = limit(case, "ecc_corrected"), limit(case, "ecc_sram_uncorrected")
+    cause = "The memory of a GPU has uncorrected errors: jobs on it end, or compute wrong results."
+    remedy = f"Reset the GPU ({_RESET}); if it comes back: {_REPLACE}"
+    announced = "The memory of a GPU has errors that could be corrected, or had others before: it may be failing."
+    watch = "Watch it with nvidia-smi -q -d ECC; have the GPU replaced if the numbers grow."
+    for host, gpu, at in each_gpu(case):
         now, ever = number(gpu, "ecc.uncorrected_volatile") or 0, number(gpu, "ecc.sram_uncorrected_aggregate") or 0
         if now > 0:
-            yield FAIL, f"{now:g} uncorrected errors since the driver was loaded"
+            seen = f"{at}{now:g} uncorrected errors since the driver was loaded"
+            yield finding("gpu-ecc", FAIL, host, seen, cause, remedy)
         if ever > sram or dig(gpu, "ecc.sram_threshold_exceeded") is True:
-            yield FAIL, f"{ever:g} uncorrected SRAM errors in its life, above the limit"
+            seen = f"{at}{ever:g} uncorrected SRAM errors in its life, above the limit"
+            yield finding("gpu-ecc", FAIL, host, seen, cause, remedy)
         elif ever > 0 and not now:
-            yield WARN, f"{ever:g} uncorrected SRAM errors in its life"
+            seen = f"{at}{ever:g} uncorrected SRAM errors in its life"
+            yield finding("gpu-ecc", WARN, host, seen, announced, watch)
         mended = number(gpu, "ecc.corrected_volatile") or 0
         if mended > corrected:
-            yield WARN, f"{mended:g} corrected errors since the driver was loaded (limit {corrected:g})"
-
-    found = collect(case, judge)
-    cause = "The memory of a GPU has uncorrected errors: jobs on it end, or compute wrong results."
-    for host, evidence in joined(found[FAIL]).items():
-        yield finding("gpu-ecc", FAIL, host, evidence, cause, f"Reset the GPU ({_RESET}); if it comes back: {_REPLACE}")
-    for host, evidence in joined(found[WARN]).items():
-        yield finding(
-            "gpu-ecc",
-            WARN,
-            host,
-            evidence,
-            "The memory of a GPU has errors that could be corrected, or had others before: it may be failing.",
-            "Watch it with nvidia-smi -q -d ECC; have the GPU replaced if the numbers grow.",
-        )
+            seen = f"{at}{mended:g} corrected errors since the driver was loaded (limit {corrected:g})"
+            yield finding("gpu-ecc", WARN, host, seen, announced, watch)
 
 
 @rule(
@@ -170,23 +152,17 @@ def ecc(case: Case) -> t.Iterator[Answer]:
 def row_remap(case: Case) -> t.Iterator[Answer]:
     """Bad rows of memory that wait to be replaced by spare ones, or cannot be."""
     most = limit(case, "remapped_rows")
-    worn: dict[str, list[str]] = {}
-    pending: dict[str, list[str]] = {}
-    for host in case.gpu:
-        for gpu in gpus(case, host):
-            count = number(gpu, "remapped_rows.uncorrectable") or 0
-            if dig(gpu, "remapped_rows.failure") is True:
-                worn.setdefault(host, []).append(f"{gpu_place(gpu)}: a row could not be remapped")
-            elif count > most:
-                worn.setdefault(host, []).append(f"{gpu_place(gpu)}: {count:g} rows are remapped")
-            elif dig(gpu, "remapped_rows.pending") is True:
-                pending.setdefault(host, []).append(f"{gpu_place(gpu)}: a remapped row waits for a reset")
-    cause = "The spare rows of a GPU's memory are used up: its errors cannot be corrected any more."
-    for host, evidence in joined(worn).items():
-        yield finding("gpu-row-remap", FAIL, host, evidence, cause, _REPLACE)
-    cause = "A bad row of a GPU's memory is still in use until the GPU is reset."
-    for host, evidence in joined(pending).items():
-        yield finding("gpu-row-remap", FAIL, host, evidence, cause, f"Reset the GPU: {_RESET}.")
+    worn = "The spare rows of a GPU's memory are used up: its errors cannot be corrected any more."
+    waits = "A bad row of a GPU's memory is still in use until the GPU is reset."
+    for host, gpu, at in each_gpu(case):
+        count = number(gpu, "remapped_rows.uncorrectable") or 0
+        if dig(gpu, "remapped_rows.failure") is True:
+            yield finding("gpu-row-remap", FAIL, host, f"{at}a row could not be remapped", worn, _REPLACE)
+        elif count > most:
+            yield finding("gpu-row-remap", FAIL, host, f"{at}{count:g} rows are remapped", worn, _REPLACE)
+        elif dig(gpu, "remapped_rows.pending") is True:
+            seen = f"{at}a remapped row waits for a reset"
+            yield finding("gpu-row-remap", FAIL, host, seen, waits, f"Reset the GPU: {_RESET}.")
 
 
 @rule(
@@ -203,25 +179,18 @@ def row_remap(case: Case) -> t.Iterator[Answer]:
 )
 def retired_pages(case: Case) -> t.Iterator[Answer]:
     """Pages of memory taken out of use, on GPUs before Ampere."""
-    warn = limit(case, "retired_pages_warn")
-    fail = limit(case, "retired_pages_fail")
-
-    def judge(gpu: Data) -> t.Iterator[tuple[str, str]]:
-        counts = [number(gpu, f"ecc.retired_pages_{kind}_bit") or 0 for kind in ("single", "double")]
-        if sum(counts) >= fail > 0:
-            yield FAIL, f"{sum(counts):g} retired pages of at most 64"
-        elif sum(counts) > warn:
-            yield WARN, f"{sum(counts):g} retired pages"
+    warn, fail = limit(case, "retired_pages_warn"), limit(case, "retired_pages_fail")
+    spent = "A GPU has retired nearly all the pages of memory that it can."
+    cause, remedy = "A GPU takes pages of its memory out of use.", f"Reset the GPU ({_RESET}), and watch it."
+    for host, gpu, at in each_gpu(case):
+        count = sum(number(gpu, f"ecc.retired_pages_{kind}_bit") or 0 for kind in ("single", "double"))
+        if count >= fail > 0:
+            seen = f"{at}{count:g} retired pages of at most 64"
+            yield finding("gpu-retired-pages", FAIL, host, seen, spent, _REPLACE)
+        elif count > warn:
+            yield finding("gpu-retired-pages", WARN, host, f"{at}{count:g} retired pages", cause, remedy)
         elif dig(gpu, "ecc.retired_pages_pending") is True:
-            yield WARN, "a page waits to be retired"
-
-    found = collect(case, judge)
-    cause = "A GPU has retired nearly all the pages of memory that it can."
-    for host, evidence in joined(found[FAIL]).items():
-        yield finding("gpu-retired-pages", FAIL, host, evidence, cause, _REPLACE)
-    cause = "A GPU takes pages of its memory out of use."
-    for host, evidence in joined(found[WARN]).items():
-        yield finding("gpu-retired-pages", WARN, host, evidence, cause, f"Reset the GPU ({_RESET}), and watch it.")
+            yield finding("gpu-retired-pages", WARN, host, f"{at}a page waits to be retired", cause, remedy)
 
 
 @rule(
@@ -239,25 +208,18 @@ def retired_pages(case: Case) -> t.Iterator[Answer]:
 def pcie(case: Case) -> t.Iterator[Answer]:
     """Fewer PCIe lanes than GPUs of the same model have. The link's generation falls when idle and says nothing."""
     widths: dict[str, list[int]] = collections.defaultdict(list)
-    for host in case.gpu:
-        for gpu in gpus(case, host):
-            width = number(gpu, "pcie.width_current")
-            if width:
-                widths[text(gpu, "name")].append(int(width))
-
-    def judge(gpu: Data) -> t.Iterator[tuple[str, str]]:
+    for _host, gpu, _at in each_gpu(case):
+        width = number(gpu, "pcie.width_current")
+        if width:
+            widths[text(gpu, "name")].append(int(width))
+    for host, gpu, at in each_gpu(case):
         width, usual = number(gpu, "pcie.width_current"), most_common(widths.get(text(gpu, "name"), ()))
         if width and usual and width < usual:
-            severity = FAIL if "SXM" in text(gpu, "name") or "HBM" in text(gpu, "name") else WARN
-            yield severity, f"{width:g} lanes, others of this model have {usual:g}"
-
-    for severity, seen in collect(case, judge).items():
-        for host, evidence in joined(seen).items():
             yield finding(
                 "gpu-pcie-narrow",
-                severity,
+                FAIL if "SXM" in text(gpu, "name") or "HBM" in text(gpu, "name") else WARN,
                 host,
-                evidence,
+                f"{at}{width:g} lanes, others of this model have {usual:g}",
                 "A GPU has fewer PCIe lanes than others of its model: copies to it are slower, and every step waits.",
                 "Power the node off and seat the card and its riser again; look for a slot setting in the BIOS "
                 "(bifurcation).",
@@ -283,32 +245,23 @@ def nvlink(case: Case) -> t.Iterator[Answer]:
     for found in pairs.values():
         for gpu, active, _speed in found:
             usual[text(gpu, "name")].append(active)
-    seen: Seen = {FAIL: {}, WARN: {}}
+    cause = "NVLinks of a GPU are down or slow: NCCL goes over PCIe, or fails when it sets the links up."
+    remedy = (
+        "Run nvidia-smi nvlink -s and nvidia-smi nvlink -e there, reset all GPUs or reboot, and have the bridge or "
+        "the board checked."
+    )
     for host, found in pairs.items():
         for gpu, active, speed in found:
-            name = text(gpu, "name")
+            name, at = text(gpu, "name"), f"{gpu_place(gpu)}: "
             links = thresholds.limit(case.thresholds, "nvlink_links", name)
             fastest = thresholds.limit(case.thresholds, "nvlink_gb_per_s", name)
             wanted = links if links is not None else most_common(usual[name])
             if active < wanted:
-                severity = FAIL if links is not None else WARN
-                seen[severity].setdefault(host, []).append(
-                    f"{gpu_place(gpu)}: {active} of {wanted:g} NVLinks are active"
-                )
+                seen = f"{at}{active} of {wanted:g} NVLinks are active"
+                yield finding("gpu-nvlink", WARN if links is None else FAIL, host, seen, cause, remedy)
             elif fastest is not None and speed is not None and speed < fastest:
-                said = f"{gpu_place(gpu)}: an NVLink of {speed:g} GB/s, should have {fastest:g}"
-                seen[WARN].setdefault(host, []).append(said)
-    for severity, said_by in seen.items():
-        for host, evidence in joined(said_by).items():
-            yield finding(
-                "gpu-nvlink",
-                severity,
-                host,
-                evidence,
-                "NVLinks of a GPU are down or slow: NCCL goes over PCIe, or fails when it sets the links up.",
-                "Run nvidia-smi nvlink -s and nvidia-smi nvlink -e there, reset all GPUs or reboot, and have the "
-                "bridge or the board checked.",
-            )
+                seen = f"{at}an NVLink of {speed:g} GB/s, should have {fastest:g}"
+                yield finding("gpu-nvlink", WARN, host, seen, cause, remedy)
 
 
 def _with_links(case: Case, host: str) -> t.Iterator[tuple[Data, int, float | None]]:

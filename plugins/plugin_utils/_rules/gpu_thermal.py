@@ -17,7 +17,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.gpu_health import collect, joined
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.gpu_health import each_gpu
 
 
 def _slowed(gpu: Data) -> list[str]:
@@ -44,16 +44,11 @@ def _computes(gpu: Data) -> bool:
 )
 def throttle(case: Case) -> t.Iterator[Answer]:
     """The hardware slows a GPU down while nothing runs. Idle clocks and a power cap are normal."""
-    found = collect(case, lambda gpu: [(WARN, ", ".join(hit))] if (hit := _slowed(gpu)) and not _computes(gpu) else [])
-    for host, evidence in joined(found[WARN]).items():
-        yield finding(
-            "gpu-throttle",
-            WARN,
-            host,
-            evidence,
-            "A GPU is slowed down by heat or by its power supply although no job runs: every rank will wait for it.",
-            "Look at nvidia-smi -q -d TEMPERATURE,POWER,PERFORMANCE, at the fans, and at the power cables.",
-        )
+    cause = "A GPU is slowed down by heat or by its power supply although no job runs: every rank will wait for it."
+    remedy = "Look at nvidia-smi -q -d TEMPERATURE,POWER,PERFORMANCE, at the fans, and at the power cables."
+    for host, gpu, at in each_gpu(case):
+        if _slowed(gpu) and not _computes(gpu):
+            yield finding("gpu-throttle", WARN, host, at + ", ".join(_slowed(gpu)), cause, remedy)
 
 
 @rule(
@@ -70,19 +65,12 @@ def throttle(case: Case) -> t.Iterator[Answer]:
 def temperature(case: Case) -> t.Iterator[Answer]:
     """A GPU that is hot with nothing to do; one that computes may be, and one that is slowed down is told as that."""
     most = limit(case, "gpu_temperature_warn_c")
-
-    def judge(gpu: Data) -> t.Iterator[tuple[str, str]]:
+    cause = (
+        "A GPU is hot although it has nothing to do: under load it will be slowed down, and every rank waits for it."
+    )
+    remedy = "Look at nvidia-smi -q -d TEMPERATURE,POWER there, at the fans, the air filters and the room's cooling."
+    for host, gpu, at in each_gpu(case):
         now = number(gpu, "temperature_c")
         if now is not None and now > most and not _computes(gpu) and not _slowed(gpu):
-            yield WARN, f"{now:g} C while no process computes on it (limit {most:g} C)"
-
-    for host, evidence in joined(collect(case, judge)[WARN]).items():
-        yield finding(
-            "gpu-temperature",
-            WARN,
-            host,
-            evidence,
-            "A GPU is hot although it has nothing to do: under load it will be slowed down, and every "
-            "rank waits for it.",
-            "Look at nvidia-smi -q -d TEMPERATURE,POWER there, at the fans, the air filters and the room's cooling.",
-        )
+            seen = f"{at}{now:g} C while no process computes on it (limit {most:g} C)"
+            yield finding("gpu-temperature", WARN, host, seen, cause, remedy)

@@ -10,7 +10,14 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.host_names import HOST_NAME, is_address
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import absent, addresses, names, node
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    absent,
+    addresses,
+    live,
+    mapping,
+    names,
+    node,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import ssh_results
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -67,8 +74,7 @@ def duplicates(case: Case) -> set[str]:
 )
 def duplicate_hostname(case: Case) -> t.Iterable[Answer]:
     """Nodes with one host name, with none of their own, or with one machine-id."""
-    live = [name for name in case.fabric if name not in absent(case)]
-    hostnames = {name: str(dig(case.fabric[name], "hostname", "")).lower() for name in live}
+    hostnames = {name: str(dig(case.fabric[name], "hostname", "")).lower() for name in live(case)}
     named = {name: value for name, value in hostnames.items() if value}
     same = duplicates(case)
     for host in [name for name in named if name in same or named[name] in UNNAMED]:
@@ -82,7 +88,7 @@ def duplicate_hostname(case: Case) -> t.Iterable[Answer]:
             "hostnamectl set-hostname NAME, another one on each node (no reboot needed), or trainmesh_hostname in the "
             "inventory and site.yml.",
         )
-    ids = {name: str(dig(case.fabric[name], "machine_id", "")) for name in live}
+    ids = {name: str(dig(case.fabric[name], "machine_id", "")) for name in live(case)}
     for hosts in _groups({name: value for name, value in ids.items() if value}):
         if any(dig(case.fabric[host], "container") or host in same for host in hosts):
             continue  # containers of one image often share it, and nothing there depends on it
@@ -111,11 +117,11 @@ def duplicate_hostname(case: Case) -> t.Iterable[Answer]:
 )
 def hostname_file(case: Case) -> t.Iterable[Answer]:
     """/etc/hostname holds something else than the bare name of the machine."""
-    for host, facts in case.fabric.items():
-        written, now = dig(facts, "hostname_file"), str(dig(facts, "hostname", ""))
-        if not written or str(written).startswith("#") or host in absent(case):  # hostname(5) allows comments
+    for host in live(case):
+        facts = case.fabric[host]
+        text, now = str(dig(facts, "hostname_file", "")).strip(), str(dig(facts, "hostname", ""))
+        if not text or text.startswith("#"):  # hostname(5) allows comments
             continue
-        text = str(written).strip()
         remedy = f"hostnamectl set-hostname {node(case, host).get('hostname') or 'NAME'} (no reboot needed)"
         if not HOST_NAME.match(text):
             cause = "/etc/hostname must hold the bare name and nothing else."
@@ -161,6 +167,13 @@ def hostname_differs(case: Case) -> t.Iterable[Answer]:
             )
 
 
+def _resolved(case: Case) -> t.Iterator[tuple[str, str, Data]]:
+    """(node, name, answer) of every name that a node looked up."""
+    for host in live(case):
+        for name, answer in mapping(case.fabric[host], "resolution").items():
+            yield host, str(name), answer
+
+
 def _entry(facts: t.Any, name: str) -> str:
     """Where /etc/hosts says so, in words."""
     for line in dig(facts, "hosts_entries", []):
@@ -187,18 +200,17 @@ def loopback(case: Case) -> t.Iterable[Answer]:
         "Take the name off that line of /etc/hosts and give it to the data address (site.yml does), or set "
         "GLOO_SOCKET_IFNAME and a numeric MASTER_ADDR for every job."
     )
-    for host, facts in case.fabric.items():
-        for name, answer in dig(facts, "resolution", {}).items() if host not in absent(case) else ():
-            owner = host if _short(name) == _short(dig(facts, "hostname", "")) else _owner(case, name)
-            if owner is None or not dig(answer, "loopback") or str(name).lower() in UNNAMED or is_address(name):
-                continue
-            told = dig(dig(case.stack.get(host), "login_environment.variables", {}), "GLOO_SOCKET_IFNAME")
-            given = told or "GLOO_SOCKET_IFNAME" in dig(case.plan, "env", {})
-            found = ", ".join(map(str, dig(answer, "addresses", [])))
-            whose = "its own name" if owner == host else f"the name of {owner}"
-            severity = WARN if given and owner == host else FAIL
-            evidence = f"{whose} {name} is {found}{_entry(facts, name)}"
-            yield finding("name-loopback-127-0-1-1", severity, host, evidence, _LOOPBACK, remedy)
+    for host, name, answer in _resolved(case):
+        owner = host if _short(name) == _short(dig(case.fabric[host], "hostname", "")) else _owner(case, name)
+        if owner is None or not dig(answer, "loopback") or name.lower() in UNNAMED or is_address(name):
+            continue
+        told = dig(dig(case.stack.get(host), "login_environment.variables", {}), "GLOO_SOCKET_IFNAME")
+        given = told or "GLOO_SOCKET_IFNAME" in dig(case.plan, "env", {})
+        found = ", ".join(map(str, dig(answer, "addresses", [])))
+        whose = "its own name" if owner == host else f"the name of {owner}"
+        severity = WARN if given and owner == host else FAIL
+        evidence = f"{whose} {name} is {found}{_entry(case.fabric[host], name)}"
+        yield finding("name-loopback-127-0-1-1", severity, host, evidence, _LOOPBACK, remedy)
     for item in ssh_results(case, "loopback"):
         if not dig(dig(case.fabric.get(item.source), "resolution", {}).get(item.what), "loopback"):
             evidence = f"{item.what}: {item.evidence}"
@@ -242,20 +254,19 @@ def hosts_typo(case: Case) -> t.Iterable[Answer]:
     """Names of nodes that do not resolve, or to an address that the node does not have."""
     managed = bool(dig(case.plan, "managed", False))
     told: set[tuple[str, str]] = set()
-    for host, facts in case.fabric.items():
-        for name, answer in dig(facts, "resolution", {}).items() if host not in absent(case) else ():
-            owner = _owner(case, name)
-            found = [str(item) for item in dig(answer, "addresses", [])]
-            if owner is None or dig(answer, "loopback"):
-                continue
-            if found and not set(found) & {*addresses(case, owner), str(dig(node(case, owner), "address"))}:
-                evidence = f"{name} is {', '.join(found)}"
-            elif not found and (managed or host == owner):
-                evidence = f"{name}: {dig(answer, 'error', 'no address')}"
-            else:
-                continue
-            told.add((host, str(name)))
-            yield _typo(case, host, owner, evidence)
+    for host, name, answer in _resolved(case):
+        owner = _owner(case, name)
+        found = [str(item) for item in dig(answer, "addresses", [])]
+        if owner is None or dig(answer, "loopback"):
+            continue
+        if found and not set(found) & {*addresses(case, owner), str(dig(node(case, owner), "address"))}:
+            evidence = f"{name} is {', '.join(found)}"
+        elif not found and (managed or host == owner):
+            evidence = f"{name}: {dig(answer, 'error', 'no address')}"
+        else:
+            continue
+        told.add((host, name))
+        yield _typo(case, host, owner, evidence)
     for item in ssh_results(case, "name", "wrong_address"):
         answer = dig(case.fabric.get(item.source), "resolution", {}).get(item.what)
         if (item.source, item.what) not in told and not dig(answer, "loopback"):

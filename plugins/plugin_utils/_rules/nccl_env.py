@@ -80,11 +80,10 @@ def holds_data(case: Case, host: str, interface: Data) -> bool:
 )
 def absent(case: Case) -> t.Iterator[Answer]:
     """An interface is named that the node does not have, or only its loopback."""
-    seen: dict[str, dict[str, str]] = {"NCCL_SOCKET_IFNAME": {}, "GLOO_SOCKET_IFNAME": {}}
     for host, facts in case.fabric.items():
         present = [text(each, "name") for each in rows(facts, "interfaces")]
         ready = [text(each, "name") for each in interfaces(case, host)]
-        for variable, found in seen.items():
+        for variable in ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"):
             wish = setting(case, host, variable)
             if not wish or not wish.value or not present:
                 continue
@@ -93,16 +92,11 @@ def absent(case: Case) -> t.Iterator[Answer]:
             if hit and (hit != ["lo"] or len(case.order) < 2):
                 continue
             why = "only the loopback" if hit else "is down or has no address" if named(value, present) else "not there"
-            found[host] = (
-                f"{variable}={wish.value} in {wish.where}: {why}; the node has {', '.join(ready) or 'none up'}"
-            )
-    for variable, found in seen.items():
-        for host, evidence in found.items():
             yield finding(
                 "nccl-ifname-absent-on-node",
                 FAIL,
                 host,
-                evidence,
+                f"{variable}={wish.value} in {wish.where}: {why}; the node has {', '.join(ready) or 'none up'}",
                 f"{variable} names an interface that the node cannot use: 'no socket interface found'.",
                 f"Interface names differ between nodes: take {variable} out of what all of them share (trainmesh_env, "
                 "~/.bashrc, .deepspeed_env) and set each node's own in its /etc/nccl.conf, as site.yml does.",
@@ -124,27 +118,21 @@ def auto_virtual(case: Case) -> t.Iterator[Answer]:
         listed = ", ".join(f"{text(each, 'name')} ({_address(each)})" for each in chosen)
         meets = chosen and chosen[0] in wrong and not _as_good(case, host, chosen[0])
         if meets and any(holds_data(case, host, each) for each in interfaces(case, host)):
-            yield finding(
-                "nccl-ifname-auto-virtual",
-                FAIL,
-                host,
-                f"NCCL's choice: {listed}; the data address is {text(case.node(host), 'address')}",
-                "Without NCCL_SOCKET_IFNAME NCCL meets the other ranks over an interface that is not the "
-                "data network's.",
-                "Put NCCL_SOCKET_IFNAME==INTERFACE of the data address into each node's /etc/nccl.conf, "
-                "as site.yml does.",
-            )
+            severity, seen = FAIL, f"; the data address is {text(case.node(host), 'address')}"
+            cause = "NCCL meets the other ranks over an interface that is not the data network's."
         elif any(virtual(each) and not _as_good(case, host, each) for each in wrong):
-            yield finding(
-                "nccl-ifname-auto-virtual",
-                WARN,
-                host,
-                f"NCCL's choice: {listed}",
-                "Without NCCL_SOCKET_IFNAME NCCL also uses virtual interfaces, which other nodes cannot "
-                "reach: it hangs.",
-                "Put NCCL_SOCKET_IFNAME==INTERFACE of the data address into each node's /etc/nccl.conf, "
-                "as site.yml does.",
-            )
+            severity, seen = WARN, ""
+            cause = "NCCL also uses virtual interfaces, which other nodes cannot reach: it hangs."
+        else:
+            continue
+        yield finding(
+            "nccl-ifname-auto-virtual",
+            severity,
+            host,
+            f"NCCL's choice: {listed}{seen}",
+            f"Without NCCL_SOCKET_IFNAME {cause}",
+            "Put NCCL_SOCKET_IFNAME==INTERFACE of the data address into each node's /etc/nccl.conf, as site.yml does.",
+        )
 
 
 def _as_good(case: Case, host: str, interface: Data) -> bool:
@@ -233,17 +221,14 @@ def _is(*values: str) -> t.Callable[[Setting], bool]:
 )
 def forced(case: Case) -> t.Iterator[Answer]:
     """NCCL_NET=IB is a demand, not a wish: without a port that works NCCL gives up."""
-    seen = {
-        host: f"{said}; no RDMA port is ACTIVE"
-        for host, said in _switched(case, ("NCCL_NET", _is("ib")))
-        if host in case.fabric and not active_ports(case, host)
-    }
-    for host, evidence in seen.items():
+    for host, said in _switched(case, ("NCCL_NET", _is("ib"))):
+        if host not in case.fabric or active_ports(case, host):
+            continue
         yield finding(
             "nccl-net-forced-ib",
             FAIL,
             host,
-            evidence,
+            f"{said}; no RDMA port is ACTIVE",
             "NCCL_NET=IB is set and the node has no InfiniBand or RoCE port that works: 'Failed to initialize any NET "
             "plugin'.",
             "Take NCCL_NET out; NCCL uses InfiniBand by itself where it works. If the node should have "
@@ -268,17 +253,14 @@ def disabled(case: Case) -> t.Iterator[Answer]:
     if not all(active_ports(case, host) for host in live(case)):
         return
     wanted = (("NCCL_IB_DISABLE", lambda wish: wish.on), ("NCCL_NET", _is("socket")))
-    seen = {
-        host: f"{said}; ACTIVE: {', '.join(active_ports(case, host))}"
-        for host, said in _switched(case, *wanted)
-        if active_ports(case, host)
-    }
-    for host, evidence in seen.items():
+    for host, said in _switched(case, *wanted):
+        if not active_ports(case, host):
+            continue
         yield finding(
             "ib-disabled-on-ib",
             WARN,
             host,
-            evidence,
+            f"{said}; ACTIVE: {', '.join(active_ports(case, host))}",
             "NCCL is told not to use the RDMA network that works on the node: all traffic goes over TCP, many times "
             "slower (GPUs at 100 % with low power).",
             "Take NCCL_IB_DISABLE and NCCL_NET out of the place named, and try a job with NCCL_DEBUG=INFO: it should "
@@ -305,31 +287,17 @@ def p2p_disabled(case: Case) -> t.Iterator[Answer]:
         ("NCCL_SHM_DISABLE", lambda wish: wish.on),
     )
     for host, said in _switched(case, *wanted):
-        if any(number(each, "active") for each in rows(case.gpu.get(host), "nvlink")):
-            yield finding(
-                "nccl-p2p-disabled-kept",
-                WARN,
-                host,
-                f"{said}; the GPUs have NVLink",
-                "NCCL is told not to let GPUs of a node talk directly: NVLink stays unused.",
-                (
-                    "Take it out of the place named. If jobs hang or compute nonsense without it, fix the cause: "
-                    "switch off PCI ACS and the IOMMU's translation in the BIOS."
-                ),
-            )
-        else:
-            yield finding(
-                "nccl-p2p-disabled-kept",
-                INFO,
-                host,
-                f"{said}; {len(gpus(case, host))} GPUs",
-                "NCCL is told not to let GPUs of a node talk directly: a workaround that hides its cause "
-                "and slows down.",
-                (
-                    "Take it out of the place named. If jobs hang or compute nonsense without it, fix the cause: "
-                    "switch off PCI ACS and the IOMMU's translation in the BIOS."
-                ),
-            )
+        linked = any(number(each, "active") for each in rows(case.gpu.get(host), "nvlink"))
+        what = "NVLink stays unused." if linked else "a workaround that hides its cause and slows down."
+        yield finding(
+            "nccl-p2p-disabled-kept",
+            WARN if linked else INFO,
+            host,
+            f"{said}; the GPUs have NVLink" if linked else f"{said}; {len(gpus(case, host))} GPUs",
+            f"NCCL is told not to let GPUs of a node talk directly: {what}",
+            "Take it out of the place named. If jobs hang or compute nonsense without it, fix the cause: switch off "
+            "PCI ACS and the IOMMU's translation in the BIOS.",
+        )
 
 
 @rule(
@@ -358,16 +326,12 @@ def propagated(case: Case) -> t.Iterator[Answer]:
         ordered = groups(values, 0)
         if len(ordered) < 2:
             continue
-        odd = [host for _value, hosts in ordered[1:] for host in hosts]
-        shown = {
-            host: shortened(f"{name}={found[host][name]}" if name in found[host] else f"{name} not set") for host in odd
-        }
-        for host, evidence in shown.items():
+        for host in [host for _value, hosts in ordered[1:] for host in hosts]:
             yield finding(
                 "env-not-propagated",
                 INFO if name.startswith("NCCL_DEBUG") else WARN,
                 host,
-                evidence,
+                shortened(f"{name}={found[host][name]}" if name in found[host] else f"{name} not set"),
                 f"A command started by ssh does not get the same {name} on every node ({names(ordered[0][1])}: "
                 f"{shortened(ordered[0][0], 60)}): ranks behave differently.",
                 f"Set {name} for all ranks with trainmesh_env (or in .deepspeed_env), and take it out of the start-up "

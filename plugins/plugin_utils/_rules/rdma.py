@@ -65,17 +65,15 @@ def _weighed(case: Case, severity: str) -> str:
 )
 def libibverbs(case: Case) -> t.Iterator[Answer]:
     """A port works, but the library that NCCL opens for it is not installed."""
-    seen = {
-        host: f"ACTIVE: {', '.join(active_ports(case, host))}; no libibverbs.so.1"
-        for host, facts in case.fabric.items()
-        if active_ports(case, host) and dig(facts, "rdma.libibverbs") is False and not _disabled(case, host)
-    }
-    for host, evidence in seen.items():
+    for host, facts in case.fabric.items():
+        active = active_ports(case, host)
+        if not active or dig(facts, "rdma.libibverbs") is not False or _disabled(case, host):
+            continue
         yield finding(
             "ib-libibverbs-missing",
             _weighed(case, WARN),
             host,
-            evidence,
+            f"ACTIVE: {', '.join(active)}; no libibverbs.so.1",
             "The RDMA network works, but libibverbs is not installed there: NCCL silently falls back to TCP.",
             "Install it: apt-get install libibverbs1 ibverbs-providers, or dnf install rdma-core libibverbs.",
         )
@@ -95,18 +93,15 @@ def libibverbs(case: Case) -> t.Iterator[Answer]:
 )
 def container_devices(case: Case) -> t.Iterator[Answer]:
     """A container sees the host's RDMA ports in sysfs, but was not given their device files."""
-    seen = {
-        host: f"{dig(facts, 'container')}; ACTIVE: {', '.join(active_ports(case, host))}; /dev/infiniband is empty"
-        for host, facts in case.fabric.items()
-        if active_ports(case, host) and dig(facts, "container") and dig(facts, "rdma.uverbs") == []
-        if not _disabled(case, host)
-    }
-    for host, evidence in seen.items():
+    for host, facts in case.fabric.items():
+        active, container = active_ports(case, host), dig(facts, "container")
+        if not active or not container or dig(facts, "rdma.uverbs") != [] or _disabled(case, host):
+            continue
         yield finding(
             "ib-container-devices",
             _weighed(case, WARN),
             host,
-            evidence,
+            f"{container}; ACTIVE: {', '.join(active)}; /dev/infiniband is empty",
             "The container has no access to the RDMA devices of its host: 'ibv_open_device failed', or TCP instead.",
             "Start it with --device=/dev/infiniband --cap-add=IPC_LOCK --ulimit memlock=-1.",
         )
@@ -244,18 +239,14 @@ def rails(case: Case) -> t.Iterator[Answer]:
             )
     rates = {host: _rates(case, host) for host in case.fabric if active_ports(case, host)}
     usual = most_common(rates.values())
-    odd = {
-        host: f"{_shown(found)}; most nodes: {_shown(usual)}"
-        for host, found in rates.items()
-        if found != usual
-        and len(ports(case, host)) == len(active_ports(case, host))  # else a port is down: its own rule
-    }
-    for host, evidence in odd.items():
+    for host, found in rates.items():
+        if found == usual or len(ports(case, host)) != len(found):  # a port that is down has a rule of its own
+            continue
         yield finding(
             "ib-rails-not-connected",
             _weighed(case, WARN),
             host,
-            evidence,
+            f"{_shown(found)}; most nodes: {_shown(usual)}",
             "The node's RDMA ports differ in number or speed from those of the other nodes: rails are missing or slow.",
             "Compare ibstat with another node; set NCCL_IB_HCA to the ports that all have, and NCCL_CROSS_NIC=0 where "
             "each rail has a switch of its own.",

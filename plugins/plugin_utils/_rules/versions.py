@@ -73,12 +73,12 @@ def replaced(case: Case) -> t.Iterator[Answer]:
     # a build that does not fit the machines is rightly replaced by another one
     if same_release and any(True for check in (driver_too_old, gpu_kernels, cpu_build) for _found in check(case)):
         return
-    for host, evidence in dict.fromkeys(installed, f"torch {have}").items():
+    for host in installed:
         yield finding(
             "ver-torch-silently-replaced",
             WARN,
             host,
-            evidence,
+            f"torch {have}",
             f"PyTorch is {have}, and the plan asks for {wanted}: another one was installed, or the inventory changed.",
             "Run site.yml, which brings back the plan's, or set trainmesh_torch and trainmesh_torch_build.",
         )
@@ -100,20 +100,16 @@ def python_ended(case: Case) -> t.Iterator[Answer]:
     """A Python for which nothing new is published: installers fall back to packages years old."""
     ended = table("version_rules")["python_ended"]
     span = requires_python(table("stack")["torch"])
-    late: dict[str, str] = {}
-    old: dict[str, str] = {}
+    old = "This Python is no longer maintained, and PyTorch has no wheels for it any more: installers take old ones."
+    late = "This Python is no longer maintained; the tested PyTorch still has wheels for it."
+    remedy = "Set trainmesh_python to a newer interpreter, or trainmesh_python_env: conda, and run site.yml."
     for host, facts in case.stack.items():
         version = text(facts, "python.version")
         if minor(version) in ended:
-            place = late if span and key(version)[:2] >= key(span[0]) else old
-            place[host] = f"Python {version}, ended {ended[minor(version)]}"
-    remedy = "Set trainmesh_python to a newer interpreter, or trainmesh_python_env: conda, and run site.yml."
-    cause = "This Python is no longer maintained, and PyTorch has no wheels for it any more: installers take old ones."
-    for host, evidence in old.items():
-        yield finding("ver-python-eol", WARN, host, evidence, cause, remedy)
-    cause = "This Python is no longer maintained; the tested PyTorch still has wheels for it."
-    for host, evidence in late.items():
-        yield finding("ver-python-eol", INFO, host, evidence, cause, remedy)
+            evidence = f"Python {version}, ended {ended[minor(version)]}"
+            usable = bool(span and key(version)[:2] >= key(span[0]))
+            severity, cause = (INFO, late) if usable else (WARN, old)
+            yield finding("ver-python-eol", severity, host, evidence, cause, remedy)
 
 
 @rule(

@@ -86,30 +86,20 @@ def main_ip_ignored(case: Case) -> t.Iterator[Answer]:
 )
 def default_leak(case: Case) -> t.Iterator[Answer]:
     """A default configuration that is taken without being named."""
-    careless = [(copy, command) for copy, _s, command in common.commands(case, ACCELERATE)
-                if "config_file" not in command.options and command.script]  # fmt: skip
+    launches = [(copy, command) for copy, _script, command in common.commands(case, ACCELERATE) if command.script]
+    careless = [copy.at(command.line) for copy, command in launches if "config_file" not in command.options]
     for host in case.order:
         for file in rows(case.user.get(host), "accelerate_default"):
             path = str(dig(file, "path", "default_config.yaml"))
-            if careless:
-                copy, command = careless[0]
-                yield finding(
-                    "acc-default-config-leak",
-                    WARN,
-                    host,
-                    f"{path}, used by accelerate launch in {copy.at(command.line)}",
-                    "`accelerate launch` without --config_file takes its settings from this file, and does not say so.",
-                    "Give --config_file with an absolute path, and remove the file where nobody needs it.",
-                )
-            else:
-                yield finding(
-                    "acc-default-config-leak",
-                    INFO,
-                    host,
-                    path,
-                    "`accelerate launch` without --config_file takes its settings from this file, and does not say so.",
-                    "Give --config_file with an absolute path, and remove the file where nobody needs it.",
-                )
+            used = f", used by accelerate launch in {careless[0]}" if careless else ""
+            yield finding(
+                "acc-default-config-leak",
+                WARN if careless else INFO,
+                host,
+                path + used,
+                "`accelerate launch` without --config_file takes its settings from this file, and does not say so.",
+                "Give --config_file with an absolute path, and remove the file where nobody needs it.",
+            )
 
 
 @rule(
@@ -291,34 +281,13 @@ def processes(case: Case) -> t.Iterator[Answer]:
         share = total // machines
         nodes = [copy.host] if common.multinode_launcher(data) != "pdsh" else list(case.order)
         text = f"{copy.path}: num_processes {total} on {machines} machines is {share} on each"
+        wrong = [f"but {node} has {gpus[node]} GPUs" for node in nodes if node in gpus and share > gpus[node]]
         if total % machines:
-            yield finding(
-                "acc-num-processes-floor",
-                FAIL,
-                copy.host,
-                f"{text}, {total - share * machines} are lost",
-                floor_cause,
-                floor_remedy,
-            )
+            wrong.insert(0, f"{total - share * machines} are lost")
         elif machines == len(case.order) and len(set(gpus.values())) == 1 and share < min(gpus.values()):
-            yield finding(
-                "acc-num-processes-floor",
-                FAIL,
-                copy.host,
-                f"{text}, but every node has {min(gpus.values())} GPUs",
-                floor_cause,
-                floor_remedy,
-            )
-        for node in nodes:
-            if node in gpus and share > gpus[node]:
-                yield finding(
-                    "acc-num-processes-floor",
-                    FAIL,
-                    copy.host,
-                    f"{text}, but {node} has {gpus[node]} GPUs",
-                    floor_cause,
-                    floor_remedy,
-                )
+            wrong.append(f"but every node has {min(gpus.values())} GPUs")
+        for seen in wrong:
+            yield finding("acc-num-processes-floor", FAIL, copy.host, f"{text}, {seen}", floor_cause, floor_remedy)
         if len(nodes) > 1 and len(set(gpus.values())) > 1 and share <= min(gpus.values()):
             idle = [f"{node} has {gpus[node]}" for node in nodes if gpus.get(node, 0) > share]
             yield finding(
@@ -355,23 +324,12 @@ def machine_rank(case: Case) -> t.Iterator[Answer]:
             continue
         rank, machines = integer(data.get("machine_rank")) or 0, integer(data.get("num_machines")) or 1
         if rank >= machines:
-            yield finding(
-                "acc-machine-rank-duplicate",
-                FAIL,
-                copy.host,
-                f"{copy.path}: machine_rank {rank} of {machines} machines",
-                cause,
-                remedy,
-            )
+            seen = f"machine_rank {rank} of {machines} machines"
         elif taken.setdefault(rank, copy.host) != copy.host:
-            yield finding(
-                "acc-machine-rank-duplicate",
-                FAIL,
-                copy.host,
-                f"{copy.path}: machine_rank {rank}, as on {taken[rank]}",
-                cause,
-                remedy,
-            )
+            seen = f"machine_rank {rank}, as on {taken[rank]}"
+        else:
+            continue
+        yield finding("acc-machine-rank-duplicate", FAIL, copy.host, f"{copy.path}: {seen}", cause, remedy)
 
 
 @rule(
@@ -454,25 +412,14 @@ def cpu_single(case: Case) -> t.Iterator[Answer]:
     for copy, data in configurations(case):
         kind = str(data.get("distributed_type")).upper()
         have = common.version(case, copy.host, "accelerate")
-        if kind == "MULTI_CPU" and not dig(data, "mpirun_config"):
-            yield finding(
-                "acc-cpu-silent-single",
-                FAIL,
-                copy.host,
-                f"{copy.path}: distributed_type MULTI_CPU without mpirun_config",
-                cause,
-                remedy,
-            )
         silent = kind == "MULTI_GPU" and data.get("use_cpu") is True and common.scripts(case)
-        if silent and not exported and not common.older(have, "1.13"):
-            yield finding(
-                "acc-cpu-silent-single",
-                FAIL,
-                copy.host,
-                f"{copy.path}: use_cpu, and the launch script does not export {name}",
-                cause,
-                remedy,
-            )
+        if kind == "MULTI_CPU" and not dig(data, "mpirun_config"):
+            seen = "distributed_type MULTI_CPU without mpirun_config"
+        elif silent and not exported and not common.older(have, "1.13"):
+            seen = f"use_cpu, and the launch script does not export {name}"
+        else:
+            continue
+        yield finding("acc-cpu-silent-single", FAIL, copy.host, f"{copy.path}: {seen}", cause, remedy)
 
 
 @rule(

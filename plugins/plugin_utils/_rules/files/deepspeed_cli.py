@@ -74,46 +74,24 @@ def silent_local(case: Case) -> t.Iterator[Answer]:
         if _alone(command):
             continue
         if not path and _file_exists(case, copy.host, "/job/hostfile") is not True:
-            yield finding(
-                "hostfile-silent-local",
-                FAIL,
-                copy.host,
-                f"{copy.at(command.line)}: deepspeed without --hostfile",
-                cause,
-                remedy,
-            )
+            seen = "deepspeed without --hostfile"
         elif path and _file_exists(case, copy.host, path) is False:
-            yield finding(
-                "hostfile-silent-local",
-                FAIL,
-                copy.host,
-                f"{copy.at(command.line)}: --hostfile {path}, which does not exist",
-                cause,
-                remedy,
-            )
+            seen = f"--hostfile {path}, which does not exist"
+        else:
+            continue
+        yield finding("hostfile-silent-local", FAIL, copy.host, f"{copy.at(command.line)}: {seen}", cause, remedy)
     for copy, data in common.mappings(case, "accelerate"):
         through = common.multinode_launcher(data)
         if not through or not common.multi_node(data) or through == "standard":
             continue
         path = dig(data, "deepspeed_config.deepspeed_hostfile")
         if not path:
-            yield finding(
-                "hostfile-silent-local",
-                FAIL,
-                copy.host,
-                f"{copy.path}: no deepspeed_hostfile with deepspeed_multinode_launcher {through}",
-                cause,
-                remedy,
-            )
+            seen = f"no deepspeed_hostfile with deepspeed_multinode_launcher {through}"
         elif _file_exists(case, copy.host, str(path)) is False:
-            yield finding(
-                "hostfile-silent-local",
-                FAIL,
-                copy.host,
-                f"{copy.path}: deepspeed_hostfile {path}, which does not exist",
-                cause,
-                remedy,
-            )
+            seen = f"deepspeed_hostfile {path}, which does not exist"
+        else:
+            continue
+        yield finding("hostfile-silent-local", FAIL, copy.host, f"{copy.path}: {seen}", cause, remedy)
 
 
 def _filters(case: Case) -> t.Iterator[Filter]:

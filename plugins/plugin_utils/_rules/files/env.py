@@ -8,7 +8,11 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import login_sources, rows
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    active_ports,
+    login_sources,
+    rows,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
@@ -162,8 +166,7 @@ def usable_hca(case: Case, host: str) -> bool | None:
     facts = case.fabric.get(host)
     if dig(facts, "rdma.devices") is None:
         return None
-    ports = [port for device in rows(facts, "rdma.devices") for port in rows(device, "ports")]
-    return any(dig(port, "state") == "ACTIVE" for port in ports) and dig(facts, "rdma.libibverbs") is not False
+    return bool(active_ports(case, host)) and dig(facts, "rdma.libibverbs") is not False
 
 
 @rule("nccl-net-forced-ib", "ib-disabled-on-ib", needs=("user", "fabric"))

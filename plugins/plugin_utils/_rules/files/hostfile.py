@@ -159,24 +159,10 @@ def bom_or_range(case: Case) -> t.Iterator[Answer]:
     remedy = "Save the file as UTF-8 without a mark (sed -i '1s/^\\xEF\\xBB\\xBF//' FILE), with one name a line."
     for copy, hosts in _parsed(case):
         for problem in hosts.problems:
-            if problem.what == "bom":
-                yield finding(
-                    "hostfile-bom-or-range",
-                    FAIL,
-                    copy.host,
-                    f"{copy.path} begins with a byte-order mark",
-                    cause,
-                    remedy,
-                )
-            elif problem.what == "range":
-                yield finding(
-                    "hostfile-bom-or-range",
-                    FAIL,
-                    copy.host,
-                    f"{copy.at(problem.line)}: {problem.text!r}",
-                    cause,
-                    remedy,
-                )
+            if problem.what in ("bom", "range"):
+                line = f"{copy.at(problem.line)}: {problem.text!r}"
+                seen = line if problem.what == "range" else f"{copy.path} begins with a byte-order mark"
+                yield finding("hostfile-bom-or-range", FAIL, copy.host, seen, cause, remedy)
 
 
 @rule("hostfile-slots-exceed-gpus", "gpus-unused-by-slots", needs=("user", "gpu"))
