@@ -11,12 +11,12 @@ import socket
 import time
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import resolver as names
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, printable
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import hosts_file as config_hosts_file
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import kernel_name
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import disk, host, netlink, pci, ports, rdma
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import interfaces as net
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import resolver as names
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import ssh_session as session
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.clock import clock
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.firewall import firewalls

@@ -10,8 +10,8 @@ import struct
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, to_int
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.resolver import address_text
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import netlink
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.resolver import address_text
 
 RTF_UP, RTF_REJECT = 0x1, 0x200
 # Kinds whose speed the kernel makes up (veth always says 10000) or never knows.

@@ -15,9 +15,8 @@ import json
 import pwd
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import isolated, job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import isolated, job_user, resolver
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import facts as fabric_facts
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import resolver
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu import facts as gpu_facts
 from ansible_collections.trainmesh.cluster.plugins.module_utils._stack import facts as stack_facts
 

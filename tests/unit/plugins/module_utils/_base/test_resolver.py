@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import resolver as names
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import resolver as names
 
 HOSTS = """127.0.0.1\tlocalhost
 127.0.1.1 node1.example.org Node1 # written by the installer
