@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import queue
 import random
 import re
 import shlex
-import threading
 import time
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.threads import in_threads
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import failures as words
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import ssh_config
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import transport as preflight_transport
@@ -230,35 +229,14 @@ def _late(row: Row, limit: float) -> bool:
 
 
 def _once(targets: t.Sequence[Target], limit: float, workers: int) -> dict[str, Row]:
-    """Try targets at once; one that hangs in a library is left behind, and its row says where.
-
-    The threads are daemons: they must not keep the process alive when a resolver or an agent never answers.
-    """
-    attempts = [Attempt(target, limit) for target in targets]
-    waiting: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
-    rows: dict[str, Row] = {}
-    for attempt in attempts:
-        waiting.put(attempt)
-
-    def work() -> None:
-        while True:
-            try:
-                attempt = waiting.get_nowait()
-            except queue.Empty:
-                return
-            rows[attempt.target.name] = attempt.run()
-
-    count = max(1, min(workers, len(attempts)))
-    threads = [threading.Thread(target=work, daemon=True) for _number in range(count)]
-    for thread in threads:
-        thread.start()
-    end = time.monotonic() + (2 * limit + GRACE) * -(-len(attempts) // count)  # slow ones are tried twice
-    for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
+    """Try targets at once; one that hangs in a library is left behind, and its row says where."""
+    attempts = {target.name: Attempt(target, limit) for target in targets}
+    jobs = {name: attempt.run for name, attempt in attempts.items()}
+    turns = -(-len(jobs) // max(1, workers))
+    rows = in_threads(jobs, (2 * limit + GRACE) * turns, workers)  # slow ones are tried twice
     return {
-        attempt.target.name: rows.get(attempt.target.name)
-        or attempt.row(words.stuck(attempt.client, attempt.clock.stage, limit))
-        for attempt in attempts
+        name: rows.get(name) or attempt.row(words.stuck(attempt.client, attempt.clock.stage, limit))
+        for name, attempt in attempts.items()
     }
 
 
