@@ -10,6 +10,7 @@ import ipaddress
 import types
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import line_check
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import kernel_name, reserved_ports
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.host_names import host_name, is_host_name
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Node
@@ -99,7 +100,7 @@ def data_address(host: Host) -> str:
     own = own_addresses(host)
     routes = (host.fabric.get("routes") or {}).items()
     sources = [route.get("source") for peer, route in routes if route.get("address", peer) not in own]
-    counted = collections.Counter(source for source in sources if source and not source.startswith("127."))
+    counted = collections.Counter(source for source in sources if source and not line_check.is_loopback(source))
     if counted:
         return str(counted.most_common(1)[0][0])
     candidates: list[str | None] = [(host.fabric.get("ssh_session") or {}).get("server_address")]
