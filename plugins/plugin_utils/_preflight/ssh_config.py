@@ -17,6 +17,7 @@ import socket
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command as base_command
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.ssh_config import settings
 
 OFF = ("no", "false", "off", "none", "")
 NONE = ("", "none")
@@ -97,10 +98,7 @@ def read(target: Target, limit: float) -> Client:
 
 def parse(text: str, target: Target) -> Client:
     """The answer of ``ssh -G`` as a Client."""
-    values: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        word, _blank, rest = line.strip().partition(" ")
-        values.setdefault(word.lower(), []).append(rest.strip())
+    values = settings(text)
 
     def one(name: str, default: str = "") -> str:
         return values.get(name, [default])[0]
