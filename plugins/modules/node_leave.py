@@ -59,7 +59,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs imp
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import sshd
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import disk
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import remove
-from ansible_collections.trainmesh.cluster.plugins.module_utils._user.paths import user_name
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user.files import user_name
 from ansible_collections.trainmesh.cluster.plugins.module_utils._user.processes import processes
 
 CACHE = "/var/cache/trainmesh"

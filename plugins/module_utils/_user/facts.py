@@ -17,7 +17,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs imp
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.ssh_session import ancestors
 from ansible_collections.trainmesh.cluster.plugins.module_utils._stack import login_env
 from ansible_collections.trainmesh.cluster.plugins.module_utils._user import config_files, processes, rights, ssh
-from ansible_collections.trainmesh.cluster.plugins.module_utils._user import paths as user_paths
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user import files as user_files
 
 Record = dict[str, t.Any]
 
@@ -88,7 +88,7 @@ def gather(wish: Wish, tree: Tree, run: t.Callable[..., command.Outcome] = comma
     """All facts, as the module returns them under ``trainmesh_facts_user``; never raises. Unknown is None or empty."""
     deadline = time.monotonic() + wish.timeout
     limit = min(COMMAND_LIMIT, wish.timeout / 4)
-    name = wish.user or user_paths.user_name(os.geteuid())
+    name = wish.user or user_files.user_name(os.geteuid())
     facts = blank(name)
     facts["sshd"] = ssh.server(tree, name, socket.gethostname(), wish.peer, run, limit)
     facts["processes"] = processes.processes(tree, wish.prefix, {os.getpid(), *ancestors(tree)})
@@ -135,8 +135,8 @@ def _asked(reader: Reader, _sshd: Record) -> Record:
     """What the caller asked for, which may lie on any file system."""
     return {
         "files": config_files.handed_in(reader.wish.files),
-        "asked": user_paths.asked(reader.tree, reader.wish.paths, reader.wish.timeout / 4),
-        "managed": user_paths.managed(reader.wish.prefix),
+        "asked": user_files.asked(reader.tree, reader.wish.paths, reader.wish.timeout / 4),
+        "managed": user_files.managed(reader.wish.prefix),
     }
 
 
@@ -144,7 +144,7 @@ def _home(reader: Reader, sshd: Record) -> Record:
     """What is the user's own; runs as the user."""
     tree, user, home = reader.tree, reader.user, reader.user.pw_dir
     environment, answered = _environment(reader)
-    places = user_paths.cache_places(home, environment)
+    places = user_files.cache_places(home, environment)
     keys = ssh.key_files(sshd.get("authorizedkeysfile"), user.pw_name, home, user.pw_uid)
     return {
         "login_shell_ok": answered,
@@ -156,7 +156,7 @@ def _home(reader: Reader, sshd: Record) -> Record:
         "nccl_conf": config_files.nccl_conf(tree, home),
         "accelerate_default": config_files.accelerate_default(tree, places["hf"]),
         "deepspeed_env": config_files.deepspeed_env(tree, home, [f"{reader.wish.prefix}/workspace"]),
-        "caches": user_paths.caches(tree, places, reader.limit),
+        "caches": user_files.caches(tree, places, reader.limit),
     }
 
 
@@ -187,4 +187,4 @@ def _places(user: pwd.struct_passwd, sshd: Record) -> Record:
         "config": f"{home}/.ssh/config",
         "identity": next((path for path in identities if os.path.exists(path)), identities[0]),
     }
-    return {name: user_paths.described(path) for name, path in paths.items()}
+    return {name: user_files.described(path) for name, path in paths.items()}

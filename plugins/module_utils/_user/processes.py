@@ -15,7 +15,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs imp
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import path_of
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.secrets import masked
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import ports as fabric_ports
-from ansible_collections.trainmesh.cluster.plugins.module_utils._user.paths import user_name
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user.files import user_name
 
 Record = dict[str, t.Any]
 Runner = t.Callable[..., base_command.Outcome]

@@ -9,13 +9,13 @@ import time
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._user import paths
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user import files
 
 LATER = time.monotonic() + 3600
 
 
 def digest(path, deadline=None):
-    return paths.digest(str(path), LATER if deadline is None else deadline)
+    return files.digest(str(path), LATER if deadline is None else deadline)
 
 
 def test_a_digest_is_of_names_and_content(tmp_path):
@@ -36,10 +36,10 @@ def test_a_digest_is_of_names_and_content(tmp_path):
 
 
 def test_large_files_are_sampled(tmp_path):
-    content = bytearray(paths.WHOLE_BYTES + 10)
+    content = bytearray(files.WHOLE_BYTES + 10)
     (tmp_path / "big").write_bytes(content)
     size, value, _error = digest(tmp_path / "big")
-    assert size == paths.WHOLE_BYTES + 10
+    assert size == files.WHOLE_BYTES + 10
     assert value.startswith("sha256-sampled:")
     content[-1] = 1
     (tmp_path / "big").write_bytes(content)
@@ -50,7 +50,7 @@ def test_digests_have_bounds(tmp_path, monkeypatch):
     for number in range(4):
         (tmp_path / str(number)).write_text("x")
     assert digest(tmp_path, 0.0)[1:] == (None, "not enough time to read it: not compared")
-    monkeypatch.setattr(paths, "MAX_FILES", 3)
+    monkeypatch.setattr(files, "MAX_FILES", 3)
     assert digest(tmp_path)[1:] == (None, "more than 3 files: not compared")
 
 
@@ -58,7 +58,7 @@ def test_what_is_asked_for(tmp_path):
     (tmp_path / "file").write_text("x")
     os.symlink("gone", tmp_path / "link")
     names = [str(tmp_path), str(tmp_path / "file"), str(tmp_path / "link"), str(tmp_path / "file/under")]
-    found = paths.asked(Tree(), [*names, "~"], 5)
+    found = files.asked(Tree(), [*names, "~"], 5)
     whole, file, link, under = (found[name] for name in names)
     assert (whole["exists"], whole["kind"], whole["writable"]) == (True, "dir", True)
     assert (file["kind"], file["size"], file["readable"], file["digest"][:7]) == ("file", 1, True, "sha256:")
@@ -70,15 +70,15 @@ def test_what_is_asked_for(tmp_path):
 
 def test_modes_and_owners(tmp_path):
     os.chmod(tmp_path, 0o777)
-    found = paths.described(str(tmp_path))
+    found = files.described(str(tmp_path))
     assert (found["exists"], found["mode"], found["others_write"]) == (True, "0777", True)
-    assert found["owner"] == paths.user_name(os.geteuid())
-    assert paths.described(str(tmp_path / "gone"))["exists"] is False
-    assert paths.user_name(4_000_000_000) == "4000000000"
+    assert found["owner"] == files.user_name(os.geteuid())
+    assert files.described(str(tmp_path / "gone"))["exists"] is False
+    assert files.user_name(4_000_000_000) == "4000000000"
 
 
 def test_caches_follow_the_environment(tmp_path):
-    places = paths.cache_places("/home/u", {"XDG_CACHE_HOME": "/x", "TRITON_CACHE_DIR": str(tmp_path / "a/b")})
+    places = files.cache_places("/home/u", {"XDG_CACHE_HOME": "/x", "TRITON_CACHE_DIR": str(tmp_path / "a/b")})
     assert places == {
         "home": "/home/u",
         "tmp": "/tmp",
@@ -87,7 +87,7 @@ def test_caches_follow_the_environment(tmp_path):
         "torch_extensions": "/x/torch_extensions",
         "pip": "/x/pip",
     }
-    found = paths.caches(Tree(), {"triton": places["triton"], "again": str(tmp_path)}, 5)
+    found = files.caches(Tree(), {"triton": places["triton"], "again": str(tmp_path)}, 5)
     assert (found["triton"]["existing"], found["triton"]["exists"]) == (str(tmp_path), False)
     assert (found["again"]["exists"], found["again"]["writable"], found["again"]["error"]) == (True, True, None)
     assert found["again"]["free_bytes"] > 0
@@ -98,7 +98,7 @@ def test_files_of_the_collection(tmp_path, there):
     if there:
         (tmp_path / "etc").mkdir()
         (tmp_path / "etc/cluster.json").write_text("{}")
-    found = paths.managed(str(tmp_path))
+    found = files.managed(str(tmp_path))
     assert found["exists"] is there
     assert list(found["files"]) == (["etc/cluster.json"] if there else [])
 
@@ -107,7 +107,7 @@ def test_what_a_closed_directory_hides_is_denied_and_not_absent(tmp_path, monkey
     def stat_of(path):
         raise PermissionError(13, "in words of any language", str(path))
 
-    monkeypatch.setattr(paths.os, "stat", stat_of)
-    monkeypatch.setattr(paths.fabric_disk, "follow", lambda _table, path: (path, True))
-    found = paths.asked(Tree(), [str(tmp_path / "x")], 5)[str(tmp_path / "x")]
+    monkeypatch.setattr(files.os, "stat", stat_of)
+    monkeypatch.setattr(files.fabric_disk, "follow", lambda _table, path: (path, True))
+    found = files.asked(Tree(), [str(tmp_path / "x")], 5)[str(tmp_path / "x")]
     assert (found["exists"], found["denied"], found["error"]) == (None, True, "in words of any language")
