@@ -30,7 +30,6 @@ _GIVEN_PORT = re.compile(
     r" -[46DdeEFiqTtV]*p ?(?:\S*:)?(\d{1,5})(?= |\Z)| -[46Ddeiqt]*o ?(?i:port)[= ](\d{1,5})(?= |\Z)"
 )
 _GIVEN_FILE = re.compile(r" -[46Ddeiqt]*f ?(/\S+)")
-MAX_PROCESSES = 20000
 
 
 class Listener(t.NamedTuple):
@@ -125,8 +124,8 @@ def process_ports(files: Tree, found: t.Sequence[Listener], chain: t.Sequence[in
     near += [pid for pid in written if process_name(files, pid) in SSHD_NAMES]
     ports, holders = held_ports(files, near, found)
     if not ports and os.access(files.path("/proc/1/fd"), os.R_OK):
-        numbers = [pid for pid in map(to_int, files.names("/proc")[:MAX_PROCESSES]) if pid]
-        ports, holders = held_ports(files, [n for n in numbers if process_name(files, n) in SSHD_NAMES], found)
+        every = [pid for pid in files.pids() if process_name(files, pid) in SSHD_NAMES]
+        ports, holders = held_ports(files, every, found)
     return ports, holders[0] if holders else None
 
 

@@ -55,13 +55,10 @@ def _of_server(found: ssh_config.Settings) -> Record:
     """The settings that decide on logins; the first value counts, lists add up. Format: sshd_config(5)."""
     first = {keyword: values[0] for keyword, values in found.items()}
     plain = {name: first.get(name) for name in ("permitrootlogin", "authorizedkeysfile", "maxstartups")}
-    flags = {name: _flag(first.get(name)) for name in ("strictmodes", "pubkeyauthentication", "usepam")}
+    words = {name: first.get(name) for name in ("strictmodes", "pubkeyauthentication", "usepam")}
+    flags = {name: None if word is None else word.lower() in ("yes", "true") for name, word in words.items()}
     lists = {name: " ".join(found.get(name, [])).split() for name in _LISTS}
     return {**plain, **flags, **lists, "ports": ssh_config.server_ports(found)}
-
-
-def _flag(value: str | None) -> bool | None:
-    return None if value is None else value.lower() in ("yes", "true")
 
 
 def key_files(setting: str | None, user: str, home: str, uid: int) -> list[str]:
