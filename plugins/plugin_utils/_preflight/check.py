@@ -19,7 +19,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_c
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.transport import Clock
 
 Row = dict[str, t.Any]
-# Layers below ssh: no login can begin there, however long and often it is tried.
+# Steps before ssh: no login can begin there, however long and often it is tried.
 DEAD = frozenset({"name", "no_route", "tcp_refused", "tcp_timeout"})
 MARK = "TRAINMESH"
 MAX_OUTPUT = 64 * 1024
@@ -47,7 +47,7 @@ class Attempt:
                 break
             time.sleep(pause)
             stop = self._try()
-        if stop and stop.layer == "untested" and self.clock.over and self.clock.stage in ("auth", "command"):
+        if stop and stop.step == "untested" and self.clock.over and self.clock.stage in ("auth", "command"):
             self.clock = Clock(self.clock.limit)  # a busy host: once more, with time of its own
             stop = self._try()
         return self.row(stop)
@@ -63,11 +63,11 @@ class Attempt:
 
     def row(self, stop: words.Stop | None) -> Row:
         """The result, as reach_check returns it."""
-        layer = stop.layer if stop else ""
+        step = stop.step if stop else ""
         return {
             # A sudo that wants the password of the inventory comes after everything else was fine.
-            "ok": True if layer == "" or self.clock.stage == "done" else None if layer == "untested" else False,
-            "layer": layer,
+            "ok": True if step == "" or self.clock.stage == "done" else None if step == "untested" else False,
+            "step": step,
             "evidence": stop.evidence if stop else "",
             "cause": stop.cause if stop else "",
             "remedy": stop.remedy if stop else "",
@@ -225,7 +225,7 @@ def check(targets: t.Sequence[Target], limit: float, workers: int) -> dict[str, 
 
 def _late(row: Row, limit: float) -> bool:
     """Whether a host took the connection and said nothing in time; later stages try once more by themselves."""
-    return row["ok"] is False and row["layer"] == "banner" and row["seconds"] >= 0.9 * limit
+    return row["ok"] is False and row["step"] == "banner" and row["seconds"] >= 0.9 * limit
 
 
 def _once(targets: t.Sequence[Target], limit: float, workers: int) -> dict[str, Row]:
@@ -245,7 +245,7 @@ def table(rows: t.Mapping[str, Row]) -> str:
     bad = {name: row for name, row in rows.items() if row["ok"] is False}
     if not bad:
         return ""
-    cells = [(name, f"{row['address']}:{row['port'] or '?'}", row["layer"]) for name, row in bad.items()]
+    cells = [(name, f"{row['address']}:{row['port'] or '?'}", row["step"]) for name, row in bad.items()]
     widths = [max(len(line[column]) for line in cells) for column in range(3)]
     lines = ["", f"{len(bad)} of {len(rows)} hosts failed the preflight:"]
     for cell, row in zip(cells, bad.values(), strict=True):

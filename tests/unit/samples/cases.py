@@ -261,7 +261,7 @@ def healthy(**changes):
         listeners={name: {} for name in NAMES},
         links={name: {other: link() for other in NAMES if other != name} for name in NAMES},
         reach={
-            name: {"ok": True, "layer": "", "clock": {"epoch": 1000.5, "started": 1000.0, "ended": 1002.0}}
+            name: {"ok": True, "step": "", "clock": {"epoch": 1000.5, "started": 1000.0, "ended": 1002.0}}
             for name in NAMES
         },
     )

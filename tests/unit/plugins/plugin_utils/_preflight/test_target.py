@@ -174,7 +174,7 @@ def run(args: dict[str, t.Any], monkeypatch, rows: dict[str, t.Any]) -> tuple[di
 
 
 BAD = {
-    "ok": False, "layer": "auth", "evidence": "e", "cause": "c", "remedy": "r", "address": "n2", "port": 22,
+    "ok": False, "step": "auth", "evidence": "e", "cause": "c", "remedy": "r", "address": "n2", "port": 22,
 }  # fmt: skip
 
 
