@@ -12,8 +12,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action, redact
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import check
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Target
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.target import Play, target
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.target import Play, Target, target
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "group": {"type": "str", "default": "all"},

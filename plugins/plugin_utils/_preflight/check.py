@@ -13,10 +13,11 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.threads import in_threads
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import failures as words
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import ssh_config
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import transport as preflight_transport
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Client, Target
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.transport import Clock
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import login, ssh_config
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import target as preflight_target
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.login import Clock
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Client
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.target import Target
 
 Row = dict[str, t.Any]
 # Steps before ssh: no login can begin there, however long and often it is tried.
@@ -89,18 +90,13 @@ class Attempt:
         return words.untested(f"{type(error).__name__}: {error}")
 
     def _walk(self) -> None:
-        from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import login
-
         target, clock = self.target, self.clock
         if target.untested:
             raise words.untested(target.untested)
-        try:
-            self.client = client = ssh_config.read(target, clock.left)
-        except ssh_config.ClientError as error:
-            raise (words.untested if error.missing else words.config)(str(error)) from None
+        self.client = client = ssh_config.read(target, clock.left)
         if "tcp" in client.beyond:
             raise words.untested(f"the preflight does not support {client.beyond['tcp']} of the ssh configuration")
-        with preflight_transport.connection(client, clock) as (near, said):
+        with login.connection(client, clock) as (near, said):
             transport = login.handshake(near, client, clock, said)
             try:
                 login.log_in(transport, client, target.password, clock)
@@ -177,7 +173,7 @@ def judge(client: Client, output: str, become: bool, target: Target) -> str:
     last = tries[-1] if tries else "nothing"
     match = re.search(r"@(\d+)\.(\d+)\.(\d+)@(.*)@", last)
     if not match:
-        raise words.python(client, _words_of(output, last), (), manager)
+        raise words.python(client, last.strip()[:200] or " ".join(output.split())[:200], (), manager)
     *numbers, path = match.groups()
     version = tuple(map(int, numbers))
     if version < words.MIN_PYTHON:
@@ -199,8 +195,6 @@ def _root(client: Client, told: str, target: Target) -> str:
         if not good:
             raise words.sudo(client, said or "no output", method)
         return ""
-    from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import target as preflight_target
-
     words_of = said.replace(preflight_target.PROMPT, "").strip()[:200] or "no output"
     if not good:
         raise words.sudo_password(client, words_of, method)
@@ -209,23 +203,18 @@ def _root(client: Client, told: str, target: Target) -> str:
     return ""
 
 
-def _words_of(output: str, last: str) -> str:
-    return last.strip()[:200] or " ".join(output.split())[:200]
-
-
 def check(targets: t.Sequence[Target], limit: float, workers: int) -> dict[str, Row]:
     """Try all targets at once; those that had answered and were not done in time once more, with more time.
 
     A busy host, or a controller that has many to try, may need longer than the limit; a dead one is not waited for.
     """
     rows = _once(targets, limit, workers)
-    late = [target for target in targets if _late(rows[target.name], limit)]
+    late = []
+    for target in targets:  # those that took the connection and said nothing; later steps try once more by themselves
+        row = rows[target.name]
+        if row["ok"] is False and row["step"] == "banner" and row["seconds"] >= 0.9 * limit:
+            late.append(target)
     return {**rows, **_once(late, PATIENCE * limit, workers)} if late else rows
-
-
-def _late(row: Row, limit: float) -> bool:
-    """Whether a host took the connection and said nothing in time; later stages try once more by themselves."""
-    return row["ok"] is False and row["step"] == "banner" and row["seconds"] >= 0.9 * limit
 
 
 def _once(targets: t.Sequence[Target], limit: float, workers: int) -> dict[str, Row]:

@@ -9,7 +9,8 @@ import os
 import shlex
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Client
+if t.TYPE_CHECKING:
+    from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Client
 
 MIN_PYTHON = (3, 8)
 INSTALL = {

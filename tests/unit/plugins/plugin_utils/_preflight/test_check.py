@@ -24,7 +24,7 @@ import pytest
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import check as preflight_check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import failures, ssh_config
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import known_hosts as known
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Target
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.target import Target
 
 paramiko = pytest.importorskip("paramiko")
 
@@ -461,7 +461,7 @@ def test_a_library_that_breaks_takes_no_other_host_along(monkeypatch, host):
     def broken(target, limit):
         if target.name == "n1":
             raise RuntimeError("boom")
-        raise ssh_config.ClientError("no")
+        raise failures.config("no")
 
     monkeypatch.setattr(ssh_config, "read", broken)
     seen = preflight_check.check([Target("n1", "n1"), Target("n2", "n2")], LIMIT_S, 1)
