@@ -14,6 +14,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base import lin
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import kernel_name, reserved_ports
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.host_names import host_name, is_host_name
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Node
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import key
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import node_check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import ssh_sources
 
@@ -147,7 +148,7 @@ def build_node(host: Host, rank: int, domain: str, use_gpus: bool) -> Node:
     address = data_address(host)
     hostname = host_name(host.name, host.wish.get("hostname"))
     capabilities = [gpu["compute_capability"] for gpu in gpus if gpu.get("compute_capability")]
-    weakest = min(capabilities, key=lambda text: tuple(map(int, text.split(".")))) if capabilities else None
+    weakest = min(capabilities, key=key, default=None)
     return Node(
         name=host.name,
         rank=rank,
