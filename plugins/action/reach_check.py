@@ -12,8 +12,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action, redact
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import check
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Target
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.target import Play, target
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.target import Play, Target, target
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "group": {"type": "str", "default": "all"},
@@ -47,7 +46,7 @@ class ActionModule(ActionBase):
         bad = [name for name, row in rows.items() if row["ok"] is False]
         if bad:
             action.show(check.table(rows))
-        dead = [name for name in bad if rows[name]["layer"] in check.DEAD]
+        dead = [name for name in bad if rows[name]["step"] in check.DEAD]
         answer = {**result, "changed": False, "hosts": rows, "failed_hosts": bad, "dead": dead}
         if bad and given["fail"]:
             answer |= {"failed": True, "msg": f"{len(bad)} of {len(rows)} hosts can't be used: {', '.join(bad)}"}

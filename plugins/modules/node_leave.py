@@ -59,7 +59,6 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs imp
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import sshd
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import disk
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import remove
-from ansible_collections.trainmesh.cluster.plugins.module_utils._user.paths import user_name
 from ansible_collections.trainmesh.cluster.plugins.module_utils._user.processes import processes
 
 CACHE = "/var/cache/trainmesh"
@@ -83,7 +82,7 @@ def owner_of(path: str) -> str | None:
     """Whose installation it is where that is not root: what its owner may exchange is removed as the owner."""
     if not os.path.isdir(path) or os.geteuid() != 0 or root_path.is_roots(path):
         return None
-    return user_name(os.stat(path).st_uid)
+    return job_user.user_name(os.stat(path).st_uid)
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ hosts:
     - Results by inventory name.
     - C(ok) is true, false, or null when the host could not be tested.
     - >-
-      C(layer) is the step that failed, empty if none did. C(config) the ssh client refuses its configuration, C(name)
+      C(step) is where it failed, empty if none did. C(config) the ssh client refuses its configuration, C(name)
       no address, C(tcp_refused), C(tcp_timeout) and C(no_route) no connection, C(banner) no ssh server,
       C(hostkey_unknown) and C(hostkey_changed) the host key, C(auth) no login, C(python) no command or no usable
       Python, C(tmp) nothing can be written in C(/tmp), C(sudo) no root, C(untested).
@@ -85,7 +85,7 @@ hosts:
   sample:
     node1:
       ok: true
-      layer: ""
+      step: ""
       evidence: ""
       cause: ""
       remedy: ""
@@ -98,7 +98,7 @@ hosts:
       clock: {epoch: 1795262400.51, started: 1795262400.48, ended: 1795262400.69}
     node2:
       ok: false
-      layer: tcp_refused
+      step: tcp_refused
       evidence: "10.0.0.12: Connection refused (ECONNREFUSED)"
       cause: "the host is up, but nothing listens on port 2222: sshd is stopped or uses another port"
       remedy: >-

@@ -74,6 +74,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import ssh_files
 
 
@@ -121,7 +122,7 @@ def converge(module: AnsibleModule) -> dict[str, t.Any]:
     if missing and not module.check_mode:
         make_key(module, key, account.pw_dir)
     publics = [ssh_files.key_line(ssh_files.read_text_if_allowed(f"{path}.pub")) for path in (key, own)]
-    texts = [ssh_files.read_text_if_allowed(path) for path in ssh_files.host_key_files()]
+    texts = [ssh_files.read_text_if_allowed(path) for path in ssh_files.host_key_files(Tree())]
     host_keys = ssh_files.pinned(line for line in map(ssh_files.key_line, texts) if line)
     return {
         "changed": missing or half,

@@ -55,7 +55,7 @@ waits:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import search_path, textfile
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import search_path, ssh_config, textfile
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import sshd as config_sshd
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import sshd_return
 
@@ -77,7 +77,7 @@ def main() -> None:
     rc, out, err = module.run_command([sshd, "-T"])
     if rc != 0:
         module.fail_json(msg=f"sshd's own configuration can't be read, nothing was changed: {err.strip()}")
-    ports = config_sshd.ports_of(out)
+    ports = ssh_config.server_ports(ssh_config.settings(out))
     look = "look at: journalctl -u ssh -u sshd, and on SELinux: semanage port -l"
     changes = []
     if port not in ports:

@@ -74,7 +74,7 @@ def put(target: str, before: bytes, after: bytes, mode: int | None = None) -> bo
     if (have or b"") != before:
         raise ValueError("it was changed by somebody else at this moment: run again")
     try:
-        _replace(target, after, mode, have is not None)
+        replace(target, after, mode, have is not None)
     except OSError as error:
         if have is None or error.errno not in _ONLY_IN_PLACE:
             raise
@@ -84,7 +84,11 @@ def put(target: str, before: bytes, after: bytes, mode: int | None = None) -> bo
     return have is None
 
 
-def _replace(target: str, content: bytes, mode: int | None, existed: bool) -> None:
+def replace(target: str, content: bytes, mode: int | None = None, existed: bool = False) -> None:
+    """Put a new file in the place of ``target``, or of nothing; where it ``existed``, it is like the old one.
+
+    Without a mode, a file that did not exist is readable to all. Raises OSError, with nothing changed or left behind.
+    """
     directory = os.path.dirname(target)
     handle, temporary = tempfile.mkstemp(dir=directory, prefix=".trainmesh-")
     try:

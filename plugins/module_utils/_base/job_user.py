@@ -25,6 +25,14 @@ def account(name: str) -> pwd.struct_passwd:
         raise ValueError(f"there is no user {name} here: create it, or set trainmesh_user to one that exists") from None
 
 
+def user_name(number: int) -> str:
+    """The name of a user's number, or the number as text when it has none here."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
 # What a command of the user's needs of root's environment: its language, and the way to an index.
 _KEPT = (
     *("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),

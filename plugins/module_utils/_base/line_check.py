@@ -62,8 +62,11 @@ def is_address(text: object) -> bool:
 
 
 def is_loopback(text: str) -> bool:
-    """Whether an address leads back to the machine itself, also as IPv4 inside IPv6."""
-    found = ipaddress.ip_address(text.partition("%")[0])
+    """Whether an address leads back to the machine itself, also as IPv4 inside IPv6; False for what is no address."""
+    try:
+        found = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
     inner = getattr(found, "ipv4_mapped", None)
     return found.is_loopback or (inner is not None and bool(inner.is_loopback))
 

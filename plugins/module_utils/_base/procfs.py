@@ -14,6 +14,7 @@ import re
 import typing as t
 
 SMALL = 64 * 1024
+MAX_PROCESSES = 20000
 _DIGITS = re.compile("([0-9]+)")
 
 
@@ -66,6 +67,10 @@ class Tree:
         except (OSError, ValueError):
             return []
         return sorted(filter(like.match, found) if like else found, key=natural)
+
+    def pids(self) -> list[int]:
+        """The processes that there are, the first 20000 of them."""
+        return [int(name) for name in self.names("/proc") if name.isdigit() and name.isascii()][:MAX_PROCESSES]
 
     def has(self, path: str) -> bool:
         """True when something has this name, even a dangling link."""

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The cluster's block of /etc/hosts."""
+"""The entries of /etc/hosts, and the cluster's block in it."""
 
 from __future__ import annotations
 
@@ -95,3 +95,23 @@ def _freed(line: str, names: list[str], address_of: t.Mapping[str, str]) -> list
     comment = re.search(r"\s*#[^\r\n]*", line)
     end = line[len(line.rstrip("\r\n")) :]
     return [f"{line.split(maxsplit=1)[0]}\t{' '.join(left)}{comment.group(0) if comment else ''}{end}"]
+
+
+def parse_hosts(text: str) -> list[dict[str, t.Any]]:
+    """The entries of a hosts file: ``line`` (from 1), ``address``, ``names``. Format: hosts(5)."""
+    entries = []
+    for number, line in enumerate(text.split("\n"), 1):
+        fields = line.split("#", 1)[0].split()
+        if len(fields) >= 2:
+            entries.append({"line": number, "address": fields[0], "names": fields[1:]})
+    return entries
+
+
+def own_entries(entries: t.Iterable[dict[str, t.Any]], own: t.Collection[str]) -> list[dict[str, t.Any]]:
+    """The entries that name this node (one of ``own``, any case) or an address of 127.0.0.0/8 (no node is on ::1)."""
+    wanted = {name.lower() for name in own if name}
+    return [
+        entry
+        for entry in entries
+        if entry["address"].startswith("127.") or wanted.intersection(name.lower() for name in entry["names"])
+    ]

@@ -10,7 +10,9 @@ import re
 import stat
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import ssh_config
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.file_write import mode_of
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.textfile import (
     Change,
     changes_of,
@@ -88,17 +90,13 @@ def close(closing: t.Iterable[tuple[str, int]]) -> None:
         os.chmod(path, mode)
 
 
-def host_key_files(config_dir: str = "/etc/ssh") -> list[str]:
+def host_key_files(tree: Tree) -> list[str]:
     """Public host key files that sshd presents: those its configuration names, else OpenSSH's defaults.
 
-    Source: HostKey in sshd_config(5). Files that can't be read (or do not exist) give nothing.
+    Source: HostKey in sshd_config(5).
     """
-    texts = [read_text_if_allowed(f"{config_dir}/sshd_config")]
-    drop_ins = f"{config_dir}/sshd_config.d"
-    if os.path.isdir(drop_ins):
-        texts += [read_text_if_allowed(os.path.join(drop_ins, name)) for name in sorted(os.listdir(drop_ins))]
-    named = re.findall(r"(?im)^\s*HostKey\s+\"?([^\s\"]+)", "\n".join(texts))
-    paths = named or [f"{config_dir}/ssh_host_{kind}_key" for kind in ("ed25519", "ecdsa", "rsa")]
+    named = (ssh_config.server_settings(tree) or {}).get("hostkey")
+    paths = named or [f"/etc/ssh/ssh_host_{kind}_key" for kind in ("ed25519", "ecdsa", "rsa")]
     return [f"{path}.pub" for path in paths]
 
 

@@ -49,11 +49,6 @@ def wish(main_text: str, main_ports: t.Iterable[int], asked: int) -> Wish:
     return Wish(MAIN, text, None, text)
 
 
-def ports_of(sshd_t_output: str) -> list[int]:
-    """Ports in the output of C(sshd -T), in its order."""
-    return [int(port) for port in re.findall(r"(?m)^port (\d+)$", sshd_t_output)]
-
-
 def listens(port: int, limit: float) -> bool:
     """True as soon as something on this machine answers on the port with an SSH banner."""
     deadline = time.monotonic() + limit

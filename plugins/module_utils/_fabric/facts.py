@@ -11,12 +11,12 @@ import socket
 import time
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import resolver as names
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, printable
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import hosts_file as config_hosts_file
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import kernel_name
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import disk, host, netlink, pci, ports, rdma
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import interfaces as net
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import resolver as names
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import ssh_session as session
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.clock import clock
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.firewall import firewalls
@@ -112,14 +112,14 @@ def _identity(run: Gathering, hostname: str, fqdn: str | None) -> Facts:
     """Names, distribution and what kind of machine it is."""
     files, system = run.files, os.uname()
     hosts_file = files.text("/etc/hosts", 1024 * 1024) or ""
-    entries = names.parse_hosts(hosts_file)
+    entries = config_hosts_file.parse_hosts(hosts_file)
     own = {hostname, fqdn or "", hostname.partition(".")[0]}
     return {
         "hostname": hostname,
         "hostname_file": files.line("/etc/hostname"),
         "can_set_hostname": kernel_name.may_set(files.text(kernel_name.STATUS) or "") if os.geteuid() == 0 else None,
         "fqdn": fqdn,
-        "hosts_entries": names.own_entries(entries, own),
+        "hosts_entries": config_hosts_file.own_entries(entries, own),
         "cluster_block": config_hosts_file.block_of(hosts_file),
         "machine_id": host.machine_id(files),
         "os": host.os_release(files),

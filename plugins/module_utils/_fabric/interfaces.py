@@ -9,9 +9,10 @@ import socket
 import struct
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.line_check import is_loopback
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, to_int
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.resolver import address_text
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import netlink
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.resolver import address_text
 
 RTF_UP, RTF_REJECT = 0x1, 0x200
 # Kinds whose speed the kernel makes up (veth always says 10000) or never knows.
@@ -81,7 +82,7 @@ def holder(address: str | None, found: t.Sequence[t.Mapping[str, t.Any]]) -> str
         return None
     plain = address.split("%", 1)[0]
     holders = [item for item in found if any(own["address"] == plain for own in item["addresses"])]
-    if plain.startswith("127.") and not holders:
+    if is_loopback(plain) and not holders:
         holders = [item for item in found if item["kind"] == "loopback"]
     holders.sort(key=lambda item: (item["kind"] == "loopback", not item["up"]))
     return holders[0]["name"] if holders else None

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
 import socket
 import struct
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import ssh_config
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, to_int
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.ssh_session import process_name
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.units import unit_active
@@ -30,7 +30,6 @@ _GIVEN_PORT = re.compile(
     r" -[46DdeEFiqTtV]*p ?(?:\S*:)?(\d{1,5})(?= |\Z)| -[46Ddeiqt]*o ?(?i:port)[= ](\d{1,5})(?= |\Z)"
 )
 _GIVEN_FILE = re.compile(r" -[46Ddeiqt]*f ?(/\S+)")
-MAX_PROCESSES, MAX_INCLUDES = 20000, 200
 
 
 class Listener(t.NamedTuple):
@@ -85,7 +84,8 @@ def sshd(
     """
     ports, pid = process_ports(files, found, chain)
     given, config = command_line(files, pid)
-    configured = given or config_ports(files, config)
+    settings = ssh_config.server_settings(files, config)
+    configured = given or (None if settings is None else ssh_config.server_ports(settings))
     source = "process" if ports else None
     open_ports = {listener.port for listener in found}
     if not ports:
@@ -110,7 +110,7 @@ def command_line(files: Tree, pid: int | None) -> tuple[list[int], str]:
     text = (files.text(f"/proc/{pid}/cmdline", 4096) or "").replace("\0", " ") if pid else ""
     ports = {int(one or other) for one, other in _GIVEN_PORT.findall(text)}
     config = _GIVEN_FILE.search(text)
-    return sorted(port for port in ports if 0 < port < 65536), config[1] if config else "/etc/ssh/sshd_config"
+    return sorted(port for port in ports if 0 < port < 65536), config[1] if config else ssh_config.SERVER
 
 
 def process_ports(files: Tree, found: t.Sequence[Listener], chain: t.Sequence[int]) -> tuple[list[int], int | None]:
@@ -124,8 +124,8 @@ def process_ports(files: Tree, found: t.Sequence[Listener], chain: t.Sequence[in
     near += [pid for pid in written if process_name(files, pid) in SSHD_NAMES]
     ports, holders = held_ports(files, near, found)
     if not ports and os.access(files.path("/proc/1/fd"), os.R_OK):
-        numbers = [pid for pid in map(to_int, files.names("/proc")[:MAX_PROCESSES]) if pid]
-        ports, holders = held_ports(files, [n for n in numbers if process_name(files, n) in SSHD_NAMES], found)
+        every = [pid for pid in files.pids() if process_name(files, pid) in SSHD_NAMES]
+        ports, holders = held_ports(files, every, found)
     return ports, holders[0] if holders else None
 
 
@@ -159,48 +159,6 @@ def _links(files: Tree, pid: int) -> t.Iterator[str]:
         target = files.target(f"/proc/{pid}/fd/{name}")
         if target:
             yield target
-
-
-def config_ports(files: Tree, path: str = "/etc/ssh/sshd_config") -> list[int] | None:
-    """The ports that sshd_config asks for, [22] when it names none; None when it cannot be read.
-
-    Follows Include, reads Port and ListenAddress up to the first Match. Format: sshd_config(5).
-    """
-    text = files.text(path)
-    if text is None:
-        return None
-    ports: list[int] = []
-    for keyword, value in _settings(files, text, [0]):
-        if keyword == "port":
-            port = to_int(value)
-        elif keyword == "listenaddress":
-            port = to_int(value.rpartition(":")[2]) if value.count(":") == 1 or "]:" in value else None
-        else:
-            continue
-        if port and port < 65536 and port not in ports:
-            ports.append(port)
-    return sorted(ports) or [22]
-
-
-def _settings(files: Tree, text: str, seen: list[int]) -> t.Iterator[tuple[str, str]]:
-    """(lower-case keyword, first value) of a configuration text and of the files that it includes."""
-    for line in text.splitlines():
-        fields = line.split("#", 1)[0].replace("=", " ", 1).replace('"', " ").split()
-        if len(fields) < 2:
-            continue
-        keyword = fields[0].lower()
-        if keyword == "match":
-            return
-        if keyword != "include":
-            yield keyword, fields[1]
-            continue
-        for pattern in fields[1:]:
-            directory, _slash, name = (pattern if pattern.startswith("/") else f"/etc/ssh/{pattern}").rpartition("/")
-            for entry in fnmatch.filter(files.names(directory), name):
-                seen[0] += 1
-                if seen[0] > MAX_INCLUDES:
-                    return
-                yield from _settings(files, files.text(f"{directory}/{entry}") or "", seen)
 
 
 def enabled_socket(files: Tree) -> str | None:

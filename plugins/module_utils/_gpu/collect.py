@@ -18,8 +18,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.kernel impo
     read_library_version,
 )
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.machine import Machine
-from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.smi import Answer, ask
-from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.smi_query import GpuRow
+from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.smi import Answer, GpuRow, ask
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.status import judge
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.xid import read_kernel_log
 

@@ -16,7 +16,7 @@ import typing as t
 import zipfile
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command as base_command
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import umask
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import file_write, umask
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.secrets import masked
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install.packages import Plan, text_of
 
@@ -122,18 +122,14 @@ def unpack_uv(directory: str, target: str) -> bool:
     if not wheels and not os.path.exists(bare):
         return False
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    temporary = f"{target}.new"
-    with open(temporary, "wb") as stream:
-        if wheels:
-            with zipfile.ZipFile(os.path.join(directory, wheels[-1])) as archive:
-                member = next(name for name in archive.namelist() if name.endswith(".data/scripts/uv"))
-                with archive.open(member) as source:
-                    shutil.copyfileobj(source, stream)
-        else:
-            with open(bare, "rb") as source:
-                shutil.copyfileobj(source, stream)
-    os.chmod(temporary, 0o755)
-    os.replace(temporary, target)
+    if wheels:
+        with zipfile.ZipFile(os.path.join(directory, wheels[-1])) as archive:
+            member = next(name for name in archive.namelist() if name.endswith(".data/scripts/uv"))
+            program = archive.read(member)
+    else:
+        with open(bare, "rb") as source:
+            program = source.read()
+    file_write.replace(target, program, 0o755)
     return True
 
 
@@ -168,7 +164,7 @@ def _install(
     if not unpack_uv(directory, where.uv):
         raise InstallError(f"uv is not among the files in {directory}")
     os.makedirs(where.cache, exist_ok=True)
-    _write(where.marker, "an installation is running, or was interrupted\n")
+    file_write.replace(where.marker, b"an installation is running, or was interrupted\n", 0o644)
     command = arguments(where, directory, offline, index, found)
     _run(run, command, seconds, environment(where, directory, index))
     if found.stale:
@@ -182,16 +178,10 @@ def _install(
             *found.stale,
         ]
         _run(run, remove, seconds, environment(where, directory, index))
-    _write(where.record, "".join(f"{name}\n" for name in sorted(names)))
+    file_write.replace(where.record, "".join(f"{name}\n" for name in sorted(names)).encode(), 0o644)
     os.remove(where.marker)
     shutil.rmtree(where.cache, ignore_errors=True)
     return command
-
-
-def _write(path: str, text: str) -> None:
-    with open(f"{path}.new", "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.replace(f"{path}.new", path)
 
 
 def _run(

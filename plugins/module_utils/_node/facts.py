@@ -16,8 +16,8 @@ import pwd
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import isolated, job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.threads import in_threads
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import facts as fabric_facts
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import resolver
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu import facts as gpu_facts
 from ansible_collections.trainmesh.cluster.plugins.module_utils._stack import facts as stack_facts
 
@@ -49,7 +49,7 @@ def gather(options: t.Mapping[str, t.Any], environ: t.Mapping[str, str]) -> Foun
     limits = {part: options["timeout"] or LIMITS[part] for part in wanted}
     stack = _start_stack(options, limits["stack"], environ, found) if "stack" in wanted else None
     jobs = {part: job for part, job in _threads(options, limits).items() if part in wanted}
-    answers = resolver.in_threads(jobs, max(limits.values(), default=0.0) + isolated.GRACE_S)
+    answers = in_threads(jobs, max(limits.values(), default=0.0) + isolated.GRACE_S)
     for part in jobs:
         _note(part, answers.get(part, "no answer in time: a file system there may be dead"), found)
     if stack:

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import ipaddress
-import queue
 import socket
-import threading
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import resolver
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import run
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base.ssh_config import config_error
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.line_check import is_loopback
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.ssh_config import config_error, first
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.threads import in_threads
 
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 
@@ -32,41 +32,12 @@ class Names(t.NamedTuple):
 
 
 def addresses_of(name: str, limit: float, family: int = 0) -> list[str]:
-    """The addresses of a name in the order in which programs try them, empty when it does not resolve.
-
-    getaddrinfo knows no time limit, so it waits in a thread that is left behind. Raises TimeoutError.
-    """
-    answers: queue.Queue[list[str]] = queue.Queue()
-
-    def look_up() -> None:
-        try:
-            found = socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)
-            answers.put(list(dict.fromkeys(str(item[4][0]).split("%", maxsplit=1)[0] for item in found)))
-        except (OSError, UnicodeError):
-            answers.put([])
-
-    threading.Thread(target=look_up, daemon=True).start()
-    try:
-        return answers.get(timeout=limit)
-    except queue.Empty:
-        raise TimeoutError(f"{name} is not resolved within {limit:.0f} s") from None
-
-
-def parse_ssh_config(text: str) -> dict[str, str]:
-    """Output of ``ssh -G``: the first value of each keyword."""
-    found: dict[str, str] = {}
-    for line in text.splitlines():
-        keyword, _blank, value = line.strip().partition(" ")
-        found.setdefault(keyword.lower(), value)
-    return found
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an address never leaves the machine."""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
+    """A name's addresses as programs try them, without zones; none when it does not resolve. Raises TimeoutError."""
+    answers = in_threads({name: lambda: resolver.addresses_of(name, family)}, limit)
+    if not answers:
+        raise TimeoutError(f"{name} is not resolved within {limit:.0f} s")
+    found = answers[name] if isinstance(answers[name], list) else []
+    return [address.partition("%")[0] for address in found]
 
 
 def judge(name: str, addresses: t.Sequence[str], known: t.Collection[str], address: str) -> tuple[str, str]:
@@ -101,7 +72,7 @@ def resolve(name: str, known: t.Collection[str], address: str, limit: float) -> 
     if not outcome.ok:
         evidence = " ".join(outcome.err.split())[-300:] or f"ssh -G {name} fails"
         return Names("config", evidence, [], config_error=config_error(outcome.err))
-    config = parse_ssh_config(outcome.out)
+    config = first(outcome.out)
     if any(config.get(keyword, "none") != "none" for keyword in ("proxyjump", "proxycommand")):
         return Names("", "", [], name)
     host = config.get("hostname", name)

@@ -8,16 +8,17 @@ from __future__ import annotations
 import functools
 import os
 import pwd
+import re
 import socket
 import time
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command, isolated, job_user
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, printable
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import which
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.ssh_session import ancestors
 from ansible_collections.trainmesh.cluster.plugins.module_utils._stack import login_env
-from ansible_collections.trainmesh.cluster.plugins.module_utils._user import config_files, processes, rights, ssh
-from ansible_collections.trainmesh.cluster.plugins.module_utils._user import paths as user_paths
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user import files, processes, ssh
 
 Record = dict[str, t.Any]
 
@@ -25,6 +26,10 @@ COMMAND_LIMIT = 5.0
 """Seconds for each small command: sshd -T, ssh -G, dmesg, the login shell."""
 
 NO_SHELL = ("nologin", "false")
+_LIST = " may run the following commands on "
+_RULE = re.compile(r"\s+\(([^):]*)[^)]*\)\s+(.*)")
+_TAG = re.compile(r"([A-Z_]+):\s*(.*)")
+Runner = t.Callable[..., command.Outcome]
 
 
 class Wish(t.NamedTuple):
@@ -42,21 +47,10 @@ class Wish(t.NamedTuple):
 
 def blank(name: str | None) -> Record:
     """The facts when nothing is known: every key is there."""
+    unknown = "uid home shell problem oom_kills login_shell_ok own_keys authorized_keys root_without_password"
     return {
         "name": name,
-        **dict.fromkeys(
-            (
-                "uid",
-                "home",
-                "shell",
-                "problem",
-                "oom_kills",
-                "login_shell_ok",
-                "own_keys",
-                "authorized_keys",
-                "root_without_password",
-            )
-        ),
+        **dict.fromkeys(unknown.split()),
         "paths": {},
         "known_hosts": {"files": []},
         "sshd": {},
@@ -78,17 +72,17 @@ class Reader(t.NamedTuple):
 
     wish: Wish
     tree: Tree
-    run: t.Callable[..., command.Outcome]
+    run: Runner
     limit: float
     user: pwd.struct_passwd
     same_user: bool
 
 
-def gather(wish: Wish, tree: Tree, run: t.Callable[..., command.Outcome] = command.run) -> Record:
+def gather(wish: Wish, tree: Tree, run: Runner = command.run) -> Record:
     """All facts, as the module returns them under ``trainmesh_facts_user``; never raises. Unknown is None or empty."""
     deadline = time.monotonic() + wish.timeout
     limit = min(COMMAND_LIMIT, wish.timeout / 4)
-    name = wish.user or user_paths.user_name(os.geteuid())
+    name = wish.user or job_user.user_name(os.geteuid())
     facts = blank(name)
     facts["sshd"] = ssh.server(tree, name, socket.gethostname(), wish.peer, run, limit)
     facts["processes"] = processes.processes(tree, wish.prefix, {os.getpid(), *ancestors(tree)})
@@ -100,7 +94,7 @@ def gather(wish: Wish, tree: Tree, run: t.Callable[..., command.Outcome] = comma
         facts["problem"] = str(error)
     else:
         facts.update(uid=user.pw_uid, home=user.pw_dir, shell=user.pw_shell)
-        facts["root_without_password"] = rights.root_without_password(name, user.pw_uid, run, limit)
+        facts["root_without_password"] = root_without_password(name, user.pw_uid, run, limit)
         reader = Reader(wish, tree, run, limit, user, os.geteuid() == user.pw_uid)
         facts.update(_of_user(reader, facts["sshd"], deadline))
     answer: Record = printable(facts)
@@ -112,17 +106,18 @@ def _of_user(reader: Reader, sshd: Record, deadline: float) -> Record:
     name = reader.user.pw_name
     if os.geteuid() != 0 and not reader.same_user:
         return {"problem": f"only root can look for {name}: run this task with become"}
+    keys = ssh.key_files(sshd.get("authorizedkeysfile"), name, reader.user.pw_dir, reader.user.pw_uid)
     facts: Record = {}
     problems = []
     for work, share in ((_home, 0.6), (_asked, 1.0)):
         seconds = max(0.5, share * (deadline - time.monotonic()))
         try:
-            facts.update(isolated.start(functools.partial(work, reader, sshd), reader.user).result(seconds))
+            facts.update(isolated.start(functools.partial(work, reader, keys), reader.user).result(seconds))
         except ValueError as error:
             problems.append(str(error))
     if not reader.same_user:  # the user may be shut out of the own .ssh
         try:
-            seen = isolated.start(functools.partial(_places, reader.user, sshd)).result(reader.limit)
+            seen = isolated.start(functools.partial(_places, reader.user.pw_dir, keys)).result(reader.limit)
         except ValueError:
             seen = {}  # what the user saw is what there is
         known = {key: row for key, row in seen.items() if row["exists"] is not None}
@@ -131,32 +126,31 @@ def _of_user(reader: Reader, sshd: Record, deadline: float) -> Record:
     return facts
 
 
-def _asked(reader: Reader, _sshd: Record) -> Record:
+def _asked(reader: Reader, _keys: list[str]) -> Record:
     """What the caller asked for, which may lie on any file system."""
     return {
-        "files": config_files.handed_in(reader.wish.files),
-        "asked": user_paths.asked(reader.tree, reader.wish.paths, reader.wish.timeout / 4),
-        "managed": user_paths.managed(reader.wish.prefix),
+        "files": files.handed_in(reader.wish.files),
+        "asked": files.asked(reader.tree, reader.wish.paths, reader.wish.timeout / 4),
+        "managed": files.managed(reader.wish.prefix),
     }
 
 
-def _home(reader: Reader, sshd: Record) -> Record:
+def _home(reader: Reader, keys: list[str]) -> Record:
     """What is the user's own; runs as the user."""
-    tree, user, home = reader.tree, reader.user, reader.user.pw_dir
+    tree, home = reader.tree, reader.user.pw_dir
     environment, answered = _environment(reader)
-    places = user_paths.cache_places(home, environment)
-    keys = ssh.key_files(sshd.get("authorizedkeysfile"), user.pw_name, home, user.pw_uid)
+    places = files.cache_places(home, environment)
     return {
         "login_shell_ok": answered,
-        "paths": _places(user, sshd),
+        "paths": _places(home, keys),
         "authorized_keys": ssh.authorized(tree, keys),
         "own_keys": ssh.own_keys(tree, home),
         "known_hosts": {"files": ssh.known_hosts(tree, home)},
         "ssh_client": ssh.client(reader.wish.ssh_names, reader.run, reader.limit),
-        "nccl_conf": config_files.nccl_conf(tree, home),
-        "accelerate_default": config_files.accelerate_default(tree, places["hf"]),
-        "deepspeed_env": config_files.deepspeed_env(tree, home, [f"{reader.wish.prefix}/workspace"]),
-        "caches": user_paths.caches(tree, places, reader.limit),
+        "nccl_conf": files.nccl_conf(tree, home),
+        "accelerate_default": files.accelerate_default(tree, places["hf"]),
+        "deepspeed_env": files.deepspeed_env(tree, home, [f"{reader.wish.prefix}/workspace"]),
+        "caches": files.caches(tree, places, reader.limit),
     }
 
 
@@ -175,10 +169,8 @@ def _environment(reader: Reader) -> tuple[dict[str, str], bool]:
     return {**(found if source != "unknown" else {}), **sent}, usable and source != "unknown"
 
 
-def _places(user: pwd.struct_passwd, sshd: Record) -> Record:
+def _places(home: str, keys: list[str]) -> Record:
     """Owner and modes of what sshd's StrictModes and ssh look at."""
-    home = user.pw_dir
-    keys = ssh.key_files(sshd.get("authorizedkeysfile"), user.pw_name, home, user.pw_uid)
     identities = [f"{home}/.ssh/{name}" for name in ssh.KEY_NAMES]
     paths = {
         "home": home,
@@ -187,4 +179,38 @@ def _places(user: pwd.struct_passwd, sshd: Record) -> Record:
         "config": f"{home}/.ssh/config",
         "identity": next((path for path in identities if os.path.exists(path)), identities[0]),
     }
-    return {name: user_paths.described(path) for name, path in paths.items()}
+    return {name: files.described(path) for name, path in paths.items()}
+
+
+def root_without_password(name: str, uid: int, run: Runner, limit: float) -> bool | None:
+    """Whether the user is root or may run everything as root without a password; None when that is not known.
+
+    Root asks sudo for the list of the user's rights: this runs nothing as the user and needs no password.
+    """
+    if uid == 0:
+        return True
+    if os.geteuid() != 0:
+        return None  # sudo would log the question as an attempt of the user
+    sudo = which("sudo")
+    return runs_everything(run([sudo, "-n", "-l", "-U", name], limit, cwd="/").text) if sudo else False
+
+
+def runs_everything(text: str) -> bool | None:
+    """Whether the list of ``sudo -l`` gives everything without a password. The last rule that matches decides."""
+    defaults, listed, rules = text.partition(_LIST)
+    if not listed:
+        return False if " is not allowed to run sudo on " in text else None
+    by_default = bool(re.search(r"(?:^|[\s,])!authenticate(?:[\s,]|$)", defaults))
+    given = False
+    for users, commands in _RULE.findall(re.sub(r"\n\s+(?=[^\s(])", " ", rules)):
+        if not {"ALL", "root"} & set(users.replace(",", " ").split()):
+            continue
+        free = by_default
+        for item in commands.split(","):
+            command = item.strip()
+            while tag := _TAG.match(command):
+                free = {"NOPASSWD": True, "PASSWD": False}.get(tag[1], free)
+                command = tag[2]
+            if command in ("ALL", "!ALL"):
+                given = free and command == "ALL"
+    return given

@@ -11,16 +11,16 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command as base_command
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.job_user import user_name
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, to_int
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import path_of
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.secrets import masked
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import ports as fabric_ports
-from ansible_collections.trainmesh.cluster.plugins.module_utils._user.paths import user_name
 
 Record = dict[str, t.Any]
 Runner = t.Callable[..., base_command.Outcome]
 
-MAX_PROCESSES, MAX_FOUND, MAX_COMMAND, MAX_KILLS = 20000, 200, 160, 20
+MAX_FOUND, MAX_COMMAND, MAX_KILLS = 200, 160, 20
 MAX_READ, MAX_WORD, MAX_WORDS = 4096, 100, 6
 RUN_ARGUMENT = "trainmesh-run="
 # Anybody may call a process so: what is no name of a run would end in a command that is pasted.
@@ -50,7 +50,7 @@ def processes(tree: Tree, prefix: str, skip: t.Container[int] = ()) -> list[Reco
     """
     found: list[Record] = []
     uptime = float((tree.line("/proc/uptime") or "0").split()[0])
-    for pid in [number for number in map(to_int, tree.names("/proc")[:MAX_PROCESSES]) if number]:
+    for pid in tree.pids():
         words = (tree.text(f"/proc/{pid}/cmdline", 32 * 1024) or "").rstrip("\0").split("\0")
         if pid in skip or not words[0] or len(found) >= MAX_FOUND:
             continue
@@ -116,7 +116,7 @@ def port_owners(tree: Tree, ports: t.Iterable[int]) -> dict[str, Record]:
     inodes = {f"socket:[{item.inode}]": item.port for item in fabric_ports.listeners(tree) if item.port in wanted}
     unknown = dict.fromkeys(("pid", "user", "command", "check"))
     found: dict[str, Record] = {str(port): unknown for port in inodes.values()}
-    for pid in [number for number in map(to_int, tree.names("/proc")[:MAX_PROCESSES]) if number] if inodes else ():
+    for pid in tree.pids() if inodes else ():
         for name in tree.names(f"/proc/{pid}/fd")[:4096]:
             port = inodes.pop(tree.target(f"/proc/{pid}/fd/{name}") or "", None)
             if port is not None and found[str(port)]["pid"] is None:

@@ -8,18 +8,14 @@ from __future__ import annotations
 import base64
 import binascii
 import concurrent.futures
-import fnmatch
 import hashlib
 import os
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command, ssh_config
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, to_int
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base.ssh_config import config_error
-from ansible_collections.trainmesh.cluster.plugins.module_utils._config import sshd
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config.ssh_files import KEY_NAME, OURS
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import ports as fabric_ports
 
 Record = dict[str, t.Any]
 Runner = t.Callable[..., command.Outcome]
@@ -27,7 +23,7 @@ Runner = t.Callable[..., command.Outcome]
 DEFAULT_KEY_FILES = ".ssh/authorized_keys .ssh/authorized_keys2"
 KEY_NAMES = (f"{OURS}/{KEY_NAME}", "id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk", "id_dsa")
 SERVER_PLACES = ("/usr/sbin/sshd", "/sbin/sshd", "/usr/local/sbin/sshd")
-WORKERS, MAX_INCLUDES, MAX_KEYS = 8, 200, 500
+WORKERS, MAX_KEYS = 8, 500
 _LISTS = ("allowusers", "denyusers", "allowgroups", "denygroups")
 _KEY = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]+) ([A-Za-z0-9+/]+={0,2})(?:\s+(.*))?$")
 
@@ -45,59 +41,24 @@ def server(tree: Tree, user: str, host: str, peer: str, run: Runner, limit: floa
     elif os.geteuid() == 0:
         outcome = run([program, "-T", "-C", f"user={user},host={host},addr={peer}"], limit)
         if outcome.ok:
-            pairs = [line.partition(" ")[::2] for line in outcome.out.splitlines()]
-            return {**_settings(pairs), "source": "sshd -T", "ports": sshd.ports_of(outcome.out), "problem": None}
+            return {**_of_server(ssh_config.settings(outcome.out)), "source": "sshd -T", "problem": None}
         why = f"no answer within {limit:.0f} s" if outcome.timed_out else " ".join(outcome.text.split())[:300]
         problem = f"sshd -T: {why or 'no answer'}"
-    text = tree.text("/etc/ssh/sshd_config")
-    if text is None:
+    found = ssh_config.server_settings(tree)
+    if found is None:
         why = "/etc/ssh/sshd_config cannot be read: run this as root"
-        return {**_settings([]), "source": None, "ports": [], "problem": problem or why}
-    ports = fabric_ports.config_ports(tree) or []
-    return {**_settings(config_lines(tree, text, [0])), "source": "config", "ports": ports, "problem": problem}
+        return {**_of_server({}), "source": None, "ports": [], "problem": problem or why}
+    return {**_of_server(found), "source": "config", "problem": problem}
 
 
-def _settings(pairs: t.Iterable[tuple[str, str]]) -> Record:
+def _of_server(found: ssh_config.Settings) -> Record:
     """The settings that decide on logins; the first value counts, lists add up. Format: sshd_config(5)."""
-    first: dict[str, str] = {}
-    lists: dict[str, list[str]] = {name: [] for name in _LISTS}
-    for name, value in pairs:
-        if name in lists:
-            lists[name] += value.split()
-        else:
-            first.setdefault(name, value)
+    first = {keyword: values[0] for keyword, values in found.items()}
     plain = {name: first.get(name) for name in ("permitrootlogin", "authorizedkeysfile", "maxstartups")}
-    flags = {name: _flag(first.get(name)) for name in ("strictmodes", "pubkeyauthentication", "usepam")}
-    return {**plain, **flags, **lists}
-
-
-def _flag(value: str | None) -> bool | None:
-    return None if value is None else value.lower() in ("yes", "true")
-
-
-def config_lines(tree: Tree, text: str, seen: list[int]) -> t.Iterator[tuple[str, str]]:
-    """(lower-case keyword, its values) of a configuration and the files it includes, up to the first Match."""
-    for line in text.splitlines():
-        keyword, value = _keyword(line)
-        if keyword == "match":
-            return
-        if keyword != "include":
-            if keyword and value:
-                yield keyword, value
-            continue
-        for pattern in value.split():
-            directory, _slash, name = (pattern if pattern.startswith("/") else f"/etc/ssh/{pattern}").rpartition("/")
-            for entry in fnmatch.filter(tree.names(directory), name):
-                seen[0] += 1
-                if seen[0] > MAX_INCLUDES:
-                    return
-                yield from config_lines(tree, tree.text(f"{directory}/{entry}") or "", seen)
-
-
-def _keyword(line: str) -> tuple[str, str]:
-    """One line as (keyword, values); both empty for a blank line or a comment."""
-    match = re.match(r"\s*([A-Za-z]+)(?:\s*=\s*|\s+)(.*)", line.split("#", 1)[0].replace('"', ""))
-    return (match.group(1).lower(), match.group(2).strip()) if match else ("", "")
+    words = {name: first.get(name) for name in ("strictmodes", "pubkeyauthentication", "usepam")}
+    flags = {name: None if word is None else word.lower() in ("yes", "true") for name, word in words.items()}
+    lists = {name: " ".join(found.get(name, [])).split() for name in _LISTS}
+    return {**plain, **flags, **lists, "ports": ssh_config.server_ports(found)}
 
 
 def key_files(setting: str | None, user: str, home: str, uid: int) -> list[str]:
@@ -185,12 +146,12 @@ def client(names: t.Iterable[str], run: Runner, limit: float) -> Record:
     problem = kind = untested = None
     for name, outcome in zip(wanted, outcomes):
         if outcome.ok:
-            pairs = dict(line.partition(" ")[::2] for line in reversed(outcome.out.splitlines()))
+            pairs = ssh_config.first(outcome.out)
             port = to_int(pairs.get("port"))
             targets[name] = {"hostname": pairs.get("hostname"), "port": port, "user": pairs.get("user")}
         elif outcome.timed_out:
             untested = untested or f"ssh -G {name} gave no answer within {limit:.0f} s"
         elif problem is None:
             problem = " ".join(outcome.err.split())[:300] or f"ssh -G {name} gave no answer"
-            kind = config_error(outcome.err)
+            kind = ssh_config.config_error(outcome.err)
     return {"problem": problem, "problem_kind": kind, "untested": untested, "targets": targets}

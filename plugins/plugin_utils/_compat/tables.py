@@ -15,10 +15,12 @@ import pathlib
 import re
 import typing as t
 
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
 _DATA = pathlib.Path(__file__).parent / "data"
 _NUMBERS = re.compile(r"\s*v?(\d{1,9}(?:\.\d{1,9}){0,5})")
 _SHORT_NAME = re.compile(r"[- ](?:PCIe|SXM\d?|SMX\d?|NVL|HBM\w*|FHHL|DGXS|\d+ ?GB)\b.*$", re.IGNORECASE)
-_SPECIFIER = re.compile(r"\s*(>=|<=|==|<|>)\s*(\S+)\s*\Z")
 
 
 @functools.cache
@@ -28,13 +30,19 @@ def table(name: str, place: pathlib.Path = _DATA) -> dict[str, t.Any]:
     return content
 
 
+def _numbers(version: str | None) -> str:
+    match = _NUMBERS.match(version or "")
+    return match[1] if match else ""
+
+
 def key(version: str | None) -> tuple[int, ...]:
     """The leading numbers of a version, to compare: ``2.13.0+cu126`` is (2, 13, 0); () for none.
 
-    Integers, because 535.104.05 is newer than 535.86.10; a local or pre-release part is ignored.
+    Integers, because 535.104.05 is newer than 535.86.10. A local or pre-release part is ignored, and anything behind
+    it, as builds of vendors and kernels have names that no standard knows.
     """
-    match = _NUMBERS.match(version or "")
-    return tuple(int(part) for part in match.group(1).split(".")) if match else ()
+    numbers = _numbers(version)
+    return Version(numbers).release if numbers else ()
 
 
 def minor(version: str | None) -> str:
@@ -44,32 +52,13 @@ def minor(version: str | None) -> str:
 
 
 def at_least(version: str | None, floor: str) -> bool:
-    """True when ``version`` is ``floor`` or newer; missing parts count as 0 (2.0 is 2.0.0)."""
-    return _padded(version) >= _padded(floor)
-
-
-def _padded(version: str | None) -> tuple[int, ...]:
-    return (key(version) + (0,) * 6)[:6]
+    """Whether ``version`` is ``floor`` or newer; missing parts count as 0 (2.0 is 2.0.0). False for no version."""
+    return bool(key(version)) and Version(_numbers(version)) >= Version(floor)
 
 
 def satisfies(version: str, requirement: str) -> bool:
     """Whether a version meets a requirement of one of our tables: ``>=3.10`` or ``>=2.0,<3``."""
-    have = _padded(version)
-    for clause in requirement.split(","):
-        match = _SPECIFIER.match(clause)
-        if not match:
-            raise ValueError(f"not a version requirement: {requirement!r}")
-        want = _padded(match.group(2))
-        held = {
-            ">=": have >= want,
-            "<=": have <= want,
-            "==": have == want,
-            "<": have < want,
-            ">": have > want,
-        }[match.group(1)]
-        if not held:
-            return False
-    return True
+    return SpecifierSet(requirement).contains(_numbers(version) or "0")
 
 
 def driver_floor(cuda: str) -> str | None:

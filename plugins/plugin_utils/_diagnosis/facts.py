@@ -201,7 +201,7 @@ def absent(case: Case) -> set[str]:
     """Nodes that were lost during the run or are unreachable: nothing else is attributed to them."""
     away = set(case.lost)
     for name, seen in case.reach.items():
-        if dig(seen, "ok") is False and dig(seen, "layer") != "untested":
+        if dig(seen, "ok") is False and dig(seen, "step") != "untested":
             away.add(name)
     return away
 

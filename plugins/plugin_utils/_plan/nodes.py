@@ -10,9 +10,11 @@ import ipaddress
 import types
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import line_check
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import kernel_name, reserved_ports
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.host_names import host_name, is_host_name
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Node
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import key
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import node_check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import ssh_sources
 
@@ -99,7 +101,7 @@ def data_address(host: Host) -> str:
     own = own_addresses(host)
     routes = (host.fabric.get("routes") or {}).items()
     sources = [route.get("source") for peer, route in routes if route.get("address", peer) not in own]
-    counted = collections.Counter(source for source in sources if source and not source.startswith("127."))
+    counted = collections.Counter(source for source in sources if source and not line_check.is_loopback(source))
     if counted:
         return str(counted.most_common(1)[0][0])
     candidates: list[str | None] = [(host.fabric.get("ssh_session") or {}).get("server_address")]
@@ -146,7 +148,7 @@ def build_node(host: Host, rank: int, domain: str, use_gpus: bool) -> Node:
     address = data_address(host)
     hostname = host_name(host.name, host.wish.get("hostname"))
     capabilities = [gpu["compute_capability"] for gpu in gpus if gpu.get("compute_capability")]
-    weakest = min(capabilities, key=lambda text: tuple(map(int, text.split(".")))) if capabilities else None
+    weakest = min(capabilities, key=key, default=None)
     return Node(
         name=host.name,
         rank=rank,

@@ -12,7 +12,7 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import key, table
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import key, minor, table
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.torch_builds import requires_python
 
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -81,7 +81,7 @@ def _version(stack: Facts, python: str, of_system: str) -> str:
     if "/" not in python:
         return named(python)
     own = str(_interpreter(stack).get("version") or "") or named(python)
-    return own or (".".join(of_system.split(".")[:2]) if python == SYSTEM_PYTHON else "")
+    return own or (minor(of_system) if python == SYSTEM_PYTHON else "")
 
 
 def _has_environment(stack: Facts, options: Facts, version: str) -> bool:

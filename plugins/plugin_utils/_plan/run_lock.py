@@ -20,8 +20,9 @@ import json
 import os
 import signal
 import socket
-import tempfile
 import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import file_write
 
 FILE = "run.json"
 # On another controller nobody can see whether the run still lives: longer than the longest single task.
@@ -166,11 +167,8 @@ def take(path: str, mine: Run) -> bool:
         for pid in orphans(left, mine) if left and interrupted else ():
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-        handle, temporary = tempfile.mkstemp(dir=directory, prefix=".run-")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(json.dumps(mine._asdict()) + "\n")
-        os.chmod(temporary, 0o644)  # another user's run must be able to read who has it
-        os.replace(temporary, path)
+        # Another user's run must be able to read who has it.
+        file_write.replace(path, (json.dumps(mine._asdict()) + "\n").encode(), 0o644)
     return interrupted
 
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import file_write
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster, Node
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import node_check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.removed_keys import Removed
@@ -121,9 +121,5 @@ def save(path: str, wanted: str) -> None:
         with open(path, encoding="utf-8") as stream:
             if stream.read() == wanted:
                 return
-    directory = os.path.dirname(path)
-    os.makedirs(directory, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".cluster-")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(wanted)
-    os.replace(temporary, path)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    file_write.replace(path, wanted.encode(), 0o600)

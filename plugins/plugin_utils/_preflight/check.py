@@ -5,22 +5,22 @@
 
 from __future__ import annotations
 
-import queue
 import random
 import re
 import shlex
-import threading
 import time
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.threads import in_threads
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import failures as words
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import ssh_config
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import transport as preflight_transport
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Client, Target
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.transport import Clock
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import login, ssh_config
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import target as preflight_target
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.login import Clock
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Client
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.target import Target
 
 Row = dict[str, t.Any]
-# Layers below ssh: no login can begin there, however long and often it is tried.
+# Steps before ssh: no login can begin there, however long and often it is tried.
 DEAD = frozenset({"name", "no_route", "tcp_refused", "tcp_timeout"})
 MARK = "TRAINMESH"
 MAX_OUTPUT = 64 * 1024
@@ -48,7 +48,7 @@ class Attempt:
                 break
             time.sleep(pause)
             stop = self._try()
-        if stop and stop.layer == "untested" and self.clock.over and self.clock.stage in ("auth", "command"):
+        if stop and stop.step == "untested" and self.clock.over and self.clock.stage in ("auth", "command"):
             self.clock = Clock(self.clock.limit)  # a busy host: once more, with time of its own
             stop = self._try()
         return self.row(stop)
@@ -64,11 +64,11 @@ class Attempt:
 
     def row(self, stop: words.Stop | None) -> Row:
         """The result, as reach_check returns it."""
-        layer = stop.layer if stop else ""
+        step = stop.step if stop else ""
         return {
             # A sudo that wants the password of the inventory comes after everything else was fine.
-            "ok": True if layer == "" or self.clock.stage == "done" else None if layer == "untested" else False,
-            "layer": layer,
+            "ok": True if step == "" or self.clock.stage == "done" else None if step == "untested" else False,
+            "step": step,
             "evidence": stop.evidence if stop else "",
             "cause": stop.cause if stop else "",
             "remedy": stop.remedy if stop else "",
@@ -90,18 +90,13 @@ class Attempt:
         return words.untested(f"{type(error).__name__}: {error}")
 
     def _walk(self) -> None:
-        from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import login
-
         target, clock = self.target, self.clock
         if target.untested:
             raise words.untested(target.untested)
-        try:
-            self.client = client = ssh_config.read(target, clock.left)
-        except ssh_config.ClientError as error:
-            raise (words.untested if error.missing else words.config)(str(error)) from None
+        self.client = client = ssh_config.read(target, clock.left)
         if "tcp" in client.beyond:
             raise words.untested(f"the preflight does not support {client.beyond['tcp']} of the ssh configuration")
-        with preflight_transport.connection(client, clock) as (near, said):
+        with login.connection(client, clock) as (near, said):
             transport = login.handshake(near, client, clock, said)
             try:
                 login.log_in(transport, client, target.password, clock)
@@ -178,7 +173,7 @@ def judge(client: Client, output: str, become: bool, target: Target) -> str:
     last = tries[-1] if tries else "nothing"
     match = re.search(r"@(\d+)\.(\d+)\.(\d+)@(.*)@", last)
     if not match:
-        raise words.python(client, _words_of(output, last), (), manager)
+        raise words.python(client, last.strip()[:200] or " ".join(output.split())[:200], (), manager)
     *numbers, path = match.groups()
     version = tuple(map(int, numbers))
     if version < words.MIN_PYTHON:
@@ -200,8 +195,6 @@ def _root(client: Client, told: str, target: Target) -> str:
         if not good:
             raise words.sudo(client, said or "no output", method)
         return ""
-    from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import target as preflight_target
-
     words_of = said.replace(preflight_target.PROMPT, "").strip()[:200] or "no output"
     if not good:
         raise words.sudo_password(client, words_of, method)
@@ -210,55 +203,29 @@ def _root(client: Client, told: str, target: Target) -> str:
     return ""
 
 
-def _words_of(output: str, last: str) -> str:
-    return last.strip()[:200] or " ".join(output.split())[:200]
-
-
 def check(targets: t.Sequence[Target], limit: float, workers: int) -> dict[str, Row]:
     """Try all targets at once; those that had answered and were not done in time once more, with more time.
 
     A busy host, or a controller that has many to try, may need longer than the limit; a dead one is not waited for.
     """
     rows = _once(targets, limit, workers)
-    late = [target for target in targets if _late(rows[target.name], limit)]
+    late = []
+    for target in targets:  # those that took the connection and said nothing; later steps try once more by themselves
+        row = rows[target.name]
+        if row["ok"] is False and row["step"] == "banner" and row["seconds"] >= 0.9 * limit:
+            late.append(target)
     return {**rows, **_once(late, PATIENCE * limit, workers)} if late else rows
 
 
-def _late(row: Row, limit: float) -> bool:
-    """Whether a host took the connection and said nothing in time; later stages try once more by themselves."""
-    return row["ok"] is False and row["layer"] == "banner" and row["seconds"] >= 0.9 * limit
-
-
 def _once(targets: t.Sequence[Target], limit: float, workers: int) -> dict[str, Row]:
-    """Try targets at once; one that hangs in a library is left behind, and its row says where.
-
-    The threads are daemons: they must not keep the process alive when a resolver or an agent never answers.
-    """
-    attempts = [Attempt(target, limit) for target in targets]
-    waiting: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
-    rows: dict[str, Row] = {}
-    for attempt in attempts:
-        waiting.put(attempt)
-
-    def work() -> None:
-        while True:
-            try:
-                attempt = waiting.get_nowait()
-            except queue.Empty:
-                return
-            rows[attempt.target.name] = attempt.run()
-
-    count = max(1, min(workers, len(attempts)))
-    threads = [threading.Thread(target=work, daemon=True) for _number in range(count)]
-    for thread in threads:
-        thread.start()
-    end = time.monotonic() + (2 * limit + GRACE) * -(-len(attempts) // count)  # slow ones are tried twice
-    for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
+    """Try targets at once; one that hangs in a library is left behind, and its row says where."""
+    attempts = {target.name: Attempt(target, limit) for target in targets}
+    jobs = {name: attempt.run for name, attempt in attempts.items()}
+    turns = -(-len(jobs) // max(1, workers))
+    rows = in_threads(jobs, (2 * limit + GRACE) * turns, workers)  # slow ones are tried twice
     return {
-        attempt.target.name: rows.get(attempt.target.name)
-        or attempt.row(words.stuck(attempt.client, attempt.clock.stage, limit))
-        for attempt in attempts
+        name: rows.get(name) or attempt.row(words.stuck(attempt.client, attempt.clock.stage, limit))
+        for name, attempt in attempts.items()
     }
 
 
@@ -267,7 +234,7 @@ def table(rows: t.Mapping[str, Row]) -> str:
     bad = {name: row for name, row in rows.items() if row["ok"] is False}
     if not bad:
         return ""
-    cells = [(name, f"{row['address']}:{row['port'] or '?'}", row["layer"]) for name, row in bad.items()]
+    cells = [(name, f"{row['address']}:{row['port'] or '?'}", row["step"]) for name, row in bad.items()]
     widths = [max(len(line[column]) for line in cells) for column in range(3)]
     lines = ["", f"{len(bad)} of {len(rows)} hosts failed the preflight:"]
     for cell, row in zip(cells, bad.values(), strict=True):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The failures of a host in the preflight: layer, evidence, cause and fix."""
+"""The failures of a host in the preflight: step, evidence, cause and fix."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import os
 import shlex
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Client
+if t.TYPE_CHECKING:
+    from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Client
 
 MIN_PYTHON = (3, 8)
 INSTALL = {
@@ -22,14 +23,14 @@ INSTALL = {
 
 
 class Stop(Exception):
-    """Ends the attempt: ``layer`` as in the documentation of reach_check, one sentence each for the rest.
+    """Ends the attempt: ``step`` as in the documentation of reach_check, one sentence each for the rest.
 
     ``again``: another attempt may succeed.
     """
 
-    def __init__(self, layer: str, evidence: str, cause: str, remedy: str) -> None:
+    def __init__(self, step: str, evidence: str, cause: str, remedy: str) -> None:
         super().__init__(evidence)
-        self.layer, self.evidence, self.cause, self.remedy = layer, evidence, cause, remedy
+        self.step, self.evidence, self.cause, self.remedy = step, evidence, cause, remedy
         self.again = False
 
 

@@ -4,6 +4,7 @@
 """How the ssh client would reach a host, as ``ssh -G`` tells it.
 
 So everything that ssh reads counts: ~/.ssh/config, /etc/ssh, the arguments of the inventory. Nothing is contacted.
+paramiko's own reader follows no Include, knows no arguments and no defaults, and takes a line that ssh refuses.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ import socket
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command as base_command
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.ssh_config import settings
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import failures as words
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.target import Target
 
 OFF = ("no", "false", "off", "none", "")
 NONE = ("", "none")
@@ -25,29 +29,6 @@ FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 BEYOND_CONNECT = {"bindaddress": "BindAddress", "bindinterface": "BindInterface"}
 BEYOND_HOSTKEY = {"knownhostscommand": "KnownHostsCommand", "verifyhostkeydns": "VerifyHostKeyDNS"}
 BEYOND_AUTH = {"pkcs11provider": "PKCS11Provider", "hostbasedauthentication": "HostbasedAuthentication"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """What the inventory says of one host. Secrets never show: passwords are kept out of the text of a Target.
-
-    ``args`` are the arguments that Ansible gives to ssh, ``pythons`` the interpreters it would try, in order, and
-    ``become`` the command that becomes root, () where none is wanted. ``terminal``: Ansible would bring a terminal, as
-    it does without pipelining. ``untested`` is a reason to leave it alone.
-    """
-
-    name: str
-    host: str
-    args: tuple[str, ...] = ()
-    executable: str = "ssh"
-    password: str | None = dataclasses.field(default=None, repr=False)
-    pythons: tuple[str, ...] = ("python3",)
-    become: bool | None = None
-    become_command: tuple[str, ...] = ("sudo", "-n")
-    become_password: str = dataclasses.field(default="", repr=False)
-    become_untested: str = ""
-    terminal: bool = False
-    untested: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,39 +57,30 @@ class Client:
     beyond: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-class ClientError(Exception):
-    """The ssh client gave no configuration; the text is its own words. ``missing``: there is no client."""
-
-    def __init__(self, words: str, missing: bool = False) -> None:
-        super().__init__(words)
-        self.missing = missing
-
-
 def read(target: Target, limit: float) -> Client:
-    """Ask ``ssh -G``, for at most ``limit`` seconds; raises ClientError."""
+    """Ask ``ssh -G``, for at most ``limit`` seconds; raises Stop."""
     outcome = base_command.run([target.executable, "-G", *target.args, target.host], limit)
     if outcome.missing or outcome.timed_out:
-        words = outcome.err or f"{target.executable} -G gave no answer within {limit:g} s"
-        raise ClientError(words, missing=True)
+        raise words.untested(outcome.err or f"{target.executable} -G gave no answer within {limit:g} s")
     if not outcome.ok:
-        raise ClientError(" ".join(outcome.text.split())[:300] or f"ssh -G ended with {outcome.rc}")
+        raise words.config(" ".join(outcome.text.split())[:300] or f"ssh -G ended with {outcome.rc}")
     return parse(outcome.out, target)
 
 
 def parse(text: str, target: Target) -> Client:
     """The answer of ``ssh -G`` as a Client."""
-    values: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        word, _blank, rest = line.strip().partition(" ")
-        values.setdefault(word.lower(), []).append(rest.strip())
+    values = settings(text)
 
     def one(name: str, default: str = "") -> str:
         return values.get(name, [default])[0]
 
     hostname, user = one("hostname", target.host), one("user")
     port = int(one("port")) if one("port").isdigit() else 22
-    tokens = {"h": hostname, "p": str(port), "r": user, "n": target.host, **_own_tokens()}
+    own = pwd.getpwuid(os.getuid())
+    tokens = {"h": hostname, "p": str(port), "r": user, "n": target.host}
+    tokens |= {"d": own.pw_dir, "u": own.pw_name, "i": str(own.pw_uid), "l": socket.gethostname()}
     files = " ".join((one("userknownhostsfile"), one("globalknownhostsfile"))).split()
+    kept_in = {*one("userknownhostsfile").split()} - {"none", "/dev/null"}  # where an accepted key is known again
     alias = one("hostkeyalias")
     name = (hostname if alias in NONE else alias).lower()
     strict = one("stricthostkeychecking", "ask")
@@ -125,16 +97,11 @@ def parse(text: str, target: Target) -> Client:
         known_hosts=tuple(_path(path, tokens) for path in files if path not in NONE),
         strict=strict not in (*OFF, "accept-new"),
         checked=strict not in OFF,
-        verified=strict not in OFF and (strict != "accept-new" or _remembers(one("userknownhostsfile"))),
+        verified=strict not in OFF and (strict != "accept-new" or bool(kept_in)),
         family=FAMILIES.get(one("addressfamily"), socket.AF_UNSPEC),
         proxy=_proxy(one("proxycommand"), one("proxyjump"), target, tokens),
         beyond=_beyond(values, agent),
     )
-
-
-def _remembers(files: str) -> bool:
-    """Whether ssh has a file to keep an accepted host key in."""
-    return any(file not in (*NONE, "/dev/null") for file in files.split())
 
 
 def _beyond(values: t.Mapping[str, t.Sequence[str]], agent: str) -> dict[str, str]:
@@ -147,11 +114,6 @@ def _beyond(values: t.Mapping[str, t.Sequence[str]], agent: str) -> dict[str, st
         if used:
             found[step] = ", ".join(used)
     return found
-
-
-def _own_tokens() -> dict[str, str]:
-    own = pwd.getpwuid(os.getuid())
-    return {"d": own.pw_dir, "u": own.pw_name, "i": str(os.getuid()), "l": socket.gethostname()}
 
 
 def expand(text: str, tokens: t.Mapping[str, str]) -> str:

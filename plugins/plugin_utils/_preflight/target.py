@@ -9,6 +9,7 @@ ansible.cfg count in its own order.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -18,13 +19,34 @@ from ansible import constants as C
 from ansible import context
 from ansible.plugins.loader import become_loader, connection_loader
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Target
-
 SSH = ("ssh", "smart", "paramiko", "paramiko_ssh")
 AUTO = ("auto", "auto_silent", "auto_legacy", "auto_legacy_silent")
 PROMPT = "[sudo via ansible, key=trainmesh] password:"
 SWITCHES = re.compile(r"-[AbBEHiKkNnPSsv]+\Z")  # short flags of sudo that take no value
 Values = t.Mapping[str, t.Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What the inventory says of one host. Secrets never show: passwords are kept out of the text of a Target.
+
+    ``args`` are the arguments that Ansible gives to ssh, ``pythons`` the interpreters it would try, in order, and
+    ``become`` the command that becomes root, () where none is wanted. ``terminal``: Ansible would bring a terminal, as
+    it does without pipelining. ``untested`` is a reason to leave it alone.
+    """
+
+    name: str
+    host: str
+    args: tuple[str, ...] = ()
+    executable: str = "ssh"
+    password: str | None = dataclasses.field(default=None, repr=False)
+    pythons: tuple[str, ...] = ("python3",)
+    become: bool | None = None
+    become_command: tuple[str, ...] = ("sudo", "-n")
+    become_password: str = dataclasses.field(default="", repr=False)
+    become_untested: str = ""
+    terminal: bool = False
+    untested: str = ""
 
 
 class Play(t.NamedTuple):
@@ -109,12 +131,7 @@ def _become(values: Values, play: Play) -> tuple[bool | None, tuple[str, ...], s
     secret = str(options["become_pass"] or play.become_pass or "")
     flags, asks_program = _flags(shlex.split(options["become_flags"] or ""))
     if asks_program:
-        return (
-            wanted,
-            (),
-            "",
-            "the preflight does not support ansible_become_flags with a password program",
-        )
+        return wanted, (), "", "the preflight does not support ansible_become_flags with a password program"
     # -k: a password of an earlier login must not count. The prompt is of Ansible's form, and in no language.
     how = ("-k", "-S", "-p", PROMPT) if secret else ("-n",)
     return wanted, (*exe, *flags, *how, "-u", user), secret, ""

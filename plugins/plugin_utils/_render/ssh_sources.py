@@ -30,6 +30,7 @@ def of_host(fabric: Facts, address: str) -> tuple[str, ...]:
         for own in interface["addresses"]
         if own.get("scope") == "global"
     ]
+    # Loopback in disguise (::ffff:127.0.0.1) stays: the plan refuses the node that says so.
     sources = [found for found in (address, *routes, *outward) if found and not found.startswith("127.")]
     return tuple(dict.fromkeys(found for found in sources if found != "::1"))
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import file_write
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report.html import html
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report.markdown import markdown
 
@@ -27,13 +27,6 @@ def write(directory: str, report: Data, mask_addresses: bool) -> list[str]:
         "report.html": html(report),
         "report.md": markdown(report, mask_addresses=mask_addresses),
     }
-    return [_put(os.path.join(directory, name), text) for name, text in texts.items()]
-
-
-def _put(path: str, text: str) -> str:
-    """Write a file at once, so that no reader sees half of it."""
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".report-")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.replace(temporary, path)
-    return path
+    for name, text in texts.items():
+        file_write.replace(os.path.join(directory, name), text.encode(), 0o600)
+    return [os.path.join(directory, name) for name in texts]

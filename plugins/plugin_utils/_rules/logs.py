@@ -14,6 +14,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import collect_env, ds_report, nccl
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl_failure import GENERIC
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import minor
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import node
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -336,7 +337,7 @@ def compiled_with(case: Case) -> t.Iterator[Answer]:
     for name, path, report in reports(case):
         built, runs = str(dig(report, "compiled_with.torch", "0.0")), str(dig(report, "values.torch version", ""))
         prebuilt = any(dig(op, "installed") is True for op in dig(report, "ops", {}).values())
-        if prebuilt and built != "0.0" and runs and built.split(".")[:2] != runs.split(".")[:2]:
+        if prebuilt and built != "0.0" and len({minor(built), minor(runs)} - {""}) == 2:
             yield finding(
                 "build-ops-other-torch",
                 FAIL,

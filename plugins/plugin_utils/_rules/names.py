@@ -9,6 +9,7 @@ import ipaddress
 import re
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import line_check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.host_names import HOST_NAME, is_address
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     absent,
@@ -177,7 +178,7 @@ def _resolved(case: Case) -> t.Iterator[tuple[str, str, Data]]:
 def _entry(facts: t.Any, name: str) -> str:
     """Where /etc/hosts says so, in words."""
     for line in dig(facts, "hosts_entries", []):
-        if str(dig(line, "address", "")).startswith(("127.", "::1")) and name in dig(line, "names", []):
+        if line_check.is_loopback(str(dig(line, "address", ""))) and name in dig(line, "names", []):
             return f" (/etc/hosts line {dig(line, 'line')})"
     return ""
 

@@ -36,10 +36,10 @@ RULES = {
     "python": "reach-python",
     "tmp": "reach-tmp",
 }
-# A layer that this version does not know is at least a host that the controller could not use.
+# A step that this version does not know is at least a host that the controller could not use.
 OTHER = "reach-banner"
 MOST = 4
-# Layers at which the nodes may know more than the controller.
+# Steps at which the nodes may know more than the controller.
 SILENT = ("tcp_refused", "tcp_timeout", "no_route", "banner")
 _SEEN = {
     "open": "answers",
@@ -150,19 +150,17 @@ _SEEN = {
     needs=("reach",),
 )
 def unreached(case: Case) -> t.Iterator[Answer]:
-    """One finding for all hosts of the same layer, cause and remedy; the row brings the words."""
+    """One finding for all hosts of the same step, cause and remedy; the row brings the words."""
     groups: dict[tuple[str, str, str], dict[str, str]] = {}
     untested: dict[str, list[str]] = {}
     for name, row in case.reach.items():
-        layer = str(dig(row, "layer", ""))
-        if layer == "untested":
+        step = str(dig(row, "step", ""))
+        if step == "untested":
             untested.setdefault(str(dig(row, "evidence", "no reason given")), []).append(name)
         elif failed(row):
-            cause, remedy, seen = _with_nodes(
-                case, name, layer, str(dig(row, "cause", "")), str(dig(row, "remedy", ""))
-            )
-            evidence = "; ".join(filter(None, (str(dig(row, "evidence", layer)), seen)))
-            groups.setdefault((RULES.get(layer, OTHER), cause, remedy), {})[name] = evidence
+            cause, remedy, seen = _with_nodes(case, name, step, str(dig(row, "cause", "")), str(dig(row, "remedy", "")))
+            evidence = "; ".join(filter(None, (str(dig(row, "evidence", step)), seen)))
+            groups.setdefault((RULES.get(step, OTHER), cause, remedy), {})[name] = evidence
     for (rule_id, cause, remedy), found in groups.items():
         for host, evidence in found.items():
             yield finding(rule_id, FAIL, host, evidence, cause, remedy)
@@ -171,10 +169,10 @@ def unreached(case: Case) -> t.Iterator[Answer]:
         yield Untested(rule_id, tuple(names), why)
 
 
-def _with_nodes(case: Case, name: str, layer: str, cause: str, remedy: str) -> tuple[str, str, str]:
+def _with_nodes(case: Case, name: str, step: str, cause: str, remedy: str) -> tuple[str, str, str]:
     """Cause and remedy with what the reachable nodes know of the host, and what they saw of it."""
     rows = [(node, row) for node, seen in case.unreached.items() for row in dig(seen, name, [])]
-    if layer not in SILENT or not rows:
+    if step not in SILENT or not rows:
         return cause, remedy, ""
     by_sight: dict[str, list[str]] = {}
     for node, row in rows:

@@ -18,6 +18,8 @@ import typing as t
 import urllib.parse
 
 import tomllib
+from packaging import tags
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.index import redacted
 
@@ -113,11 +115,6 @@ class Lock(t.NamedTuple):
         return {name: pin.version for name, pin in self.pins.items()}
 
 
-def normal(name: str) -> str:
-    """The normalised name of a package (PEP 503): ``Typing_Extensions`` is ``typing-extensions``."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def digest(text: str) -> str:
     """A short name of a lock: the first 16 hexadecimal digits of its SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -166,7 +163,7 @@ def read(lock: str) -> Lock:
     )
     made = next((row for row in head if row.startswith(_MADE)), "")
     backend = re.search(r"torch backend (\S+)", made)
-    pins = {}
+    pins: dict[str, Pin] = {}
     for entry in _entries(rows):
         match = _PIN.match(entry)
         if not match:
@@ -174,7 +171,7 @@ def read(lock: str) -> Lock:
         hashes = tuple(_HASH.findall(entry))
         if not hashes:
             raise ValueError(f"the lock has no hash for {match['name']}")
-        pins[normal(match["name"])] = Pin(match["version"], hashes)
+        pins[canonicalize_name(match["name"])] = Pin(match["version"], hashes)
     extras = {
         match["key"]: Pin(match["version"], tuple(_HASH.findall(row))) for row in rows if (match := _EXTRA.match(row))
     }
@@ -219,7 +216,9 @@ def parse_pylock(document: str) -> list[Package]:
         wheels = tuple(_file(wheel) for wheel in entry.get("wheels", []))
         source = _file(entry["sdist"]) if "sdist" in entry else None
         origin = redacted(str(entry.get("index") or _directory([*wheels, *([source] if source else [])])))
-        packages.append(Package(normal(entry["name"]), str(entry.get("version", "")), wheels, source, direct, origin))
+        packages.append(
+            Package(canonicalize_name(entry["name"]), str(entry.get("version", "")), wheels, source, direct, origin)
+        )
     return packages
 
 
@@ -252,20 +251,20 @@ def platform_tags(platform: str) -> list[str]:
     if not match:
         raise ValueError(f"{platform!r} is no platform such as x86_64-manylinux_2_28")
     arch, newest = match["arch"], int(match["minor"])
-    tags = []
+    found = []
     for minor in range(newest, 4, -1):
-        tags.append(f"manylinux_2_{minor}_{arch}")
+        found.append(f"manylinux_2_{minor}_{arch}")
         if minor in _LEGACY:
-            tags.append(f"{_LEGACY[minor]}_{arch}")
-    return [*tags, f"linux_{arch}"]
+            found.append(f"{_LEGACY[minor]}_{arch}")
+    return [*found, f"linux_{arch}"]
 
 
 def wheel_fits(filename: str, platform: str, python_version: str) -> bool:
     """Whether a wheel that was built on the controller can be installed on the nodes, by its name (PEP 427)."""
-    pythons, abis, platforms = (part.split(".") for part in filename.removesuffix(".whl").split("-")[-3:])
-    own = "cp" + python_version.replace(".", "")
-    fits_python = any(tag in ("py3", own) for tag in pythons) or "abi3" in abis
-    return fits_python and any(tag == "any" or tag in platform_tags(platform) for tag in platforms)
+    version, platforms = [int(part) for part in python_version.split(".")[:2]], platform_tags(platform)
+    own = f"cp{version[0]}{version[1]}"
+    accepted = {*tags.cpython_tags(version, [own], platforms), *tags.compatible_tags(version, own, platforms)}
+    return not accepted.isdisjoint(parse_wheel_filename(filename)[3])
 
 
 def wheel_of(name: str, version: str, filenames: t.Iterable[str]) -> list[str]:
@@ -273,7 +272,12 @@ def wheel_of(name: str, version: str, filenames: t.Iterable[str]) -> list[str]:
     found = []
     for filename in filenames:
         parts = filename.split("-")
-        if filename.endswith(".whl") and len(parts) >= 5 and normal(parts[0]) == name and parts[1] == version:
+        if (
+            filename.endswith(".whl")
+            and len(parts) >= 5
+            and canonicalize_name(parts[0]) == name
+            and parts[1] == version
+        ):
             found.append(filename)
     return sorted(found)
 

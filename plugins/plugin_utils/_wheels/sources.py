@@ -8,11 +8,11 @@ Pure functions. The inventory check asks them before any machine is touched.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import typing as t
 import urllib.parse
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import line_check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.index import Index, redacted
 
 # Schemes whose server is proved by a certificate or a key, or that contact none.
@@ -31,10 +31,7 @@ def is_forgeable(place: str) -> bool:
 def _is_loopback(host: str) -> bool:
     """This machine itself; ``host`` may carry a port, as pip's trusted-host does."""
     name = host if host.count(":") > 1 else host.partition(":")[0]
-    try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return name == "localhost"
+    return name == "localhost" or line_check.is_loopback(name.strip("[]"))
 
 
 def forgeable(index: Index) -> list[str]:

@@ -15,6 +15,7 @@ import tempfile
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command as base_command
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import file_write
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.secrets import masked
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.controller import beside_python
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import index as wheels_index
@@ -54,11 +55,7 @@ def sha256_of(path: str) -> str:
 
 def write(path: str, text: str) -> None:
     """Write a file at once, so that an interrupted run leaves the old one or the new one."""
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".new-")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
+    file_write.replace(path, text.encode(), 0o644)
 
 
 def text_of(path: str) -> str:

@@ -376,7 +376,7 @@ def healthy_case(nodes: int | t.Sequence[str] = NAMES, gpus: int = 0, managed: b
         listeners={name: {} for name in names},
         links={name: {other: link() for other in names if other != name} for name in names},
         reach={
-            name: {"ok": True, "layer": "", "clock": {"epoch": 1000.5, "started": 1000.0, "ended": 1002.0}}
+            name: {"ok": True, "step": "", "clock": {"epoch": 1000.5, "started": 1000.0, "ended": 1002.0}}
             for name in names
         },
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import key
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import at_least, key
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import cpu_torch_only, rows
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig, once
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import formats, launch_script
@@ -109,7 +109,7 @@ def version(case: Case, host: str, package: str) -> str | None:
 
 def older(have: str | None, than: str) -> bool:
     """True when a version is known and older."""
-    return bool(key(have)) and key(have) < key(than)
+    return bool(key(have)) and not at_least(have, than)
 
 
 def multi_node(data: Data) -> bool:

@@ -15,10 +15,10 @@ from ansible_collections.trainmesh.cluster.plugins.action import reach_check
 from ansible_collections.trainmesh.cluster.plugins.action.reach_check import NO_PARAMIKO, ActionModule
 
 ROWS = {
-    "a": {"ok": True, "layer": "", "evidence": ""},
-    "b": {"ok": False, "layer": "tcp_refused", "evidence": "\x1b[2Jrefused"},
-    "c": {"ok": False, "layer": "auth", "evidence": "denied"},
-    "d": {"ok": None, "layer": "untested", "evidence": ""},
+    "a": {"ok": True, "step": "", "evidence": ""},
+    "b": {"ok": False, "step": "tcp_refused", "evidence": "\x1b[2Jrefused"},
+    "c": {"ok": False, "step": "auth", "evidence": "denied"},
+    "d": {"ok": None, "step": "untested", "evidence": ""},
 }
 
 

@@ -71,8 +71,9 @@ def test_what_is_not_the_address_of_one_machine(text: object) -> None:
 
 
 def test_loopback_is_also_seen_inside_ipv6() -> None:
-    loopback = ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"]
-    assert [text for text in [*loopback, "10.0.0.1", "fe80::1%lo"] if line_check.is_loopback(text)] == loopback
+    loopback = ["127.0.0.1", "127.0.1.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"]
+    others = ["10.0.0.1", "10.127.0.1", "fe80::1%lo", "", "localhost"]
+    assert [text for text in [*loopback, *others] if line_check.is_loopback(text)] == loopback
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import secrets
-from ansible_collections.trainmesh.cluster.plugins.module_utils._user import config_files, processes
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user import files, processes
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import redact
 
 CANARY = "canary0123456789abcdef"
@@ -81,7 +81,7 @@ def work(call, text):
 
 
 def flat(text):
-    return config_files.flat_yaml(f"a: x{text}")
+    return files.flat_yaml(f"a: x{text}")
 
 
 @pytest.mark.parametrize("piece", PIECES)

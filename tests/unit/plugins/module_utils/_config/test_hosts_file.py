@@ -3,8 +3,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import hosts_file
 
+HOSTS = """127.0.0.1\tlocalhost
+127.0.1.1 node1.example.org Node1 # written by the installer
+# 10.0.0.9 node1
+10.0.0.1 node1
+10.0.0.2 node2 node1-ib
+::1 ip6-localhost
+
+10.0.0.3
+"""
 ENTRIES = [("10.0.0.11", ["node1.x", "node1"]), ("10.0.0.12", ["node2.x", "node2"])]
 
 
@@ -49,3 +61,20 @@ def test_localhost_names_stay_on_the_loopback_even_if_a_node_is_called_so():
         "127.0.1.1 localhost.localdomain node1\n", [("10.0.0.11", ["localhost.localdomain", "node1"])]
     )
     assert "127.0.1.1\tlocalhost.localdomain" in plan.text
+
+
+def test_hosts_entries_that_name_the_node_or_loopback_are_kept() -> None:
+    kept = hosts_file.own_entries(hosts_file.parse_hosts(HOSTS), {"node1", "NODE1.example.org", ""})
+    assert [(entry["line"], entry["address"]) for entry in kept] == [
+        (1, "127.0.0.1"),
+        (2, "127.0.1.1"),
+        (4, "10.0.0.1"),
+    ]
+    assert kept[1]["names"] == ["node1.example.org", "Node1"]
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(st.text(max_size=400))
+def test_random_hosts_files_never_raise(text: str) -> None:
+    for entry in hosts_file.own_entries(hosts_file.parse_hosts(text + HOSTS), {"node1"}):
+        assert entry["names"]

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import ssh_files
 
 
@@ -42,10 +43,13 @@ def test_a_link_in_place_of_our_directory_is_refused(tmp_path):
 
 
 def test_host_key_files_follow_the_configuration(tmp_path):
-    (tmp_path / "sshd_config").write_text("#HostKey /no\nHostKey /keys/one\n")
-    assert ssh_files.host_key_files(str(tmp_path)) == ["/keys/one.pub"]
-    (tmp_path / "sshd_config").write_text("Port 22\n")
-    assert len(ssh_files.host_key_files(str(tmp_path))) == 3
+    config = tmp_path / "etc/ssh/sshd_config"
+    config.parent.mkdir(parents=True)
+    assert len(ssh_files.host_key_files(Tree(str(tmp_path)))) == 3
+    config.write_text("Include sshd_config.d/*.conf\n#HostKey /no\nHostKey /keys/one\n")
+    (tmp_path / "etc/ssh/sshd_config.d").mkdir()
+    (tmp_path / "etc/ssh/sshd_config.d/a.conf").write_text('HostKey = "/keys/two"\n')
+    assert ssh_files.host_key_files(Tree(str(tmp_path))) == ["/keys/two.pub", "/keys/one.pub"]
 
 
 def test_ed25519_alone_is_pinned_where_there_is_one():

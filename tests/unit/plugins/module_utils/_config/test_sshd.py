@@ -30,10 +30,6 @@ def test_a_commented_include_does_not_count():
     assert sshd.wish("#Include /etc/ssh/sshd_config.d/*.conf\n", [22], 23)[0] == sshd.MAIN
 
 
-def test_reads_ports_from_sshd():
-    assert sshd.ports_of("port 22\nport 2222\naddressfamily any\n") == [22, 2222]
-
-
 def test_nothing_listens_on_a_closed_port():
     assert sshd.listens(1, 0) is False
 

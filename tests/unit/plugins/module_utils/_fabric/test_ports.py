@@ -10,7 +10,6 @@ import pwd
 import shutil
 import socket
 import subprocess
-import typing as t
 from pathlib import Path
 
 import pytest
@@ -134,22 +133,6 @@ def test_without_root_the_configured_ports_that_are_open_count(tmp_path: Path) -
     found = ports.sshd(files, ports.listeners(files), 22)
     assert found["config_ports"] == [2222, 9999]
     assert (found["ports"], found["source"]) == ([22, 2222], "config")
-
-
-def test_a_configuration_without_a_port_means_22(tmp_path: Path) -> None:
-    assert ports.config_ports(tree(tmp_path, {"etc/ssh/sshd_config": "# Port 2222\nUsePAM yes\n"})) == [22]
-
-
-def test_listen_addresses_may_name_ports(tmp_path: Path) -> None:
-    config = (
-        "ListenAddress 10.0.0.1:2200\nListenAddress [fe80::1]:2201\nListenAddress fe80::2\nListenAddress 10.0.0.2\n"
-    )
-    assert ports.config_ports(tree(tmp_path, {"etc/ssh/sshd_config": config})) == [2200, 2201]
-
-
-def test_a_configuration_that_includes_itself_ends(tmp_path: Path) -> None:
-    files = tree(tmp_path, {"etc/ssh/sshd_config": "Include /etc/ssh/sshd_config\nPort 2222\n"})
-    assert ports.config_ports(files) == [2222]
 
 
 def test_without_a_readable_configuration_the_logins_own_port_is_what_is_known(tmp_path: Path) -> None:
@@ -277,15 +260,6 @@ def test_damaged_texts_never_raise(text: str, cut: int) -> None:
             assert 0 < listener.port < 65536
     for limits in session.parse_limits(LIMITS[:cut] + text).values():
         assert len(limits) == 2
-
-
-def test_an_sshd_configuration_of_random_bytes_never_raises(tmp_path: Path) -> None:
-    place = tmp_path / "etc/ssh"
-    place.mkdir(parents=True)
-    for words in (b"Port", b"ListenAddress ", b"Include [", b"Include \0*\n", b"Include ../../../../*\n", b"Match"):
-        (place / "sshd_config").write_bytes(words + os.urandom(400) + b"\n" + words)
-        found: t.Any = ports.config_ports(Tree(str(tmp_path)))
-        assert found
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu import kern
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu import topology as gpu_topology
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.architectures import compute_capability
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.facts import gather
+from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.smi import TIERS, read_gpus
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.smi_errors import classify
-from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.smi_query import TIERS, read_gpus, read_table
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.smi_xml import parse
 from ansible_collections.trainmesh.cluster.tests.unit.samples.gpu_recordings import (
     Recorded,
@@ -165,7 +165,7 @@ def test_any_bytes_in_the_files_of_the_kernel(tmp_path: pathlib.Path, content: b
 
 READERS: dict[str, t.Callable[[str], t.Any]] = {
     "nvidia_smi_xml": parse,
-    "nvidia_smi_csv": lambda text: (read_table(text), read_gpus(text, TIERS[0])),
+    "nvidia_smi_csv": lambda text: read_gpus(text, TIERS[0]),
     "nvidia_smi_errors": classify,
     "nvidia_smi_topo": lambda text: (gpu_topology.parse(text), gpu_topology.parse_nvlink(text)),
     "proc_driver_nvidia_version": lambda text: (

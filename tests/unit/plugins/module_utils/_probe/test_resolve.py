@@ -78,7 +78,7 @@ def test_what_ssh_says_of_its_configuration(monkeypatch):
 
 
 def test_a_resolver_that_hangs_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(names.socket, "getaddrinfo", lambda *args: time.sleep(5) or [])
+    monkeypatch.setattr(names.resolver.socket, "getaddrinfo", lambda *args: time.sleep(5) or [])
     monkeypatch.setattr(names, "run", answer("hostname n\n"))
     started = time.monotonic()
     found = names.resolve("n", KNOWN, "10.0.0.2", 0.1)

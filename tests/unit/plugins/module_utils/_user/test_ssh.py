@@ -10,6 +10,7 @@ import os
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.job_user import user_name
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._user import processes, ssh
 
@@ -160,7 +161,7 @@ def test_processes_that_jobs_left(tmp_path):
     assert (found[12]["ours"], found[12]["run_id"], found[10]["ours"]) == (True, "r1", False)
     assert "abc" not in found[11]["command"]
     assert found[15]["age_seconds"] == round(1000.5 - 100 / os.sysconf("SC_CLK_TCK"))
-    assert found[15]["user"] == processes.user_name(os.geteuid())
+    assert found[15]["user"] == user_name(os.geteuid())
 
 
 def test_who_holds_a_port(tmp_path):

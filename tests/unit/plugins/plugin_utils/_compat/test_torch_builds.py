@@ -157,6 +157,14 @@ def test_driver_floors() -> None:
 def test_versions_meet_requirements() -> None:
     assert data.satisfies("2.13.0+cu126", ">=2.0,<3")
     assert not data.satisfies("3.9.1", ">=3.10")
+    assert data.satisfies("2.0", "==2.0.0") and not data.satisfies("of nobody", ">=1")
+
+
+@pytest.mark.parametrize(
+    "built", ["2.6.0a0+ecf3bae40a.nv25.01", "2.6.0.dev20250101+cu126", "2.6+unknown", "v2.6.0-91-x"]
+)
+def test_a_build_of_a_vendor_counts_as_its_release(built: str) -> None:
+    assert data.at_least(built, "2.6.0") and data.satisfies(built, ">=2.6,<3") and not data.at_least(built, "2.6.1")
     with pytest.raises(ValueError):
         data.satisfies("1", "~=2")
 

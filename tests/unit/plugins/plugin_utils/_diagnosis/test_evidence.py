@@ -87,7 +87,7 @@ def unread(rows, every=("node1", "node2")):
 
 
 def test_where_nobody_answers_the_controllers_own_look_is_all_there_is():
-    rows = {name: {"ok": False, "layer": "tcp_timeout", "evidence": "silent", "cause": "c"} for name in PLAN["order"]}
+    rows = {name: {"ok": False, "step": "tcp_timeout", "evidence": "silent", "cause": "c"} for name in PLAN["order"]}
     case = unread(rows)
     assert case.lost == {"node1": evidence.UNREACHED, "node2": evidence.UNREACHED}
     assert (case.excluded, dict(case.reach), case.fabric) == (("node3",), rows, {})

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The way to a host: every layer that can fail, against small ssh servers of our own on loopback."""
+"""The way to a host: every step that can fail, against small ssh servers of our own on loopback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ import pytest
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import check as preflight_check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import failures, ssh_config
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import known_hosts as known
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Target
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.target import Target
 
 paramiko = pytest.importorskip("paramiko")
 
@@ -150,7 +150,7 @@ def row(target: Target, limit: float = LIMIT_S) -> preflight_check.Row:
 def test_a_good_host_is_good_and_says_who_it_would_be(ssh_keys, host):
     with sshd(ssh_keys) as (port, server):
         seen = row(host(port))
-    assert (seen["ok"], seen["layer"], seen["user"], seen["port"]) == (True, "", "alice", port)
+    assert (seen["ok"], seen["step"], seen["user"], seen["port"]) == (True, "", "alice", port)
     assert "sudo -n true" in server.commands[0], "alice is not root: sudo is tried"
 
 
@@ -164,12 +164,12 @@ def test_sudo_is_asked_only_where_root_is_wanted(ssh_keys, host, become):
 def test_a_sudo_that_wants_a_password_is_untested_and_the_host_good(ssh_keys, host):
     with sshd(ssh_keys) as (port, server):
         seen = row(host(port, become_untested="sudo with a password is not tried"))
-    assert (seen["ok"], seen["layer"]) == (True, "untested")
+    assert (seen["ok"], seen["step"]) == (True, "untested")
     assert "sudo" not in server.commands[0]
 
 
 @pytest.mark.parametrize(
-    ("answer", "layer", "evidence", "remedy"),
+    ("answer", "step", "evidence", "remedy"),
     [
         ("TRAINMESH python sh: python3: not found\nTRAINMESH manager dnf", "python", "not found", "dnf install"),
         ("TRAINMESH python @3.6.8@/usr/bin/python3@\nTRAINMESH manager apt-get", "python", "3.6.8", "apt-get install"),
@@ -182,10 +182,10 @@ def test_a_sudo_that_wants_a_password_is_untested_and_the_host_good(ssh_keys, ho
         (f"{GOOD}TRAINMESH tmp mktemp: Permission denied", "tmp", "Permission", "chmod 1777 /tmp"),
     ],
 )
-def test_python_and_sudo_on_the_host(ssh_keys, host, answer, layer, evidence, remedy):
+def test_python_and_sudo_on_the_host(ssh_keys, host, answer, step, evidence, remedy):
     with sshd(ssh_keys, answer) as (port, _server):
         seen = row(host(port))
-    assert (seen["ok"], seen["layer"]) == (False, layer)
+    assert (seen["ok"], seen["step"]) == (False, step)
     assert evidence in seen["evidence"] and remedy in seen["remedy"]
 
 
@@ -196,14 +196,14 @@ def test_the_sudo_password_goes_by_the_standard_input_and_nowhere_else(ssh_keys,
     with sshd(ssh_keys) as (port, server):
         target = host(port, become_command=SUDO, become_password="s3cret-Ω")
         seen = row(target)
-    assert (seen["ok"], seen["layer"]) == (True, "")
+    assert (seen["ok"], seen["step"]) == (True, "")
     assert "s3cret" not in server.commands[0] + repr(target) + repr(seen)
 
 
 def test_a_wrong_sudo_password_is_told_without_it(ssh_keys, host):
     with sshd(ssh_keys) as (port, server):
         seen = row(host(port, become_command=SUDO, become_password="of-another-host"))
-    assert (seen["ok"], seen["layer"], len(server.commands)) == (False, "sudo", 1)
+    assert (seen["ok"], seen["step"], len(server.commands)) == (False, "sudo", 1)
     assert "1 incorrect password attempt" in seen["evidence"] and "rejects the password" in seen["cause"]
     assert "of-another-host" not in repr(seen)
 
@@ -216,8 +216,8 @@ def test_a_sudo_that_wants_the_terminal_that_ansible_brings_is_untested(ssh_keys
     way = {"become_command": SUDO if secret else ("sudo", "-n"), "become_password": secret}
     with sshd(ssh_keys, GOOD.replace("become 0 ", f"become 1 {said}")) as (port, _server):
         seen, piped = row(host(port, terminal=True, **way)), row(host(port, **way))
-    assert (seen["ok"], seen["layer"]) == (True, "untested") and "requires a terminal" in seen["evidence"]
-    assert (piped["ok"], piped["layer"]) == (False, "sudo")
+    assert (seen["ok"], seen["step"]) == (True, "untested") and "requires a terminal" in seen["evidence"]
+    assert (piped["ok"], piped["step"]) == (False, "sudo")
     assert "!requiretty" in piped["remedy"] and "ansible_ssh_pipelining: false" in piped["remedy"]
 
 
@@ -225,7 +225,7 @@ def test_a_prompt_that_this_ansible_does_not_understand(ssh_keys, host):
     said = "become 0 [odd: [sudo via ansible, key=trainmesh] password:] Password:"
     with sshd(ssh_keys, GOOD.replace("become 0 ", said.replace("odd", "sudo x"))) as (port, _server):
         seen = row(host(port, become_command=SUDO, become_password="s3cret-Ω"))
-    assert (seen["ok"], seen["layer"]) == (False, "sudo") and "sudo.ws" in seen["remedy"]
+    assert (seen["ok"], seen["step"]) == (False, "sudo") and "sudo.ws" in seen["remedy"]
 
 
 def test_behind_a_jump_host_the_remedy_goes_through_it():
@@ -238,14 +238,14 @@ def test_behind_a_jump_host_the_remedy_goes_through_it():
 def test_a_command_that_never_ends_is_left_behind(ssh_keys, host):
     with sshd(ssh_keys, answer=None) as (port, server):
         seen = row(host(port), limit=1.5)
-    assert (seen["ok"], seen["layer"], len(server.commands)) == (None, "untested", 2)
+    assert (seen["ok"], seen["step"], len(server.commands)) == (None, "untested", 2)
     assert "did not answer within 1.5 s" in seen["evidence"] and "trainmesh_reach_timeout: 4.5" in seen["remedy"]
 
 
 def test_a_server_without_passwords_gets_another_remedy(ssh_keys, host):
     with sshd(ssh_keys) as (port, _server):
         seen = row(host(port, key="other", password="of-no-use"))
-    assert seen["layer"] == "auth" and seen["evidence"].endswith("sshd offers publickey")
+    assert seen["step"] == "auth" and seen["evidence"].endswith("sshd offers publickey")
     assert "ssh-copy-id" not in seen["remedy"] and "~alice/.ssh/authorized_keys" in seen["remedy"]
 
 
@@ -260,7 +260,7 @@ def test_a_server_that_hangs_up_after_some_keys(ssh_keys, host, monkeypatch):
     with sshd(ssh_keys) as (port, _server):
         target = host(port, key="other", extra=(f"IdentityFile={ssh_keys['user']}",))
         seen = row(target)
-    assert seen["layer"] == "auth" and "MaxAuthTries" in seen["cause"] and "IdentitiesOnly" in seen["remedy"]
+    assert seen["step"] == "auth" and "MaxAuthTries" in seen["cause"] and "IdentitiesOnly" in seen["remedy"]
 
 
 def test_a_key_goes_with_its_certificate_and_then_alone(ssh_keys, host, tmp_path):
@@ -278,7 +278,7 @@ def test_a_key_goes_with_its_certificate_and_then_alone(ssh_keys, host, tmp_path
 def test_a_key_that_sshd_does_not_want(ssh_keys, host):
     with sshd(ssh_keys, password="x") as (port, _server):
         seen = row(host(port, key="other"))
-    assert (seen["ok"], seen["layer"]) == (False, "auth")
+    assert (seen["ok"], seen["step"]) == (False, "auth")
     assert str(ssh_keys["other"]) in seen["evidence"]
     assert f"ssh-copy-id -i {ssh_keys['other']}.pub -p {port} alice@127.0.0.1" in seen["remedy"]
 
@@ -287,7 +287,7 @@ def test_a_password_opens_the_door_and_never_shows(ssh_keys, host):
     with sshd(ssh_keys, password="open-sesame") as (port, _server):
         good = row(host(port, key="other", password="open-sesame"))
         bad = row(host(port, key="other", password="wrong-guess"))
-    assert (good["ok"], bad["layer"]) == (True, "auth")
+    assert (good["ok"], bad["step"]) == (True, "auth")
     assert "ansible_password" in bad["evidence"]
     assert "wrong-guess" not in f"{bad} {host(port, password='wrong-guess')!r}"
 
@@ -298,20 +298,20 @@ def test_a_key_that_ssh_would_not_use_is_named(ssh_keys, host, tmp_path):
     loose.chmod(0o644)
     with sshd(ssh_keys) as (port, _server):
         seen = {key: row(host(port, key=key)) for key in (str(loose), "locked", str(tmp_path / "nowhere"))}
-    assert {one["layer"] for one in seen.values()} == {"auth"}
+    assert {one["step"] for one in seen.values()} == {"auth"}
     assert [one["remedy"].split()[0] for one in seen.values()] == ["chmod", "eval", "correct"]
 
 
 @pytest.mark.parametrize(
-    ("host_key", "layer", "remedy"),
+    ("host_key", "step", "remedy"),
     [("other", "hostkey_changed", "ssh-keygen -R"), (None, "hostkey_unknown", "at the host's console")],
 )
-def test_host_keys_are_checked_and_never_added(ssh_keys, host, tmp_path, host_key, layer, remedy):
+def test_host_keys_are_checked_and_never_added(ssh_keys, host, tmp_path, host_key, step, remedy):
     with sshd(ssh_keys) as (port, server):
         target = host(port, host_key=host_key)
         before = {path: path.read_text() for path in tmp_path.glob("known_hosts*")}
         seen = row(target)
-    assert (seen["ok"], seen["layer"]) == (False, layer)
+    assert (seen["ok"], seen["step"]) == (False, step)
     assert remedy in seen["remedy"] and "SHA256:" in seen["evidence"]
     assert {path: path.read_text() for path in tmp_path.glob("known_hosts*")} == before
     assert not server.commands, "nobody logs in to a stranger"
@@ -340,14 +340,14 @@ def test_a_changed_key_gets_neither_a_password_nor_a_signature(ssh_keys, host, w
     with sshd(ssh_keys, password="open-sesame") as (port, server):
         target = host(port, host_key="other", extra=(f"StrictHostKeyChecking={word}",), password="open-sesame")
         seen = row(target)
-    assert (seen["ok"], seen["layer"], server.methods) == (False, "hostkey_changed", [])
+    assert (seen["ok"], seen["step"], server.methods) == (False, "hostkey_changed", [])
 
 
 def test_a_changed_key_that_another_source_may_vouch_for_gets_nothing_either(ssh_keys, host):
     extra = ("StrictHostKeyChecking=no", "VerifyHostKeyDNS=yes")
     with sshd(ssh_keys, password="open-sesame") as (port, server):
         seen = row(host(port, host_key="other", extra=extra, password="open-sesame"))
-    assert (seen["layer"], server.methods) == ("untested", [])
+    assert (seen["step"], server.methods) == ("untested", [])
 
 
 @pytest.mark.parametrize(
@@ -371,7 +371,7 @@ def test_nothing_listens(host):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     seen = row(host(port))
-    assert (seen["ok"], seen["layer"]) == (False, "tcp_refused")
+    assert (seen["ok"], seen["step"]) == (False, "tcp_refused")
     assert "ECONNREFUSED" in seen["evidence"] and str(port) in seen["cause"]
 
 
@@ -383,7 +383,7 @@ def test_another_service_behind_the_port(host, greeting):
 
     with listening(serve) as port:
         seen = row(host(port), limit=2)
-    assert (seen["ok"], seen["layer"]) == (False, "banner")
+    assert (seen["ok"], seen["step"]) == (False, "banner")
 
 
 def test_a_server_that_says_nothing_costs_only_its_own_time(ssh_keys, host):
@@ -392,10 +392,10 @@ def test_a_server_that_says_nothing_costs_only_its_own_time(ssh_keys, host):
         mute = host(silent)
         good = Target("n2", "127.0.0.1", args=host(port).args)
         seen = preflight_check.check([mute, good], 1.5, 4)
-    assert (seen["n1"]["layer"], seen["n1"]["ok"]) == ("banner", False)
+    assert (seen["n1"]["step"], seen["n1"]["ok"]) == ("banner", False)
     assert seen["n1"]["seconds"] < 4
-    # The files of both hosts are one: only the layer before the keys matters here.
-    assert seen["n2"]["layer"] != "banner"
+    # The files of both hosts are one: only the step before the keys matters here.
+    assert seen["n2"]["step"] != "banner"
 
 
 def test_one_turned_away_by_a_crowd_tries_again(ssh_keys, host):
@@ -422,7 +422,7 @@ def test_a_name_without_an_address(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     seen = row(Target("n1", "no-such-host.invalid", args=("-F", "/dev/null")))
-    assert (seen["ok"], seen["layer"], seen["address"]) == (False, "name", "no-such-host.invalid")
+    assert (seen["ok"], seen["step"], seen["address"]) == (False, "name", "no-such-host.invalid")
     assert seen["evidence"] == "Name or service not known"
 
 
@@ -440,20 +440,20 @@ def test_the_way_leads_through_a_proxy_command(ssh_keys, host, tmp_path):
         assert row(host(port, extra=(f"ProxyCommand=python3 {bridge} %h %p",)))["ok"] is True
     # Gone now: the proxy's own last words tell.
     seen = row(host(port, extra=("ProxyCommand=echo 'channel 0: open failed: Connection refused' >&2",)))
-    assert seen["layer"] == "tcp_refused"
-    assert row(host(port, extra=("ProxyCommand=false",)), limit=2)["layer"] == "banner"
+    assert seen["step"] == "tcp_refused"
+    assert row(host(port, extra=("ProxyCommand=false",)), limit=2)["step"] == "banner"
 
 
 def test_a_host_that_can_not_be_tried_is_neither_good_nor_bad(host):
     seen = row(Target("n1", "n1", untested="its ansible_connection is local, not ssh"))
-    assert (seen["ok"], seen["layer"]) == (None, "untested")
-    assert row(host(22, extra=("BindAddress=127.0.0.1",)))["layer"] == "untested"
-    assert row(Target("n1", "n1", executable="/nonexistent/ssh"))["layer"] == "untested"
+    assert (seen["ok"], seen["step"]) == (None, "untested")
+    assert row(host(22, extra=("BindAddress=127.0.0.1",)))["step"] == "untested"
+    assert row(Target("n1", "n1", executable="/nonexistent/ssh"))["step"] == "untested"
 
 
 def test_a_configuration_that_ssh_refuses_is_said_in_its_words():
     seen = row(Target("n1", "n1", args=("-F", "/dev/null", "-o", "NoSuchOption=1")))
-    assert (seen["ok"], seen["layer"]) == (False, "config")
+    assert (seen["ok"], seen["step"]) == (False, "config")
     assert "nosuchoption" in seen["evidence"].lower()
 
 
@@ -461,12 +461,12 @@ def test_a_library_that_breaks_takes_no_other_host_along(monkeypatch, host):
     def broken(target, limit):
         if target.name == "n1":
             raise RuntimeError("boom")
-        raise ssh_config.ClientError("no")
+        raise failures.config("no")
 
     monkeypatch.setattr(ssh_config, "read", broken)
     seen = preflight_check.check([Target("n1", "n1"), Target("n2", "n2")], LIMIT_S, 1)
     assert (seen["n1"]["ok"], seen["n1"]["evidence"]) == (None, "RuntimeError: boom")
-    assert seen["n2"]["layer"] == "config"
+    assert seen["n2"]["step"] == "config"
 
 
 def test_a_resolver_that_hangs_is_left_behind(monkeypatch):
@@ -475,13 +475,13 @@ def test_a_resolver_that_hangs_is_left_behind(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: gate.wait(20) and [])
     seen = row(Target("n1", "n1", args=("-F", "/dev/null")), limit=0.5)
     gate.set()
-    assert (seen["ok"], seen["layer"], seen["evidence"]) == (False, "name", "no answer within 0.5 s")
+    assert (seen["ok"], seen["step"], seen["evidence"]) == (False, "name", "no answer within 0.5 s")
 
 
 def test_the_table_shows_the_bad_hosts_only():
     assert preflight_check.table({"n1": {"ok": True}, "n2": {"ok": None}}) == ""
     bad = {
-        "ok": False, "layer": "auth", "address": "10.0.0.2", "port": 2222,
+        "ok": False, "step": "auth", "address": "10.0.0.2", "port": 2222,
         "evidence": "E", "cause": "C", "remedy": "R",
     }  # fmt: skip
     text = preflight_check.table({"n1": {"ok": True}, "n2": bad})
@@ -601,23 +601,23 @@ def test_what_known_hosts_says_of_a_key(tmp_path):
     assert known.kinds(known.lookup(files, "n1")) == ["ssh-ed25519"]
 
 
-def test_every_end_names_a_layer_a_cause_and_a_remedy():
+def test_every_end_names_a_step_a_cause_and_a_remedy():
     client = ssh_config.parse(EFFECTIVE, Target("n1", "n1"))
     for stage in ("name", "tcp", "banner", "auth", "command"):
         stop = failures.stuck(client, stage, 10)
-        assert stop.layer and stop.cause and stop.remedy and "10 s" in stop.evidence
+        assert stop.step and stop.cause and stop.remedy and "10 s" in stop.evidence
     assert failures.auth(client, "e", (), ("a cause", "a remedy")).remedy == "a remedy"
 
 
-@pytest.mark.parametrize(("layer", "tries"), [("banner", 2), ("auth", 1), ("python", 1), ("tcp_timeout", 1)])
-def test_a_host_whose_banner_is_late_is_tried_again_with_more_time(monkeypatch, layer, tries):
+@pytest.mark.parametrize(("step", "tries"), [("banner", 2), ("auth", 1), ("python", 1), ("tcp_timeout", 1)])
+def test_a_host_whose_banner_is_late_is_tried_again_with_more_time(monkeypatch, step, tries):
     limits = []
 
     def once(targets, limit, workers):
         limits.append(limit)
-        late = {"ok": False, "layer": layer, "seconds": 10.0}
-        good = {"ok": True, "layer": "", "seconds": 12.0}
-        quick = {"ok": False, "layer": "auth", "seconds": 0.3}
+        late = {"ok": False, "step": step, "seconds": 10.0}
+        good = {"ok": True, "step": "", "seconds": 12.0}
+        quick = {"ok": False, "step": "auth", "seconds": 0.3}
         return {target.name: quick if target.name == "b" else good if len(limits) > 1 else late for target in targets}
 
     monkeypatch.setattr(preflight_check, "_once", once)

@@ -26,7 +26,7 @@ HOSTILE = (
     " http://evil.example www.evil.example GH-12 #3 @octocat a@evil.example"
 )
 # What decides and is not shown: a hostile word there would only take the case apart.
-KEPT = {"status", "layer", "state", "kind", "family", "scope", "link_layer", "user", "launcher", "address", "order"}
+KEPT = {"status", "step", "state", "kind", "family", "scope", "link_layer", "user", "launcher", "address", "order"}
 
 
 def hostile(data, key=""):
@@ -74,7 +74,7 @@ def test_the_table_of_machines_that_can_not_be_used():
         "ok": False,
         "address": "10.0.0.1",
         "port": 22,
-        "layer": "banner",
+        "step": "banner",
         "evidence": HOSTILE,
         "cause": "c",
         "remedy": "r",

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+
+import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import write
 from ansible_collections.trainmesh.cluster.tests.unit.samples.reports import healthy, report
@@ -27,3 +30,13 @@ def test_a_second_report_replaces_the_first(tmp_path):
     write.write(str(tmp_path), report(healthy()), False)
     assert json.loads((tmp_path / "report.json").read_text("utf-8"))["outcome"] == "clean"
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_report_that_does_not_fit_on_the_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def full(_handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write.write(str(tmp_path), report(), mask_addresses=False)
+    assert not list(tmp_path.iterdir())

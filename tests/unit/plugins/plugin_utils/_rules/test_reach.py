@@ -11,20 +11,20 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis impor
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Finding, Untested
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import reach as rules_reach
 
-GOOD = {"ok": True, "layer": "", "evidence": "", "cause": "", "remedy": ""}
+GOOD = {"ok": True, "step": "", "evidence": "", "cause": "", "remedy": ""}
 
 
-def bad(layer, evidence="seen", cause="why", remedy="do this"):
-    return {"ok": False, "layer": layer, "evidence": evidence, "cause": cause, "remedy": remedy}
+def bad(step, evidence="seen", cause="why", remedy="do this"):
+    return {"ok": False, "step": step, "evidence": evidence, "cause": cause, "remedy": remedy}
 
 
 def case(lost=None, **reach):
     return Case(plan={"order": ["n1", "n2", "n3"], "nodes": {}}, reach=reach, lost=lost or {})
 
 
-@pytest.mark.parametrize(("layer", "rule_id"), sorted(rules_reach.RULES.items()))
-def test_a_layer_is_a_rule_and_the_row_brings_the_words(layer, rule_id):
-    (found,) = rules_reach.unreached(case(n1=GOOD, n2=bad(layer)))
+@pytest.mark.parametrize(("step", "rule_id"), sorted(rules_reach.RULES.items()))
+def test_a_step_is_a_rule_and_the_row_brings_the_words(step, rule_id):
+    (found,) = rules_reach.unreached(case(n1=GOOD, n2=bad(step)))
     assert isinstance(found, Finding)
     assert (found.rule, found.severity, found.hosts) == (rule_id, "fail", ("n2",))
     assert (found.evidence, found.cause, found.remedy) == ({"n2": "seen"}, "why", "do this")
@@ -51,7 +51,7 @@ def test_unchecked_host_keys_are_told_and_warned_of_where_passwords_go():
 
 
 def test_untested_is_neither_good_nor_bad():
-    row = {"ok": None, "layer": "untested", "evidence": "no paramiko"}
+    row = {"ok": None, "step": "untested", "evidence": "no paramiko"}
     found = list(rules_reach.unreached(case(n1=row, n2=row, n3={**row, "ok": True, "evidence": "a password"})))
     assert found == [Untested("reach", ("n1", "n2"), "no paramiko"), Untested("reach-sudo", ("n3",), "a password")]
 
@@ -67,15 +67,15 @@ def test_a_node_that_is_lost_without_a_check_before():
     assert found.hosts == ("n2",)
 
 
-@pytest.mark.parametrize("row", [None, "text", {}, {"ok": False}, {"ok": False, "layer": "new-layer"}])
+@pytest.mark.parametrize("row", [None, "text", {}, {"ok": False}, {"ok": False, "step": "new-step"}])
 def test_rows_of_another_form_do_no_harm(row):
     found = list(rules_reach.unreached(case(n1=row)))
     assert all(one.rule == "reach-banner" for one in found)
     list(rules_reach.lost(case({"n1": "gone"}, n1=row)))
 
 
-def seen(layer, neighbour=None):
-    return [{"address": "10.0.0.3", "port": 22, "result": layer, "neighbour": neighbour}]
+def seen(step, neighbour=None):
+    return [{"address": "10.0.0.3", "port": 22, "result": step, "neighbour": neighbour}]
 
 
 def with_nodes(row, **rows):
@@ -98,10 +98,10 @@ def with_nodes(row, **rows):
         ({"n1": seen("no_route"), "n2": seen("timeout")}, "it is off, or its address is wrong", "has no route"),
     ],
 )
-@pytest.mark.parametrize("layer", ["tcp_timeout", "no_route"])
-def test_what_the_nodes_know_of_a_dead_host_is_said(layer, rows, cause, evidence):
-    found = with_nodes(bad(layer), **rows)
-    assert (found.rule, found.hosts) == (rules_reach.RULES[layer], ("n3",))
+@pytest.mark.parametrize("step", ["tcp_timeout", "no_route"])
+def test_what_the_nodes_know_of_a_dead_host_is_said(step, rows, cause, evidence):
+    found = with_nodes(bad(step), **rows)
+    assert (found.rule, found.hosts) == (rules_reach.RULES[step], ("n3",))
     assert cause in found.cause and evidence in found.evidence["n3"]
     assert found.evidence["n3"].startswith("seen; from n1")
 
@@ -113,9 +113,9 @@ def test_nodes_that_saw_the_same_are_named_together():
     assert "from m0, m1, m2, m3 and others: " in with_nodes(bad("tcp_timeout"), **many).evidence["n3"]
 
 
-@pytest.mark.parametrize("layer", ["auth", "hostkey_changed", "sudo"])
-def test_where_the_controller_came_further_it_knows_best(layer):
-    found = with_nodes(bad(layer), n1=seen("open"))
+@pytest.mark.parametrize("step", ["auth", "hostkey_changed", "sudo"])
+def test_where_the_controller_came_further_it_knows_best(step):
+    found = with_nodes(bad(step), n1=seen("open"))
     assert (found.evidence, found.cause) == ({"n3": "seen"}, "why")
 
 

@@ -55,8 +55,8 @@ def test_a_node_that_left_the_run_is_not_accused(failure):
     fail_calls(case, towards("node3"), "timeout")
     case.links["node1"]["node3"] = {"ok": False, "failure": "stalled"}
     assert told(dataclasses.replace(case, lost={"node3": "it froze"})) == {}
-    assert told(dataclasses.replace(case, reach={"node3": {"ok": False, "layer": "tcp_timeout"}})) == {}
-    untested = dataclasses.replace(case, reach={"node3": {"ok": False, "layer": "untested"}})
+    assert told(dataclasses.replace(case, reach={"node3": {"ok": False, "step": "tcp_timeout"}})) == {}
+    untested = dataclasses.replace(case, reach={"node3": {"ok": False, "step": "untested"}})
     assert told(untested), "a host that the controller did not try may well be accused"
 
 

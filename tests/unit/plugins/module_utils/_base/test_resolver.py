@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Name resolution within a bound, and the hosts file."""
+"""Name resolution within a bound."""
 
 from __future__ import annotations
 
@@ -11,20 +11,8 @@ import time
 import typing as t
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import resolver as names
-
-HOSTS = """127.0.0.1\tlocalhost
-127.0.1.1 node1.example.org Node1 # written by the installer
-# 10.0.0.9 node1
-10.0.0.1 node1
-10.0.0.2 node2 node1-ib
-::1 ip6-localhost
-
-10.0.0.3
-"""
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import resolver as names
 
 
 def fake_resolver(table: dict[str, t.Any]) -> t.Callable[..., list[t.Any]]:
@@ -79,32 +67,7 @@ def test_a_name_that_cannot_be_a_name_has_an_error() -> None:
     assert all(answer["error"] and not answer["addresses"] for answer in found.values())
 
 
-@pytest.mark.parametrize(
-    ("address", "loopback"),
-    [("127.0.0.1", True), ("127.0.1.1", True), ("::1", True), ("::ffff:127.0.0.1", True), ("10.127.0.1", False)],
-)
-def test_loopback_addresses_are_known(address: str, loopback: bool) -> None:
-    assert names.is_loopback(address) is loopback
-
-
 def test_a_link_local_address_keeps_its_interface() -> None:
     assert names.address_text(("fe80::1", 0, 0, socket.if_nametoindex("lo"))) == "fe80::1%lo"
     assert names.address_text(("fd00::1", 0, 0, 0)) == "fd00::1"
     assert names.address_text(("10.0.0.1", 9)) == "10.0.0.1"
-
-
-def test_hosts_entries_that_name_the_node_or_loopback_are_kept() -> None:
-    kept = names.own_entries(names.parse_hosts(HOSTS), {"node1", "NODE1.example.org", ""})
-    assert [(entry["line"], entry["address"]) for entry in kept] == [
-        (1, "127.0.0.1"),
-        (2, "127.0.1.1"),
-        (4, "10.0.0.1"),
-    ]
-    assert kept[1]["names"] == ["node1.example.org", "Node1"]
-
-
-@settings(max_examples=100, deadline=None, database=None)
-@given(st.text(max_size=400))
-def test_random_hosts_files_never_raise(text: str) -> None:
-    for entry in names.own_entries(names.parse_hosts(text + HOSTS), {"node1"}):
-        assert entry["names"]

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
-from ansible_collections.trainmesh.cluster.plugins.module_utils._user import rights
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user import facts
 
 DEFAULTS = """Matching Defaults entries for trainer on node1:
     env_reset, mail_badpass,{}
@@ -19,7 +19,7 @@ LISTED = "User trainer may run the following commands on node1:\n"
 
 
 def of(*rules, defaults=""):
-    return rights.parse(DEFAULTS.format(defaults) + LISTED + "".join(f"    {rule}\n" for rule in rules))
+    return facts.runs_everything(DEFAULTS.format(defaults) + LISTED + "".join(f"    {rule}\n" for rule in rules))
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_defaults_may_ask_nobody_for_a_password():
 
 
 def test_no_rights_and_no_answer():
-    assert rights.parse("User trainer is not allowed to run sudo on node1.\n") is False
-    assert rights.parse("sudo: unknown user trainer") is None
-    assert rights.parse("") is None
+    assert facts.runs_everything("User trainer is not allowed to run sudo on node1.\n") is False
+    assert facts.runs_everything("sudo: unknown user trainer") is None
+    assert facts.runs_everything("") is None
 
 
 def test_who_is_asked(monkeypatch):
@@ -72,13 +72,13 @@ def test_who_is_asked(monkeypatch):
         asked.append(argv)
         return Outcome(0, f"{LISTED}    (ALL) NOPASSWD: ALL\n", "", False, False, 0.1)
 
-    assert rights.root_without_password("root", 0, run, 1) is True
+    assert facts.root_without_password("root", 0, run, 1) is True
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert rights.root_without_password("trainer", 1000, run, 1) is None
+    assert facts.root_without_password("trainer", 1000, run, 1) is None
     assert asked == []
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(rights, "which", lambda _name: None)
-    assert rights.root_without_password("trainer", 1000, run, 1) is False
-    monkeypatch.setattr(rights, "which", lambda name: f"/usr/bin/{name}")
-    assert rights.root_without_password("trainer", 1000, run, 1) is True
+    monkeypatch.setattr(facts, "which", lambda _name: None)
+    assert facts.root_without_password("trainer", 1000, run, 1) is False
+    monkeypatch.setattr(facts, "which", lambda name: f"/usr/bin/{name}")
+    assert facts.root_without_password("trainer", 1000, run, 1) is True
     assert asked == [["/usr/bin/sudo", "-n", "-l", "-U", "trainer"]]
