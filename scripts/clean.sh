@@ -9,7 +9,7 @@
 set -eu -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-LABEL=io.trainmesh.local-nodes # the same as in plugins/module_utils/_local_nodes/model.py
+LABEL=io.trainmesh.local-nodes # the same as in plugins/module_utils/_local_nodes/nodes.py
 
 has_nodes() {
     [ -e inventories/local/hosts.yml ] || [ -e /var/lib/trainmesh-local/engine.json ] ||

@@ -9,17 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._local_nodes.docker import LocalNodesError
 from ansible_collections.trainmesh.cluster.plugins.module_utils._local_nodes.image import (
     RECIPE_FILES,
+    SUITES,
+    apt_sources,
     mmdebstrap_argv,
     packages_file,
     recipe_tag,
-)
-from ansible_collections.trainmesh.cluster.plugins.module_utils._local_nodes.sources import (
-    SUITES,
-    apt_sources,
-    code_name,
-    suite_of,
+    suites_of,
 )
 
 DEB822 = """\
@@ -60,25 +58,25 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def test_the_name_changes_with_every_file_of_the_recipe(recipe: Path) -> None:
-    tags = {recipe_tag(str(recipe), "1")}
+    tags = {recipe_tag(str(recipe))}
     for name in RECIPE_FILES:
         (recipe / name).write_text("changed\n")
-        tags.add(recipe_tag(str(recipe), "1"))
+        tags.add(recipe_tag(str(recipe)))
     assert len(tags) == len(RECIPE_FILES) + 1
 
 
 def test_the_name_is_the_same_for_the_same_recipe(recipe: Path) -> None:
-    assert recipe_tag(str(recipe), "1") == recipe_tag(str(recipe), "1")
+    assert recipe_tag(str(recipe)) == recipe_tag(str(recipe))
 
 
 def test_the_name_depends_on_the_base_and_stays_where_none_is_asked_for(recipe: Path) -> None:
-    tags = {recipe_tag(str(recipe), "1", base) for base in ("", "debian:11", "debian:12", "debian:13")}
+    tags = {recipe_tag(str(recipe), base) for base in ("", "debian:11", "debian:12", "debian:13")}
     assert len(tags) == 4
-    assert recipe_tag(str(recipe), "1", "") == recipe_tag(str(recipe), "1")
+    assert recipe_tag(str(recipe), "") == recipe_tag(str(recipe))
 
 
 def test_deb822_keeps_the_release_and_drops_comments_others_and_disabled() -> None:
-    assert apt_sources({"debian.sources": DEB822}, "bookworm") == {
+    assert apt_sources({"debian.sources": DEB822}, "bookworm", "bookworm") == {
         "list": "",
         "sources": (
             "Types: deb\n"
@@ -91,7 +89,7 @@ def test_deb822_keeps_the_release_and_drops_comments_others_and_disabled() -> No
 
 
 def test_one_line_entries_of_others_are_left_out() -> None:
-    assert apt_sources({"sources.list": ONE_LINE}, "noble") == {
+    assert apt_sources({"sources.list": ONE_LINE}, "noble", "noble") == {
         "list": (
             "deb [arch=amd64 signed-by=/k.gpg] http://mirror.example/ubuntu noble main universe\n"
             "deb http://mirror.example/ubuntu noble-security main\n"
@@ -109,11 +107,11 @@ def test_one_line_entries_of_others_are_left_out() -> None:
     ],
 )
 def test_the_code_name_is_that_of_the_package_source(text: str, name: str) -> None:
-    assert code_name(text) == name
+    assert suites_of("", text) == (name, name)
 
 
 def test_the_command_names_packages_and_sources(recipe: Path) -> None:
-    argv = mmdebstrap_argv(str(recipe), "bookworm", "/w/node.tar", ["/w/node.sources"])
+    argv = mmdebstrap_argv(str(recipe), "bookworm", "/w/node.tar", ["/w/node.sources"], "packages.txt")
     assert "--include=systemd,udev" in argv
     assert argv[-3:] == ["bookworm", "/w/node.tar", "/w/node.sources"]
 
@@ -126,7 +124,7 @@ BOOKWORM = "ID=debian\nVERSION_CODENAME=bookworm\n"
     [("", "bookworm"), ("debian:11", "bullseye"), ("debian:12", "bookworm"), ("debian:13", "trixie")],
 )
 def test_a_base_of_debian_is_a_suite_of_the_same_archive(base: str, suite: str) -> None:
-    assert suite_of(base, BOOKWORM) == suite
+    assert suites_of(base, BOOKWORM) == ("bookworm", suite)
 
 
 @pytest.mark.parametrize(
@@ -141,12 +139,12 @@ def test_a_base_of_debian_is_a_suite_of_the_same_archive(base: str, suite: str) 
     ],
 )
 def test_a_base_that_the_source_does_not_hold_is_refused(base: str, os_release: str, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        suite_of(base, os_release)
+    with pytest.raises(LocalNodesError, match=words):
+        suites_of(base, os_release)
 
 
 def test_the_own_release_of_ubuntu_is_had_by_its_name() -> None:
-    assert suite_of("ubuntu:24.04", "ID=ubuntu\nVERSION_CODENAME=noble\n") == "noble"
+    assert suites_of("ubuntu:24.04", "ID=ubuntu\nVERSION_CODENAME=noble\n") == ("noble", "noble")
     assert "noble" in SUITES.values()
 
 
@@ -172,7 +170,7 @@ def test_the_security_suite_of_old_releases_has_another_name() -> None:
     assert apt_sources({"sources.list": text}, "buster", "bullseye")["list"] == (
         "deb http://m.example/debian-security bullseye-security main\n"
     )
-    assert apt_sources({"sources.list": text}, "buster")["list"] == text
+    assert apt_sources({"sources.list": text}, "buster", "buster")["list"] == text
 
 
 @pytest.mark.parametrize(
@@ -186,7 +184,7 @@ def test_a_key_of_one_release_gives_way_to_those_of_all(key: str, kept: str) -> 
     text = f"deb [signed-by={key}] http://m.example/debian bookworm main\n"
     turned = apt_sources({"sources.list": text}, "bookworm", "trixie")["list"]
     assert turned == f"deb [signed-by={kept}] http://m.example/debian trixie main\n"
-    assert apt_sources({"sources.list": text}, "bookworm")["list"] == text
+    assert apt_sources({"sources.list": text}, "bookworm", "bookworm")["list"] == text
 
 
 def test_an_ordinary_container_has_packages_of_its_own(recipe: Path) -> None:

@@ -13,25 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._local_nodes.apply import apply_plan
-from ansible_collections.trainmesh.cluster.plugins.module_utils._local_nodes.docker import Host, LocalNodesError
-from ansible_collections.trainmesh.cluster.plugins.module_utils._local_nodes.model import (
+from ansible_collections.trainmesh.cluster.plugins.module_utils._local_nodes.nodes import (
     NodeHave,
     NodeWish,
+    Plan,
     create_argv,
-    describe,
+    free_hosts,
+    free_subnets,
     known_hosts,
     make_plan,
     read_nodes,
-    wished_nodes,
-)
-from ansible_collections.trainmesh.cluster.plugins.module_utils._local_nodes.subnets import (
-    free_subnets,
     read_routes,
     read_subnets,
+    wished_nodes,
 )
 
-SUBNET = "10.213.0.0/24"
 NODE1 = NodeWish("node1", firewall="firewalld")
 NODE2 = NodeWish("node2", ssh_port=2222, firewall="ufw")
 NODE3 = NodeWish("node3", extra_interface=True)
@@ -46,14 +42,19 @@ eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
 
 
 def container(wish: NodeWish, address: str, *, running: bool = True) -> NodeHave:
-    networks = ("trainmesh-x", "trainmesh-x-extra") if wish.extra_interface else ("trainmesh-x",)
+    networks = 2 if wish.extra_interface else 1
     return NodeHave(wish.name, f"trainmesh-x-{wish.name}", running, address, wish.settings, networks)
 
 
-def inspected(node: NodeWish, address: str, *, running: bool) -> str:
+def changes(plan: Plan) -> bool:
+    return bool(plan.create or plan.connect or plan.start or plan.remove)
+
+
+def inspected(node: NodeWish, address: str, *, running: bool, label: str | None = None) -> str:
     """What ``docker inspect`` (20.10) says of a container, as far as it is read."""
     endpoint = {"IPAMConfig": {"IPv4Address": address}, "IPAddress": address if running else ""}
-    labels = {"io.trainmesh.local-node": node.name, "io.trainmesh.local-node-settings": node.settings}
+    settings = json.dumps(node.settings) if label is None else label
+    labels = {"io.trainmesh.local-node": node.name, "io.trainmesh.local-node-settings": settings}
     return json.dumps(
         [
             {
@@ -66,48 +67,50 @@ def inspected(node: NodeWish, address: str, *, running: bool) -> str:
     )
 
 
-def test_nodes_are_made_with_addresses_in_the_order_of_the_list() -> None:
-    plan = make_plan([NODE1, NODE2, NODE3], [], SUBNET)
-    assert describe(plan) == {"created": ["node1", "node2", "node3"], "started": [], "removed": []}
-    assert plan.addresses == {"node1": "10.213.0.11", "node2": "10.213.0.12", "node3": "10.213.0.13"}
+def test_nodes_are_made_in_the_order_of_the_list() -> None:
+    plan = make_plan([NODE1, NODE2, NODE3], [])
+    assert plan.names == {"created": ["node1", "node2", "node3"], "started": [], "removed": []}
     assert plan.connect == ["node3"]
 
 
 def test_nothing_is_done_when_all_is_there() -> None:
     have = [container(node, f"10.213.0.{11 + i}") for i, node in enumerate((NODE1, NODE2, NODE3))]
-    plan = make_plan([NODE1, NODE2, NODE3], have, SUBNET)
-    assert not plan.changed
+    plan = make_plan([NODE1, NODE2, NODE3], have)
+    assert not changes(plan)
     assert not plan.faults
 
 
 def test_a_fourth_node_leaves_the_others_alone() -> None:
     have = [container(NODE1, "10.213.0.11"), container(NODE2, "10.213.0.12")]
-    plan = make_plan([NODE1, NODE2, NodeWish("node4")], have, SUBNET)
-    assert describe(plan) == {"created": ["node4"], "started": [], "removed": []}
-    assert plan.addresses["node1"] == "10.213.0.11"
-    assert plan.addresses["node4"] == "10.213.0.13"
+    plan = make_plan([NODE1, NODE2, NodeWish("node4")], have)
+    assert plan.names == {"created": ["node4"], "started": [], "removed": []}
+
+
+def test_new_nodes_get_the_first_addresses_that_are_free() -> None:
+    assert free_hosts("10.213.0.0/24", ["10.213.0.12"])[:3] == ["10.213.0.11", "10.213.0.13", "10.213.0.14"]
+    assert free_hosts("10.213.0.0/24", [])[-1] == "10.213.0.254"
 
 
 def test_stopped_nodes_are_started_at_the_address_they_had() -> None:
     have = read_nodes(inspected(NODE2, "10.213.0.40", running=False), "trainmesh-x")
-    plan = make_plan([NODE2], have, SUBNET)
-    assert describe(plan)["started"] == ["node2"]
-    assert plan.addresses == {"node2": "10.213.0.40"}
+    plan = make_plan([NODE2], have)
+    assert plan.names["started"] == ["node2"]
+    assert [node.address for node in plan.start] == ["10.213.0.40"]
 
 
 def test_nodes_not_asked_for_are_removed() -> None:
-    plan = make_plan([NODE1], [container(NODE1, "10.213.0.11"), container(NODE2, "10.213.0.12")], SUBNET)
-    assert describe(plan) == {"created": [], "started": [], "removed": ["node2"]}
+    plan = make_plan([NODE1], [container(NODE1, "10.213.0.11"), container(NODE2, "10.213.0.12")])
+    assert plan.names == {"created": [], "started": [], "removed": ["node2"]}
 
 
 def test_an_interrupted_making_is_taken_up_at_the_second_network() -> None:
-    half = NodeHave("node3", "trainmesh-x-node3", False, "10.213.0.13", NODE3.settings, ("trainmesh-x",))
-    plan = make_plan([NODE3], [half], SUBNET)
+    half = NodeHave("node3", "trainmesh-x-node3", False, "10.213.0.13", NODE3.settings, 1)
+    plan = make_plan([NODE3], [half])
     assert (plan.connect, [node.name for node in plan.start], plan.create) == (["node3"], ["node3"], [])
 
 
 def test_other_settings_are_a_fault_that_names_them() -> None:
-    plan = make_plan([NodeWish("node2", firewall="ufw")], [container(NODE2, "10.213.0.12")], SUBNET)
+    plan = make_plan([NodeWish("node2", firewall="ufw")], [container(NODE2, "10.213.0.12")])
     assert plan.faults == [
         "node2 was made with other settings (ssh_port is 2222, asked for 22):"
         " take the nodes down first, then bring them up again"
@@ -116,7 +119,7 @@ def test_other_settings_are_a_fault_that_names_them() -> None:
 
 def test_the_login_user_may_change() -> None:
     wish = NodeWish("node2", ssh_port=2222, firewall="ufw", user="trainer")
-    assert not make_plan([wish], [container(NODE2, "10.213.0.12")], SUBNET).faults
+    assert not make_plan([wish], [container(NODE2, "10.213.0.12")]).faults
 
 
 def test_routes_are_read_without_the_default_one() -> None:
@@ -193,37 +196,22 @@ def test_each_node_may_run_another_release_and_yields_to_the_default_otherwise()
 
 def test_another_base_is_a_fault_that_names_it() -> None:
     had, wish = container(NodeWish("a"), "10.213.0.11"), NodeWish("a", base="debian:13")
-    assert "base is the default, asked for debian:13" in make_plan([wish], [had], SUBNET).faults[0]
+    assert "base is the default, asked for debian:13" in make_plan([wish], [had]).faults[0]
     had = container(wish, "10.213.0.11")
-    assert "base is debian:13, asked for the default" in make_plan([NodeWish("a")], [had], SUBNET).faults[0]
+    assert "base is debian:13, asked for the default" in make_plan([NodeWish("a")], [had]).faults[0]
 
 
-def test_nodes_made_before_there_was_a_base_are_still_what_is_asked_for() -> None:
-    assert "base" not in NodeWish("a").settings
+def test_nodes_made_before_there_was_a_choice_are_still_what_is_asked_for() -> None:
+    label = '{"bind_mounts": false, "extra_interface": false, "firewall": "ufw", "isolated": false, "ssh_port": 2222}'
+    have = read_nodes(inspected(NODE2, "10.213.0.12", running=True, label=label), "trainmesh-x")
+    assert not changes(make_plan([NODE2], have))
+    assert make_plan([NODE2], have).faults == []
 
 
-class RecordedHost(Host):
-    """A client that notes what it is asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, ...]] = []
-
-    def need(self, doing: str, *argv: str, limit: float = 60, stdin: str = "") -> str:
-        self.asked.append(argv)
-        return ""
-
-
-def test_each_node_is_made_from_the_image_of_its_base() -> None:
-    host, plan = RecordedHost(), make_plan([NodeWish("a"), NodeWish("b", base="debian:11")], [], SUBNET)
-    apply_plan(host, "x", plan, {"": "image:own", "debian:11": "image:11"})
-    assert [argv[-2] for argv in host.asked if argv[0] == "create"] == ["image:own", "image:11"]
-
-
-def test_a_base_without_an_image_is_told_before_a_node_is_made() -> None:
-    host, plan = RecordedHost(), make_plan([NodeWish("a"), NodeWish("b", base="debian:11")], [], SUBNET)
-    with pytest.raises(LocalNodesError, match="base debian:11"):
-        apply_plan(host, "x", plan, {"": "image:own"})
-    assert not any(argv[0] == "create" for argv in host.asked)
+@pytest.mark.parametrize("label", ["", "null", "no JSON", "[1]", "3"])
+def test_a_node_of_which_nothing_is_known_is_a_fault(label: str) -> None:
+    have = read_nodes(inspected(NODE2, "10.213.0.12", running=True, label=label), "trainmesh-x")
+    assert "ssh_port is unknown, asked for 2222" in make_plan([NODE2], have).faults[0]
 
 
 SSHD = NodeWish("a", init="sshd", ssh_port=2222)
@@ -272,12 +260,11 @@ def test_what_starts_is_part_of_the_kind_of_image(wish: NodeWish, kind: str) -> 
     ],
 )
 def test_what_a_container_with_sshd_cannot_have_is_refused(wish: NodeWish, word: str) -> None:
-    assert word in make_plan([wish], [], SUBNET).faults[0]
+    assert word in make_plan([wish], []).faults[0]
     machine = NodeWish("a", firewall=wish.firewall, isolated=wish.isolated, user=wish.user)
-    assert make_plan([machine], [], SUBNET).faults == []
+    assert make_plan([machine], []).faults == []
 
 
 def test_another_init_is_a_fault_that_names_both() -> None:
     had = container(NodeWish("a", ssh_port=2222), "10.213.0.11")
-    assert "init is systemd, asked for sshd" in make_plan([SSHD], [had], SUBNET).faults[0]
-    assert json.loads(NodeWish("a").settings).keys().isdisjoint({"init", "hostname", "base"})
+    assert "init is systemd, asked for sshd" in make_plan([SSHD], [had]).faults[0]
