@@ -21,7 +21,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory impor
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import variables as inventory_variables
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import run_lock
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import data as report_data
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import terminal, write
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import run, terminal, write
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.collective import expected_mbps
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.python_env import NO_TORCH
 
@@ -82,8 +82,9 @@ class ActionModule(ActionBase):
             judged = engine.judge(case, diagnosis_options.read(options))
         except ValueError as error:
             return {"failed": True, "msg": str(error)}
-        data = report_data.build(case, judged, {}, self._task.check_mode, look=entry)
         directory = options["report_dir"] or os.path.join(self._given["state_dir"], "report")
+        about = run.about(variables, directory)
+        data = report_data.build(case, judged, {}, self._task.check_mode, look=entry, **about)
         written = [] if self._task.check_mode else self._written(directory, data, options["report_mask_addresses"])
         if written:
             action.show(f"\nNo node could be read. The report: {', '.join(written)}")
@@ -136,8 +137,9 @@ class ActionModule(ActionBase):
         changed = {name: evidence.changed_tasks(action.stored(hostvars, name)) for name in live}
         limited = set(case.order) - set(variables["ansible_play_hosts_all"])  # --limit: the user wants no jobs
         wanted = self._given["jobs"] and not limited
-        data = report_data.build(case, judged, changed, self._task.check_mode, jobs_wanted=wanted, look=entry)
         directory = options["report_dir"] or os.path.join(self._given["state_dir"], "report")
+        about = run.about(variables, directory)
+        data = report_data.build(case, judged, changed, self._task.check_mode, jobs_wanted=wanted, look=entry, **about)
         written = [] if self._task.check_mode else self._written(directory, data, options["report_mask_addresses"])
         action.show(terminal.text(data, written))
         answer = {"changed": False, "outcome": data["outcome"], "summary": data["summary"], "files": written}

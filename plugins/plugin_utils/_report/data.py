@@ -4,7 +4,7 @@
 """The report of a run as plain data, which is report.json.
 
 Every other form (terminal, HTML, Markdown) is made from this and knows nothing more.
-``data/report.schema.json`` describes it.
+``assets/report.schema.json`` describes it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     Untested,
     dig,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import inventory, matrices
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import inventory as machines
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import matrices, since
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._versions import version_table
 
 SCHEMA = "1"
@@ -63,13 +64,16 @@ def build(
     jobs_wanted: bool = True,
     started: str = "",
     finished: str = "",
+    inventory: str = "",
+    last: t.Any = None,
     look: Look,
 ) -> dict[str, t.Any]:
     """The report: keys in a fixed order, nodes in rank order, no secret and no control character in any text.
 
     ``changed`` maps hosts to the registers of the tasks that changed them. ``jobs_wanted`` is false when
     the user asked for none. ``started`` and ``finished`` are ISO 8601 with a zone; without them
-    ``started`` stays empty and ``finished`` is now. ``look`` gives a rule's entry of the catalogue.
+    ``started`` stays empty and ``finished`` is now. ``inventory`` is its name; ``last`` the report of the last run,
+    or whatever was read in its place. ``look`` gives a rule's entry of the catalogue.
     """
     found = judged.answers
     findings = [_finding(answer, look) for answer in found if isinstance(answer, Finding)]
@@ -81,6 +85,7 @@ def build(
         "version": version(),
         "generated": finished or _now(),
         "started": started,
+        "inventory": inventory,
         "check_mode": check_mode,
         "outcome": outcome,
         "summary": _summary(findings, untested, judged.held),
@@ -91,22 +96,28 @@ def build(
         "changed": {name: sorted(what) for name, what in sorted(changed.items()) if what},
         "next": _next(case, outcome),
     }
-    return t.cast("dict[str, t.Any]", redact.walk(plain(report), lambda text: redact.secrets(redact.harmless(text))))
+    clean = redact.walk(plain(report), _clean)
+    change = since.compare(last, clean, case, found, judged.held)
+    return {**clean, "since": redact.walk(change, _clean)}
+
+
+def _clean(text: str) -> str:
+    return redact.secrets(redact.harmless(text))
 
 
 def _evidence(case: Case) -> dict[str, t.Any]:
     """What the run has gathered, judged or not."""
     return {
         "cluster": _cluster(case),
-        "nodes": inventory.nodes(case),
+        "nodes": machines.nodes(case),
         "skipped": case.skipped,
         "matrices": matrices.build(case),
         "versions": version_table(case.stack, case.gpu),
         "jobs": [_job(job) for job in case.jobs],
         "collective": _collective(case.collective),
-        "nics": inventory.nics(case),
-        "rdma": inventory.rdma(case),
-        "gpus": inventory.gpus(case),
+        "nics": machines.nics(case),
+        "rdma": machines.rdma(case),
+        "gpus": machines.gpus(case),
         "thresholds": dict(sorted(case.thresholds.items())),
     }
 
@@ -121,7 +132,7 @@ def judge(case: Case, answers: t.Iterable[Answer], check_mode: bool = False, job
     skipped = bool(case.skipped) and jobs_wanted and not check_mode
     # ended by a time limit of ours, which no rule calls a fault
     unfinished = any(dig(job, "ok") is False for job in case.jobs) or bool(dig(case.collective, "late"))
-    return INCOMPLETE if skipped or unfinished or inventory.missing(case) else CLEAN
+    return INCOMPLETE if skipped or unfinished or machines.missing(case) else CLEAN
 
 
 @functools.cache

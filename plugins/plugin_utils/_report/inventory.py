@@ -1,12 +1,16 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rows on machines in the report: nodes, network cards, GPUs."""
+"""The rows on machines in the report: nodes, network cards, GPUs.
+
+A damaged node may report anything: what is no number, text or list where one is due counts as not reported.
+"""
 
 from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import number
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig
 
 # Which versions stand in the table of the nodes, and where they are in the facts of the stack.
@@ -63,7 +67,7 @@ def _node(case: Case, name: str, why: str) -> Row:
         "rank": dig(planned, "rank"),
         "address": dig(planned, "address") or dig(case.reach.get(name), "address", ""),
         "ssh_port": dig(planned, "ssh_port"),
-        "hostname": dig(fabric, "hostname") or dig(planned, "hostname", ""),
+        "hostname": str(dig(fabric, "hostname") or dig(planned, "hostname", "")),
         "names": sorted({str(other) for other in (*dig(planned, "names", []), dig(planned, "fqdn", "")) if other}),
         "interface": dig(planned, "interface", ""),
         "slots": dig(planned, "slots", 0),
@@ -73,11 +77,16 @@ def _node(case: Case, name: str, why: str) -> Row:
         "versions": {what: str(version) if version else None for what, version in versions.items()},
         "os": dig(fabric, "os.pretty_name", ""),
         "kernel": dig(fabric, "kernel", ""),
-        "cpus": dig(fabric, "cpus"),
-        "memory_bytes": dig(fabric, "memory_bytes"),
+        "cpus": number(fabric, "cpus"),
+        "memory_bytes": number(fabric, "memory_bytes"),
         "reached": reached,
         "why": why,
     }
+
+
+def _list(data: t.Any, path: str) -> list[t.Any]:
+    found = dig(data, path)
+    return found if isinstance(found, list) else []
 
 
 def nics(case: Case) -> list[Row]:
@@ -85,8 +94,8 @@ def nics(case: Case) -> list[Row]:
     rows = []
     for host in case.order:
         training = dig(case.plan, "nodes", {}).get(host) or {}
-        for nic in dig(case.fabric.get(host), "interfaces", []):
-            found = [str(row.get("address")) for row in dig(nic, "addresses", []) if row.get("scope") == "global"]
+        for nic in _list(case.fabric.get(host), "interfaces"):
+            found = [str(dig(row, "address")) for row in _list(nic, "addresses") if dig(row, "scope") == "global"]
             if dig(nic, "kind") == "loopback" or not (found or dig(nic, "kind") == "physical"):
                 continue
             rows.append(
@@ -95,8 +104,8 @@ def nics(case: Case) -> list[Row]:
                     "name": dig(nic, "name", ""),
                     "kind": dig(nic, "kind", ""),
                     "up": bool(dig(nic, "up", False)),
-                    "speed_mbps": dig(nic, "speed_mbps"),
-                    "mtu": dig(nic, "mtu"),
+                    "speed_mbps": number(nic, "speed_mbps"),
+                    "mtu": number(nic, "mtu"),
                     "addresses": found,
                     "rdma_device": dig(nic, "rdma_device", ""),
                     "training": dig(nic, "name") == training.get("interface"),
@@ -109,17 +118,17 @@ def rdma(case: Case) -> list[Row]:
     """Every port of every RDMA device."""
     rows = []
     for host in case.order:
-        for device in dig(case.fabric.get(host), "rdma.devices", []):
-            for port in dig(device, "ports", []):
+        for device in _list(case.fabric.get(host), "rdma.devices"):
+            for port in _list(device, "ports"):
                 rows.append(
                     {
                         "host": host,
                         "device": dig(device, "name", ""),
                         "firmware": dig(device, "fw_ver", ""),
-                        "port": dig(port, "port"),
+                        "port": number(port, "port"),
                         "state": dig(port, "state", ""),
                         "link_layer": dig(port, "link_layer", ""),
-                        "rate_gbps": dig(port, "rate_gbps"),
+                        "rate_gbps": number(port, "rate_gbps"),
                     }
                 )
     return rows
@@ -130,26 +139,26 @@ def gpus(case: Case) -> list[Row]:
     rows = []
     for host in case.order:
         facts = case.gpu.get(host)
-        links = {dig(link, "index"): link for link in dig(facts, "nvlink", [])}
-        for gpu in dig(facts, "gpus", []):
-            rows.append(_gpu(host, gpu, dig(facts, "driver_version", ""), links.get(dig(gpu, "index"))))
+        links = {number(link, "index"): link for link in _list(facts, "nvlink")}
+        for gpu in _list(facts, "gpus"):
+            rows.append(_gpu(host, gpu, dig(facts, "driver_version", ""), links.get(number(gpu, "index"))))
     return rows
 
 
 def _gpu(host: str, gpu: Data, driver: str, link: t.Any) -> Row:
     return {
         "host": host,
-        "index": dig(gpu, "index"),
+        "index": number(gpu, "index"),
         "name": dig(gpu, "name", ""),
-        "memory_mib": dig(gpu, "memory_mib"),
+        "memory_mib": number(gpu, "memory_mib"),
         "compute_capability": dig(gpu, "compute_capability"),
         "driver": driver,
         "pci_bus_id": dig(gpu, "pci_bus_id", ""),
         "uuid": dig(gpu, "uuid", ""),
-        "pcie_gen": dig(gpu, "pcie.gen_current"),
-        "pcie_width": dig(gpu, "pcie.width_current"),
-        "pcie_width_max": dig(gpu, "pcie.width_max"),
-        "nvlinks_active": dig(link, "active"),
-        "uncorrected_errors": dig(gpu, "ecc.uncorrected_volatile"),
+        "pcie_gen": number(gpu, "pcie.gen_current"),
+        "pcie_width": number(gpu, "pcie.width_current"),
+        "pcie_width_max": number(gpu, "pcie.width_max"),
+        "nvlinks_active": number(link, "active"),
+        "uncorrected_errors": number(gpu, "ecc.uncorrected_volatile"),
         "fault": dig(gpu, "fault", ""),
     }

@@ -27,9 +27,9 @@ def markdown(report: Data, mask_addresses: bool = False) -> str:
     if mask_addresses:
         shown = redact.walk(shown, pseudonyms(report))
     lines = [f"## {words.headline(shown)}", "", words.counts(shown), ""]
-    lines += [_about(shown), ""]
+    lines += [_about(shown), "", *_since(shown)]
     for number, finding in enumerate(shown["findings"], 1):
-        lines += [*_finding(number, finding), ""]
+        lines += [*_finding(number, shown, finding), ""]
     for title, part in (
         ("Connectivity", _fenced(terminal.connectivity(shown) + terminal.links(shown))),
         ("Nodes", _fenced(terminal.nodes(shown))),
@@ -62,8 +62,18 @@ def _about(report: Data) -> str:
     return _text(f"{size}, GPUs: {gpus}, precision {cluster['precision'] or '-'}; {made}")
 
 
-def _finding(number: int, finding: Data) -> list[str]:
+def _since(report: Data) -> list[str]:
+    said = words.since(report)
+    kinds = (("fixed", "fixed"), ("not_tested", "not tested this time"))
+    rows = [f"- {title}: {_code(rule)} on {_text(where)}" for what, title in kinds
+            for rule, where in words.places(report, what)]  # fmt: skip
+    return [_text(said), "", *rows, *([""] if rows else [])] if said else []
+
+
+def _finding(number: int, report: Data, finding: Data) -> list[str]:
     title = f": {_text(finding['title'])}" if finding["title"] else ""
+    news = words.news(report, finding)
+    title += f" ({_text(news)})" if news else ""
     evidence = words.evidence(finding)
     return [
         f"**{number}. {words.SEVERITY_WORDS[finding['severity']]} {_text(words.where(finding['hosts']))}**{title}",

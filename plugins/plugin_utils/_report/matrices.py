@@ -101,31 +101,19 @@ def tried(matrix: Data) -> bool:
     return any(cell not in (None, NOT_TRIED, NOT_PLANNED) for row in matrix["cells"] for cell in row)
 
 
-def bad(matrix: Data, source: int, target: int, median: float | None = None) -> bool:
-    """Whether the cell is one to look at: a failure, or a quantity far from ``median`` in the bad direction.
+def of_words(matrix: Data) -> bool:
+    """Whether the cells are words, not numbers."""
+    return "large_is_bad" not in matrix
 
-    A large latency is bad, and a small bandwidth: ``large_is_bad`` of the matrix says which it is.
-    """
-    cell = matrix["cells"][source][target]
-    if cell is None or isinstance(cell, str):
-        return cell not in (None, OK, SLOW, NOT_TRIED, NOT_PLANNED)
+
+def far(value: float, median: float, large_is_bad: bool) -> bool:
+    """Whether a quantity is far from the median in the bad direction: a large latency, or a small bandwidth."""
     if not median:
         return False
-    return bool(cell > FAR_ABOVE * median if matrix.get("large_is_bad") else cell < FAR_BELOW * median)
+    return value > FAR_ABOVE * median if large_is_bad else value < FAR_BELOW * median
 
 
 def median_of(matrix: Data) -> float | None:
     """The median of a matrix of numbers, None of one that has none."""
     found = numbers(matrix) if not any(isinstance(cell, str) for row in matrix["cells"] for cell in row) else []
     return statistics.median(found) if found else None
-
-
-def shown(matrix: Data, most: int) -> tuple[list[int], list[int]]:
-    """Which rows and columns to show: all of a small matrix, of a large one those with a fault, ``most`` at most."""
-    count = len(matrix["names"])
-    if count <= most:
-        return list(range(count)), list(range(count))
-    median = median_of(matrix)
-    pairs = [(row, column) for row in range(count) for column in range(count) if bad(matrix, row, column, median)]
-    rows, columns = sorted({pair[0] for pair in pairs}), sorted({pair[1] for pair in pairs})
-    return rows[:most], columns[:most]

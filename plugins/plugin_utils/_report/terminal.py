@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import matrices
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import folding, matrices
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import text as words
 
 Data = t.Mapping[str, t.Any]
 
 WIDTH = 100
-# The largest matrix that is shown whole; of a larger one only rows with a failure, MOST_ROWS at most.
+# The largest matrix that is shown whole; of a larger one only what failed, in MOST_ROWS lines at most.
 MOST_COLUMNS, MOST_ROWS = 16, 20
 _CELL, _LABEL = 4, 20
+_WIDEST_NAMES = 40
 
 
 def text(report: Data, written: t.Sequence[str] = ()) -> str:
     """The whole report; ``written`` are the paths of its other forms."""
-    lines = ["", words.headline(report), words.counts(report), ""]
+    lines = ["", words.headline(report), words.counts(report), *_since(report), ""]
     for number, finding in enumerate(report["findings"], 1):
         lines += [*_finding(number, finding), ""]
     for part in (connectivity(report), links(report), nodes(report), jobs(report), _untested(report)):
@@ -74,7 +75,7 @@ def connectivity(report: Data) -> list[str]:
         return []
     names = report["matrices"]["ssh"]["names"]
     marks = [[mark(report, row, column) for column in range(len(names))] for row in range(len(names))]
-    shown = _square(names, marks) if len(names) <= MOST_COLUMNS else _bad_rows(names, marks)
+    shown = _square(names, marks) if len(names) <= MOST_COLUMNS else _bad_pairs(names, marks)
     return ["Connectivity from (row) to (column), ssh and ports:", *shown, *_legend(marks)]
 
 
@@ -88,16 +89,17 @@ def _square(names: t.Sequence[str], marks: list[list[str]]) -> list[str]:
     return lines
 
 
-def _bad_rows(names: t.Sequence[str], marks: list[list[str]]) -> list[str]:
-    """Only the rows with a failure, equal ones together, and the number of rows without one."""
-    groups: dict[str, list[str]] = {}
-    for name, row in zip(names, marks):
-        bad = [f"{names[column]} {cell}" for column, cell in enumerate(row) if cell not in ".:-"]
-        if bad:
-            groups.setdefault(f"{len(bad)} of {len(names)}: {', '.join(bad)}", []).append(name)
-    lines = [f"  {words.one_line(f'{words.names(rows, 3)} -> {what}', WIDTH - 2)}" for what, rows in groups.items()]
+def _bad_pairs(names: t.Sequence[str], marks: list[list[str]]) -> list[str]:
+    """What failed, equal rows or columns together, and the number of rows without a failure."""
+    bad = {
+        (row, column): mark for row, line in enumerate(marks) for column, mark in enumerate(line) if mark not in ".:-"
+    }
+    lines = []
+    for block in sorted(folding.blocks(bad), key=lambda block: -len(block.sources) * len(block.targets)):
+        source, target = folding.ends(block, names)
+        lines.append(f"  {words.one_line(f'{block.word}  {source} -> {target}', WIDTH - 2)}")
     hidden = [f"  and {len(lines) - MOST_ROWS} more lines in report.html"] if len(lines) > MOST_ROWS else []
-    good = len(names) - sum(map(len, groups.values()))
+    good = len(names) - len({row for row, _column in bad})
     return [*lines[:MOST_ROWS], *hidden, f"  {good} of {len(names)} rows have no failures"]
 
 
@@ -137,24 +139,35 @@ def _place(matrix: Data, value: float) -> tuple[str, str]:
 
 
 def nodes(report: Data) -> list[str]:
-    """A row for each node; of many nodes only the head and those with findings."""
-    rows = [["node", "address", "port", "slots", "GPU", "torch", "deepspeed", "accelerate", "ssh", "ports"]]
+    """A row for each node; of many nodes equal ones, with the same findings, are one row."""
+    head = ["node", "address", "port", "slots", "GPU", "torch", "deepspeed", "accelerate", "ssh", "ports"]
     scores = {kind: dict(zip(report["cluster"]["order"], words.scores(report, kind))) for kind in ("ssh", "tcp")}
-    attributed = {host for finding in report["findings"] if finding["severity"] != "info" for host in finding["hosts"]}
-    hidden = 0
+    found: dict[str, list[str]] = {}
+    for finding in report["findings"]:
+        for host in finding["hosts"] if finding["severity"] != "info" else ():
+            found.setdefault(host, []).append(finding["rule"])
+    many, order = len(report["nodes"]) > MOST_COLUMNS, [node["name"] for node in report["nodes"]]
+    groups: dict[tuple[t.Any, ...], list[Data]] = {}
     for node in report["nodes"]:
         name = node["name"]
         passed = [scores[kind].get(name, "-") for kind in ("ssh", "tcp")]
-        plain = node["reached"] and name not in attributed and name != report["cluster"]["head"]
-        if plain and len(report["nodes"]) > MOST_COLUMNS:
-            hidden += 1
-            continue
         versions = [node["versions"].get(package) or "-" for package in ("torch", "deepspeed", "accelerate")]
         port = "-" if node["ssh_port"] is None else str(node["ssh_port"])
-        cells = [name, node["address"] or "-", port, str(node["slots"]), words.gpu_text(node["gpus"])]
-        rows.append([*cells, *versions, *passed])
-    more = [f"  and {words.plural(hidden, 'node')} without findings"] if hidden else []
-    return table(rows) + more
+        cells = (port, str(node["slots"]), words.gpu_text(node["gpus"]), *versions, *passed)
+        groups.setdefault((cells, node["reached"], *(found.get(name, ()) if many else [name])), []).append(node)
+    rows = [head]
+    for (cells, *_others), alike in groups.items():
+        said = folding.nodes([node["name"] for node in alike], order)
+        if len(alike) > 1:
+            said = words.one_line(f"{len(alike)}: {said}", _WIDEST_NAMES)
+        rows.append([said, (alike[0]["address"] or "-") if len(alike) == 1 else "*", *cells])
+    return table(rows)
+
+
+def _since(report: Data) -> list[str]:
+    said = words.since(report)
+    fixed = ", ".join(f"{rule} on {where}" for rule, where in words.places(report, "fixed"))
+    return [words.one_line(said + (f"; fixed: {fixed}" if fixed else ""), 300)] if said else []
 
 
 def jobs(report: Data) -> list[str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.redact import harmless
@@ -33,6 +34,8 @@ LAYERS = {
     "other": ("oth", "see the evidence"),
 }
 SEVERITY_WORDS = {"fail": "FAIL", "warn": "WARN", "info": "INFO"}
+# What became of the findings of the last run.
+_CHANGES = {"new": "new", "fixed": "fixed", "still": "still there", "not_tested": "not tested this time"}
 _MOST_NAMES = 6
 _LONGEST = 220
 
@@ -81,6 +84,51 @@ def headline(report: Data) -> str:
     return "No failures found; no jobs were run" if report["skipped"] else "READY: no failures found"
 
 
+def title(report: Data) -> str:
+    """Outcome, inventory, size and duration: what tells one report from another."""
+    parts = [headline(report).partition(":")[0].partition(";")[0], report["inventory"]]
+    return " · ".join(part for part in (*parts, plural(len(report["nodes"]), "node"), duration(report)) if part)
+
+
+def duration(report: Data) -> str:
+    """``1 min 30 s`` from the start of the run to its report; empty when the start is unknown."""
+    if not report["started"]:
+        return ""
+    began, ended = (datetime.datetime.fromisoformat(report[key]) for key in ("started", "generated"))
+    minutes, seconds = divmod(round((ended - began).total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def since(report: Data) -> str:
+    """How many findings are new, fixed and still there; empty without an earlier report of the cluster."""
+    change = report["since"]
+    if change is None:
+        return ""
+    count = {what: sum(len(row["hosts"]) or 1 for row in change[what]) for what in _CHANGES}
+    parts = [f"{count[what]} {said}" for what, said in _CHANGES.items() if count[what] or what != "not_tested"]
+    return f"Since the last run ({change['generated']}), by check and node: {', '.join(parts)}"
+
+
+def places(report: Data, what: str) -> list[tuple[str, str]]:
+    """(check, hosts) of what has changed so since the last run."""
+    return [(row["rule"], where(row["hosts"])) for row in (report["since"] or {}).get(what, ())]
+
+
+def news(report: Data, finding: Data) -> str:
+    """``new``, or ``new on gpu5`` when the last run had the finding elsewhere; empty when it is not new."""
+    change = (report["since"] or {}).get("new", ())
+    rows = [
+        row["hosts"]
+        for row in change
+        if row["rule"] == finding["rule"] and bool(row["hosts"]) == bool(finding["hosts"])
+    ]
+    new = [host for host in finding["hosts"] if rows and host in rows[0]]
+    if not rows or len(new) == len(finding["hosts"]):
+        return "new" if rows else ""
+    return f"new on {names(new)}" if new else ""
+
+
 def counts(report: Data) -> str:
     """How many results of each kind."""
     summary = report["summary"]
@@ -97,10 +145,10 @@ def changes(report: Data) -> str:
     return f"This run {verb}: {', '.join(hosts)}." if hosts else f"This run {verb} nothing on any node."
 
 
-def untested(report: Data) -> list[tuple[str, str, list[str]]]:
+def untested(report: Data, say: t.Callable[[t.Sequence[str]], str] = names) -> list[tuple[str, str, list[str]]]:
     """(hosts, reason, ids) of what was not tested, one entry for each reason; an entry without hosts shows its id."""
     reasons: dict[tuple[str, str], list[str]] = {}
-    items = [(names(item["hosts"]) or item["rule"], item["why"], item["rule"]) for item in report["untested"]]
+    items = [(say(item["hosts"]) or item["rule"], item["why"], item["rule"]) for item in report["untested"]]
     if report["skipped"] and not any(rule == "jobs" for _hosts, _why, rule in items):
         items.append(("jobs", report["skipped"], "jobs"))
     for hosts, why, rule in items:

@@ -14,6 +14,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report.html imp
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report.markdown import markdown
 
 Data = t.Mapping[str, t.Any]
+_DEEPEST = 3
 
 
 def write(directory: str, report: Data, mask_addresses: bool) -> list[str]:
@@ -23,10 +24,25 @@ def write(directory: str, report: Data, mask_addresses: bool) -> list[str]:
     """
     os.makedirs(directory, mode=0o700, exist_ok=True)
     texts = {
-        "report.json": json.dumps(report, indent=1) + "\n",
+        "report.json": as_json(report) + "\n",
         "report.html": html(report),
         "report.md": markdown(report, mask_addresses=mask_addresses),
     }
     for name, text in texts.items():
         file_write.replace(os.path.join(directory, name), text.encode(), 0o600)
     return [os.path.join(directory, name) for name in texts]
+
+
+def as_json(value: t.Any, indent: str = "") -> str:
+    """JSON with a line for each entry of an object and each row of a list: the pairs of many nodes are most of it."""
+    within = f"{indent} "
+    if isinstance(value, t.Mapping) and len(indent) < _DEEPEST:
+        lines = [f"{within}{json.dumps(key)}: {as_json(item, within)}" for key, item in value.items()]
+        return _lines("{", lines, f"{indent}}}")
+    if isinstance(value, list) and any(isinstance(item, (list, dict)) for item in value):
+        return _lines("[", [within + json.dumps(item, separators=(",", ":")) for item in value], f"{indent}]")
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _lines(opening: str, lines: t.Sequence[str], closing: str) -> str:
+    return "\n".join([opening, ",\n".join(lines), closing]) if lines else opening + closing.strip()
