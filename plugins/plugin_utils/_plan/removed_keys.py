@@ -36,11 +36,15 @@ def still_open(
 
     ``before`` are those of earlier runs, ``memory`` the nodes of the last one, and ``sources`` those of them that were
     to log in to others (none named: all); ``user_facts`` are of the nodes that were read in this run, with what their
-    files say before anything is changed. A node lets its own key in, from itself.
+    files say before anything is changed. A node lets its own key in, from itself. A node that has no key at all has
+    lost it, and nobody has removed it.
     """
     own = {node.name: node.public_key for node in cluster.nodes}
     current = {node.public_key for node in cluster.login_sources}
-    logged_in = [(name, old) for name, old in memory.items() if not sources or name in sources]
+    keyless = {name for name, key in own.items() if not key}
+    logged_in = [
+        (name, old) for name, old in memory.items() if name not in keyless and (not sources or name in sources)
+    ]
     left = [Removed(name, str(old.get("public_key") or ""), tuple(memory)) for name, old in logged_in]
     found: dict[str, Removed] = {}
     for key in (*before, *left):

@@ -129,3 +129,11 @@ def test_the_state_file_tells_who_logged_in(tmp_path):
     for model, sources in ((star, ("node2",)), (THREE, ())):
         state.save(path, state.text(model, "id", "all", [], []))
         assert state.load(path, "all", hosts).login_sources == sources
+
+
+@pytest.mark.parametrize("read_by", [("node1", "node2", "node3"), ()])
+def test_a_node_that_has_lost_its_key_has_not_removed_it(read_by):
+    bare = host(2)
+    nodes = cluster(machine(1), bare._replace(identity={**bare.identity, "public_key": ""}), machine(3))
+    seen = {name: facts(public(1), public(2), public(3)) for name in read_by}
+    assert removed_keys.still_open([], remembered(THREE), nodes, seen) == []
