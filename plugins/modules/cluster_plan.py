@@ -95,8 +95,8 @@ refusals:
   description: What a run that sets the cluster up would refuse; always empty without O(read_only=true).
   returned: success
   type: list
-  elements: str
-  sample: ["node2: its GPUs can't be used (gpu_lost)"]
+  elements: dict
+  sample: [{hosts: [node2], text: "its GPUs can't be used (gpu_lost)"}]
 logins_at_once:
   description: Number of simultaneous logins per node while all nodes test each other, by the lowest MaxStartups.
   returned: success

@@ -11,9 +11,10 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import line_check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster, Node
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.torch_builds import GpuFact, choose_precision
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import node_check
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import fault, node_check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import nodes as plan_nodes
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import stack as plan_stack
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.fault import Fault
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.nodes import Host
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.state import recall
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import node_files, ssh
@@ -29,7 +30,7 @@ Memory = t.Mapping[str, t.Mapping[str, t.Any]]
 class PlanError(Exception):
     """The machines, as they are, can't make the cluster asked for; ``faults`` holds one sentence each."""
 
-    def __init__(self, faults: list[str]) -> None:
+    def __init__(self, faults: t.Sequence[str]) -> None:
         super().__init__("; ".join(faults))
         self.faults = faults
 
@@ -38,7 +39,7 @@ class PlanError(Exception):
 class Draft:
     """What the plan gathers on its way: sentences for the user."""
 
-    faults: list[str] = dataclasses.field(default_factory=list)
+    faults: list[Fault] = dataclasses.field(default_factory=list)
     warnings: list[str] = dataclasses.field(default_factory=list)
     reasons: list[str] = dataclasses.field(default_factory=list)
 
@@ -76,7 +77,7 @@ def make(hosts: t.Sequence[Host], options: Options, memory: Memory, strict: bool
     return {
         **_data(cluster, options, managed, hosts),
         "left_out": [host.name for host in hosts if host.name not in {node.name for node in nodes}],
-        "refusals": draft.faults,
+        "refusals": fault.rows(draft.faults),
         "stack": stack,
         "reasons": draft.reasons,
         "warnings": draft.warnings,
@@ -88,11 +89,11 @@ def _stack(
     cluster: Cluster, hosts: t.Sequence[Host], options: Options, gpus: list[GpuFact], draft: Draft, strict: bool
 ) -> dict[str, t.Any]:
     """What is installed; why it can't be is no fault of a run that installs nothing."""
-    unfit: list[str] = []
+    unfit: list[Fault] = []
     software = {host.name: host.stack for host in hosts if host.stack}
     stack = plan_stack.make(cluster, software, options, gpus, unfit, draft.reasons)
     if strict and not options.get("installs", True):
-        draft.warnings += [f"what this run leaves out would be refused: {fault}" for fault in unfit]
+        draft.warnings += [f"what this run leaves out would be refused: {one}" for one in unfit]
     else:
         draft.faults += unfit
     return stack
@@ -108,9 +109,9 @@ def _nodes(hosts: t.Sequence[Host], options: Options, memory: Memory, use_gpus: 
             node = plan_nodes.build_node(host, len(nodes), options["domain"], use_gpus)
             wrong = node_check.faults(node)
             if wrong:
-                draft.faults += [f"{name}: what it says of itself can't be used: {fault}" for fault in wrong]
+                draft.faults += [Fault(f"what it says of itself can't be used: {one}", name) for one in wrong]
                 continue
-            draft.faults += [f"{name}: {fault}" for fault in plan_nodes.faults(host, node, use_gpus)]
+            draft.faults += [Fault(one, name) for one in plan_nodes.faults(host, node, use_gpus)]
             draft.warnings += plan_nodes.kept_name(host, node)
         elif name in memory:
             node = recall(memory[name], len(nodes))
@@ -149,7 +150,7 @@ def _precision(options: Options, gpus: list[GpuFact], draft: Draft) -> str:
         draft.reasons.append(reason)
         return chosen
     if asked == "bf16" and gpus and chosen != "bf16":
-        draft.faults.append(f"trainmesh_precision: bf16 can't run on every GPU ({reason}); set auto or {chosen}")
+        draft.faults.append(Fault(f"trainmesh_precision: bf16 can't run on every GPU ({reason}); set auto or {chosen}"))
     draft.reasons.append(f"{asked}: set by trainmesh_precision")
     return asked
 
@@ -175,22 +176,21 @@ def _check_cluster(cluster: Cluster, hosts: t.Sequence[Host], draft: Draft) -> N
     for node in cluster.nodes:
         if len(cluster.nodes) > 1 and node.address and line_check.is_loopback(node.address):
             draft.faults.append(
-                f"{node.name}: the data address {node.address} is a loopback one: set trainmesh_address"
+                Fault(f"the data address {node.address} is a loopback one: set trainmesh_address", node.name)
             )
         other = owners.setdefault(node.address, node.name)
         if other != node.name:
             advice = "two lines of the inventory lead to one machine, or trainmesh_address must tell them apart"
-            draft.faults.append(f"{node.name}: the data address {node.address} is also that of {other}: {advice}")
+            draft.faults.append(Fault(f"the data address {node.address} is also that of {other}: {advice}", node.name))
     same = [node.name for node in cluster.nodes[1:] if node.public_key and node.public_key == cluster.head.public_key]
     if same and cluster.ssh_topology == "head":
         advice = "give each node a home of its own, or make the key of a cloned machine anew, or set mesh"
-        draft.faults.append(
-            f"trainmesh_ssh_topology: head: {', '.join(same)} would log in too, having the key of the head: {advice}"
-        )
+        found = f"{', '.join(same)} would log in too, having the key of the head"
+        draft.faults.append(Fault(f"trainmesh_ssh_topology: head: {found}: {advice}"))
     without = [node.name for node in cluster.nodes if not node.gpus]
     if without and len(without) < len(cluster.nodes):
         advice = "take them out, or set trainmesh_torch_build: cpu to train on CPUs only"
-        draft.faults.append(f"{', '.join(without)}: no GPU found, while other nodes have some; {advice}")
+        draft.faults.append(Fault(f"no GPU found, while other nodes have some; {advice}", *without))
     if not cluster.equal_slots:
         slots = ", ".join(f"{node.name} {node.slots}" for node in cluster.nodes)
         draft.warnings.append(f"the nodes have unlike slots ({slots}): the slowest sets the pace")
@@ -199,7 +199,9 @@ def _check_cluster(cluster: Cluster, hosts: t.Sequence[Host], draft: Draft) -> N
         if plan_nodes.may_be_given_away(host, port):
             draft.reasons.append(f"{host.name}: port {port} is reserved, as its ephemeral range covers it")
         if port in ((host.fabric.get("sshd") or {}).get("ports") or []):
-            draft.faults.append(f"{host.name}: trainmesh_master_port {port} is the port of its sshd: choose another")
+            draft.faults.append(
+                Fault(f"trainmesh_master_port {port} is the port of its sshd: choose another", host.name)
+            )
 
 
 def _data(cluster: Cluster, options: Options, managed: bool, hosts: t.Sequence[Host]) -> dict[str, t.Any]:

@@ -16,6 +16,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.host_names
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Node
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import key
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import node_check
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.fault import Fault
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import ssh_sources
 
 Facts = t.Mapping[str, t.Any]
@@ -52,14 +53,14 @@ class Host(t.NamedTuple):
     stack: Facts = types.MappingProxyType({})
 
 
-def checked(hosts: t.Sequence[Host]) -> tuple[list[Host], list[str]]:
+def checked(hosts: t.Sequence[Host]) -> tuple[list[Host], list[Fault]]:
     """The hosts, those whose facts have not the shape of facts without them, and why, one sentence each."""
-    found, problems = [], []
+    found, problems = list[Host](), list[Fault]()
     for host in hosts:
         facts = {part: getattr(host, part) for part in node_check.SHAPES}
         problem = node_check.misshapen(facts, len(hosts))
         if problem:
-            problems.append(f"{host.name}: what it says of itself can't be used: {problem}")
+            problems.append(Fault(f"what it says of itself can't be used: {problem}", host.name))
         found.append(Host(*host[:4], {}, {}, {}) if problem else host)
     return found, problems
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.fault import Fault
 
 Facts = t.Mapping[str, t.Any]
 
 
-def faults(cluster: Cluster, stacks: t.Mapping[str, Facts], options: Facts) -> list[str]:
+def faults(cluster: Cluster, stacks: t.Mapping[str, Facts], options: Facts) -> list[Fault]:
     """What the role python_env would stop at, one sentence for each problem with the nodes that have it.
 
     ``stacks`` are the stack facts of the nodes that were read.
@@ -27,7 +28,7 @@ def faults(cluster: Cluster, stacks: t.Mapping[str, Facts], options: Facts) -> l
             problems.append(f"{', '.join(lacking)} is missing, and trainmesh_packages_install is false: {advice}")
         for problem in problems:
             nodes.setdefault(problem, []).append(name)
-    return [f"{', '.join(names)}: {problem}" for problem, names in nodes.items()]
+    return [Fault(problem, *names) for problem, names in nodes.items()]
 
 
 def commands(cluster: Cluster, name: str) -> set[str]:

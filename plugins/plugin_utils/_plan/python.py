@@ -14,6 +14,7 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import key, minor, table
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.torch_builds import requires_python
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.fault import Fault
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 Facts = t.Mapping[str, t.Any]
@@ -33,7 +34,7 @@ def base(options: Facts) -> dict[str, str]:
     return {"base_prefix": options["prefix"], "base_python": wanted(options)}
 
 
-def choose(cluster: Cluster, stacks: t.Mapping[str, Facts], options: Facts, faults: list[str]) -> tuple[str, str]:
+def choose(cluster: Cluster, stacks: t.Mapping[str, Facts], options: Facts, faults: list[Fault]) -> tuple[str, str]:
     """(interpreter or version asked for, major.minor of the environment on every node, since the lock is one).
 
     ``stacks`` are the stack facts of the nodes that were read; what no node was asked for is not judged.
@@ -48,20 +49,20 @@ def choose(cluster: Cluster, stacks: t.Mapping[str, Facts], options: Facts, faul
         faults += _lacking(stacks, options, version, advice)
     span = requires_python(torch)
     if span and version and not key(span[0]) <= key(version) <= key(span[1]):
-        names = ", ".join(node.name for node in cluster.nodes)
+        names = [node.name for node in cluster.nodes]
         found = f"torch {torch} has wheels for Python {span[0]} to {span[1]}, found {version}"
-        faults.append(f"{names}: {found}: {advice}, or an older trainmesh_torch")
+        faults.append(Fault(f"{found}: {advice}, or an older trainmesh_torch", *names))
     return python, version
 
 
-def _one_version(cluster: Cluster, stacks: t.Mapping[str, Facts], python: str, advice: str, faults: list[str]) -> str:
+def _one_version(cluster: Cluster, stacks: t.Mapping[str, Facts], python: str, advice: str, faults: list[Fault]) -> str:
     """Major.minor of the interpreter, which must be the same on every node."""
     versions = {node.name: _version(stacks.get(node.name, {}), python, node.python_version) for node in cluster.nodes}
     known = {name: version for name, version in versions.items() if version}
     if len(set(known.values())) > 1:
         what = "system Pythons" if python == SYSTEM_PYTHON else f"Pythons at {python}"
         found = ", ".join(f"{name} {version}" for name, version in known.items())
-        faults.append(f"the nodes have unlike {what} ({found}): {advice}")
+        faults.append(Fault(f"the nodes have unlike {what} ({found}): {advice}"))
         return ""
     return next(iter(known.values()), "")
 
@@ -93,7 +94,7 @@ def _has_environment(stack: Facts, options: Facts, version: str) -> bool:
     return right and not found.get("problem")
 
 
-def _lacking(stacks: t.Mapping[str, Facts], options: Facts, version: str, advice: str) -> list[str]:
+def _lacking(stacks: t.Mapping[str, Facts], options: Facts, version: str, advice: str) -> list[Fault]:
     """The nodes on which no environment can be made with the interpreter, one sentence for each problem."""
     problems: dict[str, list[str]] = {}
     for name, stack in stacks.items():
@@ -104,7 +105,7 @@ def _lacking(stacks: t.Mapping[str, Facts], options: Facts, version: str, advice
         if problem and not _has_environment(stack, options, version):
             problems.setdefault(str(problem), []).append(name)
     return [
-        f"{', '.join(names)}: {problem} ({_have(stacks, names)}): install it there, or {advice}"
+        Fault(f"{problem} ({_have(stacks, names)}): install it there, or {advice}", *names)
         for problem, names in problems.items()
     ]
 
@@ -134,7 +135,7 @@ def _advice(stacks: t.Mapping[str, Facts], torch: str) -> str:
     return 'set trainmesh_python to one that all have, such as "3.11", or trainmesh_python_env: conda'
 
 
-def _conda(stacks: t.Mapping[str, Facts], options: Facts, version: str) -> list[str]:
+def _conda(stacks: t.Mapping[str, Facts], options: Facts, version: str) -> list[Fault]:
     """Nodes that need conda when there is no installer of it."""
     names = [
         name
@@ -149,4 +150,4 @@ def _conda(stacks: t.Mapping[str, Facts], options: Facts, version: str) -> list[
         "set it to the URL of a Miniconda or Miniforge installer (with trainmesh_conda_installer_checksum), or to its "
         "path on the controller"
     )
-    return [f"{', '.join(names)}: conda is not there, and {cause}: {advice}"]
+    return [Fault(f"conda is not there, and {cause}: {advice}", *names)]

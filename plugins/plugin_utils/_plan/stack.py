@@ -18,6 +18,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.torch_bu
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import prefix
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import python as plan_python
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.fault import Fault
 
 
 def make(
@@ -25,7 +26,7 @@ def make(
     stacks: t.Mapping[str, t.Mapping[str, t.Any]],
     options: t.Mapping[str, t.Any],
     gpus: list[GpuFact],
-    faults: list[str],
+    faults: list[Fault],
     reasons: list[str],
 ) -> dict[str, t.Any]:
     """What python_env and torch_stack install; sentences go to ``faults`` and ``reasons``.
@@ -39,7 +40,7 @@ def make(
     try:
         choice = choose_build(torch, options["torch_build"], [] if options["torch_build"] == "cpu" else gpus)
     except ValueError as error:
-        faults.append(str(error))
+        faults.append(Fault(str(error)))
         return {}
     reasons += choice.reasons
     wish = {
@@ -58,22 +59,22 @@ def make(
     return {**wish, **{name: options[name] for name in names}, "conda": conda, "key": digest}
 
 
-def _platform(cluster: Cluster, faults: list[str]) -> str:
+def _platform(cluster: Cluster, faults: list[Fault]) -> str:
     """The platform of the wheels: the machine type and the oldest glibc of the cluster, as uv names it."""
     machines = sorted({node.arch for node in cluster.nodes})
     if len(machines) > 1:
         found = ", ".join(f"{node.name} {node.arch}" for node in cluster.nodes)
-        faults.append(f"the nodes have unlike processors ({found}): one lock can't serve them all")
+        faults.append(Fault(f"the nodes have unlike processors ({found}): one lock can't serve them all"))
     oldest = min((node.glibc for node in cluster.nodes if node.glibc), key=key, default="2.28")
     if key(oldest) < (2, 17):
-        faults.append(f"glibc {oldest} is older than 2.17, and no wheel of torch runs there")
+        faults.append(Fault(f"glibc {oldest} is older than 2.17, and no wheel of torch runs there"))
     supported = (40, 39, 38, 37, 36, 35, 34, 33, 32, 31, 28, 17)
     minor = next((number for number in supported if (2, number) <= key(oldest)[:2]), 17)
     return f"{machines[0]}-manylinux_2_{minor}"
 
 
 def _requirements(
-    choice: BuildChoice, options: t.Mapping[str, t.Any], tested: t.Mapping[str, t.Any], faults: list[str]
+    choice: BuildChoice, options: t.Mapping[str, t.Any], tested: t.Mapping[str, t.Any], faults: list[Fault]
 ) -> list[str]:
     lines = [choice.torch_requirement]
     for companion in options["torch_companions"]:
@@ -82,6 +83,7 @@ def _requirements(
             tag = f"+{choice.build}" if "+" in choice.torch_requirement else ""
             lines.append(f"{companion}=={version}{tag}")
         else:
-            faults.append(f"trainmesh_torch_companions: no {companion} is known to match {choice.torch_requirement}")
+            unknown = f"no {companion} is known to match {choice.torch_requirement}"
+            faults.append(Fault(f"trainmesh_torch_companions: {unknown}"))
     lines += [f"{name}=={options[name] or tested[name]}" for name in ("deepspeed", "accelerate")]
     return [*lines, *tested["also"], *options["extra_packages"]]

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import names, shorten, texts
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    names,
+    rows,
+    shorten,
+    text,
+    texts,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     INFO,
     WARN,
@@ -36,12 +42,9 @@ def refused(case: Case) -> t.Iterator[Answer]:
     """What site.yml would stop at. Verify judges the machines as they are, whatever the plan says of them."""
     known = set(names(case))
     found: dict[str, list[str]] = {}
-    for sentence in texts(case.plan, "refusals"):
-        prefix, colon, rest = sentence.partition(": ")
-        hosts = [name for name in prefix.split(", ") if name in known] if colon else []
-        whole = len(hosts) == len(prefix.split(", "))
-        for host in hosts if whole else [_CLUSTER]:
-            found.setdefault(host, []).append(rest if whole else sentence)
+    for refusal in rows(case.plan, "refusals"):
+        for host in [name for name in texts(refusal, "hosts") if name in known] or [_CLUSTER]:
+            found.setdefault(host, []).append(text(refusal, "text"))
     if found:
         yield Finding(
             "plan-refused",

@@ -91,4 +91,4 @@ def test_a_check_goes_on_without_the_liar() -> None:
     found, problems = nodes.checked([host(1), host(2)._replace(fabric={"interfaces": 7})])
     made = cluster.make(found, {**options(), "refused": problems}, {}, strict=False)
     assert made["order"] == ["node1"] and made["left_out"] == ["node2"]
-    assert [fault.partition(":")[0] for fault in made["refusals"]] == ["node2"]
+    assert [refusal["hosts"] for refusal in made["refusals"]] == [["node2"]]

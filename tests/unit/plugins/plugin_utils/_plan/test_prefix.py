@@ -15,27 +15,28 @@ THEIRS = "/opt/trainmesh/env is there and was not made by this collection"
 
 def faults(*bases, **wish):
     hosts = [host(number)._replace(stack={"base": base}) for number, base in enumerate(bases, 1)]
-    return cluster.make(hosts, options(**wish), {}, strict=False)["refusals"]
+    made = cluster.make(hosts, options(**wish), {}, strict=False)["refusals"]
+    return [(", ".join(refusal["hosts"]), refusal["text"]) for refusal in made]
 
 
 def test_a_prefix_of_others_is_refused_with_its_nodes():
     taken = {"prefix_problem": THEIRS}
-    assert faults({"prefix_problem": None}, taken, taken) == [f"node2, node3: {THEIRS}"]
+    assert faults({"prefix_problem": None}, taken, taken) == [("node2, node3", THEIRS)]
 
 
 @pytest.mark.parametrize(
     ("launchers", "expected"),
     [
-        (["torchrun"], ["node1: pdsh, rsync", "node2: rsync"]),
-        (["mpirun"], ["node1, node2: mpirun, rsync"]),
-        (["mpirun", "deepspeed"], ["node1: mpirun, pdsh, rsync", "node2: mpirun, rsync"]),
+        (["torchrun"], [("node1", "pdsh, rsync"), ("node2", "rsync")]),
+        (["mpirun"], [("node1, node2", "mpirun, rsync")]),
+        (["mpirun", "deepspeed"], [("node1", "mpirun, pdsh, rsync"), ("node2", "mpirun, rsync")]),
     ],
 )
 def test_commands_that_nobody_may_install(launchers, expected):
     base = {"missing_commands": ["rsync", "pdsh", "mpirun"]}
     found = faults(base, base, launchers=launchers, packages_install=False)
-    assert [text.partition(" is missing")[0] for text in found] == expected
-    assert all("trainmesh_packages_install is false" in text for text in found)
+    assert [(hosts, text.partition(" is missing")[0]) for hosts, text in found] == expected
+    assert all("trainmesh_packages_install is false" in text for _hosts, text in found)
     assert faults(base, base, launchers=launchers) == []
 
 

@@ -57,7 +57,7 @@ def test_the_default_interpreter_may_be_missing_too():
 
 def test_a_verification_says_it_and_goes_on():
     made = plan(software([], problem=LACKS), strict=False, python="/usr/bin/python3.11")
-    assert made["refusals"][0].startswith("node1: ") and "no other Python" in made["refusals"][0]
+    assert made["refusals"][0]["hosts"] == ["node1"] and "no other Python" in made["refusals"][0]["text"]
 
 
 @pytest.mark.parametrize(

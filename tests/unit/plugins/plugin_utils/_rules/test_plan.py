@@ -20,11 +20,11 @@ def answers(refusals: t.Any) -> list[Answer]:
 
 def test_one_finding_for_all_that_is_refused() -> None:
     refusals = [
-        "node2: its GPUs can't be used (gpu_lost)",
-        "node2: it has no glibc",
-        "node1, node3: no GPU found, while other nodes have some; take them out",
-        "trainmesh_precision: bf16 can't run on every GPU",
-        "node9: is not of this cluster",
+        {"hosts": ["node2"], "text": "its GPUs can't be used (gpu_lost)"},
+        {"hosts": ["node2"], "text": "it has no glibc"},
+        {"hosts": ["node1", "node3"], "text": "no GPU found, while other nodes have some; take them out"},
+        {"hosts": [], "text": "trainmesh_precision: bf16 can't run on every GPU"},
+        {"hosts": ["node9"], "text": "it is not of this cluster"},
     ]
     (found,) = answers(refusals)
     assert isinstance(found, Finding)
@@ -33,15 +33,13 @@ def test_one_finding_for_all_that_is_refused() -> None:
         "node2": "its GPUs can't be used (gpu_lost); it has no glibc",
         "node1": "no GPU found, while other nodes have some; take them out",
         "node3": "no GPU found, while other nodes have some; take them out",
-        "the cluster": "trainmesh_precision: bf16 can't run on every GPU; node9: is not of this cluster",
+        "the cluster": "trainmesh_precision: bf16 can't run on every GPU; it is not of this cluster",
     }
     assert found.remedy == "Fix it before site.yml is run."
 
 
 def test_a_refusal_of_no_node_accuses_none() -> None:
-    (found,) = answers(
-        ["the nodes have unlike processors (node1 x86_64, node2 aarch64): one lock can't serve them all"]
-    )
+    (found,) = answers([{"hosts": [], "text": "the nodes have unlike processors (node1 x86_64, node2 aarch64)"}])
     assert isinstance(found, Finding)
     assert found.hosts == ()
     assert list(found.evidence) == ["the cluster"]
