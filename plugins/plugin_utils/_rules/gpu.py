@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.facts import TIMEOUT_S
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     cpu_torch_only,
@@ -33,6 +34,9 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     rule,
 )
 
+# An idle node without the persistence daemon takes so long to initialise its GPUs for nvidia-smi; a node that trains is
+# always a little busy, and must not keep a driver that hangs to itself.
+_SMI_SECONDS = 5.0
 _REBOOT = "Reboot the node, or unload and load the module (modprobe -r nvidia_uvm nvidia; modprobe nvidia)"
 # status of gpu_facts -> rule, cause, remedy. What the status means: RETURN of gpu_facts.
 STATUS = {
@@ -180,7 +184,7 @@ def status(case: Case) -> t.Iterator[Answer]:
         if state not in STATUS:
             continue
         busy = diagnosis_busy.ever(case, [host])
-        if state == "hung" and busy.at_all:
+        if state == "hung" and busy.slack * _SMI_SECONDS >= TIMEOUT_S:
             yield Untested("gpu-hung", (host,), f"busy ({busy.words}): {shortened(text(facts, 'problem'), 300)}")
             continue
         nouveau = dig(facts, "nouveau_loaded") is True and state in ("driver_not_loaded", "no_driver", "no_devices")

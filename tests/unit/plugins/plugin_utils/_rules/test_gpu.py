@@ -334,13 +334,22 @@ def test_odd_facts_break_no_rule(place: str, value: t.Any) -> None:
     assert isinstance(checks.answers(case, RULES), list)
 
 
-def test_a_driver_that_answers_late_on_a_busy_node_is_not_tested():
-    sound = gpu_case()
-    sound.gpu["node2"].update(status="hung", problem="nvidia-smi did not answer within 30.0 s and was killed")
-    rules = [rule for rule in RULES if "gpu-hung" in rule.ids]
-    answers = [answer for rule in rules for answer in rule.judge(sound)]
-    assert [(answer.rule, answer.severity) for answer in answers] == [("gpu-hung", "fail")]
-    sound = dataclasses.replace(sound, load={"node2": {"mesh": {"load1": 90.0, "cores": 8}}})
-    answers = [answer for rule in rules for answer in rule.judge(sound)]
-    assert [(answer.rule, answer.hosts) for answer in answers] == [("gpu-hung", ("node2",))]
-    assert isinstance(answers[0], Untested)
+HUNG = [rule for rule in RULES if "gpu-hung" in rule.ids]
+
+
+def hung(**load):
+    case = gpu_case()
+    case.gpu["node2"].update(status="hung", problem="nvidia-smi did not answer within 30.0 s and was killed")
+    case = dataclasses.replace(case, load={"node2": {"mesh": load}} if load else {})
+    return [answer for rule in HUNG for answer in rule.judge(case)]
+
+
+@pytest.mark.parametrize("load", [{}, {"load1": 9.0, "cores": 8}, {"load1": 16.0, "cores": 8}, {"stolen": 0.3}])
+def test_a_driver_that_hangs_is_named_also_on_a_node_that_trains(load):
+    assert [(answer.rule, answer.severity) for answer in hung(**load)] == [("gpu-hung", "fail")]
+
+
+@pytest.mark.parametrize("load", [{"load1": 90.0, "cores": 8}, {"load1": 0.5, "cores": 8, "throttled": 0.4}])
+def test_a_driver_that_answers_late_on_a_busy_node_is_not_tested(load):
+    (answer,) = hung(**load)
+    assert (answer.rule, answer.hosts) == ("gpu-hung", ("node2",)) and isinstance(answer, Untested)
