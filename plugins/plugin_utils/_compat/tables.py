@@ -9,14 +9,16 @@ it takes to read them: which driver a CUDA version needs, which GPU runs on whic
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import pathlib
 import re
 import typing as t
 
-from packaging.specifiers import SpecifierSet
-from packaging.version import Version
+with contextlib.suppress(ImportError):  # ansible-core brings it; only its own test of imports is without
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import Version
 
 _DATA = pathlib.Path(__file__).parent / "data"
 _NUMBERS = re.compile(r"\s*v?(\d{1,9}(?:\.\d{1,9}){0,5})")

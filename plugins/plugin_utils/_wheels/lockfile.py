@@ -10,6 +10,7 @@ its head names the wish it was made for, and a lock whose head equals the wish i
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -18,10 +19,12 @@ import typing as t
 import urllib.parse
 
 import tomllib
-from packaging import tags
-from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.index import redacted
+
+with contextlib.suppress(ImportError):  # ansible-core brings it; only its own test of imports is without
+    from packaging import tags
+    from packaging.utils import canonicalize_name, parse_wheel_filename
 
 TITLE = "# trainmesh.cluster lock: the packages of every node's environment"
 _MADE = "# made "
