@@ -16,9 +16,9 @@ PLAN = {
 FACTS = {"trainmesh_facts_fabric": {"a": 1}, "trainmesh_facts_stack": {"b": 1}, "trainmesh_facts_user": {"c": 1}}
 
 
-def assemble(hostvars, live, skipped="", collective=None, results=(), plan=PLAN):
+def assemble(hostvars, live, skipped="", collective=None, results=()):
     jobs = evidence.Jobs(collective or {}, results, skipped)
-    return evidence.assemble(plan, hostvars, live, plan["order"], {"limit": 1}, jobs)
+    return evidence.assemble(PLAN, hostvars, live, PLAN["order"], {"limit": 1}, jobs)
 
 
 def test_nodes_that_left_are_told_apart_by_what_is_known_of_them():
