@@ -40,7 +40,8 @@ extends_documentation_fragment:
 notes:
   - Runs on the controller only; use C(run_once).
   - Expects the facts of M(trainmesh.cluster.gpu_facts) and M(trainmesh.cluster.fabric_facts), and the result of
-    M(trainmesh.cluster.ssh_identity) in the variable C(trainmesh_identity), for each host.
+    M(trainmesh.cluster.ssh_identity) in the variable C(trainmesh_identity), for each host; and the result of
+    M(trainmesh.cluster.inventory_check) in the variable C(trainmesh_inventory).
 """
 
 EXAMPLES = r"""

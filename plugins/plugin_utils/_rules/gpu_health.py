@@ -132,9 +132,9 @@ def ecc(case: Case) -> t.Iterator[Answer]:
         elif ever > 0 and not now:
             seen = f"{at}{ever:g} uncorrected SRAM errors in its life"
             yield finding("gpu-ecc", WARN, host, seen, announced, watch)
-        mended = number(gpu, "ecc.corrected_volatile") or 0
-        if mended > corrected:
-            seen = f"{at}{mended:g} corrected errors since the driver was loaded (limit {corrected:g})"
+        corrected_count = number(gpu, "ecc.corrected_volatile") or 0
+        if corrected_count > corrected:
+            seen = f"{at}{corrected_count:g} corrected errors since the driver was loaded (limit {corrected:g})"
             yield finding("gpu-ecc", WARN, host, seen, announced, watch)
 
 
