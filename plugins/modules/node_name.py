@@ -81,9 +81,10 @@ def main() -> None:
     module = AnsibleModule(argument_spec={"name": {"type": "str", "required": True}}, supports_check_mode=True)
     name = module.params["name"]
     before = {"kernel": os.uname().nodename, "file": read_text(PATH).strip()}
-    changed = set(before.values()) != {name}
     # Where nobody can tell, the call itself will. Check mode asks too, and so tells what a run would do.
-    if before["kernel"] != name and kernel_name.may_set(read_text(kernel_name.STATUS)) is False:
+    may = kernel_name.may_set(read_text(kernel_name.STATUS))
+    changed = kernel_name.differs(before, name, may)
+    if before["kernel"] != name and not changed:
         keep_names(module, before, "no CAP_SYS_ADMIN")
     if changed and not module.check_mode:
         try:

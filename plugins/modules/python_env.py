@@ -147,17 +147,13 @@ def make_prefix(prefix: str, user: str, check_mode: bool) -> list[str]:
     fault = install_prefix.owner_fault(prefix, account.pw_uid, user)
     if fault:
         raise install_prefix.Fault(fault)
-    safe = os.geteuid() == 0 and root_path.is_roots(os.path.dirname(prefix))
-    if safe and install_prefix.may_be_roots(prefix):
-        changed = install_prefix.to_lay_out(prefix, account.pw_uid)
-        if changed and not check_mode:
+    changed = install_prefix.prefix_to_make(prefix, account.pw_uid)
+    if changed and not check_mode:
+        if install_prefix.is_laid_out_by_root(prefix):
             root_path.lay_out(prefix, install_prefix.OF_THE_USER, account.pw_uid, account.pw_gid)
-        return changed
-    if os.path.isdir(prefix) and os.lstat(prefix).st_uid == account.pw_uid:
-        return []
-    if not check_mode:
-        make_as(account, prefix)
-    return [prefix]
+        else:
+            make_as(account, prefix)
+    return changed
 
 
 def make_as(account: pwd.struct_passwd, prefix: str) -> None:

@@ -103,6 +103,22 @@ def with_block(text: str, block: t.Sequence[str], at_start: bool = False) -> str
     return foreign + gap + ours
 
 
+def block_in(text: str) -> list[str]:
+    """The lines between the first and the last of our marks, as with_block() takes them."""
+    rows = lines_of(text)
+    marks = [number for number, row in enumerate(rows) if mark_of(row)]
+    return [row[:-1] for row in rows[marks[0] + 1 : marks[-1]]] if marks else []
+
+
+def settled(text: str, at_start: bool = False) -> list[str] | None:
+    """The lines of our block where writing just these would change nothing; None where it would, or is refused."""
+    block = block_in(text)
+    try:
+        return block if with_block(text, block, at_start) == text else None
+    except BlockError:
+        return None
+
+
 def edited(path: str, block: t.Sequence[str], at_start: bool = False) -> str:
     """The text of a file with our block; raises BlockError, which names the file."""
     try:

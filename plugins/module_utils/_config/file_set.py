@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -136,6 +137,22 @@ def converge(
         if todo.changed:
             apply(directory, todo, manifest)
     return todo
+
+
+def rows(files: t.Mapping[str, File]) -> list[tuple[str, int, str]]:
+    """Path, mode and digest of each file."""
+    return [(path, files[path].mode, hashlib.sha256(files[path].content).hexdigest()) for path in sorted(files)]
+
+
+def settled(directory: str, manifest: str, private: int | None = None) -> list[tuple[str, int, str]] | None:
+    """The rows() of the set where writing just that would change nothing, else None; ``private`` as in owned()."""
+    have, listed = read(directory, (), manifest)
+    if private is None:
+        todo = plan(have, have, listed)
+    else:
+        wish = owned(have, 0, private)
+        todo = dataclasses.replace(plan(wish, have, listed), take=folders_of_others(directory, wish, 0))
+    return None if todo.changed else rows(have)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,11 @@ class Plan(t.NamedTuple):
     commands: list[list[str]]
 
 
+def backends(kind: str) -> list[str]:
+    """The firewalls that get rules where they are in force; ``kind`` as trainmesh_firewall has it."""
+    return {"auto": ["firewalld", "ufw"], "none": []}.get(kind, [kind])
+
+
 def by_family(addresses: t.Iterable[str]) -> dict[int, list[str]]:
     """Addresses by IP version, sorted."""
     families: dict[int, list[str]] = {4: [], 6: []}
@@ -71,6 +76,18 @@ def firewalld_addresses(rich_rules: str) -> list[str]:
     ours = (line for line in rich_rules.splitlines() if f'priority="{PRIORITY}"' in line)
     found = (re.search(r'source address="([^"]+)"', line) for line in ours)
     return ordered(match.group(1) for match in found if match)
+
+
+def zones_of(active_zones: str) -> dict[str, str]:
+    """Zone by interface in the output of C(firewall-cmd --get-active-zones)."""
+    found, zone = {}, ""
+    for line in active_zones.splitlines():
+        words = line.split()
+        if words and not line[0].isspace():
+            zone = words[0]
+        elif words[:1] == ["interfaces:"]:
+            found.update(dict.fromkeys(words[1:], zone))
+    return found
 
 
 def plan_firewalld(runtime: t.Sequence[str], permanent: t.Sequence[str], want: t.Sequence[str], zone: str) -> Plan:

@@ -12,6 +12,8 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.textfile import (
     BEGIN,
     END,
+    BlockError,
+    block_in,
     lines_of,
     mark_of,
     with_block,
@@ -55,9 +57,26 @@ def plan(have: str, entries: t.Sequence[tuple[str, t.Sequence[str]]], cluster: s
             wrong = [name for name in names if address_of.get(name, str(address)) != str(address)]
             if wrong:
                 conflicts.append(f"{line.strip()!r} names {', '.join(wrong)} too")
+    return Plan(with_block("".join(kept), block_lines(entries, cluster, head), at_start=True), conflicts)
+
+
+def block_lines(entries: t.Sequence[tuple[str, t.Sequence[str]]], cluster: str = "", head: str = "") -> list[str]:
+    """The lines of the block."""
     block = [f"# cluster {cluster}, head {head}"] if cluster and entries else []
-    block += [f"{address}\t{' '.join(names)}" for address, names in entries]
-    return Plan(with_block("".join(kept), block, at_start=True), conflicts)
+    return block + [f"{address}\t{' '.join(names)}" for address, names in entries]
+
+
+def settled(have: str) -> list[str] | None:
+    """The lines of the block where writing just these would change nothing; None where it would, or is refused."""
+    lines = block_in(have)
+    whose = _CLUSTER.match(lines[0]) if lines else None
+    parts = [line.partition("\t") for line in (lines[1:] if whose else lines)]
+    entries = [(address, names.split(" ")) for address, _tab, names in parts]
+    try:
+        same = plan(have, entries, *(whose.group("id", "head") if whose else ())).text == have
+    except BlockError:
+        return None
+    return lines if same else None
 
 
 def block_of(text: str) -> dict[str, t.Any] | None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import typing as t
 
 STATUS = "/proc/self/status"
 _SYS_ADMIN = 21
@@ -16,6 +17,13 @@ def may_set(status: str) -> bool | None:
     """Whether the process of this text of ``/proc/PID/status`` may set the name; None where it does not say."""
     found = re.search(r"^CapEff:\s*([0-9a-fA-F]+)$", status, re.MULTILINE)
     return bool(int(found[1], 16) >> _SYS_ADMIN & 1) if found else None
+
+
+def differs(names: t.Mapping[str, str], wanted: str, may: bool | None) -> bool:
+    """Whether the names of the kernel and of the file can be made the wanted one, and are not."""
+    if names["kernel"] != wanted and may is False:
+        return False  # without its kernel's name, a node keeps that of its file too
+    return set(names.values()) != {wanted}
 
 
 def kept(name: str, wanted: str, reason: str = "no CAP_SYS_ADMIN") -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 def _ranges(text: str) -> list[tuple[int, int]]:
     found = []
-    for part in text.replace(" ", "").split(","):
+    for part in "".join(text.split()).split(","):
         low, _dash, high = part.partition("-")
         if low.isdigit() and (high or low).isdigit():
             found.append((int(low), int(high or low)))

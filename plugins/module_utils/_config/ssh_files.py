@@ -18,6 +18,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.textfile i
     changes_of,
     edited,
     read_text,
+    settled,
 )
 
 OURS = "trainmesh"
@@ -58,7 +59,12 @@ def file_wishes(
 
 
 def changes(home: str, wishes: list[tuple[str, str, int | None]]) -> tuple[list[Change], list[tuple[str, int]]]:
-    """What must change: files, and (path, mode) of directories to make or to close.
+    """What must change: files, and (path, mode) of directories to make or to close."""
+    return changes_of(wishes), open_directories(home)
+
+
+def open_directories(home: str) -> list[tuple[str, int]]:
+    """(path, mode) of the directories to make or to close.
 
     A home that others may write to makes sshd ignore authorized_keys, so those bits go.
     """
@@ -66,7 +72,47 @@ def changes(home: str, wishes: list[tuple[str, str, int | None]]) -> tuple[list[
     home_mode = mode_of(home)
     if home_mode is not None and home_mode & 0o022:
         closing.insert(0, (home, home_mode & ~0o022))
-    return changes_of(wishes), closing
+    return closing
+
+
+class State(t.NamedTuple):
+    """The files that make the mesh, each with its mode; of a file of the user's the lines of our block.
+
+    None stands for a block that does not stand as we write it. Without a block the user's configuration needs no mode.
+    """
+
+    known_hosts: tuple[str, int | None]
+    config: tuple[str, int | None]
+    authorized_keys: tuple[list[str] | None, int | None]
+    include: tuple[list[str] | None, int | None]
+
+
+def state_of(home: str) -> State:
+    """What there is."""
+    ssh = f"{home}/.ssh"
+    known_hosts, config, keys, users = (
+        f"{ssh}/{OURS}/known_hosts",
+        f"{ssh}/{OURS}/config",
+        f"{ssh}/authorized_keys",
+        f"{ssh}/config",
+    )
+    include = settled(read_text(users), at_start=True)
+    return State(
+        (read_text(known_hosts), mode_of(known_hosts)),
+        (read_text(config), mode_of(config)),
+        (settled(read_text(keys)), mode_of(keys)),
+        (include, None if include == [] else mode_of(users)),
+    )
+
+
+def wanted_state(authorized_keys: t.Sequence[str], known_hosts: t.Sequence[str], config: str) -> State:
+    """What state_of() finds where file_wishes() with these is fulfilled."""
+    return State(
+        ("".join(f"{line}\n" for line in known_hosts), 0o600),
+        (config, 0o600),
+        (list(authorized_keys), 0o600),
+        ([f"Include {OURS}/config"], 0o600) if config else ([], None),
+    )
 
 
 def mode_diffs(closing: t.Iterable[tuple[str, int]]) -> list[dict[str, str]]:
@@ -116,9 +162,19 @@ def key_line(text: str) -> str | None:
 
 def awaits(key: str, authorized_keys: t.Iterable[str]) -> str:
     """The next key of the file ``key``, if there is one that the others are told of now; else empty."""
+    public = next_key(key)
+    return public if is_told(public, authorized_keys) else ""
+
+
+def next_key(key: str) -> str:
+    """The public half of the next key of the file ``key``; empty when there is none."""
     public = key_line(read_text_if_allowed(f"{key}{NEXT}.pub"))
-    told = bool(public) and os.path.exists(f"{key}{NEXT}") and any(f" {public} " in line for line in authorized_keys)
-    return public or "" if told else ""
+    return public if public and os.path.exists(f"{key}{NEXT}") else ""
+
+
+def is_told(public: str, authorized_keys: t.Iterable[str]) -> bool:
+    """Whether these lines tell the others of a key."""
+    return bool(public) and any(f" {public} " in line for line in authorized_keys)
 
 
 def half_switched(key: str) -> bool:

@@ -97,9 +97,12 @@ def torch_build(text: str) -> str:
     return f"cu{cuda.group(1)}{cuda.group(2)}" if cuda else ""
 
 
-def read(environment: str, marker: str, record: str) -> Have:
-    """The environment; ``marker`` stands while an installation runs, ``record`` lists what the last one brought."""
-    python = python_of(environment)
+def read(environment: str, marker: str, record: str, python: str | None = None) -> Have:
+    """The environment; ``marker`` stands while an installation runs, ``record`` lists what the last one brought.
+
+    ``python`` is what python_of() said of it, where it was asked already.
+    """
+    python = python_of(environment) if python is None else python
     if not python:
         return Have(unfinished=os.path.exists(marker))
     site = os.path.join(environment, "lib", f"python{python}", "site-packages")
@@ -138,10 +141,26 @@ def plan(wish: t.Mapping[str, str], python: str, build: str, have: Have) -> Plan
         if name in have.packages and [_comparable(one) for one in have.packages[name]] != [_comparable(wish[name])]
     ]
     changes_torch = "torch" in missing or any(name == "torch" for name, _old, _new in different)
-    if "torch" in wish and not changes_torch and build and have.torch_build and have.torch_build != build:
+    if not changes_torch and is_other_build(wish, build, have.torch_build):
         problems.append(f"torch is the build {have.torch_build}, not {build}")
     stale = sorted(name for name in have.earlier if name not in wish and name in have.packages)
     return Plan(tuple(missing), tuple(different), tuple(stale), tuple(problems), have.unfinished)
+
+
+def brought(have: Have) -> list[tuple[str, list[str]]]:
+    """What is there of the last lock, by name, as locked() tells it."""
+    names = sorted({*have.earlier} & {*have.packages})
+    return [(name, [_comparable(one) for one in have.packages[name]]) for name in names]
+
+
+def locked(wish: t.Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    """What brought() finds where the environment equals the lock."""
+    return [(name, [_comparable(wish[name])]) for name in sorted(wish)]
+
+
+def is_other_build(wish: t.Mapping[str, str], build: str, found: str) -> bool:
+    """Whether torch says that it is another build than the one wanted."""
+    return "torch" in wish and bool(build and found) and found != build
 
 
 def faults(wish: t.Mapping[str, str], python: str, build: str, have: Have) -> list[str]:

@@ -27,6 +27,7 @@ DIRECTORIES = ("workspace", "var", "var/cache", "var/tools")
 _SEARCH = os.pathsep.join(
     ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/lib64/openmpi/bin")
 )
+COMMANDS = ("rsync", "pdsh", "mpirun")
 _ASK = "import sys, venv; print('%d.%d' % sys.version_info[:2])"
 _FAMILIES = {
     "debian": "debian",
@@ -84,6 +85,16 @@ def missing_tools(
     return [str(tool["command"]) for tool in tools if not which(str(tool["command"]), path=_search_path())]
 
 
+def commands(launchers: t.Collection[str], is_head: bool) -> list[str]:
+    """The commands that a node needs for these launchers; the head starts the others with pdsh."""
+    needed = {
+        "rsync": True,
+        "pdsh": is_head and bool(set(launchers) - {"mpirun"}),
+        "mpirun": "mpirun" in launchers,
+    }
+    return [name for name in COMMANDS if needed[name]]
+
+
 def _search_path() -> str:
     return os.environ.get("PATH", "") + os.pathsep + _SEARCH
 
@@ -101,11 +112,23 @@ def environment(
     prefix: str, kind: str, python_version: str, run: t.Callable[..., command.Outcome] = command.run
 ) -> Environment:
     """The environment below ``prefix`` compared with the kind (venv, conda) and version that are wanted."""
+    return judged(environment_there(prefix, run), kind, python_version)
+
+
+def environment_there(prefix: str, run: t.Callable[..., command.Outcome] = command.run) -> tuple[str, str] | None:
+    """Kind and version of the environment, empty where not known; None when there is none."""
     path = f"{prefix}/env"
     if not os.path.isdir(path) or not os.listdir(path):
-        return Environment("absent", "", "there is no environment yet")
+        return None
     found = "conda" if os.path.isdir(f"{path}/conda-meta") else "venv" if os.path.exists(f"{path}/pyvenv.cfg") else ""
-    python = python_of(path, run)
+    return found, python_of(path, run)
+
+
+def judged(there: t.Sequence[str] | None, kind: str, python_version: str) -> Environment:
+    """What environment_there() found, compared with the kind and version that are wanted."""
+    if there is None:
+        return Environment("absent", "", "there is no environment yet")
+    found, python = there
     if not found or not python:
         return Environment("wrong", python, "the environment is incomplete or its interpreter does not run")
     if found != kind:
@@ -181,6 +204,18 @@ def owner_fault(prefix: str, uid: int, user: str) -> str:
     if os.path.isdir(var) and os.listdir(var) and os.stat(var).st_uid != uid:
         return f"{var} belongs to another user than {user}: {remedy}"
     return ""
+
+
+def is_laid_out_by_root(prefix: str) -> bool:
+    """Whether root makes the prefix and keeps it; else all of it is the user's."""
+    return os.geteuid() == 0 and root_path.is_roots(os.path.dirname(prefix)) and may_be_roots(prefix)
+
+
+def prefix_to_make(prefix: str, uid: int) -> list[str]:
+    """The prefix and the directories that lie in it from the start, as far as they have to be made or to change."""
+    if is_laid_out_by_root(prefix):
+        return to_lay_out(prefix, uid)
+    return [] if os.path.isdir(prefix) and os.lstat(prefix).st_uid == uid else [prefix]
 
 
 def may_be_roots(prefix: str) -> bool:

@@ -15,6 +15,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._config import r
         (None, False),
         ("29500", True),
         ("8080,29500-29510", True),
+        ("8080,29500\n", True),
         ("29501-29510,1-2", False),
         ("x-y", False),
         ("29000-29500", True),
