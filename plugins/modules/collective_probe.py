@@ -257,7 +257,7 @@ def main() -> None:
     wish = Wish(**given)
     if module.check_mode:
         module.exit_json(changed=False, **nothing(wish), skip_reason="Check mode: nothing was summed.")
-    with job_user.working_for(module):
+    with job_user.working_for(module, module.params["user"]):
         verdict = probe(wish)
     module.exit_json(changed=False, failed=False, **verdict)
 

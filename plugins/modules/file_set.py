@@ -104,62 +104,15 @@ removed:
     - etc/accelerate/old.yaml
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import file_below, job_user, root_path
-from ansible_collections.trainmesh.cluster.plugins.module_utils._config import file_set
+from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import file_set
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "name": {"type": "str", "default": "files"},
-            "files": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": {
-                    "path": {"type": "str", "required": True},
-                    # public, as documented: a secret has a task of its own, with no_log
-                    "content": {"type": "str", "required": True, "no_log": False},
-                    "mode": {"type": "str", "default": "0644"},
-                },
-            },
-            "user": {"type": "str"},
-        },
-        supports_check_mode=True,
-    )
-    directory, user = module.params["path"], module.params["user"]
-    try:
-        if user is not None and os.geteuid() == 0 and _is_roots(directory):
-            todo = converge(module, job_user.account(user).pw_uid)
-        else:
-            with job_user.working_for(module):
-                todo = converge(module, None)
-    except (file_below.FileSetError, ValueError, OSError) as error:
-        module.fail_json(msg=f"{directory}: {error}")
-    module.exit_json(
-        changed=todo.changed,
-        written=list(todo.write),
-        removed=list(todo.remove),
-        diff=file_set.differences(directory, todo),
-    )
-
-
-def _is_roots(directory: str) -> bool:
-    return os.path.isdir(directory) and root_path.is_roots(directory)
-
-
-def converge(module: AnsibleModule, private: int | None) -> file_set.Plan:
-    """Make the files as wished: in a directory of root's as root's, with secrets for the user ``private``."""
-    directory, manifest = module.params["path"], file_set.manifest_of(module.params["name"])
-    wish = file_set.wish_of(module.params["files"])
-    if private is None:
-        return file_set.converge(directory, wish, manifest, module.check_mode)
-    return file_set.converge(directory, file_set.owned(wish, 0, private), manifest, module.check_mode, uid=0)
+    """Entry point."""
+    module = AnsibleModule(argument_spec=file_set.OPTIONS, supports_check_mode=True)
+    module.exit_json(**file_set.converge(module, module.params))
 
 
 if __name__ == "__main__":

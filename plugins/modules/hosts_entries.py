@@ -72,57 +72,15 @@ conflicts:
   sample: ["'192.0.2.7 node2' names node2 too"]
 """
 
-import re
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import line_check, textfile
-from ansible_collections.trainmesh.cluster.plugins.module_utils._config import hosts_file
-
-
-def refuse(module: AnsibleModule, entries: list[tuple[str, list[str]]]) -> None:
-    """Fail for what would be another line, or another machine, to a reader of the file."""
-    problems = [line_check.hosts_entry_problem(address, names) for address, names in entries]
-    cluster, head = module.params["cluster"], module.params["head"]
-    if not re.match(r"([0-9a-f]{8,32})?\Z", cluster):
-        problems.append(f"cluster: expected 8 to 32 hexadecimal digits, not {cluster!r}")
-    if head and not (line_check.is_one_line(head) and " " not in head):
-        problems.append(f"head: expected a name without blanks, not {head!r}")
-    if any(problems):
-        module.fail_json(msg=f"{module.params['path']} is left as it is: {'; '.join(filter(None, problems))}")
+from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import hosts_entries
 
 
 def main() -> None:
     """Entry point."""
-    entry = {
-        "address": {"type": "str", "required": True},
-        "names": {"type": "list", "elements": "str", "required": True},
-    }
-    module = AnsibleModule(
-        argument_spec={
-            "entries": {"type": "list", "elements": "dict", "required": True, "options": entry},
-            "cluster": {"type": "str", "default": ""},
-            "head": {"type": "str", "default": ""},
-            "path": {"type": "path", "default": "/etc/hosts"},
-            "backup": {"type": "bool", "default": True},
-        },
-        supports_check_mode=True,
-    )
-    path = module.params["path"]
-    entries = [(item["address"], item["names"]) for item in module.params["entries"]]
-    refuse(module, entries)
-    whose = module.params["cluster"], module.params["head"]
-    try:
-        plan = hosts_file.plan(textfile.read_text(path), entries, *whose)
-    except textfile.BlockError as error:
-        module.fail_json(msg=f"{path}: {error}")
-    changes = textfile.changes_of([(path, plan.text, None)])
-    for conflict in plan.conflicts:
-        module.warn(f"{path}: the line {conflict}; the cluster's block above it wins")
-    if not module.check_mode:
-        for change in changes:
-            textfile.write(module, change, module.params["backup"])
-    module.exit_json(changed=bool(changes), conflicts=plan.conflicts, diff=[change.diff for change in changes])
+    module = AnsibleModule(argument_spec=hosts_entries.OPTIONS, supports_check_mode=True)
+    module.exit_json(**hosts_entries.converge(module, module.params))
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    with job_user.working_for(module):
+    with job_user.working_for(module, module.params["user"]):
         try:
             records = job_records.read_records(given["prefix"], given["runs"])
         except (OSError, ValueError) as error:

@@ -166,7 +166,7 @@ def main() -> None:
         reason = "Check mode: no job was run."
         module.exit_json(**answer, rc=None, seconds=0.0, timed_out=False, log_tail="", skip_reason=reason)
     try:
-        with job_user.working_for(module):
+        with job_user.working_for(module, module.params["user"]):
             result = launch_job.run_job(job)
     except OSError as error:
         module.fail_json(msg=f"The job could not be started: {error}", **answer)

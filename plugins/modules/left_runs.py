@@ -67,7 +67,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    with job_user.working_for(module):
+    with job_user.working_for(module, module.params["user"]):
         if module.check_mode:
             runs, left = sorted(left_runs.living()), list[int]()
         else:

@@ -233,7 +233,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    with job_user.working_for(module):
+    with job_user.working_for(module, module.params["user"]):
         answer = look(module.params)
     module.exit_json(changed=False, **answer)
 

@@ -44,32 +44,13 @@ RETURN = r"""#"""
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import line_check, textfile
+from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import nccl_conf
 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
-        argument_spec={
-            "settings": {"type": "list", "elements": "str", "required": True},
-            "path": {"type": "path", "default": "/etc/nccl.conf"},
-            "backup": {"type": "bool", "default": True},
-        },
-        supports_check_mode=True,
-    )
-    path, settings = module.params["path"], module.params["settings"]
-    problems = [problem for problem in map(line_check.setting_problem, settings) if problem]
-    if problems:
-        module.fail_json(msg=f"{path} is left as it is: {'; '.join(problems)}")
-    try:
-        wanted = textfile.edited(path, settings)
-    except textfile.BlockError as error:
-        module.fail_json(msg=str(error))
-    changes = textfile.changes_of([(path, wanted, 0o644 if settings and not textfile.read_text(path) else None)])
-    if not module.check_mode:
-        for change in changes:
-            textfile.write(module, change, module.params["backup"])
-    module.exit_json(changed=bool(changes), diff=[change.diff for change in changes])
+    module = AnsibleModule(argument_spec=nccl_conf.OPTIONS, supports_check_mode=True)
+    module.exit_json(**nccl_conf.converge(module, module.params))
 
 
 if __name__ == "__main__":

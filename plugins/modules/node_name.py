@@ -41,62 +41,15 @@ before:
   sample: {kernel: localhost.localdomain, file: localhost.localdomain}
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import required, which
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base.textfile import Change, read_text, write
-from ansible_collections.trainmesh.cluster.plugins.module_utils._config import kernel_name
-
-PATH = "/etc/hostname"
-
-
-class Refused(Exception):
-    """The kernel keeps its name: containers need CAP_SYS_ADMIN for another one."""
-
-
-def set_name(module: AnsibleModule, name: str) -> None:
-    """Set both names, the kernel's first. Raises Refused with nothing changed."""
-    hostnamectl = which("hostnamectl")
-    if hostnamectl and os.path.isdir("/run/systemd/system"):
-        rc, _out, _err = module.run_command([hostnamectl, "set-hostname", name])
-        if rc == 0 and read_text(PATH).strip() == name and os.uname().nodename == name:
-            return
-    if os.uname().nodename != name:
-        rc, _out, err = module.run_command([required(module, "hostname"), name])
-        if rc != 0 or os.uname().nodename != name:
-            raise Refused(err.strip() or "no reason was given")
-    write(module, Change(PATH, read_text(PATH), f"{name}\n"))
-
-
-def keep_names(module: AnsibleModule, before: dict[str, str], reason: str) -> None:
-    """Go on with the name that the kernel has: the cluster's own name leads to the node by the hosts file."""
-    module.warn(kernel_name.kept(before["kernel"], module.params["name"], reason))
-    module.exit_json(changed=False, before=before, diff=[])
+from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import node_name
 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(argument_spec={"name": {"type": "str", "required": True}}, supports_check_mode=True)
-    name = module.params["name"]
-    before = {"kernel": os.uname().nodename, "file": read_text(PATH).strip()}
-    # Where nobody can tell, the call itself will. Check mode asks too, and so tells what a run would do.
-    may = kernel_name.may_set(read_text(kernel_name.STATUS))
-    changed = kernel_name.differs(before, name, may)
-    if before["kernel"] != name and not changed:
-        keep_names(module, before, "no CAP_SYS_ADMIN")
-    if changed and not module.check_mode:
-        try:
-            set_name(module, name)
-        except Refused as refused:
-            keep_names(module, before, str(refused))
-    texts = (
-        "".join(f"{place}: {value}\n" for place, value in names.items())
-        for names in (before, dict.fromkeys(before, name))
-    )
-    diff = [dict(zip(("before", "after"), texts), header="host name")] if changed else []
-    module.exit_json(changed=changed, before=before, diff=diff)
+    module = AnsibleModule(argument_spec=node_name.OPTIONS, supports_check_mode=True)
+    module.exit_json(**node_name.converge(module, module.params))
 
 
 if __name__ == "__main__":

@@ -45,62 +45,15 @@ reserved:
   sample: 8080,9148-9150
 """
 
-import contextlib
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import textfile
-from ansible_collections.trainmesh.cluster.plugins.module_utils._config import reserved_ports
-
-KERNEL = "/proc/sys/net/ipv4/ip_local_reserved_ports"
-FILE = "/etc/sysctl.d/50-trainmesh.conf"
-
-
-def release(module: AnsibleModule, port: int, have: str) -> None:
-    """Take back what was reserved here, which the file tells; ends the module."""
-    if not os.path.exists(FILE):
-        module.exit_json(changed=False, reserved=have)
-    before = textfile.read_text(FILE)
-    if not module.check_mode:
-        # A kernel that is not to be changed, as in a container, reserved nothing.
-        with contextlib.suppress(OSError), open(KERNEL, "w", encoding="ascii") as stream:
-            stream.write(f"{reserved_ports.without(have, port)}\n")
-        os.unlink(FILE)
-    diff = {"before_header": FILE, "after_header": FILE, "before": before, "after": ""}
-    module.exit_json(changed=True, reserved=have, diff=[diff])
+from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import reserved_port
 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
-        argument_spec={
-            "port": {"type": "int", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        },
-        supports_check_mode=True,
-    )
-    port, have = module.params["port"], textfile.read_text(KERNEL).strip()
-    if module.params["state"] == "absent":
-        release(module, port, have)
-    if reserved_ports.holds(have, port):
-        module.exit_json(changed=False, reserved=have)
-    wanted = reserved_ports.joined(have, port)
-    text = f"# trainmesh.cluster\nnet.ipv4.ip_local_reserved_ports = {wanted}\n"
-    change = textfile.Change(FILE, textfile.read_text(FILE), text, 0o644)
-    if not module.check_mode:
-        try:
-            with open(KERNEL, "w", encoding="ascii") as stream:
-                stream.write(f"{wanted}\n")
-        except OSError as error:
-            module.warn(
-                f"port {port} could not be reserved ({error}): any connection may hold it when a job begins. On the "
-                f"container's host run sysctl -w net.ipv4.ip_local_reserved_ports={wanted}, or set "
-                "trainmesh_master_port to one outside of its ephemeral range."
-            )
-            module.exit_json(changed=False, reserved=have)
-        textfile.write(module, change)
-    module.exit_json(changed=True, reserved=have, diff=[change.diff])
+    module = AnsibleModule(argument_spec=reserved_port.OPTIONS, supports_check_mode=True)
+    module.exit_json(**reserved_port.converge(module, module.params))
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def main() -> None:
     )
     argv, creates, removes = (module.params[name] for name in ("argv", "creates", "removes"))
     rc, out, err = 0, "", ""
-    with job_user.working_for(module):
+    with job_user.working_for(module, module.params["user"]):
         done = bool(creates and os.path.exists(creates)) or bool(removes and not os.path.lexists(removes))
         if not done and not module.check_mode:
             rc, out, err = module.run_command(argv, cwd="/", expand_user_and_vars=False)

@@ -77,11 +77,11 @@ def acting_as(name: str | None) -> t.Iterator[None]:
 
 
 @contextlib.contextmanager
-def working_for(module: AnsibleModule) -> t.Iterator[None]:
-    """Within this block the module is the user of its option ``user``; it fails where it can't become that user."""
+def working_for(module: AnsibleModule, user: str | None) -> t.Iterator[None]:
+    """Within this block the module is the user, as acting_as() has it; it fails where it can't become that user."""
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(acting_as(module.params["user"]))
+            stack.enter_context(acting_as(user))
         except ValueError as error:
             module.fail_json(msg=str(error))
         yield

@@ -17,6 +17,8 @@ import venv
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import node_name as apply_node_name
+from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import reserved_port as apply_reserved_port
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import search_path
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import kernel_name, ssh_files, sshd, sshd_return
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import firewall as fabric_firewall
@@ -33,13 +35,23 @@ from ansible_collections.trainmesh.cluster.plugins.modules import (
     ssh_mesh,
     sshd_port,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import changes, cluster, role_inputs
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import apply_steps, changes, cluster, role_inputs
 from ansible_collections.trainmesh.cluster.tests.unit.samples import modules
 from ansible_collections.trainmesh.cluster.tests.unit.samples.clusters import gpu, host, options
 
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 ME = pwd.getpwuid(os.geteuid())
 KEY = "the key of this run"
+
+STEPS = {
+    "node_name": node_name,
+    "hosts_entries": hosts_entries,
+    "ssh_mesh": ssh_mesh,
+    "cluster_firewall": cluster_firewall,
+    "file_set": file_set,
+    "reserved_port": reserved_port,
+    "nccl_conf": nccl_conf,
+}
 
 # The programs of a node, on files beside them.
 PROGRAMS = {
@@ -113,12 +125,12 @@ class Node:
         monkeypatch.setattr(
             os, "uname", lambda: types.SimpleNamespace(nodename=(self.path / "kernel").read_text().strip())
         )
-        monkeypatch.setattr(node_name, "PATH", self.places.hostname)
-        monkeypatch.setattr(node_name, "which", lambda _name: None)
-        monkeypatch.setattr(node_name, "required", lambda _module, name: str(self.path / "bin" / name))
+        monkeypatch.setattr(apply_node_name, "PATH", self.places.hostname)
+        monkeypatch.setattr(apply_node_name, "which", lambda _name: None)
+        monkeypatch.setattr(apply_node_name, "required", lambda _module, name: str(self.path / "bin" / name))
         monkeypatch.setattr(kernel_name, "STATUS", str(self.path / "status"))
-        monkeypatch.setattr(reserved_port, "KERNEL", self.places.reserved)
-        monkeypatch.setattr(reserved_port, "FILE", str(self.path / "sysctl.conf"))
+        monkeypatch.setattr(apply_reserved_port, "KERNEL", self.places.reserved)
+        monkeypatch.setattr(apply_reserved_port, "FILE", str(self.path / "sysctl.conf"))
         monkeypatch.setattr(search_path, "which", lambda name: str(self.path / "bin" / name))
         monkeypatch.setattr(
             fabric_firewall, "firewalls", lambda *_any: [{"name": name, "active": True} for name in self.active]
@@ -167,43 +179,30 @@ class Node:
             for answer in self.run(role, check=True)
         ) or (role == "torch_stack" and os.path.isdir(self.places.handout))
 
+    def apply(self, *roles: str) -> dict[str, t.Any]:
+        """What node_apply gets for these roles."""
+        node = apply_steps.Node("node1", self.plan, {"trainmesh_env": self.env}, self.active)
+        return apply_steps.arguments(node, roles)
+
     def tasks(self, role: str) -> list[tuple[types.ModuleType, dict[str, t.Any]]]:
         """The modules of a role, each with the arguments that the role gives it."""
-        plan, node = self.plan, self.plan["nodes"]["node1"]
-        prefix, user = str(self.prefix), ME.pw_name
-        if role == "hosts":
-            block = {"entries": plan["hosts_entries"], "cluster": plan["identity"], "head": plan["head"]}
-            return [
-                (node_name, {"name": node["hostname"]}),
-                (hosts_entries, {**block, "path": self.places.hosts}),
-            ]
-        if role == "ssh_mesh":
-            ssh = plan["ssh"]
-            keys = {"authorized_keys": ssh["authorized_keys"] + node["loopback_key"]}
-            texts = (ssh["known_hosts"], ssh["config"]) if node["logs_in"] else ([], "")
-            port = [(sshd_port, {"port": self.ssh_port})] if self.ssh_port else []
-            return [(ssh_mesh, {**keys, "known_hosts": texts[0], "config": texts[1]}), *port]
-        if role == "firewall":
-            wanted = {"auto": ["firewalld", "ufw"], "none": []}.get(plan["firewall"], [plan["firewall"]])
-            backends = [name for name in wanted if name in self.active]
-            return [
+        plan, prefix, user = self.plan, str(self.prefix), ME.pw_name
+        if role in changes.AT_ONCE:
+            given = self.apply(role)
+            paths = {"hosts_entries": self.places.hosts, "nccl_conf": self.places.nccl_conf}
+            steps = [
                 (
-                    cluster_firewall,
-                    {
-                        "backends": backends,
-                        "addresses": [each["address"] for each in plan["nodes"].values()],
-                        "interface": node["interface"],
-                    },
+                    STEPS[step["name"]],
+                    {**step["options"], **({"path": paths[step["name"]]} if step["name"] in paths else {})},
                 )
+                for step in given["steps"]
             ]
-        if role == "launch_config":
-            where, port = {"path": prefix, "user": user}, node["reserved_port"]
-            return [
-                (file_set, {**where, "files": plan["files"] + node["files"] + role_inputs.launch_scripts()}),
-                (file_set, {**where, "name": "secrets", "files": role_inputs.job_env(self.env)}),
-                *([(reserved_port, {"port": port})] if port else []),
-                (nccl_conf, {"settings": node["nccl_conf"], "path": self.places.nccl_conf}),
-            ]
+            if "job_env" in given:
+                files = role_inputs.job_env(self.env)
+                steps.insert(1, (file_set, {"path": prefix, "user": user, "name": "secrets", "files": files}))
+            if role == "ssh_mesh" and self.ssh_port:
+                steps.append((sshd_port, {"port": self.ssh_port}))
+            return steps
         where, stack = (
             {"prefix": prefix, "user": user, "python_version": plan["stack"]["python_version"]},
             plan["stack"],

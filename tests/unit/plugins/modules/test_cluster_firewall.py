@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import cluster_firewall as apply_cluster_firewall
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import search_path
 from ansible_collections.trainmesh.cluster.plugins.modules import cluster_firewall
 from ansible_collections.trainmesh.cluster.tests.unit.samples import documented, modules
@@ -103,7 +104,7 @@ def test_a_firewalld_that_does_not_run_is_told_only_with_rules_of_ours(firewall,
     (tmp_path / "firewall-cmd").write_text(ZONES)
     (tmp_path / "firewall-cmd.state").write_text("252")
     (tmp_path / "public.xml").write_text(f'<rule priority="{-2950 if ours else -1}" family="ipv4">')
-    monkeypatch.setattr(cluster_firewall, "ZONES", str(tmp_path / "*.xml"))
+    monkeypatch.setattr(apply_cluster_firewall, "ZONES", str(tmp_path / "*.xml"))
     warned = []
     monkeypatch.setattr(cluster_firewall.AnsibleModule, "warn", lambda _self, text: warned.append(text))
     assert modules.run(cluster_firewall, capsys, backends=["firewalld"], addresses=[])["changed"] is False

@@ -9,6 +9,7 @@ import types
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import node_name as apply_node_name
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import kernel_name
 from ansible_collections.trainmesh.cluster.plugins.modules import node_name
 from ansible_collections.trainmesh.cluster.tests.unit.samples import documented
@@ -46,12 +47,12 @@ class Module:
 def run(monkeypatch, tmp_path, kernel, file, takes, may=None):
     path, module = tmp_path / "hostname", Module(kernel, takes)
     path.write_text(f"{file}\n")
-    monkeypatch.setattr(node_name, "PATH", str(path))
+    monkeypatch.setattr(apply_node_name, "PATH", str(path))
     monkeypatch.setattr(node_name, "AnsibleModule", lambda **_spec: module)
     monkeypatch.setattr(kernel_name, "may_set", lambda _status: may)
-    monkeypatch.setattr(node_name, "which", lambda _name: None)
-    monkeypatch.setattr(node_name, "required", lambda _module, name: f"/bin/{name}")
-    monkeypatch.setattr(node_name.os, "uname", lambda: types.SimpleNamespace(nodename=module.kernel))
+    monkeypatch.setattr(apply_node_name, "which", lambda _name: None)
+    monkeypatch.setattr(apply_node_name, "required", lambda _module, name: f"/bin/{name}")
+    monkeypatch.setattr(apply_node_name.os, "uname", lambda: types.SimpleNamespace(nodename=module.kernel))
     with pytest.raises(Done) as done:
         node_name.main()
     return done.value.args[0], module, path.read_text().strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import reserved_port as apply_reserved_port
 from ansible_collections.trainmesh.cluster.plugins.modules import reserved_port
 from ansible_collections.trainmesh.cluster.tests.unit.samples import documented
 
@@ -32,8 +33,8 @@ def run(monkeypatch, tmp_path, have, *, check_mode=False, writable=True, state="
     kernel, file, module = tmp_path / "kernel", tmp_path / "50-trainmesh.conf", Module(check_mode, state)
     if have is not None:
         kernel.write_text(f"{have}\n")
-    monkeypatch.setattr(reserved_port, "KERNEL", str(kernel) if writable else str(tmp_path / "no" / "kernel"))
-    monkeypatch.setattr(reserved_port, "FILE", str(file))
+    monkeypatch.setattr(apply_reserved_port, "KERNEL", str(kernel) if writable else str(tmp_path / "no" / "kernel"))
+    monkeypatch.setattr(apply_reserved_port, "FILE", str(file))
     monkeypatch.setattr(reserved_port, "AnsibleModule", lambda **_spec: module)
     with pytest.raises(Done) as done:
         reserved_port.main()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import pwd
 import types
 
 import pytest
@@ -20,7 +21,7 @@ NOT_YET = "ssh-ed25519 (made on the node by the run) trainmesh node1"
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     account = types.SimpleNamespace(pw_dir=str(tmp_path), pw_name="trainer")
-    monkeypatch.setattr(ssh_mesh.pwd, "getpwuid", lambda _uid: account)
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: account)
     return tmp_path
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import subprocess
 from unittest import mock
 
@@ -23,7 +24,7 @@ def run(tmp_path, capsys, monkeypatch):
     account = mock.Mock(pw_dir=str(tmp_path), pw_name="trainer")
 
     def call(module, **arguments):
-        monkeypatch.setattr(module.pwd, "getpwuid", lambda uid: account)
+        monkeypatch.setattr(pwd, "getpwuid", lambda uid: account)
         with patch_module_args({"_ansible_remote_tmp": str(tmp_path), **arguments}), pytest.raises(SystemExit):
             module.main()
         return json.loads(capsys.readouterr().out)
