@@ -16,9 +16,20 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import act
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import node_variables
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import variables as inventory_variables
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import (
+    changes,
+    changes_text,
+    membership,
+    nodes,
+    removed_keys,
+    role_inputs,
+    state,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import cluster as plan_cluster
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import membership, nodes, removed_keys, state
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.nodes import Host, logins_at_once
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import lockfile
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import Tools
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.wheelhouse import Store
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "group": {"type": "str", "default": "all"},
@@ -69,6 +80,9 @@ class ActionModule(ActionBase):
         for warning in plan["warnings"]:
             action.warn(warning)
         action.show(self._summary(plan))
+        differs = {} if read_only else self._changes(plan, identity, variables, live)
+        if not read_only:
+            action.show(changes_text.table(differs))
         del plan["warnings"]  # shown above; Ansible would print them once more for every host
         unreached = nodes.unreached({name: rows[name] for name in names if name in rows}, plan["nodes"])
         place = {"identity": identity, "read_only": read_only, "state_dir": os.path.dirname(path)}
@@ -76,7 +90,51 @@ class ActionModule(ActionBase):
         place["removed_keys"] = removed_keys.for_rules(removed, unchanged)
         # New in each run: by it the probes and their listeners know each other.
         place["probe_token"] = secrets.token_hex(16)
+        place["changes"] = {name: [change._asdict() for change in found] for name, found in differs.items() if found}
+        place["plays"] = {name: changes.plays(found) for name, found in differs.items() if found}
         return {**result, **plan, "changed": False, "unreached": unreached, **place}
+
+    def _changes(
+        self,
+        plan: t.Mapping[str, t.Any],
+        identity: str,
+        variables: t.Mapping[str, t.Any],
+        live: t.Collection[str],
+    ) -> dict[str, list[changes.Change]]:
+        """What the roles of this run would change, for each node of it."""
+        hostvars, key = variables["hostvars"], str(variables["trainmesh_run_key"])
+        desired = changes.Desired({**plan, "identity": identity}, key, role_inputs.launch_scripts())
+        lock = self._lock(plan["stack"])
+        roles = [role for role in changes.ROLES if action.runs(variables, role)]
+        found = {}
+        for name in (name for name in plan["order"] if name in live):
+            stored, facts = action.stored(hostvars, name), action.facts(hostvars, name)
+            given = changes.Given(
+                env=hostvars[name]["trainmesh_env"] if "trainmesh_env" in stored else {},
+                ssh_port=int(hostvars[name]["trainmesh_ssh_port"] or 0) if "trainmesh_ssh_port" in stored else 0,
+                lock=lock,
+                overridden={role: role_inputs.overridden(role, stored) for role in roles},
+                block=(facts.get("trainmesh_facts_fabric") or {}).get("cluster_block"),
+            )
+            every = changes.changes(desired, name, facts.get("trainmesh_facts_present"), given)
+            found[name] = [change for change in every if change.role in roles]
+        return found
+
+    def _lock(self, stack: t.Mapping[str, t.Any]) -> t.Mapping[str, str] | None:
+        """The packages of the lock; None where there is none for this plan, or none that can be read."""
+        wish = lockfile.Wish(
+            python_version=stack["python_version"],
+            platform=stack["platform"],
+            torch_build=stack["torch_build"],
+            requirements=tuple(stack["requirements"]),
+            torch_backend=stack["torch_backend"] or "",
+        )
+        store = Store(os.path.abspath(self._task.args["state_dir"]), wish, Tools("", ""))
+        try:
+            text = store.lock_text()
+        except ValueError:
+            return None  # the role says what is wrong with it
+        return lockfile.read(text).versions if text else None
 
     @staticmethod
     def _lost(leaving: t.Iterable[str], rows: t.Mapping[str, t.Any]) -> list[str]:
@@ -136,7 +194,7 @@ class ActionModule(ActionBase):
             ansible_port=int(values.get("ansible_port") or 22),
             fabric=facts.get("trainmesh_facts_fabric") or {},
             gpu=facts.get("trainmesh_facts_gpu") or {},
-            identity=(action.stored(hostvars, name).get("trainmesh_identity") or {}) if live else {},
+            identity=facts.get("trainmesh_facts_identity") or {},
             sshd=user.get("sshd") or {} if isinstance(user := facts.get("trainmesh_facts_user"), dict) else {},
             stack=facts.get("trainmesh_facts_stack") or {},
         )

@@ -18,6 +18,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import firewall
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import host_names as inventory_host_names
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import duplicates
@@ -113,15 +114,8 @@ def node_arguments(hosts: t.Mapping[str, t.Any], wishes: t.Mapping[str, t.Any]) 
         "python": wishes["verify_python"] or f"{wishes['prefix']}/env/bin/python",
         "import": wishes["verify_import"],
         **python.base(wishes),
-    }
-
-
-def user_arguments(hosts: t.Mapping[str, t.Any], wishes: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """What M(trainmesh.cluster.user_facts) has to look at on every node."""
-    return {
-        "ssh_names": host_names(hosts),
         "ports": [wishes["master_port"], HIGH_PORT],
-        "paths": wishes["paths"],
+        "user_paths": wishes["paths"],
         "files": wishes["files"],
         "prefix": wishes["prefix"],
     }
@@ -227,7 +221,7 @@ class ActionModule(ActionBase):
             "interrupted": interrupted,
             "rotate_keys": rotates(hosts, variables),
             "node_facts": {**node_arguments(hosts, wishes), **recorded_devices(extra)},
-            "user_facts": user_arguments(hosts, wishes),
+            "present": {"backends": firewall.backends(wishes["firewall"]), "port": wishes["master_port"]},
         }
 
     @staticmethod

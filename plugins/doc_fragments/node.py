@@ -77,3 +77,47 @@ options:
     description: Directory for a new environment.
     type: path
 """
+
+    USER = r"""
+options:
+  user:
+    description: The user who runs the jobs. Left out, the one who runs this task.
+    type: str
+  ports:
+    description: TCP ports whose owners are returned.
+    type: list
+    elements: int
+    default: []
+  files:
+    description: Files whose text is returned, at most 64 KiB of each.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      kind:
+        description: What the file is; returned as it was given.
+        type: str
+        required: true
+        choices:
+          - hostfile
+          - accelerate
+          - deepspeed_json
+          - deepspeed_env
+          - ssh_config
+          - launch_script
+          - nccl_log
+          - ds_report
+          - collect_env
+      path:
+        description: Where it is on the node. V(~) is expanded.
+        type: str
+        required: true
+  prefix:
+    description: Where the files of this collection are on the node.
+    type: path
+    default: /opt/trainmesh
+  peer:
+    description: An address from which the logins of the other nodes come, for Match blocks of sshd.
+    type: str
+    default: 127.0.0.1
+"""

@@ -15,6 +15,7 @@ description:
   - Reads the variables, facts and identities of all hosts that the play has gathered and computes ranks, addresses,
     interfaces, slots, precision, the build of torch, and the finished texts of every file that names other nodes. The
     roles only apply these.
+  - Compares the plan with the present state of each node, and prints what each role will change there and why.
   - Refuses, with every reason at once, what can't work, such as a GPU whose driver is broken or bf16 on a GPU
     without it.
   - Records the nodes in C(cluster.json) of O(state_dir), so that ranks stay where they are and an unreachable node
@@ -39,9 +40,9 @@ extends_documentation_fragment:
   - trainmesh.cluster.attributes.read
 notes:
   - Runs on the controller only; use C(run_once).
-  - Expects the facts of M(trainmesh.cluster.gpu_facts) and M(trainmesh.cluster.fabric_facts), and the result of
-    M(trainmesh.cluster.ssh_identity) in the variable C(trainmesh_identity), for each host; and the result of
-    M(trainmesh.cluster.inventory_check) in the variable C(trainmesh_inventory).
+  - Expects the facts of M(trainmesh.cluster.node_facts) for each host, the result of
+    M(trainmesh.cluster.inventory_check) in the variable C(trainmesh_inventory), and the secret of the run, under which
+    the present states were digested, in C(trainmesh_run_key).
 """
 
 EXAMPLES = r"""
@@ -98,6 +99,18 @@ refusals:
   type: list
   elements: dict
   sample: [{hosts: [node2], text: "its GPUs can't be used (gpu_lost)"}]
+changes:
+  description:
+    - What the roles of this run will change on each node, in their order; nodes without changes are left out.
+      Empty with O(read_only=true).
+  returned: success
+  type: dict
+  sample: {node4: [{role: hosts, what: host name, why: is ubuntu instead of node4}]}
+plays:
+  description: The plays of site.yml that each of these nodes needs.
+  returned: success
+  type: dict
+  sample: {node4: [apply, python_env, torch_stack]}
 logins_at_once:
   description: Number of simultaneous logins per node while all nodes test each other, by the lowest MaxStartups.
   returned: success

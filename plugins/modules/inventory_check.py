@@ -85,9 +85,9 @@ node_facts:
   returned: success
   type: dict
   sample: {peers: [10.0.0.11, 10.0.0.12], names: [node1, node2]}
-user_facts:
-  description: Arguments for M(trainmesh.cluster.user_facts) on every node.
+present:
+  description: What M(trainmesh.cluster.node_facts) has to know for the present state, beside the secret of the run.
   returned: success
   type: dict
-  sample: {ssh_names: [node1, node2], ports: [29500, 61999], prefix: /opt/trainmesh}
+  sample: {backends: [firewalld, ufw], port: 29500}
 """

@@ -67,30 +67,10 @@ home:
   sample: /root
 """
 
-import os
-import pwd
-import typing as t
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._config import ssh_files
-
-
-def make_key(module: AnsibleModule, key: str, home: str) -> None:
-    """Make what is missing of a key pair."""
-    keygen = module.get_bin_path("ssh-keygen", required=True)
-    ssh_files.close(ssh_files.directories(home))
-    if os.path.exists(key):  # a private key without its public half: derive that
-        _rc, out, _err = module.run_command(
-            [keygen, "-y", "-P", "", "-f", key], check_rc=True, expand_user_and_vars=False
-        )
-        with open(f"{key}.pub", "w", encoding="utf-8") as stream:
-            stream.write(out)
-    else:
-        command = [keygen, "-q", "-t", "ed25519", "-N", "", "-C", module.params["comment"], "-f", key]
-        module.run_command(command, check_rc=True, expand_user_and_vars=False)
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import ssh_identity
 
 
 def main() -> None:
@@ -104,34 +84,13 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    with job_user.working_for(module):
-        answer = converge(module)
-    module.exit_json(**answer)
-
-
-def converge(module: AnsibleModule) -> dict[str, t.Any]:
-    """Make the key where it is missing and wished, or the next one, and read all keys."""
-    account, create = pwd.getpwuid(os.geteuid()), module.params["create"]
-    key = own = f"{account.pw_dir}/.ssh/{ssh_files.OURS}/{ssh_files.KEY_NAME}"
-    half = create and ssh_files.half_switched(own)
-    if half and not module.check_mode:
-        ssh_files.switch(own)
-    if create and module.params["rotate"] and os.path.exists(own):
-        key = f"{own}{ssh_files.NEXT}"
-    missing = create and not (os.path.exists(key) and os.path.exists(f"{key}.pub"))
-    if missing and not module.check_mode:
-        make_key(module, key, account.pw_dir)
-    publics = [ssh_files.key_line(ssh_files.read_text_if_allowed(f"{path}.pub")) for path in (key, own)]
-    texts = [ssh_files.read_text_if_allowed(path) for path in ssh_files.host_key_files(Tree())]
-    host_keys = ssh_files.pinned(line for line in map(ssh_files.key_line, texts) if line)
-    return {
-        "changed": missing or half,
-        "public_key": publics[0] or publics[1] or "",
-        "host_keys": host_keys,
-        "user": account.pw_name,
-        "home": account.pw_dir,
-        "diff": [{"header": f"{key}.pub", "before": "absent\n", "after": "present\n"}] if missing else [],
-    }
+    options = {name: module.params[name] for name in ("comment", "create", "rotate")}
+    with job_user.working_for(module, module.params["user"]):
+        try:
+            found = ssh_identity.converge(ssh_identity.Wish(**options), module.check_mode)
+        except (ValueError, OSError) as error:
+            module.fail_json(msg=str(error))
+    module.exit_json(**found)
 
 
 if __name__ == "__main__":

@@ -20,62 +20,23 @@ description:
   - No private key is read. Values of names that look secret are replaced by V(<hidden>) in all texts. Of a command
     line only the program, the script or module and the run are told.
 options:
-  user:
-    description: The user who runs the jobs. Left out, the one who runs this task.
-    type: str
   ssh_names:
     description: Names and addresses of the nodes, for which C(ssh -G) is asked.
     type: list
     elements: str
-    default: []
-  ports:
-    description: TCP ports whose owners are returned.
-    type: list
-    elements: int
     default: []
   paths:
     description: Files and directories to describe and to digest, such as scripts, code and models. V(~) is expanded.
     type: list
     elements: str
     default: []
-  files:
-    description: Files whose text is returned, at most 64 KiB of each.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      kind:
-        description: What the file is; returned as it was given.
-        type: str
-        required: true
-        choices:
-          - hostfile
-          - accelerate
-          - deepspeed_json
-          - deepspeed_env
-          - ssh_config
-          - launch_script
-          - nccl_log
-          - ds_report
-          - collect_env
-      path:
-        description: Where it is on the node. V(~) is expanded.
-        type: str
-        required: true
-  prefix:
-    description: Where the files of this collection are on the node.
-    type: path
-    default: /opt/trainmesh
-  peer:
-    description: An address from which the logins of the other nodes come, for Match blocks of sshd.
-    type: str
-    default: 127.0.0.1
   timeout:
     description: Seconds for everything together; digests get a quarter of them.
     type: float
     default: 20.0
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.facts
+  - trainmesh.cluster.node.user
 notes:
   - A digest is C(sha256) of all bytes, or C(sha256-sampled) when files above 4 MiB were digested by size, start and
     end. Hidden files and byte code below a directory are passed over; above 10000 files there is no digest.
@@ -305,37 +266,18 @@ ansible_facts:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._user.facts import Wish, gather
-
-KINDS = (
-    "hostfile",
-    "accelerate",
-    "deepspeed_json",
-    "deepspeed_env",
-    "ssh_config",
-    "launch_script",
-    "nccl_log",
-    "ds_report",
-    "collect_env",
-)
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user.facts import OPTIONS, TIMEOUT_S, Wish, gather
 
 
 def main() -> None:
     """Read the options, gather, answer."""
-    file = {
-        "kind": {"type": "str", "required": True, "choices": list(KINDS)},
-        "path": {"type": "str", "required": True},
-    }
+    texts = {"type": "list", "elements": "str", "default": []}
     module = AnsibleModule(
         argument_spec={
-            "user": {"type": "str"},
-            "ssh_names": {"type": "list", "elements": "str", "default": []},
-            "ports": {"type": "list", "elements": "int", "default": []},
-            "paths": {"type": "list", "elements": "str", "default": []},
-            "files": {"type": "list", "elements": "dict", "default": [], "options": file},
-            "prefix": {"type": "path", "default": "/opt/trainmesh"},
-            "peer": {"type": "str", "default": "127.0.0.1"},
-            "timeout": {"type": "float", "default": 20.0},
+            **OPTIONS,
+            "ssh_names": texts,
+            "paths": texts,
+            "timeout": {"type": "float", "default": TIMEOUT_S},
         },
         supports_check_mode=True,
     )

@@ -1,29 +1,43 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The GPU, fabric and stack facts of one node in one start of a module.
+"""All facts of one node in one start of a module.
 
-The stack is read in a process of its own, because it is read as the job user; GPUs and fabric in
-threads, so that a slow nvidia-smi and a slow name server wait at the same time. Rights and the
-working directory stay as they are in this process, on which the threads depend.
+What is read as the job user, or may hang in a file system of the job user's, is read in processes of its own; GPUs and
+fabric in threads, so that a slow nvidia-smi and a slow name server wait at the same time. Rights and the working
+directory stay as they are in this process, on which the threads depend.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import os
 import pwd
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import isolated, job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.threads import in_threads
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import ssh_identity
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import facts as fabric_facts
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu import facts as gpu_facts
+from ansible_collections.trainmesh.cluster.plugins.module_utils._node import present
 from ansible_collections.trainmesh.cluster.plugins.module_utils._stack import facts as stack_facts
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user import facts as user_facts
 
-PARTS = ("gpu", "fabric", "stack")
-LIMITS = {"gpu": gpu_facts.TIMEOUT_S, "fabric": fabric_facts.TIMEOUT_S, "stack": stack_facts.TIMEOUT_S}
+LIMITS = {
+    "gpu": gpu_facts.TIMEOUT_S,
+    "fabric": fabric_facts.TIMEOUT_S,
+    "stack": stack_facts.TIMEOUT_S,
+    "user": user_facts.TIMEOUT_S,
+    "identity": 2 * ssh_identity.KEYGEN_S,
+    "present": present.TIMEOUT_S,
+}
 """Seconds for each part where the caller names none."""
+PARTS = tuple(LIMITS)
+READ_ONLY = ("gpu", "fabric", "stack", "user")
+"""What is read where the caller names no part."""
 
 # Bytes of a part, and more for each node that was asked about: far above what an honest node has to say.
 LARGEST, LARGEST_A_PEER = 256 * 1024, 2048
@@ -39,27 +53,56 @@ class Found(t.NamedTuple):
     warnings: list[str]
 
 
-def gather(options: t.Mapping[str, t.Any], environ: t.Mapping[str, str]) -> Found:
+def gather(options: t.Mapping[str, t.Any], environ: t.Mapping[str, str], check: bool = False) -> Found:
     """Read the parts that ``options["gather"]`` names, all at once; never raises, a part that fails loses no other.
 
-    ``options`` are those of the module, ``environ`` its own environment.
+    ``options`` are those of the module, ``environ`` its own environment; with ``check`` no key is made.
     """
     found = Found({}, {}, [])
     wanted = [part for part in PARTS if part in options["gather"]]
     limits = {part: options["timeout"] or LIMITS[part] for part in wanted}
-    stack = _start_stack(options, limits["stack"], environ, found) if "stack" in wanted else None
+    starters: dict[str, t.Callable[[], isolated.Process]] = {
+        "stack": lambda: stack_facts.start(stack_facts.wish_of(options, limits["stack"]), environ),
+        "user": lambda: isolated.start(functools.partial(_user, options, limits["user"])),
+        "identity": lambda: _start_identity(options, check),
+        "present": lambda: present.start(_present_wish(options)),
+    }
+    processes: dict[str, isolated.Process] = {}
+    for part in (part for part in starters if part in wanted):  # all before the first thread
+        try:
+            processes[part] = starters[part]()
+        except (ValueError, OSError) as error:
+            found.errors[part] = str(error)
     jobs = {part: job for part, job in _threads(options, limits).items() if part in wanted}
-    answers = in_threads(jobs, max(limits.values(), default=0.0) + isolated.GRACE_S)
+    answers = in_threads(jobs, max((limits[part] for part in jobs), default=0.0) + isolated.GRACE_S)
     for part in jobs:
         _note(part, answers.get(part, "no answer in time: a file system there may be dead"), found)
-    if stack:
+    for part, process in processes.items():
         try:
-            found.facts["stack"] = stack.result(limits["stack"])
+            found.facts[part] = process.result(limits[part])
         except ValueError as error:
-            found.errors["stack"] = str(error)
+            found.errors[part] = str(error)
     for part in list(found.facts):
         _refuse_flood(part, found, LARGEST + LARGEST_A_PEER * len(options["peers"]))
     return found
+
+
+def _user(options: t.Mapping[str, t.Any], limit: float) -> dict[str, t.Any]:
+    """The facts of the job user, read by root, who gives its rights up for each part that asks for that."""
+    same = {name: options[name] for name in user_facts.OPTIONS}
+    wish = user_facts.Wish(**same, ssh_names=options["names"], paths=options["user_paths"], timeout=limit)
+    return user_facts.gather(wish, Tree())
+
+
+def _start_identity(options: t.Mapping[str, t.Any], check: bool) -> isolated.Process:
+    wish = ssh_identity.Wish(options["key_comment"], options["create_key"], options["rotate_key"])
+    account = job_user.account(options["user"]) if options["user"] else None
+    return isolated.start(functools.partial(ssh_identity.converge, wish, check), account)
+
+
+def _present_wish(options: t.Mapping[str, t.Any]) -> present.Wish:
+    user = options["user"] or job_user.user_name(os.geteuid())
+    return present.Wish(user=user, prefix=options["prefix"], **(options["present"] or {"key": ""}))
 
 
 def _refuse_flood(part: str, found: Found, most: int) -> None:
@@ -92,16 +135,6 @@ def _account(user: str | None) -> pwd.struct_passwd | None:
         return job_user.account(user) if user else None
     except ValueError:
         return None  # the part that can't do without the user says so
-
-
-def _start_stack(
-    options: t.Mapping[str, t.Any], limit: float, environ: t.Mapping[str, str], found: Found
-) -> isolated.Process | None:
-    try:
-        return stack_facts.start(stack_facts.wish_of(options, limit), environ)
-    except (ValueError, OSError) as error:
-        found.errors["stack"] = str(error)
-        return None
 
 
 def _note(part: str, answer: Read | Exception | str, found: Found) -> None:

@@ -25,6 +25,39 @@ Record = dict[str, t.Any]
 COMMAND_LIMIT = 5.0
 """Seconds for each small command: sshd -T, ssh -G, dmesg, the login shell."""
 
+TIMEOUT_S = 20.0
+"""Seconds for everything together where nobody says otherwise."""
+
+KINDS = (
+    "hostfile",
+    "accelerate",
+    "deepspeed_json",
+    "deepspeed_env",
+    "ssh_config",
+    "launch_script",
+    "nccl_log",
+    "ds_report",
+    "collect_env",
+)
+"""What a file that the caller names can be."""
+
+OPTIONS: dict[str, dict[str, t.Any]] = {
+    "user": {"type": "str"},
+    "ports": {"type": "list", "elements": "int", "default": []},
+    "files": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "kind": {"type": "str", "required": True, "choices": list(KINDS)},
+            "path": {"type": "str", "required": True},
+        },
+    },
+    "prefix": {"type": "path", "default": "/opt/trainmesh"},
+    "peer": {"type": "str", "default": "127.0.0.1"},
+}
+"""The options of every module that returns these facts; documented in the fragment ``node.user``."""
+
 NO_SHELL = ("nologin", "false")
 _LIST = " may run the following commands on "
 _RULE = re.compile(r"\s+\(([^):]*)[^)]*\)\s+(.*)")

@@ -27,6 +27,9 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import rol
 EVERYTHING = "everything"
 DIFFERS = "differs from the plan"
 NOT_THERE = "not there"
+SSHD_PORT = "sshd port"
+AT_ONCE = ("hosts", "ssh_mesh", "firewall", "launch_config")
+"""The roles whose work M(trainmesh.cluster.node_apply) does in one start; a port of sshd has a task of its own."""
 
 Plan = t.Mapping[str, t.Any]
 Part = t.Mapping[str, t.Any]
@@ -39,6 +42,22 @@ class Change(t.NamedTuple):
     role: str
     what: str
     why: str
+
+
+def at_once(found: t.Iterable[Change]) -> set[str]:
+    """The roles with changes that node_apply makes."""
+    return {change.role for change in found if change.role in AT_ONCE and not _is_port(change)}
+
+
+def plays(found: t.Sequence[Change]) -> list[str]:
+    """The plays of site.yml that a node with these changes needs."""
+    parts = ["apply"] if at_once(found) else []
+    parts += ["sshd_port"] if any(map(_is_port, found)) else []
+    return parts + [role for role in ROLES if role not in AT_ONCE and any(change.role == role for change in found)]
+
+
+def _is_port(change: Change) -> bool:
+    return change.what.startswith(SSHD_PORT)
 
 
 class Given(t.NamedTuple):
@@ -110,22 +129,30 @@ def changes(desired: Desired, name: str, present: Part | None, given: Given) -> 
 
 
 def _of_role(role: str, compare: Compare, desired: Desired, name: str, present: Part, given: Given) -> Found:
-    part, whose = present.get(role), [desired.plan["user"], desired.plan["prefix"]]
-    if given.overridden.get(role):
-        yield EVERYTHING, f"the inventory sets {', '.join(given.overridden[role])}"
-    elif "unknown" in present:
-        yield EVERYTHING, f"the present state can't be read: {present['unknown']}"
-    elif not part or not isinstance(part, dict):
-        yield EVERYTHING, "the present state was not read"
-    elif present.get("of") != whose:
-        yield EVERYTHING, "the present state is that of another user or prefix"
-    elif "unknown" in part:
-        yield EVERYTHING, f"the present state can't be read: {part['unknown']}"
-    else:
+    part = present.get(role)
+    reason = _unreadable(role, desired, present, part, given)
+    if not reason:
         try:
-            yield from [(what, why) for what, why in compare(desired, name, part, given) if why]
+            yield from [(what, why) for what, why in compare(desired, name, part or {}, given) if why]
+            return
         except (LookupError, TypeError, ValueError, AttributeError) as error:  # a node may say anything
-            yield EVERYTHING, f"the present state can't be understood: {type(error).__name__}: {error}"
+            reason = f"the present state can't be understood: {type(error).__name__}: {error}"
+    yield EVERYTHING, reason
+    if role == "ssh_mesh" and given.ssh_port:
+        yield f"{SSHD_PORT} {given.ssh_port}", reason
+
+
+def _unreadable(role: str, desired: Desired, present: Part, part: t.Any, given: Given) -> str:
+    """Why nothing can be told of a role; empty where something can."""
+    if given.overridden.get(role):
+        return f"the inventory sets {', '.join(given.overridden[role])}"
+    if "unknown" in present:
+        return f"the present state can't be read: {present['unknown']}"
+    if not part or not isinstance(part, dict):
+        return "the present state was not read"
+    if present.get("of") != [desired.plan["user"], desired.plan["prefix"]]:
+        return "the present state is that of another user or prefix"
+    return f"the present state can't be read: {part['unknown']}" if "unknown" in part else ""
 
 
 def _hosts(desired: Desired, name: str, present: Part, given: Given) -> Found:
@@ -165,7 +192,7 @@ def _ssh_mesh(desired: Desired, name: str, present: Part, given: Given) -> Found
     if ssh_files.is_told(present["next"], keys):
         yield "ssh key", "the next key takes its place"
     if given.ssh_port and given.ssh_port not in present["ports"]:
-        yield f"sshd port {given.ssh_port}", "sshd does not have it, or does not answer there"
+        yield f"{SSHD_PORT} {given.ssh_port}", "sshd does not have it, or does not answer there"
 
 
 def _firewall(desired: Desired, name: str, present: Part, _given: Given) -> Found:

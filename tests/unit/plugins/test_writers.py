@@ -12,16 +12,16 @@ import typing as t
 PLUGINS = pathlib.Path(__file__).parents[3] / "plugins"
 # Who writes, or changes owner or mode, by path, and why that harms nobody's file.
 WRITERS = {
+    "module_utils/_apply/reserved_port.py": "a setting of the kernel",
     "module_utils/_base/file_write.py": "the writer of files of others",
     "module_utils/_base/isolated.py": "a pipe to its parent",
     "module_utils/_config/ssh_files.py": "modes of the job user's own directories, as that user",
+    "module_utils/_config/ssh_identity.py": "the public half of the job user's own key, as that user",
     "module_utils/_config/sshd_return.py": "a marker in a directory that it makes for itself",
     "module_utils/_install/uv.py": "files below the job user's var, as that user",
     "module_utils/_jobs/launch.py": "the log of a job, as the job user",
     "module_utils/_local_nodes/image.py": "a scratch directory of the demo cluster's image",
     "modules/python_env.py": "a marker below the prefix",
-    "modules/reserved_port.py": "a setting of the kernel",
-    "modules/ssh_identity.py": "the public half of the job user's own key, as that user",
 }
 # Whose text is in lines of others, which end at a newline and nowhere else.
 FOREIGN = ("module_utils/_base/textfile.py", "module_utils/_config/hosts_file.py", "module_utils/_config/ssh_files.py")

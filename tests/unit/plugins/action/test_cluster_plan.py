@@ -50,6 +50,7 @@ def answer_of(monkeypatch, state_dir, prefix="/opt/one", topology="mesh", **task
     hostvars = {name: {"trainmesh_prefix": prefix, "trainmesh_ssh_topology": topology} for name in hosts}
     variables = {"hostvars": hostvars, "groups": {"all": list(hosts)}, "ansible_play_hosts": list(hosts)}
     variables["trainmesh_inventory"] = {"become": {"node1": False, "node2": True}}
+    variables["trainmesh_run_key"] = "0f" * 16
     action = ActionModule(given, *[mock.Mock()] * 5)
     answer = action.run(task_vars=variables)
     assert "failed" not in answer
@@ -89,3 +90,12 @@ def test_a_look_at_a_star_tells_who_still_lets_workers_in(monkeypatch, tmp_path,
     assert [row["nodes"] for row in answer["removed_keys"]] == ([holders] if holders else [])
     assert [node["become"] for node in answer["nodes"].values()] == [False, True]
     assert [node["logs_in"] for node in answer["nodes"].values()] == [True, False]
+
+
+def test_what_was_not_read_is_a_change_and_a_look_has_none(monkeypatch, tmp_path):
+    answer = answer_of(monkeypatch, tmp_path)[0]
+    assert set(answer["changes"]) == {"node1", "node2"}
+    assert {row["why"] for row in answer["changes"]["node1"]} == {"the present state was not read"}
+    assert answer["plays"]["node2"] == ["apply", "python_env", "torch_stack"]
+    looked = answer_of(monkeypatch, tmp_path, args={"read_only": True})[0]
+    assert (looked["changes"], looked["plays"]) == ({}, {})

@@ -127,7 +127,7 @@ all:
     assert found["hosts"] == ["gpu1", "gpu2"]
     assert found["node_facts"]["peers"] == ["10.0.0.1", "192.0.2.2"]
     assert found["node_facts"]["python"] == "/data/mesh/env/bin/python"
-    assert 29600 in found["user_facts"]["ports"]
+    assert 29600 in found["node_facts"]["ports"]
 
 
 def test_what_is_encrypted_is_not_printed(check, tmp_path):
@@ -218,7 +218,7 @@ trainmesh_launchers=['torchrun', 'mpirun']
     )
     found = accepted(check("hosts", arguments=["-e", "group=gpu"]))
     assert (found["hosts"], found["node_facts"]["paths"][0]) == (["gpu1", "gpu2"], "/data/mesh")
-    assert 29600 in found["user_facts"]["ports"]
+    assert 29600 in found["node_facts"]["ports"]
 
 
 def test_the_controller_may_be_a_node(check, tmp_path):

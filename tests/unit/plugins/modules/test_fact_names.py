@@ -29,9 +29,9 @@ def test_every_fact_is_in_the_namespace_of_facts(name: str) -> None:
 
 
 def test_some_modules_do_return_facts() -> None:
-    assert {f"{PREFIX}{part}" for part in ("gpu", "fabric", "stack", "user", "errors")} == set().union(
-        *map(returned_facts, MODULES)
-    )
+    assert {
+        f"{PREFIX}{part}" for part in ("gpu", "fabric", "stack", "user", "identity", "present", "errors")
+    } == set().union(*map(returned_facts, MODULES))
 
 
 def test_no_inventory_variable_is_in_the_namespace_of_facts() -> None:

@@ -20,17 +20,17 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import isolated
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import facts as facts_fabric
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu import facts as facts_gpu
-from ansible_collections.trainmesh.cluster.plugins.module_utils._node import facts as facts_node
 from ansible_collections.trainmesh.cluster.plugins.module_utils._stack import facts as facts_stack
 from ansible_collections.trainmesh.cluster.plugins.modules import fabric_facts, gpu_facts, node_facts, stack_facts
 from ansible_collections.trainmesh.cluster.tests.unit.samples import documented
 from ansible_collections.trainmesh.cluster.tests.unit.samples.gpu_recordings import Recorded
 
+GATHERED = ["gpu", "fabric", "stack"]
 ALL = {"trainmesh_facts_gpu", "trainmesh_facts_fabric", "trainmesh_facts_stack", "trainmesh_facts_errors"}
 
 
 def run(arguments: dict[str, t.Any], capsys: pytest.CaptureFixture[str]) -> dict[str, t.Any]:
-    with patch_module_args({"python": sys.executable, **arguments}), pytest.raises(SystemExit):
+    with patch_module_args({"python": sys.executable, "gather": GATHERED, **arguments}), pytest.raises(SystemExit):
         node_facts.main()
     found: dict[str, t.Any] = json.loads(capsys.readouterr().out)
     return found
@@ -97,7 +97,7 @@ def test_only_what_is_asked_for_is_read(monkeypatch: pytest.MonkeyPatch, capsys:
     assert run({"gather": []}, capsys)["ansible_facts"] == {"trainmesh_facts_errors": {}}
 
 
-@pytest.mark.parametrize("part", facts_node.PARTS)
+@pytest.mark.parametrize("part", GATHERED)
 def test_a_part_that_fails_loses_no_other(
     part: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -165,6 +165,54 @@ def test_root_reads_the_software_as_the_job_user(
     assert "OF_ROOT" not in found
     assert result["trainmesh_facts_fabric"]["disks"]["~/.cache"]["path"] == f"{other.pw_dir}/.cache"
     assert os.geteuid() == 0
+
+
+WHOLE = {"gather": ["user", "identity", "present"], "present": {"key": "of this run"}}
+
+
+@pytest.fixture
+def home(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """Where the user who runs the test is at home."""
+    me = pwd.getpwuid(os.geteuid())
+    account = pwd.struct_passwd((*me[:5], str(tmp_path), me[6]))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: account)
+    monkeypatch.setattr(pwd, "getpwnam", lambda _name: account)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_look_makes_no_key_and_a_run_makes_one(home: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    looked = run(WHOLE, capsys)
+    assert (looked["changed"], looked["ansible_facts"]["trainmesh_facts_identity"]["public_key"]) == (False, "")
+    dry = run({**WHOLE, "create_key": True, "_ansible_check_mode": True}, capsys)
+    assert dry["changed"] and not (home / ".ssh").exists()
+    made = run({**WHOLE, "create_key": True, "key_comment": "trainmesh node1"}, capsys)
+    identity = made["ansible_facts"]["trainmesh_facts_identity"]
+    assert made["changed"] and identity["public_key"].startswith("ssh-ed25519 ")
+    assert (home / ".ssh/trainmesh/id_ed25519.pub").read_text().endswith(" trainmesh node1\n")
+    assert set(identity) == {"public_key", "host_keys", "user", "home"}
+    again = run({**WHOLE, "create_key": True}, capsys)
+    assert (again["changed"], again["ansible_facts"]["trainmesh_facts_identity"]) == (False, identity)
+
+
+def test_user_and_present_state_come_with_the_rest(home: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "code.py").write_text("print()\n")
+    result = run({**WHOLE, "user_paths": ["~/code.py"], "prefix": str(home / "opt")}, capsys)
+    facts = result["ansible_facts"]
+    assert facts["trainmesh_facts_errors"] == {}
+    assert facts["trainmesh_facts_user"]["asked"]["~/code.py"]["exists"] is True
+    assert facts["trainmesh_facts_present"]["of"] == [pwd.getpwuid(os.geteuid()).pw_name, str(home / "opt")]
+    assert "of this run" not in json.dumps(result)
+
+
+def test_a_present_state_without_a_secret_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    result = run({"gather": ["present"]}, capsys)
+    assert result["failed"] and "the option present is missing" in result["msg"]
+
+
+def test_a_user_who_is_not_there_has_no_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    result = run({**WHOLE, "user": "no-such-user-here"}, capsys)
+    assert result["failed"] and "there is no user no-such-user-here" in result["msg"]
 
 
 @pytest.mark.parametrize("timeout", [0, -1])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import pwd
 import types
 
 import pytest
@@ -19,7 +20,7 @@ from ansible_collections.trainmesh.cluster.tests.unit.samples import documented,
 def key(tmp_path, monkeypatch):
     """The key of a user whose home is empty."""
     account = types.SimpleNamespace(pw_dir=str(tmp_path), pw_name="trainer")
-    monkeypatch.setattr(ssh_identity.pwd, "getpwuid", lambda _uid: account)
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: account)
     return tmp_path / ".ssh/trainmesh/id_ed25519"
 
 

@@ -477,3 +477,24 @@ def test_a_variable_of_a_role_makes_the_role_run(node):
     found = node.changes("firewall", overridden={"firewall": ["firewall_kind"]})
     assert [change.why for change in found] == ["the inventory sets firewall_kind"]
     assert node.changes("firewall", overridden={"firewall": []}) == []
+
+
+def test_the_plays_that_a_node_needs():
+    row = changes.Change
+    port = row("ssh_mesh", "sshd port 2222", "sshd does not have it")
+    assert changes.plays([]) == []
+    assert changes.plays([row("hosts", "host name", "x"), row("torch_stack", "packages", "y")]) == [
+        "apply",
+        "torch_stack",
+    ]
+    assert changes.plays([port]) == ["sshd_port"]
+    assert changes.plays([port, row("ssh_mesh", "ssh key", "z")]) == ["apply", "sshd_port"]
+    assert changes.at_once([port, row("firewall", "ufw rules", "z")]) == {"firewall"}
+
+
+def test_what_cannot_be_told_of_ssh_is_its_port_too(tmp_path, monkeypatch, capsys):
+    node = Node(tmp_path, monkeypatch, capsys)
+    given = changes.Given(ssh_port=2222)
+    found = changes.changes(node.desired(), "node1", None, given)
+    assert [change.what for change in found if change.role == "ssh_mesh"] == ["everything", "sshd port 2222"]
+    assert changes.plays(found) == ["apply", "sshd_port", "python_env", "torch_stack"]

@@ -1,0 +1,48 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of M(trainmesh.cluster.node_facts)."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import typing as t
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action
+
+
+class ActionModule(ActionBase):
+    """Runs the module, with what the inventory of this run says it has to look at."""
+
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Run the module."""
+        result = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        arguments = dict(self._task.args)
+        if "trainmesh_inventory" in variables:
+            name = variables["inventory_hostname"]
+            stored = action.stored(variables["hostvars"], name)
+            arguments = {
+                **stored["trainmesh_inventory"]["node_facts"],
+                "user": variables.get("trainmesh_user") or self._login_user(stored, name),
+                **arguments,
+            }
+            if arguments.get("present"):
+                wish = stored["trainmesh_inventory"]["present"]
+                ssh_port = int(variables.get("trainmesh_ssh_port") or 0)
+                arguments["present"] = {**wish, "ssh_port": ssh_port, **arguments["present"]}
+        return {**result, **self._execute_module(module_args=arguments, task_vars=variables)}
+
+    def _login_user(self, stored: t.Mapping[str, t.Any], name: str) -> str | None:
+        """Whom a login is; the module runs as root, and can't tell. None where the connection does not say it."""
+        row = ((stored.get("trainmesh_reach") or {}).get("hosts") or {}).get(name) or {}
+        if row.get("user"):
+            return str(row["user"])
+        if self._connection.transport.rpartition(".")[2] == "local":
+            return pwd.getpwuid(os.geteuid()).pw_name
+        return self._play_context.remote_user or None

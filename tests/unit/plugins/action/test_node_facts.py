@@ -1,0 +1,61 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What node_facts is told of the inventory, without a node."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from unittest import mock
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.action.node_facts import ActionModule
+
+INVENTORY = {
+    "node_facts": {"peers": ["10.0.0.1"], "prefix": "/opt/trainmesh"},
+    "present": {"backends": ["ufw"], "port": 1},
+}
+
+
+def run(monkeypatch, args, reach=None, transport="ssh", remote_user=None, **variables):
+    """The arguments of the module."""
+    monkeypatch.setattr(ActionModule, "_execute_module", lambda _self, module_args, task_vars: module_args)
+    stored = {"trainmesh_inventory": INVENTORY, "trainmesh_reach": {"hosts": {"node1": reach}}}
+    variables = {"inventory_hostname": "node1", "hostvars": {"node1": stored}, **stored, **variables}
+    task = mock.Mock(args=args, async_val=0, check_mode=False, diff=False)
+    action = ActionModule(task, *[mock.Mock()] * 5)
+    action._connection.transport, action._play_context.remote_user = transport, remote_user
+    return action.run(task_vars=variables)
+
+
+def test_without_an_inventory_of_this_run_the_task_alone_counts(monkeypatch):
+    monkeypatch.setattr(ActionModule, "_execute_module", lambda _self, module_args, task_vars: module_args)
+    task = mock.Mock(args={"gather": ["gpu"]}, async_val=0, check_mode=False, diff=False)
+    assert ActionModule(task, *[mock.Mock()] * 5).run(task_vars={}) == {"gather": ["gpu"]}
+
+
+def test_the_inventory_says_what_to_look_at(monkeypatch):
+    found = run(monkeypatch, {"gather": ["gpu"]}, {"user": "trainer"})
+    assert found == {"peers": ["10.0.0.1"], "prefix": "/opt/trainmesh", "user": "trainer", "gather": ["gpu"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "user"),
+    [
+        ({"reach": {"user": "login"}, "trainmesh_user": "job"}, "job"),
+        ({"reach": {"user": "login"}}, "login"),
+        ({"reach": {"user": ""}, "remote_user": "set"}, "set"),
+        ({"reach": None, "transport": "community.docker.docker"}, None),
+        ({"reach": None, "transport": "ansible.builtin.local"}, pwd.getpwuid(os.geteuid()).pw_name),
+    ],
+)
+def test_the_job_user_is_the_one_named_or_who_logs_in(monkeypatch, given, user):
+    assert run(monkeypatch, {}, **given)["user"] == user
+
+
+def test_the_present_state_is_read_under_the_secret_of_the_run(monkeypatch):
+    found = run(monkeypatch, {"present": {"key": "k"}}, {"user": "a"}, trainmesh_ssh_port="2222")
+    assert found["present"] == {"backends": ["ufw"], "port": 1, "ssh_port": 2222, "key": "k"}
+    assert run(monkeypatch, {"present": {}}, {"user": "a"})["present"] == {}
