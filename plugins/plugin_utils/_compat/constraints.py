@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+from collections import abc
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import (
     at_least,
@@ -29,7 +30,7 @@ _TAG = re.compile(r"\+(cpu|cu\d{3})")
 def look_up(facts: t.Any, path: str) -> t.Any:
     """The value at a dotted path of nested facts; None when any part of the way is missing."""
     for part in path.split("."):
-        facts = facts.get(part) if isinstance(facts, t.Mapping) else None
+        facts = facts.get(part) if isinstance(facts, abc.Mapping) else None
     return facts
 
 

@@ -33,7 +33,7 @@ class Setting(t.NamedTuple):
 def rows(data: t.Any, path: str) -> list[Data]:
     """The mappings in the list at a dotted path; [] when there is no list."""
     found = dig(data, path)
-    return [each for each in found if isinstance(each, t.Mapping)] if isinstance(found, (list, tuple)) else []
+    return [each for each in found if isinstance(each, abc.Mapping)] if isinstance(found, (list, tuple)) else []
 
 
 def texts(data: t.Any, path: str) -> list[str]:
@@ -45,7 +45,7 @@ def texts(data: t.Any, path: str) -> list[str]:
 def mapping(data: t.Any, path: str) -> Data:
     """The mapping at a dotted path; {} when there is none."""
     found = dig(data, path)
-    return found if isinstance(found, t.Mapping) else {}
+    return found if isinstance(found, abc.Mapping) else {}
 
 
 def text(data: t.Any, path: str) -> str:
@@ -63,13 +63,13 @@ def number(data: t.Any, path: str) -> float | None:
 def variables(case: Case, host: str) -> dict[str, str]:
     """The login environment of a node, as far as stack_facts reports it."""
     found = dig(case.stack.get(host), "login_environment.variables")
-    return {str(name): str(value) for name, value in found.items()} if isinstance(found, t.Mapping) else {}
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, abc.Mapping) else {}
 
 
 def setting(case: Case, host: str, name: str) -> Setting | None:
     """What a job on that node sees of ``name``: the environment first, NCCL's files last (NCCL src/misc/param.cc)."""
     wished = dig(case.plan, "env")
-    if isinstance(wished, t.Mapping) and wished.get(name) is not None:
+    if isinstance(wished, abc.Mapping) and wished.get(name) is not None:
         return Setting(str(wished[name]), "trainmesh_env")
     login = variables(case, host)
     if name in login:
@@ -82,7 +82,7 @@ def setting(case: Case, host: str, name: str) -> Setting | None:
     files = rows(case.user.get(host), "nccl_conf")
     for file in sorted(files, key=lambda each: text(each, "path").startswith("/etc/")):  # the user's goes first
         values = dig(file, "values")
-        if isinstance(values, t.Mapping) and values.get(name) is not None:
+        if isinstance(values, abc.Mapping) and values.get(name) is not None:
             return Setting(str(values[name]), text(file, "path") or "nccl.conf")
     return None
 
@@ -212,7 +212,7 @@ def data_interface(case: Case, name: str) -> Data:
     wanted = dig(node(case, name), "interface")
     for item in dig(case.fabric.get(name), "interfaces", []):
         if wanted and dig(item, "name") == wanted:
-            return item if isinstance(item, t.Mapping) else {}
+            return item if isinstance(item, abc.Mapping) else {}
     return {}
 
 

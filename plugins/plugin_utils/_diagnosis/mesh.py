@@ -115,27 +115,30 @@ def attribute(bad: t.Collection[Pair], tried: t.Collection[Pair], tie: str = "ta
     out). Nodes that explain most go first. Where nothing decides, ``tie`` does: ``target``, ``source`` or ``both``.
     """
     left = {pair for pair in bad if pair[0] != pair[1]}
-    explaining, at_first = _explaining(left, tried), _counted(left)
+    ordered, side = sorted(left), 0 if tie == "source" else 1
+    explaining, pairs_of = _explaining(left, tried), _by_node(left)
+    at_first = {name: len(pairs) for name, pairs in pairs_of.items()}
     found: dict[str, list[Pair]] = {pair[0]: [pair] for pair in bad if pair[0] == pair[1]}
-    while left:
-        still = _counted(left)
-        scores = {name: (still[name], at_first[name]) if name in explaining else (0, 0) for name in still}
+    while scores := {name: (len(pairs_of[name]), at_first[name]) for name in explaining if pairs_of[name]}:
         best = max(scores.values())
         leaders = {name for name, score in scores.items() if score == best}
-        pair = min(item for item in left if leaders & set(item))
-        if len(leaders) == 1 and best[0]:
-            chosen = leaders
-            explained = {item for item in left if chosen & set(item)}
-        elif tie == "both":
-            chosen = leaders & set(pair)
-            explained = {item for item in left if chosen & set(item)} if best[0] else {pair}
-        else:
-            side = 0 if tie == "source" else 1
+        pair = next(item for item in ordered if item in left and leaders & {*item})
+        if len(leaders) > 1 and tie != "both":
             chosen = {pair[side]}
-            explained = {item for item in left if item[side] == pair[side]}
+            explained = {item for item in pairs_of[pair[side]] if item[side] == pair[side]}
+        else:
+            chosen = leaders & {*pair}
+            explained = set().union(*(pairs_of[name] for name in chosen))
         for name in sorted(chosen):
-            found.setdefault(name, []).extend(sorted(item for item in explained if name in item))
+            found.setdefault(name, []).extend(sorted(explained & pairs_of[name]))
         left -= explained
+        for source, target in explained:
+            pairs_of[source].discard((source, target))
+            pairs_of[target].discard((source, target))
+    for pair in ordered:  # no node explains the rest
+        if pair in left:
+            for name in sorted(pair) if tie == "both" else [pair[side]]:
+                found.setdefault(name, []).append(pair)
     return found
 
 
@@ -150,6 +153,10 @@ def _explaining(bad: set[Pair], tried: t.Collection[Pair]) -> set[str]:
     return found
 
 
-def _counted(pairs: set[Pair]) -> collections.Counter[str]:
-    """In how many of the pairs each node is."""
-    return collections.Counter(name for pair in pairs for name in pair)
+def _by_node(pairs: set[Pair]) -> dict[str, set[Pair]]:
+    """The pairs of each node that is in one."""
+    found: dict[str, set[Pair]] = {}
+    for pair in pairs:
+        for name in pair:
+            found.setdefault(name, set()).add(pair)
+    return found

@@ -168,7 +168,8 @@ def rule(*answers: About | str, needs: t.Sequence[str] = (), of_jobs: bool = Fal
 def dig(data: t.Any, path: str, default: t.Any = None) -> t.Any:
     """The value at a dotted path of mappings, ``default`` where there is none or it is None."""
     for part in path.split("."):
-        data = data.get(part) if isinstance(data, abc.Mapping) else None  # t.Mapping takes ten times as long
+        # asked once for every pair of nodes and more: a dict is known at once, and t.Mapping takes ten times as long
+        data = data.get(part) if isinstance(data, (dict, abc.Mapping)) else None
     return default if data is None else data
 
 

@@ -15,6 +15,7 @@ import math
 import pathlib
 import statistics
 import typing as t
+from collections import abc
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import table
 
@@ -42,7 +43,7 @@ def check(overrides: t.Any) -> Limits:
     """``trainmesh_thresholds`` as numbers; raises ValueError with what was expected."""
     if overrides is None:
         return {}
-    if not isinstance(overrides, t.Mapping):
+    if not isinstance(overrides, abc.Mapping):
         raise ValueError("expected a mapping of threshold: number")
     return {str(name): _changed(str(name), value) for name, value in overrides.items()}
 
@@ -53,7 +54,7 @@ def limit(limits: t.Mapping[str, t.Any], name: str, gpu: str = "") -> float | No
     ``limits`` may lack the name: then its default holds. Raises KeyError for a name that no table has.
     """
     value = limits[name] if limits.get(name) is not None else _merged(entries()[name], None)
-    if not isinstance(value, t.Mapping):
+    if not isinstance(value, abc.Mapping):
         return None if value is None else float(value)
     for vendor in ("NVIDIA ", "Tesla "):
         gpu = gpu.removeprefix(vendor)
@@ -88,7 +89,7 @@ def above(values: t.Mapping[str, float | None], times: float) -> dict[str, float
 def _merged(entry: t.Mapping[str, t.Any], change: t.Any) -> t.Any:
     if entry["by"] is None:
         return entry["default"] if change is None else change
-    if change is None or isinstance(change, t.Mapping):
+    if change is None or isinstance(change, abc.Mapping):
         return {**entry["by"], **(change or {})}
     return {"": change}
 
@@ -99,7 +100,7 @@ def _changed(name: str, value: t.Any) -> t.Any:
         near = difflib.get_close_matches(name, entries(), 3, 0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"those that exist: {', '.join(entries())}"
         raise ValueError(f"unknown threshold {name}; {hint}")
-    if isinstance(value, t.Mapping):
+    if isinstance(value, abc.Mapping):
         if entry["by"] is None:
             raise ValueError(f"{name}: expected one number ({entry['unit']}), not a mapping")
         return {str(kind): None if each is None else _number(f"{name}.{kind}", each) for kind, each in value.items()}

@@ -10,6 +10,7 @@ import math
 import shlex
 import statistics
 import typing as t
+from collections import abc
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
@@ -49,7 +50,7 @@ def links(case: Case) -> dict[Pair, Data]:
         (source, target): result
         for source, row in case.links.items()
         for target, result in (row or {}).items()
-        if source != target and not {source, target} & away and isinstance(result, t.Mapping)
+        if source != target and not {source, target} & away and isinstance(result, abc.Mapping)
     }
 
 
@@ -154,24 +155,26 @@ def link_failed(case: Case) -> t.Iterable[Answer]:
     explained = {
         frozenset(pair) for pair in (*(item.pair for item in tcp_results(case) if not item.ok), *_too_big(case))
     }
-    lost = [pair for pair, seen in found.items() if dig(seen, "ok") is False and frozenset(pair) not in explained]
-    bad = [pair for pair in lost if dig(found[pair], "failure") == "stalled"]
-    for pair in [pair for pair in lost if pair not in bad]:
-        why = f"the link from {pair[0]} to {pair[1]} was not measured: {dig(found[pair], 'evidence', 'no answer')}"
-        yield Untested("link-slow", pair, why)
-    for pair in list(bad):
+    bad = []
+    for pair, seen in found.items():
+        if dig(seen, "ok") is not False or frozenset(pair) in explained:
+            continue
         busy = diagnosis_busy.ends(case, pair, "links")
-        if busy.at_all:
-            bad.remove(pair)
-            yield Untested("link-failed", pair, f"busy nodes ({busy.words}): {dig(found[pair], 'evidence', 'stalled')}")
+        if dig(seen, "failure") != "stalled":
+            why = f"the link from {pair[0]} to {pair[1]} was not measured: {dig(seen, 'evidence', 'no answer')}"
+            yield Untested("link-slow", pair, why)
+        elif busy.at_all:
+            yield Untested("link-failed", pair, f"busy nodes ({busy.words}): {dig(seen, 'evidence', 'stalled')}")
+        else:
+            bad.append(pair)
     for host, pairs in attribute(bad, list(found), "both").items():
-        seen = shorten(f"{pair[0]} to {pair[1]}: {dig(found[pair], 'evidence', 'failed')}" for pair in pairs)
+        evidence = shorten(f"{pair[0]} to {pair[1]}: {dig(found[pair], 'evidence', 'failed')}" for pair in pairs)
         cause = "Connections to it are made, yet a transfer of data does not come through."
         remedy = (
             "tracepath PEER shows the MTU on the way, ip -s link errors and drops; look at cable, switch port and "
             "rules that limit rates."
         )
-        yield finding("link-failed", FAIL, host, seen, cause, remedy)
+        yield finding("link-failed", FAIL, host, evidence, cause, remedy)
 
 
 @once
@@ -285,9 +288,10 @@ def _latency_limit(case: Case, times: t.Mapping[Pair, float]) -> float:
 def link_latency(case: Case) -> t.Iterable[Answer]:
     """Links with a far longer way than the others, or than a training can bear."""
     bad, times = dict(_far(case)), _measured(case, "latency_us")
+    most = _latency_limit(case, times) if bad else 0.0
     for pair in list(bad):
         busy = diagnosis_busy.ends(case, pair, "links")
-        if busy.at_all and times[pair] < busy.slack * _latency_limit(case, times):
+        if busy.at_all and times[pair] < busy.slack * most:
             yield Untested("link-latency", pair, f"busy nodes ({busy.words}): {bad.pop(pair)}")
     for host, pairs in attribute(list(bad), list(times), "both").items():
         cause = "Small messages take long on the way: a farther network, a tunnel, or a busy machine."

@@ -96,7 +96,7 @@ def blocked(case: Case) -> dict[Pair, tuple[str, list[Attempt]]]:
         not_listening = case.listeners.get(pair[1]) or {}
         heard = [item for item in items if item.what not in not_listening and (pair[1], item.what) not in away]
         bad = [item for item in heard if not item.ok and item.failure in (*_IDS, "other")]
-        if diagnosis_busy.ends(case, pair, "mesh").slack == math.inf:
+        if bad and diagnosis_busy.ends(case, pair, "mesh").slack == math.inf:
             bad = [item for item in bad if item.failure != "timeout"]
         if bad:
             only_high = any(item.ok and item.what == master for item in heard)
@@ -118,10 +118,10 @@ def _left_open(case: Case) -> t.Iterator[Untested]:
     for (host, port), seen in unheard(case).items():
         yield Untested("rdzv-connect-failed", (host,), f"port {port} of {host} was not tested: {seen}")
     for item in tcp_results(case):
-        if item.what in (case.listeners.get(item.target) or {}):
-            continue  # it could not be listened on, and that is told
+        if item.failure not in ("silent", "timeout") or item.what in (case.listeners.get(item.target) or {}):
+            continue  # a port that could not be listened on is told of
         busy = diagnosis_busy.ends(case, item.pair, "mesh")
-        if item.failure == "silent" or (item.failure == "timeout" and busy.slack == math.inf):
+        if item.failure == "silent" or busy.slack == math.inf:
             said = f" ({busy.words})" if busy.at_all else ""
             yield Untested("rdzv-connect-failed", item.pair, f"{item.evidence}: not tested{said}")
 

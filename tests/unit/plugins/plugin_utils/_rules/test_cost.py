@@ -28,8 +28,8 @@ def seconds(case):
     return time.process_time() - started
 
 
-def lines(case):
-    """How many lines of code all checks run through, turns of a loop each: the same on every machine."""
+def lines(function, *arguments):
+    """How many lines of code a call runs through, turns of a loop each: the same on every machine."""
     count = 0
 
     def step(_frame, event, _argument):
@@ -40,7 +40,7 @@ def lines(case):
     before = sys.gettrace()
     sys.settrace(step)
     try:
-        engine.judge(case, ANY)
+        function(*arguments)
     finally:
         sys.settrace(before)
     return count
@@ -81,8 +81,9 @@ def test_the_checks_end_on_large_clusters():
 
 @pytest.mark.parametrize("dead", [1, 2])
 def test_their_work_grows_with_the_pairs_of_nodes_and_not_faster(dead):
-    lines(healthy_case(4))  # the catalogue is read once
-    few, many = (lines(break_it(healthy_case(count), count // dead if dead > 1 else 1)) for count in (32, 64))
+    engine.judge(healthy_case(4), ANY)  # the catalogue is read once
+    cases = [break_it(healthy_case(count), count // dead if dead > 1 else 1) for count in (32, 64)]
+    few, many = (lines(engine.judge, case, ANY) for case in cases)
     assert many / few < 5  # pairs of nodes alone make it 4, a walk over all pairs for each node 8
 
 
@@ -135,3 +136,13 @@ def test_counting_once_attributes_as_counting_each_time(tie):
             lost = chance.choice(names)
             bad = [pair for pair in tried if lost in pair]
         assert attribute(bad, tried, tie) == slow_attribution(bad, tried, tie)
+
+
+@pytest.mark.parametrize("tie", ["target", "source", "both"])
+def test_failures_that_no_node_explains_are_attributed_in_one_walk(tie):
+    def scattered(count):
+        tried = list(itertools.permutations(range(count), 2))
+        bad = [(source, target) for source, target in tried if (source + 2 * target) % 3]
+        return lines(attribute, bad, tried, tie)
+
+    assert scattered(32) / scattered(16) < 5
