@@ -12,7 +12,12 @@ import typing as t
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action, redact
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, evidence, thresholds
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import (
+    engine,
+    evidence,
+    repetition,
+    thresholds,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import options as diagnosis_options
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.catalogue import entry
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import tcp_results
@@ -61,7 +66,8 @@ class ActionModule(ActionBase):
             untested = self._blocker(case, judged, live)
             # a caller who did not come through has not said good-bye: its listener still holds the port of the jobs
             waiting = any(not item.ok for item in tcp_results(case))
-            answer = {"untested": untested, "slow_below": wanted / 8000, "listeners_wait": waiting}
+            repeat = repetition.checks(case, judged.findings, diagnosis_options.read(options))
+            answer = {"untested": untested, "slow_below": wanted / 8000, "listeners_wait": waiting, "repeat": repeat}
             answers = redact.walk(engine.to_rows(judged.before_jobs), redact.secrets)
             return {**result, "changed": False, **answer, "judged": {"hosts": live, "answers": answers}}
         run_lock.release(os.path.join(self._given["state_dir"], run_lock.FILE), run_lock.own(time.time()))

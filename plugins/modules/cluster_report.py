@@ -88,6 +88,14 @@ listeners_wait:
   returned: with O(stage=gate)
   type: bool
   sample: false
+repeat:
+  description:
+    - Checks that failed on more than half of the nodes, and on three at least, by what the probes saw and nothing else.
+      The probes may be to blame; test again before the nodes are.
+  returned: with O(stage=gate)
+  type: list
+  elements: str
+  sample: [ssh-login-failed]
 judged:
   description: What the rules have said that no job can change, for O(gate) of the report.
   returned: with O(stage=gate)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import types
 from unittest import mock
@@ -90,6 +91,13 @@ def test_a_directory_that_can_not_be_written_costs_the_files_alone(run, tmp_path
 def test_the_gate_says_why_no_job_is_started(run, answers, more, why, tmp_path):
     answer, shown = run(*answers, stage="gate", **more)
     assert (answer["untested"], answer["listeners_wait"], shown, list(tmp_path.iterdir())) == (why, False, [], [])
+
+
+def test_the_gate_names_what_most_nodes_failed_at_for_another_try(run, monkeypatch):
+    every = dataclasses.replace(FAILED, rule="ssh-login-failed", hosts=("node1", "node2", "node3"))
+    assert run(FAILED, stage="gate")[0]["repeat"] == []
+    monkeypatch.setattr(cluster_report.repetition, "checks", lambda _case, found, _wishes: [one.rule for one in found])
+    assert run(every, stage="gate")[0]["repeat"] == ["ssh-login-failed"]
 
 
 def test_a_run_that_could_read_a_node_has_no_report_of_none(run):
