@@ -82,7 +82,8 @@ class ActionModule(ActionBase):
         action.show(self._summary(plan))
         differs = {} if read_only else self._changes(plan, identity, variables, live)
         if not read_only:
-            action.show(changes_text.table(differs))
+            leaving = [name for name in members if name not in names and (rows.get(name) or {}).get("ok") is not False]
+            action.show(changes_text.table(differs, leaving))
         del plan["warnings"]  # shown above; Ansible would print them once more for every host
         unreached = nodes.unreached({name: rows[name] for name in names if name in rows}, plan["nodes"])
         place = {"identity": identity, "read_only": read_only, "state_dir": os.path.dirname(path)}

@@ -86,6 +86,7 @@ VARIABLES: dict[str, Variable] = {
     "teardown": Variable(
         "cluster", False, "Confirms that teardown.yml may remove the cluster from every node.", boolean
     ),
+    "confirm": Variable("cluster", False, "Ask before site.yml changes a node.", boolean),
     "group": Variable("cluster", "all", "Inventory group that holds the nodes of this cluster.", text),
     "head": Variable(
         "cluster",

@@ -80,7 +80,9 @@ class Desired:
     def __init__(self, plan: Plan, key: str, scripts: t.Sequence[t.Mapping[str, str]]) -> None:
         """``key`` is that of the digests in the present states, ``scripts`` are role_inputs.launch_scripts()."""
         self.plan, self._scripts, self._key = plan, scripts, key
-        self._nothing = self.digest([])
+        # no entries, a file that is not there, or is the user's alone, and two lists of rules without any
+        empty = ([], ("", None), ([], None), ([], 0o600), ([], []))
+        self._nothing = {self.digest(value) for value in empty}
 
     def digest(self, value: t.Any) -> str:
         """The digest that a present state has where this stands there."""
@@ -90,7 +92,7 @@ class Desired:
         """Why a digest is not the one wanted; empty where it is."""
         if have == want:
             return ""
-        return NOT_THERE if have == self._nothing else DIFFERS
+        return NOT_THERE if have in self._nothing else DIFFERS
 
     @functools.cached_property
     def entries(self) -> list[tuple[str, list[str]]]:

@@ -13,9 +13,10 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.changes im
 FEW_NAMES = 4
 
 
-def table(found: t.Mapping[str, t.Sequence[Change]]) -> str:
-    """The changes by node; nodes without any share a line."""
+def table(found: t.Mapping[str, t.Sequence[Change]], leaving: t.Sequence[str] = ()) -> str:
+    """The changes by node, and which nodes leave; nodes without any share a line."""
     changed = {name: line(rows) for name, rows in found.items() if rows}
+    changed.update(dict.fromkeys(leaving, "leaves: all that site.yml has written there is removed"))
     if not changed:
         return "\nThe changes: none, all nodes are as planned."
     width = max(map(len, changed))

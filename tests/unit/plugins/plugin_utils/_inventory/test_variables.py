@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.modules.user_facts import KINDS
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user.facts import KINDS
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Finding
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.variables import FILE_KINDS, VARIABLES, read
 from ansible_collections.trainmesh.cluster.tests.unit.samples import reports

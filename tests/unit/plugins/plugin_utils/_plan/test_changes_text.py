@@ -32,3 +32,8 @@ def test_ten_lines_for_ten_nodes_and_one_for_two_hundred_others():
     found = {f"node{number}": [BLOCK] if number < 10 else [] for number in range(256)}
     lines = changes_text.table(found).splitlines()
     assert len(lines) == 2 + 10 + 1 and lines[-1] == "  no changes on 246 other nodes"
+
+
+def test_nodes_that_leave_are_told():
+    lines = changes_text.table({"node1": [], "node2": []}, ["node3"]).splitlines()
+    assert lines[2].startswith("  node3  leaves: ") and lines[3] == "  no changes on node1, node2"
