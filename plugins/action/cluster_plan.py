@@ -80,7 +80,7 @@ class ActionModule(ActionBase):
         for warning in plan["warnings"]:
             action.warn(warning)
         action.show(self._summary(plan))
-        differs = {} if read_only else self._changes(plan, identity, variables, live)
+        differs = {} if read_only else self._changes(plan, identity, variables, live, given["state_dir"])
         if not read_only:
             leaving = [name for name in members if name not in names and (rows.get(name) or {}).get("ok") is not False]
             action.show(changes_text.table(differs, leaving))
@@ -101,11 +101,12 @@ class ActionModule(ActionBase):
         identity: str,
         variables: t.Mapping[str, t.Any],
         live: t.Collection[str],
+        state_dir: str,
     ) -> dict[str, list[changes.Change]]:
         """What the roles of this run would change, for each node of it."""
         hostvars, key = variables["hostvars"], str(variables["trainmesh_run_key"])
         desired = changes.Desired({**plan, "identity": identity}, key, role_inputs.launch_scripts())
-        lock = self._lock(plan["stack"])
+        lock = self._lock(plan["stack"], state_dir)
         roles = [role for role in changes.ROLES if action.runs(variables, role)]
         found = {}
         for name in (name for name in plan["order"] if name in live):
@@ -121,7 +122,8 @@ class ActionModule(ActionBase):
             found[name] = [change for change in every if change.role in roles]
         return found
 
-    def _lock(self, stack: t.Mapping[str, t.Any]) -> t.Mapping[str, str] | None:
+    @staticmethod
+    def _lock(stack: t.Mapping[str, t.Any], state_dir: str) -> t.Mapping[str, str] | None:
         """The packages of the lock; None where there is none for this plan, or none that can be read."""
         wish = lockfile.Wish(
             python_version=stack["python_version"],
@@ -130,7 +132,7 @@ class ActionModule(ActionBase):
             requirements=tuple(stack["requirements"]),
             torch_backend=stack["torch_backend"] or "",
         )
-        store = Store(os.path.abspath(self._task.args["state_dir"]), wish, Tools("", ""))
+        store = Store(os.path.abspath(state_dir), wish, Tools("", ""))
         try:
             text = store.lock_text()
         except ValueError:

@@ -91,7 +91,7 @@ options:
   timeout:
     description:
       - Seconds that each part may take. If not given, those of the single modules, which are 30 for V(gpu), 10 for
-        V(fabric), 120 for V(stack), 20 for V(user), 120 for V(identity) and 20 for V(present).
+        V(fabric), 120 for V(stack), 20 for V(user), 120 for V(identity) and 60 for V(present).
     type: float
 seealso:
   - module: trainmesh.cluster.gpu_facts

@@ -40,8 +40,8 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import f
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import packages, uv
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import prefix as install_prefix
 
-TIMEOUT_S = 20.0
-COMMAND_S = 10.0
+TIMEOUT_S = 60.0
+COMMAND_S = 30.0
 LONGEST_REASON = 200
 
 Part = dict[str, t.Any]
