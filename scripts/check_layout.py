@@ -9,7 +9,8 @@
 - imports point one way: a folder imports from those that stand before it in ``ROOMS``, module_utils nothing from
   plugin_utils;
 - plugins/module_utils runs on the nodes: it imports the standard library and its neighbours only;
-- tests/unit/plugins has the folders of plugins, and no other; every module and action has a test file of its name;
+- tests/unit/plugins has the folders of plugins, and no other; every module, action and inventory plugin has a test file
+  of its name;
 - a role has README.md, meta/argument_specs.yml, meta/main.yml and tasks/main.yml.
 """
 
@@ -41,7 +42,7 @@ ROOMS = {
         *("_preflight", "_wheels"),
     ),
 }
-TESTED_BY_NAME = ("modules", "action")
+TESTED_BY_NAME = ("modules", "action", "inventory")
 ROLE_FILES = ("README.md", "meta/argument_specs.yml", "meta/main.yml", "tasks/main.yml")
 
 

@@ -11,9 +11,7 @@ import sys
 import time
 import typing as t
 
-from ansible import constants as C
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible.parsing.vault import VaultHelper
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
@@ -21,9 +19,8 @@ from ansible.utils.vars import load_extra_vars
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import firewall
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import host_names as inventory_host_names
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import duplicates
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import sources as inventory_sources
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import variables as inventory_variables
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.validate import check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.variables import PREFIX
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import python, run_lock
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.cluster import HIGH_PORT
@@ -32,65 +29,11 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import s
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import ToolError, Tools
 
 display = Display()
-VAULTED = b"$ANSIBLE_VAULT"
 DEVICES_ROOT = "__trainmesh_devices_root"
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "group": {"type": "str", "default": "all"},
     "teardown": {"type": "bool", "default": False},
 }
-
-
-def _place(value: t.Any) -> tuple[str, int | None]:
-    """(file, line) where ansible-core read a value; empty where it does not tell."""
-    try:
-        from ansible._internal._datatag._tags import Origin
-    except ImportError:
-        return "", None
-    tag = Origin.get_tag(value) if value is not None else None
-    return str(getattr(tag, "path", None) or ""), getattr(tag, "line_num", None)
-
-
-def origin(value: t.Any) -> str:
-    """Where ansible-core read a value, as file:line; empty where it does not tell."""
-    path, line = _place(value)
-    return f"{path}:{line}" if path and line else path
-
-
-def is_secret(value: t.Any) -> bool:
-    """Whether a value, or a part of it, was encrypted with ansible-vault: by itself, or with its whole file."""
-    if isinstance(value, t.Mapping):
-        return any(is_secret(one) for one in value.values())
-    if isinstance(value, (list, tuple)):
-        return any(is_secret(one) for one in value)
-    if VaultHelper.get_ciphertext(value, with_tags=False):
-        return True
-    with contextlib.suppress(OSError), open(_place(value)[0], "rb") as stream:
-        return stream.read(len(VAULTED)) == VAULTED
-    return False
-
-
-def inventory_files(sources: t.Iterable[str]) -> list[str]:
-    """The files behind the inventory sources: each file, and those directly in each directory."""
-    files = []
-    for source in sources:
-        if os.path.isdir(source):
-            left_out = (*C.INVENTORY_IGNORE_EXTS, "_vars")  # as Ansible does
-            names = sorted(os.listdir(source))
-            files += [
-                os.path.join(source, name) for name in names if not name.startswith(".") and not name.endswith(left_out)
-            ]
-        else:
-            files.append(source)
-    return files
-
-
-def state_dir(variables: t.Mapping[str, t.Any]) -> str:
-    """Where lock and memory of this inventory live: beside the first inventory source that is a path."""
-    for source in variables.get("ansible_inventory_sources") or []:
-        if os.path.exists(source):
-            place = source if os.path.isdir(source) else os.path.dirname(os.path.abspath(source))
-            return os.path.join(os.path.abspath(place), ".trainmesh")
-    return os.path.abspath(".trainmesh")
 
 
 def host_names(hosts: t.Mapping[str, t.Any]) -> list[str]:
@@ -187,26 +130,24 @@ class ActionModule(ActionBase):
             names = action.members(variables, given["group"])
         except ValueError as error:
             return {**result, "failed": True, "msg": str(error)}
-        every = {name: self._host(hostvars[name]) for name in names}
+        every = {name: inventory_sources.host(hostvars[name]) for name in names}
         teardown = given["teardown"]
         leaving = [name for name, host in every.items() if teardown or action.leaves(host)]
         hosts = {name: host for name, host in every.items() if teardown or name not in leaving}
-        sources = variables.get("ansible_inventory_sources") or []
-        repeats = [one for path in inventory_files(sources) for one in duplicates.repeats_in_file(path)]
-        absent = [source for source in sources if "," not in source and not os.path.exists(source)]
-        faults = [f"the inventory {source} does not exist" for source in absent]
+        faults = inventory_sources.faults(variables, hosts or every)
         faults += leaving_faults(every, leaving, teardown, variables)
-        faults += [str(fault) for fault in check(hosts or every, repeats, origin, is_secret)]
         extra = load_extra_vars(self._loader)
         faults += become_faults(hosts, extra) + rotation_faults(hosts, variables)
         faults += self._controller(variables, names)
         if not faults and self._installs(variables):
-            faults += self._sources(next(iter(hosts.values())), origin)
+            faults += self._sources(next(iter(hosts.values())), inventory_sources.origin)
         if faults:
             head = f"The inventory has {len(faults)} fault(s); no machine was touched."
             return {**result, "failed": True, "msg": action.numbered(head, faults)}
+        if warning := inventory_sources.without_effect(hostvars, hosts):
+            action.warn(warning)
         wishes = inventory_variables.read(next(iter(hosts.values()), {}), "cluster")
-        place = state_dir(variables)
+        place = inventory_sources.state_dir(variables)
         try:
             interrupted = self._taken(str(every[names[0]].get("trainmesh_state_dir") or place), variables)
         except run_lock.BusyError as error:
@@ -267,9 +208,3 @@ class ActionModule(ActionBase):
         except OSError as error:
             display.vv(f"{path} can't be written ({error}): two runs at once would not be noticed")
         return False
-
-    @staticmethod
-    def _host(values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-        """Only what the check reads: templating every variable of every host would cost seconds."""
-        wanted = ("ansible_host", "ansible_port", "ansible_user", "ansible_become", "ansible_python_interpreter")
-        return {name: values[name] for name in values if name in wanted or name.startswith(PREFIX)}

@@ -18,6 +18,9 @@ description:
     Looks for: no host at all, names that stand twice, two hosts with one machine, name or data address, bad ports, bad
     slots, unknown variables with the prefix C(trainmesh_), values of the wrong form, an unknown head, variables of the
     whole cluster that differ between hosts, a rendezvous port that is an ssh port.
+  - >-
+    Of a hostfile (see P(trainmesh.cluster.hostfile#inventory)), names bad lines, and fails where another inventory
+    plugin has read it and its slots are lost.
   - Has the inventory for this run of C(ansible-playbook) from here on, by C(run.json) in the directory of lock and
     memory, and fails when another run that still goes on has it. What a run that was killed left there is taken over.
     With C(--check) it only looks.

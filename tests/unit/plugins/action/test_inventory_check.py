@@ -324,3 +324,43 @@ def test_a_teardown_is_looked_at_or_confirmed(check, tmp_path):
     for words in (["--check"], ["-e", "trainmesh_teardown=true"]):
         found = accepted(check("hosts.yml", arguments=["-e", "teardown=true", *words]))
         assert (found["hosts"], found["leaving"]) == ([], ["node1", "node2", "node3"])
+
+
+ENABLED = "[inventory]\nenable_plugins = trainmesh.cluster.hostfile, host_list, script, auto, yaml, ini, toml\n"
+
+
+@pytest.mark.parametrize("text", ["gpu1 slots=8\ngpu2 slots=8\n", "gpu1:8\ngpu2:8\n", "gpu1\nbob@gpu2:4\n"])
+def test_a_hostfile_that_another_plugin_read_is_told_once(check, tmp_path, text):
+    write(tmp_path / "cluster.hostfile", text)
+    answer = check("cluster.hostfile")
+    assert answer.rc and "The inventory has 1 fault(s); no machine" in answer.text
+    assert f"{tmp_path}/cluster.hostfile: this is a hostfile" in answer.text
+    assert "ANSIBLE_INVENTORY_ENABLED=trainmesh.cluster.hostfile,host_list,script,auto,yaml,ini,toml" in answer.text
+    (tmp_path / "ansible.cfg").write_text(ENABLED)
+    assert accepted(check("cluster.hostfile"))["hosts"] == ["gpu1", "gpu2"]
+
+
+@pytest.mark.parametrize("settings", ["", ENABLED])
+def test_a_hostfile_of_names_only_needs_no_plugin(check, tmp_path, settings):
+    write(tmp_path / "cluster.hostfile", "gpu1\n# gpu9\ngpu2\n")
+    (tmp_path / "ansible.cfg").write_text(settings)
+    assert accepted(check("cluster.hostfile"))["hosts"] == ["gpu1", "gpu2"]
+
+
+@pytest.mark.parametrize("line", ["gpu2 slots=eight", "gpu2 8", "gpu2 slots=0", "gpu1 slots=4", "gpu[2:4] slots=8"])
+@pytest.mark.parametrize("settings", ["", ENABLED])
+def test_a_bad_line_of_a_hostfile_is_the_one_fault(check, tmp_path, settings, line):
+    write(tmp_path / "cluster.hostfile", f"gpu1 slots=8\n{line}\n")
+    (tmp_path / "ansible.cfg").write_text(settings)
+    answer = check("cluster.hostfile")
+    assert answer.rc and "The inventory has 1 fault(s)" in answer.text
+    assert f"1. {tmp_path}/cluster.hostfile:2: " in answer.text and "expected" in answer.text
+
+
+def test_slots_of_a_hostfile_in_an_ini_inventory_are_told(check, tmp_path):
+    write(tmp_path / "hosts", "[trainers]\ngpu1 slots=8\ngpu2 slots=8 trainmesh_slots=4\n")
+    answer = check("hosts")
+    assert accepted(answer)["hosts"] and "gpu1: slots is not read, trainmesh_slots is" in answer.text
+    write(tmp_path / "hosts", "[trainers]\ngpu1 slots='{{ nowhere }}'\ngpu2 slots=bay-7\n")
+    answer = check("hosts")
+    assert accepted(answer)["hosts"] and "slots is not read" not in answer.text
