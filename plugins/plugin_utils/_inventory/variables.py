@@ -245,6 +245,12 @@ VARIABLES: dict[str, Variable] = {
         "Directory on the controller for the reports of the verification; default: C(report) in the state directory.",
         text,
     ),
+    "export_dir": Variable(
+        "cluster",
+        "trainmesh-export",
+        "Directory on the controller for what C(export.yml) writes, relative to the current one.",
+        text,
+    ),
     "report_mask_addresses": Variable(
         "cluster", False, "Replace addresses and host names in C(report.md), for publication.", boolean
     ),

@@ -59,7 +59,7 @@ def make(hosts: t.Sequence[Host], options: Options, memory: Memory, strict: bool
     nodes = _nodes(hosts, options, memory, use_gpus, draft)
     if (draft.faults and strict) or not nodes:
         raise PlanError(draft.faults or ["no host could be reached, and none is remembered from an earlier run"])
-    gpus = _gpu_facts(hosts, nodes)
+    gpus = gpu_facts(hosts, nodes)
     cluster = Cluster(
         nodes=tuple(nodes),
         user=options["user"],
@@ -128,7 +128,7 @@ def _nodes(hosts: t.Sequence[Host], options: Options, memory: Memory, use_gpus: 
     return nodes
 
 
-def _gpu_facts(hosts: t.Sequence[Host], nodes: t.Sequence[Node]) -> list[GpuFact]:
+def gpu_facts(hosts: t.Sequence[Host], nodes: t.Sequence[Node]) -> list[GpuFact]:
     """Every GPU of the cluster; of remembered nodes their weakest stands for all."""
     facts = []
     reached = {host.name: host for host in hosts if host.fabric}
@@ -170,18 +170,23 @@ def _as_named(host: Host) -> Host:
     return host._replace(wish={**host.wish, "hostname": own, "fqdn": fqdn})
 
 
-def _check_cluster(cluster: Cluster, hosts: t.Sequence[Host], draft: Draft) -> None:
-    """What can only be judged over all nodes together."""
+def address_faults(nodes: t.Sequence[Node]) -> list[Fault]:
+    """Data addresses with which the nodes can't find each other."""
+    found: list[Fault] = []
     owners: dict[str, str] = {}
-    for node in cluster.nodes:
-        if len(cluster.nodes) > 1 and node.address and line_check.is_loopback(node.address):
-            draft.faults.append(
-                Fault(f"the data address {node.address} is a loopback one: set trainmesh_address", node.name)
-            )
+    for node in nodes:
+        if len(nodes) > 1 and node.address and line_check.is_loopback(node.address):
+            found.append(Fault(f"the data address {node.address} is a loopback one: set trainmesh_address", node.name))
         other = owners.setdefault(node.address, node.name)
         if other != node.name:
             advice = "two lines of the inventory lead to one machine, or trainmesh_address must tell them apart"
-            draft.faults.append(Fault(f"the data address {node.address} is also that of {other}: {advice}", node.name))
+            found.append(Fault(f"the data address {node.address} is also that of {other}: {advice}", node.name))
+    return found
+
+
+def _check_cluster(cluster: Cluster, hosts: t.Sequence[Host], draft: Draft) -> None:
+    """What can only be judged over all nodes together."""
+    draft.faults += address_faults(cluster.nodes)
     same = [node.name for node in cluster.nodes[1:] if node.public_key and node.public_key == cluster.head.public_key]
     if same and cluster.ssh_topology == "head":
         advice = "give each node a home of its own, or make the key of a cloned machine anew, or set mesh"

@@ -12,6 +12,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import s
 
 KEY = "~/.ssh/trainmesh/id_ed25519"
 KNOWN_HOSTS = "~/.ssh/trainmesh/known_hosts"
+WRITTEN = "# Written by trainmesh.cluster"
 # What a diff shows in check mode for a key that the run is still to make.
 NOT_YET = "ssh-ed25519 (made on the node by the run)"
 
@@ -44,8 +45,7 @@ def known_hosts(cluster: Cluster) -> list[str]:
 
 
 def client_config(cluster: Cluster) -> str:
-    """A Host block for each node and one for all. No trailing comments: old OpenSSH reads them as values."""
-    blocks = [_host_block(node, cluster.user) for node in cluster.nodes]
+    """A Host block for each node and one for all, with the keys that the nodes have."""
     everyone = " ".join(name for node in cluster.nodes for name in (*node.names, node.address))
     common = [
         f"Host {everyone}",
@@ -56,7 +56,12 @@ def client_config(cluster: Cluster) -> str:
         "  ConnectTimeout 10",
         "  ServerAliveInterval 30",
     ]
-    return "# Written by trainmesh.cluster\n" + "\n".join([*blocks, "\n".join(common)]) + "\n"
+    return host_blocks(cluster) + "\n".join(common) + "\n"
+
+
+def host_blocks(cluster: Cluster) -> str:
+    """A Host block for each node. No trailing comments: old OpenSSH reads them as values."""
+    return "\n".join([WRITTEN, *(_host_block(node, cluster.user) for node in cluster.nodes)]) + "\n"
 
 
 def _host_block(node: Node, user: str) -> str:
@@ -69,7 +74,7 @@ def _host_block(node: Node, user: str) -> str:
     return "\n".join(lines)
 
 
-def hosts_entries(cluster: Cluster) -> list[dict[str, object]]:
+def hosts_entries(cluster: Cluster) -> list[dict[str, t.Any]]:
     """Address and names of every node for /etc/hosts, the fully qualified name first, as getfqdn wants it."""
     return [
         {"address": node.address, "names": list(dict.fromkeys((node.fqdn, node.hostname, *node.names)))}
