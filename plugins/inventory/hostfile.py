@@ -5,14 +5,6 @@
 
 from __future__ import annotations
 
-import typing as t
-
-from ansible.plugins.inventory import BaseFileInventoryPlugin
-from ansible.utils.display import Display
-
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action, redact
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import hostfile
-
 DOCUMENTATION = r"""
 name: hostfile
 short_description: Uses a hostfile of DeepSpeed, Open MPI or MPICH as the inventory
@@ -64,6 +56,14 @@ gpu2
 
 # ansible-inventory -i cluster.hostfile --list shows what was read
 """
+
+import typing as t
+
+from ansible.plugins.inventory import BaseFileInventoryPlugin
+from ansible.utils.display import Display
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action, redact
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import hostfile
 
 
 class InventoryModule(BaseFileInventoryPlugin):
