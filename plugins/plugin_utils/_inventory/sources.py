@@ -10,6 +10,7 @@ import os
 import typing as t
 
 from ansible import constants as C
+from ansible.inventory.manager import IGNORED
 from ansible.parsing.vault import VaultHelper
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action
@@ -89,11 +90,8 @@ def inventory_files(sources: t.Iterable[str]) -> list[str]:
     files = []
     for source in sources:
         if os.path.isdir(source):
-            left_out = (*C.INVENTORY_IGNORE_EXTS, "_vars")  # as Ansible does
-            names = sorted(os.listdir(source))
-            files += [
-                os.path.join(source, name) for name in names if not name.startswith(".") and not name.endswith(left_out)
-            ]
+            names = [name for name in sorted(os.listdir(source)) if not IGNORED.search(os.fsencode(name))]
+            files += [os.path.join(source, name) for name in names]
         else:
             files.append(source)
     return files

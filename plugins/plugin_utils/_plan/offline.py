@@ -43,7 +43,7 @@ def make(
     for rank, name in enumerate(plan_nodes.order(list(wishes), options["head"], list(memory))):
         known = recall(memory[name], rank) if name in memory else None
         node = _node(name, rank, wishes[name], places[name], known, options)
-        if not wishes[name]["slots"] and not known:
+        if not (wishes[name]["slots"] or known or options["torch_build"] == "cpu"):
             faults.append(Fault("trainmesh_slots is missing (slots=N in a hostfile), and its GPUs are not known", name))
         if not node.address:
             faults.append(Fault(f"trainmesh_address is missing, and {places[name].problem}", name))

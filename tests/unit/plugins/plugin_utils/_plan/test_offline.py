@@ -59,6 +59,11 @@ def test_every_missing_value_is_named_with_its_host():
     ]
 
 
+def test_without_gpus_a_node_has_one_slot():
+    cluster, _assumed = made(wishes(a={}, b={"slots": 3}), torch_build="cpu")
+    assert [node.slots for node in cluster.nodes] == [1, 3]
+
+
 @pytest.mark.parametrize(
     ("found", "told"),
     [
