@@ -81,7 +81,7 @@ class Desired:
         """``key`` is that of the digests in the present states, ``scripts`` are role_inputs.launch_scripts()."""
         self.plan, self._scripts, self._key = plan, scripts, key
         # no entries, a file that is not there, or is the user's alone, and two lists of rules without any
-        empty = ([], ("", None), ([], None), ([], 0o600), ([], []))
+        empty: tuple[t.Any, ...] = ([], ("", None), ([], None), ([], 0o600), ([], []))
         self._nothing = {self.digest(value) for value in empty}
 
     def digest(self, value: t.Any) -> str:

@@ -32,8 +32,8 @@ def line(rows: t.Sequence[Change]) -> str:
     """The changes of one node: each role, and what and why."""
     parts = []
     for role, of_role in itertools.groupby(rows, lambda row: row.role):
-        whats: dict[str, list[str]] = {}
+        by_reason: dict[str, list[str]] = {}
         for row in of_role:
-            whats.setdefault(row.why, []).append(row.what)
-        parts.append(f"{role}: " + "; ".join(f"{', '.join(names)} ({why})" for why, names in whats.items()))
+            by_reason.setdefault(row.why, []).append(row.what)
+        parts.append(f"{role}: " + "; ".join(f"{', '.join(names)} ({why})" for why, names in by_reason.items()))
     return " | ".join(parts)
