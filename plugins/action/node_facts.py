@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import typing as t
 
 from ansible.plugins.action import ActionBase
@@ -39,10 +37,9 @@ class ActionModule(ActionBase):
         return {**result, **self._execute_module(module_args=arguments, task_vars=variables)}
 
     def _login_user(self, stored: t.Mapping[str, t.Any], name: str) -> str | None:
-        """Whom a login is; the module runs as root, and can't tell. None where the connection does not say it."""
+        """Whom a login is: the module runs as root, and can't tell. The preflight knows, or the host is asked."""
         row = ((stored.get("trainmesh_reach") or {}).get("hosts") or {}).get(name) or {}
         if row.get("user"):
             return str(row["user"])
-        if self._connection.transport.rpartition(".")[2] == "local":
-            return pwd.getpwuid(os.geteuid()).pw_name
-        return self._play_context.remote_user or None
+        answer = self._low_level_execute_command("id -un", sudoable=False)
+        return str(answer["stdout"]).strip() or None if answer.get("rc") == 0 else None

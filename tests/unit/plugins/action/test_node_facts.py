@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from unittest import mock
 
 import pytest
@@ -19,14 +17,15 @@ INVENTORY = {
 }
 
 
-def run(monkeypatch, args, reach=None, transport="ssh", remote_user=None, **variables):
+def run(monkeypatch, args, reach=None, asked=(1, ""), **variables):
     """The arguments of the module."""
     monkeypatch.setattr(ActionModule, "_execute_module", lambda _self, module_args, task_vars: module_args)
     stored = {"trainmesh_inventory": INVENTORY, "trainmesh_reach": {"hosts": {"node1": reach}}}
     variables = {"inventory_hostname": "node1", "hostvars": {"node1": stored}, **stored, **variables}
     task = mock.Mock(args=args, async_val=0, check_mode=False, diff=False)
     action = ActionModule(task, *[mock.Mock()] * 5)
-    action._connection.transport, action._play_context.remote_user = transport, remote_user
+    answer = {"rc": asked[0], "stdout": asked[1]}
+    monkeypatch.setattr(action, "_low_level_execute_command", lambda command, sudoable: answer if not sudoable else {})
     return action.run(task_vars=variables)
 
 
@@ -46,9 +45,9 @@ def test_the_inventory_says_what_to_look_at(monkeypatch):
     [
         ({"reach": {"user": "login"}, "trainmesh_user": "job"}, "job"),
         ({"reach": {"user": "login"}}, "login"),
-        ({"reach": {"user": ""}, "remote_user": "set"}, "set"),
-        ({"reach": None, "transport": "community.docker.docker"}, None),
-        ({"reach": None, "transport": "ansible.builtin.local"}, pwd.getpwuid(os.geteuid()).pw_name),
+        ({"reach": {"user": ""}, "asked": (0, "told\r\n")}, "told"),
+        ({"reach": None, "asked": (0, "told\n")}, "told"),
+        ({"reach": None, "asked": (127, "")}, None),
     ],
 )
 def test_the_job_user_is_the_one_named_or_who_logs_in(monkeypatch, given, user):
