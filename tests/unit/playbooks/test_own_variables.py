@@ -31,7 +31,8 @@ PLAYS = """
 
 def test_registers_of_one_host_are_not_those_of_all(tmp_path: pathlib.Path) -> None:
     (tmp_path / "plays.yml").write_text(PLAYS.format(first=PLAYBOOKS / "own_variables.yml"))
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", "a,b,c,", "-c", "local", str(tmp_path / "plays.yml")]
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", "a,b,c,", "-c", "local"]
+    command += ["-e", f"ansible_python_interpreter={sys.executable}", str(tmp_path / "plays.yml")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
