@@ -195,7 +195,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user, ssh_options
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import load as base_load
 from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import mesh, ssh_login
 from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import unreached as probe_unreached
@@ -246,7 +246,7 @@ def look(given: dict[str, t.Any]) -> dict[str, t.Any]:
         targets = [target._replace(ssh_names=[]) for target in targets]
     limits = (given["timeout"], given["login_timeout"], given["slow_seconds"])
     login = ssh_login.Wish(*limits, given["python"], given["commands"])
-    wish = mesh.Wish(given["address"], given["token"], given["timeout"], login)
+    wish = mesh.Wish(given["address"], given["token"], given["timeout"], login, ssh_options.of_user(given["timeout"]))
     row = mesh.probe(targets, wish, given["workers"])
     load = watch.report()
     unreached = probe_unreached.look_at_all([probe_unreached.Place(**item) for item in given["unreached"]])

@@ -11,6 +11,7 @@ import socket
 import time
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.ssh_options import Options
 from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import path_mtu as mtu
 from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import protocol as wire
 from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import resolve as names
@@ -44,12 +45,16 @@ class Target(t.NamedTuple):
 
 
 class Wish(t.NamedTuple):
-    """How to try: the own data address (empty when not known), the listeners' token, seconds a try, how to log in."""
+    """How to try: the own data address (empty when not known), the listeners' token, seconds a try, how to log in.
+
+    ``options`` are those of the ssh client.
+    """
 
     address: str
     token: str
     limit: float
     login: ssh.Wish
+    options: Options
 
     def is_own(self, target: Target) -> bool:
         """Whether the target is this very node."""
@@ -62,7 +67,7 @@ def try_login(target: Target, alias: str, wish: Wish) -> tuple[ssh.Login, str]:
     The second value is the way that ssh takes, empty where it is not known.
     """
     started = time.monotonic()
-    found = names.resolve(alias, target.known, target.address, wish.limit)
+    found = names.resolve(alias, target.known, target.address, wish.limit, wish.options)
     if found.failure:
         seconds = round(time.monotonic() - started, 2)
         result = {"ok": False, "failure": found.failure, "evidence": found.evidence, "seconds": seconds}
@@ -81,7 +86,7 @@ def try_logins(target: Target, wish: Wish) -> dict[str, ssh.Login]:
     silent: dict[str, tuple[str, ssh.Login]] = {}
     for alias in target.ssh_names:
         for place, (other, known) in silent.items():
-            if names.resolve(alias, target.known, target.address, wish.limit).way == place:
+            if names.resolve(alias, target.known, target.address, wish.limit, wish.options).way == place:
                 logins[alias] = known._replace(result={**known.result, "evidence": _as_by(other)})
         if alias in logins:
             continue

@@ -9,9 +9,9 @@ import socket
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import resolver
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import run
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.line_check import is_loopback
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base.ssh_config import config_error, first
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.ssh_config import config_error
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.ssh_options import Options
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.threads import in_threads
 
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
@@ -58,13 +58,13 @@ def judge(name: str, addresses: t.Sequence[str], known: t.Collection[str], addre
     return "", ""
 
 
-def resolve(name: str, known: t.Collection[str], address: str, limit: float) -> Names:
+def resolve(name: str, known: t.Collection[str], address: str, limit: float, ssh: Options) -> Names:
     """Where ssh goes for ``name``, and where all other programs go.
 
     ssh's configuration may send it elsewhere (HostName), while torch and gloo ask the resolver for the
     very name; that an alias is known to ssh alone is no fault. Behind a jump host nothing is resolved here.
     """
-    outcome = run(["ssh", "-G", name], limit)
+    outcome, config = ssh.of(name)
     if outcome.missing:
         return Names("ssh_missing", "there is no ssh client", [])
     if outcome.timed_out:
@@ -72,7 +72,6 @@ def resolve(name: str, known: t.Collection[str], address: str, limit: float) -> 
     if not outcome.ok:
         evidence = " ".join(outcome.err.split())[-300:] or f"ssh -G {name} fails"
         return Names("config", evidence, [], config_error=config_error(outcome.err))
-    config = first(outcome.out)
     if any(config.get(keyword, "none") != "none" for keyword in ("proxyjump", "proxycommand")):
         return Names("", "", [], name)
     host = config.get("hostname", name)

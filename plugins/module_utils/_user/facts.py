@@ -13,7 +13,13 @@ import socket
 import time
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command, isolated, job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import (
+    command,
+    isolated,
+    job_user,
+    ssh_client,
+    ssh_options,
+)
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, printable
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import which
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.ssh_session import ancestors
@@ -179,7 +185,11 @@ def _home(reader: Reader, keys: list[str]) -> Record:
         "authorized_keys": ssh.authorized(tree, keys),
         "own_keys": ssh.own_keys(tree, home),
         "known_hosts": {"files": ssh.known_hosts(tree, home)},
-        "ssh_client": ssh.client(reader.wish.ssh_names, reader.run, reader.limit),
+        "ssh_client": ssh.client(
+            reader.wish.ssh_names,
+            ssh_options.Options(ssh_client.ClientConfig(tree, home), reader.limit, reader.run),
+            reader.limit,
+        ),
         "nccl_conf": files.nccl_conf(tree, home),
         "accelerate_default": files.accelerate_default(tree, places["hf"]),
         "deepspeed_env": files.deepspeed_env(tree, home, [f"{reader.wish.prefix}/workspace"]),

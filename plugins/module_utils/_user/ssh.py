@@ -11,9 +11,10 @@ import concurrent.futures
 import hashlib
 import os
 import re
+import time
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command, ssh_config
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command, ssh_config, ssh_options
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, to_int
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config.ssh_files import KEY_NAME, OURS
 
@@ -133,25 +134,26 @@ def known_hosts(tree: Tree, home: str) -> list[str]:
     return [path for path in (*places, ours) if tree.has(path)]
 
 
-def client(names: t.Iterable[str], run: Runner, limit: float) -> Record:
+def client(names: t.Iterable[str], options: ssh_options.Options, limit: float) -> Record:
     """Where ssh would go for each name: ``targets`` with hostname, port and user; ``problem`` is ssh's complaint.
 
     ``problem_kind`` is what config_error() calls it. ``untested`` is set where ssh gave no answer in time, which says
-    nothing of its configuration.
+    nothing of its configuration; after ``limit`` seconds nothing more is asked.
     """
     wanted = list(dict.fromkeys(names))
+    end = time.monotonic() + limit
     with concurrent.futures.ThreadPoolExecutor(max_workers=WORKERS) as pool:
-        outcomes = list(pool.map(lambda name: run(["ssh", "-G", "--", name], limit, cwd="/"), wanted))
+        answers = list(pool.map(lambda name: options.of(name) if time.monotonic() < end else None, wanted))
     targets: dict[str, Record] = {}
     problem = kind = untested = None
-    for name, outcome in zip(wanted, outcomes):
-        if outcome.ok:
-            pairs = ssh_config.first(outcome.out)
-            port = to_int(pairs.get("port"))
-            targets[name] = {"hostname": pairs.get("hostname"), "port": port, "user": pairs.get("user")}
-        elif outcome.timed_out:
+    for name, answer in zip(wanted, answers):
+        if answer is None or answer.outcome.timed_out:
             untested = untested or f"ssh -G {name} gave no answer within {limit:.0f} s"
+        elif answer.outcome.ok:
+            found = answer.options
+            port = to_int(found.get("port"))
+            targets[name] = {"hostname": found.get("hostname"), "port": port, "user": found.get("user")}
         elif problem is None:
-            problem = " ".join(outcome.err.split())[:300] or f"ssh -G {name} gave no answer"
-            kind = ssh_config.config_error(outcome.err)
+            problem = " ".join(answer.outcome.err.split())[:300] or f"ssh -G {name} gave no answer"
+            kind = ssh_config.config_error(answer.outcome.err)
     return {"problem": problem, "problem_kind": kind, "untested": untested, "targets": targets}

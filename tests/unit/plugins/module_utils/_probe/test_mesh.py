@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import ssh_options
 from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import (
     listener,
     mesh,
@@ -21,7 +22,7 @@ LOGIN = ssh_login.Wish(5, 20, 5.0)
 
 
 def wish(address="127.0.0.1", token="tok", limit=5):
-    return mesh.Wish(address, token, limit, LOGIN)
+    return mesh.Wish(address, token, limit, LOGIN, ssh_options.of_user(limit))
 
 
 def target(name="n", ports=(), address="127.0.0.1", ssh_names=()):

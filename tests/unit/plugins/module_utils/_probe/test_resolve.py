@@ -8,6 +8,8 @@ import time
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.ssh_config import first
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.ssh_options import Answer
 from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import resolve as names
 
 KNOWN = {"10.0.0.2", "192.0.2.2"}
@@ -38,14 +40,17 @@ def test_a_cluster_on_loopback_is_not_accused():
     assert names.judge("n", ["127.0.0.2"], {"127.0.0.2"}, "127.0.0.2") == ("", "")
 
 
-def answer(config, rc=0, err="", missing=False):
-    return lambda argv, limit: Outcome(None if missing else rc, config, err, False, missing, 0.0)
+class Ssh:
+    """What ssh says of any name."""
+
+    def __init__(self, config, rc=0, err="", missing=False, late=False):
+        outcome = Outcome(None if missing or late else rc, config, err, late, missing, 0.0)
+        self.of = lambda name: Answer(outcome, first(config) if outcome.ok else {})
 
 
 def look_up(monkeypatch, config, addresses):
-    monkeypatch.setattr(names, "run", answer(config))
     monkeypatch.setattr(names, "addresses_of", lambda name, limit, family=0: addresses[name])
-    return names.resolve("n", KNOWN, "10.0.0.2", 1)
+    return names.resolve("n", KNOWN, "10.0.0.2", 1, Ssh(config))
 
 
 def test_ssh_alias_that_only_ssh_knows_is_no_fault(monkeypatch):
@@ -69,19 +74,16 @@ def test_behind_a_jump_host_nothing_is_resolved_here(monkeypatch):
     assert look_up(monkeypatch, "hostname inner\nproxyjump gate\n", {}).failure == ""
 
 
-def test_what_ssh_says_of_its_configuration(monkeypatch):
-    monkeypatch.setattr(names, "run", answer("", 255, "line 3: Bad configuration option: prot"))
-    found = names.resolve("n", KNOWN, "10.0.0.2", 1)
+def test_what_ssh_says_of_its_configuration():
+    found = names.resolve("n", KNOWN, "10.0.0.2", 1, Ssh("", 255, "line 3: Bad configuration option: prot"))
     assert found.failure == "config" and "line 3" in found.evidence and found.config_error == "syntax"
-    monkeypatch.setattr(names, "run", answer("", missing=True))
-    assert names.resolve("n", KNOWN, "10.0.0.2", 1).failure == "ssh_missing"
+    assert names.resolve("n", KNOWN, "10.0.0.2", 1, Ssh("", missing=True)).failure == "ssh_missing"
 
 
 def test_a_resolver_that_hangs_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(names.resolver.socket, "getaddrinfo", lambda *args: time.sleep(5) or [])
-    monkeypatch.setattr(names, "run", answer("hostname n\n"))
     started = time.monotonic()
-    found = names.resolve("n", KNOWN, "10.0.0.2", 0.1)
+    found = names.resolve("n", KNOWN, "10.0.0.2", 0.1, Ssh("hostname n\n"))
     assert found.failure == "name" and "within" in found.evidence and time.monotonic() - started < 2
 
 
@@ -90,8 +92,6 @@ def test_addresses_of_names_that_need_no_network():
     assert names.addresses_of("bad..name", 5) == []
 
 
-def test_an_ssh_that_took_too_long_says_nothing_of_its_configuration(monkeypatch):
-    said = Outcome(None, "", "Pseudo-terminal will not be allocated", True, False, 1.0)
-    monkeypatch.setattr(names, "run", lambda argv, limit: said)
-    found = names.resolve("n", KNOWN, "10.0.0.2", 1)
+def test_an_ssh_that_took_too_long_says_nothing_of_its_configuration():
+    found = names.resolve("n", KNOWN, "10.0.0.2", 1, Ssh("", err="Pseudo-terminal will not be allocated", late=True))
     assert found.failure == "not_met" and "within 1 s" in found.evidence

@@ -6,9 +6,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import time
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import ssh_client, ssh_options
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.job_user import user_name
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
@@ -113,13 +115,18 @@ def test_keys(tmp_path):
     }
 
 
-def test_where_ssh_would_go():
-    def run(argv, limit, **options):
+def options(tree, run, limit=1):
+    return ssh_options.Options(ssh_client.ClientConfig(tree, "/h"), limit, run)
+
+
+def test_where_ssh_would_go(tmp_path):
+    def run(argv, limit, **more):
         if argv[-1] == "bad":
             return Outcome(255, "", "/h/.ssh/config line 3: garbage at end of line\n", False, False, 0.1)
         return Outcome(0, f"host {argv[-1]}\nuser u\nhostname 10.0.0.2\nport 33\n", "", False, False, 0.1)
 
-    found = ssh.client(["a", "bad", "a"], run, 1)
+    tree = write(tmp_path, {"/h/.ssh/config": "Host a\n  HostName 10.0.0.2\n  Port 33\n"})
+    found = ssh.client(["a", "bad", "a"], options(tree, run), 1)
     assert found == {
         "problem": "/h/.ssh/config line 3: garbage at end of line",
         "problem_kind": "trailing",
@@ -128,10 +135,22 @@ def test_where_ssh_would_go():
     }
 
 
-def test_an_ssh_that_is_late_has_no_bad_configuration():
+def test_an_ssh_that_is_late_has_no_bad_configuration(tmp_path):
     late = Outcome(None, "", "Pseudo-terminal will not be allocated", True, False, 5.0)
-    found = ssh.client(["a"], lambda argv, limit, **more: late, 5)
+    found = ssh.client(["a"], options(write(tmp_path, {}), lambda argv, limit, **more: late, 5), 5)
     assert (found["problem"], found["targets"]) == (None, {}) and "within 5 s" in found["untested"]
+
+
+def test_after_the_limit_ssh_is_not_asked_for_more_names(tmp_path):
+    asked = []
+
+    def run(argv, limit, **more):
+        asked.append(argv[-1])
+        time.sleep(0.3)
+        return Outcome(None, "", "", True, False, 0.3)
+
+    found = ssh.client(map(str, range(1000)), options(write(tmp_path, {}), run), 0.2)
+    assert len(asked) <= ssh.WORKERS and found["untested"] and not found["problem"]
 
 
 def process(root, pid, words, environ="", started="100"):
