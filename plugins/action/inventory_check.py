@@ -17,12 +17,13 @@ from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import firewall
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user import ssh
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import host_names as inventory_host_names
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import sources as inventory_sources
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import variables as inventory_variables
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.variables import PREFIX
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import python, run_lock
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import expected, python, run_lock, state
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.cluster import HIGH_PORT
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import controller
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import sources as wheels_sources
@@ -148,10 +149,13 @@ class ActionModule(ActionBase):
             action.warn(warning)
         wishes = inventory_variables.read(next(iter(hosts.values()), {}), "cluster")
         place = inventory_sources.state_dir(variables)
+        own_place = os.path.abspath(str(every[names[0]].get("trainmesh_state_dir") or place))
         try:
-            interrupted = self._taken(str(every[names[0]].get("trainmesh_state_dir") or place), variables)
+            interrupted = self._taken(own_place, variables)
         except run_lock.BusyError as error:
             return {**result, "failed": True, "msg": f"{error}."}
+        asked = node_arguments(hosts, wishes)
+        memory, keys = self._known(os.path.join(own_place, "cluster.json"), given["group"], hosts)
         return {
             **result,
             "changed": False,
@@ -161,7 +165,13 @@ class ActionModule(ActionBase):
             "become": {name: becomes(host) for name, host in every.items()},
             "interrupted": interrupted,
             "rotate_keys": rotates(hosts, variables),
-            "node_facts": {**node_arguments(hosts, wishes), **recorded_devices(extra)},
+            "node_facts": {
+                **asked,
+                "addresses": expected.addresses(hosts, asked["peers"], memory),
+                **({"keys": ssh.expected(keys)} if keys else {}),
+                **recorded_devices(extra),
+            },
+            "authorized_keys": keys,
             "present": {"backends": firewall.backends(wishes["firewall"]), "port": wishes["master_port"]},
         }
 
@@ -189,6 +199,16 @@ class ActionModule(ActionBase):
         kinds = {str(hostvars[name].get("ansible_connection", "ssh")).rpartition(".")[2] for name in names}
         logs_in = bool(kinds & {"ssh", "smart"})
         return controller.missing(ActionModule._installs(variables), logs_in)
+
+    @staticmethod
+    def _known(path: str, group: str, hosts: t.Mapping[str, t.Any]) -> tuple[state.Memory, list[str]]:
+        """What the last run remembers, and its authorized_keys; nothing where that is damaged, as the plan says."""
+        try:
+            at = {name: str(host.get("ansible_host") or name) for name, host in hosts.items()}
+            memory = state.load(path, group, at)
+            return memory, expected.authorized_keys(memory)
+        except ValueError:
+            return state.Memory({}, "", "", []), []
 
     def _taken(self, place: str, variables: t.Mapping[str, t.Any]) -> bool:
         """Have the inventory for this run; whether the last one was interrupted. Raises BusyError.

@@ -28,6 +28,13 @@ options:
     type: list
     elements: str
     default: []
+  addresses:
+    description:
+      - Where each of O(names) and each of O(peers) should lead, in the order of both. If given, what is the same for
+        all of them but their name and address is told once, in C(alike) of the fabric facts.
+    type: list
+    elements: str
+    default: []
   paths:
     description:
       - Paths whose disk space and file-system type are returned. Where a path does not exist, its nearest existing
@@ -120,4 +127,18 @@ options:
     description: An address from which the logins of the other nodes come, for Match blocks of sshd.
     type: str
     default: 127.0.0.1
+  keys:
+    description:
+      - The lines of authorized_keys that are the same on all nodes. Where they stand on this node, C(alike) of the user
+        facts says so instead of the keys.
+    type: dict
+    suboptions:
+      count:
+        description: How many they are.
+        type: int
+        required: true
+      digest:
+        description: Their digest.
+        type: str
+        required: true
 """

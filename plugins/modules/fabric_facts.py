@@ -352,6 +352,14 @@ ansible_facts:
           description: Whether AppArmor is on.
           type: bool
           sample: false
+        alike:
+          description:
+            - What is not listed because it is as expected, empty without O(addresses). C(resolution), C(routes) and
+              C(cluster_block) have the common C(form) of what is said of a node as JSON, with V(<name>) and
+              V(<address>) for those of the node, and C(without), the names of which nothing is said.
+          type: dict
+          sample:
+            resolution: {form: '{"addresses": ["<address>"], "error": null, "loopback": false}', without: []}
         replayed_from:
           description: The directory of O(devices_root); V(null) where the devices are the node's own.
           type: str
@@ -380,7 +388,9 @@ def main() -> None:
     given = module.params
     if given["timeout"] <= 0:
         module.fail_json(msg=f"timeout must be more than 0 seconds, not {given['timeout']}: nothing was read.")
-    wish = fabric_facts.Wish(given["peers"], given["names"], given["paths"], given["timeout"])
+    wish = fabric_facts.Wish(
+        given["peers"], given["names"], given["paths"], given["timeout"], addresses=given["addresses"]
+    )
     facts, warning = fabric_facts.read(wish, given["root"], given["devices_root"])
     if warning:
         module.warn(warning)

@@ -87,7 +87,15 @@ node_facts:
   description: Arguments for M(trainmesh.cluster.node_facts) on every node.
   returned: success
   type: dict
-  sample: {peers: [10.0.0.11, 10.0.0.12], names: [node1, node2]}
+  sample: {peers: [10.0.0.11, 10.0.0.12], names: [node1, node2], addresses: [10.0.0.11, 10.0.0.12]}
+authorized_keys:
+  description:
+    - The lines that the last run has put into authorized_keys of every node, by the state file. A node where they still
+      stand does not tell them again.
+  returned: success
+  type: list
+  elements: str
+  sample: ['restrict,pty,from="10.0.0.11" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE5PREUx trainmesh node1']
 present:
   description: What M(trainmesh.cluster.node_facts) has to know for the present state, beside the secret of the run.
   returned: success

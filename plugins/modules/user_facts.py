@@ -34,6 +34,13 @@ options:
     description: Seconds for everything together; digests get a quarter of them.
     type: float
     default: 20.0
+  addresses:
+    description:
+      - Where each of O(ssh_names) should lead, in that order. If given, what is the same for all of them but their name
+        and address is told once, in C(alike).
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.facts
   - trainmesh.cluster.node.user
@@ -257,6 +264,16 @@ ansible_facts:
           sample:
             - time: "2026-11-20T08:15:30Z"
               line: "[86400.123456] Out of memory: Killed process 4711 (python) total-vm:98304000kB"
+        alike:
+          description:
+            - What is not listed because it is as expected, empty without O(addresses) and O(keys). C(targets) has the
+              common C(form) of the targets of RV(ansible_facts.trainmesh_facts_user.ssh_client) as JSON, with
+              V(<name>) and V(<address>) for those of a node, and C(without), the names that have none.
+            - C(authorized_keys) has the C(file) in which the keys stand, and C(at), how many keys stand before them.
+          type: dict
+          sample:
+            targets: {form: '{"hostname": "<address>", "port": 22, "user": "trainer"}', without: []}
+            authorized_keys: {file: /home/trainer/.ssh/authorized_keys, at: 0}
         login_shell_ok:
           description: Whether the login shell runs a command without a terminal.
           type: bool
@@ -278,6 +295,7 @@ def main() -> None:
             "ssh_names": texts,
             "paths": texts,
             "timeout": {"type": "float", "default": TIMEOUT_S},
+            "addresses": texts,
         },
         supports_check_mode=True,
     )

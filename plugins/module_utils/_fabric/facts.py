@@ -11,6 +11,7 @@ import socket
 import time
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import alike
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import resolver as names
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, printable
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import hosts_file as config_hosts_file
@@ -29,6 +30,7 @@ TIMEOUT_S = 10.0
 OPTIONS: dict[str, dict[str, t.Any]] = {
     "peers": {"type": "list", "elements": "str", "default": []},
     "names": {"type": "list", "elements": "str", "default": []},
+    "addresses": {"type": "list", "elements": "str", "default": []},
     "paths": {"type": "list", "elements": "str", "default": ["/opt/trainmesh", "~/.cache"]},
     "devices_root": {"type": "path"},
 }
@@ -42,7 +44,8 @@ class Wish(t.NamedTuple):
     """What a caller wants to know: peers and names to look up, paths to measure, seconds for all of it.
 
     ``account`` is the job user: ~ in a path is that home, and the limits are those of that login; None for the
-    user who asks.
+    user who asks. ``addresses`` are where each of ``names`` and ``peers`` should lead; with them, what is said of all
+    alike is said once.
     """
 
     peers: t.Sequence[str] = ()
@@ -50,6 +53,7 @@ class Wish(t.NamedTuple):
     paths: t.Sequence[str] = ()
     timeout: float = TIMEOUT_S
     account: pwd.struct_passwd | None = None
+    addresses: t.Sequence[str] = ()
 
 
 class Gathering:
@@ -105,7 +109,23 @@ def gather(wish: Wish, root: str = "/", devices_root: str | None = None) -> Fact
         "replayed_from": devices_root,
         "errors": run.errors,
     }
-    return t.cast(Facts, printable(facts))
+    return folded(t.cast(Facts, printable(facts)), wish)
+
+
+def folded(facts: Facts, wish: Wish) -> Facts:
+    """The facts with what is said of all nodes alike in ``alike``; whole where no addresses were given."""
+    if not wish.addresses:
+        return {**facts, "alike": {}}
+    names, peers = alike.by_name(wish.names, wish.addresses), alike.by_peer(wish.peers, wish.addresses)
+    common: Facts = {}
+    facts["resolution"], common["resolution"] = alike.fold(facts["resolution"], {**names, **peers})
+    facts["routes"], common["routes"] = alike.fold(facts["routes"], peers)
+    block = facts["cluster_block"]
+    listed = {node["name"]: node for node in block["nodes"]} if block else {}
+    if block and len(listed) == len(block["nodes"]):
+        rest, common["cluster_block"] = alike.fold(listed, names)
+        facts["cluster_block"] = {**block, "nodes": list(rest.values())}
+    return {**facts, "alike": {key: value for key, value in common.items() if value}}
 
 
 def _identity(run: Gathering, hostname: str, fqdn: str | None) -> Facts:

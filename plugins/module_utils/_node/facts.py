@@ -90,7 +90,9 @@ def gather(options: t.Mapping[str, t.Any], environ: t.Mapping[str, str], check: 
 def _user(options: t.Mapping[str, t.Any], limit: float) -> dict[str, t.Any]:
     """The facts of the job user, read by root, who gives its rights up for each part that asks for that."""
     same = {name: options[name] for name in user_facts.OPTIONS}
-    wish = user_facts.Wish(**same, ssh_names=options["names"], paths=options["user_paths"], timeout=limit)
+    wish = user_facts.Wish(
+        **same, ssh_names=options["names"], paths=options["user_paths"], timeout=limit, addresses=options["addresses"]
+    )
     return user_facts.gather(wish, Tree())
 
 
@@ -123,6 +125,7 @@ def _threads(options: t.Mapping[str, t.Any], limits: t.Mapping[str, float]) -> d
         options["paths"],
         limits.get("fabric", LIMITS["fabric"]),
         _account(options["user"]),
+        options["addresses"],
     )
     return {
         "gpu": functools.partial(gpu_facts.read, options["devices_root"] or "/", limits.get("gpu", LIMITS["gpu"])),

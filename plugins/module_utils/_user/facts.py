@@ -14,6 +14,7 @@ import time
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import (
+    alike,
     command,
     isolated,
     job_user,
@@ -61,6 +62,11 @@ OPTIONS: dict[str, dict[str, t.Any]] = {
     },
     "prefix": {"type": "path", "default": "/opt/trainmesh"},
     "peer": {"type": "str", "default": "127.0.0.1"},
+    "keys": {
+        "type": "dict",
+        "no_log": False,
+        "options": {"count": {"type": "int", "required": True}, "digest": {"type": "str", "required": True}},
+    },
 }
 """The options of every module that returns these facts; documented in the fragment ``node.user``."""
 
@@ -72,7 +78,11 @@ Runner = t.Callable[..., command.Outcome]
 
 
 class Wish(t.NamedTuple):
-    """The options of the module; ``files`` are mappings with ``kind`` and ``path``."""
+    """The options of the module; ``files`` are mappings with ``kind`` and ``path``.
+
+    ``addresses`` are where each of ``ssh_names`` should lead; ``keys`` has ``count`` and ``digest`` of the lines of
+    authorized_keys that are the same on all nodes. What is as expected is said once.
+    """
 
     user: str | None
     ssh_names: t.Sequence[str]
@@ -82,6 +92,8 @@ class Wish(t.NamedTuple):
     prefix: str
     peer: str
     timeout: float
+    addresses: t.Sequence[str] = ()
+    keys: t.Mapping[str, t.Any] | None = None
 
 
 def blank(name: str | None) -> Record:
@@ -103,6 +115,7 @@ def blank(name: str | None) -> Record:
         "asked": {},
         "managed": {"exists": None, "files": {}},
         "files": [],
+        "alike": {},
     }
 
 
@@ -136,8 +149,19 @@ def gather(wish: Wish, tree: Tree, run: Runner = command.run) -> Record:
         facts["root_without_password"] = root_without_password(name, user.pw_uid, run, limit)
         reader = Reader(wish, tree, run, limit, user, os.geteuid() == user.pw_uid)
         facts.update(_of_user(reader, facts["sshd"], deadline))
-    answer: Record = printable(facts)
-    return answer
+    return folded(printable(facts), wish)
+
+
+def folded(facts: Record, wish: Wish) -> Record:
+    """The facts with what is said of all nodes alike in ``alike``."""
+    common: Record = {}
+    client = facts["ssh_client"]
+    if wish.addresses:
+        names = alike.by_name(wish.ssh_names, wish.addresses)
+        client["targets"], common["targets"] = alike.fold(client["targets"], names)
+    if wish.keys and facts["authorized_keys"]:
+        facts["authorized_keys"], common["authorized_keys"] = ssh.without(facts["authorized_keys"], wish.keys)
+    return {**facts, "alike": {key: value for key, value in common.items() if value}}
 
 
 def _of_user(reader: Reader, sshd: Record, deadline: float) -> Record:

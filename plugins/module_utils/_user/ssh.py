@@ -14,7 +14,7 @@ import re
 import time
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command, ssh_config, ssh_options
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import alike, command, ssh_config, ssh_options
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, to_int
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config.ssh_files import KEY_NAME, OURS
 
@@ -24,7 +24,7 @@ Runner = t.Callable[..., command.Outcome]
 DEFAULT_KEY_FILES = ".ssh/authorized_keys .ssh/authorized_keys2"
 KEY_NAMES = (f"{OURS}/{KEY_NAME}", "id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk", "id_dsa")
 SERVER_PLACES = ("/usr/sbin/sshd", "/sbin/sshd", "/usr/local/sbin/sshd")
-WORKERS, MAX_KEYS = 8, 500
+WORKERS, MAX_KEYS = 8, 2048
 _LISTS = ("allowusers", "denyusers", "allowgroups", "denygroups")
 _KEY = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]+) ([A-Za-z0-9+/]+={0,2})(?:\s+(.*))?$")
 
@@ -99,6 +99,26 @@ def public_key(line: str) -> Record | None:
         "comment": (match.group(3) or "").strip(),
         "options": options,
     }
+
+
+def expected(lines: t.Iterable[str]) -> Record:
+    """How without() knows these lines of authorized_keys again: ``count`` and ``digest``."""
+    rows = [row for line in lines if (row := public_key(line))]
+    return {"count": len(rows), "digest": alike.digest(rows)}
+
+
+def without(keys: list[Record], wanted: t.Mapping[str, t.Any]) -> tuple[list[Record], Record | None]:
+    """(the keys without those that expected() described, the ``file`` of these and where they stood, ``at``).
+
+    All keys and None where these are not there, one behind the other as we write them.
+    """
+    at = next((number for number, key in enumerate(keys) if key["comment"].startswith(f"{OURS} ")), 0)
+    end = at + wanted["count"]
+    found = [{part: value for part, value in key.items() if part != "file"} for key in keys[at:end]]
+    files = {key["file"] for key in keys[at:end]}
+    if len(files) != 1 or alike.digest(found) != wanted["digest"]:
+        return keys, None
+    return keys[:at] + keys[end:], {"file": files.pop(), "at": at}
 
 
 def own_keys(tree: Tree, home: str) -> list[Record]:

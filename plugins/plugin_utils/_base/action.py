@@ -9,6 +9,7 @@ import typing as t
 
 from ansible.utils.display import Display
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import whole
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.redact import harmless
 
 _display = Display()
@@ -40,7 +41,8 @@ def stored(hostvars: t.Mapping[str, t.Any], name: str) -> t.Mapping[str, t.Any]:
 
 def facts(hostvars: t.Mapping[str, t.Any], name: str) -> t.Mapping[str, t.Any]:
     """What a host has said of itself in this run; empty where it said nothing."""
-    return stored(hostvars, name).get("ansible_facts") or {}
+    values = stored(hostvars, name)
+    return whole.facts(values.get("ansible_facts") or {}, values.get("trainmesh_inventory"))
 
 
 def leaves(values: t.Mapping[str, t.Any]) -> bool:

@@ -15,7 +15,11 @@ import typing as t
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.action.inventory_check import ActionModule
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user import ssh
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import cluster as plan_cluster
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import state
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import controller
+from ansible_collections.trainmesh.cluster.tests.unit.samples import clusters
 
 ROOT = pathlib.Path(__file__).parents[4]
 PLAY = """
@@ -180,6 +184,24 @@ def test_a_dynamic_inventory(check, tmp_path):
     found = accepted(check("inventory.py"))
     assert (found["hosts"], found["node_facts"]["peers"]) == (["gpu1", "gpu2"], ["192.0.2.1", "192.0.2.2"])
     assert (found["node_facts"]["paths"][0], found["state_dir"]) == ("/data/mesh", str(tmp_path / ".trainmesh"))
+
+
+def test_the_nodes_are_expected_as_the_last_run_left_them(check, tmp_path):
+    made = plan_cluster.make([clusters.host(1), clusters.host(2)], clusters.options(), {})
+    state.save(str(tmp_path / "kept/cluster.json"), state.text(made["model"], "0123abcd", "all", []))
+    write(
+        tmp_path / "hosts", "node1 ansible_host=192.0.2.1\nnode2 ansible_host=192.0.2.2\nnode3 ansible_host=192.0.2.3\n"
+    )
+    first = accepted(check("hosts"))
+    assert first["node_facts"]["addresses"] == first["node_facts"]["peers"]
+    assert first["authorized_keys"] == [] and "keys" not in first["node_facts"]
+    found = accepted(check("hosts", arguments=["-e", f"trainmesh_state_dir={tmp_path}/kept"]))
+    assert found["node_facts"]["addresses"] == ["10.0.0.11", "10.0.0.12", "192.0.2.3"]
+    assert found["authorized_keys"] == made["ssh"]["authorized_keys"]
+    assert found["node_facts"]["keys"] == ssh.expected(made["ssh"]["authorized_keys"])
+    write(tmp_path / "kept/cluster.json", "damaged")
+    damaged = accepted(check("hosts", arguments=["-e", f"trainmesh_state_dir={tmp_path}/kept"]))
+    assert damaged["node_facts"] == first["node_facts"] and damaged["authorized_keys"] == []
 
 
 RANGES = {

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import alike
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import facts as fabric
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.facts import Wish, gather
 
 KEYS = {
+    "alike",
     "can_set_hostname",
     "acs",
     "apparmor",
@@ -170,3 +172,16 @@ def test_gathering_is_cheap() -> None:
     before = time.process_time()
     gather(Wish(paths=["/opt/trainmesh", "~/.cache"]))
     assert time.process_time() - before < 0.5, "normally 0.02 seconds"
+
+
+def test_what_is_said_of_all_alike_is_said_once_and_nothing_is_lost():
+    asked = Wish(peers=["127.0.0.1", "127.0.0.2"], names=["localhost", "no.such.name.invalid"], timeout=5)
+    whole = gather(asked)
+    found = gather(asked._replace(addresses=["127.0.0.1", "127.0.0.2"]))
+    assert whole["alike"] == {} and set(whole["resolution"]) >= {*asked.peers, *asked.names}
+    assert "127.0.0.2" not in found["resolution"] and "no.such.name.invalid" in found["resolution"]
+    peers = alike.by_peer(asked.peers, asked.peers)
+    expected = {**alike.by_name(asked.names, asked.peers), **peers}
+    rest = {key: alike.restored(found["alike"][key]["form"], expected) for key in ("resolution", "routes")}
+    assert {**rest["resolution"], **found["resolution"]} == whole["resolution"]
+    assert {**{peer: rest["routes"][peer] for peer in peers}, **found["routes"]} == whole["routes"]

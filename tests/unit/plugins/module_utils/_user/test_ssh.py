@@ -115,6 +115,44 @@ def test_keys(tmp_path):
     }
 
 
+def key_lines(count):
+    keys = [base64.b64encode(b"\0\0\0\x0bssh-ed25519" + bytes([number]) * 36).decode() for number in range(count)]
+    return [f'restrict,from="10.0.0.{number}" ssh-ed25519 {key} trainmesh n{number}' for number, key in enumerate(keys)]
+
+
+@pytest.mark.parametrize("before", [[], [f"ssh-ed25519 {BLOB} me", "# a comment"]])
+def test_keys_that_all_nodes_have_are_told_by_where_they_stand(tmp_path, before):
+    ours, loopback = key_lines(3), f'restrict,from="127.0.0.0/8" ssh-ed25519 {BLOB} trainmesh n1'
+    text = "\n".join([*before, "# begin", *ours, loopback])
+    keys = ssh.authorized(write(tmp_path, {"/h/keys": text}), ["/h/keys"])
+    rest, place = ssh.without(keys, ssh.expected(ours))
+    assert [key["comment"] for key in rest] == [*(["me"] if before else []), "trainmesh n1"]
+    assert place == {"file": "/h/keys", "at": len(rest) - 1} and len(keys) == len(rest) + 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: lines[1:],
+        lambda lines: lines[:-1],
+        lambda lines: [lines[1], lines[0], lines[2]],
+        lambda lines: [lines[0].replace("10.0.0.0", "10.9.9.9"), *lines[1:]],
+        lambda lines: [lines[0], f"ssh-ed25519 {BLOB} me", *lines[1:]],
+        lambda lines: [],
+    ],
+)
+def test_keys_that_are_not_as_expected_are_all_told(tmp_path, change):
+    keys = ssh.authorized(write(tmp_path, {"/h/keys": "\n".join(change(key_lines(3)))}), ["/h/keys"])
+    assert ssh.without(keys, ssh.expected(key_lines(3))) == (keys, None)
+
+
+def test_keys_in_two_files_are_all_told(tmp_path):
+    first, *others = key_lines(3)
+    tree = write(tmp_path, {"/h/keys": first, "/h/more": "\n".join(others)})
+    keys = ssh.authorized(tree, ["/h/keys", "/h/more"])
+    assert len(keys) == 3 and ssh.without(keys, ssh.expected(key_lines(3))) == (keys, None)
+
+
 def options(tree, run, limit=1):
     return ssh_options.Options(ssh_client.ClientConfig(tree, "/h"), limit, run)
 
