@@ -48,10 +48,15 @@ options:
         elements: str
         required: true
       ports:
-        description: Ports that listen on the target.
+        description: Ports that listen on the target, if these are others than O(ports).
         type: list
         elements: int
         default: []
+  ports:
+    description: Ports that listen on every target.
+    type: list
+    elements: int
+    default: []
   log_in:
     description: Whether this node is meant to log in to the targets; if not, only their ports are tried.
     type: bool
@@ -116,6 +121,10 @@ options:
         one after the other for at most 120 seconds, and that result counts.
     type: int
     default: 6
+  fold:
+    description: Return once what is the same for targets but their host name and address, in RV(alike).
+    type: bool
+    default: false
 extends_documentation_fragment:
   - trainmesh.cluster.job_user
   - trainmesh.cluster.attributes.read
@@ -172,6 +181,16 @@ row:
       mtu: {ok: true, interface: eth0, interface_mtu: 1500, passed: 1500, failed: null, stalls: [], evidence: ""}
       session: {path: "/usr/bin:/bin", python: /opt/trainmesh/env/bin/python,
                 commands: {python3: /usr/bin/python3, ninja: null}}
+alike:
+  description:
+    - With O(fold), the targets that are not in RV(row). The common C(form) of what is said of them is JSON with
+      V(<name>) and V(<address>) for the host name and address of a target, and V(<seconds>) for those of C(seconds),
+      in their order.
+  returned: when O(fold) and there are such targets
+  type: dict
+  sample:
+    form: '{"mtu": null, "session": null, "ssh": {"<name>": {"ok": true, "seconds": "<seconds>"}}, "tcp": {}}'
+    seconds: {node2: [0.21], node3: [0.2]}
 load:
   description:
     - How busy this node was meanwhile. C(load1) is the load average, C(cores) the processors that may be used,
@@ -195,7 +214,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user, ssh_options
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import alike, job_user, ssh_options
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import load as base_load
 from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import mesh, ssh_login
 from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import unreached as probe_unreached
@@ -219,6 +238,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "targets": {"type": "list", "elements": "dict", "required": True, "options": target},
+            "ports": {"type": "list", "elements": "int", "default": []},
             "log_in": {"type": "bool", "default": True},
             "unreached": {"type": "list", "elements": "dict", "default": [], "options": away},
             "address": {"type": "str", "default": ""},
@@ -229,6 +249,7 @@ def main() -> None:
             "login_timeout": {"type": "int", "default": 30},
             "slow_seconds": {"type": "float", "default": 5.0},
             "workers": {"type": "int", "default": 6},
+            "fold": {"type": "bool", "default": False},
             "user": {"type": "str"},
         },
         supports_check_mode=True,
@@ -241,7 +262,7 @@ def main() -> None:
 def look(given: dict[str, t.Any]) -> dict[str, t.Any]:
     """Try everything."""
     watch = base_load.Watch()
-    targets = [mesh.Target(**item) for item in given["targets"]]
+    targets = [mesh.Target(**{**item, "ports": item["ports"] or given["ports"]}) for item in given["targets"]]
     if not given["log_in"]:
         targets = [target._replace(ssh_names=[]) for target in targets]
     limits = (given["timeout"], given["login_timeout"], given["slow_seconds"])
@@ -250,7 +271,12 @@ def look(given: dict[str, t.Any]) -> dict[str, t.Any]:
     row = mesh.probe(targets, wish, given["workers"])
     load = watch.report()
     unreached = probe_unreached.look_at_all([probe_unreached.Place(**item) for item in given["unreached"]])
-    return {"row": row, "load": load, "unreached": unreached}
+    answer = {"row": row, "load": load, "unreached": unreached}
+    if given["fold"]:
+        expected = {target.name: (target.hostname, target.address) for target in targets}
+        answer["row"], common = alike.fold_timed(row, expected)
+        answer.update({"alike": common} if common else {})
+    return answer
 
 
 if __name__ == "__main__":

@@ -13,23 +13,28 @@ from __future__ import annotations
 import collections
 import hashlib
 import ipaddress
+import itertools
 import json
+import re
 import typing as t
 
 Row = dict[str, t.Any]
 Common = dict[str, t.Any]
-NAME, ADDRESS = '"<name>"', '"<address>"'
-LONGEST_FORM = 512
+# The name and the address of a node, which stand in its row where others have theirs.
+Own = tuple[str, str]
+NAME, ADDRESS, SECONDS = '"<name>"', '"<address>"', '"<seconds>"'
+LONGEST_FORM, MOST_BRACKETS = 2048, 64
+_SECONDS = re.compile(r'(?<="seconds": )-?[0-9][0-9.e+-]*')
 
 
-def by_name(names: t.Iterable[str], addresses: t.Iterable[str]) -> dict[str, str]:
+def by_name(names: t.Iterable[str], addresses: t.Iterable[str]) -> dict[str, Own]:
     """The address to which each name should lead."""
-    return dict(zip(names, addresses))
+    return {name: (name, address) for name, address in zip(names, addresses)}
 
 
-def by_peer(peers: t.Iterable[str], addresses: t.Iterable[str]) -> dict[str, str]:
+def by_peer(peers: t.Iterable[str], addresses: t.Iterable[str]) -> dict[str, Own]:
     """The address to which each peer should lead: an address is its own."""
-    return {peer: peer if _is_address(peer) else address for peer, address in zip(peers, addresses)}
+    return {peer: (peer, peer if _is_address(peer) else address) for peer, address in zip(peers, addresses)}
 
 
 def _is_address(text: str) -> bool:
@@ -39,38 +44,67 @@ def _is_address(text: str) -> bool:
         return False
 
 
-def fold(rows: t.Mapping[str, Row], expected: t.Mapping[str, str]) -> tuple[dict[str, Row], Common | None]:
-    """(the rows that differ from the others, what the others have in common); ``expected`` is name to address.
+def fold(rows: t.Mapping[str, Row], expected: t.Mapping[str, Own]) -> tuple[dict[str, Row], Common | None]:
+    """(the rows that differ from the others, what the others have in common).
 
     The second is a ``form`` of them as JSON, and ``without``: the names that have no row.
     """
-    asked = {name: address for name, address in expected.items() if name in rows}
-    forms = collections.Counter(form for name in asked if (form := _form(rows[name], name, asked[name])))
+    asked = {name: own for name, own in expected.items() if name in rows}
+    forms = collections.Counter(form for name, own in asked.items() if (form := _form(rows[name], own)))
     if not forms:
         return dict(rows), None
     form = forms.most_common(1)[0][0]
-    alike = {name for name, address in asked.items() if filled(form, name, address) == rows[name]}
+    alike = {name for name, own in asked.items() if _filled(form, own) == rows[name]}
     without = [name for name in expected if name not in rows]
     return {name: row for name, row in rows.items() if name not in alike}, {"form": form, "without": without}
 
 
-def _form(row: Row, name: str, address: str) -> str | None:
-    """A row with words for the node's own name and address; None where that could not be undone, or is too long."""
+def _form(row: Row, own: Own) -> str | None:
+    """A row with words for the node's own name and address; None where that could not be undone."""
     text = json.dumps(row, sort_keys=True)
-    form = text.replace(json.dumps(address), ADDRESS).replace(json.dumps(name), NAME)
-    return form if len(form) <= LONGEST_FORM and not (NAME in text or ADDRESS in text) else None
+    form = text.replace(json.dumps(own[1]), ADDRESS).replace(json.dumps(own[0]), NAME)
+    return form if _is_sound(form) and not (NAME in text or ADDRESS in text) else None
 
 
-def filled(form: str, name: str, address: str) -> t.Any:
-    """The row of a node by the common form. Raises ValueError where that is no JSON."""
-    return json.loads(form.replace(ADDRESS, json.dumps(address)).replace(NAME, json.dumps(name)))
+def _is_sound(form: str) -> bool:
+    """Whether it is no larger, and no deeper, than that of an honest node."""
+    return len(form) <= LONGEST_FORM and form.count("[") + form.count("{") <= MOST_BRACKETS
 
 
-def restored(form: str, expected: t.Mapping[str, str]) -> dict[str, t.Any]:
+def _filled(form: str, own: Own) -> t.Any:
+    return json.loads(form.replace(ADDRESS, json.dumps(own[1])).replace(NAME, json.dumps(own[0])))
+
+
+def restored(form: str, expected: t.Mapping[str, Own]) -> dict[str, t.Any]:
     """The rows of all that are as the form says. Raises ValueError for a form that fold() does not make."""
-    if len(form) > LONGEST_FORM:
-        raise ValueError("the common form of facts is too long")
-    return {name: filled(form, name, address) for name, address in expected.items()}
+    if not _is_sound(form):
+        raise ValueError("the common form of facts is too large")
+    return {name: _filled(form, own) for name, own in expected.items()}
+
+
+def fold_timed(rows: t.Mapping[str, Row], expected: t.Mapping[str, Own]) -> tuple[dict[str, Row], Common | None]:
+    """As fold() for rows that tell how long things took: of those that are alike, the ``seconds`` are told of each."""
+    texts = {name: json.dumps(row, sort_keys=True) for name, row in rows.items()}
+    plain = {name: json.loads(_SECONDS.sub(SECONDS, text)) for name, text in texts.items() if SECONDS not in text}
+    odd, common = fold(plain, expected)
+    if common is None:
+        return dict(rows), None
+    alike = {name: [float(text) for text in _SECONDS.findall(texts[name])] for name in plain if name not in odd}
+    return {name: row for name, row in rows.items() if name not in alike}, {"form": common["form"], "seconds": alike}
+
+
+def restored_timed(common: Common, expected: t.Mapping[str, Own]) -> dict[str, t.Any]:
+    """The rows that fold_timed() left out. Raises ValueError for what it does not make."""
+    form, seconds = str(common.get("form")), common.get("seconds")
+    if not _is_sound(form) or not isinstance(seconds, t.Mapping):
+        raise ValueError("the common form of rows is too large, or has no seconds")
+    parts, rows = form.split(SECONDS), {}
+    for name, times in seconds.items():
+        if name not in expected or not isinstance(times, list) or len(times) != len(parts) - 1:
+            raise ValueError("the seconds are not those of the common form")
+        between = [*(json.dumps(float(time)) for time in times), ""]
+        rows[name] = _filled("".join(itertools.chain.from_iterable(zip(parts, between))), expected[name])
+    return rows
 
 
 def digest(rows: t.Sequence[t.Mapping[str, t.Any]]) -> str:

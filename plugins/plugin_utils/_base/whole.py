@@ -46,6 +46,18 @@ def facts(found: Facts, inventory: t.Any) -> Facts:
     return {**found, **{part: whole(found[part], common[part], known) for part, whole in parts.items() if common[part]}}
 
 
+def mesh(row: t.Any, common: t.Any, nodes: t.Mapping[str, t.Any]) -> t.Any:
+    """The row of mesh_probe with the targets that are alike; ``nodes`` are those of the plan."""
+    if not isinstance(row, t.Mapping) or not isinstance(common, t.Mapping):
+        return row
+    own = {name: (str(node["hostname"]), str(node["address"])) for name, node in nodes.items()}
+    try:
+        every = {**alike.restored_timed(dict(common), own), **row}
+    except (TypeError, ValueError, OverflowError):
+        return row
+    return {name: every[name] for name in dict.fromkeys([*nodes, *every]) if name in every}
+
+
 def dict_in(data: Facts, key: str) -> Facts:
     """The mapping under a key, or an empty one."""
     value = data.get(key)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action, whole
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.job_result import verdict
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, Hosts
 
@@ -38,7 +38,7 @@ def assemble(
         gpu=_facts(facts, "trainmesh_facts_gpu"),
         stack=_facts(facts, "trainmesh_facts_stack"),
         user=_facts(facts, "trainmesh_facts_user"),
-        mesh=_found(probes, "mesh", "row"),
+        mesh=_mesh(plan, probes),
         listeners=_found(probes, "listener", "problems"),
         links=_found(probes, "links", "row"),
         load=_load(probes),
@@ -82,6 +82,12 @@ def _found(probes: Hosts, probe: str, key: str) -> dict[str, t.Any]:
     """One key of a probe's answer for every node that has it."""
     found = {name: (answers.get(probe) or {}).get(key) for name, answers in probes.items()}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _mesh(plan: Data, probes: Hosts) -> dict[str, t.Any]:
+    """The rows of the mesh in full."""
+    rows, common = _found(probes, "mesh", "row"), _found(probes, "mesh", "alike")
+    return {name: whole.mesh(row, common.get(name), plan["nodes"]) for name, row in rows.items()}
 
 
 def _load(probes: Hosts) -> t.Mapping[str, Data]:

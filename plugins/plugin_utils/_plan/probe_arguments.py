@@ -39,18 +39,19 @@ def mesh_probe(plan: Plan, name: str, live: t.Container[str]) -> Arguments:
             {
                 "name": peer["name"],
                 "address": peer["address"],
-                "addresses": peer["addresses"],
+                "addresses": [other for other in peer["addresses"] if other != peer["address"]],
                 "hostname": peer["hostname"],
                 "ssh_names": [*peer["names"], peer["address"]] if every else [peer["hostname"]],
-                "ports": plan["probe_ports"],
             }
             for peer in _live(plan, live)
         ],
+        "ports": plan["probe_ports"],
         "log_in": node["logs_in"],
         "unreached": plan["unreached"],
         "address": node["address"],
         "token": plan["probe_token"],
         "workers": plan["logins_at_once"],
+        "fold": True,
     }
 
 

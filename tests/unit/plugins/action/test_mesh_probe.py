@@ -8,8 +8,8 @@ from __future__ import annotations
 from ansible_collections.trainmesh.cluster.plugins.action.mesh_probe import ActionModule
 from ansible_collections.trainmesh.cluster.tests.unit.samples import actions
 
-FOUND = {"row": {"node1": {}}, "load": {"load1": 0.1}, "unreached": {}, "changed": False}
-KEPT = {"row": {"node1": {}}, "load": {"load1": 0.1}, "unreached": {}}
+KEPT = {"row": {"node1": {}}, "alike": {"form": "{}", "seconds": {}}, "load": {"load1": 0.1}, "unreached": {}}
+FOUND = {**KEPT, "changed": False}
 
 
 def test_the_nodes_of_the_run_are_tried_and_the_lost_one_is_not(monkeypatch):
@@ -18,11 +18,11 @@ def test_the_nodes_of_the_run_are_tried_and_the_lost_one_is_not(monkeypatch):
     assert given["targets"][0] == {
         "name": "node1",
         "address": "10.0.0.1",
-        "addresses": ["10.0.0.1", "192.168.0.1"],
+        "addresses": ["192.168.0.1"],
         "hostname": "host1",
         "ssh_names": ["host1", "host1.internal", "10.0.0.1"],
-        "ports": [29500, 61999],
     }
+    assert given["ports"] == [29500, 61999] and given["fold"] is True
     more = {name: given[name] for name in ("address", "log_in", "workers", "timeout", "unreached")}
     assert more == {
         "address": "10.0.0.2",

@@ -13,6 +13,7 @@ import sys
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import alike
 from ansible_collections.trainmesh.cluster.plugins.modules import mesh_probe
 from ansible_collections.trainmesh.cluster.tests.unit.samples import documented
 
@@ -44,6 +45,21 @@ def free_ports(count):
 def refused(address, port):
     with socket.socket() as probe:
         return probe.connect_ex((address, port)) == 111
+
+
+def test_what_is_the_same_for_all_targets_is_returned_once(tmp_path):
+    targets = [
+        {"name": name, "address": f"127.0.0.{number}", "hostname": f"{name}.lan", "ssh_names": [f"{name}.lan"]}
+        for number, name in enumerate("abc", 2)
+    ]
+    rc, whole = run("mesh_probe", tmp_path, targets=targets, log_in=False)
+    assert rc == 0 and [*whole["row"]] == ["a", "b", "c"] and "alike" not in whole
+    rc, folded = run("mesh_probe", tmp_path, targets=targets, log_in=False, fold=True)
+    own = {target["name"]: (target["hostname"], target["address"]) for target in targets}
+    assert (rc, folded["row"]) == (0, {}) and alike.restored_timed(folded["alike"], own) == whole["row"]
+    port = free_ports(1)[0]
+    rc, odd = run("mesh_probe", tmp_path, targets=targets, log_in=False, fold=True, ports=[port])
+    assert {row["tcp"][str(port)]["failure"] for row in odd["row"].values()} == {"refused"} and len(odd["row"]) >= 2
 
 
 def test_listen_probe_measure_and_free_the_ports(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import alike
 
-EXPECTED = {f"n{number}": f"10.0.0.{number}" for number in range(1, 6)}
+EXPECTED = {f"n{number}": (f"n{number}", f"10.0.0.{number}") for number in range(1, 6)}
 
 
 def resolved(*addresses, error=None):
@@ -17,7 +17,7 @@ def resolved(*addresses, error=None):
 
 
 def rows(**odd):
-    return {**{name: resolved(address) for name, address in EXPECTED.items()}, **odd}
+    return {**{name: resolved(own[1]) for name, own in EXPECTED.items()}, **odd}
 
 
 def whole(given):
@@ -60,10 +60,49 @@ def test_rows_that_name_the_nodes_themselves_are_alike_too():
 
 def test_a_peer_that_is_an_address_leads_to_itself():
     peers = alike.by_peer(["192.0.2.1", "n2.example.org", "2001:db8::1"], ["10.0.0.1", "10.0.0.2", "10.0.0.3"])
-    assert peers == {"192.0.2.1": "192.0.2.1", "n2.example.org": "10.0.0.2", "2001:db8::1": "2001:db8::1"}
+    found = {"192.0.2.1": "192.0.2.1", "n2.example.org": "10.0.0.2", "2001:db8::1": "2001:db8::1"}
+    assert peers == {peer: (peer, address) for peer, address in found.items()}
 
 
-@pytest.mark.parametrize("form", ["{", "", "[" * 600, json.dumps("x" * 600)])
+@pytest.mark.parametrize("form", ["{", "", "[" * 600, json.dumps("x" * 3000)])
 def test_a_form_that_no_node_of_ours_makes_is_refused(form):
     with pytest.raises(ValueError):
         alike.restored(form, EXPECTED)
+
+
+def tried(name, address, seconds=0.2, **more):
+    ssh = {name: {"ok": True, "failure": "", "evidence": "", "seconds": seconds, "addresses": [address]}}
+    return {"ssh": ssh, "tcp": {"29500": {"ok": True, "seconds": 1e-05, "seen_as": "10.0.0.9"}}, "mtu": None, **more}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {},
+        {"n2": tried("n2", "10.0.0.2", session={"path": "/bin"})},
+        {"n2": tried("n2", "10.0.0.2", session={"path": '"seconds": 7', "a": "<seconds>"})},
+        {"n2": tried("n2", "10.0.0.7"), "n4": {"ssh": {}, "tcp": {}}, "stranger": tried("n1", "10.0.0.1")},
+    ],
+)
+def test_rows_with_times_are_alike_but_for_these(odd):
+    given = {name: tried(*own, seconds=number / 7) for number, (name, own) in enumerate(EXPECTED.items())}
+    rest, common = alike.fold_timed({**given, **odd}, EXPECTED)
+    assert rest == odd and {*common["seconds"]} == {*given} - {*odd}
+    assert {**alike.restored_timed(common, EXPECTED), **rest} == {**given, **odd}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"form": "{"},
+        {"form": '{"a": ' + "[" * 100},
+        {"seconds": {"n1": []}},
+        {"seconds": {"n1": ["x", 1]}},
+        {"seconds": {"elsewhere": [1, 2]}},
+        {"seconds": [1]},
+    ],
+)
+def test_times_that_no_node_of_ours_tells_are_refused(change):
+    _rest, common = alike.fold_timed({name: tried(*own) for name, own in EXPECTED.items()}, EXPECTED)
+    with pytest.raises(ValueError):
+        alike.restored_timed({**common, **change}, EXPECTED)

@@ -11,6 +11,7 @@ import json
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import alike
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import facts as fabric_facts
 from ansible_collections.trainmesh.cluster.plugins.module_utils._user import facts as user_facts
 from ansible_collections.trainmesh.cluster.plugins.module_utils._user import ssh
@@ -18,6 +19,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import act
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, options
 from ansible_collections.trainmesh.cluster.tests.unit.samples import clusters, healthy
 
+SECONDS = alike.SECONDS
 FABRIC, USER = whole.FABRIC, whole.USER
 
 
@@ -79,6 +81,23 @@ def test_a_healthy_node_sends_as_much_among_many_nodes_as_among_few():
         sizes[count] = {part: len(json.dumps(facts)) for part, facts in sent(*facts_of("node3", names), names).items()}
         assert all(size < 8000 for size in sizes[count].values()), sizes
     assert sizes[16] == sizes[256] == sizes[1024]
+
+
+def test_a_row_of_the_mesh_is_little_more_than_its_times():
+    names = healthy.named(256)
+    own = {name: (name, healthy.address(name)) for name in names}
+    row = row_of("node3", names)
+    rest, common = alike.fold_timed(row, own)
+    assert [*rest] == ["node3"] and len(json.dumps([rest, common])) < 45 * len(names) < len(json.dumps(row)) / 10
+    nodes = {name: {"hostname": name, "address": address} for name, address in own.values()}
+    assert whole.mesh(rest, common, nodes) == row and [*whole.mesh(rest, common, nodes)] == [*row]
+
+
+@pytest.mark.parametrize(
+    "common", [None, "x", {}, {"form": "{}", "seconds": {"node1": [10**400]}}, {"form": "[" * 999}]
+)
+def test_a_row_in_other_hands_stays_as_it_is(common):
+    assert whole.mesh({"node2": {}}, common, {"node1": {"hostname": "node1", "address": "10.0.0.11"}}) == {"node2": {}}
 
 
 def test_nothing_of_a_healthy_node_is_lost():
@@ -143,7 +162,21 @@ def through_the_wire(case):
     names = [str(name) for name in case.order]
     told = {name: received(sent(facts, case.user[name], names), names) for name, facts in case.fabric.items()}
     fabric = {name: facts[FABRIC] for name, facts in told.items()}
-    return dataclasses.replace(case, fabric=fabric, user={name: facts[USER] for name, facts in told.items()})
+    user = {name: facts[USER] for name, facts in told.items()}
+    own = {name: (name, healthy.address(name)) for name in names}
+    rows = {name: alike.fold_timed(row, own) for name, row in case.mesh.items()}
+    assert all(common for _row, common in rows.values())
+    mesh = {name: whole.mesh(*given, case.plan["nodes"]) for name, given in rows.items()}
+    return dataclasses.replace(case, fabric=fabric, user=user, mesh=mesh)
+
+
+def row_of(source, names):
+    """What mesh_probe finds from a node of a large cluster, by one name of each."""
+    row = healthy.row(source, names)
+    for number, name in enumerate(names):
+        login = healthy.login(seconds=0.2 + number % 50 / 100, addresses=[healthy.address(name)])
+        row[name]["ssh"] = {name: login}
+    return row
 
 
 @pytest.mark.parametrize("dead", [0, 2])

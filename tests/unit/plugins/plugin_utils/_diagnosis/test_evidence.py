@@ -47,6 +47,26 @@ def test_what_the_probes_have_left_is_found_under_each_host():
     assert case.reach == {"node1": {"ok": True}} and case.thresholds == {"limit": 1}
 
 
+def test_what_nodes_say_once_for_all_is_found_for_each():
+    inventory_answer = {"node_facts": {"names": ["node1"], "peers": ["10.0.0.11"], "addresses": ["10.0.0.11"]}}
+    fabric = {
+        "resolution": {"odd": {}},
+        "routes": {},
+        "alike": {"resolution": {"form": '{"is": "<address>"}', "without": []}},
+    }
+    mesh = {"row": {}, "alike": {"form": '{"ssh": {"<name>": {"seconds": "<seconds>"}}}', "seconds": {"node1": [0.5]}}}
+    facts = {**FACTS, "trainmesh_facts_fabric": fabric, "trainmesh_facts_verify": {"mesh": mesh}}
+    nodes = {name: {**node, "hostname": f"{name}.lan"} for name, node in PLAN["nodes"].items()}
+    hostvars = {"node1": {"ansible_facts": facts, "trainmesh_inventory": inventory_answer}}
+    case = evidence.assemble({**PLAN, "nodes": nodes}, hostvars, ["node1"], ["node1"], {}, evidence.Jobs({}, [], ""))
+    assert case.mesh == {"node1": {"node1": {"ssh": {"node1.lan": {"seconds": 0.5}}}}}
+    assert case.fabric["node1"]["resolution"] == {
+        "odd": {},
+        "10.0.0.11": {"is": "10.0.0.11"},
+        "node1": {"is": "10.0.0.11"},
+    }
+
+
 def test_launchers_that_were_left_out_are_no_jobs():
     skipped = [{"__verify_launcher": name, "skipped": True} for name in ("deepspeed", "torchrun")]
     hostvars = {name: {"ansible_facts": FACTS} for name in PLAN["order"]}
