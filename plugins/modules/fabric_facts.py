@@ -354,9 +354,10 @@ ansible_facts:
           sample: false
         alike:
           description:
-            - What is not listed because it is as expected, empty without O(addresses). C(resolution), C(routes) and
-              C(cluster_block) have the common C(form) of what is said of a node as JSON, with V(<name>) and
-              V(<address>) for those of the node, and C(without), the names of which nothing is said.
+            - What is not listed because it is as expected, empty without O(addresses).
+            - C(resolution) (of O(names)), C(resolution_of_peers), C(routes) and C(cluster_block) have the common
+              C(form) of what is said of a node as JSON, with V(<name>) and V(<address>) for those of the node, and
+              C(without), the names of which nothing is said.
           type: dict
           sample:
             resolution: {form: '{"addresses": ["<address>"], "error": null, "loopback": false}', without: []}

@@ -117,8 +117,10 @@ def folded(facts: Facts, wish: Wish) -> Facts:
     if not wish.addresses:
         return {**facts, "alike": {}}
     names, peers = alike.by_name(wish.names, wish.addresses), alike.by_peer(wish.peers, wish.addresses)
+    others = {peer: own for peer, own in peers.items() if peer not in names}
     common: Facts = {}
-    facts["resolution"], common["resolution"] = alike.fold(facts["resolution"], {**names, **peers})
+    rest, common["resolution"] = alike.fold(facts["resolution"], names)
+    facts["resolution"], common["resolution_of_peers"] = alike.fold(rest, others)
     facts["routes"], common["routes"] = alike.fold(facts["routes"], peers)
     block = facts["cluster_block"]
     listed = {node["name"]: node for node in block["nodes"]} if block else {}

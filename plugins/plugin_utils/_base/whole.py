@@ -67,31 +67,33 @@ def dict_in(data: Facts, key: str) -> Facts:
 def _fabric(part: Facts, common: Facts, known: Asked) -> Facts:
     block = dict_in(part, "cluster_block")
     nodes = [node for node in block.get("nodes") or () if isinstance(node, t.Mapping)]
-    every = _rows({str(node.get("name")): node for node in nodes}, common.get("cluster_block"), "names", known)
+    every = _rows({str(node.get("name")): node for node in nodes}, {"names": common.get("cluster_block")}, known)
+    resolution = {"names": common.get("resolution"), "others": common.get("resolution_of_peers")}
     return {
         **part,
-        "resolution": _rows(part.get("resolution"), common.get("resolution"), "both", known),
-        "routes": _rows(part.get("routes"), common.get("routes"), "peers", known),
+        "resolution": _rows(part.get("resolution"), resolution, known),
+        "routes": _rows(part.get("routes"), {"peers": common.get("routes")}, known),
         **({"cluster_block": {**block, "nodes": [*every.values()]}} if common.get("cluster_block") else {}),
     }
 
 
 def _user(part: Facts, common: Facts, known: Asked) -> Facts:
     client = dict_in(part, "ssh_client")
-    targets = _rows(client.get("targets"), common.get("targets"), "names", known)
+    targets = _rows(client.get("targets"), {"names": common.get("targets")}, known)
     keys = part.get("authorized_keys")
     if common.get("authorized_keys"):
         keys = _keys(keys, dict_in(common, "authorized_keys"), known)
     return {**part, "ssh_client": {**client, "targets": targets}, "authorized_keys": keys}
 
 
-def _rows(rows: t.Any, common: t.Any, keys: str, known: Asked) -> t.Any:
-    """These rows, and those that the others have in common."""
-    if not isinstance(rows, t.Mapping) or not isinstance(common, t.Mapping):
+def _rows(rows: t.Any, common: t.Mapping[str, t.Any], known: Asked) -> t.Any:
+    """These rows, and those that are alike: of the names, the peers, or the peers that are no names."""
+    given = {kind: said for kind, said in common.items() if isinstance(said, t.Mapping)}
+    if not isinstance(rows, t.Mapping) or not given:
         return rows
     try:
-        rest = _restored(str(common["form"]), keys, known)
-        without = frozenset(map(str, common["without"]))
+        rest = _restored(tuple((kind, str(said["form"])) for kind, said in given.items()), known)
+        without = frozenset(str(name) for said in given.values() for name in said["without"])
     except (KeyError, TypeError, ValueError):
         return rows
     if without:
@@ -100,9 +102,11 @@ def _rows(rows: t.Any, common: t.Any, keys: str, known: Asked) -> t.Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _restored(form: str, keys: str, known: Asked) -> dict[str, t.Any]:
+def _restored(forms: tuple[tuple[str, str], ...], known: Asked) -> dict[str, t.Any]:
     names, peers = alike.by_name(known.names, known.addresses), alike.by_peer(known.peers, known.addresses)
-    return alike.restored(form, {"names": names, "peers": peers, "both": {**names, **peers}}[keys])
+    others = {peer: own for peer, own in peers.items() if peer not in names}
+    of_kind = {"names": names, "peers": peers, "others": others}
+    return {name: row for kind, form in forms for name, row in alike.restored(form, of_kind[kind]).items()}
 
 
 def _keys(rows: t.Any, common: Facts, known: Asked) -> list[t.Any] | None:

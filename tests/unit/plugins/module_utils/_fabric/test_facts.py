@@ -179,9 +179,9 @@ def test_what_is_said_of_all_alike_is_said_once_and_nothing_is_lost():
     whole = gather(asked)
     found = gather(asked._replace(addresses=["127.0.0.1", "127.0.0.2"]))
     assert whole["alike"] == {} and set(whole["resolution"]) >= {*asked.peers, *asked.names}
-    assert "127.0.0.2" not in found["resolution"] and "no.such.name.invalid" in found["resolution"]
-    peers = alike.by_peer(asked.peers, asked.peers)
-    expected = {**alike.by_name(asked.names, asked.peers), **peers}
-    rest = {key: alike.restored(found["alike"][key]["form"], expected) for key in ("resolution", "routes")}
-    assert {**rest["resolution"], **found["resolution"]} == whole["resolution"]
-    assert {**{peer: rest["routes"][peer] for peer in peers}, **found["routes"]} == whole["routes"]
+    assert "127.0.0.2" not in found["resolution"] and len(found["resolution"]) <= 2
+    names, peers = alike.by_name(asked.names, asked.peers), alike.by_peer(asked.peers, asked.peers)
+    kinds = {"resolution": names, "resolution_of_peers": peers, "routes": peers}
+    rest = {kind: alike.restored(found["alike"][kind]["form"], expected) for kind, expected in kinds.items()}
+    assert {**rest["resolution"], **rest["resolution_of_peers"], **found["resolution"]} == whole["resolution"]
+    assert {**rest["routes"], **found["routes"]} == whole["routes"]

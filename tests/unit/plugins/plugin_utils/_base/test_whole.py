@@ -116,6 +116,11 @@ def odd_resolution(fabric, user):
     fabric["resolution"]["elsewhere"] = healthy.answer(error="Name or service not known")
 
 
+def no_names(fabric, user):
+    for name in healthy.named(8):
+        fabric["resolution"][name] = healthy.answer(error="Name or service not known")
+
+
 def odd_route(fabric, user):
     fabric["routes"]["10.0.0.15"] = {"address": "10.0.0.15", "interface": None, "source": None, "reachable": False}
 
@@ -146,7 +151,14 @@ def old_block(fabric, user):
     fabric["cluster_block"]["nodes"] = [*fabric["cluster_block"]["nodes"][:3], {"address": "192.0.2.1", "name": "old"}]
 
 
-ODD = (odd_resolution, odd_route, odd_targets, key_gone, key_more, keys_unknown, no_block, old_block)
+ODD = (odd_resolution, no_names, odd_route, odd_targets, key_gone, key_more, keys_unknown, no_block, old_block)
+
+
+def test_names_that_nobody_knows_are_said_once():
+    names = healthy.named(8)
+    fabric, user = facts_of("node3", names)
+    no_names(fabric, user)
+    assert sent(fabric, user, names)[FABRIC]["resolution"] == {}
 
 
 @pytest.mark.parametrize("change", ODD)

@@ -60,11 +60,7 @@ def test_what_nodes_say_once_for_all_is_found_for_each():
     hostvars = {"node1": {"ansible_facts": facts, "trainmesh_inventory": inventory_answer}}
     case = evidence.assemble({**PLAN, "nodes": nodes}, hostvars, ["node1"], ["node1"], {}, evidence.Jobs({}, [], ""))
     assert case.mesh == {"node1": {"node1": {"ssh": {"node1.lan": {"seconds": 0.5}}}}}
-    assert case.fabric["node1"]["resolution"] == {
-        "odd": {},
-        "10.0.0.11": {"is": "10.0.0.11"},
-        "node1": {"is": "10.0.0.11"},
-    }
+    assert case.fabric["node1"]["resolution"] == {"odd": {}, "node1": {"is": "10.0.0.11"}}
 
 
 def test_launchers_that_were_left_out_are_no_jobs():
