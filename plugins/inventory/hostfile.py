@@ -42,17 +42,17 @@ EXAMPLES = r"""
 # ansible-playbook site.yml -i cluster.hostfile
 
 # cluster.hostfile, of DeepSpeed or Open MPI
-gpu1 slots=8
-gpu2 slots=8 max_slots=8
-trainer@10.0.0.13 slots=4   # ansible_user: trainer
+# gpu1 slots=8
+# gpu2 slots=8 max_slots=8
+# trainer@10.0.0.13 slots=4   # ansible_user: trainer
 
 # machinefile, of MPICH
-gpu1:8
-[2001:db8::12]:8
+# gpu1:8
+# [2001:db8::12]:8
 
 # hostfile without slots: each node has as many as GPUs
-gpu1
-gpu2
+# gpu1
+# gpu2
 
 # ansible-inventory -i cluster.hostfile --list shows what was read
 """
