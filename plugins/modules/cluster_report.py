@@ -115,7 +115,7 @@ outcome:
   type: str
   sample: clean
 summary:
-  description: Number of findings by severity, of what was not tested, and of rules that hold.
+  description: Number of findings by severity, of what was not tested, and of checks that looked and passed.
   returned: with O(stage=report)
   type: dict
   sample: {fail: 0, warn: 0, info: 3, untested: 0, held: 199}

@@ -49,12 +49,14 @@ _NO_SCRIPTS = (
 class Judgement:
     """The answers, the worst first, and the ids of the rules that hold everywhere.
 
-    ``before_jobs`` is what rules have said that no job can change, for a second judgement of the same evidence.
+    ``not_applicable`` are the ids of those that had nothing to look at. ``before_jobs`` is what rules have said that no
+    job can change, for a second judgement of the same evidence.
     """
 
     answers: tuple[Answer, ...]
     held: tuple[str, ...]
     before_jobs: tuple[Answer, ...] = ()
+    not_applicable: tuple[str, ...] = ()
 
     @property
     def findings(self) -> list[Finding]:
@@ -93,10 +95,11 @@ def judge(case: Case, wishes: options.Options, before_jobs: t.Sequence[Answer] |
         before_jobs = [answer for rule in ready if not rule.of_jobs for answer in _ask(rule, case)]
     of_jobs = [answer for rule in ready if rule.of_jobs for answer in _ask(rule, case)]
     answers: list[Answer] = [*_missing_parts(case), *options.extra(case, wishes), *before_jobs, *of_jobs]
-    held = {identity for rule in rules for identity in rule.ids} - {answer.rule for answer in answers}
+    silent = {identity for rule in rules for identity in rule.ids} - {answer.rule for answer in answers}
+    held = silent & {identity for rule in ready if _applies(rule, case) for identity in rule.ids}
     answers = options.apply(answers, wishes)
     ordered = tuple(sorted(map(_with_source, merged(answers, case.order)), key=_weight))
-    return Judgement(ordered, tuple(sorted(held)), tuple(before_jobs))
+    return Judgement(ordered, tuple(sorted(held)), tuple(before_jobs), tuple(sorted(silent - held)))
 
 
 def to_rows(answers: t.Iterable[Answer]) -> list[dict[str, t.Any]]:
@@ -116,6 +119,13 @@ def _ask(rule: Rule, case: Case) -> list[Answer]:
     except Exception as error:  # pylint: disable=broad-exception-caught
         why = f"the rule itself failed ({type(error).__name__}: {error}): please report it"
         return [Untested(identity, (), why) for identity in rule.ids]
+
+
+def _applies(rule: Rule, case: Case) -> bool:
+    try:
+        return rule.applies(case)
+    except Exception:  # pylint: disable=broad-exception-caught
+        return False  # then nothing has been looked at
 
 
 def _missing_parts(case: Case) -> t.Iterator[Untested]:

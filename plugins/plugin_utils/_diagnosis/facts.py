@@ -127,6 +127,11 @@ def rdma_devices(case: Case, host: str) -> list[Data]:
     return rows(case.fabric.get(host), "rdma.devices")
 
 
+def has_rdma(case: Case) -> bool:
+    """Whether any node has RDMA devices."""
+    return any(rdma_devices(case, host) for host in case.fabric)
+
+
 def ports(case: Case, host: str) -> dict[str, Data]:
     """The ports of a node's RDMA devices by ``mlx5_0:1``."""
     found = {}

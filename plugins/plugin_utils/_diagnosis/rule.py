@@ -110,6 +110,7 @@ class Case:
 
 
 Judge = t.Callable[[Case], t.Iterable[Answer]]
+Applies = t.Callable[[Case], bool]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,27 +130,38 @@ class About:
     also: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
 
 
+def always(_case: Case) -> bool:
+    """Every cluster has what the rule is about."""
+    return True
+
+
 @dataclasses.dataclass(frozen=True)
 class Rule:
     """A registered function, the ids it answers for, and the parts of a Case it can't do without.
 
     ``of_jobs``: it reads the jobs or the collective of the run, so that its answers change when these have run.
+    ``applies``: whether the cluster has what it is about, such as GPUs. It is asked all the same, but has passed only
+    where there was something to look at.
     """
 
     ids: tuple[str, ...]
     needs: tuple[str, ...]
     judge: Judge
     of_jobs: bool = False
+    applies: Applies = always
 
 
 REGISTRY: list[Rule] = []
 ABOUT: dict[str, About] = {}
 
 
-def rule(*answers: About | str, needs: t.Sequence[str] = (), of_jobs: bool = False) -> t.Callable[[Judge], Judge]:
+def rule(
+    *answers: About | str, needs: t.Sequence[str] = (), of_jobs: bool = False, applies: Applies = always
+) -> t.Callable[[Judge], Judge]:
     """Register a function for the ids of ``answers``; a mere id has its About at another function.
 
-    ``needs`` names attributes of Case without which nothing can be said; ``of_jobs`` is that of Rule.
+    ``needs`` names attributes of Case without which nothing can be said; ``of_jobs`` and ``applies`` are those of
+    Rule.
     """
     abouts = [one for one in answers if isinstance(one, About)]
     for about in abouts:
@@ -159,7 +171,7 @@ def rule(*answers: About | str, needs: t.Sequence[str] = (), of_jobs: bool = Fal
     ids = tuple(dict.fromkeys(one.id if isinstance(one, About) else one for one in answers))
 
     def register(judge: Judge) -> Judge:
-        REGISTRY.append(Rule(ids, tuple(needs), judge, of_jobs))
+        REGISTRY.append(Rule(ids, tuple(needs), judge, of_jobs, applies))
         return judge
 
     return register

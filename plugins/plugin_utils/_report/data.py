@@ -44,7 +44,7 @@ Look = t.Callable[[str], t.Optional[Data]]
 
 
 class Judged(t.Protocol):
-    """What the rules said: the answers in the order in which they are to be read, and the ids that hold."""
+    """What the rules said: the answers in the order in which they are to be read, the ids that hold, and the others."""
 
     @property
     def answers(self) -> t.Sequence[Answer]:
@@ -52,7 +52,11 @@ class Judged(t.Protocol):
 
     @property
     def held(self) -> t.Sequence[str]:
-        """The ids of the rules that found nothing."""
+        """The ids of the rules that looked and found nothing."""
+
+    @property
+    def not_applicable(self) -> t.Sequence[str]:
+        """The ids of the rules that had nothing to look at."""
 
 
 def build(
@@ -92,12 +96,13 @@ def build(
         "findings": findings,
         "untested": untested,
         "held": sorted(judged.held),
+        "not_applicable": sorted(judged.not_applicable),
         **_evidence(case),
         "changed": {name: sorted(what) for name, what in sorted(changed.items()) if what},
         "next": _next(case, outcome),
     }
     clean = redact.walk(plain(report), _clean)
-    change = since.compare(last, clean, case, found, judged.held)
+    change = since.compare(last, clean, case, found, [*judged.held, *judged.not_applicable])
     return {**clean, "since": redact.walk(change, _clean)}
 
 

@@ -35,18 +35,19 @@ def last(directory: str) -> t.Any:
 
 
 def compare(
-    before: t.Any, now: Data, case: Case, answers: t.Sequence[Answer], held: t.Collection[str]
+    before: t.Any, now: Data, case: Case, answers: t.Sequence[Answer], silent: t.Collection[str]
 ) -> dict[str, t.Any] | None:
     """The changes from ``before``, whatever that is, to the report ``now``; None when it is no report to compare with.
 
-    That is one of the same format and the same cluster, and in a run that has checked anything.
+    That is one of the same format and the same cluster, and in a run that has checked anything. ``silent`` are the
+    checks that were asked and found nothing.
     """
     try:
-        if not _is_comparable(before, now) or not (held or now["findings"]):
+        if not _is_comparable(before, now) or not (silent or now["findings"]):
             return None
         found, known = _keys(now["findings"]), _known(before)
         place = {*case.order, *case.excluded, *case.lost, ""}
-        asked = {*held, *(answer.rule for answer in answers)}  # not so what was silenced since
+        asked = {*silent, *(answer.rule for answer in answers)}  # not so what was silenced since
         gone = [key for key in known if key not in found and key[0] in asked and key[1] in place]
         rules, wanted = engine.load(), _measured(before) | _wanted(before)
         lacking = wanted - _measured(now)

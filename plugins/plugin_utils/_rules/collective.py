@@ -63,6 +63,14 @@ JOB_IDS = tuple(
 )
 
 
+def _jobs_ran(case: Case) -> bool:
+    return bool(case.jobs)
+
+
+def _collective_ran(case: Case) -> bool:
+    return case.collective is not None
+
+
 @rule(
     About(
         "mem-gpu-oom",
@@ -106,6 +114,7 @@ JOB_IDS = tuple(
     ),
     *JOB_IDS,
     of_jobs=True,
+    applies=_jobs_ran,
 )
 def jobs(case: Case) -> t.Iterator[Answer]:
     """Why jobs failed: for each the causes that its texts name; what only follows from them is not told."""
@@ -184,7 +193,7 @@ def _explained(case: Case) -> bool:
 def out_of_memory(case: Case, host: str) -> bool:
     """Whether the kernel of a node has killed processes for want of memory; without a host, that of any."""
     names = [host] if host else list(case.order)
-    return any(bool(dig(case.user, f"{name}.oom_kills", [])) for name in names)
+    return any(bool(dig(case.user.get(name), "oom_kills", [])) for name in names)
 
 
 @rule(
@@ -205,6 +214,7 @@ def out_of_memory(case: Case, host: str) -> bool:
         source="NCCL, Gloo",
     ),
     of_jobs=True,
+    applies=_collective_ran,
 )
 def collective(case: Case) -> t.Iterator[Answer]:
     """The sum over all nodes failed: the suspects and what they showed, else what was said."""
@@ -256,6 +266,7 @@ def _of_collective(cause: Cause, hosts: tuple[str, ...], said: str) -> Finding:
         source="NVIDIA/nccl-tests, PERFORMANCE.md",
     ),
     of_jobs=True,
+    applies=_collective_ran,
 )
 def slow(case: Case) -> t.Iterator[Answer]:
     """The sum is right and slow: the suspects of the trials, else compared with the links."""
@@ -336,6 +347,7 @@ def rdma_mbps(case: Case, name: str) -> float:
         source="field notes",
     ),
     of_jobs=True,
+    applies=_collective_ran,
 )
 def straggler(case: Case) -> t.Iterator[Answer]:
     """Nodes whose ranks take much longer for the same piece of own work; every step waits for them."""

@@ -176,6 +176,7 @@ _NOUVEAU = (
         source="NVIDIA driver installation guide",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def status(case: Case) -> t.Iterator[Answer]:
     """One finding for the status of each node; nothing stands in the way of a job that does without GPUs."""
@@ -203,6 +204,7 @@ def status(case: Case) -> t.Iterator[Answer]:
         source="NVIDIA System Management Interface",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def count(case: Case) -> t.Iterator[Answer]:
     """PCI bus, driver and nvidia-smi count the same GPUs; a container is rightly given fewer than the bus has."""
@@ -233,6 +235,7 @@ def count(case: Case) -> t.Iterator[Answer]:
         source="NVIDIA System Management Interface",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def missing(case: Case) -> t.Iterator[Answer]:
     """A node without any GPU among nodes that have some."""
@@ -259,6 +262,7 @@ def missing(case: Case) -> t.Iterator[Answer]:
         source="field notes, DS#1923",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def busy(case: Case) -> t.Iterator[Answer]:
     """Somebody computes on a GPU before any job of ours runs; leftovers of launchers have a rule of their own."""
@@ -295,6 +299,7 @@ def busy(case: Case) -> t.Iterator[Answer]:
         source="NVIDIA MIG user guide",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def mig(case: Case) -> t.Iterator[Answer]:
     """MIG parts of a GPU cannot train together; a change of the mode waits for a reset."""
@@ -330,6 +335,7 @@ def mig(case: Case) -> t.Iterator[Answer]:
         source="NVIDIA driver persistence",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def persistence(case: Case) -> t.Iterator[Answer]:
     """Without persistence mode the driver forgets each GPU as soon as nobody uses it."""
@@ -358,6 +364,7 @@ def persistence(case: Case) -> t.Iterator[Answer]:
         source="NVIDIA System Management Interface, compute mode",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def compute_mode(case: Case) -> t.Iterator[Answer]:
     """A GPU that no process, or only one at a time, may use. Exclusive is fine for one rank on each GPU."""
@@ -401,6 +408,7 @@ def compute_mode(case: Case) -> t.Iterator[Answer]:
         source="field notes",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def slots(case: Case) -> t.Iterator[Answer]:
     """Ranks that the plan puts on a node, and the GPUs that were found there."""
@@ -440,6 +448,7 @@ def slots(case: Case) -> t.Iterator[Answer]:
         source="Megatron-LM#661, ACC#2246, NC#1241",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def duplicate(case: Case) -> t.Iterator[Answer]:
     """The same GPU on two nodes: two names for one machine, or containers that share it."""

@@ -13,6 +13,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis impor
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     gpu_place,
     gpus,
+    has_gpus,
     limit,
     model,
     most_common,
@@ -50,6 +51,7 @@ _REPLACE = "Have the GPU replaced, and take the node out of the inventory until 
         source="NVIDIA Xid errors guide",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def xid(case: Case) -> t.Iterator[Answer]:
     """What the kernel log says since boot, by the number's severity; a GPU that is gone now has its own rule."""
@@ -113,6 +115,7 @@ def each_gpu(case: Case) -> t.Iterator[tuple[str, Data, str]]:
         source="NVIDIA GPU memory error management",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def ecc(case: Case) -> t.Iterator[Answer]:
     """Memory errors: uncorrected ones give wrong results or end the job, many corrected ones announce them."""
@@ -148,6 +151,7 @@ def ecc(case: Case) -> t.Iterator[Answer]:
         source="NVIDIA GPU memory error management",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def row_remap(case: Case) -> t.Iterator[Answer]:
     """Bad rows of memory that wait to be replaced by spare ones, or cannot be."""
@@ -176,6 +180,7 @@ def row_remap(case: Case) -> t.Iterator[Answer]:
         source="NVIDIA dynamic page retirement",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def retired_pages(case: Case) -> t.Iterator[Answer]:
     """Pages of memory taken out of use, on GPUs before Ampere."""
@@ -204,6 +209,7 @@ def retired_pages(case: Case) -> t.Iterator[Answer]:
         source="NVIDIA System Management Interface",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def pcie(case: Case) -> t.Iterator[Answer]:
     """Fewer PCIe lanes than GPUs of the same model have. The link's generation falls when idle and says nothing."""
@@ -237,6 +243,7 @@ def pcie(case: Case) -> t.Iterator[Answer]:
         source="NVIDIA NVLink, nvidia-smi nvlink",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def nvlink(case: Case) -> t.Iterator[Answer]:
     """NVLinks that are down or slow, against the model's number, else against the same model in the cluster."""
@@ -287,6 +294,7 @@ def _with_links(case: Case, host: str) -> t.Iterator[tuple[Data, int, float | No
         source="aws-dl-ami#33, gpu-operator#544, PT#35710",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def fabric_manager(case: Case) -> t.Iterator[Answer]:
     """With NVSwitches, CUDA works only once the fabric manager, of the driver's version, has set them up."""

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import limit, number, rows, text, texts
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    has_gpus,
+    limit,
+    number,
+    rows,
+    text,
+    texts,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     WARN,
     About,
@@ -41,6 +48,7 @@ def _computes(gpu: Data) -> bool:
         source="NVIDIA System Management Interface",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def throttle(case: Case) -> t.Iterator[Answer]:
     """The hardware slows a GPU down while nothing runs. Idle clocks and a power cap are normal."""
@@ -61,6 +69,7 @@ def throttle(case: Case) -> t.Iterator[Answer]:
         source="sichek",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def temperature(case: Case) -> t.Iterator[Answer]:
     """A GPU that is hot with nothing to do; one that computes may be, and one that is slowed down is told as that."""

@@ -11,6 +11,7 @@ import shlex
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    has_rdma,
     limit,
     live,
     number,
@@ -154,6 +155,7 @@ def fd_limit(case: Case) -> t.Iterable[Answer]:
         source="NT#206, ucx#8229",
     ),
     needs=("fabric",),
+    applies=has_rdma,
 )
 def memlock(case: Case) -> t.Iterable[Answer]:
     """Locked memory, which RDMA needs for every buffer; where no job uses RDMA the limit says nothing."""

@@ -15,7 +15,7 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import collect_env, ds_report, nccl
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl_failure import GENERIC
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import minor
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import node
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import node, rows
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
@@ -51,7 +51,7 @@ def texts(case: Case, kind: str) -> t.Iterator[tuple[str, str, str]]:
     """(node, path, text) of the files of a kind; the same text on several nodes counts once, but for reports."""
     seen: set[str] = set()
     for name in case.order:
-        for file in dig(case.user, f"{name}.files", []):
+        for file in rows(case.user.get(name), "files"):
             text = dig(file, "text", "")
             if dig(file, "kind") != kind or not text or (kind == "nccl_log" and text in seen):
                 continue
@@ -66,6 +66,14 @@ def logs(case: Case) -> t.Iterator[Log]:
     for name, said in dict(dig(case.collective, "nccl", {})).items():
         if isinstance(said, dict) and name in case.plan["nodes"]:
             yield Log(PROBE, name, said)
+
+
+def _files_there(kind: str) -> t.Callable[[Case], bool]:
+    return lambda case: any(texts(case, kind))
+
+
+def _logs_there(case: Case) -> bool:
+    return any(texts(case, "nccl_log")) or bool(dig(case.collective, "nccl"))
 
 
 def node_of(case: Case, word: str | None) -> str | None:
@@ -143,6 +151,7 @@ def in_log(case: Case, identity: str, severity: str, found: t.Mapping[str, str],
     "ib-container-devices",
     "fd-limit",
     of_jobs=True,
+    applies=_logs_there,
 )
 def first_cause(case: Case) -> t.Iterator[Answer]:
     """The first cause in each log; what follows from it is not told again."""
@@ -178,6 +187,7 @@ def first_cause(case: Case) -> t.Iterator[Answer]:
         source="field notes, NC#1241, PT#122571",
     ),
     of_jobs=True,
+    applies=_logs_there,
 )
 def versions_in_logs(case: Case) -> t.Iterator[Answer]:
     """Hosts of one log with different versions of NCCL; attributed to those that differ from the most."""
@@ -206,6 +216,7 @@ def versions_in_logs(case: Case) -> t.Iterator[Answer]:
         source="NCCL src/graph/topo.cc:1653",
     ),
     of_jobs=True,
+    applies=_logs_there,
 )
 def direct_access(case: Case) -> t.Iterator[Answer]:
     """InfiniBand or RoCE without GPUDirect: every byte goes through the host's memory."""
@@ -234,6 +245,7 @@ def direct_access(case: Case) -> t.Iterator[Answer]:
         source="NC#913, PT#68893, marin#6940",
     ),
     of_jobs=True,
+    applies=_logs_there,
 )
 def virtual_interfaces(case: Case) -> t.Iterator[Answer]:
     """NCCL has picked up interfaces of containers, bridges or tunnels, which the other nodes cannot reach."""
@@ -253,7 +265,7 @@ def virtual_interfaces(case: Case) -> t.Iterator[Answer]:
             yield in_log(case, "nccl-ifname-auto-virtual", WARN, found, (cause, remedy))
 
 
-@rule("ib-disabled-on-ib", "ib-libibverbs-missing", "perf-ethernet-bound", of_jobs=True)
+@rule("ib-disabled-on-ib", "ib-libibverbs-missing", "perf-ethernet-bound", of_jobs=True, applies=_logs_there)
 def sockets_instead_of_rdma(case: Case) -> t.Iterator[Answer]:
     """NCCL took sockets on a node whose InfiniBand or RoCE port is active."""
     for log in logs(case):
@@ -272,8 +284,8 @@ def sockets_instead_of_rdma(case: Case) -> t.Iterator[Answer]:
 
 def active_port(case: Case, name: str) -> str:
     """The first RDMA port of a node that is active; empty when there is none or it is not known."""
-    for device in dig(case.fabric, f"{name}.rdma.devices", []):
-        for port in dig(device, "ports", []):
+    for device in rows(case.fabric.get(name), "rdma.devices"):
+        for port in rows(device, "ports"):
             if dig(port, "state") == "ACTIVE":
                 return f"{dig(device, 'name')} port {dig(port, 'port')}"
     return ""
@@ -289,7 +301,7 @@ def reports(case: Case) -> t.Iterator[tuple[str, str, Data]]:
             yield name, path, report
 
 
-@rule("build-cpu-adam", "build-aio-missing", "build-ninja-missing")
+@rule("build-cpu-adam", "build-aio-missing", "build-ninja-missing", applies=_files_there("ds_report"))
 def operators(case: Case) -> t.Iterator[Answer]:
     """Operators of DeepSpeed that can neither be used nor built on the spot."""
     for name, path, report in reports(case):
@@ -330,7 +342,8 @@ def operators(case: Case) -> t.Iterator[Answer]:
         title="DeepSpeed was built for another PyTorch",
         symptom="`PyTorch version mismatch! DeepSpeed ops were compiled`",
         source="field notes, DS#6465, xtts#111, S95Sedan#4",
-    )
+    ),
+    applies=_files_there("ds_report"),
 )
 def compiled_with(case: Case) -> t.Iterator[Answer]:
     """Operators that were built for another torch; a wheel without any (torch 0.0) has nothing to be wrong."""
@@ -360,6 +373,7 @@ def compiled_with(case: Case) -> t.Iterator[Answer]:
         source="field notes",
     ),
     "nccl-version-mismatch",
+    applies=_files_there("collect_env"),
 )
 def environments(case: Case) -> t.Iterator[Answer]:
     """What collect_env says of NCCL on one node, and of torch on several."""

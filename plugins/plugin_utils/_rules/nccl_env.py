@@ -77,6 +77,7 @@ def holds_data(case: Case, host: str, interface: Data) -> bool:
         source="field notes, NC#286",
     ),
     needs=("fabric",),
+    applies=uses_nccl,
 )
 def absent(case: Case) -> t.Iterator[Answer]:
     """An interface is named that the node does not have, or only its loopback."""
@@ -103,7 +104,7 @@ def absent(case: Case) -> t.Iterator[Answer]:
             )
 
 
-@rule("nccl-ifname-auto-virtual", needs=("fabric", "gpu"))
+@rule("nccl-ifname-auto-virtual", needs=("fabric", "gpu"), applies=uses_nccl)
 def auto_virtual(case: Case) -> t.Iterator[Answer]:
     """Nothing is said, and NCCL would choose an interface that the other nodes cannot reach."""
     if len(case.order) < 2 or not uses_nccl(case):
@@ -218,6 +219,7 @@ def _is(*values: str) -> t.Callable[[Setting], bool]:
         source="field notes",
     ),
     needs=("fabric",),
+    applies=uses_nccl,
 )
 def forced(case: Case) -> t.Iterator[Answer]:
     """NCCL_NET=IB is a demand, not a wish: without a port that works NCCL gives up."""
@@ -247,6 +249,7 @@ def forced(case: Case) -> t.Iterator[Answer]:
         source="field notes, prime-rl#1599, NC#968",
     ),
     needs=("fabric",),
+    applies=uses_nccl,
 )
 def disabled(case: Case) -> t.Iterator[Answer]:
     """InfiniBand or RoCE works on every node and is switched off; where one has none, that is what makes them meet."""
@@ -277,7 +280,8 @@ def disabled(case: Case) -> t.Iterator[Answer]:
         title="GPU peer-to-peer is disabled",
         symptom="slow within one node",
         source="field notes",
-    )
+    ),
+    applies=uses_nccl,
 )
 def p2p_disabled(case: Case) -> t.Iterator[Answer]:
     """A workaround for one broken machine, kept where it only slows down."""
@@ -349,6 +353,7 @@ def propagated(case: Case) -> t.Iterator[Answer]:
         source="NC#1838, NC#2106, NC#2190, LlamaFactory#9506",
     ),
     needs=("fabric", "gpu", "stack"),
+    applies=uses_nccl,
 )
 def cumem_host(case: Case) -> t.Iterator[Answer]:
     """In containers the host memory that newer NCCLs allocate through CUDA may be refused."""

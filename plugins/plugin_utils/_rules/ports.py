@@ -83,6 +83,10 @@ def _chain(case: Case, host: str) -> str:
     return "inet filter input"
 
 
+def _ports_tried(case: Case) -> bool:
+    return bool(case.listeners or case.mesh)
+
+
 def blocked(case: Case) -> dict[Pair, tuple[str, list[Attempt]]]:
     """The pairs whose connections failed on the way: (what kind, the failed attempts).
 
@@ -267,6 +271,7 @@ def wrong_tool(case: Case) -> t.Iterable[Answer]:
         symptom="the rendezvous works, NCCL hangs or is aborted",
         source="NT#162, NC#1515",
     ),
+    applies=_ports_tried,
 )
 def ports_taken(case: Case) -> t.Iterable[Answer]:
     """Ports that could not be had for the test; those that an abandoned run holds are told with that run."""

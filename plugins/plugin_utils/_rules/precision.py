@@ -11,6 +11,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables i
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     cpu_torch_only,
     gpus,
+    has_gpus,
     limit,
     model,
     most_common,
@@ -30,7 +31,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 )
 
 
-@rule("prec-bf16-unsupported", needs=("gpu",))
+@rule("prec-bf16-unsupported", needs=("gpu",), applies=has_gpus)
 def bf16(case: Case) -> t.Iterator[Answer]:
     """bf16 is asked for, and a node has a GPU without it."""
     if dig(case.plan, "precision") != "bf16" or cpu_torch_only(case):
@@ -72,6 +73,7 @@ def bf16(case: Case) -> t.Iterator[Answer]:
         source="field notes",
     ),
     needs=("gpu",),
+    applies=has_gpus,
 )
 def mixed(case: Case) -> t.Iterator[Answer]:
     """Unlike models, and unlike memory: the slowest sets the pace, the smallest the size."""

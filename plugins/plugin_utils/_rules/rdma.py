@@ -12,6 +12,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables i
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     active_ports,
     gpus,
+    has_rdma,
     mapping,
     most_common,
     named,
@@ -62,6 +63,7 @@ def _weighed(case: Case, severity: str) -> str:
         source="sglang#1427, prime-rl#1600, dstack#2712, AReaL#639, detectron2#4730",
     ),
     needs=("fabric",),
+    applies=has_rdma,
 )
 def libibverbs(case: Case) -> t.Iterator[Answer]:
     """A port works, but the library that NCCL opens for it is not installed."""
@@ -90,6 +92,7 @@ def libibverbs(case: Case) -> t.Iterator[Answer]:
         source="NC#451",
     ),
     needs=("fabric",),
+    applies=has_rdma,
 )
 def container_devices(case: Case) -> t.Iterator[Answer]:
     """A container sees the host's RDMA ports in sysfs, but was not given their device files."""
@@ -118,6 +121,7 @@ def container_devices(case: Case) -> t.Iterator[Answer]:
         source="NC#952",
     ),
     needs=("fabric",),
+    applies=has_rdma,
 )
 def not_active(case: Case) -> t.Iterator[Answer]:
     """Ports that should carry traffic and do not. A port without a cable on every node is meant so."""
@@ -173,6 +177,7 @@ def not_active(case: Case) -> t.Iterator[Answer]:
         source="NC#426, NC#1170",
     ),
     needs=("fabric",),
+    applies=has_rdma,
 )
 def gid_index(case: Case) -> t.Iterator[Answer]:
     """RoCE needs the place of a RoCE v2 address in the port's table; NCCL finds it itself since 2.21."""
@@ -219,6 +224,7 @@ def gid_index(case: Case) -> t.Iterator[Answer]:
         source="NC#2013, NT#185, NC#799, NC#925",
     ),
     needs=("fabric",),
+    applies=has_rdma,
 )
 def rails(case: Case) -> t.Iterator[Answer]:
     """Adapters that NCCL_IB_HCA names and a node lacks; nodes with other adapters or speeds than the rest."""
@@ -262,7 +268,7 @@ def _shown(rates: tuple[float, ...]) -> str:
     return ", ".join(f"{count} x {rate:g} Gb/s" for rate, count in sorted(counted.items())) or "none"
 
 
-@rule("gdr-unavailable", needs=("fabric", "gpu"))
+@rule("gdr-unavailable", needs=("fabric", "gpu"), applies=has_rdma)
 def gpu_direct(case: Case) -> t.Iterator[Answer]:
     """RDMA devices that cannot read GPU memory; GeForce cards never can."""
     for host, facts in case.fabric.items():
@@ -291,6 +297,7 @@ def gpu_direct(case: Case) -> t.Iterator[Answer]:
         source="NC#257, NC#631, NC#667, NC#2079, NT#117",
     ),
     needs=("fabric", "gpu"),
+    applies=has_rdma,
 )
 def acs_iommu(case: Case) -> t.Iterator[Answer]:
     """On bare metal ACS and a translating IOMMU send what GPUs say to each other through the CPU, or nowhere."""
@@ -329,6 +336,7 @@ def acs_iommu(case: Case) -> t.Iterator[Answer]:
         source="Linux sysfs, current_link_width",
     ),
     needs=("gpu",),
+    applies=has_rdma,
 )
 def nic_pcie(case: Case) -> t.Iterator[Answer]:
     """The kernel says that a network adapter has less PCIe bandwidth than it needs."""

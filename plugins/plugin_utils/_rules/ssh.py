@@ -45,6 +45,10 @@ FAR_LATER = 4
 _TRAILING = re.compile(r"^\s*[A-Za-z]+[\s=]+[^#\"]*[^#\"\s]\s+#")
 
 
+def _logged_in(case: Case) -> bool:
+    return any(item.ok for item in ssh_results(case))
+
+
 @rule(
     About(
         "ssh-hostkey-unknown",
@@ -196,6 +200,7 @@ def _trailing(name: str, path: str, text: str) -> t.Iterator[Finding]:
         source="ACC#2249",
     ),
     needs=("mesh",),
+    applies=_logged_in,
 )
 def noise(case: Case) -> t.Iterable[Answer]:
     """A shell start-up file that prints where no terminal is."""
@@ -222,6 +227,7 @@ def noise(case: Case) -> t.Iterable[Answer]:
         source="OpenSSH sshd_config(5) UseDNS, GSSAPIAuthentication",
     ),
     needs=("mesh",),
+    applies=_logged_in,
 )
 def slow(case: Case) -> t.Iterable[Answer]:
     """Logins that work and take long."""
@@ -268,6 +274,7 @@ def slow(case: Case) -> t.Iterable[Answer]:
         source="field notes, DS#1481, DS#3489, DS#3772, DS#5627",
     ),
     needs=("mesh",),
+    applies=_logged_in,
 )
 def session(case: Case) -> t.Iterable[Answer]:
     """What a login without a terminal does not find; our own launch scripts do not rely on it."""

@@ -22,6 +22,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
     shortened,
     text,
     texts,
+    uses_nccl,
     variables,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
@@ -122,6 +123,7 @@ def python_ended(case: Case) -> t.Iterator[Answer]:
         source="field notes",
     ),
     needs=("stack",),
+    applies=uses_nccl,
 )
 def system_nccl(case: Case) -> t.Iterator[Answer]:
     """Another NCCL comes before the one that PyTorch brings, by LD_PRELOAD or LD_LIBRARY_PATH."""

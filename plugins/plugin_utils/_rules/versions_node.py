@@ -28,6 +28,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables i
     short_name,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.torch_builds import requires_python
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import has_gpus, uses_nccl
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
@@ -68,6 +69,7 @@ def _nodes(case: Case) -> list[Node]:
         source="field notes, gpustack#1254",
     ),
     needs=("stack",),
+    applies=has_gpus,
 )
 def driver_too_old(case: Case) -> t.Iterator[Answer]:
     """The driver must run the CUDA version that PyTorch was built with."""
@@ -95,6 +97,7 @@ def driver_too_old(case: Case) -> t.Iterator[Answer]:
         source="CUDA programming guide",
     ),
     needs=("stack",),
+    applies=has_gpus,
 )
 def gpu_kernels(case: Case) -> t.Iterator[Answer]:
     """PyTorch must have kernels for every GPU of the node."""
@@ -129,6 +132,7 @@ def gpu_kernels(case: Case) -> t.Iterator[Answer]:
         source="field notes",
     ),
     needs=("stack",),
+    applies=has_gpus,
 )
 def cpu_build(case: Case) -> t.Iterator[Answer]:
     """A build without CUDA on a node with GPUs."""
@@ -226,7 +230,7 @@ def nvcc(case: Case) -> t.Iterator[Answer]:
             )
 
 
-@rule("nccl-version-mismatch", needs=("stack",))
+@rule("nccl-version-mismatch", needs=("stack",), applies=uses_nccl)
 def nccl_library(case: Case) -> t.Iterator[Answer]:
     """The library, its package and PyTorch agree on which NCCL this is."""
     for node in _nodes(case):

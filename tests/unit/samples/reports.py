@@ -155,8 +155,8 @@ def answers():
     )  # fmt: skip
 
 
-def judged(found=(), held=("ssh-hostkey-changed", "drv-too-old")):
-    return types.SimpleNamespace(answers=tuple(found), held=tuple(held))
+def judged(found=(), held=("ssh-hostkey-changed", "drv-too-old"), not_applicable=()):
+    return types.SimpleNamespace(answers=tuple(found), held=tuple(held), not_applicable=tuple(not_applicable))
 
 
 def report(case=None, found=None, changed=None, **more):

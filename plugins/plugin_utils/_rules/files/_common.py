@@ -37,6 +37,11 @@ def copies(case: Case, kind: str) -> list[Copy]:
     ]
 
 
+def given(*kinds: str) -> t.Callable[[Case], bool]:
+    """Whether a file of one of these kinds was handed in: what ``applies`` of a rule asks."""
+    return lambda case: any(copies(case, kind) for kind in kinds)
+
+
 def scripts(case: Case) -> list[tuple[Copy, launch_script.Script]]:
     """The handed-in launch scripts."""
     return [(copy, launch_script.launch_script(copy.text)) for copy in copies(case, "launch_script")]

@@ -56,6 +56,7 @@ def configurations(case: Case) -> list[tuple[common.Copy, Data]]:
         source="ACC#953, ACC#2468, DS#5136",
     ),
     needs=("user",),
+    applies=common.given("accelerate"),
 )
 def main_ip_ignored(case: Case) -> t.Iterator[Answer]:
     """An Accelerate that does not hand main_process_ip to pdsh."""
@@ -83,6 +84,7 @@ def main_ip_ignored(case: Case) -> t.Iterator[Answer]:
         source="field notes",
     ),
     needs=("user",),
+    applies=common.given("launch_script"),
 )
 def default_leak(case: Case) -> t.Iterator[Answer]:
     """A default configuration that is taken without being named."""
@@ -112,6 +114,7 @@ def default_leak(case: Case) -> t.Iterator[Answer]:
         source="field notes",
     ),
     needs=("user",),
+    applies=common.given("accelerate", "launch_script"),
 )
 def relative_paths(case: Case) -> t.Iterator[Answer]:
     """Paths that depend on the directory in which a command is given."""
@@ -145,6 +148,7 @@ def relative_paths(case: Case) -> t.Iterator[Answer]:
         source="ACC#2744, EasyPhoto#446",
     ),
     needs=("user",),
+    applies=common.given("accelerate"),
 )
 def unknown_key(case: Case) -> t.Iterator[Answer]:
     """Keys that the installed Accelerate does not know."""
@@ -221,6 +225,7 @@ def _odd(values: t.Mapping[str, str]) -> dict[str, str]:
         source="Accelerate commands/config",
     ),
     needs=("user",),
+    applies=common.given("accelerate"),
 )
 def differing(case: Case) -> t.Iterator[Answer]:
     """Settings that have to be equal in the files of all nodes."""
@@ -268,6 +273,7 @@ def differing(case: Case) -> t.Iterator[Answer]:
         source="ACC#1291, ACC#3894, ACC#2335",
     ),
     needs=("user",),
+    applies=common.given("accelerate"),
 )
 def processes(case: Case) -> t.Iterator[Answer]:
     """num_processes counts all ranks, and is divided by num_machines without a rest."""
@@ -310,6 +316,7 @@ def processes(case: Case) -> t.Iterator[Answer]:
         source="ACC#2362",
     ),
     needs=("user",),
+    applies=common.given("accelerate"),
 )
 def machine_rank(case: Case) -> t.Iterator[Answer]:
     """Two nodes with one rank, or a rank beyond the last one."""
@@ -342,6 +349,7 @@ def machine_rank(case: Case) -> t.Iterator[Answer]:
         source="Accelerate utils/dataclasses.py:1527",
     ),
     needs=("user",),
+    applies=common.given("accelerate"),
 )
 def json_conflict(case: Case) -> t.Iterator[Answer]:
     """Settings beside deepspeed_config_file that only the JSON may have."""
@@ -372,6 +380,7 @@ def json_conflict(case: Case) -> t.Iterator[Answer]:
         source="ACC#1489, ACC#694, ACC#1837",
     ),
     needs=("user",),
+    applies=common.given("launch_script"),
 )
 def same_network(case: Case) -> t.Iterator[Answer]:
     """--same_network takes no value: the word behind it becomes the script."""
@@ -400,6 +409,7 @@ def same_network(case: Case) -> t.Iterator[Answer]:
         source="Accelerate state.py",
     ),
     needs=("user",),
+    applies=common.given("accelerate"),
 )
 def cpu_single(case: Case) -> t.Iterator[Answer]:
     """Training on CPUs, where each rank may believe to be alone."""
@@ -432,6 +442,7 @@ def cpu_single(case: Case) -> t.Iterator[Answer]:
         source="field notes, PT#115484, PT#96960, PT#141646, ACC#2460",
     ),
     needs=("user",),
+    applies=common.given("accelerate"),
 )
 def dynamo(case: Case) -> t.Iterator[Answer]:
     """torch.compile by configuration."""

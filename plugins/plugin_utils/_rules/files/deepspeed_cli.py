@@ -62,6 +62,7 @@ def _file_exists(case: Case, host: str, path: str) -> bool | None:
         source="field notes, ACC#2839, ACC#1795, DeepSpeedExamples#575",
     ),
     needs=("user",),
+    applies=common.given("launch_script", "accelerate"),
 )
 def silent_local(case: Case) -> t.Iterator[Answer]:
     """DeepSpeed without a hostfile trains on one node alone and does not say so."""
@@ -118,6 +119,7 @@ def _filters(case: Case) -> t.Iterator[Filter]:
         source="DS#6671, DS#6530, DS#8239",
     ),
     needs=("user",),
+    applies=common.given("launch_script", "accelerate"),
 )
 def include_without_slots(case: Case) -> t.Iterator[Answer]:
     """A host in --include without slots, with a DeepSpeed that takes that for no slots."""
@@ -154,6 +156,7 @@ def include_without_slots(case: Case) -> t.Iterator[Answer]:
         source="DS#3624",
     ),
     needs=("user",),
+    applies=common.given("launch_script", "accelerate"),
 )
 def include_slots(case: Case) -> t.Iterator[Answer]:
     """Slots in a filter that the node or the hostfile does not have."""
@@ -197,6 +200,7 @@ def include_slots(case: Case) -> t.Iterator[Answer]:
         source="DeepSpeed launcher/runner.py",
     ),
     needs=("user",),
+    applies=common.given("launch_script"),
 )
 def num_gpus(case: Case) -> t.Iterator[Answer]:
     """--num_gpus replaces the slots of every host."""
@@ -227,6 +231,7 @@ def num_gpus(case: Case) -> t.Iterator[Answer]:
         source="DS#1331, DS#7155, DS#3262",
     ),
     needs=("user",),
+    applies=common.given("launch_script"),
 )
 def visible_devices(case: Case) -> t.Iterator[Answer]:
     """CUDA_VISIBLE_DEVICES, which DeepSpeed overwrites."""
@@ -257,6 +262,7 @@ def visible_devices(case: Case) -> t.Iterator[Answer]:
         source="field notes, DS#2612, DS#695, DS#2837",
     ),
     needs=("user",),
+    applies=common.given("launch_script", "accelerate"),
 )
 def master_guessed(case: Case) -> t.Iterator[Answer]:
     """Without --master_addr DeepSpeed takes the first address that the first host prints."""
@@ -303,6 +309,7 @@ def _one_address(case: Case) -> bool:
         source="gpt-neox#849",
     ),
     needs=("user",),
+    applies=common.given("launch_script"),
 )
 def force_multi(case: Case) -> t.Iterator[Answer]:
     """A hostfile with one host is started here, whichever host it names."""
@@ -332,6 +339,7 @@ def force_multi(case: Case) -> t.Iterator[Answer]:
         source="DeepSpeed launcher/multinode_runner.py:371, DS#8304",
     ),
     needs=("user",),
+    applies=common.given("launch_script", "accelerate"),
 )
 def slurm_filters(case: Case) -> t.Iterator[Answer]:
     """Filters with the launcher slurm."""
@@ -370,6 +378,7 @@ def slurm_filters(case: Case) -> t.Iterator[Answer]:
         source="DS#4370, DS#5318",
     ),
     needs=("user",),
+    applies=common.given("launch_script"),
 )
 def ssh_args(case: Case) -> t.Iterator[Answer]:
     """--ssh_port with a DeepSpeed that loses it."""
@@ -396,6 +405,7 @@ def ssh_args(case: Case) -> t.Iterator[Answer]:
         source="DS#1603, DS#2679, DS#2920, DS#6875",
     ),
     needs=("user", "fabric"),
+    applies=common.given("launch_script", "accelerate"),
 )
 def containers_without_sshd(case: Case) -> t.Iterator[Answer]:
     """A launcher over ssh, and containers in which no sshd runs."""

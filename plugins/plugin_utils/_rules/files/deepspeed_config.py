@@ -47,6 +47,7 @@ def _enabled(data: Data, name: str) -> bool:
         source="DeepSpeed runtime/config.py:828",
     ),
     needs=("user",),
+    applies=common.given("deepspeed_json"),
 )
 def both_enabled(case: Case) -> t.Iterator[Answer]:
     """fp16 and bf16 at once."""
@@ -88,6 +89,7 @@ def _wants_bf16(case: Case) -> list[str]:
         source="field notes, PT#124996",
     ),
     needs=("user", "gpu"),
+    applies=common.given("deepspeed_json", "accelerate", "launch_script"),
 )
 def bf16_unsupported(case: Case) -> t.Iterator[Answer]:
     """bf16 on GPUs that cannot do it; the nodes with these GPUs are named."""
@@ -118,6 +120,7 @@ def bf16_unsupported(case: Case) -> t.Iterator[Answer]:
         source="DeepSpeed runtime/config.py",
     ),
     needs=("user",),
+    applies=common.given("deepspeed_json"),
 )
 def auto_unresolved(case: Case) -> t.Iterator[Answer]:
     """V(auto) in a file for a script that hands it to DeepSpeed itself."""
@@ -158,6 +161,7 @@ def _autos(data: Data, above: str = "") -> t.Iterator[str]:
         source="field notes, DeepSpeed runtime/config.py:938",
     ),
     needs=("user",),
+    applies=common.given("deepspeed_json"),
 )
 def batch_mismatch(case: Case) -> t.Iterator[Answer]:
     """train_batch_size = micro batch x accumulation x ranks."""
@@ -195,6 +199,7 @@ def batch_mismatch(case: Case) -> t.Iterator[Answer]:
         source="field notes, ACC#2294, ACC#3238, DS#872, DS#2413",
     ),
     needs=("user",),
+    applies=common.given("deepspeed_json", "accelerate"),
 )
 def empty_checkpoint(case: Case) -> t.Iterator[Answer]:
     """ZeRO-3 without gathering on save."""

@@ -10,6 +10,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     active_ports,
+    has_rdma,
     login_sources,
     rows,
 )
@@ -48,6 +49,10 @@ def environment_files(case: Case) -> list[common.Copy]:
     return found
 
 
+def _has_environment_files(case: Case) -> bool:
+    return bool(environment_files(case))
+
+
 @rule(
     About(
         "ds-env-file-unparsable",
@@ -58,6 +63,7 @@ def environment_files(case: Case) -> list[common.Copy]:
         source="DS#8154, DeepSpeed launcher/runner.py",
     ),
     needs=("user",),
+    applies=_has_environment_files,
 )
 def unparsable(case: Case) -> t.Iterator[Answer]:
     """Lines that DeepSpeed stops at, or that cut its command off."""
@@ -128,6 +134,7 @@ def stale(case: Case) -> t.Iterator[Answer]:
         source="Accelerate utils/launch.py",
     ),
     needs=("user",),
+    applies=_has_environment_files,
 )
 def secrets(case: Case) -> t.Iterator[Answer]:
     """Tokens in a file that is sent over command lines."""
@@ -169,7 +176,7 @@ def usable_hca(case: Case, host: str) -> bool | None:
     return bool(active_ports(case, host)) and dig(facts, "rdma.libibverbs") is not False
 
 
-@rule("nccl-net-forced-ib", "ib-disabled-on-ib", needs=("user", "fabric"))
+@rule("nccl-net-forced-ib", "ib-disabled-on-ib", needs=("user", "fabric"), applies=has_rdma)
 def infiniband(case: Case) -> t.Iterator[Answer]:
     """InfiniBand demanded where there is none, and switched off where there is one."""
     usable = {host: found for host in case.order if (found := usable_hca(case, host)) is not None}

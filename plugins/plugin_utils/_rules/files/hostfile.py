@@ -36,6 +36,7 @@ def _parsed(case: Case) -> list[tuple[common.Copy, formats.Hostfile]]:
         source="DeepSpeed launcher/runner.py:266, Yi#392",
     ),
     needs=("user",),
+    applies=common.given("hostfile"),
 )
 def bad_line(case: Case) -> t.Iterator[Answer]:
     """Lines that DeepSpeed refuses."""
@@ -60,6 +61,7 @@ def bad_line(case: Case) -> t.Iterator[Answer]:
         source="DeepSpeed launcher/runner.py:262",
     ),
     needs=("user",),
+    applies=common.given("hostfile"),
 )
 def duplicate(case: Case) -> t.Iterator[Answer]:
     """A machine that is named twice, by one name or by two."""
@@ -92,6 +94,7 @@ def duplicate(case: Case) -> t.Iterator[Answer]:
         source="DeepSpeedExamples#575, ACC#1317",
     ),
     needs=("user",),
+    applies=common.given("hostfile", "accelerate"),
 )
 def user_at(case: Case) -> t.Iterator[Answer]:
     """user@address in the place of a name."""
@@ -125,6 +128,7 @@ def user_at(case: Case) -> t.Iterator[Answer]:
         source="DeepSpeed launcher/runner.py",
     ),
     needs=("user",),
+    applies=common.given("hostfile"),
 )
 def zero_slots(case: Case) -> t.Iterator[Answer]:
     """A host without a slot."""
@@ -152,6 +156,7 @@ def zero_slots(case: Case) -> t.Iterator[Answer]:
         source="DeepSpeed launcher/runner.py",
     ),
     needs=("user",),
+    applies=common.given("hostfile"),
 )
 def bom_or_range(case: Case) -> t.Iterator[Answer]:
     """A byte-order mark, or several hosts in brackets."""
@@ -165,7 +170,7 @@ def bom_or_range(case: Case) -> t.Iterator[Answer]:
                 yield finding("hostfile-bom-or-range", FAIL, copy.host, seen, cause, remedy)
 
 
-@rule("hostfile-slots-exceed-gpus", "gpus-unused-by-slots", needs=("user", "gpu"))
+@rule("hostfile-slots-exceed-gpus", "gpus-unused-by-slots", needs=("user", "gpu"), applies=common.given("hostfile"))
 def slots_and_gpus(case: Case) -> t.Iterator[Answer]:
     """Slots against the GPUs that there are; the node that is meant is named."""
     gpus = common.gpus_of(case)
@@ -205,6 +210,7 @@ def slots_and_gpus(case: Case) -> t.Iterator[Answer]:
         source="DS#3408",
     ),
     needs=("user",),
+    applies=common.given("hostfile"),
 )
 def unequal_slots(case: Case) -> t.Iterator[Answer]:
     """Hosts with unlike numbers of slots."""

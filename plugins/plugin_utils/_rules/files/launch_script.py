@@ -47,6 +47,7 @@ EPHEMERAL = (32768, 60999)  # Linux without a setting of its own: Documentation/
         source="field notes",
     ),
     needs=("user",),
+    applies=common.given("launch_script"),
 )
 def comment_after_backslash(case: Case) -> t.Iterator[Answer]:
     """A comment or a blank that ends a continued command early."""
@@ -97,6 +98,7 @@ def ports(case: Case) -> t.Iterator[tuple[common.Copy, str, str]]:
         source="field notes",
     ),
     needs=("user",),
+    applies=common.given("launch_script", "accelerate"),
 )
 def random_port(case: Case) -> t.Iterator[Answer]:
     """A port that is drawn by lot, or one that the kernel gives away to others."""
@@ -130,6 +132,7 @@ def random_port(case: Case) -> t.Iterator[Answer]:
         source="field notes, DS#4845",
     ),
     needs=("user",),
+    applies=common.given("launch_script"),
 )
 def ssh_port(case: Case) -> t.Iterator[Answer]:
     """The port of the rendezvous is sshd's, or one for root alone."""
@@ -202,6 +205,7 @@ def malformed(address: str) -> str:
         source="OpenSora#667, GRL#27, ColossalAI-Examples#207",
     ),
     needs=("user",),
+    applies=common.given("launch_script", "accelerate"),
 )
 def master_address(case: Case) -> t.Iterator[Answer]:
     """The address of the master is none, or one that means every node itself."""
@@ -230,6 +234,7 @@ def master_address(case: Case) -> t.Iterator[Answer]:
         source="chaos/pdsh#109",
     ),
     needs=("user",),
+    applies=common.given("launch_script"),
 )
 def brackets(case: Case) -> t.Iterator[Answer]:
     """Brackets in filters and %h, %u, %n in arguments, which pdsh replaces."""
@@ -265,6 +270,7 @@ def brackets(case: Case) -> t.Iterator[Answer]:
         source="pdsh dsh/pipecmd",
     ),
     needs=("user",),
+    applies=common.given("launch_script"),
 )
 def standard_input(case: Case) -> t.Iterator[Answer]:
     """A launcher over ssh whose standard input is something else's."""
@@ -291,6 +297,7 @@ def standard_input(case: Case) -> t.Iterator[Answer]:
         source="field notes",
     ),
     needs=("user",),
+    applies=common.given("launch_script"),
 )
 def hardcoded_world(case: Case) -> t.Iterator[Answer]:
     """A number of ranks in the training script's own arguments."""

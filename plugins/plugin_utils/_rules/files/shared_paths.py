@@ -67,6 +67,14 @@ def _rows(case: Case, path: str) -> dict[str, Data]:
     return found
 
 
+def _compared(case: Case) -> bool:
+    return bool(_common_paths(case) or _handed_in(case))
+
+
+def _managed(case: Case) -> bool:
+    return bool(dig(case.plan, "managed", False))
+
+
 def _model_paths(case: Case) -> set[str]:
     """The paths that training scripts are given as models or data."""
     found = set()
@@ -99,6 +107,7 @@ def majority(values: t.Mapping[str, str]) -> str:
         source="field notes",
     ),
     needs=("user",),
+    applies=_compared,
 )
 def missing(case: Case) -> t.Iterator[Answer]:
     """Paths that some nodes have and others do not, or that the user cannot read there."""
@@ -160,6 +169,7 @@ def _not_readable(case: Case) -> t.Iterator[tuple[str, str]]:
         source="field notes",
     ),
     needs=("user",),
+    applies=_compared,
 )
 def out_of_sync(case: Case) -> t.Iterator[Answer]:
     """Files and directories whose content differs."""
@@ -201,6 +211,7 @@ def _compare(path: str, contents: t.Mapping[str, str]) -> t.Iterator[Finding]:
         source="docs/architecture.md",
     ),
     needs=("user",),
+    applies=_managed,
 )
 def managed_changed(case: Case) -> t.Iterator[Answer]:
     """Files of this collection that somebody changed, or that an older run left on some nodes."""

@@ -67,6 +67,26 @@ def test_a_rule_without_what_it_needs_is_not_asked_and_the_node_is_named(rules):
     assert [(one.rule, one.hosts) for one in judged.untested] == [("gpu", ("node1", "node2"))]
 
 
+@pytest.mark.parametrize("more", [{"gpu": {}}, {"jobs": [{}]}, {}])
+def test_a_rule_has_passed_only_where_it_had_something_to_look_at(rules, more):
+    rules.append(Rule(("a", "b"), ("gpu",), lambda case: []))
+    rules.append(Rule(("b", "c"), (), lambda case: [], applies=lambda case: bool(case.jobs)))
+    judged = engine.judge(a_case(**more), WISHES)
+    passed = {"jobs": {"a", "b", "c"}, "gpu": set(), "": {"a", "b"}}[next(iter(more), "")]
+    assert (set(judged.held), set(judged.not_applicable)) == (passed, {"a", "b", "c"} - passed)
+
+
+def test_a_rule_that_has_nothing_to_look_at_is_asked_all_the_same(rules):
+    rules.append(Rule(("gpu-ecc",), (), lambda case: [fault("gpu-ecc")], applies=lambda case: False))
+    judged = engine.judge(a_case(), WISHES)
+    assert ([one.rule for one in judged.findings], judged.held, judged.not_applicable) == (["gpu-ecc"], (), ())
+
+
+def test_a_subject_that_can_not_be_told_has_not_passed(rules):
+    rules.append(Rule(("a",), (), lambda case: [], applies=lambda case: case.fabric["nobody"]))
+    assert engine.judge(a_case(), WISHES).not_applicable == ("a",)
+
+
 def test_a_rule_that_breaks_is_said_to_have_tested_nothing(rules):
     rules.append(Rule(("a",), (), lambda case: 1 / 0))
     untested = engine.judge(a_case(), WISHES).untested

@@ -64,7 +64,7 @@ def test_the_summary_counts_and_the_order_of_the_answers_stays():
     data = report()
     assert data["summary"] == {"fail": 3, "warn": 1, "info": 1, "untested": 2, "held": 2}
     assert [finding["rule"] for finding in data["findings"]][:2] == ["ssh-perms-too-open", "rdzv-errno-113"]
-    assert data["held"] == ["drv-too-old", "ssh-hostkey-changed"]
+    assert data["held"] == ["drv-too-old", "ssh-hostkey-changed"] and data["not_applicable"] == []
 
 
 def test_titles_layers_and_sources_come_from_the_catalogue():

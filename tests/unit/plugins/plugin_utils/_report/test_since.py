@@ -94,6 +94,14 @@ def test_a_check_that_was_silenced_is_neither():
     assert not rows(report, "fixed") and not rows(report, "not_tested")
 
 
+def test_what_is_no_longer_there_to_be_looked_at_is_told_of():
+    first, silent = run(found(LINK, "gpu1")), judged((), (FILES,), [LINK])
+    now = data.build(whole(), silent, {}, last=first, look=reports.CATALOGUE.get)
+    assert rows(now, "fixed") == [(LINK, ["gpu1"])]
+    now = data.build(whole(links={}), silent, {}, last=first, look=reports.CATALOGUE.get)
+    assert rows(now, "not_tested") == [(LINK, ["gpu1"])]
+
+
 def test_a_node_that_left_the_inventory_takes_its_findings_along():
     gone = {**run(found(CLOCK, "gpu1")), "findings": [{"rule": CLOCK, "hosts": ["gpu1", "gpu99"]}]}
     assert rows(run(last=gone), "fixed") == [(CLOCK, ["gpu1"])]
