@@ -111,6 +111,21 @@ log_tail:
   returned: always
   type: str
   sample: "node2: rank 1 of 3 on node2: sum 6 right, loss 5.070139 -> 1.186449\n"
+killed:
+  description:
+    - Nodes on which a signal has ended a rank before its launcher ended any, as the launchers' output tells it; empty
+      for a job that was stopped at the limit.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    node:
+      description: The node as the launcher calls it; empty where it names none.
+      type: str
+    signal:
+      description: Number of the signal.
+      type: int
+  sample: [{node: node3, signal: 9}]
 command:
   description: The command line.
   returned: always
@@ -164,7 +179,7 @@ def main() -> None:
     answer.update(command=launch_job.command(job), log=launch_job.log_path(job))
     if module.check_mode:
         reason = "Check mode: no job was run."
-        module.exit_json(**answer, rc=None, seconds=0.0, timed_out=False, log_tail="", skip_reason=reason)
+        module.exit_json(**answer, rc=None, seconds=0.0, timed_out=False, log_tail="", killed=[], skip_reason=reason)
     try:
         with job_user.working_for(module, module.params["user"]):
             result = launch_job.run_job(job)
@@ -172,7 +187,7 @@ def main() -> None:
         module.fail_json(msg=f"The job could not be started: {error}", **answer)
     # ansible-core before 2.22 takes any other rc than 0 for a failed module unless it is told better
     outcome = {"rc": result.rc, "seconds": result.seconds, "timed_out": result.timed_out, "log_tail": result.tail}
-    module.exit_json(failed=False, **answer, **outcome)
+    module.exit_json(failed=False, **answer, **outcome, killed=[rank._asdict() for rank in result.killed])
 
 
 if __name__ == "__main__":

@@ -18,8 +18,11 @@ import time
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import run
+from ansible_collections.trainmesh.cluster.plugins.module_utils._jobs import killed
 
 TAIL_CHARACTERS = 4000
+# The first rank to end may be followed by the tracebacks of all others, a few KiB each.
+MOST_LOG_BYTES = 4 << 20
 SCRIPTS: t.Mapping[str, str] = {
     "deepspeed": "trainmesh-deepspeed",
     "accelerate": "trainmesh-accelerate",
@@ -52,13 +55,14 @@ class Job(t.NamedTuple):
 
 
 class Result(t.NamedTuple):
-    """What the job came to; ``rc`` is None when it was stopped at its time limit."""
+    """What the job came to; ``rc`` is None when it was stopped at its time limit, and with it the ranks."""
 
     rc: int | None
     seconds: float
     timed_out: bool
     log: str
     tail: str
+    killed: t.Sequence[killed.Killed]
 
 
 def new_run_id(launcher: str, now: time.struct_time) -> str:
@@ -118,7 +122,8 @@ def run_job(job: Job) -> Result:
             rc = None
             stop(job, process)
     seconds = round(time.monotonic() - started, 3)
-    return Result(rc, seconds, rc is None, log, tail_of(log))
+    text = end_of(log)
+    return Result(rc, seconds, rc is None, log, text[-TAIL_CHARACTERS:], [] if rc is None else killed.ranks(text))
 
 
 def stop(job: Job, process: subprocess.Popen[bytes]) -> None:
@@ -135,12 +140,12 @@ def stop(job: Job, process: subprocess.Popen[bytes]) -> None:
             return  # already gone
 
 
-def tail_of(path: str) -> str:
-    """The last characters of a text file; an empty text when it cannot be read."""
+def end_of(path: str, most: int = MOST_LOG_BYTES) -> str:
+    """The end of a text file, at most so many bytes of it; an empty text when it cannot be read."""
     try:
         with open(path, "rb") as source:
             source.seek(0, os.SEEK_END)
-            source.seek(max(0, source.tell() - 4 * TAIL_CHARACTERS))
-            return source.read().decode("utf-8", "replace")[-TAIL_CHARACTERS:]
+            source.seek(max(0, source.tell() - most))
+            return source.read().decode("utf-8", "replace")
     except OSError:
         return ""

@@ -122,6 +122,7 @@ def _verdicts(
         }
         tail = str(job.get("log_tail") or job.get("msg") or "")
         launcher, seconds = str(job["launcher"]), float(job.get("seconds") or 0)
-        judged = verdict(plan, launcher, by_node, job.get("rc"), tail, seconds)
+        killed = job.get("killed") or ()
+        judged = verdict(plan, launcher, by_node, job.get("rc"), tail, seconds, killed)
         verdicts.append({**judged, "log": job.get("log")})
     return verdicts

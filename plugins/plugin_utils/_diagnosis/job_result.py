@@ -10,6 +10,7 @@ verdict is read from the records that the ranks wrote (see the role launch_confi
 from __future__ import annotations
 
 import re
+import signal
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._collective.result import CONSEQUENCE
@@ -21,8 +22,9 @@ class Fault(t.TypedDict):
     """One thing that is wrong; ``host`` is empty when it is not one node's.
 
     ``failure`` is the kind of it: ``error`` (a rank's own), ``launcher`` and ``timeout`` (with the launcher's last
-    words), ``no_record`` (of a rank that should be there), ``unread`` (records) or ``unplanned`` (all that a rank did
-    otherwise than planned).
+    words), ``killed`` or ``crashed`` (a rank, by signal 9 or another one, before any other ended), ``ended`` (ranks of
+    other nodes thereupon, without a record), ``no_record`` (of a rank that should be there), ``unread`` (records) or
+    ``unplanned`` (all that a rank did otherwise than planned).
     """
 
     host: str
@@ -49,18 +51,20 @@ def verdict(
     rc: int | None,
     log_tail: str,
     seconds: float,
+    killed: t.Sequence[Data] = (),
 ) -> Verdict:
     """Judge one job against the plan of the cluster (V(order), V(nodes), V(world_size), V(gpus)).
 
     ``records_by_node`` has a node's records under its inventory name; a node that could not be asked
     is missing from it. ``rc`` is None when the job was stopped at its time limit. ``log_tail`` goes
-    into the cause when no rank could say it.
+    into the cause when no rank could say it. ``killed`` are the ranks that a signal ended first (launch_job).
     """
     faults: list[Fault] = []
+    signals = _signals(plan, killed)
     first = 0
     for name in plan["order"]:
         slots = int(plan["nodes"][name]["slots"])
-        faults += _node_faults(plan, name, range(first, first + slots), records_by_node.get(name))
+        faults += _node_faults(plan, name, range(first, first + slots), records_by_node.get(name), signals)
         first += slots
     records = [record for group in records_by_node.values() for record in group]
     faults += _job_faults(records, rc, log_tail, seconds, bool(faults))
@@ -75,7 +79,19 @@ def verdict(
     }
 
 
-def _node_faults(plan: Data, name: str, ranks: range, records: t.Sequence[Data] | None) -> list[Fault]:
+def _signals(plan: Data, killed: t.Sequence[Data]) -> dict[str, int]:
+    """The signal that ended a rank of a node, by the node's inventory name; launchers know it by another one."""
+    names: dict[str, str] = {"": plan["order"][0]} if len(plan["order"]) == 1 else {}
+    for name in reversed(plan["order"]):
+        node = plan["nodes"][name]
+        known = (node.get("address"), node.get("fqdn"), *(node.get("names") or ()), node.get("hostname"), name)
+        names.update({str(one): name for one in known if one})
+    return {names[rank["node"]]: int(rank["signal"]) for rank in killed if rank["node"] in names}
+
+
+def _node_faults(
+    plan: Data, name: str, ranks: range, records: t.Sequence[Data] | None, signals: t.Mapping[str, int]
+) -> list[Fault]:
     """What is wrong with the records found on one node."""
     if records is None:
         return [{"host": name, "failure": "unread", "cause": "its records could not be read"}]
@@ -86,7 +102,13 @@ def _node_faults(plan: Data, name: str, ranks: range, records: t.Sequence[Data] 
 
     found = [int(record.get("rank", -1)) for record in records]
     missing = sorted(set(ranks) - set(found))
-    if missing:
+    if missing and name in signals:
+        number = signals[name]
+        what = f"signal {number} ({signal.strsignal(number)}) ended a rank here before any other"
+        add("killed" if number == signal.SIGKILL else "crashed", f"no record of {_ranks(missing)}: {what}")
+    elif missing and signals:
+        add("ended", f"no record of {_ranks(missing)}: ended after a rank on {', '.join(signals)} was gone")
+    elif missing:
         add("no_record", f"no record of {_ranks(missing)}: it never came so far, or was killed")
     strange = sorted(set(found) - set(ranks))
     if strange:
@@ -181,7 +203,9 @@ def _worst_first(faults: list[Fault], records_by_node: t.Mapping[str, t.Sequence
     def weight(fault: Fault) -> int:
         if not fault["host"]:
             return 3
-        if not records_by_node.get(fault["host"]):
+        if fault["failure"] in ("killed", "crashed"):
+            return 0
+        if fault["failure"] == "ended" or not records_by_node.get(fault["host"]):
             return 2
         return 1 if fault["failure"] == "error" and CONSEQUENCE.search(fault["cause"]) else 0
 

@@ -36,6 +36,11 @@ RANK_KILLED = Cause(
     "A rank was killed from outside, and the others lost their connection to it",
     "Look there with journalctl -k --since -1h (out of memory, Xid) and last -x, then run verify again",
 )
+RANK_CRASHED = Cause(
+    RANK_KILLED.rule,
+    "A rank crashed, and the others lost their connection to it",
+    "Look there with journalctl -k --since -1h (segfault, Xid) and at the rank's last words in the log of the run",
+)
 HOST_OOM = Cause(
     "mem-host-oom",
     "The kernel killed a rank because the node's memory was used up",
@@ -130,6 +135,12 @@ _PATTERNS = tuple((re.compile(pattern), cause) for pattern, cause in TEXTS)
 def killed(out_of_memory: bool) -> Cause:
     """Why a rank ended by signal 9."""
     return HOST_OOM if out_of_memory else RANK_KILLED
+
+
+def crashed(text: str) -> Cause:
+    """Why a rank ended by another signal than 9."""
+    cause = cause_of(text, False)
+    return RANK_CRASHED if cause is FAILED else cause
 
 
 def cause_of(text: str, out_of_memory: bool) -> Cause:

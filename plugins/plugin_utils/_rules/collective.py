@@ -44,9 +44,11 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._job_caus
     TEXTS,
     Cause,
     cause_of,
+    crashed,
     killed,
 )
 
+DIED = ("killed", "crashed")  # failures of a rank that a signal ended before any other
 LEAST_BYTES = 1024 * 1024  # below this size a sum measures latency
 NOT_REACHED = Cause(
     "collective-failed",
@@ -146,12 +148,17 @@ class JobFault(t.NamedTuple):
     @property
     def consequence(self) -> bool:
         """Whether it is what other ranks, or the job, show when a rank went away or hangs."""
-        return self.failure == "timeout" or bool(CONSEQUENCE.search(self.text))
+        return self.failure in ("timeout", "ended") or bool(CONSEQUENCE.search(self.text))
 
     @property
     def follows(self) -> bool:
         """Whether the rule of its text would only tell of such a consequence."""
-        return self.consequence and self.cause.rule.startswith(("nccl-", "rdzv-"))
+        return self.consequence and self.of_connection
+
+    @property
+    def of_connection(self) -> bool:
+        """Whether the rule of its text is about what connects the ranks."""
+        return self.cause.rule.startswith(("nccl-", "rdzv-"))
 
 
 def own_limit(fault: JobFault) -> bool:
@@ -167,6 +174,9 @@ def _time_over(job: Data) -> str:
 def _fault(case: Case, fault: Data) -> JobFault:
     """The words of ranks and launchers are looked up; those of the verdict itself mean what ``failure`` says."""
     host, said, failure = (text(fault, key) for key in ("host", "cause", "failure"))
+    if failure in DIED:
+        cause = killed(out_of_memory(case, host)) if failure == "killed" else crashed(said)
+        return JobFault(cause, host, said, failure)
     foreign = failure in ("error", "launcher", "timeout")
     return JobFault(cause_of(said, out_of_memory(case, host)) if foreign else FAILED, host, said, failure)
 
@@ -175,6 +185,8 @@ def job_causes(case: Case, job: Data) -> list[JobFault]:
     """What is wrong with a job, the specific faults if there are any."""
     faults = [_fault(case, fault) for fault in rows(job, "faults")]
     specific = [each for each in faults if each.cause is not FAILED and not each.follows]
+    if any(each.failure in DIED for each in faults):  # that others lost their connections follows from it
+        specific = [each for each in specific if not each.of_connection]
     if specific:
         return specific
     missing = [each for each in faults if each.host and each.failure == "no_record"]

@@ -53,7 +53,22 @@ def test_a_script_that_is_not_there_is_an_os_error(tmp_path):
 
 def test_only_the_end_of_a_long_log_comes_back(tmp_path):
     (tmp_path / "log").write_text("é" * 9000 + "end")
-    assert launch_job.tail_of(str(tmp_path / "log")) == "é" * 3997 + "end"
+    assert launch_job.end_of(str(tmp_path / "log"), 13) == "é" * 5 + "end"
+    install(tmp_path, f"#!/bin/sh\ncat {tmp_path}/log\n")
+    assert launch_job.run_job(job(tmp_path)).tail == "é" * 3997 + "end"
+
+
+def test_who_was_killed_is_read_from_the_beginning_of_the_log_too(tmp_path):
+    first = "node3: E1129 07:45:12 api.py:869] failed (exitcode: -9) local_rank: 0 (pid: 26) of binary: /x/python"
+    (tmp_path / "log").write_text(f"{first}\n" + "node1: Traceback\n" * 9000)
+    install(tmp_path, f"#!/bin/sh\ncat {tmp_path}/log; exit 1\n")
+    assert launch_job.run_job(job(tmp_path)).killed == [("node3", 9)]
+
+
+def test_of_a_job_that_was_stopped_nobody_was_killed_before(tmp_path):
+    line = "node3: failed (exitcode: -9) local_rank: 0 (pid: 26) of binary: /x/python"
+    install(tmp_path, f"#!/bin/sh\necho '{line}'; sleep 60\n")
+    assert launch_job.run_job(job(tmp_path, timeout=1.0)).killed == []
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,9 @@ def record(rank, **values):
     return {**good, **values}
 
 
-def judge(changes=None, rc=0, tail="", records=None):
+def judge(changes=None, rc=0, tail="", records=None, killed=()):
     groups = {"node1": [record(0), record(1)], "node2": [record(2, **(changes or {}))]}
-    return verdict(PLAN, "torchrun", groups if records is None else records, rc, tail, 20.0)
+    return verdict(PLAN, "torchrun", groups if records is None else records, rc, tail, 20.0, killed)
 
 
 def test_a_job_that_ran_as_planned_is_ok():
@@ -73,6 +73,33 @@ def test_a_missing_rank_is_a_fault_even_when_the_launcher_says_it_went_well():
     assert found["faults"] == [
         {"host": "node2", "failure": "no_record", "cause": "no record of rank 2: it never came so far, or was killed"}
     ]
+
+
+@pytest.mark.parametrize("called", ["node2", "gpu2", "gpu2.example.org", "10.0.0.12"])
+def test_ranks_that_their_launchers_ended_are_told_from_the_one_that_was_killed(called, monkeypatch):
+    names = {"hostname": "gpu2", "fqdn": "gpu2.example.org", "names": ["gpu2"]}
+    monkeypatch.setitem(PLAN["nodes"], "node2", {**PLAN["nodes"]["node2"], **names})
+    found = judge(records={"node1": [record(1)], "node2": []}, rc=1, killed=[{"node": called, "signal": 9}])
+    assert found["faults"][:2] == [
+        {
+            "host": "node2",
+            "failure": "killed",
+            "cause": "no record of rank 2: signal 9 (Killed) ended a rank here before any other",
+        },
+        {"host": "node1", "failure": "ended", "cause": "no record of rank 0: ended after a rank on node2 was gone"},
+    ]
+
+
+def test_a_crash_is_no_kill_and_an_unknown_node_tells_nothing():
+    records = {"node1": [record(0), record(1)], "node2": []}
+    assert judge(records=records, killed=[{"node": "node2", "signal": 11}])["faults"][0]["failure"] == "crashed"
+    assert judge(records=records, killed=[{"node": "elsewhere", "signal": 9}])["faults"][0]["failure"] == "no_record"
+
+
+def test_on_one_node_the_launcher_need_not_name_it():
+    plan = {"order": ["n"], "world_size": 1, "gpus": False, "nodes": {"n": {"slots": 1, "address": "10.0.0.1"}}}
+    found = verdict(plan, "deepspeed", {"n": []}, 0, "", 1.0, [{"node": "", "signal": 9}])
+    assert [fault["failure"] for fault in found["faults"]] == ["killed"]
 
 
 def test_ranks_on_the_wrong_nodes_are_faults():

@@ -118,6 +118,51 @@ def test_a_killed_rank_is_the_cause_and_its_peers_are_not() -> None:
     assert told(Case(plan=PLAN, jobs=[killed], user=user)) == [("mem-host-oom", ("node3",), "fail")]
 
 
+DIED = "no record of rank 2: signal 9 (Killed) ended a rank here before any other"
+ENDED = ("no record of rank 0: ended after a rank on node3 was gone", "ended")
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [("node1", *ENDED), ("node2", CLOSED)],
+        [("node1", *ENDED), ("node2", *ENDED)],
+        [("node1", *ENDED), ("node2", "rank 1: connect() timed out: Connection timed out (errno: 110)")],
+        [("node1", *ENDED), ("node2", "rank 1: NCCL error in: x.cpp:1, unhandled system error")],
+        [("node1", "rank 0: something new"), ("node2", *ENDED), ("", "the launcher ended with status 1", "launcher")],
+    ],
+)
+def test_ranks_that_were_only_ended_are_not_told_beside_the_one_that_was_killed(others: t.Any) -> None:
+    given = job(*others, ("node3", DIED, "killed"))
+    assert told(Case(plan=PLAN, jobs=[given])) == [("job-rank-killed", ("node3",), "fail")]
+    assert told(Case(plan=PLAN, jobs=[given], user={"node3": {"oom_kills": [{}]}})) == [
+        ("mem-host-oom", ("node3",), "fail")
+    ]
+
+
+def test_a_cause_of_its_own_is_told_beside_the_rank_that_was_killed() -> None:
+    given = job(("node2", "rank 1: ModuleNotFoundError: No module named 'torch'"), ("node3", DIED, "killed"))
+    assert sorted(told(Case(plan=PLAN, jobs=[given]))) == [
+        ("job-rank-killed", ("node3",), "fail"),
+        ("ver-python-torch-differs", ("node2",), "fail"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "identity"), [("11 (Segmentation fault)", "job-rank-killed"), ("7 (Bus error)", "shm-too-small")]
+)
+def test_a_rank_that_crashed(words: str, identity: str) -> None:
+    given = job(("node1", *ENDED), ("node3", DIED.replace("9 (Killed)", words), "crashed"))
+    assert told(Case(plan=PLAN, jobs=[given])) == [(identity, ("node3",), "fail")]
+    assert "killed from outside" not in findings(Case(plan=PLAN, jobs=[given]))[0].cause
+
+
+def test_out_of_memory_is_told_of_a_node_with_a_dot_in_its_name() -> None:
+    plan = {**PLAN, "nodes": {"a.b": {}}, "order": ["a.b"]}
+    given = Case(plan=plan, jobs=[job(("a.b", DIED, "killed"))], user={"a.b": {"oom_kills": [{}]}})
+    assert told(given) == [("mem-host-oom", ("a.b",), "fail")]
+
+
 def test_a_specific_cause_stands_for_the_whole_job() -> None:
     given = job(
         ("node2", "rank 1: ModuleNotFoundError: No module named 'torch'"),
