@@ -196,6 +196,11 @@ removed:
   type: list
   elements: str
   sample: []
+looked:
+  description: Whether a Docker Engine answered; if not, nothing was removed, and nodes may still exist.
+  returned: O(step=absent)
+  type: bool
+  sample: true
 hosts:
   description: The nodes as an inventory needs them.
   returned: O(step=setup), and O(step=status) without user, port and host keys

@@ -251,7 +251,10 @@ def status(params: Params, **_other: bool) -> Result:
 
 
 def absent(params: Params, *, apply: bool) -> Result:
-    """Remove the cluster; with purge every cluster, the images and the engine that we started."""
+    """Remove the cluster; with purge every cluster, the images and the engine that we started.
+
+    Without an engine that answers nobody knows what there is: ``looked`` is false then.
+    """
     host, purge, remark = Host(), params["purge"], ""
     removed: list[str] = []
     if purge and apply and os.path.exists(RECORD) and find_tool("dockerd"):
@@ -271,7 +274,7 @@ def absent(params: Params, *, apply: bool) -> Result:
         removed += ["the Docker Engine's process"] if stopped else []
     summary = "nothing to remove" if answers else "nothing was removed, as no Docker Engine answers"
     summary = "; ".join(filter(None, [f"removed {', '.join(removed)}" if removed else summary, remark]))
-    return {"changed": bool(removed), "summary": summary, "diff": _diff(removed, [])}
+    return {"changed": bool(removed), "looked": bool(answers), "summary": summary, "diff": _diff(removed, [])}
 
 
 STEPS: dict[str, t.Callable[..., Result]] = {

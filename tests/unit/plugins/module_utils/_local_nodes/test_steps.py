@@ -186,6 +186,7 @@ def test_a_user_to_whom_no_engine_answers_is_not_told_that_there_is_nothing(
     assert not result["changed"]
     assert words in result["summary"]
     assert ("nothing to remove" in result["summary"]) is answers
+    assert result["looked"] is answers
 
 
 @pytest.mark.parametrize(("tools", "started"), [(["dockerd"], True), ([], False)])
