@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action, redact
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import check
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.target import Play, Target, target
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.target import Target, play_of, target
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "group": {"type": "str", "default": "all"},
@@ -42,7 +42,7 @@ class ActionModule(ActionBase):
         except ValueError as error:
             return {**result, "failed": True, "msg": str(error)}
         # A machine may say what it likes before it has proved who it is.
-        rows = redact.walk(check.check(self._targets(variables["hostvars"], names), limit, workers), redact.harmless)
+        rows = redact.walk(check.check(self._targets(variables, names), limit, workers), redact.harmless)
         bad = [name for name, row in rows.items() if row["ok"] is False]
         if bad:
             action.show(check.table(rows))
@@ -52,13 +52,9 @@ class ActionModule(ActionBase):
             answer |= {"failed": True, "msg": f"{len(bad)} of {len(rows)} hosts can't be used: {', '.join(bad)}"}
         return answer
 
-    def _targets(self, hostvars: t.Mapping[str, t.Any], names: t.Iterable[str]) -> list[Target]:
+    def _targets(self, variables: t.Mapping[str, t.Any], names: t.Iterable[str]) -> list[Target]:
         """What Ansible would do with each host; nothing is tried without the library."""
         if importlib.util.find_spec("paramiko") is None:
             return [Target(name, name, untested=NO_PARAMIKO) for name in names]
-        play = Play(
-            keywords={"remote_user": self._task.remote_user, "port": self._task.port},
-            password=self._play_context.password or None,
-            become_pass=self._play_context.become_pass or None,
-        )
-        return [target(name, hostvars[name], play) for name in names]
+        play = play_of(self._task, self._play_context, variables)
+        return [target(name, variables["hostvars"][name], play) for name in names]

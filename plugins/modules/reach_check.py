@@ -47,7 +47,9 @@ requirements:
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.read
 notes:
-  - Runs on the controller only; use C(run_once).
+  - >-
+    Runs on the controller only; use C(run_once), and C(delegate_to=localhost), because Ansible gives a task on a host
+    the passwords of that host instead of those of C(-k) and C(-K); these are then given to no host.
 """
 
 EXAMPLES = r"""

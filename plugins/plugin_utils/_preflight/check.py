@@ -30,6 +30,18 @@ TRIES = 5
 PATIENCE = 2  # times the limit for hosts that answered late
 
 
+def patiently(attempt: t.Callable[[], words.Stop | None], clock: Clock) -> words.Stop | None:
+    """Make an attempt again where another may succeed, with growing pauses, while the host has time."""
+    stop = attempt()
+    for number in range(1, TRIES):
+        pause = random.uniform(0.2, 0.6) * number
+        if not stop or not stop.again or clock.left < pause + 1:
+            break
+        time.sleep(pause)
+        stop = attempt()
+    return stop
+
+
 class Attempt:
     """One host under way; what it knows so far is what is said if it never comes back."""
 
@@ -41,13 +53,7 @@ class Attempt:
     def run(self) -> Row:
         """The whole way; never raises."""
         self.clock = Clock(self.clock.limit)  # the time in the queue does not count
-        stop = self._try()
-        for number in range(1, TRIES):
-            pause = random.uniform(0.2, 0.6) * number
-            if not stop or not stop.again or self.clock.left < pause + 1:
-                break
-            time.sleep(pause)
-            stop = self._try()
+        stop = patiently(self._try, self.clock)
         if stop and stop.step == "untested" and self.clock.over and self.clock.stage in ("auth", "command"):
             self.clock = Clock(self.clock.limit)  # a busy host: once more, with time of its own
             stop = self._try()

@@ -121,12 +121,12 @@ def hostkey_unknown(client: Client, fingerprint: str, key: str) -> Stop:
     )
 
 
-def hostkey_changed(client: Client, fingerprint: str, key: str, where: str) -> Stop:
-    """A different key than the known one."""
+def hostkey_changed(client: Client, fingerprint: str, key: str, where: str, old: str) -> Stop:
+    """A different key than the known one, whose fingerprint is ``old``."""
     file = where.rpartition(":")[0]
     return Stop(
         "hostkey_changed",
-        f"the host shows {fingerprint}, and {where} has a different key for {client.lookup}",
+        f"the host shows {fingerprint}, and {where} has {old} for {client.lookup}",
         "the host key has changed: the host was reinstalled, or another host answers at its address",
         f"{_compare(fingerprint)}; only then ssh-keygen -R {shlex.quote(client.lookup)} -f {shlex.quote(file)} "
         f"&& {_accept(client, key)}",
@@ -189,6 +189,60 @@ def too_many(count: int) -> tuple[str, str]:
     return (
         f"sshd closed the connection after {count} attempts (MaxAuthTries): too many keys before the right one",
         "set ansible_ssh_private_key_file and add -o IdentitiesOnly=yes to ansible_ssh_common_args",
+    )
+
+
+# What PAM's modules and sshd say to the client of an account that no password opens (pam_unix, pam_nologin).
+_CLOSED = (
+    ("account has expired", "the account of {user} has expired", "chage -E -1 {user}"),
+    ("account is locked", "the account of {user} is locked", "passwd -u {user}, or faillock --user {user} --reset"),
+    ("password has expired", "the password of {user} has expired", "passwd {user}"),
+    ("must change your password", "the password of {user} must be changed", "passwd {user}"),
+    ("required to change your password", "the password of {user} must be changed", "passwd {user}"),
+    ("password change required", "the password of {user} must be changed", "passwd {user}"),
+    ("logins are disabled", "logins are disabled on the host", "rm /run/nologin /etc/nologin"),
+    ("booting up", "the host is still booting, and lets in root only", "systemctl is-system-running"),
+)
+
+
+def closed_account(client: Client, said: t.Iterable[str]) -> tuple[str, str] | None:
+    """Cause and fix where the host says that no secret opens this account at the moment."""
+    text = " ".join(said).lower()
+    for phrase, cause, command in _CLOSED:
+        if phrase in text:
+            return cause.format(user=client.user), f"as root at the host's console: {command.format(user=client.user)}"
+    return None
+
+
+def wrong_password(client: Client) -> tuple[str, str]:
+    """sshd says no more than that: it tells nobody whether an account is locked."""
+    return (
+        f"sshd rejects the password of {client.user}: it is wrong, or the account is locked or may not use it",
+        f"ssh {login(client)} must accept it; else at the host's console: passwd -S {client.user} (L is locked, passwd "
+        f"-u {client.user} unlocks it), and PermitRootLogin, AllowUsers in sshd -T",
+    )
+
+
+def more_prompts(client: Client, prompts: t.Sequence[str]) -> Stop:
+    """The login asks for something else than the password."""
+    evidence = f"sshd asks {client.user}: {' '.join(prompts)[:200]}"
+    if any(word in evidence.lower() for word in ("new password", "current password", "retype")):
+        return change_demanded(client, evidence)
+    return Stop(
+        "auth",
+        evidence,
+        f"the login of {client.user} asks for more than a password, such as a one-time code",
+        f"ssh-copy-id {login(client)} by hand, or let {client.user} log in with a password alone for now",
+    )
+
+
+def change_demanded(client: Client, evidence: str) -> Stop:
+    """Nobody but its owner chooses a password."""
+    return Stop(
+        "auth",
+        evidence,
+        f"the password of {client.user} must be changed at the next login",
+        f"ssh {login(client)} by hand, choose a new password there, and set that as ansible_password",
     )
 
 

@@ -18,12 +18,16 @@ MAX_BYTES = 16 * 1024 * 1024
 
 
 class Entry(t.NamedTuple):
-    """One line that is about the host: ``marker`` is @revoked, @cert-authority or empty, ``where`` file:line."""
+    """One line that is about the host: ``marker`` is @revoked, @cert-authority or empty, ``where`` file:line.
+
+    ``borrowed``: it is about the address at port 22, where another host may answer than at this port.
+    """
 
     marker: str
     kind: str
     key: bytes
     where: str
+    borrowed: bool = False
 
 
 class Judgement(t.NamedTuple):
@@ -88,7 +92,7 @@ def lookup(files: t.Sequence[str], name: str) -> list[Entry]:
     found = entries(files, name)
     bare = re.fullmatch(r"\[(.+)\]:\d+", name)
     if bare and all(entry.marker == "@revoked" for entry in found):
-        found += entries(files, bare.group(1))
+        found += [entry._replace(borrowed=True) for entry in entries(files, bare.group(1))]
     return found
 
 
@@ -103,7 +107,7 @@ def judge(found: t.Iterable[Entry], kind: str, key: bytes) -> Judgement:
         if entry.key == key:
             return Judgement(KNOWN, entry.where)
     for entry in plain:
-        if entry.kind == kind:
+        if entry.kind == kind and not entry.borrowed:
             return Judgement(CHANGED, entry.where)
     authority = next((entry for entry in keys if entry.marker == "@cert-authority"), None)
     return Judgement(AUTHORITY, authority.where) if authority else Judgement(UNKNOWN)

@@ -32,6 +32,7 @@ except ImportError:  # reach_check does not come here without it
     paramiko = None
 
 LOG = "trainmesh.reach"
+PASSWORD = "ansible_password"  # how the report calls it
 RSA = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")
 # paramiko logs whole tracebacks of refused logins; what matters of them is in the result.
 logging.getLogger(LOG).addHandler(logging.NullHandler())
@@ -152,22 +153,71 @@ def _through(command: str) -> t.Iterator[tuple[socket.socket, t.Callable[[], str
 
 
 class Tried(t.NamedTuple):
-    """What was tried, for the report. ``problems`` (cause, remedy) are keys that ssh would not use either."""
+    """What was tried, for the report. ``problems`` (cause, remedy) are keys that ssh would not use either.
+
+    ``said`` are the banners that sshd sent meanwhile.
+    """
 
     keys: list[str]
     problems: list[tuple[str, str]]
     beyond: list[str]
+    said: list[str]
 
 
-def handshake(near: socket.socket, client: Client, clock: Clock, said: t.Callable[[], str]) -> paramiko.Transport:
-    """Banner and key exchange, then the host key, strictly; raises Stop. The caller closes the Transport."""
+class Answers:
+    """What keyboard-interactive gets: the password for one hidden prompt, and nothing for any other.
+
+    ``others`` are the prompts that it does not answer: a code, a visible one, a new password.
+    """
+
+    def __init__(self, password: str) -> None:
+        self.password = [password]
+        self.others: list[str] = []
+
+    def __call__(self, _title: str, _instructions: str, fields: t.Sequence[tuple[str, bool]]) -> list[str]:
+        """Answer one round; another prompt ends the connection, because each wrong answer counts as an attempt."""
+        if not fields:
+            return []
+        if len(fields) > 1 or fields[0][1] or not self.password:
+            self.others = [prompt.strip() for prompt, _echo in fields]
+            raise paramiko.SSHException("it asks for more than the password")
+        return [self.password.pop()]
+
+
+def handshake(
+    near: socket.socket,
+    client: Client,
+    clock: Clock,
+    said: t.Callable[[], str],
+    confirmed: t.Sequence[known.Entry] = (),
+) -> paramiko.Transport:
+    """Banner and key exchange, then the host key, strictly; raises Stop. The caller closes the Transport.
+
+    ``confirmed`` are keys that a person has confirmed, beside those of the known_hosts files.
+    """
+    lines = [*known.lookup(client.known_hosts, client.lookup), *confirmed]
+    transport = exchange(near, client, clock, said, known.kinds(lines))
+    try:
+        _vouched(transport, client, lines)
+    except words.Stop:
+        transport.close()
+        raise
+    return transport
+
+
+def exchange(
+    near: socket.socket, client: Client, clock: Clock, said: t.Callable[[], str], kinds: t.Sequence[str], only: str = ""
+) -> paramiko.Transport:
+    """Banner and key exchange, which show a key of the host; nothing judges it yet. Raises Stop.
+
+    ``kinds`` of keys are asked for first; ``only`` is the one kind that is asked for.
+    """
     clock.stage = "banner"
     transport = paramiko.Transport(near)
     transport.set_log_channel(LOG)
     transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = clock.left
-    lines = known.lookup(client.known_hosts, client.lookup)
     options = transport.get_security_options()
-    options.key_types = _preferred(options.key_types, known.kinds(lines))
+    options.key_types = _algorithms(options.key_types, only) or _preferred(options.key_types, kinds)
     try:
         transport.start_client(timeout=clock.left)
     except paramiko.ssh_exception.IncompatiblePeer as error:
@@ -176,11 +226,6 @@ def handshake(near: socket.socket, client: Client, clock: Clock, said: t.Callabl
     except (paramiko.SSHException, EOFError, OSError) as error:
         transport.close()
         raise _silent(client, _text(error), said()) from None
-    try:
-        _vouched(transport, client, lines)
-    except words.Stop:
-        transport.close()
-        raise
     return transport
 
 
@@ -204,9 +249,13 @@ def _silent(client: Client, error: str, proxy_said: str) -> words.Stop:
 
 def _preferred(offered: t.Sequence[str], wanted: t.Iterable[str]) -> tuple[str, ...]:
     """The algorithms of the known keys first, as ssh asks for them."""
-    known_algorithms = {name for kind in wanted for name in (RSA if kind == "ssh-rsa" else (kind,))}
-    first = [name for name in offered if name in known_algorithms]
+    first = [name for kind in wanted for name in _algorithms(offered, kind)]
     return tuple(dict.fromkeys([*first, *offered]))
+
+
+def _algorithms(offered: t.Sequence[str], kind: str) -> tuple[str, ...]:
+    """The algorithms that use keys of one kind."""
+    return tuple(name for name in offered if name in (RSA if kind == "ssh-rsa" else (kind,)))
 
 
 def _vouched(transport: paramiko.Transport, client: Client, lines: list[known.Entry]) -> None:
@@ -226,17 +275,18 @@ def _vouched(transport: paramiko.Transport, client: Client, lines: list[known.En
     if "hostkey" in client.beyond:
         raise words.untested(f"the preflight does not support {client.beyond['hostkey']}, which verifies its host key")
     if changed:
-        raise words.hostkey_changed(client, print_, line, verdict.where)
+        old = next(known.fingerprint(entry.kind, entry.key) for entry in lines if entry.where == verdict.where)
+        raise words.hostkey_changed(client, print_, line, verdict.where, old)
     if verdict.state == known.AUTHORITY:
         raise words.untested(f"paramiko does not support host certificates ({verdict.where})")
     if client.strict:
         raise words.hostkey_unknown(client, print_, line)
 
 
-def log_in(transport: paramiko.Transport, client: Client, password: str | None, clock: Clock) -> None:
-    """Log in with what ssh would try; raises Stop."""
+def log_in(transport: paramiko.Transport, client: Client, password: str | None, clock: Clock) -> str:
+    """Log in with what ssh would try; raises Stop. Returns what let us in: a key, PASSWORD, empty where nothing was."""
     clock.stage = "auth"
-    tried = Tried([], [], [])
+    tried = Tried([], [], [], [])
     offered: list[str] = []
 
     def let_in(method: t.Callable[..., list[str]], *secrets: t.Any) -> bool:
@@ -247,17 +297,32 @@ def log_in(transport: paramiko.Transport, client: Client, password: str | None, 
         return answer is None
 
     if let_in(transport.auth_none):
-        return
+        return ""
     if client.public_keys and "publickey" in offered:
         for label, key in keys(client, tried):
             tried.keys.append(label)
             if let_in(transport.auth_publickey, key):
-                return
+                return label
     if password and {"password", "keyboard-interactive"} & set(offered):
-        tried.keys.append("ansible_password")
-        if let_in(transport.auth_password, password):
-            return
+        tried.keys.append(PASSWORD)
+        if _by_password(let_in, transport, client, password, "password" in offered):
+            return PASSWORD
     raise _denied(client, offered, tried)
+
+
+def _by_password(
+    let_in: t.Callable[..., bool], transport: paramiko.Transport, client: Client, password: str, plain: bool
+) -> bool:
+    """One attempt with the password: each counts, and too many lock accounts."""
+    if plain:
+        return let_in(functools.partial(transport.auth_password, fallback=False), password)
+    answers = Answers(password)
+    try:
+        return let_in(transport.auth_interactive, answers)
+    except words.Stop:
+        if answers.others:
+            raise words.more_prompts(client, answers.others) from None
+        raise
 
 
 def _ask(
@@ -272,15 +337,24 @@ def _ask(
         if "agree on a pubkey" in str(error):
             tried.beyond.append(f"{tried.keys[-1]}: {error}")
         words_of_it = _text(error)
+        tried.said.append(_banner(transport))
         if transport.is_active() and not clock.over:
             return []
     except (paramiko.SSHException, EOFError, OSError) as error:
         words_of_it = _text(error)
+        tried.said.append(_banner(transport))
     if clock.over:
         raise words.stuck(client, "auth", clock.limit)
     count = len(tried.keys)
     evidence = f"sshd ended the connection: {words_of_it}; tried {', '.join(tried.keys) or 'nothing yet'}"
-    raise words.auth(client, evidence, (), words.too_many(count) if count > 1 else None)
+    problem = words.closed_account(client, tried.said) or (words.too_many(count) if count > 1 else None)
+    raise words.auth(client, evidence, (), problem)
+
+
+def _banner(transport: paramiko.Transport) -> str:
+    """What sshd said beside its refusal; kept with the attempt, also when the connection is over."""
+    text = getattr(transport.auth_handler, "banner", None) or b""
+    return " ".join(text.decode(errors="replace").split())
 
 
 def _denied(client: Client, offered: t.Collection[str], tried: Tried) -> words.Stop:
@@ -294,7 +368,10 @@ def _denied(client: Client, offered: t.Collection[str], tried: Tried) -> words.S
         return words.untested(f"the login may need {'; '.join(left_out)}, which paramiko does not support")
     evidence = f"Permission denied for {client.user}; tried {', '.join(tried.keys) or 'no key'}"
     evidence += f"; sshd offers {', '.join(offered) or 'nothing'}"
-    return words.auth(client, evidence, offered, tried.problems[0] if tried.problems else None)
+    problem = words.closed_account(client, tried.said)
+    if not problem and PASSWORD in tried.keys:
+        problem = words.wrong_password(client)
+    return words.auth(client, evidence, offered, problem or (tried.problems[0] if tried.problems else None))
 
 
 def _has_ticket() -> bool:

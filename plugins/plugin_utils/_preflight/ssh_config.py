@@ -37,7 +37,8 @@ class Client:
 
     ``lookup`` is the name under which known_hosts has it, ``proxy`` the command that makes the connection, empty for
     a direct one. ``strict``: an unknown key is refused; ``checked``: an unknown key is not simply taken each time;
-    ``verified``: a machine that comes in place of a known one is noticed.
+    ``verified``: a machine that comes in place of a known one is noticed. ``keeps_in`` is the file in which ssh writes
+    down accepted keys, empty where it keeps none; ``hashes``: it writes no names there.
     """
 
     hostname: str
@@ -52,6 +53,8 @@ class Client:
     strict: bool = True
     checked: bool = True
     verified: bool = True
+    keeps_in: str = ""
+    hashes: bool = False
     family: int = socket.AF_UNSPEC
     proxy: str = ""
     beyond: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -80,7 +83,7 @@ def parse(text: str, target: Target) -> Client:
     tokens = {"h": hostname, "p": str(port), "r": user, "n": target.host}
     tokens |= {"d": own.pw_dir, "u": own.pw_name, "i": str(own.pw_uid), "l": socket.gethostname()}
     files = " ".join((one("userknownhostsfile"), one("globalknownhostsfile"))).split()
-    kept_in = {*one("userknownhostsfile").split()} - {"none", "/dev/null"}  # where an accepted key is known again
+    kept_in = [path for path in one("userknownhostsfile").split() if path not in (*NONE, "/dev/null")]
     alias = one("hostkeyalias")
     name = (hostname if alias in NONE else alias).lower()
     strict = one("stricthostkeychecking", "ask")
@@ -98,6 +101,8 @@ def parse(text: str, target: Target) -> Client:
         strict=strict not in (*OFF, "accept-new"),
         checked=strict not in OFF,
         verified=strict not in OFF and (strict != "accept-new" or bool(kept_in)),
+        keeps_in=_path(kept_in[0], tokens) if kept_in else "",
+        hashes=one("hashknownhosts") not in OFF,
         family=FAMILIES.get(one("addressfamily"), socket.AF_UNSPEC),
         proxy=_proxy(one("proxycommand"), one("proxyjump"), target, tokens),
         beyond=_beyond(values, agent),

@@ -32,7 +32,8 @@ class Target:
 
     ``args`` are the arguments that Ansible gives to ssh, ``pythons`` the interpreters it would try, in order, and
     ``become`` the command that becomes root, () where none is wanted. ``terminal``: Ansible would bring a terminal, as
-    it does without pipelining. ``untested`` is a reason to leave it alone.
+    it does without pipelining. ``untested`` is a reason to leave it alone, such as a connection that is not
+    ``by_ssh``.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Target:
     become_untested: str = ""
     terminal: bool = False
     untested: str = ""
+    by_ssh: bool = True
 
 
 class Play(t.NamedTuple):
@@ -55,6 +57,25 @@ class Play(t.NamedTuple):
     keywords: dict[str, t.Any]
     password: str | None
     become_pass: str | None
+
+
+def play_of(task: t.Any, context_of_task: t.Any, variables: Values) -> Play:
+    """The Play of an action that runs once for all hosts.
+
+    Ansible puts the passwords of the host that such a task happens to run on over those of -k and -K: they are that
+    host's alone, and no other host may get them. With ``delegate_to: localhost`` those of -k and -K are left.
+    """
+    own = variables
+    if task.delegate_to is not None:
+        own = (variables.get("ansible_delegated_vars") or {}).get(task.delegate_to) or {}
+
+    def typed(name: str) -> str | None:
+        if any(variable in own for variable in C.MAGIC_VARIABLE_MAPPING[name]):
+            return None
+        return getattr(context_of_task, name) or None
+
+    keywords = {"remote_user": task.remote_user, "port": task.port}
+    return Play(keywords, typed("password"), typed("become_pass"))
 
 
 def target(name: str, values: Values, play: Play) -> Target:
@@ -68,7 +89,7 @@ def target(name: str, values: Values, play: Play) -> Target:
 def _target(name: str, values: Values, play: Play) -> Target:
     connection = str(values.get("ansible_connection") or context.CLIARGS.get("connection") or C.DEFAULT_TRANSPORT)
     if connection.rpartition(".")[2] not in SSH:
-        return Target(name, name, untested=f"its ansible_connection is {connection}, not ssh")
+        return Target(name, name, untested=f"its ansible_connection is {connection}, not ssh", by_ssh=False)
     options = _options("connection", "ssh", values, play.keywords)
     for option, variable in (
         ("private_key", "ansible_private_key"),

@@ -263,6 +263,40 @@ def test_a_server_that_hangs_up_after_some_keys(ssh_keys, host, monkeypatch):
     assert seen["step"] == "auth" and "MaxAuthTries" in seen["cause"] and "IdentitiesOnly" in seen["remedy"]
 
 
+@pytest.mark.parametrize(
+    ("banner", "cause", "remedy"),
+    [
+        ("Your account has expired; please contact your system administrator.", "has expired", "chage -E -1 alice"),
+        ("The account is locked due to 3 failed logins.", "is locked", "passwd -u alice"),
+        ("System is booting up. Unprivileged users are not permitted", "booting", "systemctl is-system-running"),
+    ],
+)
+def test_what_the_host_says_of_an_account_is_the_cause(ssh_keys, host, monkeypatch, banner, cause, remedy):
+    def refuse(self, username, password):
+        self.transport._send_message(auth_banner(banner))
+        self.transport.close() if "expired" in banner else None
+        return paramiko.AUTH_FAILED
+
+    monkeypatch.setattr(Server, "check_auth_password", refuse)
+    with sshd(ssh_keys, password="open-sesame") as (port, _server):
+        seen = row(host(port, key="other", password="open-sesame"))
+    assert seen["step"] == "auth" and cause in seen["cause"] and remedy in seen["remedy"]
+
+
+def auth_banner(text: str) -> t.Any:
+    message = paramiko.Message()
+    message.add_byte(paramiko.common.cMSG_USERAUTH_BANNER)
+    message.add_string(text)
+    message.add_string("")
+    return message
+
+
+def test_a_rejected_password_is_told_as_that(ssh_keys, host):
+    with sshd(ssh_keys, password="open-sesame") as (port, _server):
+        seen = row(host(port, key="other", password="wrong-guess"))
+    assert "rejects the password of alice" in seen["cause"] and "passwd -S alice" in seen["remedy"]
+
+
 def test_a_key_goes_with_its_certificate_and_then_alone(ssh_keys, host, tmp_path):
     key = tmp_path / "certified"
     key.write_bytes(ssh_keys["user"].read_bytes())
@@ -595,6 +629,7 @@ def test_what_known_hosts_says_of_a_key(tmp_path):
     assert state("n1", "ssh-ed25519", b"good") == (known.KNOWN, "3")
     assert state("[n2]:2222", "ssh-ed25519", b"good") == (known.KNOWN, "3"), "as ssh: the name without its port"
     assert state("n1", "ssh-ed25519", b"bad") == (known.CHANGED, "3")
+    assert state("[n2]:2222", "ssh-ed25519", b"bad")[0] == known.UNKNOWN, "another host may answer at another port"
     assert state("n1", "ssh-rsa", b"bad") == (known.UNKNOWN, ""), "a key of another kind is new, not changed"
     assert state("n1", "ssh-ed25519", b"lost") == (known.REVOKED, "4")
     assert state("x.ca", "ssh-ed25519", b"any")[0] == known.AUTHORITY

@@ -134,6 +134,19 @@ def test_ansible_brings_a_terminal_without_pipelining(values, brings):
     assert of(**values).terminal is brings
 
 
+@pytest.mark.parametrize("delegated", [{}, {"ansible_password": "localhost's"}, None])
+def test_a_run_for_all_hosts_takes_no_password_of_the_host_it_runs_on(delegated):
+    """Ansible has put them over those of -k and -K, and every other host would be sent them."""
+    task = mock.Mock(delegate_to=None if delegated is None else "localhost", remote_user="bob", port=None)
+    shown = mock.Mock(password="one", become_pass="two")
+    variables = {"ansible_ssh_pass": "of this host", "ansible_become_pass": "too"}
+    variables["ansible_delegated_vars"] = {"localhost": delegated or {}}
+    play = preflight_target.play_of(task, shown, variables)
+    assert play.password == ("one" if delegated == {} else None)
+    assert play.become_pass == (None if delegated is None else "two")
+    assert play.keywords == {"remote_user": "bob", "port": None}
+
+
 @pytest.mark.parametrize("name", ["become_password", "become_pass", "sudo_pass"])
 def test_a_hosts_own_password_goes_before_that_of_the_command_line(name):
     play = Play({}, None, "from-dash-K")
