@@ -39,7 +39,7 @@ ROOMS = {
     ),
     "plugin_utils": (
         *("_base", "_compat", "_diagnosis", "_render", "_plan", "_inventory", "_rules", "_report"),
-        *("_preflight", "_wheels"),
+        *("_preflight", "_bootstrap", "_wheels"),
     ),
 }
 TESTED_BY_NAME = ("modules", "action", "inventory")

@@ -15,6 +15,7 @@ import typing as t
 USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 CHECKSUM = re.compile(r"(sha256:[0-9a-fA-F]{64}|sha384:[0-9a-fA-F]{96}|sha512:[0-9a-fA-F]{128})?\Z")
+FINGERPRINT = re.compile(r"(?<!\S)SHA256:[A-Za-z0-9+/]{43}(?=[=\s]|\Z)")
 LAUNCHERS = ("deepspeed", "accelerate", "accelerate_standard", "torchrun", "mpirun")
 FILE_KINDS = (
     "hostfile", "accelerate", "deepspeed_json", "deepspeed_env", "ssh_config", "launch_script", "nccl_log", "ds_report",
@@ -112,6 +113,14 @@ def texts(value: t.Any) -> list[str]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
         raise ValueError("expected a list of texts")
     return [str(item) for item in value]
+
+
+def fingerprints(value: t.Any) -> list[str]:
+    """Fingerprints of host keys, also as the whole lines that ssh-keygen -l prints."""
+    found = [FINGERPRINT.findall(line) for line in texts(value)]
+    if not all(len(one) == 1 for one in found):
+        raise ValueError("expected a list of fingerprints as ssh-keygen -lf prints them (SHA256:... of 43 characters)")
+    return [one[0] for one in found]
 
 
 def requirements(value: t.Any) -> list[str]:

@@ -26,6 +26,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.parse
     directory,
     environment,
     files,
+    fingerprints,
     launchers,
     number,
     paths,
@@ -83,6 +84,12 @@ VARIABLES: dict[str, Variable] = {
         choice("present", "absent"),
     ),
     "fqdn": Variable("host", None, "Fully qualified name; default: host name and C(trainmesh_domain).", _NAME),
+    "host_key_fingerprints": Variable(
+        "host",
+        [],
+        "Fingerprints that the host key may have at the first contact (bootstrap.yml), such as C(SHA256:...).",
+        fingerprints,
+    ),
     "teardown": Variable(
         "cluster", False, "Confirms that teardown.yml may remove the cluster from every node.", boolean
     ),
@@ -180,6 +187,21 @@ VARIABLES: dict[str, Variable] = {
         "cluster", False, "Rotate the ssh keys of all nodes in this run; set it on the command line.", boolean
     ),
     "takeover": Variable("cluster", False, "Take over nodes of another cluster, which loses them.", boolean),
+    "accept_host_keys": Variable(
+        "cluster",
+        "ask",
+        "Unknown host keys in bootstrap.yml: C(ask) for confirmation, or accept C(new) ones, never changed ones.",
+        choice("ask", "new"),
+    ),
+    "make_key": Variable(
+        "cluster", False, "Let bootstrap.yml make a key for the controller's user if there is none.", boolean
+    ),
+    "sudo": Variable(
+        "cluster",
+        "as_is",
+        "C(nopasswd) lets bootstrap.yml add a rule by which the login user needs no password for sudo.",
+        choice("as_is", "nopasswd"),
+    ),
     "state_dir": Variable(
         "cluster",
         None,

@@ -16,7 +16,7 @@ from ansible_collections.trainmesh.cluster.tests.unit.samples import reports
 def test_defaults_fill_in():
     assert read({}, "cluster")["master_port"] == 29500
     derived = dict.fromkeys(["address", "slots", "interface", "ssh_port", "hostname", "fqdn"])
-    assert read({}, "host") == {**derived, "state": "present"}
+    assert read({}, "host") == {**derived, "state": "present", "host_key_fingerprints": []}
 
 
 def test_values_are_read_by_their_prefix():
@@ -53,6 +53,15 @@ def test_a_value_that_the_sample_report_shows_is_one_that_an_inventory_may_have(
     assert settings
     for name, value in settings:
         assert VARIABLES[name].read(value) == value
+
+
+def test_fingerprints_are_taken_as_ssh_keygen_prints_them():
+    print_ = f"SHA256:{'aB3+/' * 8}xyz"
+    wish = [print_, f"256 {print_} root@gpu1 (ED25519)", f"ssh-ed25519 {print_}="]
+    assert read({"trainmesh_host_key_fingerprints": wish}, "host")["host_key_fingerprints"] == [print_] * 3
+    for wrong in ([print_[:-1]], [f"{print_}x"], ["MD5:00:11"], [""], print_, [f"{print_} {print_}"]):
+        with pytest.raises(ValueError, match="expected a list"):
+            read({"trainmesh_host_key_fingerprints": wrong}, "host")
 
 
 def test_files_of_the_user_have_a_kind_and_a_place():
