@@ -14,6 +14,7 @@ import re
 import shlex
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.check import hand_over
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.login import Clock
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.target import PROMPT
 
@@ -85,7 +86,7 @@ class Shell:
             channel.set_combine_stderr(True)
             channel.settimeout(clock.left)
             channel.exec_command(shlex.join(argv))
-            self._send(channel, text.encode())
+            hand_over(channel, text.encode())
             output = b""
             while data := channel.recv(32 * 1024):
                 output = (output + data)[-TAIL:]
@@ -97,16 +98,6 @@ class Shell:
             return Answer(channel.recv_exit_status(), self.masked(output.decode("utf-8", "replace")))
         finally:
             channel.close()
-
-    def _send(self, channel: t.Any, data: bytes) -> None:
-        """Hand the input over; a command that ends without reading it has said why."""
-        try:
-            channel.sendall(data)
-            channel.shutdown_write()
-        except TimeoutError:
-            raise
-        except OSError:
-            pass
 
     def masked(self, text: str) -> str:
         """The text without the passwords of this host, also where a host repeats them."""

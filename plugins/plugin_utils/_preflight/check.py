@@ -147,8 +147,7 @@ def _command(transport: t.Any, command: str, clock: Clock, secret: str = "") -> 
     channel.settimeout(clock.left)
     channel.exec_command(command)
     if secret:
-        channel.sendall(f"{secret}\n".encode())
-        channel.shutdown_write()  # a second question of sudo's meets the end of the input, and does not wait
+        hand_over(channel, f"{secret}\n".encode())
     output = b""
     while len(output) < MAX_OUTPUT:
         channel.settimeout(clock.left)
@@ -158,6 +157,20 @@ def _command(transport: t.Any, command: str, clock: Clock, secret: str = "") -> 
         output += data
     text = output.decode("utf-8", "replace")
     return text.replace(secret, "****") if secret else text
+
+
+def hand_over(channel: t.Any, data: bytes) -> None:
+    """Give a command its input and then its end: a second question of sudo's meets that, and does not wait.
+
+    One that needs no input may have ended before it came; what it has said is there to be read.
+    """
+    try:
+        channel.sendall(data)
+        channel.shutdown_write()
+    except TimeoutError:
+        raise
+    except OSError:
+        pass
 
 
 def node_clock(output: str, started: float, ended: float) -> dict[str, float] | None:

@@ -200,6 +200,25 @@ def test_the_sudo_password_goes_by_the_standard_input_and_nowhere_else(ssh_keys,
     assert "s3cret" not in server.commands[0] + repr(target) + repr(seen)
 
 
+def test_a_sudo_that_needs_no_password_may_end_before_it_comes(ssh_keys, host, monkeypatch):
+    def send(self, data):
+        if data == b"s3cret\n":
+            raise OSError("Socket is closed")
+        return sendall(self, data)
+
+    sendall = paramiko.Channel.sendall
+    monkeypatch.setattr(paramiko.Channel, "sendall", send)
+    monkeypatch.setattr(Server, "_reply", lambda self, channel: answered(channel))
+    with sshd(ssh_keys) as (port, _server):
+        seen = row(host(port, become_command=SUDO, become_password="s3cret"))
+    assert (seen["ok"], seen["step"]) == (True, ""), seen
+
+
+def answered(channel: t.Any) -> None:
+    channel.sendall(GOOD.encode())
+    channel.close()
+
+
 def test_a_wrong_sudo_password_is_told_without_it(ssh_keys, host):
     with sshd(ssh_keys) as (port, server):
         seen = row(host(port, become_command=SUDO, become_password="of-another-host"))
