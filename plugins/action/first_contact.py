@@ -23,7 +23,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "accept_host_keys": {"type": "str", "choices": ["ask", "new"], "default": "ask"},
     "make_key": {"type": "bool", "default": False},
     "sudo": {"type": "str", "choices": ["as_is", "nopasswd"], "default": "as_is"},
-    "timeout": {"type": "float", "default": 20.0},
+    "timeout": {"type": "float", "default": 30.0},
     "install_timeout": {"type": "float", "default": 900.0},
     "workers": {"type": "int", "default": 64},
 }

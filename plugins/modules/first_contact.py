@@ -56,9 +56,10 @@ options:
     choices: [as_is, nopasswd]
     default: as_is
   timeout:
-    description: Time limit of a login or a step on a host, in seconds.
+    description: >-
+      Time limit of a login or a step on a host, in seconds; a slow login gets one more attempt with twice that.
     type: float
-    default: 20
+    default: 30
   install_timeout:
     description: Time limit of the installation of Python on a host, in seconds.
     type: float
