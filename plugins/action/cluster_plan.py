@@ -26,7 +26,9 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import (
     state,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import cluster as plan_cluster
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.authority import Authority
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.nodes import Host, logins_at_once
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.trust import Seen, Trust
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import lockfile
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import Tools
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.wheelhouse import Store
@@ -62,15 +64,18 @@ class ActionModule(ActionBase):
             path = os.path.join(given["state_dir"], "cluster.json")
             memory = state.load(path, group, {host.name: host.ansible_host for host in hosts})
             plan = plan_cluster.make(hosts, options, memory.nodes, strict=not read_only)
-            removed = self._removed(memory, plan["model"], hostvars, live)
+            removed = self._removed(memory, plan["model"], self._user_facts(hostvars, names, live))
             identity = self._identity(hosts, plan, memory, options["takeover"], strict=not read_only)
+            seen = Seen.of(hosts, self._user_facts(hostvars, names, live), memory.nodes, identity)
+            writes = not self._task.check_mode and not read_only
+            Trust(plan["model"], Authority(given["state_dir"], identity), seen, options, writes).enter(plan)
         except (ValueError, plan_cluster.PlanError) as error:
             faults = error.faults if isinstance(error, plan_cluster.PlanError) else [str(error)]
             head = f"These machines can't make the cluster asked for ({len(faults)} reason(s)); nothing was installed."
             text = "\n".join([head, *(f"  {number}. {fault}" for number, fault in enumerate(faults, 1))])
             return {**result, "failed": True, "msg": redact.harmless(text)}
         cluster, plan["logins_at_once"] = plan.pop("model"), logins_at_once(hosts)
-        if not self._task.check_mode and not read_only:
+        if writes:
             plan["warnings"] += self._moved(memory.prefix, cluster.prefix)
             state.save(path, state.text(cluster, identity, group, memory.others, removed))
         for name, node in plan["nodes"].items():
@@ -157,13 +162,17 @@ class ActionModule(ActionBase):
     def _removed(
         memory: state.Memory,
         cluster: Cluster,
-        hostvars: t.Mapping[str, t.Any],
-        live: t.Collection[str],
+        users: t.Mapping[str, t.Any],
     ) -> list[removed_keys.Removed]:
         """Keys of nodes that left, made new ones or log in no more, which other nodes may still have."""
-        names = [node.name for node in cluster.nodes if node.name in live]
-        users = {name: action.facts(hostvars, name).get("trainmesh_facts_user") or {} for name in names}
         return removed_keys.still_open(memory.removed, memory.nodes, cluster, users, memory.login_sources)
+
+    @staticmethod
+    def _user_facts(
+        hostvars: t.Mapping[str, t.Any], names: t.Iterable[str], live: t.Container[str]
+    ) -> dict[str, t.Mapping[str, t.Any]]:
+        """What the nodes of this run say of the job user."""
+        return {name: action.facts(hostvars, name).get("trainmesh_facts_user") or {} for name in names if name in live}
 
     @staticmethod
     def _identity(

@@ -16,6 +16,7 @@ description:
     C(~/.ssh/authorized_keys), and in files of its own under C(~/.ssh/trainmesh) the pinned host keys and the client
     configuration, which a managed block at the start of C(~/.ssh/config) includes.
   - Sets the modes that OpenSSH requires, and removes write permission for others from the home directory.
+  - Puts a certificate of the user's key beside it, and takes it away when it is no longer wanted.
   - A new key of this user, made by O(trainmesh.cluster.ssh_identity#module:rotate), takes the place of the old one when
     it is among O(authorized_keys).
   - If all options are empty, removes the blocks, and C(~/.ssh/trainmesh) with the key of the node; creates no missing
@@ -32,6 +33,10 @@ options:
     type: list
     elements: str
     required: true
+  certificate:
+    description: The certificate of the user's key, its type and itself in base64; empty for none.
+    type: str
+    default: ""
   config:
     description: Text of the client configuration.
     type: str

@@ -87,7 +87,7 @@ def main() -> None:
             module.fail_json(msg=f"{config_sshd.MAIN}: {error}")
         changes = textfile.changes_of([(wish.path, wish.text, wish.mode)])
     if changes and not module.check_mode:
-        problem = config_sshd.apply(module, changes[0], wish.proof, port)
+        problem = config_sshd.apply(module, changes[0], wish.proof, port, module.params["backup"])
         if problem:
             module.fail_json(msg=f"port {port}: {problem}; {look}")
     if not module.check_mode and not changes and not config_sshd.listens(port, 3):

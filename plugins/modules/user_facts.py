@@ -85,6 +85,10 @@ ansible_facts:
           description: The user.
           type: str
           sample: trainer
+        time:
+          description: The node's clock when this was read, in seconds since 1970.
+          type: int
+          sample: 1795996800
         uid:
           description: Number of the user.
           type: int
@@ -125,7 +129,9 @@ ansible_facts:
               options: ""
               file: /home/trainer/.ssh/authorized_keys
         own_keys:
-          description: The user's own key pairs. The private part is not read; C(mode) is its mode.
+          description:
+            - The user's own key pairs. The private part is not read; C(mode) is its mode. C(certificate) is the one
+              beside it, or null.
           type: list
           elements: dict
           sample:
@@ -134,14 +140,18 @@ ansible_facts:
               fingerprint: SHA256:pT2mVgFvLqK1C4ZxkU0nRz1hB6wYd3aXo9sQeJfN7uI
               mode: "0600"
               comment: trainer@node1
+              certificate: null
         known_hosts:
-          description: The files of known hosts that there are, without their content.
+          description:
+            - The files of known hosts that there are, without their content, and the fingerprints of those whose host
+              certificates the cluster's own file accepts.
           type: dict
-          sample: {files: [/home/trainer/.ssh/trainmesh/known_hosts]}
+          sample: {files: [/home/trainer/.ssh/trainmesh/known_hosts], authorities: []}
         sshd:
           description:
             - The settings of sshd for this user. C(source) is V(sshd -T), V(config) (Match blocks are not judged
-              then) or null; C(problem) says what kept sshd from telling.
+              then) or null; C(problem) says what kept sshd from telling. C(certificates) is null unless sshd told,
+              else its host certificates, whether it has our drop-in for them, and why it can't have it.
           type: dict
           sample:
             source: sshd -T
@@ -157,6 +167,7 @@ ansible_facts:
             ports: [22]
             usepam: true
             problem: null
+            certificates: {host: [], drop_in: false, problem: ""}
         ssh_client:
           description:
             - Where C(ssh) would go for each of O(ssh_names), and in C(untested) what it did not answer in time.

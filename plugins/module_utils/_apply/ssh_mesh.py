@@ -15,7 +15,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user, line_check, textfile
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._config import ssh_files
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import certificates, ssh_files
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import disk
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import remove
 
@@ -23,6 +23,7 @@ OPTIONS: dict[str, dict[str, t.Any]] = {
     "authorized_keys": {"type": "list", "elements": "str", "required": True, "no_log": False},
     "known_hosts": {"type": "list", "elements": "str", "required": True},
     "config": {"type": "str", "required": True},
+    "certificate": {"type": "str", "default": "", "no_log": False},
     "backup": {"type": "bool", "default": True},
     "user": {"type": "str"},
 }
@@ -38,11 +39,15 @@ def converge(module: AnsibleModule, given: t.Mapping[str, t.Any]) -> dict[str, t
 def _refuse(module: AnsibleModule, given: t.Mapping[str, t.Any]) -> None:
     """Fail for a line that would be more than one, or open the account to more than it seems to.
 
-    In check mode a key that the run is still to make has no line that could be looked at.
+    In check mode a key or certificate that the run is still to make has no line that could be looked at.
     """
+    if module.check_mode:
+        return
     keys, hosts = given["authorized_keys"], given["known_hosts"]
-    problems = [] if module.check_mode else [(line, line_check.key_line_problem(line)) for line in keys]
+    problems = [(line, line_check.key_line_problem(line)) for line in keys]
     problems += [(line, line_check.known_host_problem(line)) for line in hosts]
+    if given["certificate"] and not certificates.read(given["certificate"]):
+        problems.append((given["certificate"], "expected a certificate of OpenSSH"))
     told = [f"{line[:120]!a}: {problem}" for line, problem in problems if problem]
     if told:
         module.fail_json(msg=f"nothing was written: {'; '.join(told)}")
@@ -52,17 +57,20 @@ def _converge(module: AnsibleModule, given: t.Mapping[str, t.Any]) -> dict[str, 
     home = pwd.getpwuid(os.geteuid()).pw_dir
     texts = given["authorized_keys"], given["known_hosts"], given["config"]
     try:
-        wishes = ssh_files.file_wishes(home, *texts)
+        wishes = ssh_files.file_wishes(home, *texts, certificate=given["certificate"])
     except textfile.BlockError as error:
         module.fail_json(msg=str(error))
     if ssh_files.leaves(*texts):
         return _leave(module, home, textfile.changes_of(wishes), given["backup"])
+    certificate = ssh_files.certificate_file(home)
+    gone = [certificate] if not given["certificate"] and os.path.lexists(certificate) else []
     changes, closing = ssh_files.changes(home, wishes)
     diff = ssh_files.mode_diffs(closing) + [change.diff for change in changes]
     key = f"{home}/.ssh/{ssh_files.OURS}/{ssh_files.KEY_NAME}"
     new = ssh_files.awaits(key, given["authorized_keys"])
     if new:
         diff.append({"header": f"{key}.pub", "before": "the old key\n", "after": f"{new}\n"})
+    diff += [{"header": path, "before": "present\n", "after": ""} for path in gone]
     if changes:
         _check_config(module, given["config"])
     if not module.check_mode:
@@ -71,8 +79,10 @@ def _converge(module: AnsibleModule, given: t.Mapping[str, t.Any]) -> dict[str, 
             textfile.write(module, change, given["backup"])
         if new:
             ssh_files.switch(key)
-    files = [change.path for change in changes] + ([key] if new else [])
-    return {"changed": bool(changes or closing or new), "files": files, "diff": diff}
+        for path in gone:
+            os.unlink(path)
+    files = [change.path for change in changes] + ([key] if new else []) + gone
+    return {"changed": bool(changes or closing or new or gone), "files": files, "diff": diff}
 
 
 def _check_config(module: AnsibleModule, config: str) -> None:

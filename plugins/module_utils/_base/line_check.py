@@ -24,6 +24,7 @@ _KEY_LINE = re.compile(
     r'(?:(?P<options>(?:[^\s"]|"(?:[^"\\]|\\.)*")+) )?(?P<key>[a-z0-9@.-]+ [A-Za-z0-9+/=]+)(?: .*)?\Z'
 )
 _FROM = re.compile(r'(?:\A|,)from="([^"]*)"', re.IGNORECASE)
+_MARKER = re.compile(r"@(cert-authority|revoked) ")
 _SETTING = re.compile(r"[A-Z][A-Z0-9_]*=\S+\Z")
 LONGEST_KEY = 8192  # base64 of an RSA key of 32768 bits is shorter
 
@@ -97,10 +98,13 @@ def _is_source(text: str) -> bool:
 
 
 def known_host_problem(line: str) -> str:
-    """What is wrong with a line for known_hosts; empty where nothing is."""
-    names, _blank, key = line.partition(" ")
+    """What is wrong with a line for known_hosts; empty where nothing is. A revoked key is revoked for any name."""
+    marker = _MARKER.match(line)
+    names, _blank, key = line[marker.end() if marker else 0 :].partition(" ")
     if not is_one_line(line) or not is_public_key(key):
         return "expected names and one public key, of the type that it names"
+    if marker and marker.group(1) == "revoked" and names == "*":
+        return ""
     wrong = [name for name in names.split(",") if not _is_known_name(name)]
     return f"expected names of one machine, not {', '.join(wrong)}" if wrong else ""
 

@@ -32,17 +32,22 @@ def directories(home: str) -> list[tuple[str, int]]:
     return [(f"{home}/.ssh", 0o700), (f"{home}/.ssh/{OURS}", 0o700)]
 
 
+def certificate_file(home: str) -> str:
+    """The certificate of the key: beside it, where ssh looks for it also without CertificateFile."""
+    return f"{home}/.ssh/{OURS}/{KEY_NAME}-cert.pub"
+
+
 def leaves(authorized_keys: t.Sequence[str], known_hosts: t.Sequence[str], config: str) -> bool:
     """Whether nothing of the mesh is wanted."""
     return not (authorized_keys or known_hosts or config)
 
 
 def file_wishes(
-    home: str, authorized_keys: t.Sequence[str], known_hosts: t.Sequence[str], config: str
+    home: str, authorized_keys: t.Sequence[str], known_hosts: t.Sequence[str], config: str, certificate: str = ""
 ) -> list[tuple[str, str, int | None]]:
     """(path, text, mode) of every file; foreign lines of the user's own files are kept.
 
-    Raises BlockError.
+    The certificate comes before the lines that do without the keys of others. Raises BlockError.
     """
     ssh = f"{home}/.ssh"
     if leaves(authorized_keys, known_hosts, config):
@@ -50,6 +55,7 @@ def file_wishes(
         return [(path, text, None) for path, text in texts]
     include = [f"Include {OURS}/config"] if config else []
     return [
+        *([(certificate_file(home), f"{certificate}\n", 0o600)] if certificate else []),
         (f"{ssh}/{OURS}/known_hosts", "".join(f"{line}\n" for line in known_hosts), 0o600),
         (f"{ssh}/{OURS}/config", config, 0o600),
         (f"{ssh}/authorized_keys", edited(f"{ssh}/authorized_keys", authorized_keys), 0o600),

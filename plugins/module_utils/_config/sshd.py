@@ -32,6 +32,11 @@ class Wish(t.NamedTuple):
     proof: str
 
 
+def has_drop_ins(main_text: str) -> bool:
+    """Whether sshd reads our files in the directory beside its configuration."""
+    return bool(_INCLUDE.search(main_text))
+
+
 def wish(main_text: str, main_ports: t.Iterable[int], asked: int) -> Wish:
     """What names every port; raises BlockError.
 
@@ -40,7 +45,7 @@ def wish(main_text: str, main_ports: t.Iterable[int], asked: int) -> Wish:
     """
     ports = sorted({*main_ports, asked})
     lines = [f"Port {port}" for port in ports]
-    if _INCLUDE.search(main_text):
+    if has_drop_ins(main_text):
         head = "# Written by trainmesh.cluster. Ports found are kept beside the one asked for."
         text = "".join(f"{line}\n" for line in (head, *lines))
         return Wish(DROP_IN, text, 0o600, text + main_text)
@@ -66,7 +71,7 @@ def listens(port: int, limit: float) -> bool:
         time.sleep(0.3)
 
 
-def apply(module: AnsibleModule, change: textfile.Change, proof: str, port: int) -> str:
+def apply(module: AnsibleModule, change: textfile.Change, proof: str, port: int, backup: bool = True) -> str:
     """Prove a copy, write, reload, and wait for the port; on any failure the old file comes back. An error or ''.
 
     It comes back too when nobody says, by sshd_return.keep(), that a new login works.
@@ -77,7 +82,7 @@ def apply(module: AnsibleModule, change: textfile.Change, proof: str, port: int)
         return f"sshd would refuse the new configuration, nothing was written: {refused}"
     existed = os.path.exists(change.path)
     sshd_return.arm(lambda: _come_undone(module, change, existed))
-    textfile.write(module, change, module.params["backup"])
+    textfile.write(module, change, backup)
     rc, _out, err = module.run_command([sshd, "-t"])
     problem = f"sshd refuses the new configuration: {err.strip()}" if rc else reload(module)
     if not problem and not listens(port, 15):

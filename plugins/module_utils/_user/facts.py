@@ -98,12 +98,12 @@ class Wish(t.NamedTuple):
 
 def blank(name: str | None) -> Record:
     """The facts when nothing is known: every key is there."""
-    unknown = "uid home shell problem oom_kills login_shell_ok own_keys authorized_keys root_without_password"
+    unknown = "time uid home shell problem oom_kills login_shell_ok own_keys authorized_keys root_without_password"
     return {
         "name": name,
         **dict.fromkeys(unknown.split()),
         "paths": {},
-        "known_hosts": {"files": []},
+        "known_hosts": {"files": [], "authorities": []},
         "sshd": {},
         "ssh_client": {"problem": None, "untested": None, "targets": {}},
         "nccl_conf": [],
@@ -136,6 +136,7 @@ def gather(wish: Wish, tree: Tree, run: Runner = command.run) -> Record:
     limit = min(COMMAND_LIMIT, wish.timeout / 4)
     name = wish.user or job_user.user_name(os.geteuid())
     facts = blank(name)
+    facts["time"] = int(time.time())
     facts["sshd"] = ssh.server(tree, name, socket.gethostname(), wish.peer, run, limit)
     facts["processes"] = processes.processes(tree, wish.prefix, {os.getpid(), *ancestors(tree)})
     facts["port_owners"] = processes.port_owners(tree, wish.ports)
@@ -208,7 +209,7 @@ def _home(reader: Reader, keys: list[str]) -> Record:
         "paths": _places(home, keys),
         "authorized_keys": ssh.authorized(tree, keys),
         "own_keys": ssh.own_keys(tree, home),
-        "known_hosts": {"files": ssh.known_hosts(tree, home)},
+        "known_hosts": {"files": ssh.known_hosts(tree, home), "authorities": ssh.authorities(tree, home)},
         "ssh_client": ssh.client(
             reader.wish.ssh_names,
             ssh_options.Options(ssh_client.ClientConfig(tree, home), reader.limit, reader.run),

@@ -16,6 +16,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import alike, command, ssh_config, ssh_options
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, to_int
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import certificates, sshd
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config.ssh_files import KEY_NAME, OURS
 
 Record = dict[str, t.Any]
@@ -42,14 +43,32 @@ def server(tree: Tree, user: str, host: str, peer: str, run: Runner, limit: floa
     elif os.geteuid() == 0:
         outcome = run([program, "-T", "-C", f"user={user},host={host},addr={peer}"], limit)
         if outcome.ok:
-            return {**_of_server(ssh_config.settings(outcome.out)), "source": "sshd -T", "problem": None}
+            settings = ssh_config.settings(outcome.out)
+            shown = server_certificates(tree, settings)
+            return {**_of_server(settings), "source": "sshd -T", "problem": None, "certificates": shown}
         why = f"no answer within {limit:.0f} s" if outcome.timed_out else " ".join(outcome.text.split())[:300]
         problem = f"sshd -T: {why or 'no answer'}"
     found = ssh_config.server_settings(tree)
     if found is None:
         why = "/etc/ssh/sshd_config cannot be read: run this as root"
-        return {**_of_server({}), "source": None, "ports": [], "problem": problem or why}
-    return {**_of_server(found), "source": "config", "problem": problem}
+        return {**_of_server({}), "source": None, "ports": [], "problem": problem or why, "certificates": None}
+    return {**_of_server(found), "source": "config", "problem": problem, "certificates": None}
+
+
+def server_certificates(tree: Tree, found: ssh_config.Settings) -> Record:
+    """The certificates of sshd, whether it has our drop-in, and why it can't be given ours; by C(sshd -T)."""
+    paths = found.get("hostcertificate", [])
+    texts = (certificate(tree, path) for path in paths)
+    main = tree.text(sshd.MAIN) or ""
+    drop_in = tree.has(certificates.DROP_IN)
+    problem = certificates.server_problem(found, sshd.has_drop_ins(main))
+    return {"host": [text for text in texts if text], "drop_in": drop_in, "problem": problem}
+
+
+def certificate(tree: Tree, path: str) -> str | None:
+    """Type and base64 of a certificate in a file, or None."""
+    line = " ".join((tree.text(path) or "").split()[:2])
+    return line if certificates.read(line) else None
 
 
 def _of_server(found: ssh_config.Settings) -> Record:
@@ -142,9 +161,17 @@ def own_keys(tree: Tree, home: str) -> list[Record]:
                 "fingerprint": key.get("fingerprint"),
                 "mode": mode,
                 "comment": key.get("comment"),
+                "certificate": certificate(tree, f"{path}-cert.pub"),
             }
         )
     return found
+
+
+def authorities(tree: Tree, home: str) -> list[str]:
+    """The fingerprints of those whose host certificates our file of known hosts accepts."""
+    lines = (tree.text(f"{home}/.ssh/{OURS}/known_hosts", 1024 * 1024) or "").splitlines()
+    keys = (public_key(line) for line in lines if line.startswith("@cert-authority "))
+    return [key["fingerprint"] for key in keys if key]
 
 
 def known_hosts(tree: Tree, home: str) -> list[str]:

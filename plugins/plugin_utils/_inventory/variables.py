@@ -121,6 +121,20 @@ VARIABLES: dict[str, Variable] = {
         "Which nodes log in to the others: all (C(mesh)), or the head alone (C(head)), which is what launchers need.",
         choice("mesh", "head"),
     ),
+    "ssh_trust": Variable(
+        "cluster",
+        "keys",
+        "How nodes know each other: by the keys of all (C(keys)), or by certificates of an authority that stays on the "
+        "controller (C(ca)).",
+        choice("keys", "ca"),
+    ),
+    "ssh_validity": Variable(
+        "cluster",
+        "52w",
+        "How long certificates are valid, in hours (C(h)), days (C(d)) or weeks (C(w)); a run renews those of which "
+        "less than a third is left.",
+        pattern(re.compile(r"[1-9]\d{0,3}[hdw]\Z"), "hours, days or weeks such as 36h, 90d or 52w"),
+    ),
     "python_env": Variable("cluster", "venv", "Kind of Python environment.", choice("venv", "conda")),
     "python": Variable(
         "cluster", None, "Interpreter of the venv (default /usr/bin/python3) or version for conda (3.11).", python

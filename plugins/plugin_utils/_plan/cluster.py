@@ -229,6 +229,7 @@ def _data(cluster: Cluster, options: Options, managed: bool, hosts: t.Sequence[H
             "authorized_keys": ssh.authorized_keys(cluster),
             "known_hosts": ssh.known_hosts(cluster),
             "config": ssh.client_config(cluster),
+            "revoked": "",
         },
         "firewall": options["firewall"],
         "probe_ports": [cluster.master_port, HIGH_PORT],
@@ -266,4 +267,6 @@ def _node_data(cluster: Cluster, node: Node, managed: bool) -> dict[str, t.Any]:
         "files": node_files.node_files(cluster, node),
         "nccl_conf": nccl_conf(cluster, node),
         "loopback_key": ssh.loopback_key(node),
+        # Trust.enter() puts certificates in their place.
+        **{"authority_lines": [], "certificate": "", "host_certificates": [], "sshd_certificates": False},
     }

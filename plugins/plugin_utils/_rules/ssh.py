@@ -39,6 +39,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import certificates
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.sshd_ports import sshd_not_on_planned_port
 
 FAR_LATER = 4
@@ -64,6 +65,8 @@ def hostkey_unknown(case: Case) -> t.Iterable[Answer]:
     """A host key that the source has not pinned: the source has to be fixed."""
     managed = dig(case.plan, "managed", False)
     for (source, target), items in by_pair(ssh_results(case, "hostkey_unknown")).items():
+        if certificates.explains(case, target, certificates.HOSTS):
+            continue
         aliases = " ".join(item.what for item in items)
         port = dig(node(case, target), "ssh_port", 22)
         yield finding(

@@ -25,6 +25,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import certificates
 
 GROUP_OR_OTHERS_WRITE, GROUP_OR_OTHERS = 0o022, 0o077
 _WANTED_MODE = {"home": "755", "ssh_dir": "700", "authorized_keys": "600"}
@@ -93,7 +94,9 @@ class Reason(t.NamedTuple):
 )
 def refused(case: Case) -> t.Iterable[Answer]:
     """Every refused key, each with one reason."""
-    for items in by_pair(ssh_results(case, "permission")).values():
+    for pair, items in by_pair(ssh_results(case, "permission")).items():
+        if certificates.explains(case, pair[0], certificates.USERS):
+            continue
         reason = _reason(case, items[0])
         yield finding(reason.rule, FAIL, reason.host, reason.evidence, reason.cause, reason.remedy)
     for item in ssh_results(case, "config"):
@@ -225,6 +228,8 @@ def _not_authorized(case: Case, item: Attempt) -> Reason | None:
         return None
     user = _user(case, item.target)
     file = str(dig(facts, "paths.authorized_keys.path", "~/.ssh/authorized_keys"))
+    if not entries and certificates.is_expected(case, item.source, certificates.USERS):
+        return _authority_missing(case, item, known, file)
     rule_id = "ssh-self-login-missing" if item.source == item.target else "ssh-key-missing-pair"
     if barred:
         evidence = f"{file} admits the key of {item.source} only with {dig(barred[0], 'options')}"
@@ -236,6 +241,19 @@ def _not_authorized(case: Case, item: Attempt) -> Reason | None:
         evidence = f"the key of {item.source} is not in {file} of {user} ({len(known)} other keys are)"
         cause = "The keys of the nodes named here are missing where its sshd looks for them."
     return Reason(rule_id, item.target, evidence, cause, _admit(case, item, user, file))
+
+
+def _authority_missing(case: Case, item: Attempt, known: t.Sequence[Data], file: str) -> Reason | None:
+    """The target does not trust the authority of the cluster, by whose certificates nodes log in."""
+    if certificates.is_trusted(case, known):
+        return None
+    return Reason(
+        "ssh-key-missing-pair",
+        item.target,
+        f"the line of the cluster's authority is not in {file}",
+        "The nodes log in by certificates, and this node does not trust who signs them.",
+        "Run site.yml over all nodes.",
+    )
 
 
 def _admit(case: Case, item: Attempt, user: str, file: str) -> str:

@@ -19,7 +19,7 @@ class Node:
     def __init__(self):
         self.applied, self.waits, self.answers, self.problem = [], False, True, ""
 
-    def apply(self, _module, change, proof, port):
+    def apply(self, _module, change, proof, port, backup):
         self.applied.append((change.path, port))
         self.waits = True
         return self.problem

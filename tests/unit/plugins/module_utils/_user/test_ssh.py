@@ -62,6 +62,11 @@ def test_sshd_says_it_itself(tmp_path, monkeypatch):
         "denyusers": [],
         "allowgroups": [],
         "denygroups": ["nobody"],
+        "certificates": {
+            "host": [],
+            "drop_in": False,
+            "problem": "its sshd_config does not include /etc/ssh/sshd_config.d/*.conf",
+        },
     }
 
 
