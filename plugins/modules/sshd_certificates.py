@@ -89,6 +89,8 @@ def main() -> None:
     )
     if module.params["keep"] and not module.check_mode:
         sshd_return.keep()
+    if not module.params["certificates"] and not present():
+        module.exit_json(changed=False, diff=[], problem="", waits=sshd_return.is_armed())
     sshd = search_path.required(module, "sshd")
     rc, out, err = module.run_command([sshd, "-T"])
     if rc != 0:
@@ -152,10 +154,10 @@ def remove(module: AnsibleModule, main_text: str, port: int) -> dict[str, t.Any]
     """Take the drop-in away, and the files when nothing can bring it back: without the list sshd refuses all keys."""
     lines = [textfile.read_text(f"{certificates.DIRECTORY}/{name}") for name in certificate_files()]
     told = textfile.changes_of([(certificates.DROP_IN, "", None)]) if os.path.exists(certificates.DROP_IN) else []
-    gone = [path for path in (certificates.DROP_IN, certificates.DIRECTORY) if os.path.exists(path)]
+    gone = present()
     diff = [{"header": path, "before": "present\n", "after": ""} for path in gone]
-    answer = {"changed": bool(gone), "diff": diff}
-    if module.check_mode or not gone:
+    answer = {"changed": True, "diff": diff}
+    if module.check_mode:
         return answer
     if told:
         problem = config_sshd.apply(module, told[0], main_text, port, backup=False)
@@ -165,6 +167,11 @@ def remove(module: AnsibleModule, main_text: str, port: int) -> dict[str, t.Any]
         for path in gone:
             shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
     return answer
+
+
+def present() -> list[str]:
+    """What there is of ours."""
+    return [path for path in (certificates.DROP_IN, certificates.DIRECTORY) if os.path.exists(path)]
 
 
 def certificate_files() -> list[str]:

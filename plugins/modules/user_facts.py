@@ -173,12 +173,14 @@ ansible_facts:
             - Where C(ssh) would go for each of O(ssh_names), and in C(untested) what it did not answer in time.
             - C(problem) is its complaint about its configuration, C(problem_kind) one of V(permissions), V(trailing)
               (something stands behind a value) and V(syntax).
+            - C(certificates) is whether it accepts ed25519 certificates, null when it did not tell.
           type: dict
           sample:
             problem: null
             problem_kind: null
             untested: null
             targets: {node2: {hostname: 10.0.0.12, port: 2222, user: trainer}}
+            certificates: true
         nccl_conf:
           description: NCCL's configuration files that there are.
           type: list

@@ -146,14 +146,23 @@ def server_problem(found: t.Mapping[str, t.Sequence[str]], has_drop_ins: bool) -
     """Why an sshd with these settings (of C(sshd -T)) can't be given our certificates; empty where it can."""
     first = {keyword: values[0] for keyword, values in found.items() if values}
     foreign = [path for path in found.get("hostcertificate", []) if not path.startswith(f"{DIRECTORY}/")]
-    accepted = first.get("pubkeyacceptedalgorithms") or first.get("pubkeyacceptedkeytypes") or ALGORITHM
-    signers = first.get("casignaturealgorithms") or "ssh-ed25519"
     if not has_drop_ins:
         return "its sshd_config does not include /etc/ssh/sshd_config.d/*.conf"
     if foreign:
         return f"its sshd has a certificate of somebody else already ({foreign[0]})"
     if first.get("revokedkeys", "none") not in ("none", REVOKED):
         return f"its sshd has a list of revoked keys already ({first['revokedkeys']})"
-    if ALGORITHM not in accepted.split(",") or "ssh-ed25519" not in signers.split(","):
+    if not _accepts(first):
         return "its sshd accepts no ed25519 certificates (PubkeyAcceptedAlgorithms, CASignatureAlgorithms)"
     return ""
+
+
+def client_accepts(found: t.Mapping[str, str]) -> bool:
+    """Whether an ssh with these settings (of C(ssh -G)) shows certificates, and accepts those of hosts."""
+    return ALGORITHM in found.get("hostkeyalgorithms", ALGORITHM).split(",") and _accepts(found)
+
+
+def _accepts(found: t.Mapping[str, str]) -> bool:
+    users = found.get("pubkeyacceptedalgorithms") or found.get("pubkeyacceptedkeytypes") or ALGORITHM
+    signers = found.get("casignaturealgorithms") or "ssh-ed25519"
+    return ALGORITHM in users.split(",") and "ssh-ed25519" in signers.split(",")

@@ -105,7 +105,7 @@ def blank(name: str | None) -> Record:
         "paths": {},
         "known_hosts": {"files": [], "authorities": []},
         "sshd": {},
-        "ssh_client": {"problem": None, "untested": None, "targets": {}},
+        "ssh_client": {"problem": None, "untested": None, "targets": {}, "certificates": None},
         "nccl_conf": [],
         "accelerate_default": [],
         "deepspeed_env": [],

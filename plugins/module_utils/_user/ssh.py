@@ -185,22 +185,25 @@ def client(names: t.Iterable[str], options: ssh_options.Options, limit: float) -
     """Where ssh would go for each name: ``targets`` with hostname, port and user; ``problem`` is ssh's complaint.
 
     ``problem_kind`` is what config_error() calls it. ``untested`` is set where ssh gave no answer in time, which says
-    nothing of its configuration; after ``limit`` seconds nothing more is asked.
+    nothing of its configuration; after ``limit`` seconds nothing more is asked. ``certificates``: whether it
+    accepts them from all of these names; None: not known.
     """
     wanted = list(dict.fromkeys(names))
     end = time.monotonic() + limit
     with concurrent.futures.ThreadPoolExecutor(max_workers=WORKERS) as pool:
         answers = list(pool.map(lambda name: options.of(name) if time.monotonic() < end else None, wanted))
     targets: dict[str, Record] = {}
-    problem = kind = untested = None
+    problem = kind = untested = accepts = None
     for name, answer in zip(wanted, answers):
         if answer is None or answer.outcome.timed_out:
             untested = untested or f"ssh -G {name} gave no answer within {limit:.0f} s"
         elif answer.outcome.ok:
             found = answer.options
             port = to_int(found.get("port"))
+            accepts = certificates.client_accepts(found) and accepts is not False
             targets[name] = {"hostname": found.get("hostname"), "port": port, "user": found.get("user")}
         elif problem is None:
             problem = " ".join(answer.outcome.err.split())[:300] or f"ssh -G {name} gave no answer"
             kind = ssh_config.config_error(answer.outcome.err)
-    return {"problem": problem, "problem_kind": kind, "untested": untested, "targets": targets}
+    told = {"problem": problem, "problem_kind": kind, "untested": untested, "targets": targets}
+    return {**told, "certificates": accepts}

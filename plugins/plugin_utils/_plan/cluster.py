@@ -268,5 +268,8 @@ def _node_data(cluster: Cluster, node: Node, managed: bool) -> dict[str, t.Any]:
         "nccl_conf": nccl_conf(cluster, node),
         "loopback_key": ssh.loopback_key(node),
         # Trust.enter() puts certificates in their place.
-        **{"authority_lines": [], "certificate": "", "host_certificates": [], "sshd_certificates": False},
+        "authority_lines": [],
+        "certificate": "",
+        "host_certificates": [],
+        "sshd_certificates": False,
     }

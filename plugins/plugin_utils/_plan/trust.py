@@ -113,6 +113,9 @@ class Trust:
                 *ssh.revoked_hosts(map(_key_of, self.records.revoked[HOSTS])),
             ]
             plan["reasons"] += self._reasons()
+            for name in self._refusing():
+                why = "its ssh accepts no ed25519 certificates (HostKeyAlgorithms, PubkeyAcceptedAlgorithms)"
+                plan["warnings"].append(f"{name}: {why}: the nodes keep the host keys of all for it, and its own key")
         for node in self.cluster.nodes:
             own = self._of_node(node)
             plan["nodes"][node.name].update(own)
@@ -206,13 +209,24 @@ class Trust:
         return bool(_of_sshd(self.seen.users.get(name) or {}).get("drop_in"))
 
     def _spelled(self, kind: str) -> set[str]:
-        """The nodes whose own keys the others need: members without certificates, and those that can have none."""
-        found = set()
+        """The nodes whose own keys the others need: members without certificates, and those that can have none.
+
+        An ssh that is told to accept no certificates needs the host keys of all, and shows its own key.
+        """
+        found = set(self._refusing())
+        if found and kind == HOSTS:
+            return {node.name for node in self.cluster.nodes}
         for node in self.cluster.nodes:
             is_known = node.name in self.seen.members or (kind == HOSTS and bool(self.problem(node.name)))
             if is_known and node.name not in self.records.certified[kind]:
                 found.add(node.name)
         return found
+
+    def _refusing(self) -> list[str]:
+        """The nodes whose ssh accepts no certificates."""
+        users = self.seen.users
+        names = [node.name for node in self.cluster.login_sources if node.name in users]
+        return [name for name in names if _part(users[name], "ssh_client").get("certificates") is False]
 
     def problem(self, name: str) -> str:
         """Why a node's sshd can't be given certificates; empty where it can, or was not seen."""

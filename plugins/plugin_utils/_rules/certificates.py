@@ -39,6 +39,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 USERS, HOSTS = "users", "hosts"
 _WHOSE = {USERS: "the certificate of the job user's key", HOSTS: "the certificate of sshd's host key"}
 _OUR_KEY = "/.ssh/trainmesh/id_ed25519"
+_ALONE = "The other nodes know it, and let it in, by its certificates alone."
 _SITE = "Run site.yml over all nodes: it signs what is missing or wrong, and hands it out."
 
 
@@ -128,7 +129,7 @@ def faults(case: Case, host: str, kind: str) -> list[Fault]:
         return []
     found = {one.public_key: one for line in lines if (one := read(line))}
     if not found:
-        return [Fault("ssh-certificate-missing", f"{_WHOSE[kind]} is not there", _only_by(kind))]
+        return [Fault("ssh-certificate-missing", f"{_WHOSE[kind]} is not there", _ALONE)]
     every = [_fault(case, host, kind, one, keys) for one in found.values()]
     return [fault for fault in every if fault]
 
@@ -160,10 +161,10 @@ def _fault(case: Case, host: str, kind: str, found: Certificate, keys: set[str])
         cause = "A certificate is accepted together with the key that it is for."
         return Fault("ssh-certificate-foreign", f"{whose} is for another key than the one beside it", cause)
     if now is not None and found.valid_before <= now:
-        return Fault("ssh-certificate-expired", f"{whose} expired on {_date(found.valid_before)}", _only_by(kind))
+        return Fault("ssh-certificate-expired", f"{whose} expired on {_date(found.valid_before)}", _ALONE)
     if now is not None and found.valid_after > now:
         shown = f"{whose} is not valid before {_date(found.valid_after)}"
-        return Fault("ssh-certificate-expired", shown, _only_by(kind))
+        return Fault("ssh-certificate-expired", shown, _ALONE)
     if kind == USERS and found.serial in dig(case.plan, "ssh.revoked_serials", []):
         cause = "It was revoked when the node left the cluster or got another one."
         return Fault("ssh-certificate-revoked", f"{whose} is revoked", cause)
@@ -175,12 +176,6 @@ def _principals(case: Case, host: str, kind: str) -> set[str]:
     if kind == USERS:
         return {str(dig(case.plan, "ssh.principal", ""))}
     return {str(dig(node(case, host), "address", ""))}
-
-
-def _only_by(kind: str) -> str:
-    if kind == USERS:
-        return "The other nodes let it in by its certificate alone."
-    return "The other nodes know it by its certificate alone."
 
 
 def _times(case: Case) -> dict[str, int]:

@@ -66,6 +66,13 @@ def test_each_type_of_host_key_has_a_file_of_its_own():
     ]
 
 
+def test_an_ssh_that_is_told_to_accept_no_certificates_is_known():
+    for key in ("hostkeyalgorithms", "pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes", "casignaturealgorithms"):
+        assert not certificates.client_accepts({key: "rsa-sha2-512,ecdsa-sha2-nistp256"})
+    asked = subprocess.run(["ssh", "-G", "-F", "none", "host"], check=True, capture_output=True, text=True)
+    assert certificates.client_accepts(dict(line.split(" ", 1) for line in asked.stdout.splitlines()))
+
+
 @pytest.mark.parametrize(
     ("found", "problem"),
     [

@@ -175,6 +175,7 @@ def test_where_ssh_would_go(tmp_path):
         "problem_kind": "trailing",
         "untested": None,
         "targets": {"a": {"hostname": "10.0.0.2", "port": 33, "user": "u"}},
+        "certificates": True,
     }
 
 

@@ -20,6 +20,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import tru
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.authority import Authority
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.trust import Seen, Trust
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import ssh
+from ansible_collections.trainmesh.cluster.tests.unit.samples import ssh_sizes
 from ansible_collections.trainmesh.cluster.tests.unit.samples.clusters import public_key
 
 WEEK = 7 * 86400
@@ -41,7 +42,8 @@ class Site:
 
     def plan(self, trust="ca", write=True, **options):
         cluster = Cluster(tuple(self.nodes), self.user, "/p", 29500, "fp32", ssh_topology=self.topology)
-        plan = {"warnings": [], "reasons": [], "nodes": {one.name: {} for one in self.nodes}}
+        plan = {"warnings": [], "reasons": [], "nodes": {}}
+        plan["nodes"] = {one.name: {"loopback_key": ssh.loopback_key(one)} for one in self.nodes}
         keys, hosts = ssh.authorized_keys(cluster), ssh.known_hosts(cluster)
         plan["ssh"] = {"authorized_keys": keys, "known_hosts": hosts, "config": ssh.client_config(cluster)}
         users = {one.name: self.users.get(one.name, facts()) for one in self.nodes if one.reachable}
@@ -151,6 +153,19 @@ def test_a_look_makes_nothing(site, tmp_path, trust):
         assert plan["nodes"]["n3"]["certificate"] == plan_trust.NOT_YET != plan["nodes"]["n1"]["certificate"]
 
 
+def test_what_a_node_lets_in_does_not_grow_with_the_cluster(site, tmp_path):
+    sizes = {}
+    for trust in ("keys", "ca"):
+        for count in (2, 8):
+            site.state, site.nodes = str(tmp_path / f"{trust}{count}"), [node(number + 1) for number in range(count)]
+            sizes[trust, count] = ssh_sizes.size(site.plan(trust), "n1")
+    assert [sizes["keys", count].authorized_lines for count in (2, 8)] == [3, 9]
+    assert [sizes["ca", count].authorized_lines for count in (2, 8)] == [2, 2]
+    assert sizes["ca", 2].authorized_bytes == sizes["ca", 8].authorized_bytes < sizes["keys", 8].authorized_bytes
+    assert sizes["ca", 8].known_lines == 1 and sizes["ca", 8].known_bytes < sizes["keys", 8].known_bytes
+    assert sizes["ca", 2].certificate_bytes > sizes["keys", 2].certificate_bytes == 0
+
+
 def test_keys_alone_are_as_they_always_were(site, tmp_path):
     plan = site.run("keys")
     assert list(tmp_path.iterdir()) == []
@@ -240,6 +255,16 @@ def test_in_a_star_the_head_alone_has_a_users_certificate(site):
     plan = site.run()
     assert plan["nodes"]["n1"]["certificate"] and not plan["nodes"]["n2"]["certificate"]
     assert all(own["host_certificates"] for own in plan["nodes"].values())
+
+
+def test_an_ssh_that_accepts_no_certificates_keeps_the_keys_it_needs(site):
+    for _again in range(2):
+        site.run()
+        site.users["n2"] = {**site.users["n2"], "ssh_client": {"certificates": False}}
+    plan = site.plan()
+    assert [line.split()[-1] for line in plan["ssh"]["authorized_keys"]] == ["n2"]
+    assert len(plan["ssh"]["known_hosts"]) == 3
+    assert plan["warnings"][0].startswith("n2: its ssh accepts no ed25519 certificates")
 
 
 def test_an_address_with_a_zone_alone_is_refused_by_name(site):
