@@ -68,16 +68,16 @@ def _hosts(node: Node) -> list[tuple[str, Arguments]]:
 
 def _ssh_mesh(node: Node) -> list[tuple[str, Arguments]]:
     ssh, of_node = node.plan["ssh"], node.plan["nodes"][node.name]
+    keys = [*of_node["authority_lines"], *ssh["authorized_keys"], *of_node["loopback_key"]]
     known_hosts, config = (ssh["known_hosts"], ssh["config"]) if of_node["logs_in"] else ([], "")
     return [
         (
             "ssh_mesh",
             {
-                "authorized_keys": node.own(
-                    "ssh_mesh_authorized_keys", [*ssh["authorized_keys"], *of_node["loopback_key"]]
-                ),
+                "authorized_keys": node.own("ssh_mesh_authorized_keys", keys),
                 "known_hosts": node.own("ssh_mesh_known_hosts", known_hosts),
                 "config": node.own("ssh_mesh_config", config),
+                "certificate": node.own("ssh_mesh_certificate", of_node["certificate"]),
                 "backup": node.backup("ssh_mesh"),
                 "user": node.own("ssh_mesh_user", node.plan["user"]),
             },

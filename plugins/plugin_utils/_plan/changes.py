@@ -28,6 +28,7 @@ EVERYTHING = "everything"
 DIFFERS = "differs from the plan"
 NOT_THERE = "not there"
 SSHD_PORT = "sshd port"
+CERTIFICATES = "certificates of sshd"
 AT_ONCE = ("hosts", "ssh_mesh", "firewall", "launch_config")
 """The roles whose work M(trainmesh.cluster.node_apply) does in one start; a port of sshd has a task of its own."""
 
@@ -46,14 +47,20 @@ class Change(t.NamedTuple):
 
 def at_once(found: t.Iterable[Change]) -> set[str]:
     """The roles with changes that node_apply makes."""
-    return {change.role for change in found if change.role in AT_ONCE and not _is_port(change)}
+    return {change.role for change in found if change.role in AT_ONCE and not _is_of_sshd(change)}
 
 
 def plays(found: t.Sequence[Change]) -> list[str]:
     """The plays of site.yml that a node with these changes needs."""
-    parts = ["apply"] if at_once(found) else []
+    parts = ["sshd_certificates"] if any(change.what == CERTIFICATES for change in found) else []
+    parts += ["apply"] if at_once(found) else []
     parts += ["sshd_port"] if any(map(_is_port, found)) else []
     return parts + [role for role in ROLES if role not in AT_ONCE and any(change.role == role for change in found)]
+
+
+def _is_of_sshd(change: Change) -> bool:
+    """Whether sshd itself is changed, by a task that logs in anew."""
+    return _is_port(change) or change.what == CERTIFICATES
 
 
 def _is_port(change: Change) -> bool:
@@ -140,6 +147,8 @@ def _of_role(role: str, compare: Compare, desired: Desired, name: str, present: 
         except (LookupError, TypeError, ValueError, AttributeError) as error:  # a node may say anything
             reason = f"the present state can't be understood: {type(error).__name__}: {error}"
     yield EVERYTHING, reason
+    if role == "ssh_mesh" and desired.plan["nodes"][name]["sshd_certificates"]:
+        yield CERTIFICATES, reason
     if role == "ssh_mesh" and given.ssh_port:
         yield f"{SSHD_PORT} {given.ssh_port}", reason
 
@@ -179,7 +188,7 @@ def _members(entries: t.Sequence[tuple[str, t.Sequence[str]]], block: t.Mapping[
 
 def _ssh_mesh(desired: Desired, name: str, present: Part, given: Given) -> Found:
     node, ssh = desired.plan["nodes"][name], desired.plan["ssh"]
-    keys = [*ssh["authorized_keys"], *node["loopback_key"]]
+    keys = [*node["authority_lines"], *ssh["authorized_keys"], *node["loopback_key"]]
     texts = (ssh["known_hosts"], ssh["config"]) if node["logs_in"] else ([], "")
     titles = {
         "known_hosts": "~/.ssh/trainmesh/known_hosts",
@@ -189,6 +198,11 @@ def _ssh_mesh(desired: Desired, name: str, present: Part, given: Given) -> Found
     }
     for field, want in ssh_files.wanted_state(keys, *texts)._asdict().items():
         yield titles[field], desired.reason(present[field], desired.digest(want))
+    # The present state does not tell of certificates: the modules look, and change nothing where nothing differs.
+    if node["certificate_looked_at"]:
+        yield "ssh certificate", "is compared on the node"
+    if node["sshd_certificates"]:
+        yield CERTIFICATES, "are compared on the node"
     for path in present["open"]:
         yield path, "not there, or its mode is not that which ssh asks for"
     if ssh_files.is_told(present["next"], keys):

@@ -140,7 +140,7 @@ class Node:
         monkeypatch.setattr(sshd, "MAIN", str(self.path / "sshd_config"))
         monkeypatch.setattr(sshd, "apply", self._apply_sshd)
 
-    def _apply_sshd(self, _module: t.Any, change: t.Any, _proof: str, _port: int) -> str:
+    def _apply_sshd(self, _module: t.Any, change: t.Any, _proof: str, _port: int, _backup: bool) -> str:
         lines = [f"{line.lower()}\n" for line in change.after.splitlines() if line.startswith("Port ")]
         (self.path / "sshd-ports").write_text("".join(lines))
         return ""

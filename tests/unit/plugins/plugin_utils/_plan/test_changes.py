@@ -252,6 +252,15 @@ def test_the_next_key_is_told_of(node):
     assert not agree(node, "ssh_mesh")
 
 
+def test_certificates_are_compared_on_the_node_and_those_of_sshd_come_first(node):
+    node.run("ssh_mesh")
+    node.plan["nodes"]["node1"].update(certificate_looked_at=True, sshd_certificates=True)
+    found = node.changes("ssh_mesh")
+    assert [change.what for change in found] == ["ssh certificate", "certificates of sshd"]
+    assert changes.plays(found) == ["sshd_certificates", "apply"]
+    assert changes.at_once(found[1:]) == set()
+
+
 def test_sshd(node):
     node.run("ssh_mesh")
     node.ssh_port = 2222
