@@ -11,8 +11,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import glob
 import hashlib
 import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import textfile
 
 DIRECTORY = "/etc/ssh/trainmesh"
 REVOKED = f"{DIRECTORY}/revoked_keys"
@@ -140,6 +144,29 @@ def drop_in(files: t.Sequence[str]) -> str:
     """What sshd is told: its certificates, and those of users that are revoked."""
     lines = ["# Written by trainmesh.cluster", *(f"HostCertificate {path}" for path in files), f"RevokedKeys {REVOKED}"]
     return "".join(f"{line}\n" for line in lines)
+
+
+class OfSshd(t.NamedTuple):
+    """What sshd has of ours: the text of its drop-in, that of each file by path, and the revoked keys in base64."""
+
+    drop_in: str
+    files: dict[str, str]
+    revoked: str
+
+
+def of_sshd() -> OfSshd:
+    """What there is. Raises OSError."""
+    paths = sorted(glob.glob(f"{DIRECTORY}/*-cert.pub"))
+    revoked = ""
+    with contextlib.suppress(FileNotFoundError), open(REVOKED, "rb") as stream:
+        revoked = base64.b64encode(stream.read()).decode()
+    return OfSshd(textfile.read_text(DROP_IN), {path: textfile.read_text(path) for path in paths}, revoked)
+
+
+def wanted_of_sshd(lines: t.Sequence[str], revoked: str) -> OfSshd:
+    """What of_sshd() finds where these certificates, and this list in base64, were given."""
+    files = {host_file(line): f"{line}\n" for line in lines}
+    return OfSshd(drop_in(list(files)), dict(sorted(files.items())), revoked) if lines else OfSshd("", {}, "")
 
 
 def server_problem(found: t.Mapping[str, t.Sequence[str]], has_drop_ins: bool) -> str:

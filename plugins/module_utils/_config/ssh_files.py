@@ -91,6 +91,7 @@ class State(t.NamedTuple):
     config: tuple[str, int | None]
     authorized_keys: tuple[list[str] | None, int | None]
     include: tuple[list[str] | None, int | None]
+    certificate: tuple[str, int | None]
 
 
 def state_of(home: str) -> State:
@@ -108,16 +109,20 @@ def state_of(home: str) -> State:
         (read_text(config), mode_of(config)),
         (settled(read_text(keys)), mode_of(keys)),
         (include, None if include == [] else mode_of(users)),
+        (read_text(certificate_file(home)), mode_of(certificate_file(home))),
     )
 
 
-def wanted_state(authorized_keys: t.Sequence[str], known_hosts: t.Sequence[str], config: str) -> State:
+def wanted_state(
+    authorized_keys: t.Sequence[str], known_hosts: t.Sequence[str], config: str, certificate: str
+) -> State:
     """What state_of() finds where file_wishes() with these is fulfilled."""
     return State(
         ("".join(f"{line}\n" for line in known_hosts), 0o600),
         (config, 0o600),
         (list(authorized_keys), 0o600),
         ([f"Include {OURS}/config"], 0o600) if config else ([], None),
+        (f"{certificate}\n", 0o600) if certificate else ("", None),
     )
 
 

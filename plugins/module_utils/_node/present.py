@@ -27,6 +27,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base import (
 )
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import (
+    certificates,
     file_set,
     firewall,
     hosts_file,
@@ -161,6 +162,12 @@ def _ssh_mesh(wish: Wish, account: pwd.struct_passwd) -> Part:
 
 
 def _sshd(wish: Wish) -> Part:
+    """What sshd has of ours; no digest while a change waits for a new login, and may come undone."""
+    state = None if sshd_return.is_armed() else certificates.of_sshd()
+    return {"sshd_certificates": _digest(wish, state), **_sshd_port(wish)}
+
+
+def _sshd_port(wish: Wish) -> Part:
     """Whether sshd has the port: its configuration names it, it answers, and no change waits for a new login."""
     if not wish.ssh_port:
         return {"ports": []}

@@ -14,6 +14,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import digest
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import (
+    certificates,
     file_set,
     firewall,
     hosts_file,
@@ -88,7 +89,7 @@ class Desired:
         """``key`` is that of the digests in the present states, ``scripts`` are role_inputs.launch_scripts()."""
         self.plan, self._scripts, self._key = plan, scripts, key
         # no entries, a file that is not there, or is the user's alone, and two lists of rules without any
-        empty: tuple[t.Any, ...] = ([], ("", None), ([], None), ([], 0o600), ([], []))
+        empty: tuple[t.Any, ...] = ([], ("", None), ([], None), ([], 0o600), ([], []), ("", {}, ""))
         self._nothing = {self.digest(value) for value in empty}
 
     def digest(self, value: t.Any) -> str:
@@ -195,14 +196,13 @@ def _ssh_mesh(desired: Desired, name: str, present: Part, given: Given) -> Found
         "config": "~/.ssh/trainmesh/config",
         "authorized_keys": "~/.ssh/authorized_keys block",
         "include": "~/.ssh/config block",
+        "certificate": "ssh certificate",
     }
-    for field, want in ssh_files.wanted_state(keys, *texts)._asdict().items():
+    for field, want in ssh_files.wanted_state(keys, *texts, node["certificate"])._asdict().items():
         yield titles[field], desired.reason(present[field], desired.digest(want))
-    # The present state does not tell of certificates: the modules look, and change nothing where nothing differs.
-    if node["certificate_looked_at"]:
-        yield "ssh certificate", "is compared on the node"
     if node["sshd_certificates"]:
-        yield CERTIFICATES, "are compared on the node"
+        wanted = certificates.wanted_of_sshd(node["host_certificates"], ssh["revoked"])
+        yield CERTIFICATES, desired.reason(present["sshd_certificates"], desired.digest(wanted))
     for path in present["open"]:
         yield path, "not there, or its mode is not that which ssh asks for"
     if ssh_files.is_told(present["next"], keys):

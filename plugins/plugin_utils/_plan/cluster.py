@@ -272,5 +272,4 @@ def _node_data(cluster: Cluster, node: Node, managed: bool) -> dict[str, t.Any]:
         "certificate": "",
         "host_certificates": [],
         "sshd_certificates": False,
-        "certificate_looked_at": False,
     }

@@ -145,8 +145,6 @@ class Trust:
             "authority_lines": lines,
             "certificate": self._line(USERS, node.public_key) if self.is_used and self._logs_in(node) else "",
             "host_certificates": [line for line in hosts if line],
-            # a certificate that is there is compared, or taken away
-            "certificate_looked_at": self.is_used or self._has_certificate(node.name),
             # sshd is changed where it has something of ours, or gets it
             "sshd_certificates": certified or self._has_drop_in(node.name),
             "by_certificate": {
@@ -206,9 +204,6 @@ class Trust:
             return False
         is_ours = found.authority == certificates.fingerprint(self.keys[kind]) and f"{found.kind}s" == kind
         return is_ours and found.valid_after <= self.now < found.valid_before
-
-    def _has_certificate(self, name: str) -> bool:
-        return bool(own_key(self.seen.users.get(name) or {}).get("certificate"))
 
     def _has_drop_in(self, name: str) -> bool:
         return bool(_of_sshd(self.seen.users.get(name) or {}).get("drop_in"))

@@ -20,7 +20,13 @@ import pytest
 from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import node_name as apply_node_name
 from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import reserved_port as apply_reserved_port
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import search_path
-from ansible_collections.trainmesh.cluster.plugins.module_utils._config import kernel_name, ssh_files, sshd, sshd_return
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import (
+    certificates,
+    kernel_name,
+    ssh_files,
+    sshd,
+    sshd_return,
+)
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import firewall as fabric_firewall
 from ansible_collections.trainmesh.cluster.plugins.module_utils._node import present
 from ansible_collections.trainmesh.cluster.plugins.modules import (
@@ -137,6 +143,9 @@ class Node:
         )
         monkeypatch.setattr(sshd_return, "is_armed", (self.path / "armed").exists)
         monkeypatch.setattr(sshd, "listens", lambda port, _limit: not (self.path / "silent").exists())
+        monkeypatch.setattr(certificates, "DIRECTORY", str(self.path / "certificates"))
+        monkeypatch.setattr(certificates, "REVOKED", str(self.path / "certificates/revoked_keys"))
+        monkeypatch.setattr(certificates, "DROP_IN", str(self.path / "certificates.conf"))
         monkeypatch.setattr(sshd, "MAIN", str(self.path / "sshd_config"))
         monkeypatch.setattr(sshd, "apply", self._apply_sshd)
 

@@ -32,7 +32,7 @@ REASONS = {
         packages platform python_version requirements torch_backend torch_build
     """,
     "numbers of runs": "run_id runs",
-    "keys and settings of ssh without a private key": "comment config known_hosts",
+    "keys and settings of ssh without a private key, and their digests": "comment config digest known_hosts",
     "mappings and lists whose own options are looked at": "defaults files",
     "settings of NCCL and Gloo for a probe or a node, and of launchers": "environment options settings",
     "arguments of jobs and commands, which every user of a node sees in the process list": "arguments argv",

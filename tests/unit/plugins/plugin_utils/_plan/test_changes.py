@@ -12,6 +12,7 @@ import shutil
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import textfile
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import certificates
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import prefix
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import changes
 from ansible_collections.trainmesh.cluster.tests.unit.samples.clusters import public_key
@@ -252,13 +253,42 @@ def test_the_next_key_is_told_of(node):
     assert not agree(node, "ssh_mesh")
 
 
-def test_certificates_are_compared_on_the_node_and_those_of_sshd_come_first(node):
+LINE = "ssh-ed25519-cert-v01@openssh.com AAAAIHNzaC1lZDI1NTE5LWNlcnQ="
+
+
+def test_certificates_of_sshd_come_first_and_are_seen_when_they_are_there(node):
     node.run("ssh_mesh")
-    node.plan["nodes"]["node1"].update(certificate_looked_at=True, sshd_certificates=True)
-    found = node.changes("ssh_mesh")
-    assert [change.what for change in found] == ["ssh certificate", "certificates of sshd"]
-    assert changes.plays(found) == ["sshd_certificates", "apply"]
-    assert changes.at_once(found[1:]) == set()
+    node.plan["nodes"]["node1"].update(host_certificates=[LINE], sshd_certificates=True)
+    node.plan["ssh"]["revoked"] = "TElTVA=="
+    (found,) = node.changes("ssh_mesh")
+    assert (found.what, found.why) == ("certificates of sshd", "not there")
+    assert changes.plays([found, changes.Change("hosts", "host name", "x")]) == ["sshd_certificates", "apply"]
+    assert changes.at_once([found]) == set()
+    directory = node.path / "certificates"
+    directory.mkdir()
+    path = directory / "ssh-ed25519-cert.pub"
+    path.write_text(f"{LINE}\n")
+    (directory / "revoked_keys").write_bytes(b"LIST")
+    (node.path / "certificates.conf").write_text(certificates.drop_in([str(path)]))
+    assert node.changes("ssh_mesh") == []
+    (directory / "revoked_keys").write_bytes(b"OTHER")
+    assert [change.why for change in node.changes("ssh_mesh")] == ["differs from the plan"]
+    (directory / "revoked_keys").write_bytes(b"LIST")
+    (node.path / "armed").touch()
+    assert [change.what for change in node.changes("ssh_mesh")] == ["certificates of sshd"], "it may come undone"
+
+
+def test_a_certificate_of_the_job_user_is_written_and_taken_away(node):
+    node.run("ssh_mesh")
+    shown = node.home / ".ssh/trainmesh/id_ed25519-cert.pub"
+    shown.write_text(f"{LINE}\n")
+    shown.chmod(0o600)
+    assert [change.what for change in node.changes("ssh_mesh")] == ["ssh certificate"]
+    node.plan["nodes"]["node1"]["certificate"] = LINE
+    assert node.changes("ssh_mesh") == []
+    node.plan["nodes"]["node1"]["certificate"] = ""
+    node.run("ssh_mesh")
+    assert not shown.exists() and node.changes("ssh_mesh") == []
 
 
 def test_sshd(node):
