@@ -46,7 +46,7 @@ class ActionModule(ActionBase):
         bad = [name for name, row in rows.items() if row["ok"] is False]
         if bad:
             action.show(check.table(rows))
-        dead = [name for name in bad if rows[name]["step"] in check.DEAD]
+        dead = [name for name in bad if check.is_dead(rows[name], limit)]
         answer = {**result, "changed": False, "hosts": rows, "failed_hosts": bad, "dead": dead}
         if bad and given["fail"]:
             answer |= {"failed": True, "msg": f"{len(bad)} of {len(rows)} hosts can't be used: {', '.join(bad)}"}

@@ -31,7 +31,9 @@ options:
     type: str
     default: all
   timeout:
-    description: Time limit per host in seconds; a host that answers but is slow gets one more attempt with twice that.
+    description:
+      - Time limit per host in seconds; one that took the connection has half as much again.
+      - A host that is still silent then gets one more attempt with more time where the others are slow, too.
     type: float
     default: 10
   workers:
@@ -121,8 +123,8 @@ failed_hosts:
   sample: [node2]
 dead:
   description:
-    - Those among them to whose ssh port no connection came about, so that no login can begin there, however long and
-      often it is tried.
+    - Those among them whose ssh port took no connection, or took it and stayed silent, so that no login can begin
+      there, however long and often it is tried.
   returned: success
   type: list
   elements: str

@@ -22,12 +22,13 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.targe
 Row = dict[str, t.Any]
 # Steps before ssh: no login can begin there, however long and often it is tried.
 DEAD = frozenset({"name", "no_route", "tcp_refused", "tcp_timeout"})
+NO_SSH = DEAD | {"config", "banner"}
 MARK = "TRAINMESH"
 MAX_OUTPUT = 64 * 1024
 # Besides a host's own limit: ending threads and proxies.
 GRACE = 1.0
 TRIES = 5
-PATIENCE = 2  # times the limit for hosts that answered late
+PATIENCE = 2  # times the limit, where the hosts that answer are slow too
 
 
 def patiently(attempt: t.Callable[[], words.Stop | None], clock: Clock) -> words.Stop | None:
@@ -52,10 +53,10 @@ class Attempt:
 
     def run(self) -> Row:
         """The whole way; never raises."""
-        self.clock = Clock(self.clock.limit)  # the time in the queue does not count
+        self.clock = Clock(self.clock.given)  # the time in the queue does not count
         stop = patiently(self._try, self.clock)
         if stop and stop.step == "untested" and self.clock.over and self.clock.stage in ("auth", "command"):
-            self.clock = Clock(self.clock.limit)  # a busy host: once more, with time of its own
+            self.clock = Clock(self.clock.given)  # a busy host: once more, with time of its own
             stop = self._try()
         return self.row(stop)
 
@@ -223,17 +224,27 @@ def _root(client: Client, told: str, target: Target) -> str:
 
 
 def check(targets: t.Sequence[Target], limit: float, workers: int) -> dict[str, Row]:
-    """Try all targets at once; those that had answered and were not done in time once more, with more time.
+    """Try all targets at once, and those that took the connection and stayed silent once more where all are slow.
 
-    A busy host, or a controller that has many to try, may need longer than the limit; a dead one is not waited for.
+    A controller that has many to try, or a network, may need longer than the limit. A host that is silent while the
+    others answer at once is not waited for: Ansible would not wait longer either.
     """
     rows = _once(targets, limit, workers)
-    late = []
-    for target in targets:  # those that took the connection and said nothing; later steps try once more by themselves
-        row = rows[target.name]
-        if row["ok"] is False and row["step"] == "banner" and row["seconds"] >= 0.9 * limit:
-            late.append(target)
-    return {**rows, **_once(late, PATIENCE * limit, workers)} if late else rows
+    answered = [row["seconds"] for row in rows.values() if row["ok"] is not None and row["step"] not in NO_SSH]
+    late = [target for target in targets if is_silent(rows[target.name], limit)]
+    if late and max(answered, default=limit) > limit / 2:
+        rows = {**rows, **_once(late, PATIENCE * limit, workers)}
+    return rows
+
+
+def is_silent(row: Row, limit: float) -> bool:
+    """Whether a host took the connection and then said nothing; one that closes it may have too many at the moment."""
+    return row["ok"] is False and row["step"] == "banner" and bool(row["seconds"] >= limit)
+
+
+def is_dead(row: Row, limit: float) -> bool:
+    """Whether no login can begin, however long and often it is tried."""
+    return row["ok"] is False and (row["step"] in DEAD or is_silent(row, limit))
 
 
 def _once(targets: t.Sequence[Target], limit: float, workers: int) -> dict[str, Row]:
@@ -241,7 +252,8 @@ def _once(targets: t.Sequence[Target], limit: float, workers: int) -> dict[str, 
     attempts = {target.name: Attempt(target, limit) for target in targets}
     jobs = {name: attempt.run for name, attempt in attempts.items()}
     turns = -(-len(jobs) // max(1, workers))
-    rows = in_threads(jobs, (2 * limit + GRACE) * turns, workers)  # slow ones are tried twice
+    longest = 2 * login.CONNECTED * limit + GRACE  # slow ones are tried twice
+    rows = in_threads(jobs, longest * turns, workers)
     return {
         name: rows.get(name) or attempt.row(words.stuck(attempt.client, attempt.clock.stage, limit))
         for name, attempt in attempts.items()

@@ -50,11 +50,16 @@ PROXY_WORDS = (
 )
 
 
+# Times the limit for the banner of a host that took the connection: with 10 s as long as Ansible waits for it.
+CONNECTED = 1.5
+
+
 class Clock:
     """The time that one host has, in seconds; ``stage`` is where it is spent just now."""
 
     def __init__(self, limit: float) -> None:
-        self.limit, self.started, self.stage = limit, time.monotonic(), "client"
+        self.given = self.limit = limit
+        self.started, self.stage = time.monotonic(), "client"
 
     @property
     def spent(self) -> float:
@@ -212,7 +217,7 @@ def exchange(
 
     ``kinds`` of keys are asked for first; ``only`` is the one kind that is asked for.
     """
-    clock.stage = "banner"
+    clock.stage, clock.limit = "banner", CONNECTED * clock.given
     transport = paramiko.Transport(near)
     transport.set_log_channel(LOG)
     transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = clock.left
@@ -226,6 +231,8 @@ def exchange(
     except (paramiko.SSHException, EOFError, OSError) as error:
         transport.close()
         raise _silent(client, _text(error), said()) from None
+    if clock.spent < clock.given:
+        clock.limit = clock.given
     return transport
 
 

@@ -16,9 +16,9 @@ from ansible_collections.trainmesh.cluster.plugins.action.reach_check import NO_
 
 ROWS = {
     "a": {"ok": True, "step": "", "evidence": ""},
-    "b": {"ok": False, "step": "tcp_refused", "evidence": "\x1b[2Jrefused"},
-    "c": {"ok": False, "step": "auth", "evidence": "denied"},
-    "d": {"ok": None, "step": "untested", "evidence": ""},
+    "b": {"ok": False, "step": "tcp_refused", "evidence": "\x1b[2Jrefused", "seconds": 0.1},
+    "c": {"ok": False, "step": "auth", "evidence": "denied", "seconds": 0.2},
+    "d": {"ok": None, "step": "untested", "evidence": "", "seconds": 0.0},
 }
 
 

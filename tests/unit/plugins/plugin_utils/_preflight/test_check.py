@@ -663,20 +663,50 @@ def test_every_end_names_a_step_a_cause_and_a_remedy():
     assert failures.auth(client, "e", (), ("a cause", "a remedy")).remedy == "a remedy"
 
 
-@pytest.mark.parametrize(("step", "tries"), [("banner", 2), ("auth", 1), ("python", 1), ("tcp_timeout", 1)])
-def test_a_host_whose_banner_is_late_is_tried_again_with_more_time(monkeypatch, step, tries):
+@pytest.mark.parametrize(
+    ("step", "other", "tries"),
+    [
+        ("banner", {"step": "", "seconds": 6.0}, 2),  # the controller or the network is slow
+        ("banner", {"step": "", "seconds": 0.9}, 1),
+        ("banner", {"step": "auth", "seconds": 6.0}, 2),
+        ("banner", {"step": "banner", "seconds": 0.3}, 2),  # too many connections at once: says nothing of the speed
+        ("banner", {"step": "no_route", "seconds": 3.0}, 2),  # no ssh server has answered yet
+        ("banner", {"step": "untested", "seconds": 0.0}, 2),
+        ("auth", {"step": "", "seconds": 6.0}, 1),
+        ("python", {"step": "", "seconds": 6.0}, 1),
+        ("tcp_timeout", {"step": "", "seconds": 6.0}, 1),
+    ],
+)
+def test_a_silent_host_is_tried_again_with_more_time_only_where_the_others_are_slow_too(
+    monkeypatch, step, other, tries
+):
     limits = []
 
     def once(targets, limit, workers):
         limits.append(limit)
-        late = {"ok": False, "step": step, "seconds": 10.0}
-        good = {"ok": True, "step": "", "seconds": 12.0}
-        quick = {"ok": False, "step": "auth", "seconds": 0.3}
+        late = {"ok": False, "step": step, "seconds": 15.0}
+        good = {"ok": True, "step": "", "seconds": 18.0}
+        quick = {"ok": {"": True, "untested": None}.get(other["step"], False), **other}
         return {target.name: quick if target.name == "b" else good if len(limits) > 1 else late for target in targets}
 
     monkeypatch.setattr(preflight_check, "_once", once)
     rows = preflight_check.check([Target("a", "a"), Target("b", "b")], 10, 4)
-    assert limits == [10, 20][:tries] and rows["a"]["ok"] is (tries == 2) and rows["b"]["ok"] is False
+    assert limits == [10, 20][:tries] and rows["a"]["ok"] is (tries == 2) and rows["b"]["step"] == other["step"]
+
+
+@pytest.mark.parametrize(
+    ("step", "seconds", "dead"),
+    [("banner", 15.0, True), ("banner", 0.3, False), ("tcp_refused", 0.1, True), ("auth", 15.0, False)],
+)
+def test_a_host_that_was_silent_to_the_end_is_dead_and_one_that_closes_the_connection_is_not(step, seconds, dead):
+    assert preflight_check.is_dead({"ok": False, "step": step, "seconds": seconds}, 10) is dead
+
+
+def test_a_host_that_took_the_connection_has_half_as_much_time_again(host):
+    held = []
+    with listening(held.append) as port:
+        seen = preflight_check.Attempt(host(port), 1.0).run()
+    assert (seen["ok"], seen["step"], len(held)) == (False, "banner", 1) and seen["seconds"] >= 1.5
 
 
 @pytest.mark.parametrize("said", ["sorry, you must have a tty to run sudo", "a password is required"])
