@@ -210,6 +210,7 @@ unreached:
     node3: [{address: 10.0.0.13, port: 22, result: timeout, neighbour: true}]
 """
 
+import concurrent.futures
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -268,10 +269,12 @@ def look(given: dict[str, t.Any]) -> dict[str, t.Any]:
     limits = (given["timeout"], given["login_timeout"], given["slow_seconds"])
     login = ssh_login.Wish(*limits, given["python"], given["commands"])
     wish = mesh.Wish(given["address"], given["token"], given["timeout"], login, ssh_options.of_user(given["timeout"]))
-    row = mesh.probe(targets, wish, given["workers"])
-    load = watch.report()
-    unreached = probe_unreached.look_at_all([probe_unreached.Place(**item) for item in given["unreached"]])
-    answer = {"row": row, "load": load, "unreached": unreached}
+    places = [probe_unreached.Place(**item) for item in given["unreached"]]
+    with concurrent.futures.ThreadPoolExecutor(1) as beside:  # it is all waiting
+        unreached = beside.submit(probe_unreached.look_at_all, places)
+        row = mesh.probe(targets, wish, given["workers"])
+        load = watch.report()
+        answer = {"row": row, "load": load, "unreached": unreached.result()}
     if given["fold"]:
         expected = {target.name: (target.hostname, target.address) for target in targets}
         answer["row"], common = alike.fold_timed(row, expected)

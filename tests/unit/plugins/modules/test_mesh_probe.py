@@ -10,6 +10,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -110,6 +111,25 @@ def test_who_is_not_meant_to_log_in_tries_ports_alone(tmp_path, log_in):
     found = answer["row"]["b"]
     assert (rc, list(found["ssh"])) == (0, ["127.0.0.2"] if log_in else [])
     assert set(found["tcp"]) == {str(port) for port in free}
+
+
+def test_machines_that_may_be_off_are_asked_while_the_others_are_tried(monkeypatch):
+    begun, tried = threading.Event(), threading.Event()
+
+    def look_at_all(places):
+        begun.set()
+        return {place.name: tried.wait(30) for place in places}
+
+    def probe(*_arguments):
+        tried.set()
+        return begun.wait(30)
+
+    monkeypatch.setattr(mesh_probe.probe_unreached, "look_at_all", look_at_all)
+    monkeypatch.setattr(mesh_probe.mesh, "probe", probe)
+    given = {"targets": [], "log_in": True, "address": "", "token": "", "python": "", "commands": [], "workers": 1}
+    given |= {"timeout": 1, "login_timeout": 1, "slow_seconds": 1.0, "fold": False}
+    answer = mesh_probe.look({**given, "unreached": [{"name": "off", "addresses": [], "port": 22}]})
+    assert answer["row"] is True and answer["unreached"] == {"off": True}
 
 
 def test_the_options_are_those_of_the_documentation(monkeypatch):
