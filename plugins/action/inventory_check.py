@@ -11,6 +11,7 @@ import sys
 import time
 import typing as t
 
+from ansible import constants as C
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -219,7 +220,7 @@ class ActionModule(ActionBase):
         mine = run_lock.own(time.time(), " ".join(os.path.basename(word) for word in sys.argv[:2]))
         try:
             if not self._task.check_mode:
-                return run_lock.take(path, mine)
+                return run_lock.take(path, mine, os.path.dirname(C.DEFAULT_LOCAL_TMP))
             run_lock.check(path, mine)
         except run_lock.BusyError as error:
             if not self._task.check_mode or boolean(variables.get("trainmesh_read_only") or False, strict=False):

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import shutil
 import stat
 import tempfile
 
 _NO_XATTR = (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA, errno.EINVAL)
+_PREFIX = ".trainmesh-"  # of the files that take the place of others
+RANDOM = 8  # characters that tempfile adds to a name
 # A mount point can't be renamed over; where its directory is read-only, or not ours, no other file can be made beside.
 _ONLY_IN_PLACE = (errno.EBUSY, errno.EROFS, errno.EACCES)
 
@@ -44,7 +47,7 @@ def keep(path: str, copy: str) -> None:
     """Keep a file under another name, unless that is there already."""
     if os.path.lexists(copy):
         return
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(copy), prefix=".trainmesh-")
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(copy), prefix=_PREFIX)
     try:
         os.close(handle)
         shutil.copy2(path, temporary)
@@ -90,7 +93,7 @@ def replace(target: str, content: bytes, mode: int | None = None, existed: bool 
     Without a mode, a file that did not exist is readable to all. Raises OSError, with nothing changed or left behind.
     """
     directory = os.path.dirname(target)
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".trainmesh-")
+    handle, temporary = tempfile.mkstemp(dir=directory, prefix=_PREFIX)
     try:
         with os.fdopen(handle, "wb") as stream:
             if existed:
@@ -112,6 +115,13 @@ def replace(target: str, content: bytes, mode: int | None = None, existed: bool 
             os.fsync(place)
         finally:
             os.close(place)
+
+
+def remove_left(directory: str) -> None:
+    """Remove what writers that were killed have left in a directory in which nobody else writes now."""
+    for path in glob.glob(os.path.join(glob.escape(directory), _PREFIX + "?" * RANDOM)):
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 def _like(model: str, handle: int) -> None:

@@ -15,9 +15,11 @@ import contextlib
 import datetime
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import typing as t
@@ -153,10 +155,11 @@ def check(path: str, mine: Run) -> None:
         raise BusyError(words(other, path, mine))
 
 
-def take(path: str, mine: Run) -> bool:
+def take(path: str, mine: Run, temporary: str) -> bool:
     """Have the inventory for this run; whether the last run did not come to its end, and may have left something.
 
-    Raises BusyError, or OSError where nothing can be written.
+    ``temporary`` is where Ansible keeps a directory for each run. Raises BusyError, or OSError where nothing can be
+    written.
     """
     directory = os.path.dirname(path)
     os.makedirs(directory, exist_ok=True)
@@ -167,9 +170,20 @@ def take(path: str, mine: Run) -> bool:
         for pid in orphans(left, mine) if left and interrupted else ():
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+        if left and interrupted and left.host == mine.host:
+            _forget(left, directory, temporary)
         # Another user's run must be able to read who has it.
         file_write.replace(path, (json.dumps(mine._asdict()) + "\n").encode(), 0o644)
     return interrupted
+
+
+def _forget(left: Run, directory: str, temporary: str) -> None:
+    """Remove the temporary files of a run that was killed: some hold modules with their arguments, and so secrets."""
+    file_write.remove_left(directory)
+    # Where its number is another process's now, so may the directory be.
+    if isinstance(left.pid, int) and started(left.pid) is None:
+        for name in glob.glob(f"{glob.escape(temporary)}/ansible-local-{left.pid}{'?' * file_write.RANDOM}"):
+            shutil.rmtree(name, ignore_errors=True)
 
 
 def release(path: str, mine: Run) -> None:

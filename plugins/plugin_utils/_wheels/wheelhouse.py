@@ -9,10 +9,13 @@ import contextlib
 import dataclasses
 import datetime
 import fcntl
+import glob
 import os
+import shutil
 import tempfile
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import file_write
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import aside as wheels_aside
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import lockfile
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.build import Built, kept
@@ -87,9 +90,20 @@ class Store:
                 raise ToolError(f"another run works on {self.lock_dir} now: wait for it, and run this again") from None
             except OSError:
                 self.say(f"{self.lock_dir} knows no locks: two runs at once would not be noticed")
+            else:
+                self._remove_left()
             yield
         finally:
             os.close(handle)
+
+    def _remove_left(self) -> None:
+        """Remove the scratch directories and half files of a run that was killed."""
+        for directory in (self.lock_dir, os.path.join(self.lock_dir, "tools")):
+            file_write.remove_left(directory)
+            for path in glob.glob(
+                os.path.join(glob.escape(directory), tempfile.gettempprefix() + "?" * file_write.RANDOM)
+            ):
+                shutil.rmtree(path, ignore_errors=True)
 
     def lock_text(self) -> str:
         """The lock on disk if it was made for this wish, else an empty text; raises ValueError when unreadable."""

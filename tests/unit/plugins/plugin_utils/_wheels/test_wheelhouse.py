@@ -449,6 +449,18 @@ def test_one_run_at_a_time_works_on_a_lock(tmp_path):
         pass
 
 
+def test_what_a_killed_run_left_beside_the_lock_goes(tmp_path):
+    left = store(tmp_path, Programs({"torch": "2.13.0+cpu"}))
+    places = [pathlib.Path(left.lock_dir), pathlib.Path(left.lock_dir, "tools")]
+    for place in places:
+        (place / "tmpabcd_123" / "out").mkdir(parents=True)
+        (place / ".trainmesh-abcd_123").touch()
+        (place / "kept.whl").touch()
+    with left.alone():
+        found = {path.name for place in places for path in place.iterdir()}
+    assert found == {"kept.whl", "tools"}
+
+
 def test_uv_of_this_machine_serves_where_its_wheel_cannot_be_had(tmp_path, monkeypatch):
     programs = Programs(WHEELS)
     tools = Tools("3.11", "x86_64-manylinux_2_28", "", programs)
