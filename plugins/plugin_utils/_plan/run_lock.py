@@ -18,6 +18,7 @@ import fcntl
 import glob
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -54,8 +55,12 @@ class BusyError(Exception):
 
 
 def own(now: float, what: str = "", pid: int | None = None) -> Run:
-    """This run. An action plugin works in a child of ansible-playbook's process, which is the one that lasts."""
-    main = os.getppid() if pid is None else pid
+    """This run. An action plugin works in a child of ansible-playbook's process, which is the one that lasts.
+
+    Where that was killed, the child's parent is now process 1, which never ends.
+    """
+    parent = multiprocessing.parent_process()
+    main = pid or (parent.pid if parent and parent.pid else os.getppid())
     return Run(main, started(main) or "", socket.gethostname(), now, what, command(main))
 
 

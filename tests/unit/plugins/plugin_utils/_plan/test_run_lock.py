@@ -122,6 +122,28 @@ def test_an_action_plugins_run_is_its_parent():
     assert (mine.pid, mine.started) == (os.getppid(), run_lock.started(os.getppid()))
 
 
+# A run that is killed before its worker asks whose run this is.
+ASKS = """
+import multiprocessing, os, time
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import run_lock
+main = os.getpid()
+def work():
+    print("begun", flush=True)
+    while os.getppid() == main:
+        time.sleep(0.01)
+    print(run_lock.own(0).pid, flush=True)
+multiprocessing.get_context("fork").Process(target=work).start()
+time.sleep(60)
+"""
+
+
+def test_a_worker_whose_run_was_killed_takes_nothing_in_the_name_of_process_1():
+    with subprocess.Popen([sys.executable, "-c", ASKS], stdout=subprocess.PIPE, text=True) as main:
+        assert main.stdout.readline() == "begun\n"
+        main.kill()
+        assert int(main.stdout.readline()) == main.pid
+
+
 # A run whose worker outlives it: the worker is a fork and looks as its parent does.
 FORKS = "import os, time; pid = os.fork(); pid and print(pid, flush=True); time.sleep(60)"
 
