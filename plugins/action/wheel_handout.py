@@ -31,7 +31,7 @@ ARGUMENTS = {
 class ActionModule(ActionBase):
     """Puts the lock and the wheels into a directory of the node; only what is not there yet."""
 
-    TRANSFERS_FILES = True
+    TRANSFERS_FILES = False  # a temporary directory is not needed, and a killed run would leave it on the node
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Transfer file by file, so that an interrupted run goes on where it stopped."""
