@@ -11,6 +11,7 @@ import shlex
 import tempfile
 import typing as t
 
+from ansible import constants as C
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
@@ -85,7 +86,8 @@ class ActionModule(ActionBase):
                 self._put(index.certificate, f"{dest}/{CERTIFICATES}")
         target = f"{dest}/{INDEX}"
         self._shell(f"umask 077 && rm -f {shlex.quote(target)} && : > {shlex.quote(target)}", become=False)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as stream:
+        # Where it goes with the next run, should this one be killed now: it may hold a password.
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=C.DEFAULT_LOCAL_TMP) as stream:
             stream.write(json.dumps(content))
             stream.flush()
             self._connection.put_file(stream.name, target)

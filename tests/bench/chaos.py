@@ -308,7 +308,9 @@ def build(given: argparse.Namespace, arguments: list[str]) -> int:
 
 def main() -> int:
     """Take the nodes down, however it ends."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     given, arguments = parser.parse_known_args()

@@ -8,8 +8,10 @@ from __future__ import annotations
 import getpass
 import os
 import subprocess
+import types
 
 import pytest
+from ansible import constants as C
 
 from ansible_collections.trainmesh.cluster.plugins.action.wheel_handout import ActionModule
 
@@ -52,3 +54,10 @@ def test_the_login_user_gets_to_the_directory_whatever_the_umask(tmp_path, umask
         assert (tmp_path / path).stat().st_mode & 0o777 == 0o755
     assert (tmp_path / "of-before" / "trainmesh").stat().st_mode & 0o777 == 0o755
     assert (tmp_path / "private").stat().st_mode & 0o777 == 0o700, "a directory of somebody else is left as it is"
+
+
+def test_the_index_stands_where_the_next_run_removes_what_a_killed_one_left(tmp_path):
+    action, seen = Local(), []
+    action._connection = types.SimpleNamespace(put_file=lambda source, _target: seen.append(os.path.dirname(source)))
+    action._index(str(tmp_path), {"offline": True})
+    assert seen == [C.DEFAULT_LOCAL_TMP]
