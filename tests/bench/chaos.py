@@ -285,12 +285,15 @@ def build(given: argparse.Namespace, arguments: list[str]) -> int:
     wanted = snapshot()
     print(f"seed {given.seed}; undisturbed: {length:.0f} s, {len(wanted)} things to compare", flush=True)
     fresh()
+    disturbed = False
     while True:
         run = Run(arguments)
         last = number == given.kills
         moment, all_of_it = draw.uniform(0, length), draw.random() < 0.5
         if run.ends_within(None if last else moment):
             builds += 1
+            if not disturbed:  # other work on this machine has begun or ended since
+                length = time.monotonic() - run.started
             found = differences(wanted, snapshot(wanted))
             faults += bool(found)
             print(
@@ -300,8 +303,9 @@ def build(given: argparse.Namespace, arguments: list[str]) -> int:
             if last:
                 return faults
             fresh()
+            disturbed = False
             continue
-        number += 1
+        number, disturbed = number + 1, True
         task = run.kill(all_of_it)
         print(f"kill {number} after {moment:.1f} s, {'all' if all_of_it else 'the group'}, in: {task}", flush=True)
 
