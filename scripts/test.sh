@@ -7,7 +7,7 @@
 #
 #   scripts/test.sh                       every step: unit lint lock cores sanity integration docs package molecule
 #   scripts/test.sh unit lint             only these (or: ONLY="unit lint" scripts/test.sh)
-#   scripts/test.sh --all                 also what takes hours: every fault, and the scenarios with a file "nightly"
+#   scripts/test.sh --all                 also what takes hours: every fault, the scenarios with a file "nightly", chaos
 #   SCENARIOS="site bad" scripts/test.sh molecule    only these scenarios
 #   KEEP_NODES=1 scripts/test.sh molecule            leave the scenarios' nodes running
 #
@@ -218,6 +218,11 @@ import_artifact() {
 }
 
 # The nodes are made once (scenario "default") and shared by all the other scenarios, one after the other.
+# A first run killed at many moments must end where an undisturbed one does.
+step_chaos() {
+    python tests/bench/chaos.py
+}
+
 step_molecule() {
     local name names=${SCENARIOS:-}
     failed_parts=()
@@ -302,7 +307,8 @@ main() {
 if [ "${1:-}" = --all ]; then
     shift
     export TEST_ALL=1 FAULTS_EVERY=1
-    LIMIT[molecule]=14400 # seconds
+    STEPS="$STEPS chaos"
+    LIMIT[molecule]=14400 LIMIT[chaos]=7200 # seconds
     export SCENARIO_LIMIT=7200
 fi
 if [ "${1:-}" = --step ]; then

@@ -190,7 +190,7 @@ def _members(entries: t.Sequence[tuple[str, t.Sequence[str]]], block: t.Mapping[
 def _ssh_mesh(desired: Desired, name: str, present: Part, given: Given) -> Found:
     node, ssh = desired.plan["nodes"][name], desired.plan["ssh"]
     keys = [*node["authority_lines"], *ssh["authorized_keys"], *node["loopback_key"]]
-    texts = (ssh["known_hosts"], ssh["config"]) if node["logs_in"] else ([], "")
+    known_hosts, config = (ssh["known_hosts"], ssh["config"]) if node["logs_in"] else ([], "")
     titles = {
         "known_hosts": "~/.ssh/trainmesh/known_hosts",
         "config": "~/.ssh/trainmesh/config",
@@ -198,7 +198,8 @@ def _ssh_mesh(desired: Desired, name: str, present: Part, given: Given) -> Found
         "include": "~/.ssh/config block",
         "certificate": "ssh certificate",
     }
-    for field, want in ssh_files.wanted_state(keys, *texts, node["certificate"])._asdict().items():
+    wish = ssh_files.wanted_state(keys, known_hosts, config, node["certificate"])
+    for field, want in wish._asdict().items():
         yield titles[field], desired.reason(present[field], desired.digest(want))
     if node["sshd_certificates"]:
         wanted = certificates.wanted_of_sshd(node["host_certificates"], ssh["revoked"])
