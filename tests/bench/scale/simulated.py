@@ -64,8 +64,9 @@ def answers(number: int, names: t.Sequence[str], desired: changes.Desired | None
 def present(desired: changes.Desired, name: str) -> dict[str, t.Any]:
     """The present state of a node on which all is as planned, as the part ``present`` of node_facts has it."""
     plan, node = desired.plan, desired.plan["nodes"][name]
-    texts = (plan["ssh"]["known_hosts"], plan["ssh"]["config"]) if node["logs_in"] else ([], "")
-    wanted = ssh_files.wanted_state([*plan["ssh"]["authorized_keys"], *node["loopback_key"]], *texts)
+    known_hosts, config = (plan["ssh"]["known_hosts"], plan["ssh"]["config"]) if node["logs_in"] else ([], "")
+    keys = [*plan["ssh"]["authorized_keys"], *node["loopback_key"]]
+    wanted = ssh_files.wanted_state(keys, known_hosts, config, node["certificate"])
     secrets = file_set.rows(file_set.wish_of(role_inputs.job_env({})))
     return {
         "of": [plan["user"], plan["prefix"]],
