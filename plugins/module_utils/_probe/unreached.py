@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import errno
+import functools
 import re
 import socket
 import time
@@ -19,9 +20,12 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
 
 CONNECT_S, SETTLE_S, PAUSE_S, WORKERS = 3.0, 10.0, 0.5, 32
+# An entry stays REACHABLE for up to 45 s after the last answer: what died a moment ago still looks alive.
+OLD_S = 45.0
 # States that still wait for an answer; the kernel makes REACHABLE or FAILED of them within seconds.
 _WAITING = frozenset({"INCOMPLETE", "DELAY", "PROBE", "STALE"})
 _STATE = re.compile(r"(?:^|\s)(REACHABLE|STALE|DELAY|PROBE|INCOMPLETE|FAILED|PERMANENT|NOARP)\s*$", re.MULTILINE)
+_CONFIRMED = re.compile(r" used \d+/(\d+)/\d+")  # seconds since the last answer
 
 Runner = t.Callable[..., command.Outcome]
 
@@ -48,19 +52,28 @@ def connect(address: str, port: int, limit: float) -> str:
         return known.get(error.errno or 0, "timeout" if error.errno == errno.ETIMEDOUT else "other")
 
 
-def neighbour(address: str, run: Runner = command.run, settle: float = SETTLE_S) -> bool | None:
+def neighbour(
+    address: str, asked: float, again: t.Callable[[], t.Any], run: Runner = command.run, settle: float = SETTLE_S
+) -> bool | None:
     """Whether the machine answers on this node's own network; None when that is not known, as behind a router.
 
-    To be asked after an attempt to connect, which makes the kernel ask for its hardware address.
+    ``asked`` is when an attempt to connect began (monotonic), which makes the kernel ask for its hardware address; an
+    older answer does not count. ``again`` is another attempt, for an entry that has to grow old first.
     """
-    deadline = time.monotonic() + settle
+    deadline = asked + settle
     while True:
-        outcome = run(["ip", "neigh", "show", "to", address], 5)
+        outcome = run(["ip", "-s", "neigh", "show", "to", address], 5)
         match = _STATE.search(outcome.out) if outcome.ok else None
         if not match or match[1] in ("PERMANENT", "NOARP"):
             return None
-        if match[1] not in _WAITING:
-            return match[1] == "REACHABLE"
+        if match[1] == "REACHABLE":
+            confirmed = _CONFIRMED.search(outcome.out)
+            if not confirmed or int(confirmed[1]) <= time.monotonic() - asked:
+                return True
+            deadline = max(deadline, asked + OLD_S)
+            again()
+        elif match[1] not in _WAITING:
+            return False
         if time.monotonic() >= deadline:
             return None
         time.sleep(PAUSE_S)
@@ -70,8 +83,10 @@ def look(place: Place, run: Runner = command.run, limit: float = CONNECT_S) -> l
     """What each address shows: ``address``, ``port``, ``result`` as of connect and ``neighbour``."""
     rows = []
     for address in place.addresses:
+        asked = time.monotonic()
         result = connect(address, place.port, limit)
-        answers = neighbour(address, run) if result in ("timeout", "no_route", "other") else None
+        again = functools.partial(connect, address, place.port, PAUSE_S)
+        answers = neighbour(address, asked, again, run) if result in ("timeout", "no_route", "other") else None
         rows.append({"address": address, "port": place.port, "result": result, "neighbour": answers})
     return rows
 

@@ -199,6 +199,8 @@ def _with_nodes(case: Case, name: str, step: str, cause: str, remedy: str) -> tu
             remedy,
             seen,
         )
+    if results == {"timeout"} and False not in answers:
+        return f"{said}. The nodes get no answer from it either.", remedy, seen
     if results <= {"timeout", "no_route"}:
         return f"{said}. The nodes get no answer from it either: it is off, or its address is wrong.", remedy, seen
     return cause, remedy, seen

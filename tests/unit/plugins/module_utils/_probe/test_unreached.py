@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import socket
+import time
 
 import pytest
 
@@ -18,9 +19,10 @@ def ip(*states):
     left = list(states)
 
     def run(argv, limit):
-        assert argv[:4] == ["ip", "neigh", "show", "to"]
+        assert argv[:5] == ["ip", "-s", "neigh", "show", "to"]
         state = left.pop(0) if len(left) > 1 else left[0]
-        out = f"{argv[4]} dev eth0 lladdr 02:00:00:00:00:01 {state}\n" if state else ""
+        used = "" if "/" in state else "used 0/0/0probes 1 "
+        out = f"{argv[5]} dev eth0 lladdr 02:00:00:00:00:01 {used}{state}\n" if state else ""
         return command.Outcome(0, out, "", False, False, 0.01)
 
     return run
@@ -46,18 +48,25 @@ def test_a_port_that_answers_and_one_that_does_not():
         (("PERMANENT",), None),
         (("",), None),
         (("STALE",), None),
+        (("used 3/31/9probes 1 REACHABLE", "used 3/46/9probes 1 STALE", "FAILED"), False),
+        (("used 3/31/9probes 1 REACHABLE", "DELAY", "used 3/0/9probes 1 REACHABLE"), True),
+        (("used 3/31/9probes 1 REACHABLE",), None),
     ],
 )
 def test_the_neighbour_entry_is_read_when_the_kernel_knows(monkeypatch, states, answers):
     monkeypatch.setattr(unreached, "PAUSE_S", 0.01)
-    assert unreached.neighbour("10.0.0.3", ip(*states), settle=0.1) is answers
+    monkeypatch.setattr(unreached, "OLD_S", 0.2)
+    tried = []
+    asked = time.monotonic()
+    assert unreached.neighbour("10.0.0.3", asked, lambda: tried.append(1), ip(*states), settle=0.1) is answers
+    assert bool(tried) is ("used 3/31" in states[0]), "only an old entry needs another attempt"
 
 
 def test_without_the_tool_nothing_is_claimed():
     def missing(argv, limit):
         return command.Outcome(None, "", "ip: not found", False, True, 0.0)
 
-    assert unreached.neighbour("10.0.0.3", missing) is None
+    assert unreached.neighbour("10.0.0.3", time.monotonic(), lambda: None, missing) is None
 
 
 def test_nobody_to_look_at_costs_nothing():

@@ -95,6 +95,7 @@ def with_nodes(row, **rows):
         ({"n1": seen("timeout", True)}, "its firewall keeps ssh shut", "the machine answers as a neighbour"),
         ({"n1": seen("refused")}, "nothing listens on its ssh port", "is refused"),
         ({"n1": seen("timeout", False)}, "it is off, or its address is wrong", "no neighbour answers"),
+        ({"n1": seen("timeout")}, "get no answer from it either.", "port 22"),
         ({"n1": seen("no_route"), "n2": seen("timeout")}, "it is off, or its address is wrong", "has no route"),
     ],
 )
