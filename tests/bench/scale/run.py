@@ -241,7 +241,7 @@ def main() -> int:
             bench.close()
     found = tables.Measured(kept.results)
     print(tables.bars_table(found))
-    return int(any(bar.value is not None and not bar.met(bar.value) for bar in tables.bars(found)))
+    return int(any(row.value is not None and not row.met(row.value) for row in tables.bars(found)))
 
 
 if __name__ == "__main__":

@@ -157,10 +157,10 @@ def table(head: t.Sequence[str], rows: t.Iterable[t.Sequence[str]]) -> str:
 def bars_table(found: Measured) -> str:
     """Wanted, measured, met or not."""
     rows = []
-    for bar in bars(found):
-        value = MISSING if bar.value is None else bar.form.format(bar.value)
-        met = "-" if bar.value is None else "met" if bar.met(bar.value) else "**not met**"
-        rows.append([bar.title, bar.limit, value, met])
+    for one in bars(found):
+        value = MISSING if one.value is None else one.form.format(one.value)
+        met = "-" if one.value is None else "met" if one.met(one.value) else "**not met**"
+        rows.append([one.title, one.limit, value, met])
     return table(["", "wanted", "measured", ""], rows)
 
 

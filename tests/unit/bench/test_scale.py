@@ -36,7 +36,7 @@ def results(**measurements):
 
 def met(found):
     """{title: whether it is met} of what was measured."""
-    return {bar.title: bar.met(bar.value) for bar in tables.bars(found) if bar.value is not None}
+    return {row.title: row.met(row.value) for row in tables.bars(found) if row.value is not None}
 
 
 def test_bars_are_of_the_largest_real_cluster_and_of_one_run():
@@ -56,7 +56,7 @@ def test_the_usual_playbook_is_compared_with_controller_and_nodes():
     usual = {**RUN, "controller_cpu_s": 100.0, "nodes_cpu_s": 600.0}
     ours, theirs = {"first": RUN, "no_change": RUN}, {"usual_first": usual, "usual_again": RUN}
     found = tables.bars(tables.Measured(results(real={"8": ours}, usual={"8": theirs})))
-    values = [bar.value for bar in found if bar.title.startswith("usual playbook at 8 nodes")]
+    values = [row.value for row in found if row.title.startswith("usual playbook at 8 nodes")]
     assert values == [pytest.approx(700 / 30), 1]
 
 

@@ -25,7 +25,7 @@ def authority(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: "".join(kind))
+@pytest.fixture(scope="module", params=KINDS, ids="".join)
 def key(request, tmp_path_factory):
     kind, bits = request.param
     path = tmp_path_factory.mktemp("key") / "key"

@@ -31,6 +31,7 @@ def run(home: pathlib.Path, name: str, *args: str, path: str = "") -> shell.Answ
         stderr=subprocess.STDOUT,
         text=True,
         timeout=60,
+        check=False,
     )
     return shell.Answer(done.returncode, done.stdout)
 
