@@ -37,7 +37,7 @@ class ActionModule(ActionBase):
         return {**result, **self._execute_module(module_args=arguments, task_vars=variables)}
 
     def _login_user(self, stored: t.Mapping[str, t.Any], name: str) -> str | None:
-        """Whom a login is: the module runs as root, and can't tell. The preflight knows, or the host is asked."""
+        """The user who logs in: the module runs as root and can't tell. The preflight knows it, else the host tells."""
         row = ((stored.get("trainmesh_reach") or {}).get("hosts") or {}).get(name) or {}
         if row.get("user"):
             return str(row["user"])

@@ -4,7 +4,7 @@
 """Facts that say the same of every node, but for its name and address, are said once.
 
 What each of N nodes says of the N others makes N squared rows, nearly all of them as expected. So a node gives
-the common form of the rows and only those that differ from it; the controller, which knows for whom it has asked,
+the common form of the rows and only those that differ from it; the controller, which knows the nodes that it named,
 restores the others.
 """
 

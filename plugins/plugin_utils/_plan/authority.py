@@ -140,6 +140,8 @@ class Authority:
         """Remove the keys and the records: no node trusts them any more."""
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.directory)
+        with contextlib.suppress(OSError):  # not there, or another cluster's authority is
+            os.rmdir(os.path.dirname(self.directory))
 
     def sign(self, kind: str, request: Request, serial: int, validity: str) -> str:
         """The certificate for a request, as a line of type and base64."""

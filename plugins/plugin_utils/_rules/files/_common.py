@@ -38,7 +38,7 @@ def copies(case: Case, kind: str) -> list[Copy]:
 
 
 def given(*kinds: str) -> t.Callable[[Case], bool]:
-    """Whether a file of one of these kinds was handed in: what ``applies`` of a rule asks."""
+    """Whether a file of one of these kinds was given: what ``applies`` of a rule asks."""
     return lambda case: any(copies(case, kind) for kind in kinds)
 
 

@@ -301,3 +301,13 @@ def test_an_old_ssh_keygen_is_told(site, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ValueError, match="ssh-keygen on the controller failed"):
         site.run()
+
+
+def test_nothing_stays_of_an_authority_that_nobody_trusts(tmp_path):
+    mine, other = (Authority(str(tmp_path), identity) for identity in ("0badcafe", "1badcafe"))
+    for each in (mine, other):
+        each.make()
+    mine.remove()
+    assert other.exists() and not mine.exists()
+    other.remove()
+    assert list(tmp_path.iterdir()) == []
