@@ -91,7 +91,7 @@ listeners_wait:
 repeat:
   description:
     - Checks that failed on more than half of the nodes, and on three at least, by what the probes saw and nothing else.
-      The probes themselves may be the cause: test again before a node is named.
+      The probes themselves may be the cause, so test again before a node is named.
   returned: with O(stage=gate)
   type: list
   elements: str

@@ -94,6 +94,8 @@ def test_a_simulated_node_answers_for_the_module_that_it_is_sent(tmp_path):
     (tmp_path / "node1/ping.json").write_text('{"ping": "from a file"}')
     plugins = {"ANSIBLE_CONNECTION_PLUGINS": from_files.__file__.rpartition("/")[0], "ANSIBLE_PIPELINING": "1"}
     command = [sys.executable, "-m", "ansible", "adhoc", "all", "-i", "node1,", "-c", "from_files", "-m", "ping"]
+    # However the configuration of whoever runs this shows results.
+    plugins["ANSIBLE_CALLBACK_RESULT_FORMAT"] = "json"
     places = {"ANSIBLE_HOME": str(tmp_path), "TRAINMESH_BENCH_ANSWERS": str(tmp_path)}
     environment = {**os.environ, **plugins, **places, "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3"}
     done = subprocess.run(command, env=environment, cwd=tmp_path, check=False, capture_output=True, text=True)
