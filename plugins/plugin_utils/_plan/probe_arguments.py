@@ -62,6 +62,7 @@ def link_probe(plan: Plan, name: str, live: t.Container[str]) -> Arguments:
         "targets": [{"name": node["name"], "address": node["address"]} for node in _live(plan, live)],
         "port": plan["probe_ports"][1],
         "token": plan["probe_token"],
+        "fold": True,
     }
 
 
