@@ -38,6 +38,9 @@ _KEPT = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
 )
 
+# How a site without internet tells uv of Pythons of its own.
+_KEPT_FOR_PYTHONS = ("UV_PYTHON_DOWNLOADS_JSON_URL",)
+
 
 class ToolError(Exception):
     """A tool of the controller is missing or failed; the text is for the user."""
@@ -135,6 +138,12 @@ class Tools:
         command = [self.uv, *kept, "--no-config", "--quiet"]
         env = {**self._uv_environment(), **places}
         self._checked(self.run(command, RESOLVE_SECONDS, env=env, clean=True), f"uv {words[0]}")
+
+    def python(self, words: t.Sequence[str], variables: t.Mapping[str, str]) -> base_command.Outcome:
+        """Run ``uv python``, which may fetch Pythons; addresses go to the ``variables``."""
+        kept = {name: os.environ[name] for name in _KEPT_FOR_PYTHONS if name in os.environ}
+        env = {**self._uv_environment(), **kept, "UV_PYTHON_DOWNLOADS": "manual", **variables}
+        return self.run([self.uv, "python", *words, "--no-config"], BUILD_SECONDS, env=env, clean=True)
 
     def build(self, words: t.Sequence[str], scratch: str) -> None:
         """Run uv for a build: foreign code, which is told no index and no secret, and fetches nothing."""
