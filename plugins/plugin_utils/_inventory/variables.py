@@ -182,6 +182,12 @@ VARIABLES: dict[str, Variable] = {
     "index_url": Variable(
         "cluster", "", "Package index or mirror; default: the one that pip on the controller uses.", text
     ),
+    "torch_index_url": Variable(
+        "cluster",
+        "",
+        "Mirror of PyTorch's own index (C(https://download.pytorch.org/whl)) for builds of torch that are only there.",
+        text,
+    ),
     "index_insecure": Variable(
         "cluster",
         False,
