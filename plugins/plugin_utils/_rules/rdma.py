@@ -292,6 +292,7 @@ def gpu_direct(case: Case) -> t.Iterator[Answer]:
         "p2p-acs-iommu",
         layer="nccl",
         severity=WARN,
+        also=(FAIL,),
         title="PCI ACS or the IOMMU impedes GPU peer-to-peer",
         symptom="a hang or wrong numbers within one node",
         source="NC#257, NC#631, NC#667, NC#2079, NT#117",
