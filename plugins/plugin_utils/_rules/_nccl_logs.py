@@ -11,7 +11,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import nccl
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import addresses as own_addresses
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import node, rows
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import gpus, in_mig_mode, node, rows
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import text as text_of
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, Finding, dig, once
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_remedies import Advice
@@ -143,6 +143,16 @@ def of_peer(case: Case, log: Log, peer: str | None) -> str | None:
     if not word and peer in dig(log.said, "hosts", []):
         word = peer
     return node_of(case, peer) or node_of(case, word) or word or None
+
+
+# What CUDA and NCCL say of a MIG instance, which sees one GPU and no other.
+OF_MIG = ("cuda_not_supported", "cuda_busy", "cuda_ordinal", "cuda_peer_access", "duplicate_gpu")
+
+
+def follows_from_mig(case: Case, log: Log, failure: Data) -> bool:
+    """Whether a failure is what MIG makes of NCCL on a node whose GPUs are in that mode: gpu-mig tells of it."""
+    host = _who_wrote(case, log, failure)
+    return dig(failure, "kind") in OF_MIG and any(in_mig_mode(gpu) for gpu in gpus(case, host))
 
 
 def _who_wrote(case: Case, log: Log, failure: Data) -> str:

@@ -31,6 +31,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_log
     PROBE,
     accused,
     files_there,
+    follows_from_mig,
     in_log,
     logs,
     logs_there,
@@ -131,7 +132,7 @@ def first_cause(case: Case) -> t.Iterator[Answer]:
         for world in worlds(log):
             causes = [each for each in rows(world, "causes") if dig(each, "peer") not in bad]
             advice = ADVICE.get(str(dig(causes[0], "kind"))) if causes else None
-            if advice is None or explained(world):
+            if advice is None or explained(world) or follows_from_mig(case, log, causes[0]):
                 continue
             if log.path == PROBE and dig(causes[0], "weight", GENERIC) > min(ours):
                 continue  # it follows from what another node of the same run has logged

@@ -272,3 +272,9 @@ def test_unequal_slots_of_a_hostfile_and_a_start_that_hangs(version: str) -> Non
 def test_the_version_on_the_nodes_is_enough() -> None:
     stack = {"node1": {"torch": {"version": "2.15.0", "nccl": "2.31.2", "cuda": "13.0"}}}
     assert "2.31.2" in findings("", "gpu1 slots=7\ngpu2 slots=8\n", stack=stack)[0].cause
+
+
+def test_what_mig_makes_of_nccl_is_told_by_mig() -> None:
+    log = f"gpu2:1:9{WARN}Cuda failure 'operation not supported'\n"
+    gpus = {"node2": {"status": "ok", "gpus": [{"index": 0, "name": "A100-SXM4-80GB", "mig_mode": "Enabled"}]}}
+    assert [each for each in told(log, gpu=gpus) if each[2] == "fail"] == [("gpu-mig", ("node2",), "fail")]
