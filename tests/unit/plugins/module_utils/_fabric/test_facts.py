@@ -32,6 +32,8 @@ KEYS = {
     "disks",
     "dmabuf",
     "errors",
+    "filtered",
+    "filtered_at_boot",
     "firewalls",
     "fqdn",
     "hostname",
