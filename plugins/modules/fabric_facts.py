@@ -105,6 +105,14 @@ ansible_facts:
           description: Whether C(/etc/hostname) is a mount point, so that it cannot be replaced but only written.
           type: bool
           sample: true
+        name_service:
+          description:
+            - What decides on names where some of O(names) or O(peers) stand in C(/etc/hosts) and do not lead there, or
+              where not everybody may read that file; else V(null).
+            - C(names) are the line and the address of each such name, C(switch) the line about hosts of
+              C(/etc/nsswitch.conf), C(nscd) whether its cache runs.
+          type: dict
+          sample: null
         cluster_block:
           description: Whose block of this collection C(/etc/hosts) holds, null without one. An old one has no C(id).
           type: dict

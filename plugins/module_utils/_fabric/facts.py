@@ -21,6 +21,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import (
     filtered,
     firewall,
     host,
+    name_service,
     netlink,
     pci,
     ports,
@@ -110,7 +111,7 @@ def gather(wish: Wish, root: str = "/", devices_root: str | None = None) -> Fact
     resolution, fqdn = run.part("resolution", lambda: names.resolve(wanted, limit)) or ({}, None)
     network = _network(run, resolution)
     facts: Facts = {
-        **_identity(run, hostname, fqdn),
+        **_identity(run, hostname, fqdn, resolution),
         **network,
         **_login(run),
         **_firewalls(run, network),
@@ -140,7 +141,7 @@ def folded(facts: Facts, wish: Wish) -> Facts:
     return {**facts, "alike": {key: value for key, value in common.items() if value}}
 
 
-def _identity(run: Gathering, hostname: str, fqdn: str | None) -> Facts:
+def _identity(run: Gathering, hostname: str, fqdn: str | None, resolution: Facts) -> Facts:
     """Names, distribution and what kind of machine it is."""
     files, system = run.files, os.uname()
     hosts_file = files.text("/etc/hosts", 1024 * 1024) or ""
@@ -152,6 +153,7 @@ def _identity(run: Gathering, hostname: str, fqdn: str | None) -> Facts:
         "can_set_hostname": kernel_name.may_set(files.text(kernel_name.STATUS) or "") if os.geteuid() == 0 else None,
         "fqdn": fqdn,
         "hosts_entries": config_hosts_file.own_entries(entries, own),
+        "name_service": run.part("name_service", lambda: name_service.read(files, resolution, entries)),
         "cluster_block": config_hosts_file.block_of(hosts_file),
         "machine_id": host.machine_id(files),
         "os": host.os_release(files),

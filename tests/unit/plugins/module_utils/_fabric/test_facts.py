@@ -33,6 +33,7 @@ KEYS = {
     "dmabuf",
     "errors",
     "filtered",
+    "name_service",
     "filtered_at_boot",
     "firewalls",
     "fqdn",
