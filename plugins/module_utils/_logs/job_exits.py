@@ -52,6 +52,8 @@ _PATTERNS = tuple(
         r"srun: error: (?P<node>[\w.-]{1,255}): tasks? (?P<rank>\d{1,7})\S*: "
         r"(?:Exited with exit code (?P<code>\d{1,3})|(?P<word>Killed|Segmentation fault|Bus error|Aborted"
         r"|Out Of Memory))",
+        r"died with <Signals\.SIG\w+: (?P<signal>\d{1,2})>",  # subprocess
+        r"process (?P<local>\d{1,4}) terminated with (?:signal (?P<name>SIG\w+)|exit code (?P<code>\d{1,3}))",  # spawn
         r"Caught signal (?P<signal>\d{1,2}) \(",  # UCX
         r"Fatal Python error: (?P<word>Segmentation fault|Bus error|Illegal instruction)",
         r"(?:^|: line \d{1,6}: *|: )(?:\d{1,10} )?(?P<word>Killed|Segmentation fault|Bus error|Illegal instruction)"
@@ -66,7 +68,7 @@ _WORDS = {
     "Illegal instruction": 4,
     "Aborted": 6,
 }
-_LOOK = re.compile(r"exit|signal|Killed|fault|Bus error|Aborted|Out Of Memory|Illegal")
+_LOOK = re.compile(r"exit|[Ss]ignal|Killed|fault|Bus error|Aborted|Out Of Memory|Illegal")
 _FIELD = re.compile(r"\s*(time|host|rank|exitcode|error_file|traceback)\s*: (.*)")
 _HYDRA = re.compile(
     r"= +(?:PID \d+ RUNNING AT (?P<node>\S+)|EXIT CODE: (?P<code>\d+)|KILLED BY SIGNAL: (?P<signal>\d+))"
@@ -89,7 +91,7 @@ def _singles(lines: t.Sequence[Line]) -> t.Iterator[Exit]:
             match = pattern.search(line.text)
             if match:
                 said = {key: value for key, value in match.groupdict().items() if value}
-                code = -_WORDS[said["word"]] if "word" in said else -int(said.get("signal", 0)) or int(said["code"])
+                code = _code(said)
                 yield Exit(
                     line.number,
                     said.get("node") or line.node,
@@ -100,6 +102,15 @@ def _singles(lines: t.Sequence[Line]) -> t.Iterator[Exit]:
                     False,
                 )
                 break
+
+
+def _code(said: t.Mapping[str, str]) -> int:
+    """The status that a line tells in one of several ways."""
+    if "word" in said:
+        return -_WORDS[said["word"]]
+    if "name" in said:
+        return -int(getattr(signal, said["name"], 0))
+    return -int(said.get("signal", 0)) or int(said["code"])
 
 
 def _signed(code: int) -> int:

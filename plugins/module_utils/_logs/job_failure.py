@@ -45,7 +45,8 @@ _FOREIGN = r"(?!.*(?:https?:|huggingface\.co|hf\.co|wandb|pypi|github\.com))"
 
 # The first that fits names the line.
 KINDS: t.Sequence[Kind] = (
-    _kind("ended", ENDED, r"ChildFailedError|SignalException: .* got signal: (?:9|15)\b|CalledProcessError|SystemExit"),
+    _kind("ended", ENDED, r"ChildFailedError|SignalException: .* got signal: (?:9|15)\b|CalledProcessError|SystemExit"
+          r"|ProcessExitedException"),
     _kind("session_closed", ROOT, r"Received (?:Signals\.)?(?:SIGHUP|1) death signal|got signal: 1\b", alone=True),
     _kind("interrupted", LOST, r"^KeyboardInterrupt\b|Received (?:Signals\.)?(?:SIGINT|2) death signal|got signal: 2\b",
           alone=True),

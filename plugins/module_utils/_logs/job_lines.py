@@ -14,6 +14,7 @@ import typing as t
 
 LEFT_OUT = re.compile(r"\[trainmesh: lines (\d+) to (\d+) are left out\]\Z")
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]{0,20}[A-Za-z]|\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|[=>()][0-9A-Z]?)")
+_SETTING_UP = re.compile(r"(?i)load|download|fetch|map|token|generat|convert|resolv|filter|sav|packing|preprocess")
 # tqdm: "  1%|#   | 11/750 [05:05<5:36:58, 27.36s/it, loss=2.6]", which has no end of line of its own
 BAR = re.compile(r"^[^|\n]{0,120}?\d{1,3}%\|[^|\n]{0,300}\|[^\[\n]{0,60}\[[^\]\n]{0,200}\]")
 _MPI = re.compile(
@@ -24,6 +25,8 @@ _RANK = re.compile(r"\[[Rr]ank ?(?P<rank>\d{1,7})\]:? ?")
 _TEE = re.compile(r"\[(?P<role>[A-Za-z_](?:[\w.-]{0,120}?[A-Za-z_.-])??)(?P<colon>:?)(?P<local>\d{1,4})\]: ?")
 _HOST = re.compile(r"(?P<host>[A-Za-z0-9][\w.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]): ?")
 _TASK = re.compile(r"\d{1,5}: ")
+# accelerate test, Ray
+_WRAP = re.compile(r"std(?:out|err): ?|\(\w{1,80}(?:\([^()\n]{0,80}\))? pid=\d{1,10}(?:, ip=(?P<ip>[\w.:]{2,45}))?\) ?")
 _INNER_RANK = re.compile(r"\[(?:PG [^\]\n]{0,120}? )?[Rr]ank (\d{1,7})\]")
 # what is no host though it stands before a colon: levels, exceptions, programs
 _NO_HOST = re.compile(
@@ -96,6 +99,16 @@ def rows(text: str) -> t.Iterator[tuple[int, str]]:
                 yield at + shift, row
 
 
+def bars(text: str) -> t.Iterator[int]:
+    """The numbers of the lines with a progress bar of a training, not of what goes before it."""
+    shift = 0
+    for at, raw in enumerate(text.split("\n"), 1):
+        mark = LEFT_OUT.match(raw)
+        shift = int(mark[2]) - at if mark else shift
+        if "%|" in raw and ("s/it" in raw or "it/s" in raw) and not _SETTING_UP.search(raw[:120].partition("%|")[0]):
+            yield at + shift
+
+
 def split(text: str, nodes: t.Mapping[str, str] = NOBODY) -> list[Line]:
     """The lines of a log; ``nodes`` are words known to be hosts, with the names that the lines shall have for them."""
     given = list(rows(text))
@@ -109,7 +122,7 @@ def tags(texts: t.Sequence[str], nodes: t.Container[str] = ()) -> tuple[set[str]
     found: dict[str, list[str]] = {}
     numbered = 0
     for given in texts:
-        text = _MPI.sub("", given, count=1)
+        text = _WRAP.sub("", _MPI.sub("", given, count=1), count=1)
         numbered += bool(_TASK.match(text))
         match = _HOST.match(text)
         if match and (match["host"] in nodes or not _NO_HOST.match(match["host"])):
@@ -129,8 +142,11 @@ def _line(number: int, text: str, hosts: t.Container[str], tasks: bool) -> Line:
     node, rank, local, stream, rest = "", None, None, "", text
     while True:
         match = _MPI.match(rest) or _RANK.match(rest)
+        wrap = None if match else _WRAP.match(rest)
         if match:
             rank = int(match["rank"])
+        elif wrap:
+            match, node = wrap, node or wrap["ip"] or ""
         else:
             match = _TEE.match(rest)
             if match:

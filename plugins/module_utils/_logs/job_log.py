@@ -9,7 +9,13 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_exits, job_failure
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_lines import LEFT_OUT, NOBODY, Line, split
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_lines import (
+    LEFT_OUT,
+    NOBODY,
+    Line,
+    bars,
+    split,
+)
 
 START = re.compile(
     r"Starting elastic_operator with launch configs|Setting OMP_NUM_THREADS environment variable for each process"
@@ -22,7 +28,7 @@ PROGRESS = re.compile(
 )
 TRACEBACK = "Traceback (most recent call last):"
 CHAINED = re.compile(r"During handling of the above exception|The above exception was the direct cause")
-_WRAPPED = re.compile(r"Caught \w+ in |Error\(s\) in loading state_dict|the following error|Last error:\s*$")
+_WRAPPED = re.compile(r"Caught \w+ in |Error\(s\) in loading state_dict|ProcessRaisedException|Last error:\s*$")
 SAME_START_SECONDS = 120.0
 SAME_START_LINES = 30
 WRAPPED_LINES = 80
@@ -71,7 +77,8 @@ class Log(t.NamedTuple):
     ``node_ranks``: what each node takes for its own number; ``masters``, ``run_ids`` likewise, ``peers`` the addresses
     (own, other's, port) of connections to the rendezvous. ``works``: the collective in which each rank timed out,
     ``enqueued`` the last that it had come to. ``builds``: nodes whose last line waits for an extension, with its
-    directory; ``loaded``: extensions by node; ``building`` nodes that build one.
+    directory; ``loaded``: extensions by node; ``building`` nodes that build one. ``trained``: the last line that shows
+    progress, 0 without one.
     """
 
     begins: int
@@ -79,6 +86,7 @@ class Log(t.NamedTuple):
     events: list[Event]
     exits: list[job_exits.Exit]
     finished: bool
+    trained: int
     world: int | None
     nodes: list[str]
     places: dict[int, str]
@@ -102,7 +110,7 @@ def parse(text: str, nodes: t.Mapping[str, str] = NOBODY) -> Log:
     lines = [line for line in lines if line.number >= begins]
     events = [event for event in events if event.line >= begins]
     exits = [each for each in exits if each.line >= begins]
-    log = Log(begins, _left_out(text), events, exits, False, None, [], {}, {}, {}, {}, {}, {}, {}, {}, {}, set())
+    log = Log(begins, _left_out(text), events, exits, False, 0, None, [], {}, {}, {}, {}, {}, {}, {}, {}, {}, set())
     for line in lines:
         _read(log, line, nodes)
     _read_ends(log, lines)
@@ -111,9 +119,11 @@ def parse(text: str, nodes: t.Mapping[str, str] = NOBODY) -> Log:
             log.places.setdefault(each.rank, each.node)
     worlds = [int(found[1]) for found in map(_WORLD.search, (line.text for line in lines)) if found]
     written = dict.fromkeys(line.node for line in lines if line.node)
+    progress = [*(line.number for line in lines if PROGRESS.search(line.text)), *bars(text)]
     return log._replace(
-        events=_lasting(log, lines),
+        events=_lasting(log, progress),
         finished=_finished(log, lines),
+        trained=max(progress, default=0),
         world=max(worlds, default=None),
         nodes=list(written),
     )
@@ -135,7 +145,8 @@ def _events(lines: t.Sequence[Line]) -> t.Iterator[Event]:
         said = job_failure.classify(line.text)
         before = last.get(line.stream)
         if said is None:
-            if before and line.text.startswith(TRACEBACK) and not chained.get(line.stream):
+            begins = line.text.startswith(TRACEBACK) and not chained.get(line.stream)
+            if before and begins and not _WRAPPED.search(before.text):
                 yield last.pop(line.stream)
             continue
         event = Event(*said, line.number, line.stream, line.node, line.rank, line.time, line.text.strip()[:600])
@@ -238,13 +249,14 @@ def _read_ends(log: Log, lines: t.Sequence[Line]) -> None:
             log.building.add(line.node)
 
 
-def _lasting(log: Log, lines: t.Sequence[Line]) -> list[Event]:
-    """The events without those that somebody has caught: the training went on after them and nothing has ended."""
-    last = max((event.line for event in log.events if event.fatal), default=0)
-    on = sum(1 for line in lines if line.number > last and PROGRESS.search(line.text))
-    if log.exits or on < RECOVERED_LINES:
-        return log.events
-    return [event._replace(fatal=False) for event in log.events]
+def _lasting(log: Log, progress: t.Sequence[int]) -> list[Event]:
+    """The events; those that somebody has caught, so that the training went on before anything ended, are not fatal."""
+    events = []
+    for event in log.events:
+        end = min((each.line for each in log.exits if each.line > event.line), default=None)
+        on = sum(1 for line in progress if event.line < line and (end is None or line < end))
+        events.append(event._replace(fatal=event.fatal and on < RECOVERED_LINES))
+    return events
 
 
 def _finished(log: Log, lines: t.Sequence[Line]) -> bool:

@@ -86,7 +86,7 @@ def root(sources: t.Sequence[Source], failed: bool = False) -> Root | None:
     found = _of_rendezvous(sources) or _of_builds(sources)
     if found or not failed:
         return found
-    later = [each for each in seen if each.event.fatal or each.event.kind in NETWORK]
+    later = [each for each in seen if each.event.fatal or _kept_from_meeting(each)]
     later = [each for each in later if each.event.weight < ENDED]
     if later and all(each.event.weight >= WAIT for each in later):
         found = _of_works(sources, seen)
@@ -98,6 +98,12 @@ def root(sources: t.Sequence[Source], failed: bool = False) -> Root | None:
     if near or later:
         return _of_events(sources, near[-1:] or later, seen)
     return _silent(sources, seen)
+
+
+def _kept_from_meeting(each: _Seen) -> bool:
+    """Whether a warning is about the rendezvous, and no training was seen after it."""
+    about = each.event.kind in NETWORK or each.event.weight == WAIT
+    return about and each.event.line > each.source.log.trained
 
 
 def _builds(each: _Seen) -> bool:

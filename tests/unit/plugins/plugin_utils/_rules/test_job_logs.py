@@ -234,6 +234,49 @@ def test_crashes_by_signals() -> None:
     ]
 
 
+def test_other_ways_to_tell_a_signal() -> None:
+    for line in (
+        "subprocess.CalledProcessError: Command '['/x/python', 'train.py']' died with <Signals.SIGKILL: 9>.",
+        "torch.multiprocessing.spawn.ProcessExitedException: process 1 terminated with signal SIGKILL",
+        "=   PID 4711 RUNNING AT gpu2\n=   EXIT CODE: 9",
+        "mpirun noticed that process rank 3 with PID 4711 on node gpu2 exited on signal 9 (Killed).",
+    ):
+        assert told(case({"node2": line + "\n"})) == [("job-rank-killed", ("node2",), "fail")], line
+
+
+def test_an_exception_that_was_caught_long_before_another_end() -> None:
+    log = traceback(OOM) + "step 9 loss: 1.5\n" * 9 + traceback("KeyError: 'text'") + agent(1)
+    assert "KeyError" in findings(case({"node1": log}))[0].evidence["node1"]
+
+
+def test_a_training_that_was_stopped_by_hand_is_not_accused() -> None:
+    warned = (
+        "[W1129 07:45:12 socket.cpp:601] [c10d] The client socket has failed to connect to [gpu1]:29500 (errno: 111 - "
+    )
+    log = (
+        warned
+        + "Connection refused).\n{'loss': 1.5, 'epoch': 1}\nTraceback (most recent call last):\nKeyboardInterrupt\n"
+    )
+    assert told(case({"node1": log})) == [("job-stopped", ("node1",), "info")]
+    bars = "".join(f"\r {at}%|#   | {at}/100 [00:01<00:03, 1.0it/s]" for at in range(9))
+    log = warned + f"Connection refused).\n{bars}\nTraceback (most recent call last):\nKeyboardInterrupt\n"
+    assert told(case({"node1": log})) == [("job-stopped", ("node1",), "info")]
+    log = warned + "Connection refused).\nTraceback (most recent call last):\nKeyboardInterrupt\n"
+    assert told(case({"node2": log})) == [("rdzv-errno-111", ("node1",), "fail")]
+
+
+@pytest.mark.parametrize("tag", ["stderr: gpu2: ", "(Worker pid=77, ip=10.0.0.12) ", "\x1b[31mgpu2: \x1b[0m"])
+def test_other_wrappings_of_lines(tag: str) -> None:
+    log = "stdout: gpu1: Num processes: 4\n" + traceback("ModuleNotFoundError: No module named 'peft'", tag)
+    assert told(case({"node1": log})) == [("ver-python-torch-differs", ("node2",), "fail")]
+
+
+def test_a_process_that_was_spawned() -> None:
+    log = "torch.multiprocessing.spawn.ProcessRaisedException: \n\n-- Process 1 terminated with the following error:\n"
+    found = findings(case({"node2": log + traceback("FileNotFoundError: [Errno 2] No such file: '/data/x.bin'")}))
+    assert [(each.rule, each.hosts) for each in found] == [("model-only-on-launch-node", ("node2",))]
+
+
 def test_the_first_in_time_is_the_cause_between_logs() -> None:
     def log(error: str, rank: int, host: str, when: str) -> str:
         return traceback(error) + table(rank, 0, 1, host, when=when)
