@@ -121,6 +121,9 @@ KINDS: t.Sequence[Kind] = (
           r"|No GPUs? (?:found|detected|available)|CUDA is not available|no GPUs? (?:found|detected)"),
     _kind("gpu_busy", ROOT, r"CUDA-capable device\S* (?:is|are) busy or unavailable"),
     _kind("gpu_ecc", ROOT, r"uncorrectable ECC error"),
+    _kind("gpu_nvlink", ROOT, r"uncorrectable NVLink error"),
+    _kind("gpu_crash", ROOT, r"CUDA error: .{0,40}(?:illegal memory access|misaligned address|illegal instruction"
+          r"|unspecified launch failure|launch timed out)"),
     _kind("gpu_lost", ROOT, r"[Uu]nable to determine the device handle|fallen off the bus|GPU is lost"),
     _kind("no_kernel", ROOT, r"no kernel image is available"),
     _kind("gpu_assert", ROOT, r"device-side assert triggered|[Ii]ndexing.{0,80}Assertion .{0,80} failed"
@@ -191,7 +194,7 @@ _WORTH = re.compile(
 
 _ABOUT_NCCL = re.compile(
     r"NCCL|nccl|ibv_|socketStart|WorkNCCL|/dev/shm|Too many open|[Mm]essage truncated|Duplicate GPU|Multiple Ranks"
-    r"|socket interface|NET plugin"
+    r"|socket interface|NET plugin|Cuda failure|nvml[A-Z]"
 )
 
 
@@ -216,7 +219,7 @@ def _nccl(text: str, said: Said | None) -> Said | None:
     found = nccl_failure.classify(text)
     if found is None or found["kind"] == "harmless":
         return None
-    weight = {nccl_failure.ROOT: ROOT, nccl_failure.LATE: LOST}.get(found["weight"], LOST)
+    weight = ROOT if found["weight"] <= nccl_failure.ROOT else LOST
     if found["kind"] == "watchdog_timeout":
         weight = WAIT
     elif found["kind"] in ("connection_refused", "connect_timeout"):

@@ -22,7 +22,9 @@ _MPI = re.compile(
     r"?)?\[(?:[^\[\],\s]{0,160}@)?\d{0,10},?(?P<rank>\d{1,7})\]<std(?:out|err|diag)>: ?"
 )
 _RANK = re.compile(r"\[[Rr]ank ?(?P<rank>\d{1,7})\]:? ?")
-_TEE = re.compile(r"\[(?P<role>[A-Za-z_](?:[\w.-]{0,120}?[A-Za-z_.-])??)(?P<colon>:?)(?P<local>\d{1,4})\]: ?")
+_TEE = re.compile(
+    r"\[(?:(?P<host>[A-Za-z_][\w.-]{0,120}):|(?P<role>[A-Za-z_](?:[\w.-]{0,120}?[A-Za-z_.-])??))(?P<local>\d{1,4})\]: ?"
+)
 _HOST = re.compile(r"(?P<host>[A-Za-z0-9][\w.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]): ?")
 _TASK = re.compile(r"\d{1,5}: ")
 # accelerate test, Ray
@@ -151,7 +153,7 @@ def _line(number: int, text: str, hosts: t.Container[str], tasks: bool) -> Line:
             match = _TEE.match(rest)
             if match:
                 local = int(match["local"])
-                node = node or (match["role"] if match["colon"] or match["role"] in hosts else "")
+                node = node or match["host"] or (match["role"] if match["role"] in hosts else "")
             else:
                 match = _TASK.match(rest) if tasks else None
                 named = _HOST.match(rest)

@@ -275,6 +275,14 @@ CAUSES: t.Mapping[str, Cause] = {
     "gpu_ecc": Cause(
         "gpu-ecc", "The memory of a GPU has errors that cannot be corrected", "nvidia-smi -q -d ECC,ROW_REMAPPER there"
     ),
+    "gpu_nvlink": Cause(
+        "gpu-nvlink", "A link between the GPUs of the node fails", "nvidia-smi nvlink -e there shows which one"
+    ),
+    "gpu_crash": Cause(
+        "job-failed",
+        "A kernel of the program crashed on a GPU",
+        "CUDA_LAUNCH_BLOCKING=1 shows the operation; dmesg | grep -i xid there tells whether it was the GPU",
+    ),
     "gpu_lost": Cause(
         "gpu-lost-from-bus", "A GPU does not answer any more", "dmesg | grep -i xid there, then reboot the node"
     ),

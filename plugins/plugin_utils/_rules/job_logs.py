@@ -12,7 +12,7 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_log, job_root, nccl_failure
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_failure import CONNECT, ENDED
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_failure import CONNECT, ENDED, ROOT
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
@@ -183,7 +183,12 @@ def _finding(case: Case, sources: t.Sequence[job_root.Source], root: job_root.Ro
         evidence = dict.fromkeys(hosts, next(iter(evidence.values())))
     cause = _cause(case, root, nodes)
     cut = {name: said[:MOST_CHARACTERS] for name, said in evidence.items()}
-    return Finding(cause.rule, LESS.get(root.kind, FAIL), hosts, cut, cause.cause, cause.remedy)
+    return Finding(cause.rule, _severity(root), hosts, cut, cause.cause, cause.remedy)
+
+
+def _severity(root: job_root.Root) -> str:
+    advice = ADVICE.get(root.kind.partition(":")[2])
+    return advice.severity if advice else LESS.get(root.kind, FAIL)
 
 
 def _node(case: Case, sources: t.Sequence[job_root.Source], place: job_root.Place) -> str:
@@ -231,8 +236,9 @@ def _attributed(case: Case, root: job_root.Root, nodes: tuple[str, ...]) -> tupl
         return tuple(dict.fromkeys([*nodes[:1], *filter(None, [peer])]))
     if advice and root.kind in ("nccl:watchdog_timeout", "nccl:remote_error"):
         return ()
-    if advice and advice.attributed_to == "peer":
-        return (peer,) if peer else ()
+    if advice and advice.attributed_to in ("peer", "peer_only"):
+        unknown = root.weight > ROOT or advice.attributed_to == "peer_only"
+        return (peer,) if peer else () if unknown else nodes
     if root.kind in ("refused", "connect_timeout", "no_route", "ssh_refused", "ssh_timeout"):
         return _targets(case, root)
     if root.kind == "loopback" and "as fallback" not in text and len(nodes) < len(case.order):

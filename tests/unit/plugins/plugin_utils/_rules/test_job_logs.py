@@ -191,6 +191,9 @@ def test_ranks_that_their_launcher_killed_are_no_cause() -> None:
          "model-only-on-launch-node"),
         ("OSError: We couldn't connect to 'https://huggingface.co' to load the files", "model-only-on-launch-node"),
         ("RuntimeError: can't start new thread", "job-failed"),
+        ("RuntimeError: CUDA error: an illegal memory access was encountered", "job-failed"),
+        ("RuntimeError: CUDA error: uncorrectable ECC error encountered", "gpu-ecc"),
+        ("RuntimeError: CUDA error: all CUDA-capable devices are busy or unavailable", "gpu-compute-mode"),
         ("ImportError: /x/flash_attn_2_cuda.so: undefined symbol: _ZN3c10", "ver-package-mismatch"),
         ("RuntimeError: DDP expects same model across all ranks, but Rank 3 has 2 params, while rank 0 has "
         "inconsistent 3 "
