@@ -43,6 +43,7 @@ KINDS = (
     "ssh_config",
     "launch_script",
     "nccl_log",
+    "job_log",
     "ds_report",
     "collect_env",
 )

@@ -18,6 +18,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.job_user i
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.secrets import masked
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import disk as fabric_disk
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_excerpt
 
 Record = dict[str, t.Any]
 
@@ -202,17 +203,25 @@ def managed(prefix: str) -> Record:
 
 def handed_in(files: t.Iterable[t.Mapping[str, str]]) -> list[Record]:
     """``kind``, ``path``, ``exists``, ``text`` (masked, at most 64 KiB), ``error`` of each file asked for."""
-    return [{"kind": wish["kind"], "path": wish["path"], **text_of(os.path.expanduser(wish["path"]))} for wish in files]
+    readers = {"job_log": job_excerpt.of_file}
+    return [
+        {**wish, **text_of(os.path.expanduser(wish["path"]), readers.get(wish["kind"], beginning_of))} for wish in files
+    ]
 
 
-def text_of(path: str) -> Record:
+def beginning_of(path: str) -> str:
+    """The first 64 KiB of a file; OSError when it cannot be read."""
+    with open(path, "rb") as stream:
+        return stream.read(MAX_TEXT).decode("utf-8", "replace")
+
+
+def text_of(path: str, read: t.Callable[[str], str] = beginning_of) -> Record:
     """``exists``, ``text`` and ``error`` of a file; a pipe or a device in its place is not read."""
     try:
         if not os.path.isfile(path):
             there = os.path.lexists(path)
             return {"exists": there, "text": None, "error": "it is not a plain file" if there else None}
-        with open(path, "rb") as stream:
-            text = stream.read(MAX_TEXT).decode("utf-8", "replace")
+        text = read(path)
     except OSError as error:
         return {"exists": True, "text": None, "error": error.strerror}
     return {"exists": True, "text": masked(text), "error": None}

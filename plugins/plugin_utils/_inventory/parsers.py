@@ -18,8 +18,8 @@ CHECKSUM = re.compile(r"(sha256:[0-9a-fA-F]{64}|sha384:[0-9a-fA-F]{96}|sha512:[0
 FINGERPRINT = re.compile(r"(?<!\S)SHA256:[A-Za-z0-9+/]{43}(?=[=\s]|\Z)")
 LAUNCHERS = ("deepspeed", "accelerate", "accelerate_standard", "torchrun", "mpirun")
 FILE_KINDS = (
-    "hostfile", "accelerate", "deepspeed_json", "deepspeed_env", "ssh_config", "launch_script", "nccl_log", "ds_report",
-    "collect_env",
+    "hostfile", "accelerate", "deepspeed_json", "deepspeed_env", "ssh_config", "launch_script", "nccl_log", "job_log",
+    "ds_report", "collect_env",
 )  # fmt: skip
 
 
