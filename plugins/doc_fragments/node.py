@@ -115,6 +115,7 @@ options:
           - nccl_log
           - ds_report
           - collect_env
+          - kernel_log
       path:
         description: Where it is on the node. V(~) is expanded.
         type: str

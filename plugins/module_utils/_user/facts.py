@@ -45,6 +45,7 @@ KINDS = (
     "nccl_log",
     "ds_report",
     "collect_env",
+    "kernel_log",
 )
 """What a file that the caller names can be."""
 
@@ -98,7 +99,8 @@ class Wish(t.NamedTuple):
 
 def blank(name: str | None) -> Record:
     """The facts when nothing is known: every key is there."""
-    unknown = "time uid home shell problem oom_kills login_shell_ok own_keys authorized_keys root_without_password"
+    unknown = "time uid home shell problem oom_kills kernel_events login_shell_ok own_keys authorized_keys"
+    unknown += " root_without_password"
     return {
         "name": name,
         **dict.fromkeys(unknown.split()),
@@ -140,7 +142,8 @@ def gather(wish: Wish, tree: Tree, run: Runner = command.run) -> Record:
     facts["sshd"] = ssh.server(tree, name, socket.gethostname(), wish.peer, run, limit)
     facts["processes"] = processes.processes(tree, wish.prefix, {os.getpid(), *ancestors(tree)})
     facts["port_owners"] = processes.port_owners(tree, wish.ports)
-    facts["oom_kills"] = processes.oom_kills(tree, run, limit)
+    log = processes.kernel_log(run, limit)
+    facts["oom_kills"], facts["kernel_events"] = processes.oom_kills(tree, log), processes.kernel_events(tree, log)
     try:
         user = job_user.account(name)
     except ValueError as error:
