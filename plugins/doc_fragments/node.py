@@ -117,6 +117,7 @@ options:
           - job_log
           - ds_report
           - collect_env
+          - kernel_log
       path:
         description: Where it is on the node. V(~) is expanded.
         type: str

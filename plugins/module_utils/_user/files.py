@@ -24,6 +24,7 @@ Record = dict[str, t.Any]
 
 MAX_FILES = 10000
 MAX_TEXT = 64 * 1024
+MAX_HEAD = 24 * 1024
 MAX_BYTES = 256 * 1024 * 1024
 """What one digest reads at most; beyond it, sizes alone are digested."""
 
@@ -203,7 +204,7 @@ def managed(prefix: str) -> Record:
 
 def handed_in(files: t.Iterable[t.Mapping[str, str]]) -> list[Record]:
     """``kind``, ``path``, ``exists``, ``text`` (masked, at most 64 KiB), ``error`` of each file asked for."""
-    readers = {"job_log": job_excerpt.of_file}
+    readers = {"job_log": job_excerpt.of_file, "nccl_log": ends_of, "kernel_log": ends_of}
     return [
         {**wish, **text_of(os.path.expanduser(wish["path"]), readers.get(wish["kind"], beginning_of))} for wish in files
     ]
@@ -213,6 +214,18 @@ def beginning_of(path: str) -> str:
     """The first 64 KiB of a file; OSError when it cannot be read."""
     with open(path, "rb") as stream:
         return stream.read(MAX_TEXT).decode("utf-8", "replace")
+
+
+def ends_of(path: str) -> str:
+    """The beginning of a log, which says how a job was started, and its end, where it failed: 64 KiB in whole lines."""
+    with open(path, "rb") as stream:
+        text = stream.read(MAX_TEXT)
+        size = os.fstat(stream.fileno()).st_size
+        if size > len(text):
+            stream.seek(size - MAX_TEXT + MAX_HEAD)
+            head, tail = text[:MAX_HEAD].rpartition(b"\n")[0], stream.read(MAX_TEXT - MAX_HEAD).partition(b"\n")[2]
+            text = head + b"\n" + tail
+    return text.decode("utf-8", "replace")
 
 
 def text_of(path: str, read: t.Callable[[str], str] = beginning_of) -> Record:

@@ -19,7 +19,7 @@ FINGERPRINT = re.compile(r"(?<!\S)SHA256:[A-Za-z0-9+/]{43}(?=[=\s]|\Z)")
 LAUNCHERS = ("deepspeed", "accelerate", "accelerate_standard", "torchrun", "mpirun")
 FILE_KINDS = (
     "hostfile", "accelerate", "deepspeed_json", "deepspeed_env", "ssh_config", "launch_script", "nccl_log", "job_log",
-    "ds_report", "collect_env",
+    "ds_report", "collect_env", "kernel_log",
 )  # fmt: skip
 
 

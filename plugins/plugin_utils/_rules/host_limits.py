@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os.path
 import shlex
 import typing as t
@@ -24,7 +23,6 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
-    INFO,
     WARN,
     About,
     Answer,
@@ -338,43 +336,3 @@ def _is_one_users(directory: str) -> bool:
 
 def _is_below(path: str, directory: str) -> bool:
     return os.path.normpath(path).startswith(f"{directory.rstrip('/')}/")
-
-
-def _long_ago(case: Case, host: str, when: str) -> bool:
-    """Whether a moment in ISO 8601 is more than a day before the facts were read."""
-    now = number(case.fabric.get(host), "clock.epoch")
-    try:
-        then = datetime.datetime.fromisoformat(when).timestamp()
-    except ValueError:
-        return False
-    return now is not None and now - then > 24 * 3600
-
-
-@rule(
-    About(
-        "mem-host-oom",
-        layer="job",
-        severity=FAIL,
-        also=(WARN, INFO),
-        title="A node ran out of memory",
-        symptom="`exits with return code = -9`",
-        source="DS#4239, DS#3823, DS#3160, DS#2852",
-    ),
-    needs=("user",),
-)
-def host_oom(case: Case) -> t.Iterable[Answer]:
-    """Processes that the kernel killed for want of memory; a container shows its host's log, so that this is a hint."""
-    for host in live(case, "user"):
-        kills = dig(case.user[host], "oom_kills", [])
-        if kills:
-            last = " ".join(str(dig(kills[-1], "line", "")).split())[:160]
-            hint = dig(case.fabric.get(host), "container") or _long_ago(case, host, text(kills[-1], "time"))
-            yield finding(
-                "mem-host-oom",
-                INFO if hint else WARN,
-                host,
-                f"{len(kills)} since boot, the last {dig(kills[-1], 'time', 'at an unknown time')}: {last}",
-                "The kernel has killed processes because memory ran out; a rank ends with exit code -9 then.",
-                "Fewer data loader workers, no offload to the CPU or fewer ranks a node; free -h while the job starts "
-                "shows how much a rank takes.",
-            )
