@@ -254,7 +254,8 @@ ansible_facts:
           sample: {client_address: 10.77.0.1, client_port: 37454, server_address: 10.77.0.12, server_port: 2222}
         limits:
           description:
-            - C(memlock) and C(stack) in bytes, C(nofile) in files. V(-1) is unlimited. Soft limits, and C(hard) ones.
+            - C(memlock) and C(stack) in bytes, C(nofile) in files, C(nproc) in processes and threads of the user. V(-1)
+              is unlimited. Soft limits, and C(hard) ones.
             - C(of) is V(ssh session) when they are those that sshd gives to a command, else V(this process). With a job
               user other than that of the session (M(trainmesh.cluster.node_facts)) it is V(login of) and the name.
           type: dict
@@ -262,7 +263,8 @@ ansible_facts:
             memlock: 8388608
             nofile: 1024
             stack: 8388608
-            hard: {memlock: 8388608, nofile: 20000, stack: -1}
+            nproc: 63432
+            hard: {memlock: 8388608, nofile: 20000, stack: -1, nproc: 63432}
             of: ssh session
         listening_ports:
           description: TCP ports that something on the node listens on, on any address.
@@ -350,9 +352,9 @@ ansible_facts:
           type: int
           sample: 2
         cgroup_limits:
-          description: Memory and processors that the container may use; V(null) is unlimited.
+          description: Memory, processors, and processes and threads that the container may use; V(null) is unlimited.
           type: dict
-          sample: {memory_bytes: null, cpus: null}
+          sample: {memory_bytes: null, pids: null, cpus: null}
         shm:
           description: Size and free space of C(/dev/shm), V(null) when nothing is mounted there.
           type: dict
@@ -371,6 +373,7 @@ ansible_facts:
               fs_type: overlay
               local: true
               readonly: false
+              noexec: false
               total_bytes: 270553174016
               free_bytes: 82514124800
               error: null

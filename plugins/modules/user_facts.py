@@ -250,7 +250,9 @@ ansible_facts:
         caches:
           description:
             - The user's C(home), C(tmp), C(hf), C(triton), C(torch_extensions) and C(pip). C(existing) is the nearest
-              parent that is there and that was measured; C(writable) is whether this user may write there.
+              parent that is there and that was measured; C(writable) is whether this user may write there, C(noexec)
+              whether nothing there may be run or loaded. C(locks) of C(torch_extensions) are those of builds, with
+              their age.
           type: dict
           sample:
             triton:
@@ -262,8 +264,17 @@ ansible_facts:
               local: true
               free_bytes: 82514124800
               total_bytes: 270553174016
+              noexec: false
               inodes_free: 15800000
+              locks: []
               error: null
+        shadows:
+          description:
+            - Files and packages in the home directory and in the workspace that have the name of a module which PyTorch
+              or a launcher imports.
+          type: list
+          elements: str
+          sample: [/home/trainer/random.py]
         asked:
           description:
             - What is at each of O(paths), for this user. C(denied) is true where a directory above is closed to it.

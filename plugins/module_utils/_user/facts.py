@@ -116,6 +116,7 @@ def blank(name: str | None) -> Record:
         "processes": [],
         "port_owners": {},
         "caches": {},
+        "shadows": [],
         "asked": {},
         "managed": {"exists": None, "files": {}},
         "files": [],
@@ -237,6 +238,7 @@ def _home(reader: Reader, keys: list[str]) -> Record:
         "accelerate_default": files.accelerate_default(tree, places["hf"]),
         "deepspeed_env": files.deepspeed_env(tree, home, [f"{reader.wish.prefix}/workspace"]),
         "caches": files.caches(tree, places, reader.limit),
+        "shadows": files.shadows([home, f"{reader.wish.prefix}/workspace"]),
     }
 
 

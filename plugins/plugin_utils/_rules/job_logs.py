@@ -66,15 +66,6 @@ IDS = tuple(dict.fromkeys((*(cause.rule for cause in CAUSES.values()), *(advice.
         source="signal(7), torch.distributed.elastic",
     ),
     About(
-        "build-lock-stale",
-        layer="versions",
-        severity=FAIL,
-        also=(WARN,),
-        title="A killed build has left its lock",
-        symptom="a hang after `Using ... as PyTorch extensions root...`",
-        source="DeepSpeedExamples#302, TR#26015, DS#3416, litgpt#169",
-    ),
-    About(
         "build-op-failed",
         layer="versions",
         severity=FAIL,
