@@ -45,9 +45,9 @@ class Source(t.NamedTuple):
 class Root(t.NamedTuple):
     """The root cause of a job.
 
-    ``kind`` is one of job_failure, or ``killed``, ``crashed``, ``aborted``, ``silent``, ``build_waits``, ``run_ids``,
-    ``node_rank_twice``, ``collective_mismatch``, ``stalled``. ``places`` are (node, rank, path, line, text) of each
-    process that shows it, the first one first; the node is empty and the rank None where nothing tells.
+    ``kind`` is one of job_failure, or ``killed``, ``crashed``, ``aborted``, ``silent``, ``build_waits``,
+    ``lock_waits``, ``run_ids``, ``node_rank_twice``, ``collective_mismatch``, ``stalled``. ``places`` are the
+    processes that show it, the first one first; the node is empty and the rank None where nothing tells.
     ``follows`` says in short what followed from it.
     """
 
@@ -83,7 +83,9 @@ def root(sources: t.Sequence[Source], failed: bool = False) -> Root | None:
     causes = [each for each in seen if each.event.fatal and each.event.weight == ROOT and not _builds(each)]
     if causes:
         return _of_events(sources, causes, seen)
-    found = _of_rendezvous(sources) or _of_builds(sources)
+    by_hand = any(each.event.fatal and each.event.kind in ("interrupted", "stopped") for each in seen)
+    trained = any(source.log.trained for source in sources)
+    found = (None if trained else _of_rendezvous(sources, failed)) or _of_locks(sources) or _of_builds(sources, by_hand)
     if found or not failed:
         return found
     later = [each for each in seen if each.event.fatal or _kept_from_meeting(each)]
@@ -125,6 +127,8 @@ def _all_events(log: Log) -> list[Event]:
     return sorted(events, key=lambda event: event.line)
 
 
+# Where no time tells which was first: a process that crashes may only have lost its partner.
+_VAGUE = {"exception": 1, "crashed": 2, "killed": 2}
 _NUMBERS = {int(number) for number in signal.Signals}
 
 
@@ -149,7 +153,7 @@ def _of_events(sources: t.Sequence[Source], causes: t.Sequence[_Seen], seen: t.S
     firsts = [next((each for each in nearest if each.source is source), None) for source in sources]
     known = [each for each in firsts if each]
     timed = all(_time(each) is not None for each in known)
-    first = min(known, key=lambda each: (_time(each) or 0.0) if timed else float(each.event.kind == "exception"))
+    first = min(known, key=lambda each: (_time(each) or 0.0) if timed else _VAGUE.get(each.event.kind, 0))
     alike = [each for each in nearest if each.event.kind == first.event.kind and _same_words(first.event, each.event)]
     places: dict[tuple[str, int | None], Place] = {}
     for each in (first, *alike):
@@ -223,12 +227,13 @@ def ranks_in_words(ranks: t.Sequence[int]) -> str:
     return f"rank{'s' if len(ranks) > 1 else ''} {shown}"
 
 
-def _of_rendezvous(sources: t.Sequence[Source]) -> Root | None:
+def _of_rendezvous(sources: t.Sequence[Source], failed: bool) -> Root | None:
     """Nodes that can't meet: each in a job of its own, or two that take themselves for the same one."""
     told = [
         (source, node or source.node or source.path, node)
         for source in sources
         for node in dict.fromkeys([*source.log.run_ids, *source.log.node_ranks, *source.log.peers])
+        if node not in source.log.alone
     ]
     runs: dict[str, dict[str, Place]] = {}
     numbers: dict[int, dict[str, Place]] = {}
@@ -250,28 +255,35 @@ def _of_rendezvous(sources: t.Sequence[Source]) -> Root | None:
     if len(runs) > 1 and len(endpoints) == 1:
         every = tuple(place for places in runs.values() for place in places.values())
         return Root("run_ids", ROOT, every, ())
-    twice = next((places for places in numbers.values() if len(places) > 1), None)
+    twice = next((places for places in numbers.values() if len(places) > 1 and failed), None)
     return Root("node_rank_twice", ROOT, tuple(twice.values()), ()) if twice else None
 
 
-def _of_builds(sources: t.Sequence[Source]) -> Root | None:
-    """Nodes whose last word is that they load an extension that others have loaded."""
+def _of_locks(sources: t.Sequence[Source]) -> Root | None:
+    """Nodes whose last word is that they wait for a lock."""
+    places = [
+        Place(node or source.node, None, source.path, source.log.begins, f"its last line waits for the lock {lock}")
+        for source in sources
+        for node, lock in source.log.locks.items()
+    ]
+    locks = [lock for source in sources for lock in source.log.locks.values()]
+    return Root("lock_waits", WAIT, tuple(places), (), locks[0]) if places else None
+
+
+def _of_builds(sources: t.Sequence[Source], by_hand: bool) -> Root | None:
+    """Nodes whose last word is that they load an extension that others have loaded, or until somebody ended them."""
     loaded = [name for source in sources for names in source.log.loaded.values() for name in names if name]
+    others = {(at, node) for at, source in enumerate(sources) for node in source.log.loaded}
+    others -= {(at, node) for at, source in enumerate(sources) for node in source.log.builds}
     places, roots = [], []
     for source in sources:
-        others = [
-            node
-            for other in sources
-            for node in other.log.loaded
-            if other is not source or node not in other.log.builds
-        ]
         for node, place in source.log.builds.items():
-            if others and node not in source.log.building:
+            if (others or by_hand) and node not in source.log.building:
                 roots.append(place)
-                names = ", ".join(dict.fromkeys(loaded))
-                text = f"its last line is that it uses {place}, where others have loaded {names}"
+                more = f", where others have loaded {', '.join(dict.fromkeys(loaded))}" if others else ""
+                text = f"its last line is that it uses {place} for extensions{more}"
                 places.append(Place(node or source.node, None, source.path, source.log.begins, text))
-    detail = f"{roots[0]}/{loaded[0]}/lock" if roots and loaded else ""
+    detail = f"{roots[0]}/{loaded[0] if loaded else '*'}/lock" if roots else ""
     return Root("build_waits", WAIT, tuple(places), (), detail) if places else None
 
 
@@ -322,6 +334,11 @@ def _silent(sources: t.Sequence[Source], seen: t.Sequence[_Seen]) -> Root | None
     if not ends:
         last = [each for each in seen if each.event.fatal]
         return _of_events(sources, last, seen) if last else None
+    if all(end.code == -signal.SIGTERM for _source, end in ends):
+        places = [
+            Place(end.node or source.node, None, source.path, end.line, "ended by SIGTERM") for source, end in ends
+        ]
+        return Root("stopped", LOST, tuple(places[:1]), ())
     firsts = [each for each in ends if each[1].first] or ends
     timed = all(end.time is not None for _source, end in firsts)
     source, end = min(firsts, key=lambda each: (each[1].time or 0.0) if timed else 0.0)

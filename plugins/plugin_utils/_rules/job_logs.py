@@ -36,14 +36,19 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_rem
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 
 MOST_CHARACTERS = 600
-LESS = {"interrupted": INFO, "stopped": INFO, "build_waits": WARN}
+LESS = {"interrupted": INFO, "stopped": INFO, "build_waits": WARN, "lock_waits": WARN}
 # What a process says of somebody else: nobody at hand has to be changed.
-OF_OTHERS = frozenset(("clients_missing", "wait_gloo", "lost", "aborted", "store_connection"))
+OF_OTHERS = frozenset(("clients_missing", "wait_gloo", "lost", "aborted", "store_connection", "gloo_mesh"))
+# What the node that launches has to change, though it names another one.
+OF_LAUNCHER = frozenset(
+    ("ssh_host_key", "ssh_key_changed", "ssh_failed", "pdsh_missing", "pdsh_module", "hostfile_words")
+)
 # What is no difference between the nodes where all of them say it.
 ALIKE_EVERYWHERE = frozenset(("module_missing", "file_missing", "model_missing", "syntax", "command_missing"))
 _TARGET = re.compile(
     r"(?:connect(?:ed|ing)? to(?: any network address of)?|remote=) ?[\[(]?(?:::ffff:)?(?P<host>[\w.:-]*[\w-])"
 )
+_SSH = re.compile(r"connect to host (?P<host>\S+)|@(?P<user_at>[\w.-]+): Permission denied")
 _RANK_FILE = re.compile(r"(?i)(rank|node|worker|attempt)[-_.]?\d+|(?<=/)\d+(?=/)")
 IDS = tuple(dict.fromkeys((*(cause.rule for cause in CAUSES.values()), *(advice.rule for advice in ADVICE.values()))))
 
@@ -178,7 +183,7 @@ def _finding(case: Case, sources: t.Sequence[job_root.Source], root: job_root.Ro
         if said.count("line ") < 4:
             evidence[name or place.path] = "; ".join(filter(None, [said, _told(place, name), *more]))
     nodes = tuple(name for name in case.order if name in evidence)
-    hosts = _attributed(case, root, nodes)
+    hosts = _attributed(case, sources, root, nodes)
     if root.weight >= CONNECT and hosts and not set(hosts) & set(evidence):
         evidence = dict.fromkeys(hosts, next(iter(evidence.values())))
     cause = _cause(case, root, nodes)
@@ -225,8 +230,13 @@ def _read_in_part(sources: t.Sequence[job_root.Source]) -> t.Iterator[str]:
             yield f"{source.log.left_out} lines in the midst of {source.path} were not read"
 
 
-def _attributed(case: Case, root: job_root.Root, nodes: tuple[str, ...]) -> tuple[str, ...]:
+def _attributed(
+    case: Case, sources: t.Sequence[job_root.Source], root: job_root.Root, nodes: tuple[str, ...]
+) -> tuple[str, ...]:
     """The nodes that have to be changed."""
+    if root.kind in OF_LAUNCHER:
+        writers = {source.node for source in sources if source.path == root.places[0].path and source.node}
+        return tuple(name for name in case.order if name in writers)
     text = root.places[0].text
     peer = common.node_of(case, nccl_failure.details(text)["peer"] or "")
     advice = ADVICE.get(root.kind.partition(":")[2])
@@ -241,6 +251,8 @@ def _attributed(case: Case, root: job_root.Root, nodes: tuple[str, ...]) -> tupl
         return (peer,) if peer else () if unknown else nodes
     if root.kind in ("refused", "connect_timeout", "no_route", "ssh_refused", "ssh_timeout"):
         return _targets(case, root)
+    if root.kind == "ssh_denied" and "@" in text:
+        return _targets(case, root) or nodes
     if root.kind == "loopback" and "as fallback" not in text and len(nodes) < len(case.order):
         return tuple(name for name in case.order if name not in nodes) if len(case.order) == 2 else ()
     if root.kind == "node_rank_twice" and len(nodes) > 1:
@@ -252,9 +264,8 @@ def _targets(case: Case, root: job_root.Root) -> tuple[str, ...]:
     """The nodes that could not be reached."""
     found: dict[str, None] = {}
     for place in root.places:
-        pattern = re.compile(r"connect to host (?P<host>\S+)") if "connect to host" in place.text else _TARGET
-        for match in pattern.finditer(place.text):
-            name = common.node_of(case, match["host"])
+        for match in (_SSH if _SSH.search(place.text) else _TARGET).finditer(place.text):
+            name = common.node_of(case, match["host"] or match.groupdict().get("user_at") or "")
             found.update({name: None} if name else {})
     return tuple(name for name in case.order if name in found)
 

@@ -191,6 +191,14 @@ def test_ranks_that_their_launcher_killed_are_no_cause() -> None:
          "model-only-on-launch-node"),
         ("OSError: We couldn't connect to 'https://huggingface.co' to load the files", "model-only-on-launch-node"),
         ("RuntimeError: can't start new thread", "job-failed"),
+        ("ImportError: cannot import name 'x' from 'transformers' (/x/__init__.py)", "ver-package-mismatch"),
+        ("ValueError: unsupported pickle protocol: 5", "ver-python-torch-differs"),
+        ("safetensors_rust.SafetensorError: Error: HeaderTooLarge", "model-only-on-launch-node"),
+        ("_pickle.UnpicklingError: invalid load key, 'v'.", "model-only-on-launch-node"),
+        ("ValueError: Cuda is not available.", "gpu-none-usable"),
+        ("ValueError: Some specified arguments are not used by the HfArgumentParser: ['--x']", "app-arguments"),
+        ("RuntimeError: CUDA error: out of memory", "mem-gpu-oom"),
+        ("RuntimeError: DataLoader worker (pid(s) 7, 8) exited unexpectedly", "job-failed"),
         ("RuntimeError: CUDA error: an illegal memory access was encountered", "job-failed"),
         ("RuntimeError: CUDA error: uncorrectable ECC error encountered", "gpu-ecc"),
         ("RuntimeError: CUDA error: all CUDA-capable devices are busy or unavailable", "gpu-compute-mode"),
@@ -359,6 +367,44 @@ def test_a_lock_that_a_killed_build_has_left() -> None:
     assert told(case({"node2": stack})) == [("build-lock-stale", ("node2",), "fail")]
 
 
+def test_other_locks_and_waits_that_somebody_ended() -> None:
+    lock = "/home/u/.cache/huggingface/hub/.locks/models--x/9.lock"
+    log = f"Still waiting to acquire lock on {lock} (elapsed: 60.2 seconds)\n"
+    found = findings(case({"node2": log}))
+    assert [(each.rule, each.hosts, each.severity) for each in found] == [("build-lock-stale", ("node2",), "warn")]
+    assert found[0].remedy.startswith(f"fuser -v {lock}")
+    assert told(case({"node2": log + "Downloading shards: done\n"})) == []
+    using = "Using /home/u/.cache/torch_extensions/py311_cu121 as PyTorch extensions root...\n"
+    assert told(case({"node2": using})) == [], "it may have begun a moment ago"
+    ended = using + "^CTraceback (most recent call last):\nKeyboardInterrupt\n"
+    assert told(case({"node2": ended})) == [("build-lock-stale", ("node2",), "warn")]
+
+
+def test_nodes_that_train_alone_have_the_same_number() -> None:
+    log = "[2026-11-29 0{}:00:00,000] [INFO] [launch.py:165:main] nnodes=1, num_local_procs=2, node_rank=0\n"
+    texts = {"node1": log.format(1), "node2": log.format(2)}
+    assert told(case(texts)) == []
+    wait = "torch.distributed.DistStoreError: Timed out after 1801 seconds waiting for clients. 1/2 clients joined.\n"
+    twice = {name: text.replace("nnodes=1", "nnodes=2") + wait for name, text in texts.items()}
+    assert told(case(twice)) == [("node-rank-duplicate", ("node2",), "fail")]
+    tagged = "".join(f"gpu{at}: {text}" for at, text in enumerate(twice.values(), 1))
+    assert told(case({"node1": tagged})) == [("node-rank-duplicate", ("node2",), "fail")]
+
+
+def test_hangups_of_shells_and_mpirun() -> None:
+    for line in (
+        "run.sh: line 9:  4711 Hangup                  torchrun train.py",
+        "mpirun noticed that process rank 3 with PID 4711 on node gpu2 exited on signal 1 (Hangup).",
+        "[2026-11-29 07:45:12,345] [ERROR] [launch.py:325:sigkill_handler] ['x'] exits with return code = -1",
+    ):
+        assert told(case({"node2": line + "\n"})) == [("job-session-closed", ("node2",), "fail")], line
+
+
+def test_gloo_that_does_not_say_whom_it_called() -> None:
+    log = traceback("RuntimeError: Gloo connectFullMesh failed with [../gloo/transport/tcp/pair.cc:144] no error")
+    assert told(case({"node1": log})) == [("gloo-ifname-unset", (), "fail")]
+
+
 def test_timeouts_that_show_who_did_something_else() -> None:
     log = watchdog(0) + watchdog(1) + watchdog(2) + watchdog(3, what="BROADCAST")
     found = findings(case({"node1": log}))
@@ -412,6 +458,11 @@ def test_ssh_and_pdsh_that_start_no_rank() -> None:
         "gpu2: bash: line 1: /x/bin/python: No such file or directory\npdsh@gpu1: gpu2: ssh exited with exit code 127\n"
     )
     assert told(case({"node1": log})) == [("path-differs", ("node2",), "fail")]
+
+    log = "trainer@gpu2: Permission denied (publickey).\n"
+    assert told(case({"node1": log})) == [("ssh-key-missing-pair", ("node2",), "fail")]
+    log = "gpu2: @@@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @@@\ngpu2: Host key verification failed.\n"
+    assert told(case({"node1": log})) == [("ssh-hostkey-changed", ("node1",), "fail")]
 
 
 def test_nccls_own_words_in_a_job_log() -> None:
