@@ -210,7 +210,7 @@ _ABOUT_NCCL = re.compile(
 
 def classify(text: str) -> Said | None:
     """What a line says, its tags taken off; None when it names no failure."""
-    if not _WORTH.search(text):
+    if not _WORTH.search(text) or " NCCL INFO " in text:
         return None
     exception = bool(EXCEPTION.match(text)) or bool(_TERMINATE.match(text))
     for kind in KINDS:
@@ -224,7 +224,7 @@ def _nccl(text: str, said: Said | None) -> Said | None:
     """What NCCL's reader makes of a line that is about NCCL; None where it knows no more than the kinds above."""
     if said is not None and said.kind not in ("refused", "connect_timeout", "lost", "no_route", "host_memory"):
         return None
-    if " NCCL INFO " in text or not _ABOUT_NCCL.search(text):
+    if not _ABOUT_NCCL.search(text):
         return None
     found = nccl_failure.classify(text)
     if found is None or found["kind"] == "harmless":

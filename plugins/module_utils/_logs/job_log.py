@@ -48,6 +48,8 @@ _WORK = re.compile(
     r"Watchdog caught collective operation timeout: WorkNCCL\(SeqNum=(\d+), OpType=(\w+)(?:, NumelIn=(\d+))?"
 )
 _ENQUEUED = re.compile(r"last enqueued NCCL work: (-?\d+)")
+_LIBRARY = re.compile(r'^\s*File "(/[^"\n]{1,300}/lib(?:64)?/python\d\.\d{1,2})/')
+OF_PYTHON = frozenset(("module_missing", "packages", "python_other", "syntax"))  # which Python it was tells much
 _SIZE = re.compile(r"\b(?:nnodes=|num nodes: |group_world_size=|min_nodes {0,12}: )(\d{1,5})\b")
 _JOINED = re.compile(r"of the rendezvous '([^']{1,200})'")
 _LOCK = re.compile(r"[Ww]aiting (?:to acquire|for) (?:the )?lock (?:on |file )?'?(/[^\s']{1,400})")
@@ -149,11 +151,15 @@ def _left_out(text: str) -> int:
 def _events(lines: t.Sequence[Line]) -> t.Iterator[Event]:
     """What each line says went wrong; of a chain of exceptions and of a wrapped one the one that tells most."""
     last: dict[str, Event] = {}
+    libraries: dict[str, str] = {}
     chained: dict[str, bool] = {}
     for line in lines:
         if CHAINED.search(line.text):
             chained[line.stream] = True
             continue
+        library = _LIBRARY.search(line.text)
+        if library:
+            libraries[line.stream] = library[1]
         said = job_failure.classify(line.text)
         before = last.get(line.stream)
         if said is None:
@@ -162,6 +168,8 @@ def _events(lines: t.Sequence[Line]) -> t.Iterator[Event]:
                 yield last.pop(line.stream)
             continue
         event = Event(*said, line.number, line.stream, line.node, line.rank, line.time, line.text.strip()[:600])
+        if said.kind in OF_PYTHON and line.stream in libraries:
+            event = event._replace(text=f"{event.text} (the packages are those of {libraries[line.stream]})")
         joined = before is not None and _joined(before, event, chained.get(line.stream, False))
         if before is not None and joined:
             event = before if before.kind != "exception" else event._replace(fatal=True, line=before.line)

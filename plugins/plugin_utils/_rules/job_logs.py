@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Why a job of the user's failed, as the logs of its launchers tell it: one finding a job, the root cause.
 
-Several files of one job are read together: the same path on several nodes, or names that differ in the node alone.
+A job of which NCCL's own lines tell more is left to the rules on those (logs.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_log, job_root, nccl_failure
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_root, nccl_failure
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_failure import CONNECT, ENDED, ROOT
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -24,6 +24,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     dig,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import _job_sources as job_sources
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._job_causes import (
     CAUSES,
     FAILED,
@@ -49,7 +50,6 @@ _TARGET = re.compile(
     r"(?:connect(?:ed|ing)? to(?: any network address of)?|remote=) ?[\[(]?(?:::ffff:)?(?P<host>[\w.:-]*[\w-])"
 )
 _SSH = re.compile(r"connect to host (?P<host>\S+)|@(?P<user_at>[\w.-]+): Permission denied")
-_RANK_FILE = re.compile(r"(?i)(rank|node|worker|attempt)[-_.]?\d+|(?<=/)\d+(?=/)")
 IDS = tuple(dict.fromkeys((*(cause.rule for cause in CAUSES.values()), *(advice.rule for advice in ADVICE.values()))))
 
 
@@ -132,45 +132,9 @@ IDS = tuple(dict.fromkeys((*(cause.rule for cause in CAUSES.values()), *(advice.
 )
 def job_logs(case: Case) -> t.Iterator[Answer]:
     """The root cause of each job whose logs were given."""
-    for sources in jobs_of(case):
-        root = job_root.root(sources)
-        if root is not None:
-            yield _finding(case, sources, root)
-
-
-def jobs_of(case: Case) -> list[list[job_root.Source]]:
-    """The logs of each job; the same text on several nodes is one file that all of them see."""
-    holders: dict[tuple[str, str], list[str]] = {}
-    for copy in common.copies(case, "job_log"):
-        holders.setdefault((copy.path, copy.text), []).append(copy.host)
-    words = _words(case) if holders else {}
-    found: dict[str, list[job_root.Source]] = {}
-    for (path, text), hosts in holders.items():
-        hint, key = _hint(case, path)
-        writer = hint or (hosts[0] if len(hosts) == 1 else "")
-        found.setdefault(key, []).append(job_root.Source(path, writer, job_log.parse(text, words)))
-    return list(found.values())
-
-
-def _words(case: Case) -> dict[str, str]:
-    """All names and addresses of the nodes, each with the node that it means."""
-    words = dict(zip(case.order, case.order))
-    for name in case.order:
-        node = case.node(name)
-        told = [dig(node, key) for key in ("address", "hostname", "fqdn")] + list(dig(node, "names", []))
-        words.update({str(word): words.get(str(word), name) for word in told if word})
-    return words
-
-
-def _hint(case: Case, path: str) -> tuple[str, str]:
-    """(the node that a path names, the path without what differs between nodes and ranks)."""
-    hint, key = "", path
-    for word in sorted(_words(case), key=len, reverse=True):
-        pattern = re.compile(rf"(?<![\w.]){re.escape(word)}(?![0-9A-Za-z-])|(?<=_){re.escape(word)}(?![0-9A-Za-z-])")
-        if pattern.search(key):
-            hint = hint or _words(case)[word]
-            key = pattern.sub("*", key)
-    return hint, _RANK_FILE.sub("#", key)
+    for job in job_sources.jobs(case):
+        if job.root is not None and not job.nccl:
+            yield _finding(case, job.sources, job.root)
 
 
 def _finding(case: Case, sources: t.Sequence[job_root.Source], root: job_root.Root) -> Finding:

@@ -469,7 +469,37 @@ def test_nccls_own_words_in_a_job_log() -> None:
     log = "gpu2:77:99 [1] transport/net_socket.cc:72 NCCL WARN Bootstrap : no socket interface found\n"
     log += traceback("[rank3]: torch.distributed.DistBackendError: NCCL error in: x.cpp:1, unhandled system error")
     log += table(3, 1, 1, "gpu2")
-    assert told(case({"node2": log})) == [("nccl-ifname-absent-on-node", ("node2",), "fail")]
+    assert told(case({"node2": log})) == []
+    assert of_nccl(case({"node2": log})) == [("nccl-ifname-absent-on-node", ("node2",), "fail")]
+
+
+def of_nccl(given: Case) -> list[tuple[str, tuple[str, ...], str]]:
+    ours = [rule for rule in REGISTRY if rule.judge.__module__.endswith(("._rules.logs", "._rules.nccl_worlds"))]
+    found = engine.merged((answer for rule in ours for answer in rule.judge(given)), given.order)
+    return [(each.rule, each.hosts, each.severity) for each in found if isinstance(each, Finding)]
+
+
+def test_where_nccl_tells_more_its_own_rules_speak_and_nobody_else() -> None:
+    line = "gpu{0}: gpu{0}:77:9{0} [0] NCCL {1}\n"
+    started = "".join(line.format(at, f"INFO comm 0x1 rank {at} nranks 3 cudaDev 0 - Init START") for at in (1, 2))
+    retried = line.format(2, "INFO socketPollConnect: connect returned No route to host, retrying (34/34) after sleep")
+    for text in (started, started + retried, retried + watchdog(0)):
+        given = case({"node1": text})
+        assert told(given) == [] and len(of_nccl(given)) == 1, text
+    both = case({"node1": started + retried + traceback("[rank1]: KeyError: 'x'") + agent(1)})
+    assert [each[0] for each in told(both)] == ["job-failed"] and of_nccl(both) == []
+    trained = case({"node1": started + "{'loss': 1.5, 'epoch': 1}\n"})
+    assert told(trained) == [] and of_nccl(trained) == []
+    shortened = case({"node1": started + "[trainmesh: lines 3 to 900 are left out]\nx\n"})
+    assert told(shortened) == [] and of_nccl(shortened) == []
+
+
+def test_whose_packages_they_are() -> None:
+    library = '  File "/home/u/.local/lib/python3.10/site-packages/torch/__init__.py", line 1, in <module>'
+    log = f"[stderr]{library}\n[stderr]ModuleNotFoundError: No module named 'tensorboard'\n"
+    found = findings(case({"node2": log}))
+    assert [(each.rule, each.hosts) for each in found] == [("ver-python-torch-differs", ("node2",))]
+    assert "the packages are those of /home/u/.local/lib/python3.10" in found[0].evidence["node2"]
 
 
 def test_where_nothing_says_why_nothing_is_guessed() -> None:
