@@ -138,7 +138,7 @@ def parse(text: str, nodes: t.Mapping[str, str] = NOBODY) -> Log:
         events=_lasting(log, progress),
         finished=_finished(log, lines),
         trained=max(progress, default=0),
-        world=max(worlds, default=None),
+        world=max([*worlds, *(1 + line.rank for line in lines if line.rank is not None)], default=None),
         nodes=list(written),
     )
 

@@ -77,7 +77,8 @@ def root(sources: t.Sequence[Source], failed: bool = False) -> Root | None:
     """The root cause of a job from all its logs; None where nothing went wrong. ``failed``: it is known that it did."""
     seen = [_Seen(source, event) for source in sources for event in _all_events(source.log)]
     ended = any(source.log.exits for source in sources)
-    if not (failed or ended) and any(source.log.finished for source in sources):
+    timeouts = any(each.event.fatal and each.event.kind == "nccl:watchdog_timeout" for each in seen)
+    if not (failed or ended or timeouts) and any(source.log.finished for source in sources):
         return None
     failed = failed or ended or any(each.event.fatal for each in seen)
     causes = [each for each in seen if each.event.fatal and each.event.weight == ROOT and not _builds(each)]
@@ -89,14 +90,14 @@ def root(sources: t.Sequence[Source], failed: bool = False) -> Root | None:
     if found or not failed:
         return found
     later = [each for each in seen if each.event.fatal or _kept_from_meeting(each)]
-    later = [each for each in later if each.event.weight < ENDED]
+    later = [each for each in later if each.event.weight < ENDED and not _stopped_after(each)]
     if later and all(each.event.weight >= WAIT for each in later):
         found = _of_works(sources, seen)
         if found:
             return found
     if later and min(each.event.weight for each in later) < LOST:
         return _of_events(sources, later, seen)
-    near = [each for each in seen if each.event.weight == ROOT and _near_an_end(each)]
+    near = [each for each in seen if each.event.weight == ROOT and _near_an_end(each) and _untrained(each)]
     if near or later:
         return _of_events(sources, near[-1:] or later, seen)
     return _silent(sources, seen)
@@ -105,7 +106,18 @@ def root(sources: t.Sequence[Source], failed: bool = False) -> Root | None:
 def _kept_from_meeting(each: _Seen) -> bool:
     """Whether a warning is about the rendezvous, and no training was seen after it."""
     about = each.event.kind in NETWORK or each.event.weight == WAIT
-    return about and each.event.line > each.source.log.trained
+    return about and _untrained(each)
+
+
+def _untrained(each: _Seen) -> bool:
+    """Whether no progress of a training was seen after it."""
+    return each.event.line > each.source.log.trained
+
+
+def _stopped_after(each: _Seen) -> bool:
+    """Whether a scheduler ended the job because a process had ended before."""
+    before = (end for end in each.source.log.exits if end.line < each.event.line and end.code != -signal.SIGTERM)
+    return each.event.kind == "stopped" and any(before)
 
 
 def _builds(each: _Seen) -> bool:
@@ -187,7 +199,9 @@ def _place(each: _Seen) -> Place:
             rank, node = ends[0].rank, node or ends[0].node
     if not node and rank is not None:
         node = log.places.get(rank, "")
-    return Place(node or each.source.node, rank, each.source.path, event.line, event.text)
+    if not node and "<std" not in event.stream:  # mpirun's tags: the file has the lines of all nodes
+        node = each.source.node
+    return Place(node, rank, each.source.path, event.line, event.text)
 
 
 def _follows(sources: t.Sequence[Source], rest: t.Sequence[_Seen]) -> tuple[str, ...]:
@@ -209,7 +223,8 @@ _WORDS = {
 
 
 def _words(event: Event) -> str:
-    return "NCCL timeouts" if event.kind == "nccl:watchdog_timeout" else _WORDS.get(event.weight, event.kind)
+    special = {"nccl:watchdog_timeout": "NCCL timeouts", "stopped": "an end from outside", "interrupted": "Ctrl-C"}
+    return special.get(event.kind) or _WORDS.get(event.weight, event.kind)
 
 
 def _of_ranks(places: t.Sequence[Place]) -> str:
@@ -344,5 +359,6 @@ def _silent(sources: t.Sequence[Source], seen: t.Sequence[_Seen]) -> Root | None
     source, end = min(firsts, key=lambda each: (each[1].time or 0.0) if timed else 0.0)
     rank = _rank(source.log, end)
     node = end.node or source.log.places.get(rank if rank is not None else -1, "") or source.node
+    rest = [each for each in seen if each.event.weight > ROOT]
     text = f"ended with status {end.code}, and no line of the log says why"
-    return Root("silent", ENDED, (Place(node, rank, source.path, end.line, text),), _follows(sources, seen))
+    return Root("silent", ENDED, (Place(node, rank, source.path, end.line, text),), _follows(sources, rest))

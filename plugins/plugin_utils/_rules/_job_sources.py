@@ -66,6 +66,8 @@ def _job(parts: t.Sequence[tuple[job_root.Source, str, str]]) -> Job:
 def _tells(log: job_log.Log, said: Data) -> bool:
     """Whether NCCL's lines name a cause, or show that its ranks were never ready; a shortened log lacks such lines."""
     worlds = rows(said, "worlds")
+    if not dig(said, "lines", 0):
+        return False  # torch alone quotes NCCL
     if any(dig(cause, "weight", 1) <= 0 for world in worlds for cause in rows(world, "causes")):
         return True
     begun = any(dig(world, "started") and not dig(world, "ready") for world in worlds)

@@ -12,7 +12,7 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_root, nccl_failure
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_failure import CONNECT, ENDED, ROOT
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_failure import ENDED, ROOT
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
@@ -145,10 +145,12 @@ def _finding(case: Case, sources: t.Sequence[job_root.Source], root: job_root.Ro
         said = evidence.get(name or place.path, "")
         more = [] if at else [*_followed(root), *_read_in_part(sources)]
         if said.count("line ") < 4:
-            evidence[name or place.path] = "; ".join(filter(None, [said, _told(place, name), *more]))
+            evidence[name or place.path] = "; ".join(
+                filter(None, [said, _told(place, name, 120 if said else 300), *more])
+            )
     nodes = tuple(name for name in case.order if name in evidence)
     hosts = _attributed(case, sources, root, nodes)
-    if root.weight >= CONNECT and hosts and not set(hosts) & set(evidence):
+    if hosts and not set(hosts) & set(evidence):
         evidence = dict.fromkeys(hosts, next(iter(evidence.values())))
     cause = _cause(case, root, nodes)
     cut = {name: said[:MOST_CHARACTERS] for name, said in evidence.items()}
@@ -174,11 +176,11 @@ def _node(case: Case, sources: t.Sequence[job_root.Source], place: job_root.Plac
     return ""
 
 
-def _told(place: job_root.Place, name: str) -> str:
+def _told(place: job_root.Place, name: str, most: int) -> str:
     """One process in words."""
     who = f"rank {place.rank}: " if place.rank is not None and f"rank {place.rank}" not in place.text[:40] else ""
     word = f" ({place.node})" if place.node and place.node != name else ""
-    return f"{place.path} line {place.line}{word}: {who}{place.text[:300]}"
+    return f"{place.path} line {place.line}{word}: {who}{place.text[:most]}"
 
 
 def _followed(root: job_root.Root) -> list[str]:

@@ -400,6 +400,40 @@ def test_hangups_of_shells_and_mpirun() -> None:
         assert told(case({"node2": line + "\n"})) == [("job-session-closed", ("node2",), "fail")], line
 
 
+def test_a_tag_of_mpirun_names_no_node_and_the_plan_does_where_the_sizes_agree() -> None:
+    log = traceback("KeyError: 'x'", "[1,2]<stderr>:")
+    assert told(case({"node1": log})) == [("job-failed", (), "fail")]
+    assert told(case({"node1": log + "[1,3]<stdout>:hello\n"})) == [("job-failed", ("node2",), "fail")]
+
+
+def test_a_scheduler_that_ends_the_rest_and_one_whose_time_is_up() -> None:
+    over = "slurmstepd: error: *** STEP 7.0 ON gpu1 CANCELLED AT 2026-11-29T07:45:12{} ***\n"
+    log = "srun: error: gpu2: task 1: Exited with exit code 1\n" + over.format("")
+    assert told(case({"node1": log})) == [("job-failed", ("node2",), "fail")]
+    assert told(case({"node1": over.format(" DUE TO TIME LIMIT")})) == [("job-stopped", ("node1",), "info")]
+
+
+def test_ranks_that_wait_while_another_has_finished() -> None:
+    log = watchdog(0) + watchdog(1) + watchdog(2) + "{'train_runtime': 7.1}\n"
+    assert told(case({"node1": log})) == [("nccl-watchdog-timeout", (), "fail")]
+
+
+def test_what_torch_quotes_of_nccl_accuses_the_peer() -> None:
+    rows = [
+        "torch.distributed.DistBackendError: NCCL error in: x.cpp:1970, unhandled system error",
+        "ncclSystemError: x",
+    ]
+    rows += ["Last error:", "socketStartConnect: Connect to 10.0.0.12<43215> failed : No route to host"]
+    found = findings(case({"node1": "".join(f"[rank0]: {row}\n" for row in rows) + agent(1)}))
+    assert [(each.rule, each.hosts) for each in found] == [("nccl-system-error-first-collective", ("node2",))]
+    assert "No route to host" in found[0].evidence["node2"]
+
+
+def test_a_warning_before_the_training_is_not_taken_for_its_end() -> None:
+    log = "ERROR: could not load, [Errno 2] No such file or directory: '/x'\n{'loss': 1.0}\n" + agent(1)
+    assert told(case({"node1": log})) == [("job-failed", ("node1",), "fail")]
+
+
 def test_gloo_that_does_not_say_whom_it_called() -> None:
     log = traceback("RuntimeError: Gloo connectFullMesh failed with [../gloo/transport/tcp/pair.cc:144] no error")
     assert told(case({"node1": log})) == [("gloo-ifname-unset", (), "fail")]
