@@ -49,18 +49,20 @@ _PATTERNS = tuple(
         r"exited on signal (?P<signal>\d{1,2})\b",
         r"Process name: \[\S{0,120}[,@](?P<rank>\d{1,7})\] Exit code: +(?P<code>\d{1,3})",
         r"pdsh@\S{1,255}: (?P<node>\S{1,255}): ssh exited with exit code (?P<code>\d{1,3})",
-        r"srun: error: (?P<node>[\w.-]{1,255}): tasks? (?P<rank>\d{1,7})\S*: "
+        r"srun: error: (?P<node>[\w.-]{1,255}): tasks? \d{1,7}\S*: "
         r"(?:Exited with exit code (?P<code>\d{1,3})|(?P<word>Killed|Segmentation fault|Bus error|Aborted"
         r"|Out Of Memory))",
         r"died with <Signals\.SIG\w+: (?P<signal>\d{1,2})>",  # subprocess
         r"process (?P<local>\d{1,4}) terminated with (?:signal (?P<name>SIG\w+)|exit code (?P<code>\d{1,3}))",  # spawn
         r"Caught signal (?P<signal>\d{1,2}) \(",  # UCX
         r"Fatal Python error: (?P<word>Segmentation fault|Bus error|Illegal instruction)",
-        r"(?:^|: line \d{1,6}: *|: )(?:\d{1,10} )?(?P<word>Killed|Segmentation fault|Bus error|Illegal instruction)"
+        r"(?:^|: line \d{1,6}: *|: )(?:\d{1,10} )?"
+        r"(?P<word>Killed|Hangup|Segmentation fault|Bus error|Illegal instruction)"
         r"(?: *\(core dumped\))?(?: {2,}\S.*)?$",  # a shell
     )
 )
 _WORDS = {
+    "Hangup": 1,
     "Killed": 9,
     "Out Of Memory": 9,
     "Segmentation fault": 11,
@@ -68,7 +70,7 @@ _WORDS = {
     "Illegal instruction": 4,
     "Aborted": 6,
 }
-_LOOK = re.compile(r"exit|[Ss]ignal|Killed|fault|Bus error|Aborted|Out Of Memory|Illegal")
+_LOOK = re.compile(r"exit|[Ss]ignal|Killed|fault|Bus error|Aborted|Out Of Memory|Illegal|Hangup")
 _FIELD = re.compile(r"\s*(time|host|rank|exitcode|error_file|traceback)\s*: (.*)")
 _HYDRA = re.compile(
     r"= +(?:PID \d+ RUNNING AT (?P<node>\S+)|EXIT CODE: (?P<code>\d+)|KILLED BY SIGNAL: (?P<signal>\d+))"

@@ -75,6 +75,7 @@ KINDS: t.Sequence[Kind] = (
     _kind("ssh_refused", ROOT, r"ssh: connect to host .{0,300}(?:Connection refused|No route to host)", alone=True),
     _kind("ssh_timeout", ROOT, r"ssh: connect to host .{0,300}timed out", alone=True),
     _kind("ssh_denied", ROOT, r"Permission denied \((?:publickey|password|keyboard|gssapi)", alone=True),
+    _kind("ssh_key_changed", ROOT, r"REMOTE HOST IDENTIFICATION HAS CHANGED", alone=True),
     _kind("ssh_host_key", ROOT, r"Host key verification failed", alone=True),
     _kind("ssh_failed", ROOT, r"was not reachable via ssh", alone=True),
     _kind("pdsh_missing", ROOT, r"launcher 'pdsh' not installed|pdsh: (?:command )?not found", alone=True),
@@ -85,6 +86,7 @@ KINDS: t.Sequence[Kind] = (
     _kind("address_not_own", ROOT, r"errno: ?99\b|[Cc]annot assign requested address|EADDRNOTAVAIL"),
     _kind("loopback", ROOT, r"(?:[Cc]onnect|[Gg]loo|refused|timed out).{0,240}\b127\.0\.1\.1\b"
           r"|(?:connectFullMesh|[Gg]loo).{0,240}\b127\.0\.0\.1\b|Using the loopback address as fallback"),
+    _kind("gloo_mesh", CONNECT, r"connectFullMesh failed"),
     _kind("gloo_interface", ROOT, r"Unable to find (?:address for|interface)[: ]"),
     _kind("no_libuv", ROOT, r"without libuv support", alone=True),
     _kind("hub_unreachable", ROOT, r"LocalEntryNotFoundError|OfflineModeIsEnabled|couldn't connect to 'https?://"
@@ -108,7 +110,8 @@ KINDS: t.Sequence[Kind] = (
     _kind("both_precisions", ROOT, r"modes cannot be simultaneously enabled"),
     _kind("no_bf16", ROOT, r"[Bb]f16 is not supported|bf16 mixed precision requires|doesn't support bf16"),
     _kind("arguments", ROOT, r"error: (?:unrecognized arguments|the following arguments are required"
-          r"|argument \S+: |ambiguous option|no such option)|not used by the HfArgumentParser", alone=True),
+          r"|argument \S+: |ambiguous option|no such option)|not used by the HfArgumentParser|No such option:"
+          r"|Unknown command line flag|Could not override '|Key '\S+' is not in struct", alone=True),
     _kind("code_differs", ROOT, r"appears not to match (?:sizes|strides|dtype)|expects same model across all ranks"),
     _kind("uneven", ROOT, r"one rank that exhausted inputs"),
     # GPUs
@@ -118,7 +121,8 @@ KINDS: t.Sequence[Kind] = (
     _kind("fabric_manager", ROOT, r"[Ee]rror 802\b|system not yet initialized"),
     _kind("torch_without_cuda", ROOT, r"Torch not compiled with CUDA enabled|compiled without (?:GPU|CUDA) support"),
     _kind("no_gpu", ROOT, r"No CUDA GPUs are available|no CUDA-capable device|Found no NVIDIA driver"
-          r"|No GPUs? (?:found|detected|available)|CUDA is not available|no GPUs? (?:found|detected)"),
+          r"|No GPUs? (?:found|detected|available)|[Cc][Uu][Dd][Aa] is not available|no GPUs? (?:found|detected)"
+          r"|from cudaGetDeviceCount"),
     _kind("gpu_busy", ROOT, r"CUDA-capable device\S* (?:is|are) busy or unavailable"),
     _kind("gpu_ecc", ROOT, r"uncorrectable ECC error"),
     _kind("gpu_nvlink", ROOT, r"uncorrectable NVLink error"),
@@ -140,12 +144,17 @@ KINDS: t.Sequence[Kind] = (
           r"|lib(?:cu|nv)\S{1,60}: cannot open shared object"),
     _kind("binary_other", ROOT, r"undefined symbol|cannot open shared object file|GLIBC(?:XX)?_\S{1,20}' not found"
           r"|Illegal instruction"),
+    _kind("packages", ROOT, r"cannot import name|^AttributeError: module '|but found \S+[= ]=|VersionConflict"
+          r"|requires .{1,80} but .{1,80} is installed"),
+    _kind("python_other", ROOT, r"unsupported pickle protocol|bad magic number in "),
     _kind("module_missing", ROOT, r"ModuleNotFoundError|No module named|ImportError|PackageNotFoundError"),
     _kind("syntax", ROOT, r"^(?:SyntaxError|IndentationError|TabError)\b"),
     # models and data
     _kind("shapes", ROOT, r"size mismatch for |shapes cannot be multiplied|Trying to set a tensor of shape"
           r"|must match the (?:size|existing size)|Sizes of tensors must match|shape mismatch|ShapeError"
           r"|[Vv]ocab(?:ulary)?[ _]size.{0,80}(?:mismatch|differ|not match|larger|smaller|exceed)"),
+    _kind("model_damaged", ROOT, r"SafetensorError|UnpicklingError|PytorchStreamReader failed|Ran out of input"
+          r"|failed finding central directory|HeaderTooLarge|MetadataIncompleteBuffer"),
     _kind("model_missing", ROOT, r"is not a (?:valid model identifier|local folder)|Incorrect path_or_model_id"
           r"|Can't load (?:tokenizer|the configuration|the model|config|feature)"
           r"|no file named (?:pytorch_model|model|tf_m)"
@@ -165,7 +174,8 @@ KINDS: t.Sequence[Kind] = (
     _kind("store_connection", CONNECT, r"RendezvousConnectionError|connection to the C10d store has failed"),
     _kind("lost", LOST, r"closed by (?:remote )?peer|reset by peer|Broken pipe|recvValue failed|sendBytes failed"
           r"|communicator was aborted|remote process exited|Failed to recv, got 0 bytes|server has shut ?down"
-          r"|connection was likely closed|ncclRemoteError|Socket closed|lost connection"),
+          r"|connection was likely closed|ncclRemoteError|Socket closed|lost connection|^EOFError\s*$"
+          r"|Stop_waiting response is expected|Pin memory thread exited"),
 )  # fmt: skip
 # They are told as warnings while somebody still tries: of a run that failed they say why.
 NETWORK = frozenset(
@@ -180,8 +190,8 @@ EXCEPTION = re.compile(
 _TERMINATE = re.compile(r"(?:terminate called|\s{1,8}what\(\): |Fatal Python error: |\[?E\d{3,4} \d\d:)")
 # Words of which each kind has one, in lower case; a quick look spares the patterns.
 _WORTH = re.compile(
-    r"error|errno|eaddr|eacces|exception|exit|signal|interrupt|timeout|timed? ?out|file_baton|memory|oom|alloc"
-    r"|thread|space|quota"
+    r"error|errno|eaddr|eacces|exception|exit|signal|interrupt|timeout|timed? ?out|file_baton|memory|oom|alloc|thread"
+    r"|space|quota|option|flag|override|struct|identification|pickle|magic|central|header|but found"
     r"|failed|fault|already|utilizing|assign|connect|gloo|unable|libuv|cache|resolve|resolution|barrier|clients|keys"
     r"|rendezvous|route|unreachable|denied|verification|reachable|install|module|hostfile|unknown|ignored|batch"
     r"|simultaneously|bf16|argument|match|exhausted|ordinal|driver|too old|initialized|cuda|gpu|assert|index|mismatch"
@@ -200,7 +210,7 @@ _ABOUT_NCCL = re.compile(
 
 def classify(text: str) -> Said | None:
     """What a line says, its tags taken off; None when it names no failure."""
-    if not _WORTH.search(text):
+    if not _WORTH.search(text) or " NCCL INFO " in text:
         return None
     exception = bool(EXCEPTION.match(text)) or bool(_TERMINATE.match(text))
     for kind in KINDS:
@@ -214,7 +224,7 @@ def _nccl(text: str, said: Said | None) -> Said | None:
     """What NCCL's reader makes of a line that is about NCCL; None where it knows no more than the kinds above."""
     if said is not None and said.kind not in ("refused", "connect_timeout", "lost", "no_route", "host_memory"):
         return None
-    if " NCCL INFO " in text or not _ABOUT_NCCL.search(text):
+    if not _ABOUT_NCCL.search(text):
         return None
     found = nccl_failure.classify(text)
     if found is None or found["kind"] == "harmless":

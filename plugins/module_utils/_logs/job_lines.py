@@ -28,7 +28,10 @@ _TEE = re.compile(
 _HOST = re.compile(r"(?P<host>[A-Za-z0-9][\w.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]): ?")
 _TASK = re.compile(r"\d{1,5}: ")
 # accelerate test, Ray
-_WRAP = re.compile(r"std(?:out|err): ?|\(\w{1,80}(?:\([^()\n]{0,80}\))? pid=\d{1,10}(?:, ip=(?P<ip>[\w.:]{2,45}))?\) ?")
+_WRAP = re.compile(
+    r"\[std(?:out|err)\]|std(?:out|err): ?"
+    r"|\(\w{1,80}(?:\([^()\n]{0,80}\))? pid=\d{1,10}(?:, ip=(?P<ip>[\w.:]{2,45}))?\) ?"
+)
 _INNER_RANK = re.compile(r"\[(?:PG [^\]\n]{0,120}? )?[Rr]ank (\d{1,7})\]")
 # what is no host though it stands before a colon: levels, exceptions, programs
 _NO_HOST = re.compile(

@@ -48,6 +48,15 @@ _WORK = re.compile(
     r"Watchdog caught collective operation timeout: WorkNCCL\(SeqNum=(\d+), OpType=(\w+)(?:, NumelIn=(\d+))?"
 )
 _ENQUEUED = re.compile(r"last enqueued NCCL work: (-?\d+)")
+_LIBRARY = re.compile(r'^\s*File "(/[^"\n]{1,300}/lib(?:64)?/python\d\.\d{1,2})/')
+OF_PYTHON = frozenset(("module_missing", "packages", "python_other", "syntax"))  # which Python it was tells much
+_SIZE = re.compile(r"\b(?:nnodes=|num nodes: |group_world_size=|min_nodes {0,12}: )(\d{1,5})\b")
+_JOINED = re.compile(r"of the rendezvous '([^']{1,200})'")
+_LOCK = re.compile(r"[Ww]aiting (?:to acquire|for) (?:the )?lock (?:on |file )?'?(/[^\s']{1,400})")
+# what may stand behind the last line of a process that was ended while it waited
+_ENDING = re.compile(
+    r"Traceback|KeyboardInterrupt|\s|Killing subprocess|exits with|death signal|closing signal|\^C|=|-|\*"
+)
 _EXTENSIONS = re.compile(r"Using (\S{1,400}) as PyTorch extensions root")
 _LOADED = re.compile(r"Loading extension module (\w{1,80})|Time to load (\w{1,80}) op|ninja: no work to do")
 _BUILDS = re.compile(r"Building extension module|Emitting ninja build file|^\[\d+/\d+\] ")
@@ -77,8 +86,9 @@ class Log(t.NamedTuple):
     ``node_ranks``: what each node takes for its own number; ``masters``, ``run_ids`` likewise, ``peers`` the addresses
     (own, other's, port) of connections to the rendezvous. ``works``: the collective in which each rank timed out,
     ``enqueued`` the last that it had come to. ``builds``: nodes whose last line waits for an extension, with its
-    directory; ``loaded``: extensions by node; ``building`` nodes that build one. ``trained``: the last line that shows
-    progress, 0 without one.
+    directory; ``loaded``: extensions by node; ``building`` nodes that build one. ``locks``: likewise
+    nodes whose last line waits for a lock file. ``alone``: nodes that are all of their job. ``trained``: the last
+    line that shows progress, 0 without one.
     """
 
     begins: int
@@ -99,6 +109,8 @@ class Log(t.NamedTuple):
     builds: dict[str, str]
     loaded: dict[str, list[str]]
     building: set[str]
+    locks: dict[str, str]
+    alone: set[str]
 
 
 def parse(text: str, nodes: t.Mapping[str, str] = NOBODY) -> Log:
@@ -110,7 +122,9 @@ def parse(text: str, nodes: t.Mapping[str, str] = NOBODY) -> Log:
     lines = [line for line in lines if line.number >= begins]
     events = [event for event in events if event.line >= begins]
     exits = [each for each in exits if each.line >= begins]
-    log = Log(begins, _left_out(text), events, exits, False, 0, None, [], {}, {}, {}, {}, {}, {}, {}, {}, {}, set())
+    log = Log(
+        begins, _left_out(text), events, exits, False, 0, None, [], {}, {}, {}, {}, {}, {}, {}, {}, {}, set(), {}, set()
+    )
     for line in lines:
         _read(log, line, nodes)
     _read_ends(log, lines)
@@ -124,7 +138,7 @@ def parse(text: str, nodes: t.Mapping[str, str] = NOBODY) -> Log:
         events=_lasting(log, progress),
         finished=_finished(log, lines),
         trained=max(progress, default=0),
-        world=max(worlds, default=None),
+        world=max([*worlds, *(1 + line.rank for line in lines if line.rank is not None)], default=None),
         nodes=list(written),
     )
 
@@ -137,11 +151,15 @@ def _left_out(text: str) -> int:
 def _events(lines: t.Sequence[Line]) -> t.Iterator[Event]:
     """What each line says went wrong; of a chain of exceptions and of a wrapped one the one that tells most."""
     last: dict[str, Event] = {}
+    libraries: dict[str, str] = {}
     chained: dict[str, bool] = {}
     for line in lines:
         if CHAINED.search(line.text):
             chained[line.stream] = True
             continue
+        library = _LIBRARY.search(line.text)
+        if library:
+            libraries[line.stream] = library[1]
         said = job_failure.classify(line.text)
         before = last.get(line.stream)
         if said is None:
@@ -150,6 +168,8 @@ def _events(lines: t.Sequence[Line]) -> t.Iterator[Event]:
                 yield last.pop(line.stream)
             continue
         event = Event(*said, line.number, line.stream, line.node, line.rank, line.time, line.text.strip()[:600])
+        if said.kind in OF_PYTHON and line.stream in libraries:
+            event = event._replace(text=f"{event.text} (the packages are those of {libraries[line.stream]})")
         joined = before is not None and _joined(before, event, chained.get(line.stream, False))
         if before is not None and joined:
             event = before if before.kind != "exception" else event._replace(fatal=True, line=before.line)
@@ -211,6 +231,11 @@ def _read_rendezvous(log: Log, line: Line) -> None:
     run, peers = _RUN_ID.search(line.text), _OWN.search(line.text)
     if own:
         log.node_ranks.setdefault(line.node, int(own[1]))
+    joined, size = _JOINED.search(line.text), _SIZE.search(line.text)
+    if joined and not run:
+        log.run_ids.setdefault(line.node, joined[1])
+    if size and size[1] == "1":
+        log.alone.add(line.node)
     if master:
         log.masters.setdefault(line.node, next(group for group in master.groups() if group).strip("[]"))
     if run:
@@ -237,12 +262,16 @@ def _numbers(text: str) -> list[int]:
 
 
 def _read_ends(log: Log, lines: t.Sequence[Line]) -> None:
-    """Note on which nodes the last thing said is that an extension is waited for."""
+    """Note on which nodes the last thing said is that an extension or a lock is waited for."""
     for line in lines:
-        place, loaded = _EXTENSIONS.search(line.text), _LOADED.search(line.text)
-        log.builds.pop(line.node, None)
+        place, loaded, lock = (each.search(line.text) for each in (_EXTENSIONS, _LOADED, _LOCK))
+        if place or lock or not _ENDING.match(line.text):
+            log.builds.pop(line.node, None)
+            log.locks.pop(line.node, None)
         if place:
             log.builds[line.node] = place[1]
+        if lock:
+            log.locks[line.node] = lock[1]
         if loaded:
             log.loaded.setdefault(line.node, []).append(loaded[1] or loaded[2] or "")
         if _BUILDS.search(line.text):

@@ -45,9 +45,9 @@ class Source(t.NamedTuple):
 class Root(t.NamedTuple):
     """The root cause of a job.
 
-    ``kind`` is one of job_failure, or ``killed``, ``crashed``, ``aborted``, ``silent``, ``build_waits``, ``run_ids``,
-    ``node_rank_twice``, ``collective_mismatch``, ``stalled``. ``places`` are (node, rank, path, line, text) of each
-    process that shows it, the first one first; the node is empty and the rank None where nothing tells.
+    ``kind`` is one of job_failure, or ``killed``, ``crashed``, ``aborted``, ``silent``, ``build_waits``,
+    ``lock_waits``, ``run_ids``, ``node_rank_twice``, ``collective_mismatch``, ``stalled``. ``places`` are the
+    processes that show it, the first one first; the node is empty and the rank None where nothing tells.
     ``follows`` says in short what followed from it.
     """
 
@@ -77,24 +77,27 @@ def root(sources: t.Sequence[Source], failed: bool = False) -> Root | None:
     """The root cause of a job from all its logs; None where nothing went wrong. ``failed``: it is known that it did."""
     seen = [_Seen(source, event) for source in sources for event in _all_events(source.log)]
     ended = any(source.log.exits for source in sources)
-    if not (failed or ended) and any(source.log.finished for source in sources):
+    timeouts = any(each.event.fatal and each.event.kind == "nccl:watchdog_timeout" for each in seen)
+    if not (failed or ended or timeouts) and any(source.log.finished for source in sources):
         return None
     failed = failed or ended or any(each.event.fatal for each in seen)
     causes = [each for each in seen if each.event.fatal and each.event.weight == ROOT and not _builds(each)]
     if causes:
         return _of_events(sources, causes, seen)
-    found = _of_rendezvous(sources) or _of_builds(sources)
+    by_hand = any(each.event.fatal and each.event.kind in ("interrupted", "stopped") for each in seen)
+    trained = any(source.log.trained for source in sources)
+    found = (None if trained else _of_rendezvous(sources, failed)) or _of_locks(sources) or _of_builds(sources, by_hand)
     if found or not failed:
         return found
     later = [each for each in seen if each.event.fatal or _kept_from_meeting(each)]
-    later = [each for each in later if each.event.weight < ENDED]
+    later = [each for each in later if each.event.weight < ENDED and not _stopped_after(each)]
     if later and all(each.event.weight >= WAIT for each in later):
         found = _of_works(sources, seen)
         if found:
             return found
     if later and min(each.event.weight for each in later) < LOST:
         return _of_events(sources, later, seen)
-    near = [each for each in seen if each.event.weight == ROOT and _near_an_end(each)]
+    near = [each for each in seen if each.event.weight == ROOT and _near_an_end(each) and _untrained(each)]
     if near or later:
         return _of_events(sources, near[-1:] or later, seen)
     return _silent(sources, seen)
@@ -103,7 +106,18 @@ def root(sources: t.Sequence[Source], failed: bool = False) -> Root | None:
 def _kept_from_meeting(each: _Seen) -> bool:
     """Whether a warning is about the rendezvous, and no training was seen after it."""
     about = each.event.kind in NETWORK or each.event.weight == WAIT
-    return about and each.event.line > each.source.log.trained
+    return about and _untrained(each)
+
+
+def _untrained(each: _Seen) -> bool:
+    """Whether no progress of a training was seen after it."""
+    return each.event.line > each.source.log.trained
+
+
+def _stopped_after(each: _Seen) -> bool:
+    """Whether a scheduler ended the job because a process had ended before."""
+    before = (end for end in each.source.log.exits if end.line < each.event.line and end.code != -signal.SIGTERM)
+    return each.event.kind == "stopped" and any(before)
 
 
 def _builds(each: _Seen) -> bool:
@@ -125,6 +139,8 @@ def _all_events(log: Log) -> list[Event]:
     return sorted(events, key=lambda event: event.line)
 
 
+# Where no time tells which was first: a process that crashes may only have lost its partner.
+_VAGUE = {"exception": 1, "crashed": 2, "killed": 2}
 _NUMBERS = {int(number) for number in signal.Signals}
 
 
@@ -149,7 +165,7 @@ def _of_events(sources: t.Sequence[Source], causes: t.Sequence[_Seen], seen: t.S
     firsts = [next((each for each in nearest if each.source is source), None) for source in sources]
     known = [each for each in firsts if each]
     timed = all(_time(each) is not None for each in known)
-    first = min(known, key=lambda each: (_time(each) or 0.0) if timed else float(each.event.kind == "exception"))
+    first = min(known, key=lambda each: (_time(each) or 0.0) if timed else _VAGUE.get(each.event.kind, 0))
     alike = [each for each in nearest if each.event.kind == first.event.kind and _same_words(first.event, each.event)]
     places: dict[tuple[str, int | None], Place] = {}
     for each in (first, *alike):
@@ -183,7 +199,9 @@ def _place(each: _Seen) -> Place:
             rank, node = ends[0].rank, node or ends[0].node
     if not node and rank is not None:
         node = log.places.get(rank, "")
-    return Place(node or each.source.node, rank, each.source.path, event.line, event.text)
+    if not node and "<std" not in event.stream:  # mpirun's tags: the file has the lines of all nodes
+        node = each.source.node
+    return Place(node, rank, each.source.path, event.line, event.text)
 
 
 def _follows(sources: t.Sequence[Source], rest: t.Sequence[_Seen]) -> tuple[str, ...]:
@@ -205,7 +223,8 @@ _WORDS = {
 
 
 def _words(event: Event) -> str:
-    return "NCCL timeouts" if event.kind == "nccl:watchdog_timeout" else _WORDS.get(event.weight, event.kind)
+    special = {"nccl:watchdog_timeout": "NCCL timeouts", "stopped": "an end from outside", "interrupted": "Ctrl-C"}
+    return special.get(event.kind) or _WORDS.get(event.weight, event.kind)
 
 
 def _of_ranks(places: t.Sequence[Place]) -> str:
@@ -223,12 +242,13 @@ def ranks_in_words(ranks: t.Sequence[int]) -> str:
     return f"rank{'s' if len(ranks) > 1 else ''} {shown}"
 
 
-def _of_rendezvous(sources: t.Sequence[Source]) -> Root | None:
+def _of_rendezvous(sources: t.Sequence[Source], failed: bool) -> Root | None:
     """Nodes that can't meet: each in a job of its own, or two that take themselves for the same one."""
     told = [
         (source, node or source.node or source.path, node)
         for source in sources
         for node in dict.fromkeys([*source.log.run_ids, *source.log.node_ranks, *source.log.peers])
+        if node not in source.log.alone
     ]
     runs: dict[str, dict[str, Place]] = {}
     numbers: dict[int, dict[str, Place]] = {}
@@ -250,28 +270,35 @@ def _of_rendezvous(sources: t.Sequence[Source]) -> Root | None:
     if len(runs) > 1 and len(endpoints) == 1:
         every = tuple(place for places in runs.values() for place in places.values())
         return Root("run_ids", ROOT, every, ())
-    twice = next((places for places in numbers.values() if len(places) > 1), None)
+    twice = next((places for places in numbers.values() if len(places) > 1 and failed), None)
     return Root("node_rank_twice", ROOT, tuple(twice.values()), ()) if twice else None
 
 
-def _of_builds(sources: t.Sequence[Source]) -> Root | None:
-    """Nodes whose last word is that they load an extension that others have loaded."""
+def _of_locks(sources: t.Sequence[Source]) -> Root | None:
+    """Nodes whose last word is that they wait for a lock."""
+    places = [
+        Place(node or source.node, None, source.path, source.log.begins, f"its last line waits for the lock {lock}")
+        for source in sources
+        for node, lock in source.log.locks.items()
+    ]
+    locks = [lock for source in sources for lock in source.log.locks.values()]
+    return Root("lock_waits", WAIT, tuple(places), (), locks[0]) if places else None
+
+
+def _of_builds(sources: t.Sequence[Source], by_hand: bool) -> Root | None:
+    """Nodes whose last word is that they load an extension that others have loaded, or until somebody ended them."""
     loaded = [name for source in sources for names in source.log.loaded.values() for name in names if name]
+    others = {(at, node) for at, source in enumerate(sources) for node in source.log.loaded}
+    others -= {(at, node) for at, source in enumerate(sources) for node in source.log.builds}
     places, roots = [], []
     for source in sources:
-        others = [
-            node
-            for other in sources
-            for node in other.log.loaded
-            if other is not source or node not in other.log.builds
-        ]
         for node, place in source.log.builds.items():
-            if others and node not in source.log.building:
+            if (others or by_hand) and node not in source.log.building:
                 roots.append(place)
-                names = ", ".join(dict.fromkeys(loaded))
-                text = f"its last line is that it uses {place}, where others have loaded {names}"
+                more = f", where others have loaded {', '.join(dict.fromkeys(loaded))}" if others else ""
+                text = f"its last line is that it uses {place} for extensions{more}"
                 places.append(Place(node or source.node, None, source.path, source.log.begins, text))
-    detail = f"{roots[0]}/{loaded[0]}/lock" if roots and loaded else ""
+    detail = f"{roots[0]}/{loaded[0] if loaded else '*'}/lock" if roots else ""
     return Root("build_waits", WAIT, tuple(places), (), detail) if places else None
 
 
@@ -322,10 +349,16 @@ def _silent(sources: t.Sequence[Source], seen: t.Sequence[_Seen]) -> Root | None
     if not ends:
         last = [each for each in seen if each.event.fatal]
         return _of_events(sources, last, seen) if last else None
+    if all(end.code == -signal.SIGTERM for _source, end in ends):
+        places = [
+            Place(end.node or source.node, None, source.path, end.line, "ended by SIGTERM") for source, end in ends
+        ]
+        return Root("stopped", LOST, tuple(places[:1]), ())
     firsts = [each for each in ends if each[1].first] or ends
     timed = all(end.time is not None for _source, end in firsts)
     source, end = min(firsts, key=lambda each: (each[1].time or 0.0) if timed else 0.0)
     rank = _rank(source.log, end)
     node = end.node or source.log.places.get(rank if rank is not None else -1, "") or source.node
+    rest = [each for each in seen if each.event.weight > ROOT]
     text = f"ended with status {end.code}, and no line of the log says why"
-    return Root("silent", ENDED, (Place(node, rank, source.path, end.line, text),), _follows(sources, seen))
+    return Root("silent", ENDED, (Place(node, rank, source.path, end.line, text),), _follows(sources, rest))

@@ -77,7 +77,7 @@ CAUSES: t.Mapping[str, Cause] = {
     "gpu_memory": Cause(
         "mem-gpu-oom",
         "A GPU's memory does not suffice",
-        "Use a higher ZeRO stage or smaller batches, and end other jobs",
+        "trainmesh_zero_stage: 3, or a smaller micro batch with more accumulation; nvidia-smi shows other jobs there",
     ),
     "shm_full": Cause("shm-too-small", _SHM.cause, _SHM.remedy),
     "oom_killer": HOST_OOM,
@@ -133,6 +133,11 @@ CAUSES: t.Mapping[str, Cause] = {
         "no prefix and no address",
         "GLOO_SOCKET_IFNAME=NAME with one name of ip -br address, on each node its own (trainmesh_interface)",
     ),
+    "gloo_mesh": Cause(
+        "gloo-ifname-unset",
+        "Gloo's processes do not reach each other: a wrong interface, or a name that leads to the loopback address",
+        "getent ahostsv4 $(hostname) on each node must give its data address; else set GLOO_SOCKET_IFNAME there",
+    ),
     "no_libuv": Cause("rdzv-libuv", "This torch was built without libuv", "Set USE_LIBUV=0 in trainmesh_env"),
     "hub_unreachable": Cause(
         "model-only-on-launch-node",
@@ -175,6 +180,11 @@ CAUSES: t.Mapping[str, Cause] = {
     ),
     "ssh_denied": Cause(
         "ssh-key-missing-pair", "The job's user may not log in there from the head", "Run the role ssh_mesh"
+    ),
+    "ssh_key_changed": Cause(
+        "ssh-hostkey-changed",
+        "The node has another host key than the one that the head knows: installed anew, or another host answers",
+        "ssh-keygen -F NODE there shows the known key; if the node was installed anew, run the role ssh_mesh",
     ),
     "ssh_host_key": Cause("ssh-hostkey-unknown", "The head does not know the node's host key", "Run the role ssh_mesh"),
     "ssh_failed": Cause(
@@ -328,6 +338,11 @@ CAUSES: t.Mapping[str, Cause] = {
         "A build that was killed has left its lock, and torch waits for it for ever",
         "find ${TORCH_EXTENSIONS_DIR:-~/.cache/torch_extensions} -name lock -delete there, when no ninja and nvcc run",
     ),
+    "lock_waits": Cause(
+        "build-lock-stale",
+        "The node waits for a lock file, mostly one that a killed process has left",
+        "fuser -v {detail} there; when nobody has it open: rm -f {detail}",
+    ),
     "build_waits": Cause(
         "build-lock-stale",
         "The node waits for an operator that others have loaded long ago, mostly for the lock that a killed "
@@ -344,6 +359,16 @@ CAUSES: t.Mapping[str, Cause] = {
         "A compiled package was built for another torch, system or processor than this one",
         "pip install --force-reinstall --no-cache-dir --no-build-isolation the package that the message names, there",
     ),
+    "packages": Cause(
+        "ver-package-mismatch",
+        "Versions of Python packages do not fit each other",
+        "pip check there, then install the versions that the message asks for, the same on every node",
+    ),
+    "python_other": Cause(
+        "ver-python-torch-differs",
+        "Files of one Python are read by an older or newer one: the nodes, or the environments, have different ones",
+        "python --version in the environment of the job, and the same Python on every node",
+    ),
     "module_missing": Cause(
         "ver-python-torch-differs",
         "A package is missing there, or another Python is used",
@@ -359,6 +384,11 @@ CAUSES: t.Mapping[str, Cause] = {
         "app-shape-mismatch",
         "The model does not fit its checkpoint, its vocabulary or its data",
         "Compare config.json (vocab_size, hidden sizes) with the checkpoint, and its tokenizer with the one of the job",
+    ),
+    "model_damaged": Cause(
+        "model-only-on-launch-node",
+        "A file of the model or checkpoint is incomplete there: a copy that was cut off, or a pointer of Git LFS",
+        "ls -l and sha256sum of the file on every node, then copy it again (git lfs pull for a clone)",
     ),
     "model_missing": Cause(
         "model-only-on-launch-node",

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Why a job of the user's failed, as the logs of its launchers tell it: one finding a job, the root cause.
 
-Several files of one job are read together: the same path on several nodes, or names that differ in the node alone.
+A job of which NCCL's own lines tell more is left to the rules on those (logs.py).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_log, job_root, nccl_failure
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_failure import CONNECT, ENDED, ROOT
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_root, nccl_failure
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_failure import ENDED, ROOT
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
@@ -24,6 +24,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     dig,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import _job_sources as job_sources
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._job_causes import (
     CAUSES,
     FAILED,
@@ -36,15 +37,19 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_rem
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 
 MOST_CHARACTERS = 600
-LESS = {"interrupted": INFO, "stopped": INFO, "build_waits": WARN}
+LESS = {"interrupted": INFO, "stopped": INFO, "build_waits": WARN, "lock_waits": WARN}
 # What a process says of somebody else: nobody at hand has to be changed.
-OF_OTHERS = frozenset(("clients_missing", "wait_gloo", "lost", "aborted", "store_connection"))
+OF_OTHERS = frozenset(("clients_missing", "wait_gloo", "lost", "aborted", "store_connection", "gloo_mesh"))
+# What the node that launches has to change, though it names another one.
+OF_LAUNCHER = frozenset(
+    ("ssh_host_key", "ssh_key_changed", "ssh_failed", "pdsh_missing", "pdsh_module", "hostfile_words")
+)
 # What is no difference between the nodes where all of them say it.
 ALIKE_EVERYWHERE = frozenset(("module_missing", "file_missing", "model_missing", "syntax", "command_missing"))
 _TARGET = re.compile(
     r"(?:connect(?:ed|ing)? to(?: any network address of)?|remote=) ?[\[(]?(?:::ffff:)?(?P<host>[\w.:-]*[\w-])"
 )
-_RANK_FILE = re.compile(r"(?i)(rank|node|worker|attempt)[-_.]?\d+|(?<=/)\d+(?=/)")
+_SSH = re.compile(r"connect to host (?P<host>\S+)|@(?P<user_at>[\w.-]+): Permission denied")
 IDS = tuple(dict.fromkeys((*(cause.rule for cause in CAUSES.values()), *(advice.rule for advice in ADVICE.values()))))
 
 
@@ -118,45 +123,9 @@ IDS = tuple(dict.fromkeys((*(cause.rule for cause in CAUSES.values()), *(advice.
 )
 def job_logs(case: Case) -> t.Iterator[Answer]:
     """The root cause of each job whose logs were given."""
-    for sources in jobs_of(case):
-        root = job_root.root(sources)
-        if root is not None:
-            yield _finding(case, sources, root)
-
-
-def jobs_of(case: Case) -> list[list[job_root.Source]]:
-    """The logs of each job; the same text on several nodes is one file that all of them see."""
-    holders: dict[tuple[str, str], list[str]] = {}
-    for copy in common.copies(case, "job_log"):
-        holders.setdefault((copy.path, copy.text), []).append(copy.host)
-    words = _words(case) if holders else {}
-    found: dict[str, list[job_root.Source]] = {}
-    for (path, text), hosts in holders.items():
-        hint, key = _hint(case, path)
-        writer = hint or (hosts[0] if len(hosts) == 1 else "")
-        found.setdefault(key, []).append(job_root.Source(path, writer, job_log.parse(text, words)))
-    return list(found.values())
-
-
-def _words(case: Case) -> dict[str, str]:
-    """All names and addresses of the nodes, each with the node that it means."""
-    words = dict(zip(case.order, case.order))
-    for name in case.order:
-        node = case.node(name)
-        told = [dig(node, key) for key in ("address", "hostname", "fqdn")] + list(dig(node, "names", []))
-        words.update({str(word): words.get(str(word), name) for word in told if word})
-    return words
-
-
-def _hint(case: Case, path: str) -> tuple[str, str]:
-    """(the node that a path names, the path without what differs between nodes and ranks)."""
-    hint, key = "", path
-    for word in sorted(_words(case), key=len, reverse=True):
-        pattern = re.compile(rf"(?<![\w.]){re.escape(word)}(?![0-9A-Za-z-])|(?<=_){re.escape(word)}(?![0-9A-Za-z-])")
-        if pattern.search(key):
-            hint = hint or _words(case)[word]
-            key = pattern.sub("*", key)
-    return hint, _RANK_FILE.sub("#", key)
+    for job in job_sources.jobs(case):
+        if job.root is not None and not job.nccl:
+            yield _finding(case, job.sources, job.root)
 
 
 def _finding(case: Case, sources: t.Sequence[job_root.Source], root: job_root.Root) -> Finding:
@@ -167,10 +136,12 @@ def _finding(case: Case, sources: t.Sequence[job_root.Source], root: job_root.Ro
         said = evidence.get(name or place.path, "")
         more = [] if at else [*_followed(root), *_read_in_part(sources)]
         if said.count("line ") < 4:
-            evidence[name or place.path] = "; ".join(filter(None, [said, _told(place, name), *more]))
+            evidence[name or place.path] = "; ".join(
+                filter(None, [said, _told(place, name, 120 if said else 300), *more])
+            )
     nodes = tuple(name for name in case.order if name in evidence)
-    hosts = _attributed(case, root, nodes)
-    if root.weight >= CONNECT and hosts and not set(hosts) & set(evidence):
+    hosts = _attributed(case, sources, root, nodes)
+    if hosts and not set(hosts) & set(evidence):
         evidence = dict.fromkeys(hosts, next(iter(evidence.values())))
     cause = _cause(case, root, nodes)
     cut = {name: said[:MOST_CHARACTERS] for name, said in evidence.items()}
@@ -196,11 +167,11 @@ def _node(case: Case, sources: t.Sequence[job_root.Source], place: job_root.Plac
     return ""
 
 
-def _told(place: job_root.Place, name: str) -> str:
+def _told(place: job_root.Place, name: str, most: int) -> str:
     """One process in words."""
     who = f"rank {place.rank}: " if place.rank is not None and f"rank {place.rank}" not in place.text[:40] else ""
     word = f" ({place.node})" if place.node and place.node != name else ""
-    return f"{place.path} line {place.line}{word}: {who}{place.text[:300]}"
+    return f"{place.path} line {place.line}{word}: {who}{place.text[:most]}"
 
 
 def _followed(root: job_root.Root) -> list[str]:
@@ -216,8 +187,13 @@ def _read_in_part(sources: t.Sequence[job_root.Source]) -> t.Iterator[str]:
             yield f"{source.log.left_out} lines in the midst of {source.path} were not read"
 
 
-def _attributed(case: Case, root: job_root.Root, nodes: tuple[str, ...]) -> tuple[str, ...]:
+def _attributed(
+    case: Case, sources: t.Sequence[job_root.Source], root: job_root.Root, nodes: tuple[str, ...]
+) -> tuple[str, ...]:
     """The nodes that have to be changed."""
+    if root.kind in OF_LAUNCHER:
+        writers = {source.node for source in sources if source.path == root.places[0].path and source.node}
+        return tuple(name for name in case.order if name in writers)
     text = root.places[0].text
     peer = common.node_of(case, nccl_failure.details(text)["peer"] or "")
     advice = ADVICE.get(root.kind.partition(":")[2])
@@ -232,6 +208,8 @@ def _attributed(case: Case, root: job_root.Root, nodes: tuple[str, ...]) -> tupl
         return (peer,) if peer else () if unknown else nodes
     if root.kind in ("refused", "connect_timeout", "no_route", "ssh_refused", "ssh_timeout"):
         return _targets(case, root)
+    if root.kind == "ssh_denied" and "@" in text:
+        return _targets(case, root) or nodes
     if root.kind == "loopback" and "as fallback" not in text and len(nodes) < len(case.order):
         return tuple(name for name in case.order if name not in nodes) if len(case.order) == 2 else ()
     if root.kind == "node_rank_twice" and len(nodes) > 1:
@@ -243,9 +221,8 @@ def _targets(case: Case, root: job_root.Root) -> tuple[str, ...]:
     """The nodes that could not be reached."""
     found: dict[str, None] = {}
     for place in root.places:
-        pattern = re.compile(r"connect to host (?P<host>\S+)") if "connect to host" in place.text else _TARGET
-        for match in pattern.finditer(place.text):
-            name = common.node_of(case, match["host"])
+        for match in (_SSH if _SSH.search(place.text) else _TARGET).finditer(place.text):
+            name = common.node_of(case, match["host"] or match.groupdict().get("user_at") or "")
             found.update({name: None} if name else {})
     return tuple(name for name in case.order if name in found)
 

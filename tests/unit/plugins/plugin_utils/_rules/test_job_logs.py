@@ -191,6 +191,14 @@ def test_ranks_that_their_launcher_killed_are_no_cause() -> None:
          "model-only-on-launch-node"),
         ("OSError: We couldn't connect to 'https://huggingface.co' to load the files", "model-only-on-launch-node"),
         ("RuntimeError: can't start new thread", "job-failed"),
+        ("ImportError: cannot import name 'x' from 'transformers' (/x/__init__.py)", "ver-package-mismatch"),
+        ("ValueError: unsupported pickle protocol: 5", "ver-python-torch-differs"),
+        ("safetensors_rust.SafetensorError: Error: HeaderTooLarge", "model-only-on-launch-node"),
+        ("_pickle.UnpicklingError: invalid load key, 'v'.", "model-only-on-launch-node"),
+        ("ValueError: Cuda is not available.", "gpu-none-usable"),
+        ("ValueError: Some specified arguments are not used by the HfArgumentParser: ['--x']", "app-arguments"),
+        ("RuntimeError: CUDA error: out of memory", "mem-gpu-oom"),
+        ("RuntimeError: DataLoader worker (pid(s) 7, 8) exited unexpectedly", "job-failed"),
         ("RuntimeError: CUDA error: an illegal memory access was encountered", "job-failed"),
         ("RuntimeError: CUDA error: uncorrectable ECC error encountered", "gpu-ecc"),
         ("RuntimeError: CUDA error: all CUDA-capable devices are busy or unavailable", "gpu-compute-mode"),
@@ -359,6 +367,78 @@ def test_a_lock_that_a_killed_build_has_left() -> None:
     assert told(case({"node2": stack})) == [("build-lock-stale", ("node2",), "fail")]
 
 
+def test_other_locks_and_waits_that_somebody_ended() -> None:
+    lock = "/home/u/.cache/huggingface/hub/.locks/models--x/9.lock"
+    log = f"Still waiting to acquire lock on {lock} (elapsed: 60.2 seconds)\n"
+    found = findings(case({"node2": log}))
+    assert [(each.rule, each.hosts, each.severity) for each in found] == [("build-lock-stale", ("node2",), "warn")]
+    assert found[0].remedy.startswith(f"fuser -v {lock}")
+    assert told(case({"node2": log + "Downloading shards: done\n"})) == []
+    using = "Using /home/u/.cache/torch_extensions/py311_cu121 as PyTorch extensions root...\n"
+    assert told(case({"node2": using})) == [], "it may have begun a moment ago"
+    ended = using + "^CTraceback (most recent call last):\nKeyboardInterrupt\n"
+    assert told(case({"node2": ended})) == [("build-lock-stale", ("node2",), "warn")]
+
+
+def test_nodes_that_train_alone_have_the_same_number() -> None:
+    log = "[2026-11-29 0{}:00:00,000] [INFO] [launch.py:165:main] nnodes=1, num_local_procs=2, node_rank=0\n"
+    texts = {"node1": log.format(1), "node2": log.format(2)}
+    assert told(case(texts)) == []
+    wait = "torch.distributed.DistStoreError: Timed out after 1801 seconds waiting for clients. 1/2 clients joined.\n"
+    twice = {name: text.replace("nnodes=1", "nnodes=2") + wait for name, text in texts.items()}
+    assert told(case(twice)) == [("node-rank-duplicate", ("node2",), "fail")]
+    tagged = "".join(f"gpu{at}: {text}" for at, text in enumerate(twice.values(), 1))
+    assert told(case({"node1": tagged})) == [("node-rank-duplicate", ("node2",), "fail")]
+
+
+def test_hangups_of_shells_and_mpirun() -> None:
+    for line in (
+        "run.sh: line 9:  4711 Hangup                  torchrun train.py",
+        "mpirun noticed that process rank 3 with PID 4711 on node gpu2 exited on signal 1 (Hangup).",
+        "[2026-11-29 07:45:12,345] [ERROR] [launch.py:325:sigkill_handler] ['x'] exits with return code = -1",
+    ):
+        assert told(case({"node2": line + "\n"})) == [("job-session-closed", ("node2",), "fail")], line
+
+
+def test_a_tag_of_mpirun_names_no_node_and_the_plan_does_where_the_sizes_agree() -> None:
+    log = traceback("KeyError: 'x'", "[1,2]<stderr>:")
+    assert told(case({"node1": log})) == [("job-failed", (), "fail")]
+    assert told(case({"node1": log + "[1,3]<stdout>:hello\n"})) == [("job-failed", ("node2",), "fail")]
+
+
+def test_a_scheduler_that_ends_the_rest_and_one_whose_time_is_up() -> None:
+    over = "slurmstepd: error: *** STEP 7.0 ON gpu1 CANCELLED AT 2026-11-29T07:45:12{} ***\n"
+    log = "srun: error: gpu2: task 1: Exited with exit code 1\n" + over.format("")
+    assert told(case({"node1": log})) == [("job-failed", ("node2",), "fail")]
+    assert told(case({"node1": over.format(" DUE TO TIME LIMIT")})) == [("job-stopped", ("node1",), "info")]
+
+
+def test_ranks_that_wait_while_another_has_finished() -> None:
+    log = watchdog(0) + watchdog(1) + watchdog(2) + "{'train_runtime': 7.1}\n"
+    assert told(case({"node1": log})) == [("nccl-watchdog-timeout", (), "fail")]
+
+
+def test_what_torch_quotes_of_nccl_accuses_the_peer() -> None:
+    rows = [
+        "torch.distributed.DistBackendError: NCCL error in: x.cpp:1970, unhandled system error",
+        "ncclSystemError: x",
+    ]
+    rows += ["Last error:", "socketStartConnect: Connect to 10.0.0.12<43215> failed : No route to host"]
+    found = findings(case({"node1": "".join(f"[rank0]: {row}\n" for row in rows) + agent(1)}))
+    assert [(each.rule, each.hosts) for each in found] == [("nccl-system-error-first-collective", ("node2",))]
+    assert "No route to host" in found[0].evidence["node2"]
+
+
+def test_a_warning_before_the_training_is_not_taken_for_its_end() -> None:
+    log = "ERROR: could not load, [Errno 2] No such file or directory: '/x'\n{'loss': 1.0}\n" + agent(1)
+    assert told(case({"node1": log})) == [("job-failed", ("node1",), "fail")]
+
+
+def test_gloo_that_does_not_say_whom_it_called() -> None:
+    log = traceback("RuntimeError: Gloo connectFullMesh failed with [../gloo/transport/tcp/pair.cc:144] no error")
+    assert told(case({"node1": log})) == [("gloo-ifname-unset", (), "fail")]
+
+
 def test_timeouts_that_show_who_did_something_else() -> None:
     log = watchdog(0) + watchdog(1) + watchdog(2) + watchdog(3, what="BROADCAST")
     found = findings(case({"node1": log}))
@@ -413,12 +493,47 @@ def test_ssh_and_pdsh_that_start_no_rank() -> None:
     )
     assert told(case({"node1": log})) == [("path-differs", ("node2",), "fail")]
 
+    log = "trainer@gpu2: Permission denied (publickey).\n"
+    assert told(case({"node1": log})) == [("ssh-key-missing-pair", ("node2",), "fail")]
+    log = "gpu2: @@@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @@@\ngpu2: Host key verification failed.\n"
+    assert told(case({"node1": log})) == [("ssh-hostkey-changed", ("node1",), "fail")]
+
 
 def test_nccls_own_words_in_a_job_log() -> None:
     log = "gpu2:77:99 [1] transport/net_socket.cc:72 NCCL WARN Bootstrap : no socket interface found\n"
     log += traceback("[rank3]: torch.distributed.DistBackendError: NCCL error in: x.cpp:1, unhandled system error")
     log += table(3, 1, 1, "gpu2")
-    assert told(case({"node2": log})) == [("nccl-ifname-absent-on-node", ("node2",), "fail")]
+    assert told(case({"node2": log})) == []
+    assert of_nccl(case({"node2": log})) == [("nccl-ifname-absent-on-node", ("node2",), "fail")]
+
+
+def of_nccl(given: Case) -> list[tuple[str, tuple[str, ...], str]]:
+    ours = [rule for rule in REGISTRY if rule.judge.__module__.endswith(("._rules.logs", "._rules.nccl_worlds"))]
+    found = engine.merged((answer for rule in ours for answer in rule.judge(given)), given.order)
+    return [(each.rule, each.hosts, each.severity) for each in found if isinstance(each, Finding)]
+
+
+def test_where_nccl_tells_more_its_own_rules_speak_and_nobody_else() -> None:
+    line = "gpu{0}: gpu{0}:77:9{0} [0] NCCL {1}\n"
+    started = "".join(line.format(at, f"INFO comm 0x1 rank {at} nranks 3 cudaDev 0 - Init START") for at in (1, 2))
+    retried = line.format(2, "INFO socketPollConnect: connect returned No route to host, retrying (34/34) after sleep")
+    for text in (started, started + retried, retried + watchdog(0)):
+        given = case({"node1": text})
+        assert told(given) == [] and len(of_nccl(given)) == 1, text
+    both = case({"node1": started + retried + traceback("[rank1]: KeyError: 'x'") + agent(1)})
+    assert [each[0] for each in told(both)] == ["job-failed"] and of_nccl(both) == []
+    trained = case({"node1": started + "{'loss': 1.5, 'epoch': 1}\n"})
+    assert told(trained) == [] and of_nccl(trained) == []
+    shortened = case({"node1": started + "[trainmesh: lines 3 to 900 are left out]\nx\n"})
+    assert told(shortened) == [] and of_nccl(shortened) == []
+
+
+def test_whose_packages_they_are() -> None:
+    library = '  File "/home/u/.local/lib/python3.10/site-packages/torch/__init__.py", line 1, in <module>'
+    log = f"[stderr]{library}\n[stderr]ModuleNotFoundError: No module named 'tensorboard'\n"
+    found = findings(case({"node2": log}))
+    assert [(each.rule, each.hosts) for each in found] == [("ver-python-torch-differs", ("node2",))]
+    assert "the packages are those of /home/u/.local/lib/python3.10" in found[0].evidence["node2"]
 
 
 def test_where_nothing_says_why_nothing_is_guessed() -> None:
