@@ -108,6 +108,13 @@ def python(value: t.Any) -> str:
     return str(value)
 
 
+def driver_branch(value: t.Any) -> str:
+    """A branch of the driver, in quotes or not, or the word that removes it."""
+    if isinstance(value, bool) or not re.match(r"(\d{3}|absent)\Z", str(value)):
+        raise ValueError("expected a branch of the driver such as 570, or absent")
+    return str(value)
+
+
 def texts(value: t.Any) -> list[str]:
     """A list of texts."""
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
