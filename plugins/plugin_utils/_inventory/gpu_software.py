@@ -11,6 +11,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.varia
 
 # Each part is a file of tasks in the role, run in this order; any of its variables chooses it.
 PARTS: dict[str, tuple[str, ...]] = {
+    "node_base": ("node_base", "user_uid"),
     "driver": ("driver",),
 }
 

@@ -16,6 +16,7 @@ USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 CHECKSUM = re.compile(r"(sha256:[0-9a-fA-F]{64}|sha384:[0-9a-fA-F]{96}|sha512:[0-9a-fA-F]{128})?\Z")
 FINGERPRINT = re.compile(r"(?<!\S)SHA256:[A-Za-z0-9+/]{43}(?=[=\s]|\Z)")
+NODE_BASE = ("compilers", "ninja", "libaio", "python_headers", "chrony", "limits")
 LAUNCHERS = ("deepspeed", "accelerate", "accelerate_standard", "torchrun", "mpirun")
 FILE_KINDS = (
     "hostfile", "accelerate", "deepspeed_json", "deepspeed_env", "ssh_config", "launch_script", "nccl_log", "ds_report",
@@ -120,6 +121,14 @@ def texts(value: t.Any) -> list[str]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
         raise ValueError("expected a list of texts")
     return [str(item) for item in value]
+
+
+def node_base(value: t.Any) -> list[str]:
+    """Parts of a node's base."""
+    parts = texts(value)
+    if not set(parts) <= set(NODE_BASE):
+        raise ValueError(f"expected a list of {', '.join(NODE_BASE)}")
+    return parts
 
 
 def fingerprints(value: t.Any) -> list[str]:

@@ -29,6 +29,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.parse
     files,
     fingerprints,
     launchers,
+    node_base,
     number,
     paths,
     pattern,
@@ -123,6 +124,21 @@ VARIABLES: dict[str, Variable] = {
         "never",
         "Whether site.yml may reboot the node where a new driver needs that, one node after the other.",
         choice("never", "allowed"),
+    ),
+    "node_base": Variable(
+        "host",
+        [],
+        "What to install where it is missing: C(compilers), C(ninja), C(libaio) and C(python_headers), with which "
+        "DeepSpeed compiles its operations, C(chrony) where nothing keeps the clock, and C(limits): open files and "
+        "locked memory of logins over ssh.",
+        node_base,
+    ),
+    "user_uid": Variable(
+        "cluster",
+        None,
+        "Number of the job user (C(trainmesh_user)) and its group, the same on every node; the user is created where "
+        "there is none.",
+        number(1000, 59999, "the number of a user"),
     ),
     "teardown": Variable(
         "cluster", False, "Confirms that teardown.yml may remove the cluster from every node.", boolean

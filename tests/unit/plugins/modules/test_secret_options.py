@@ -31,7 +31,7 @@ REASONS = {
     "versions, and requirement lines as they stand in the lock": """
         packages platform python_version requirements torch_backend torch_build
     """,
-    "numbers of runs": "run_id runs",
+    "numbers of runs, and limits of processes": "run_id runs memlock",
     "keys and settings of ssh without a private key, and their digests": "comment config digest known_hosts",
     "mappings and lists whose own options are looked at": "defaults files",
     "settings of NCCL and Gloo for a probe or a node, and of launchers": "environment options settings",
