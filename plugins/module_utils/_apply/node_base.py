@@ -110,30 +110,19 @@ def _judge_packages(
     if not todo.missing:
         return None
     manager = distribution.manager(limit=given["timeout"])
-    names = [names for part in todo.missing for names in node_base.packages_of(part, manager.name, python)]
+    groups = [group for part in todo.missing for group in node_base.packages_of(part, manager.name, python)]
     if not module.check_mode:
         manager.refresh()
-    try:
-        todo.wants = [_first(manager, each) for each in names]
-        todo.packages = manager.transaction(todo.wants)
-    except Fault as error:
-        if not module.check_mode:
-            raise Fault(f"{', '.join(todo.missing)}: {error}") from None
-        # the lists of packages may be old or empty: only a real run reads them anew
-        module.warn(f"{', '.join(todo.missing)}: not known before the lists of packages are read: {error}")
-        todo.packages = distribution.Transaction(new={each[0]: "" for each in names})
-        return manager
     may_remove = node_base.TIME_DAEMONS if "chrony" in todo.missing else ()
-    distribution.judged(manager, todo.packages, may_remove, f"{', '.join(todo.missing)}: ")
+    try:
+        todo.wants, todo.packages = distribution.planned(manager, groups, may_remove, f"{', '.join(todo.missing)}: ")
+    except distribution.Unknown as error:
+        if not module.check_mode:
+            raise
+        # only a real run reads the lists anew
+        module.warn(f"not known before the lists of packages are read: {error}")
+        todo.packages = distribution.Transaction(new={group[0].name: "" for group in groups})
     return manager
-
-
-def _first(manager: distribution.Manager, names: t.Sequence[str]) -> distribution.Want:
-    """The first of these packages that there is."""
-    for name in names[:-1]:
-        with contextlib.suppress(Fault):
-            return manager.choose(name, "")
-    return manager.choose(names[-1], "")
 
 
 def _judge_limits(given: t.Mapping[str, t.Any], tree: Tree, todo: Todo) -> None:

@@ -9,6 +9,7 @@ is still as it was. One that fails half-way is taken back: the packages that it 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -40,6 +41,10 @@ _DNF_HELD = re.compile(r"^!?([\w.+-]+?)-(?:\d+:)?[^-\s]+-[^-\s]+$", re.MULTILINE
 
 class Fault(Exception):
     """Why packages can't be installed: one message; the node is as it was unless it says otherwise."""
+
+
+class Unknown(Fault):
+    """The lists of packages, which may be old, do not have what is wanted."""
 
 
 class Want(t.NamedTuple):
@@ -308,13 +313,42 @@ def judged(manager: Manager, found: Transaction, may_remove: t.Collection[str] =
     removed = [name for name in found.removed if name not in may_remove]
     if removed:
         raise Fault(f"{what}the installation would remove {', '.join(removed)}: remove it first if it is not needed")
+    check_spaces({ARCHIVES[manager.name]: found.download, "/usr": found.disk}, what)
+    return found
+
+
+def planned(
+    manager: Manager, groups: t.Sequence[t.Sequence[Want]], may_remove: t.Collection[str], what: str
+) -> tuple[list[Want], Transaction]:
+    """What an installation would do, where it may be done; each group has a package's names, the preferred one first.
+
+    Raises Unknown where the lists of packages do not have them, and Fault for what must not be done.
+    """
+    try:
+        wants = [_first(manager, group) for group in groups]
+        found = manager.transaction(wants)
+    except Fault as error:
+        raise Unknown(f"{what}{error}") from None
+    return wants, judged(manager, found, may_remove, what)
+
+
+def _first(manager: Manager, group: t.Sequence[Want]) -> Want:
+    """The first of these packages that there is. Raises Fault."""
+    for want in group[:-1]:
+        with contextlib.suppress(Fault):
+            return manager.choose(*want)
+    return manager.choose(*group[-1])
+
+
+def check_spaces(sizes: t.Mapping[str, int], what: str = "") -> None:
+    """As check_space(), for paths that may be on one disk."""
     needs: dict[int, tuple[str, int]] = {}
-    for path, size in ((ARCHIVES[manager.name], found.download), ("/usr", found.disk)):
+    for path, size in sizes.items():
         device = os.stat(_existing(path)).st_dev
-        needs[device] = (needs[device][0] if device in needs else path, needs.get(device, ("", 0))[1] + size)
+        first, before = needs.get(device, (path, 0))
+        needs[device] = (first, before + size)
     for path, size in needs.values():
         check_space(path, size, what)
-    return found
 
 
 def check_space(path: str, size: int, what: str = "") -> None:

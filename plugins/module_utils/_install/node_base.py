@@ -18,7 +18,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs imp
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import which
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.clock import time_source
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.host import container
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault, Want
 
 Runner = t.Callable[..., command.Outcome]
 
@@ -76,15 +76,15 @@ def is_there(part: str, python: Python | None, tree: Tree) -> bool:
     return bool(which("chronyd") and container(tree, os.environ))  # where it can't run
 
 
-def packages_of(part: str, kind: str, python: Python | None) -> list[list[str]]:
+def packages_of(part: str, kind: str, python: Python | None) -> list[list[Want]]:
     """The packages of a part: for each the names that it may have, the preferred one first. Raises Fault."""
     names = PACKAGES[part][kind]
     if part != "python_headers" or python is None:
-        return [[name] for name in names]
+        return [[Want(name)] for name in names]
     if not python.is_distributions:
         raise Fault(
             f"python_headers: {python.path} is no Python of the distribution and has no Python.h, which no package "
             "brings: install it with its headers, or set trainmesh_python to another one"
         )
     version = python.version or (re.findall(r"\d+\.\d+\Z", python.path) or [""])[0]
-    return [[name.format(version) for version in dict.fromkeys((version, "3"))] for name in names]
+    return [[Want(name.format(each)) for each in dict.fromkeys((version, "3"))] for name in names]

@@ -51,8 +51,10 @@ def text_of(limits: Limits, user: str) -> str:
     return "# Written by trainmesh.cluster.\n" + "".join(f"{who} - {item} {value}\n" for who, item, value in rows)
 
 
-def runs(tree: Tree, service: str, module: str, seen: tuple[str, ...] = ()) -> bool:
-    """Whether the sessions of a PAM service run a module, in its own file or one that it includes."""
+def runs(
+    tree: Tree, service: str, module: str, kinds: t.Collection[str] = ("session",), seen: tuple[str, ...] = ()
+) -> bool:
+    """Whether a PAM service runs a module for its sessions, in its own file or one that it includes."""
     if service in seen or len(seen) > _MOST_FILES:
         return False
     path = service if service.startswith("/") else f"{PAM}/{service}"
@@ -60,13 +62,13 @@ def runs(tree: Tree, service: str, module: str, seen: tuple[str, ...] = ()) -> b
         words = re.sub(r"\[[^]]*\]", "[]", line.partition("#")[0]).split()
         if words[:1] == ["@include"] and len(words) > 1:
             included = words[1]
-        elif len(words) > 2 and words[0].lstrip("-") == "session":
+        elif len(words) > 2 and words[0].lstrip("-") in kinds:
             if os.path.basename(words[2]) == module:
                 return True
             included = words[2] if words[1] in ("include", "substack") else ""
         else:
             included = ""
-        if included and runs(tree, included, module, (*seen, service)):
+        if included and runs(tree, included, module, kinds, (*seen, service)):
             return True
     return False
 

@@ -13,6 +13,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.varia
 PARTS: dict[str, tuple[str, ...]] = {
     "node_base": ("node_base", "user_uid"),
     "driver": ("driver",),
+    "toolkit": ("cuda_toolkits",),
 }
 
 

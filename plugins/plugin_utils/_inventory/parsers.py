@@ -17,6 +17,7 @@ ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 CHECKSUM = re.compile(r"(sha256:[0-9a-fA-F]{64}|sha384:[0-9a-fA-F]{96}|sha512:[0-9a-fA-F]{128})?\Z")
 FINGERPRINT = re.compile(r"(?<!\S)SHA256:[A-Za-z0-9+/]{43}(?=[=\s]|\Z)")
 NODE_BASE = ("compilers", "ninja", "libaio", "python_headers", "chrony", "limits")
+CUDA_VERSION = re.compile(r"\d{1,2}\.\d{1,2}(\.\d{1,3})?\Z")
 LAUNCHERS = ("deepspeed", "accelerate", "accelerate_standard", "torchrun", "mpirun")
 FILE_KINDS = (
     "hostfile", "accelerate", "deepspeed_json", "deepspeed_env", "ssh_config", "launch_script", "nccl_log", "ds_report",
@@ -129,6 +130,30 @@ def node_base(value: t.Any) -> list[str]:
     if not set(parts) <= set(NODE_BASE):
         raise ValueError(f"expected a list of {', '.join(NODE_BASE)}")
     return parts
+
+
+def cuda_toolkits(value: t.Any) -> list[dict[str, str]]:
+    """CUDA toolkits: each a version, or what is told of it."""
+    if not isinstance(value, (list, tuple)):
+        raise ValueError('expected a list of CUDA toolkits such as [{version: "12.6"}]')
+    return [_cuda_toolkit(item) for item in value]
+
+
+def _cuda_toolkit(item: t.Any) -> dict[str, str]:
+    keys = ("version", "source", "runfile", "checksum")
+    if (
+        not isinstance(item, t.Mapping)
+        or not set(item) <= set(keys)
+        or not all(isinstance(part, str) for part in item.values())
+    ):
+        raise ValueError(f"expected CUDA toolkits with texts for {', '.join(keys)}, versions in quotes")
+    if not CUDA_VERSION.match(item.get("version", "")):
+        raise ValueError('expected the version of each CUDA toolkit, such as "12.6" or "12.6.3"')
+    if item.get("source", "any") not in ("any", "vendor", "distribution"):
+        raise ValueError("expected any, vendor or distribution as source of a CUDA toolkit")
+    if "runfile" in item and not checksum(item.get("checksum", "")):
+        raise ValueError("expected the checksum of each runfile, such as sha256:...: it is run as root")
+    return dict(item)
 
 
 def fingerprints(value: t.Any) -> list[str]:

@@ -21,7 +21,7 @@ FACTS = "facts_"
 # variables that may hold a token, or an address with a password in it
 HIDDEN = (
     *("env", "index_url", "conda_installer", "conda_channels", "extra_packages"),
-    *("driver_repository", "driver_key"),
+    *("driver_repository", "driver_key", "cuda_toolkits"),
 )
 HostVars = t.Mapping[str, t.Mapping[str, t.Any]]
 Origin = t.Callable[[t.Any], str]

@@ -23,6 +23,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.parse
     checksum,
     choice,
     companions,
+    cuda_toolkits,
     directory,
     driver_branch,
     environment,
@@ -132,6 +133,14 @@ VARIABLES: dict[str, Variable] = {
         "DeepSpeed compiles its operations, C(chrony) where nothing keeps the clock, and C(limits): open files and "
         "locked memory of logins over ssh.",
         node_base,
+    ),
+    "cuda_toolkits": Variable(
+        "host",
+        [],
+        "CUDA toolkits to install side by side, the one that comes first on PATH first. Each has a C(version), and a "
+        "C(source) out of the node's repositories (C(any), C(vendor) or C(distribution)), or a C(runfile) (URL or "
+        "controller path) with its C(checksum).",
+        cuda_toolkits,
     ),
     "user_uid": Variable(
         "cluster",

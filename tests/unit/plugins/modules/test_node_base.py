@@ -191,7 +191,8 @@ def test_a_number_needs_a_user(capsys, user):
 def test_the_first_of_two_names_of_a_package_that_there_is():
     node = Packages()
     node.offered = {"python3-dev": "3.11"}
-    assert apply_node_base._first(node, ["python3.11-dev", "python3-dev"]) == Want("python3-dev", "3.11")
+    wants, _found = distribution.planned(node, [[Want("python3.11-dev"), Want("python3-dev")]], (), "")
+    assert wants == [Want("python3-dev", "3.11")]
 
 
 def test_the_options_are_those_of_the_documentation(monkeypatch):

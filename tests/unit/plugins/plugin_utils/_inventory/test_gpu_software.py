@@ -46,3 +46,39 @@ def test_a_branch(value, read):
 def test_no_branch(value):
     with pytest.raises(ValueError, match="such as 570"):
         VARIABLES["driver"].read(value)
+
+
+@pytest.mark.parametrize(
+    "toolkit",
+    [
+        {"version": "12.6"},
+        {"version": "12.6.3", "source": "vendor"},
+        {"version": "11.8", "runfile": "/srv/cuda.run", "checksum": f"sha256:{'0' * 64}"},
+    ],
+)
+def test_a_toolkit(toolkit):
+    assert VARIABLES["cuda_toolkits"].read([toolkit]) == [toolkit]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("12.6", "expected a list"),
+        ([12.6], "expected CUDA toolkits with texts"),
+        ([{"version": 12.6}], "versions in quotes"),
+        ([{"version": "12.6", "path": "/x"}], "expected CUDA toolkits with texts"),
+        ([{"source": "vendor"}], "expected the version"),
+        ([{"version": "12.6", "source": "conda"}], "expected any, vendor or distribution"),
+        ([{"version": "12.6", "runfile": "/srv/cuda.run"}], "expected the checksum of each runfile"),
+    ],
+)
+def test_no_toolkit(value, words):
+    with pytest.raises(ValueError, match=words):
+        VARIABLES["cuda_toolkits"].read(value)
+
+
+def test_parts_of_a_node_base():
+    assert VARIABLES["node_base"].read(["limits", "ninja"]) == ["limits", "ninja"]
+    with pytest.raises(ValueError, match="expected a list of compilers, ninja"):
+        VARIABLES["node_base"].read(["gcc"])
+    assert gpu_software.chosen({"a": {"trainmesh_user_uid": 2001}}) == {"a": ["node_base"]}
