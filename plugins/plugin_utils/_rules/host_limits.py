@@ -131,8 +131,8 @@ def shm(case: Case) -> t.Iterable[Answer]:
 def fd_limit(case: Case) -> t.Iterable[Answer]:
     """Open files: NCCL raises its soft limit to the hard one itself, so that the hard one decides."""
     remedy = (
-        "Put '* - nofile 1048576' (and 'root - nofile 1048576') into /etc/security/limits.d/90-training.conf, see that "
-        "sshd has UsePAM yes, and log in anew."
+        "trainmesh_node_base: [limits], and site.yml; or put '* - nofile 1048576' and 'root - nofile 1048576' into "
+        "/etc/security/limits.d/90-training.conf, see that sshd has UsePAM yes, and log in anew."
     )
     for host in live(case):
         facts, gpus = dig(case.fabric[host], "limits", {}), _gpus(case, host) > 0
@@ -219,8 +219,9 @@ def memlock(case: Case) -> t.Iterable[Answer]:
                 f"a login may lock {size(found)}; RDMA devices {', '.join(devices)}",
                 "RDMA registers its buffers as locked memory; with this limit ibv_reg_mr or ibv_create_qp ends with "
                 "Cannot allocate memory.",
-                "Put '* - memlock unlimited' into /etc/security/limits.d/90-training.conf, see that sshd has UsePAM "
-                "yes, restart sshd and log in anew; containers: --ulimit memlock=-1.",
+                "trainmesh_node_base: [limits], and site.yml; or put '* - memlock unlimited' into "
+                "/etc/security/limits.d/90-training.conf, see that sshd has UsePAM yes, restart sshd and log in anew; "
+                "containers: --ulimit memlock=-1.",
             )
 
 
