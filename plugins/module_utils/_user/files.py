@@ -200,9 +200,17 @@ def managed(prefix: str) -> Record:
     return {"exists": os.path.exists(f"{prefix}/etc/cluster.json"), "files": files}
 
 
-def handed_in(files: t.Iterable[t.Mapping[str, str]]) -> list[Record]:
-    """``kind``, ``path``, ``exists``, ``text`` (masked, at most 64 KiB), ``error`` of each file asked for."""
-    return [{"kind": wish["kind"], "path": wish["path"], **text_of(os.path.expanduser(wish["path"]))} for wish in files]
+def handed_in(files: t.Iterable[t.Mapping[str, t.Any]]) -> list[Record]:
+    """``kind``, ``path``, ``cluster``, ``exists``, ``text`` (masked, at most 64 KiB), ``error`` of each file."""
+    return [
+        {
+            "kind": wish["kind"],
+            "path": wish["path"],
+            "cluster": bool(wish.get("cluster")),
+            **text_of(os.path.expanduser(wish["path"])),
+        }
+        for wish in files
+    ]
 
 
 def text_of(path: str) -> Record:
