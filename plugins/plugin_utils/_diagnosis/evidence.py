@@ -31,7 +31,7 @@ def assemble(
 ) -> Case:
     """What is known of the cluster. ``live`` are the hosts still in the run, ``every`` those it began with."""
     facts = {name: action.facts(hostvars, name) for name in live}
-    probes = {name: found.get("trainmesh_facts_verify") or {} for name, found in facts.items()}
+    probes = {name: _probes(found.get("trainmesh_facts_verify") or {}) for name, found in facts.items()}
     return Case(
         plan={**plan, "managed": bool(plan.get("managed"))},
         fabric=_facts(facts, "trainmesh_facts_fabric"),
@@ -76,6 +76,10 @@ def changed_tasks(values: t.Mapping[str, t.Any]) -> list[str]:
 
 def _facts(facts: Hosts, key: str) -> dict[str, Data]:
     return {name: found[key] for name, found in facts.items() if found.get(key)}
+
+
+def _probes(found: Data) -> dict[str, t.Any]:
+    return {probe: whole.answer(said) for probe, said in found.items()}
 
 
 def _found(probes: Hosts, probe: str, key: str) -> dict[str, t.Any]:

@@ -137,7 +137,22 @@ VARIABLES: dict[str, Variable] = {
     ),
     "python_env": Variable("cluster", "venv", "Kind of Python environment.", choice("venv", "conda")),
     "python": Variable(
-        "cluster", None, "Interpreter of the venv (default /usr/bin/python3) or version for conda (3.11).", python
+        "cluster",
+        None,
+        "Interpreter of the venv or a version such as C(3.11); default: /usr/bin/python3, or one that all nodes have.",
+        python,
+    ),
+    "python_install": Variable(
+        "cluster",
+        False,
+        "Install a Python below the prefix on nodes that lack it: a build of uv's, or conda where that can't be had.",
+        boolean,
+    ),
+    "python_mirror": Variable(
+        "cluster",
+        "",
+        "URL, or directory on the controller, from which uv gets Pythons; default: its own.",
+        text,
     ),
     "backup": Variable(
         "cluster",
@@ -166,6 +181,12 @@ VARIABLES: dict[str, Variable] = {
     ),
     "index_url": Variable(
         "cluster", "", "Package index or mirror; default: the one that pip on the controller uses.", text
+    ),
+    "torch_index_url": Variable(
+        "cluster",
+        "",
+        "Mirror of PyTorch's own index (C(https://download.pytorch.org/whl)) for builds of torch that are only there.",
+        text,
     ),
     "index_insecure": Variable(
         "cluster",

@@ -14,6 +14,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
     gpu_place,
     gpus,
     has_gpus,
+    in_mig_mode,
     limit,
     model,
     most_common,
@@ -272,11 +273,16 @@ def nvlink(case: Case) -> t.Iterator[Answer]:
 
 
 def _with_links(case: Case, host: str) -> t.Iterator[tuple[Data, int, float | None]]:
-    """(GPU, active links, speed) of the GPUs whose links were read; none read on a node with a single GPU."""
+    """(GPU, active links, speed) of the GPUs whose links were read; none read on a node with a single GPU.
+
+    A GPU in MIG mode has no NVLinks, and nvidia-smi refuses to be asked for them: gpu-mig tells of it.
+    """
     facts = case.gpu[host]
     found = {text(each, "uuid"): each for each in rows(facts, "nvlink")}
     asked = isinstance(dig(facts, "nvlink"), list) and text(facts, "status") == "ok" and len(gpus(case, host)) > 1
     for gpu in gpus(case, host) if asked else ():
+        if in_mig_mode(gpu):
+            continue
         each = found.get(text(gpu, "uuid"))
         if each is not None:
             yield gpu, int(number(each, "active") or 0), number(each, "gb_per_s")

@@ -13,6 +13,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
     active_ports,
     gpus,
     has_rdma,
+    in_mig_mode,
     mapping,
     most_common,
     named,
@@ -292,6 +293,7 @@ def gpu_direct(case: Case) -> t.Iterator[Answer]:
         "p2p-acs-iommu",
         layer="nccl",
         severity=WARN,
+        also=(FAIL,),
         title="PCI ACS or the IOMMU impedes GPU peer-to-peer",
         symptom="a hang or wrong numbers within one node",
         source="NC#257, NC#631, NC#667, NC#2079, NT#117",
@@ -302,7 +304,7 @@ def gpu_direct(case: Case) -> t.Iterator[Answer]:
 def acs_iommu(case: Case) -> t.Iterator[Answer]:
     """On bare metal ACS and a translating IOMMU send what GPUs say to each other through the CPU, or nowhere."""
     for host, facts in case.fabric.items():
-        present = gpus(case, host)
+        present = [gpu for gpu in gpus(case, host) if not in_mig_mode(gpu)]
         linked = any(number(each, "active") for each in rows(case.gpu.get(host), "nvlink"))
         affected = (len(present) > 1 and not linked) or (present and active_ports(case, host))
         if not affected or dig(facts, "virtual"):

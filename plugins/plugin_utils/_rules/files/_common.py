@@ -74,6 +74,21 @@ def hostfile_of(case: Case, host: str) -> formats.Hostfile | None:
     return formats.hostfile(texts[0]) if texts else None
 
 
+def unequal_hostfiles(case: Case) -> list[tuple[Copy, dict[str, int]]]:
+    """The hostfiles whose hosts have unlike numbers of slots, and these; none counts with 0."""
+    found = []
+    for copy in copies(case, "hostfile"):
+        numbers = {name: slots for name, slots in formats.hostfile(copy.text).slots.items() if slots}
+        if len(set(numbers.values())) > 1:
+            found.append((copy, numbers))
+    return found
+
+
+def of_unequal_hostfile(case: Case, ranks: t.Any) -> bool:
+    """Whether a job has as many ranks as such a hostfile has slots."""
+    return any(sum(numbers.values()) == ranks for _copy, numbers in unequal_hostfiles(case))
+
+
 def node_of(case: Case, name: str) -> str | None:
     """The node that a name, alias or address means, None for one that is none of the cluster."""
     return _named(case).get(name.rpartition("@")[2].strip("[]").lower())

@@ -28,8 +28,8 @@ REASONS = {
         base base_conda base_prefix base_python command commands creates dest devices_root directory images launcher
         mode path paths prefix python recipe removes root script state_dir tools wheelhouse
     """,
-    "versions, and requirement lines as they stand in the lock": """
-        packages platform python_version requirements torch_backend torch_build
+    "versions, processors, and requirement lines as they stand in the lock": """
+        arch packages platform python_version requirements torch_backend torch_build
     """,
     "numbers of runs": "run_id runs",
     "keys and settings of ssh without a private key, and their digests": "comment config digest known_hosts",
