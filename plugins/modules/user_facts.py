@@ -303,7 +303,13 @@ ansible_facts:
           description: The files that were named in O(files), without secrets.
           type: list
           elements: dict
-          sample: [{kind: hostfile, path: ~/hostfile, exists: true, text: "node1 slots=8\n", error: null}]
+          sample:
+            - kind: hostfile
+              path: ~/hostfile
+              cluster: false
+              exists: true
+              text: "node1 slots=8\n"
+              error: null
         root_without_password:
           description: Whether the user is root or may run everything as root without a password; null when not known.
           type: bool

@@ -60,6 +60,7 @@ OPTIONS: dict[str, dict[str, t.Any]] = {
         "options": {
             "kind": {"type": "str", "required": True, "choices": list(KINDS)},
             "path": {"type": "str", "required": True},
+            "cluster": {"type": "bool", "default": False},
         },
     },
     "prefix": {"type": "path", "default": "/opt/trainmesh"},

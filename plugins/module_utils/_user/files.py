@@ -269,11 +269,17 @@ def managed(prefix: str) -> Record:
     return {"exists": os.path.exists(f"{prefix}/etc/cluster.json"), "files": files}
 
 
-def handed_in(files: t.Iterable[t.Mapping[str, str]]) -> list[Record]:
-    """``kind``, ``path``, ``exists``, ``text`` (masked, at most 64 KiB), ``error`` of each file asked for."""
+def handed_in(files: t.Iterable[t.Mapping[str, t.Any]]) -> list[Record]:
+    """``kind``, ``path``, ``cluster``, ``exists``, ``text`` (masked, at most 64 KiB), ``error`` of each file."""
     readers = {"job_log": job_excerpt.of_file, "nccl_log": ends_of, "kernel_log": ends_of}
     return [
-        {**wish, **text_of(os.path.expanduser(wish["path"]), readers.get(wish["kind"], beginning_of))} for wish in files
+        {
+            "kind": wish["kind"],
+            "path": wish["path"],
+            "cluster": bool(wish.get("cluster")),
+            **text_of(os.path.expanduser(wish["path"]), readers.get(wish["kind"], beginning_of)),
+        }
+        for wish in files
     ]
 
 

@@ -223,15 +223,18 @@ def paths(value: t.Any) -> list[str]:
     return [absolute(path) for path in texts(value)]
 
 
-def files(value: t.Any) -> list[dict[str, str]]:
-    """A list of ``{kind, path}``."""
+def files(value: t.Any) -> list[dict[str, t.Any]]:
+    """A list of ``{kind, path}``; ``cluster: true`` says of a launch script that it starts the whole cluster's job."""
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, t.Mapping) for item in value):
         raise ValueError("expected a list of {kind: ..., path: ...}")
     found = []
     for place, item in enumerate(value, 1):
-        if set(item) != {"kind", "path"}:
+        if set(item) - {"cluster"} != {"kind", "path"}:
             raise ValueError(f"entry {place}: expected the keys kind and path, found {', '.join(map(str, item))}")
         if item["kind"] not in FILE_KINDS:
             raise ValueError(f"entry {place}: expected one of {', '.join(FILE_KINDS)} as kind")
-        found.append({"kind": str(item["kind"]), "path": absolute(item["path"])})
+        whole = {"cluster": True} if boolean(item.get("cluster", False)) else {}
+        if whole and item["kind"] != "launch_script":
+            raise ValueError(f"entry {place}: cluster is for a launch_script, found a {item['kind']}")
+        found.append({"kind": str(item["kind"]), "path": absolute(item["path"]), **whole})
     return found

@@ -334,7 +334,8 @@ VARIABLES: dict[str, Variable] = {
         "cluster",
         [],
         "User files on the nodes to check, a list of C({kind: ..., path: ...}); the kinds are "
-        f"{', '.join(f'C({kind})' for kind in FILE_KINDS)}.",
+        f"{', '.join(f'C({kind})' for kind in FILE_KINDS)}. C(cluster: true) says of a launch script that it starts "
+        "the job of the whole cluster.",
         files,
     ),
     "paths": Variable("cluster", [], "Absolute paths that every node needs: models, data, code, scripts.", paths),

@@ -79,22 +79,6 @@ IDS = tuple(dict.fromkeys((*(cause.rule for cause in CAUSES.values()), *(advice.
         source="DS#3223, DS#2902, torch.utils.cpp_extension",
     ),
     About(
-        "rdzv-id-differs",
-        layer="network",
-        severity=FAIL,
-        title="Each node waits in a rendezvous of its own",
-        symptom="`RendezvousTimeoutError`, unlike `run_id` in the logs",
-        source="pytorch/examples#1254, PT#82160",
-    ),
-    About(
-        "node-rank-duplicate",
-        layer="launcher",
-        severity=FAIL,
-        title="Two nodes have the same node rank",
-        symptom="`DistStoreError: Socket Timeout` on all nodes",
-        source="LlamaFactory#6154, LlamaFactory#9350, LlamaFactory#7326",
-    ),
-    About(
         "path-not-permitted",
         layer="launcher",
         severity=FAIL,

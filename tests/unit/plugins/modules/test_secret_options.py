@@ -28,10 +28,8 @@ REASONS = {
         base base_conda base_prefix base_python command commands creates dest devices_root directory images launcher
         mode path paths prefix python recipe removes root script state_dir tools wheelhouse
     """,
-    "versions, processors, and requirement lines as they stand in the lock": """
-        arch packages platform python_version requirements torch_backend torch_build
-    "versions, and requirement lines as they stand in the lock": """
-        checksum packages platform python_version requirements torch_backend torch_build version
+    "versions, processors, checksums, and requirement lines as they stand in the lock": """
+        arch checksum packages platform python_version requirements torch_backend torch_build version
     """,
     "numbers of runs, and limits of processes": "run_id runs memlock",
     "keys and settings of ssh without a private key, and their digests": "comment config digest known_hosts",
