@@ -259,11 +259,19 @@ VARIABLES: dict[str, Variable] = {
         "Recreate the lock and accept the current hashes, for one run: C(-e trainmesh_lock_update=true).",
         boolean,
     ),
-    "conda_installer": Variable("cluster", "", "URL or controller path of the Miniconda or Miniforge installer.", text),
+    "conda_installer": Variable(
+        "cluster", "", "URL or controller path of an installer of conda; default: the newest Miniforge.", text
+    ),
     "conda_installer_checksum": Variable(
         "cluster", "", "Checksum of the installer such as C(sha256:...); needed for a URL.", checksum
     ),
     "conda_channels": Variable("cluster", [], "Channels, URLs or directories, instead of the installer's own.", texts),
+    "conda_lock": Variable(
+        "cluster",
+        "",
+        "Controller path of an explicit list of packages (C(conda list --explicit)) to make the environment from.",
+        text,
+    ),
     "conda_init": Variable("cluster", False, "Let conda change the job user's shell start-up files.", boolean),
     "precision": Variable(
         "cluster",
