@@ -28,6 +28,8 @@ _SOURCE = re.compile(r"\s*-?\d+ (\S+) (\S+)/(\S+) \S+ Packages\Z")
 _SIZE = re.compile(r"([\d.,]+) ?([kMGT]?)B")
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _TOLD = re.compile(r"E: |W: |Err:|dpkg: error|[\w.+:-]+ : (?:Pre-)?(?:Depends|Conflicts|Breaks)")
+# Who has put a hold on what is looked at before: those of an earlier run are not in the way.
+_HELD = ("--ignore-hold", "--allow-change-held-packages")
 _SHOWN = 6  # lines of an error
 
 
@@ -194,6 +196,8 @@ class Apt:
         outcome = self._call("apt-get", "update")
         if outcome.timed_out:
             raise SoftwareError(f"the package lists could not be read within {self.limit:.0f} s")
+        if outcome.rc not in (0, 100):  # 100: some list could not be read
+            raise SoftwareError(f"the package lists could not be read: apt-get ended with {outcome.rc}")
         return "\n".join(line for line in outcome.text.splitlines() if re.match(r"E: |W: |Err:", line))
 
     def archives_of(self, origin: str) -> list[Archive]:
@@ -211,23 +215,23 @@ class Apt:
 
     def steps(self, wanted: t.Sequence[str]) -> Steps:
         """What installing would do; raises SoftwareError where it can't be."""
-        words = ("--simulate", "--no-install-recommends", "--allow-change-held-packages")
+        words = ("--simulate", "--no-install-recommends", *_HELD)
         text = self._get("the packages do not fit together", "install", *words, *wanted)
         return parse_steps(text)
 
     def sizes(self, wanted: t.Sequence[str]) -> tuple[int, int]:
         """Bytes to download and to unpack."""
-        words = ("--assume-no", "--no-install-recommends", "--allow-change-held-packages")
+        words = ("--assume-no", "--no-install-recommends", *_HELD)
         return parse_sizes(self._call("apt-get", "install", *words, *wanted).text)
 
     def download(self, wanted: t.Sequence[str]) -> None:
         """Fetch and check all packages."""
-        words = ("-y", "--download-only", "--no-install-recommends", "--allow-change-held-packages")
+        words = ("-y", "--download-only", "--no-install-recommends", *_HELD)
         self._get("the packages could not be downloaded", "install", *words, *wanted)
 
     def install(self, wanted: t.Sequence[str]) -> None:
         """Install what was downloaded; a configuration file that the user has changed stays."""
-        words = ["-y", "--no-download", "--no-install-recommends", "--allow-change-held-packages"]
+        words = ["-y", "--no-download", "--no-install-recommends", *_HELD]
         words += [
             "--allow-downgrades",
             "-o",
@@ -240,12 +244,12 @@ class Apt:
     def remove(self, names: t.Sequence[str]) -> None:
         """Take packages off, with their configuration, and nothing else."""
         if names:
-            words = ("-y", "--allow-change-held-packages")
+            words = ("-y", *_HELD)
             self._get("the packages could not be removed", "purge", *words, *names)
 
     def removal(self, names: t.Sequence[str]) -> Steps:
         """What removing would do; raises SoftwareError."""
-        words = ("--simulate", "--allow-change-held-packages")
+        words = ("--simulate", *_HELD)
         return parse_steps(self._get("the packages could not be removed", "purge", *words, *names)) if names else _NONE
 
     def keep_old(self, packages: t.Mapping[str, str], directory: str) -> list[str]:
@@ -258,7 +262,7 @@ class Apt:
 
     def put_back(self, files: t.Sequence[str]) -> None:
         """Install the old versions again."""
-        words = ("-y", "--allow-downgrades", "--allow-change-held-packages", "--no-install-recommends")
+        words = ("-y", "--allow-downgrades", *_HELD, "--no-install-recommends")
         self._get("the old packages could not be put back", "install", *words, *files)
 
     def held(self) -> set[str]:

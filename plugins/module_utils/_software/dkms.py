@@ -45,7 +45,7 @@ def install(version: str, kernel: str, limit: float, run: t.Callable[..., comman
     if not found:
         raise SoftwareError(f"no source of the module {version} is in {SOURCES}, and none for {kernel} is installed")
     for source in found:
-        words = ["install", "-m", source.name, "-v", source.version, "-k", kernel]
+        words = ["install", "--force", "-m", source.name, "-v", source.version, "-k", kernel]
         _check(run([path_of("dkms"), *words], limit), kernel, TREE, limit)
 
 

@@ -48,7 +48,7 @@ def converge(wish: Wish, check: bool) -> Result:
     if driver_plan.satisfied(present, wish.branch):
         return _settled(apt, present, check)
     if node.family not in driver_table.ORIGINS:
-        raise SoftwareError(f"{node.name} is not among the distributions on which a driver can be installed")
+        raise SoftwareError(driver_plan.unsupported(node))
     installed = installed_drivers(apt)
     driver_plan.refuse(present, wish.branch, installed, driver_present.users())
     try:
@@ -81,8 +81,10 @@ def _install(
 ) -> Result:
     """Decide, download, install."""
     os.makedirs(ROOM, mode=0o755, exist_ok=True)
+    driver_plan.disk_faults([(ROOM, driver_plan.LISTS_BYTES, _free(ROOM))])
     wanted_files = driver_sources.open_sources(apt, wish, node)
     choice, wanted = _decide(apt, wish, node, present)
+    wanted += driver_plan.to_drop(installed, apt.packages(installed), choice, wanted)
     pin = driver_plan.pin(choice.version).encode()
     apt.prepare({**driver_sources.below_etc(wanted_files), PREFERENCES: pin})
     wanted_files = {**wanted_files, f"/etc/apt/{PREFERENCES}": pin, **_settings(present)}
@@ -107,9 +109,9 @@ def _decide(apt: Apt, wish: Wish, node: System, present: Present) -> tuple[Choic
     kinds = driver_plan.kinds(present, wish.module, wish.branch)
     groups = [driver_table.recipes(node, wish.source, wish.branch, kind, present.kernel) for kind in kinds]
     names = _names(groups)
-    headers = driver_table.headers(node, present.kernel)
+    headers = driver_table.headers(present.kernel)
     extra = [*headers, *driver_table.fabric_managers(wish.branch)]
-    later = driver_table.later_headers(node, apt.installed())
+    later = driver_table.later_headers(apt.installed())
     packages = apt.packages([*names, *extra, *later])
     choice = driver_plan.choose(groups, packages, wish.branch)
     if choice is None:
@@ -163,10 +165,15 @@ def _check_disk(apt: Apt, wanted: t.Sequence[str]) -> None:
     download, unpacked = apt.sizes(wanted)
     needs: dict[int, list[t.Any]] = {}
     for place, size in ((ROOM, download), ("/usr", unpacked), ("/var/lib", driver_plan.BUILD_BYTES)):
-        info = os.statvfs(place)
-        row = needs.setdefault(os.stat(place).st_dev, [place, 0, info.f_bavail * info.f_frsize])
+        row = needs.setdefault(os.stat(place).st_dev, [place, 0, _free(place)])
         row[1] += size
     driver_plan.disk_faults([(place, size, free) for place, size, free in needs.values()])
+
+
+def _free(place: str) -> int:
+    """Bytes that are free on the file system of a directory."""
+    info = os.statvfs(place)
+    return info.f_bavail * info.f_frsize
 
 
 def _notes(present: Present, choice: Choice) -> list[str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu import generation
@@ -22,8 +23,13 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.system import System
 
 BUILD_BYTES = 800 * 10**6  # what building the module takes beside the packages; measured with 535 and 550: 0.5 GB
+LISTS_BYTES = 200 * 10**6  # package lists and what apt makes of them; apt hangs where a disk is full
 ROOM_BYTES = 200 * 10**6  # what is left free
 SHOWN = 5
+# Packages whose version is that of the driver, in any distribution.
+_MARKS = re.compile(
+    r"libcuda1|libnvidia-(?:ml1|compute)|nvidia-(?:smi|driver-cuda|utils)|nvidia-(?:open-)?(?:kernel-)?dkms"
+)
 
 
 class Choice(t.NamedTuple):
@@ -121,10 +127,39 @@ def _of_recipe(recipe: Recipe, packages: t.Mapping[str, Package], branch: str) -
     return Choice(best, recipe, (*wanted, *beside))
 
 
+def to_drop(
+    installed: t.Mapping[str, str], packages: t.Mapping[str, Package], choice: Choice, wanted: t.Sequence[str]
+) -> list[str]:
+    """What of an older driver has to go, in apt's words: all that there is no package of the new version of."""
+    chosen = {word.partition("=")[0] for word in wanted}
+    old = {upstream(version) for name, version in installed.items() if _MARKS.match(name)}
+    return [
+        f"{name}-"
+        for name, version in sorted(installed.items())
+        if name not in chosen and upstream(version) in old - {choice.version} and not _offers(packages, name, choice)
+    ]
+
+
+def _offers(packages: t.Mapping[str, Package], name: str, choice: Choice) -> bool:
+    versions = packages[name].versions if name in packages else ()
+    return any(upstream(version) == choice.version for version in versions)
+
+
 def branches(packages: t.Mapping[str, Package]) -> list[str]:
     """The branches that are offered."""
     found = {branch_of(upstream(version)) for each in packages.values() for version in each.versions}
     return [str(each) for each in sorted(found - {0})]
+
+
+def unsupported(system: System) -> str:
+    """Why nothing is installed on this distribution, and what to do instead."""
+    own = "with the tools of the distribution"
+    if system.family == "rhel":
+        own = "from RPM Fusion (akmod-nvidia) or with dnf from the vendor's repository (nvidia-open)"
+    return (
+        f"a driver is installed on Debian and Ubuntu only, and this is {system.name}: install it {own}; a driver of "
+        "the branch or newer is then left alone"
+    )
 
 
 def unavailable(system: System, source: str, branch: str, offered: t.Sequence[str], told: str) -> str:

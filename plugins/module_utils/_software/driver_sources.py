@@ -74,7 +74,7 @@ def _open_vendor(apt: Apt, wish: Wish, node: System) -> dict[str, bytes]:
             "or trainmesh_driver_repository to one that fits"
         )
     url = url.rstrip("/")
-    file, fingerprint = driver_table.VENDOR_KEYS["deb"]
+    file, fingerprint = driver_table.VENDOR_KEY
     wanted = {}
     if url in deb_sources.signed_by("/etc/apt", (os.path.basename(SOURCE),)):
         apt.prepare({})  # the user has it already, with a key of theirs; a second entry would be a conflict

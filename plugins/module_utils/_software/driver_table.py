@@ -14,7 +14,7 @@ SOURCE = (
     "packages.ubuntu.com (nvidia-graphics-drivers-570-server, linux-restricted-modules); "
     "docs.nvidia.com/datacenter/tesla/driver-installation-guide: Compute-only and Desktop Installation, "
     "Kernel Modules, Version locking, Recent Updates (names without a branch on Ubuntu from 590 on; no proprietary "
-    "module from 620 on); key 3bf863cc.pub for deb, D42D0685.pub for rpm"
+    "module from 620 on); the fingerprint of 3bf863cc.pub as several projects pin it"
 )
 DATE = "2026-11-30"
 
@@ -26,15 +26,10 @@ VENDOR_PLACES = {
     ("debian", "13"): "debian13",
     ("ubuntu", "22.04"): "ubuntu2204",
     ("ubuntu", "24.04"): "ubuntu2404",
-    ("rhel", "8"): "rhel8",
-    ("rhel", "9"): "rhel9",
 }
 VENDOR_URL = "https://developer.download.nvidia.com/compute/cuda/repos"
 VENDOR_ARCH = {"x86_64": "x86_64", "aarch64": "sbsa"}
-VENDOR_KEYS = {  # name of the file in the repository, and fingerprint
-    "deb": ("3bf863cc.pub", "EB693B3035CD5710E231E123A4B469963BF863CC"),
-    "rpm": ("D42D0685.pub", "610C7B14E068A878070DA4E99CD0A493D42D0685"),
-}
+VENDOR_KEY = ("3bf863cc.pub", "EB693B3035CD5710E231E123A4B469963BF863CC")  # file in the repository, and fingerprint
 ORIGINS = {"debian": "Debian", "ubuntu": "Ubuntu"}
 # What belongs to the driver among all packages: pinned to one version, never removed with anything else.
 NAMES = (
@@ -46,13 +41,12 @@ NAMES = (
 class Recipe(t.NamedTuple):
     """Packages of one kind of module. ``driver`` all have the driver's version, ``beside`` need not even be there.
 
-    ``prebuilt`` is the package of a module that need not be built, ``stream`` what RPM calls a branch.
+    ``prebuilt`` is the package of a module that need not be built.
     """
 
     module: str
     driver: tuple[str, ...]
     beside: tuple[str, ...] = ()
-    stream: str = ""
     prebuilt: str = ""
 
 
@@ -72,8 +66,6 @@ def vendor_place(system: System) -> str:
 
 def recipes(system: System, source: str, branch: str, module: str, kernel: str) -> list[Recipe]:
     """The sets of packages that may be, the better ones first."""
-    if system.family == "rhel":
-        return [_rhel(system, branch, module)] if source == "vendor" else []
     if system.family == "debian":
         return [_debian(source, module)]
     if system.family == "ubuntu":
@@ -107,26 +99,17 @@ def _ubuntu(source: str, branch: str, module: str, kernel: str) -> list[Recipe]:
     return found
 
 
-def _rhel(system: System, branch: str, module: str) -> Recipe:
-    is_open = module == OPEN
-    kernel = "kmod-nvidia-open-dkms" if is_open else "kmod-nvidia-latest-dkms"
-    stream = f"nvidia-driver:{branch}-{'open' if is_open else 'dkms'}" if system.major < 10 else ""
-    return Recipe(module, (kernel, "nvidia-driver-cuda"), ("nvidia-persistenced",), stream)
-
-
 def fabric_managers(branch: str) -> tuple[str, ...]:
     """Names that the package of the fabric manager has had."""
-    return (f"nvidia-fabricmanager-{branch}", "nvidia-fabricmanager", "nvidia-fabric-manager")
+    return (f"nvidia-fabricmanager-{branch}", "nvidia-fabricmanager")
 
 
-def headers(system: System, kernel: str) -> tuple[str, ...]:
+def headers(kernel: str) -> tuple[str, ...]:
     """The packages with which a module is built for this kernel."""
-    return (f"kernel-devel-{kernel}",) if system.family == "rhel" else (f"linux-headers-{kernel}",)
+    return (f"linux-headers-{kernel}",)
 
 
-def later_headers(system: System, installed: t.Iterable[str]) -> list[str]:
+def later_headers(installed: t.Iterable[str]) -> list[str]:
     """The packages that bring headers with each new kernel, for those that bring the kernels."""
-    if system.family == "rhel":
-        return []
     images = [name for name in installed if name.startswith("linux-image-") and not name[12:13].isdigit()]
     return [name.replace("linux-image-", "linux-headers-", 1) for name in images if not name.endswith("-dbg")]

@@ -159,6 +159,15 @@ def test_the_room_has_the_sources_of_the_node_and_ours(tmp_path):
     assert f"Dir::State::Lists={tmp_path}/room/lists" in run.lines[0] and run.lines[0].endswith("update")
 
 
+def test_lists_that_some_source_lacks_are_told_and_a_killed_apt_is_an_error(tmp_path):
+    text = "Get:1 x\nErr:2 http://other.example x\nE: The repository 'http://other.example' is not signed.\n"
+    found = room(tmp_path, Programs(update=Outcome(100, text, "", False, False, 1.0)))
+    assert found.refresh().splitlines()[0] == "Err:2 http://other.example x"
+    killed = apt.Apt(found.directory, 10, Programs(update=Outcome(-15, "", "", False, False, 1.0)))
+    with pytest.raises(apt.SoftwareError, match="ended with -15"):
+        killed.refresh()
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -159,6 +159,29 @@ def test_a_branch_that_is_not_offered():
     )
 
 
+def test_other_distributions_are_told_what_to_do():
+    assert "RPM Fusion (akmod-nvidia)" in driver_plan.unsupported(
+        System("rhel", "9.4", "", "Rocky Linux 9.4", "x86_64")
+    )
+    assert "this is openSUSE" in driver_plan.unsupported(System("", "15", "", "openSUSE", "x86_64"))
+
+
+def test_packages_of_the_old_driver_go_where_there_are_none_of_the_new_one():
+    choice = driver_plan.choose(
+        [[CLOSED]], {**OFFERED, "libcuda1": package("570.1-1"), "nvidia-kernel-dkms": package("570.1-1")}, "570"
+    )
+    assert choice is not None
+    installed = {
+        "libcuda1": "535.309.01-1",
+        "nvidia-smi": "535.309.01-1",
+        "libnvidia-ml1": "535.309.01-1",
+        "nvidia-support": "20220217+3",
+        "nvidia-container-toolkit": "1.17.8-1",
+    }
+    offered = {"libnvidia-ml1": package("570.1-1", "535.309.01-1"), "nvidia-smi": package("535.309.01-1")}
+    assert driver_plan.to_drop(installed, offered, choice, choice.wanted) == ["nvidia-smi-"]
+
+
 def test_the_fabric_manager_is_of_exactly_the_version():
     choice = driver_plan.choose([[CLOSED]], OFFERED, "535")
     assert choice is not None
