@@ -34,7 +34,7 @@ HEADER = (
 # Each may import from those before it.
 ROOMS = {
     "module_utils": (
-        *("_base", "_gpu", "_config", "_fabric", "_install", "_apply", "_stack", "_user", "_node"),
+        *("_base", "_gpu", "_config", "_fabric", "_install", "_software", "_apply", "_stack", "_user", "_node"),
         *("_logs", "_probe", "_collective", "_jobs", "_local_nodes"),
     ),
     "plugin_utils": (
