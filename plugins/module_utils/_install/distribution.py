@@ -28,8 +28,9 @@ ARCHIVES = {"apt": "/var/cache/apt/archives", "dnf": "/var/cache"}
 MOST_REASON = 400
 
 _UNITS = {"b": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
-_APT_GET = re.compile(r"^Need to get ([\d.,]+) (\w)?B(?:/[\d.,]+ \w?B)? of archives", re.MULTILINE)
-_APT_DISK = re.compile(r"^After this operation, ([\d.,]+) (\w)?B of additional disk space", re.MULTILINE)
+# apt before 2.9, and since
+_APT_GET = re.compile(r"^(?:Need to get| *Download size:) ([\d.,]+) (\w)?B", re.MULTILINE)
+_APT_DISK = re.compile(r"^(?:After this operation,(?=.*additional)| *Space needed:) ([\d.,]+) (\w)?B", re.MULTILINE)
 _APT_INST = re.compile(r"^Inst (\S+?)(?::\w+)? (?:\[([^\]]+)\] )?\((\S+)", re.MULTILINE)
 _APT_REMV = re.compile(r"^Remv (\S+?)(?::\w+)? ", re.MULTILINE)
 _DNF_GET = re.compile(r"^(?:Total download size:|.*Need to download) ([\d.]+) ?(\w)?", re.MULTILINE)

@@ -77,6 +77,8 @@ def test_what_apt_would_do():
     assert (found.download, found.disk) == (1_637_000_000, 5_608_000_000)
     partly = distribution.apt_transaction("", "Need to get 12.5 kB/73.4 MB of archives.")
     assert partly.download == 12_500 and partly.is_empty
+    newer = distribution.apt_transaction("", "  Download size: 11.8 MB\n  Space needed: 43.9 MB / 65.0 GB available\n")
+    assert (newer.download, newer.disk) == (11_800_000, 43_900_000)
     freed = distribution.apt_transaction("", "After this operation, 300 MB disk space will be freed.")
     assert freed.disk == 0
 
