@@ -220,8 +220,9 @@ class Apt:
         return parse_steps(text)
 
     def sizes(self, wanted: t.Sequence[str]) -> tuple[int, int]:
-        """Bytes to download and to unpack."""
-        words = ("--assume-no", "--no-install-recommends", *_HELD)
+        """Bytes to download and to unpack. Not with --assume-no: where no package comes along, apt asks nothing and
+        installs."""
+        words = ("-y", "--print-uris", "--download-only", "--no-install-recommends", *_HELD)
         return parse_sizes(self._call("apt-get", "install", *words, *wanted).text)
 
     def download(self, wanted: t.Sequence[str]) -> None:

@@ -59,6 +59,7 @@ class Variable:
 _PORT = number(1, 65535, "a TCP port")
 _VERSION = pattern(re.compile(r"\d+(\.\d+)+([a-z]+\d+|\.post\d+)?\Z"), "an exact version such as 2.13.0")
 _NAME = pattern(HOST_NAME, "a host name of letters, digits, dots and dashes")
+_LIBRARY = pattern(re.compile(r"(any|\d{1,2}(\.\d{1,5}){1,3})\Z"), "any, or a version in quotes such as 2.27.5")
 _KEY_FINGERPRINT = pattern(re.compile(r"[0-9A-Fa-f]{40}\Z"), "the 40 digits of a key's fingerprint, without blanks")
 
 VARIABLES: dict[str, Variable] = {
@@ -141,6 +142,20 @@ VARIABLES: dict[str, Variable] = {
         "C(source) out of the node's repositories (C(any), C(vendor) or C(distribution)), or a C(runfile) (URL or "
         "controller path) with its C(checksum).",
         cuda_toolkits,
+    ),
+    "cudnn": Variable(
+        "host",
+        None,
+        "Version of cuDNN to install as packages of the system, such as C(9.10), or C(any); the same on all nodes. "
+        "PyTorch needs none.",
+        _LIBRARY,
+    ),
+    "nccl": Variable(
+        "host",
+        None,
+        "Version of NCCL to install as packages of the system, such as C(2.27.5), or C(any); the same on all nodes. "
+        "PyTorch needs none.",
+        _LIBRARY,
     ),
     "user_uid": Variable(
         "cluster",

@@ -99,6 +99,18 @@ def test_sizes(text, sizes):
     assert apt.parse_sizes(text) == sizes
 
 
+def test_sizes_are_asked_for_without_an_installation(tmp_path):
+    """--assume-no is no promise: apt asks nothing, and installs, where no package comes along."""
+    argvs = []
+
+    def run(argv, _limit, **_options):
+        argvs.append(argv)
+        return Outcome(0, "Need to get 303 MB of archives.", "", False, False, 0.1)
+
+    assert apt.Apt(str(tmp_path), 30, run).sizes(["libcuda1"]) == (303 * 10**6, 0)
+    assert "--print-uris" in argvs[0] and "--download-only" in argvs[0]
+
+
 @pytest.mark.parametrize(
     ("version", "upstream"),
     [
