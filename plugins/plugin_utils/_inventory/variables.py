@@ -35,6 +35,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.parse
     paths,
     pattern,
     python,
+    repository,
     requirements,
     text,
     texts,
@@ -114,7 +115,7 @@ VARIABLES: dict[str, Variable] = {
         "Kind of the kernel module; auto: open where all GPUs of the node work with it.",
         choice("auto", "open", "proprietary"),
     ),
-    "driver_repository": Variable("host", "", "URL of a mirror of the vendor's repository.", text),
+    "driver_repository": Variable("host", "", "URL of a mirror of the vendor's repository.", repository),
     "driver_key": Variable(
         "host", "", "Key that signs this mirror, a URL or a path on the controller; default: the vendor's.", text
     ),
