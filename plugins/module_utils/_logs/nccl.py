@@ -28,11 +28,11 @@ PREFIX = re.compile(
 # A wrapper wrote a prefix of its own: "[misc/socket.cc:586] [gpu3:pid=3942408] NCCL WARN text", or none at all.
 BARE = re.compile(r"(?:\A|[\s\])>:])NCCL (?P<level>INFO|WARN|VERSION) ")
 BARE_HOST = re.compile(r"\[([A-Za-z0-9][\w.-]{0,100}):(?:pid[=:])?(\d{1,10})[\]:]")
-BARE_TAG = re.compile(r"(?!rank|default|std|worker|local|node_?rank)([A-Za-z][\w.-]{0,100}):")
+BARE_TAG = re.compile(r"(?!rank|default|std|worker|local|node_?rank)(?=[\w.-]*[a-z\d])([A-Za-z][\w.-]{0,100}):")
 BARE_WHERE = re.compile(r"\[?([\w/+-]{1,80}\.(?:cc|h):\d{1,6})\]?")
 # What a collector of lines writes before each: a time, a task, a pod, a rank.
 TAG_TIME = re.compile(r"\[?\d{4}-\d\d-\d\d[T ][\d:.,]{5,18}(?:Z|[+-]\d\d:?\d\d)?\]?:?\s*")
-RANK_TAG = re.compile(r"\[rank ?(\d{1,7})\]")
+RANK_TAG = re.compile(r"\[[Rr]ank ?(\d{1,7})\]")
 VERSION = re.compile(r"NCCL version (\d{1,2}(?:\.\d{1,3}){1,3})(?:-?[a-z]\w{0,20})?(?:\+cuda(\d{1,2}\.\d{1,2}))?")
 DRIVER = re.compile(r"cudaDriverVersion (\d{3,6})")
 BOOTSTRAP = re.compile(r"Bootstrap ?: Using (.*)")
