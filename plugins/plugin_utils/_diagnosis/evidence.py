@@ -124,9 +124,14 @@ def _verdicts(
             name: [record for record in found if record.get("run_id") == job.get("run_id")]
             for name, found in records.items()
         }
-        tail = str(job.get("log_tail") or job.get("msg") or "")
+        first = job.get("first_error") or {"text": _last_line(str(job.get("log_tail") or job.get("msg") or ""))}
         launcher, seconds = str(job["launcher"]), float(job.get("seconds") or 0)
         killed = job.get("killed") or ()
-        judged = verdict(plan, launcher, by_node, job.get("rc"), tail, seconds, killed)
+        judged = verdict(plan, launcher, by_node, job.get("rc"), first, seconds, killed)
         verdicts.append({**judged, "log": job.get("log")})
     return verdicts
+
+
+def _last_line(text: str) -> str:
+    """The last line with anything in it."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

@@ -11,6 +11,7 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import line_check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster, Node
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.torch_builds import GpuFact, choose_precision
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import addresses as plan_addresses
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import fault, node_check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import nodes as plan_nodes
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import stack as plan_stack
@@ -103,10 +104,12 @@ def _nodes(hosts: t.Sequence[Host], options: Options, memory: Memory, use_gpus: 
     """The nodes in rank order; a host without facts is taken from memory, or left out with a warning."""
     by_name = {host.name: host for host in hosts}
     nodes: list[Node] = []
+    chosen = plan_addresses.choose(hosts)
+    draft.warnings += chosen.warnings
     for name in plan_nodes.order(list(by_name), options["head"], list(memory)):
         host = by_name[name]
         if host.fabric:
-            node = plan_nodes.build_node(host, len(nodes), options["domain"], use_gpus)
+            node = plan_nodes.build_node(host, len(nodes), options["domain"], use_gpus, chosen.addresses[name])
             wrong = node_check.faults(node)
             if wrong:
                 draft.faults += [Fault(f"what it says of itself can't be used: {one}", name) for one in wrong]

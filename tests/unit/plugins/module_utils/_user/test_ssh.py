@@ -62,6 +62,10 @@ def test_sshd_says_it_itself(tmp_path, monkeypatch):
         "denyusers": [],
         "allowgroups": [],
         "denygroups": ["nobody"],
+        **dict.fromkeys(("maxauthtries", "maxsessions", "requiredrsasize")),
+        **dict.fromkeys(("authenticationmethods", "forcecommand", "chrootdirectory", "revokedkeys")),
+        "refused_types": [],
+        "lines": {},
         "certificates": {
             "host": [],
             "drop_in": False,
