@@ -44,6 +44,16 @@ def boolean(value: t.Any) -> bool:
     raise ValueError("expected true or false")
 
 
+def auto_or_boolean(value: t.Any) -> str:
+    """``auto``, or a truth value as ``true`` or ``false``."""
+    if value == "auto":
+        return "auto"
+    try:
+        return str(boolean(value)).lower()
+    except ValueError:
+        raise ValueError("expected auto, true or false") from None
+
+
 def number(low: int, high: int, what: str) -> t.Callable[[t.Any], int]:
     """A reader of whole numbers from ``low`` to ``high``; ``what`` names them."""
 

@@ -19,6 +19,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.parse
     LAUNCHERS,
     USER_NAME,
     address,
+    auto_or_boolean,
     boolean,
     checksum,
     choice,
@@ -339,6 +340,13 @@ VARIABLES: dict[str, Variable] = {
         boolean,
     ),
     "verify_jobs": Variable("cluster", True, "Run a real job through each launcher at the end.", boolean),
+    "verify_speed": Variable(
+        "cluster",
+        "auto",
+        "Measure the speed of each GPU, for some seconds: C(auto) where all GPUs are idle, C(true) also the "
+        "processors of a cluster without GPUs, or C(false).",
+        auto_or_boolean,
+    ),
     "job_timeout": Variable(
         "cluster", 300, "Time limit of one verification job, in seconds.", number(10, 86400, "seconds")
     ),
