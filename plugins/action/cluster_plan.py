@@ -30,6 +30,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.authority 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.nodes import Host, logins_at_once
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.trust import Seen, Trust
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import lockfile
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.pythons import Pythons
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import Tools
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.wheelhouse import Store
 
@@ -61,6 +62,7 @@ class ActionModule(ActionBase):
             options = {**self._options(hostvars[names[0]], hosts), "refused": refused}
             options["installs"] = action.runs(variables, "python_env", "torch_stack")
             options["conda_installer_problem"] = self._installer_problem(options["conda_installer"])
+            options["python_problem"] = self._pythons(given["state_dir"], options).problem
             path = os.path.join(given["state_dir"], "cluster.json")
             memory = state.load(path, group, {host.name: host.ansible_host for host in hosts})
             plan = plan_cluster.make(hosts, options, memory.nodes, strict=not read_only)
@@ -221,6 +223,11 @@ class ActionModule(ActionBase):
             )
         options["user"] = options["user"] or (users[0] if users else "root")
         return options
+
+    @staticmethod
+    def _pythons(state_dir: str, options: t.Mapping[str, t.Any]) -> Pythons:
+        """uv's Pythons, which are asked for only where a node lacks one."""
+        return Pythons(os.path.abspath(state_dir), Tools("", "", insecure=True), options["python_mirror"])
 
     def _installer_problem(self, installer: str) -> str:
         """Why the conda installer can't be handed out from here, where it is no URL; looked for as the role does."""

@@ -13,5 +13,5 @@ class ActionModule(ProbeAction):
     """Measures the ways to the nodes of the plan."""
 
     PART = "links"
-    KEPT = ("row", "load")
+    KEPT = ("folded",)
     derived = staticmethod(probe_arguments.link_probe)

@@ -13,5 +13,5 @@ class ActionModule(ProbeAction):
     """Tries the nodes of the plan."""
 
     PART = "mesh"
-    KEPT = ("row", "alike", "load", "unreached")
+    KEPT = ("folded",)
     derived = staticmethod(probe_arguments.mesh_probe)

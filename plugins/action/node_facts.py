@@ -11,6 +11,9 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action
 
+# Lists of as many texts as there are nodes. Ansible looks through each element, several times, for each node.
+OF_EVERY_NODE = ("names", "peers", "addresses")
+
 
 class ActionModule(ActionBase):
     """Runs the module, with what the inventory of this run says it has to look at."""
@@ -30,6 +33,8 @@ class ActionModule(ActionBase):
                 "user": variables.get("trainmesh_user") or self._login_user(stored, name),
                 **arguments,
             }
+            lists = {name: arguments[name] for name in OF_EVERY_NODE if arguments.get(name)}
+            arguments.update({name: ",".join(texts) for name, texts in lists.items() if isinstance(texts, list)})
             if arguments.get("present"):
                 wish = stored["trainmesh_inventory"]["present"]
                 ssh_port = int(variables.get("trainmesh_ssh_port") or 0)

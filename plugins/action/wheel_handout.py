@@ -17,6 +17,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install.uv import CERTIFICATES, INDEX
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import index as wheels_index
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import torch_index
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import ToolError, Tools
 
 ARGUMENTS = {
@@ -25,6 +26,7 @@ ARGUMENTS = {
     "offline": {"type": "bool", "default": False},
     "index_url": {"type": "str", "default": "", "no_log": True},
     "index_insecure": {"type": "bool", "default": False},
+    "torch_index_url": {"type": "str", "default": "", "no_log": True},
     "torch_backend": {"type": "str", "default": ""},
 }
 
@@ -81,7 +83,9 @@ class ActionModule(ActionBase):
         content: dict[str, t.Any] = {}
         if not args["offline"]:
             index = Tools("", "", args["index_url"], insecure=args["index_insecure"]).index
-            content = {**wheels_index.for_nodes(index), "torch_backend": args["torch_backend"]}
+            url, backend = args["torch_index_url"], args["torch_backend"]
+            second = torch_index.of_build(url, backend) if url and backend else ""
+            content = wheels_index.for_nodes(index, backend, second)
             if index.certificate and os.path.isfile(index.certificate):
                 self._put(index.certificate, f"{dest}/{CERTIFICATES}")
         target = f"{dest}/{INDEX}"

@@ -27,6 +27,7 @@ ARGUMENTS = {
     "requirements": {"type": "list", "elements": "str", "required": True},
     "index_url": {"type": "str", "default": "", "no_log": True},
     "index_insecure": {"type": "bool", "default": False},
+    "torch_index_url": {"type": "str", "default": "", "no_log": True},
     "update": {"type": "bool", "default": False},
     "wheelhouse": {"type": "str", "default": ""},
     "timeout": {"type": "int", "default": 3600},
@@ -80,7 +81,13 @@ class ActionModule(ActionBase):
         return Store(
             state_dir=os.path.abspath(args["state_dir"]),
             wish=wish,
-            tools=Tools(args["python_version"], args["platform"], args["index_url"], insecure=args["index_insecure"]),
+            tools=Tools(
+                args["python_version"],
+                args["platform"],
+                args["index_url"],
+                insecure=args["index_insecure"],
+                torch_index_url=args["torch_index_url"],
+            ),
             wheelhouse=args["wheelhouse"],
             say=lambda text: action.show(f"  {text}"),
         )

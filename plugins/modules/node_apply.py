@@ -133,7 +133,8 @@ def main() -> None:
         answers.append((SECRETS, _job_env(module)))
     diff = [one for _name, answer in answers for one in answer.pop("diff", [])]
     changed = {name: answer for name, answer in answers if answer["changed"]}
-    module.exit_json(changed=bool(changed), steps=changed, diff=diff)
+    # the parameters are the texts of all files: they are not sent back
+    module.exit_json(changed=bool(changed), steps=changed, diff=diff, invocation={})
 
 
 def _valid(module: AnsibleModule, name: str, options: dict[str, t.Any]) -> dict[str, t.Any]:

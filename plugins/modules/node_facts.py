@@ -267,6 +267,7 @@ def main() -> None:
         **made,
         ansible_facts={**facts, "trainmesh_facts_errors": found.errors},
         **({"replayed_from": replayed} if replayed else {}),
+        invocation={},  # the parameters name every node: they are not sent back
     )
 
 

@@ -131,7 +131,8 @@ def main() -> None:
         problems = listener.start(listener.Wish(**given))
     except (OSError, ValueError) as error:
         module.fail_json(msg=f"the ports of {given['name']} could not be listened on, or not be freed: {error}")
-    module.exit_json(changed=False, problems={str(port): list(problem) for port, problem in problems.items()})
+    found = {str(port): list(problem) for port, problem in problems.items()}
+    module.exit_json(changed=False, problems=found, invocation={})  # the parameters name every node
 
 
 if __name__ == "__main__":

@@ -39,6 +39,12 @@ options:
     description: Major and minor version of Python in the environment.
     type: str
     required: true
+  python_install:
+    description: >-
+      Whether a Python of O(python_version) is brought below the prefix where O(python) is not there; RV(interpreter) is
+      then empty, and RV(python_missing) true.
+    type: bool
+    default: false
   tools:
     description: Commands that must be there.
     type: list
@@ -102,6 +108,11 @@ interpreter:
   returned: always
   type: str
   sample: /usr/bin/python3
+python_missing:
+  description: Whether a Python has to be brought before a venv can be made.
+  returned: always
+  type: bool
+  sample: false
 missing:
   description: Commands that are not there.
   returned: always
@@ -208,9 +219,19 @@ def _prepare(params: dict[str, t.Any], check_mode: bool) -> tuple[list[str], ins
         changed += make_directories(prefix, check_mode)
         found = install_prefix.environment(prefix, kind, version)
         is_new_venv = found.state != "ok" and kind == "venv"
-        interpreter = install_prefix.interpreter(params["python"], version) if is_new_venv else ""
+        interpreter = _interpreter(params) if is_new_venv else ""
         changed += claim(prefix, kind, version, found.state, check_mode)
     return changed, found, interpreter
+
+
+def _interpreter(params: dict[str, t.Any]) -> str:
+    """The interpreter for a new venv; empty where one is brought. Raises Fault."""
+    try:
+        return install_prefix.interpreter(params["python"], params["python_version"], prefix=params["prefix"])
+    except install_prefix.Fault:
+        if params["python_install"]:
+            return ""
+        raise
 
 
 def main() -> None:
@@ -223,6 +244,7 @@ def main() -> None:
             "kind": {"type": "str", "choices": ["venv", "conda"], "default": "venv"},
             "python": {"type": "str", "default": "/usr/bin/python3"},
             "python_version": {"type": "str", "required": True},
+            "python_install": {"type": "bool", "default": False},
             "tools": {"type": "list", "elements": "dict", "default": [], "options": tool},
         },
         supports_check_mode=True,
@@ -238,6 +260,7 @@ def main() -> None:
         changed=bool(changed),
         environment={"state": found.state, "python": found.python, "reason": found.reason},
         interpreter=interpreter,
+        python_missing=found.state != "ok" and module.params["kind"] == "venv" and not interpreter,
         missing=missing,
         packages=install_prefix.packages_of(tools, missing, family),
         family=family,

@@ -62,6 +62,7 @@ waits:
 
 import base64
 import binascii
+import contextlib
 import os
 import shutil
 import time
@@ -134,6 +135,9 @@ def give(module: AnsibleModule, main_text: str, port: int) -> tuple[dict[str, t.
     if module.check_mode:
         return answer, ""
     os.makedirs(certificates.DIRECTORY, mode=0o755, exist_ok=True)
+    if changes or told:
+        with open(certificates.UNREAD, "w", encoding="utf-8"):
+            pass
     for change in changes:
         textfile.write(module, change, backup=False)
     problem = ""
@@ -147,6 +151,9 @@ def give(module: AnsibleModule, main_text: str, port: int) -> tuple[dict[str, t.
         if told:
             sshd_return.keep()
             config_sshd.restore(module, told[0], bool(told[0].before))
+    if not problem:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(certificates.UNREAD)
     return answer, problem
 
 
@@ -159,9 +166,12 @@ def remove(module: AnsibleModule, main_text: str, port: int) -> dict[str, t.Any]
     answer = {"changed": True, "diff": diff}
     if module.check_mode:
         return answer
-    if told:
-        problem = config_sshd.apply(module, told[0], main_text, port, backup=False)
-        if problem or shows(module, port, lines, WAIT_S, wanted=False) is False:
+    if told or (lines and not shows(module, port, lines, 0, wanted=False)):  # a run may have been killed between
+        if told:
+            problem = config_sshd.apply(module, told[0], main_text, port, backup=False)
+        else:
+            problem = config_sshd.reload(module)
+        if problem or not shows(module, port, lines, WAIT_S, wanted=False):
             module.fail_json(msg=f"sshd still has its certificates: {problem or LOOK}")
     if not sshd_return.is_armed():
         for path in gone:

@@ -316,7 +316,8 @@ ansible_facts:
             - C(interpreter) is O(base_python), null without it. Its C(problem) says why no environment can be made with
               it, such as that it is not there; a C(version) of null without a problem means that it gave no answer
               in time.
-            - C(pythons) are the interpreters on the usual search path, by version.
+            - C(pythons) are the interpreters that can make environments, by version, of the usual search path and of
+              those that this collection has brought below O(base_prefix).
             - C(conda) is whether O(base_conda) is a whole installation of conda, null without that option.
             - C(prefix_problem) says why the user can't make an environment in O(base_prefix), such as that another one
               is in its place; null where nothing is wrong or known.

@@ -307,7 +307,13 @@ ansible_facts:
           description: The files that were named in O(files), without secrets.
           type: list
           elements: dict
-          sample: [{kind: hostfile, path: ~/hostfile, exists: true, text: "node1 slots=8\n", error: null}]
+          sample:
+            - kind: hostfile
+              path: ~/hostfile
+              cluster: false
+              exists: true
+              text: "node1 slots=8\n"
+              error: null
         root_without_password:
           description: Whether the user is root or may run everything as root without a password; null when not known.
           type: bool
@@ -321,6 +327,23 @@ ansible_facts:
           sample:
             - time: "2026-11-20T08:15:30Z"
               line: "[86400.123456] Out of memory: Killed process 4711 (python) total-vm:98304000kB"
+        kernel_events:
+          description:
+            - What else the kernel log says of the machine since boot, equal lines once; null when it cannot be read.
+              Each has C(kind) (such as V(out_of_memory), V(crashed), V(task_hung), V(pcie_error), V(nic_failed),
+              V(link_down), V(disk_error)), C(device), the driver that C(owner) names, C(count), C(time), the last
+              C(line) and C(details).
+          type: list
+          elements: dict
+          sample:
+            - kind: out_of_memory
+              host: ""
+              device: null
+              owner: null
+              count: 1
+              time: "2026-11-20T08:15:30Z"
+              line: "[86400.12] Memory cgroup out of memory: Killed process 4711 (python) total-vm:98304000kB"
+              details: {victim: python, pid: "4711", cgroup: /docker/0f3289, constraint: CONSTRAINT_MEMCG, uid: "1000"}
         alike:
           description:
             - What is not listed because it is as expected, empty without O(addresses) and O(keys). C(targets) has the

@@ -33,6 +33,12 @@ options:
     description: Package index instead of the one that pip is configured with on the controller. Empty for none.
     type: str
     default: ""
+  torch_index_url:
+    description: >-
+      Index that is asked for builds of torch in the place of PyTorch's own, such as a mirror of it; the name of the
+      build is put at its end unless one is there.
+    type: str
+    default: ""
   index_insecure:
     description: Whether the node may use an index over plain http, or pip's C(trusted-host).
     type: bool

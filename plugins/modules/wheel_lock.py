@@ -60,6 +60,12 @@ options:
     description: Package index instead of the one that pip is configured with. Empty for none.
     type: str
     default: ""
+  torch_index_url:
+    description: >-
+      Index that is asked for builds of torch in the place of PyTorch's own, such as a mirror of it; the name of the
+      build is put at its end unless one is there.
+    type: str
+    default: ""
   index_insecure:
     description: >-
       Whether packages may come over plain http, from pip's C(trusted-host), and as the best version out of several

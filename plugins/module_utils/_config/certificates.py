@@ -14,12 +14,15 @@ import binascii
 import contextlib
 import glob
 import hashlib
+import os
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import textfile
 
 DIRECTORY = "/etc/ssh/trainmesh"
 REVOKED = f"{DIRECTORY}/revoked_keys"
+# Is there from before the first write until sshd was seen with what was written: a run may be killed between the two.
+UNREAD = f"{DIRECTORY}/.unread"
 DROP_IN = "/etc/ssh/sshd_config.d/51-trainmesh-certificates.conf"
 # The algorithm of a certificate of an ed25519 key, which ssh and sshd may be told not to accept.
 ALGORITHM = "ssh-ed25519-cert-v01@openssh.com"
@@ -160,7 +163,8 @@ def of_sshd() -> OfSshd:
     revoked = ""
     with contextlib.suppress(FileNotFoundError), open(REVOKED, "rb") as stream:
         revoked = base64.b64encode(stream.read()).decode()
-    return OfSshd(textfile.read_text(DROP_IN), {path: textfile.read_text(path) for path in paths}, revoked)
+    files = {path: textfile.read_text(path) for path in [*paths, *filter(os.path.exists, [UNREAD])]}
+    return OfSshd(textfile.read_text(DROP_IN), files, revoked)
 
 
 def wanted_of_sshd(lines: t.Sequence[str], revoked: str) -> OfSshd:

@@ -28,6 +28,8 @@ _SEARCH = os.pathsep.join(
     ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/lib64/openmpi/bin")
 )
 COMMANDS = ("rsync", "pdsh", "mpirun")
+# Pythons that the role python_env brings itself lie here, one directory for each version.
+MANAGED = "var/python"
 _ASK = "import sys, venv; print('%d.%d' % sys.version_info[:2])"
 _FAMILIES = {
     "debian": "debian",
@@ -146,11 +148,15 @@ def claim_fault(prefix: str, state: str, claim: str) -> str:
 
 
 def look(
-    wanted: str, run: t.Callable[..., command.Outcome] = command.run, limit: float = _START_SECONDS
+    wanted: str, run: t.Callable[..., command.Outcome] = command.run, limit: float = _START_SECONDS, prefix: str = ""
 ) -> Interpreter:
-    """The interpreter for a venv (a path, or a version such as 3.11), asked for its version."""
+    """The interpreter for a venv (a path, or a version such as 3.11), asked for its version.
+
+    Of a version one that can make environments goes before others of that name, such as the stand-ins of pyenv; those
+    that the role has brought below ``prefix`` are looked at as well.
+    """
     name = wanted if "/" in wanted else f"python{wanted}"
-    path = shutil.which(name, path=_search_path())  # a path is taken as it is
+    path = pythons(prefix).get(wanted) or shutil.which(name, path=_search_path())  # a path is taken as it is
     if not path:
         return Interpreter(problem=f"there is no interpreter {name}")
     outcome = run([path, "-I", "-c", _ASK], limit)
@@ -162,27 +168,47 @@ def look(
     return Interpreter(path, outcome.out.strip())
 
 
-def pythons() -> dict[str, str]:
-    """The interpreters that are there by their versions (``{"3.11": "/usr/bin/python3.11"}``); none is started."""
+def managed(prefix: str, version: str) -> str:
+    """The directory of a Python of this version that the role brings itself."""
+    return f"{prefix}/{MANAGED}/{version}"
+
+
+def pythons(prefix: str = "") -> dict[str, str]:
+    """The interpreters that can make a venv, by their versions (``{"3.11": "/usr/bin/python3.11"}``); none is started.
+
+    Those of the search path come first, then those that the role has brought below ``prefix``.
+    """
+    brought = glob.glob(f"{glob.escape(prefix)}/{MANAGED}/3.*/bin") if prefix else []
     found: dict[str, str] = {}
-    for directory in _search_path().split(os.pathsep):
+    for directory in [*_search_path().split(os.pathsep), *sorted(brought)]:
         for path in glob.glob(f"{glob.escape(directory)}/python3.*"):
             match = re.search(r"/python(3\.\d+)\Z", path)
-            if match and os.access(path, os.X_OK):
+            if match and os.access(path, os.X_OK) and _has_venv(path, match.group(1)):
                 found.setdefault(match.group(1), path)
     return found
 
 
-def interpreter(wanted: str, python_version: str, run: t.Callable[..., command.Outcome] = command.run) -> str:
+def _has_venv(path: str, version: str) -> bool:
+    """Whether the interpreter's library has the module venv: some distributions package it separately."""
+    root = os.path.dirname(os.path.dirname(os.path.realpath(path)))
+    return any(os.path.exists(f"{root}/{lib}/python{version}/venv/__init__.py") for lib in ("lib", "lib64"))
+
+
+def interpreter(
+    wanted: str, python_version: str, run: t.Callable[..., command.Outcome] = command.run, prefix: str = ""
+) -> str:
     """The path of the interpreter for a venv of this version; raises Fault."""
-    found = look(wanted, run)
+    found = look(wanted, run, prefix=prefix)
     problem = found.problem
     if not problem and not found.version:
         problem = f"{found.path} did not answer within {_START_SECONDS:.0f} s"
     elif not problem and found.version != python_version:
         problem = f"{found.path} is Python {found.version}, and the cluster's environment is for {python_version}"
     if problem:
-        advice = "install it, or set trainmesh_python to one that every node has, or trainmesh_python_env: conda"
+        advice = (
+            "install it, or set trainmesh_python to one that every node has, or trainmesh_python_install: true to have "
+            "one installed below the prefix"
+        )
         raise Fault(f"{problem}: {advice}")
     return found.path
 

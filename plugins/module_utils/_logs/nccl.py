@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Read what ``NCCL_DEBUG=INFO`` has printed.
 
-Formats of NCCL 2.2 to 2.30 (``src/debug.cc``: ``host:pid:tid [device] [file:line] NCCL INFO text``),
-with what mpirun, srun, pdsh, torchrun and terminals put in front. Lines of several ranks may be glued
-together, in any order, doubled or cut. Nothing here raises and nothing is judged.
+Formats of NCCL 2.2 to 2.31 (``src/debug.cc``: ``host:pid:tid [device] [file:line] NCCL INFO text``),
+with what mpirun, srun, pdsh, torchrun, Kubernetes, JSON collectors and terminals put in front. Lines of several ranks
+may be glued together, in any order, doubled or cut. Nothing here raises and nothing is judged.
 """
 
 from __future__ import annotations
@@ -13,16 +13,26 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl_failure import classify, first_cause
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import nccl_worlds
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl_failure import first_cause
 
 MAX_WARNINGS = 50
-ANSI = re.compile(r"\x1b\[[0-9;]{0,20}[A-Za-z]|(?<![\w\]])\[0m ?")
+# also as cat -v and rsyslog write the escape character
+ANSI = re.compile(r"(?:\x1b|\^\[|#033)\[[0-9;]{0,20}[A-Za-z]|(?<![\w\]])\[0m ?")
 # Begins at the colon after the host name, so that a long word costs nothing; 2.2 has no "NCCL" in it.
 PREFIX = re.compile(
     r":(?P<pid>\d{1,10}):(?P<tid>\d{1,10}) (?:\[(?P<dev>-?\d{1,4})\] )?"
     r"(?:(?P<where>[\w./+-]{1,120}:\d{1,6})(?: \([^)\n]{0,200}\))? )?"
     r"(?:NCCL )?(?P<level>INFO|WARN|CALL|TRACE|VERSION|ABORT) "
 )
+# A wrapper wrote a prefix of its own: "[misc/socket.cc:586] [gpu3:pid=3942408] NCCL WARN text", or none at all.
+BARE = re.compile(r"(?:\A|[\s\])>:])NCCL (?P<level>INFO|WARN|VERSION) ")
+BARE_HOST = re.compile(r"\[([A-Za-z0-9][\w.-]{0,100}):(?:pid[=:])?(\d{1,10})[\]:]")
+BARE_TAG = re.compile(r"(?!rank|default|std|worker|local|node_?rank)([A-Za-z][\w.-]{0,100}):")
+BARE_WHERE = re.compile(r"\[?([\w/+-]{1,80}\.(?:cc|h):\d{1,6})\]?")
+# What a collector of lines writes before each: a time, a task, a pod, a rank.
+TAG_TIME = re.compile(r"\[?\d{4}-\d\d-\d\d[T ][\d:.,]{5,18}(?:Z|[+-]\d\d:?\d\d)?\]?:?\s*")
+RANK_TAG = re.compile(r"\[rank ?(\d{1,7})\]")
 VERSION = re.compile(r"NCCL version (\d{1,2}(?:\.\d{1,3}){1,3})(?:-?[a-z]\w{0,20})?(?:\+cuda(\d{1,2}\.\d{1,2}))?")
 DRIVER = re.compile(r"cudaDriverVersion (\d{3,6})")
 BOOTSTRAP = re.compile(r"Bootstrap ?: Using (.*)")
@@ -34,7 +44,6 @@ DEVICE = re.compile(r"\[\d{1,3}\](?:\{\d+\} )?([\w.-]{1,60}:\d{1,3}/(?:IB|RoCE))
 NETWORK = re.compile(r"Using network (.{1,60})")
 PLUGIN = re.compile(r"Initialized NET plugin (\S{1,60})")
 RANKS = re.compile(r"\bnranks[ =](\d{1,7})\b")
-COMMUNICATOR = re.compile(r"\brank (\d{1,7}) nranks (\d{1,7})\b.{0,400}Init (START|COMPLETE)")
 CHANNEL = re.compile(
     r"(?:Channel|Ring) (\d{1,4})(?:/\d{1,4})? : (\d{1,7})(?:\[\w+\])? -> (\d{1,7})(?:\[\w+\])?"
     r"(?: \[(send|receive)\])? via (\S{1,80})"
@@ -51,6 +60,9 @@ class Line(t.NamedTuple):
     device: int | None
     text: str
     number: int
+    process: str = ""
+    thread: str = ""
+    tag: str = ""
 
 
 def split(text: str) -> t.Iterator[Line]:
@@ -64,8 +76,9 @@ def split(text: str) -> t.Iterator[Line]:
             hosts.append(_host(line, match.start(), known if hosts else None))
             known.add(hosts[0])
         first = starts[0].start() - len(hosts[0]) if starts else len(line)
+        tag = _tag(line[:first])
         if line[:first].strip():
-            yield Line("", "", "", None, line[:first].strip(), number)
+            yield Line("", "", "", None, line[:first].strip(), number) if starts else _bare(line, number)
         for place, match in enumerate(starts):
             last = starts[place + 1].start() - len(hosts[place + 1]) if place + 1 < len(starts) else len(line)
             device = match.group("dev")
@@ -76,15 +89,63 @@ def split(text: str) -> t.Iterator[Line]:
                 int(device) if device else None,
                 line[match.end() : last].strip(),
                 number,
+                f"{hosts[place]}:{match.group('pid')}",
+                match.group("tid"),
+                tag,
             )
+
+
+def _tag(text: str) -> str:
+    """What stands before the host, without the time."""
+    return TAG_TIME.sub("", text.strip()).strip()
+
+
+def _bare(line: str, number: int) -> Line:
+    """A line without NCCL's own prefix: torch's, or NCCL's behind that of a wrapper."""
+    said = BARE.search(line)
+    if not said:
+        return Line("", "", "", None, line.strip(), number)
+    before = line[: said.start()]
+    named, where = BARE_HOST.search(before), BARE_WHERE.search(before)
+    tagged = BARE_TAG.match(_tag(before))
+    host = named.group(1) if named else tagged.group(1) if tagged else ""
+    process = f"{host}:{named.group(2)}" if named else ""
+    where_text = where.group(1) if where else ""
+    return Line(host, said.group("level"), where_text, None, line[said.end() :].strip(), number, process, "", "")
 
 
 def _host(line: str, end: int, known: set[str] | None) -> str:
     """The name before the colon; of a line glued to another one, the longest name met before that it ends in."""
-    word = re.split(r"[\s:]", line[max(0, end - 255) : end])[-1]
+    word = re.split(r"[\s:\"'<>()\[\]|]", line[max(0, end - 255) : end])[-1]
     if known is None:
         return word
     return max((host for host in known if word.endswith(host)), key=len, default=word)
+
+
+def _with_hosts(lines: t.Sequence[Line]) -> list[Line]:
+    """Lines that are not NCCL's own belong to whom their tag belongs: a host, a task, a rank; else to nobody."""
+    tags: dict[str, set[str]] = {}
+    ranks: dict[str, set[str]] = {}
+    for line in lines:
+        if line.tag and line.host:
+            tags.setdefault(line.tag, set()).add(line.host)
+        said = nccl_worlds.COMMUNICATOR.search(line.text) if line.host else None
+        if said:
+            ranks.setdefault(said.group(1), set()).add(line.host)
+    hosts = {line.host for line in lines if line.host}
+    own = {tag: next(iter(found)) for tag, found in tags.items() if len(found) == 1}
+    return [line if line.host else line._replace(host=_by_tag(line.text, own, ranks, hosts)) for line in lines]
+
+
+def _by_tag(text: str, tags: t.Mapping[str, str], ranks: t.Mapping[str, set[str]], hosts: set[str]) -> str:
+    bare = TAG_TIME.sub("", text, count=1)
+    for tag in sorted(tags, key=len, reverse=True):
+        if bare.startswith(tag):
+            return tags[tag]
+    word = bare.partition(":")[0]
+    rank = RANK_TAG.search(bare[:200])
+    found = ranks.get(rank.group(1), set()) if rank else set()
+    return word if word in hosts else next(iter(found)) if len(found) == 1 else ""
 
 
 def parse(text: str) -> dict[str, t.Any]:
@@ -95,17 +156,22 @@ def parse(text: str) -> dict[str, t.Any]:
     channel says so; ``init_complete_lines`` and ``warn_lines`` count. ``by_host`` has the same for each
     host with its ``interfaces``, ``transports`` (name to number of channel lines), ``complete`` (ranks)
     and ``started`` (ranks). ``environment`` are the NCCL variables. ``warnings`` are the WARN lines,
-    ``failures`` what they and other lines say went wrong, ``cause`` the one of them to look at first.
+    ``failures`` what they and other lines say went wrong, ``cause`` the one of them to look at first. ``worlds`` are
+    the jobs in it, each with what its hosts said, the ranks that began and were ready, and its ``causes``.
     """
     summary = _empty()
-    for line in split(text):
+    lines = _with_hosts(list(split(text)))
+    summary["worlds"] = nccl_worlds.read(lines)
+    failures = [each for world in summary["worlds"] for each in world.pop("failures")]
+    summary["failures"] = sorted(failures, key=lambda each: int(each["line"]))[:MAX_WARNINGS]
+    summary["cause"] = first_cause([each for world in summary["worlds"] for each in world["causes"]])
+    for line in lines:
         host = _of_host(summary, line.host) if line.level else None
         _read_text(summary, host, line)
         if line.level == "WARN":
             summary["warn_lines"] += 1
             if len(summary["warnings"]) < MAX_WARNINGS:
-                summary["warnings"].append(_place(line))
-        _read_failure(summary, line)
+                summary["warnings"].append(nccl_worlds.place(line))
     return _finish(summary)
 
 
@@ -114,6 +180,7 @@ def _empty() -> dict[str, t.Any]:
         "hosts": set(), "nccl_versions": set(), "nccl_cuda": set(), "cuda_driver_versions": set(), "networks": set(),
         "hcas": set(), "bootstrap_ifaces": set(), "nranks": set(), "uses_gdrdma": False, "init_complete_lines": 0,
         "warn_lines": 0, "lines": 0, "by_host": {}, "environment": {}, "warnings": [], "failures": [], "cause": None,
+        "worlds": [],
     }  # fmt: skip
 
 
@@ -173,9 +240,9 @@ def _read_network(summary: dict[str, t.Any], host: dict[str, t.Any], text: str) 
 def _read_communicator(summary: dict[str, t.Any], host: dict[str, t.Any], text: str) -> None:
     """Ranks and the ways between them."""
     summary["nranks"].update(int(number) for number in RANKS.findall(text))
-    ranks = COMMUNICATOR.search(text)
+    ranks = nccl_worlds.COMMUNICATOR.search(text)
     if ranks:
-        host["complete" if ranks.group(3) == "COMPLETE" else "started"].add(int(ranks.group(1)))
+        host["complete" if ranks.group(4) == "COMPLETE" else "started"].add(int(ranks.group(1)))
     summary["init_complete_lines"] += 1 if "Init COMPLETE" in text else 0
     channel = CHANNEL.search(text)
     if not channel:
@@ -196,22 +263,8 @@ def transport_of(via: str) -> str:
     return "/".join(re.sub(r"\(.*", "", word) for word in words[:2])
 
 
-def _read_failure(summary: dict[str, t.Any], line: Line) -> None:
-    """A failure counts from a WARN, and from what is not NCCL's own (torch quotes NCCL's last error)."""
-    if line.level not in ("WARN", "") or len(summary["failures"]) >= MAX_WARNINGS:
-        return
-    found = classify(line.text)
-    if found:
-        summary["failures"].append({**found, **_place(line)})
-
-
-def _place(line: Line) -> dict[str, t.Any]:
-    return {"host": line.host, "device": line.device, "where": line.where, "text": line.text[:400], "line": line.number}
-
-
 def _finish(summary: dict[str, t.Any]) -> dict[str, t.Any]:
     """Sets become sorted lists, so that the answer is plain data."""
-    summary["cause"] = first_cause(summary["failures"])
     for part in [summary, *summary["by_host"].values()]:
         for key, content in part.items():
             if isinstance(content, set):

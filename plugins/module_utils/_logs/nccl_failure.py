@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a line of NCCL, or of torch about NCCL, says went wrong.
 
-Texts as in NCCL 2.2 to 2.30 (``src/misc/socket.cc``, ``src/transport/net_ib``, ``src/init.cc``,
-``src/os/linux.cc``) and torch's ProcessGroupNCCL.
+Texts as in NCCL 2.2 to 2.31 (``src/misc/socket.cc``, ``src/transport/net_ib``, ``src/init.cc``,
+``src/os/linux.cc``), the error strings of CUDA, NVML and libibverbs, and torch's ProcessGroupNCCL.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ import re
 import typing as t
 
 # How near a failure is to its cause: the lowest number of a log is the cause, the first line of equals.
-ROOT, LATE, GENERIC = 0, 1, 2
+# HARDWARE: what an adapter says of itself explains the transfers that fail on other nodes, wherever it stands.
+HARDWARE, ROOT, LATE, GENERIC = -1, 0, 1, 2
 
-ADDRESS = re.compile(r"(?:peer|[Cc]onnect to|remote peer) (?P<peer>[^\s<>]{1,200})<(?P<port>\d{1,5})>")
+ADDRESS = re.compile(
+    r"(?:peer|[Cc]onnect to|recv from|send to|accept from|socketFinalizeAccept from|ocketPollConnect to) "
+    r"(?P<peer>[^\s<>]{1,200})<(?P<port>\d{1,5})>"
+)
 # NCCL before 2.12 calls the status an error: "completion with error 12"
 STATUS = re.compile(r"(?:status[=:]\s?(?:[A-Za-z_][\w ]{0,60}\()?|completion with error )(?P<status>\d{1,3})\b")
 VENDOR = re.compile(r"vendor[ _]err[=:]?\s?(?P<vendor>\d{1,6})")
-HCA = re.compile(r"\bhca (?P<hca>[\w.-]{1,40})")
+HCA = re.compile(r"(?:\bhca |NET/IB ?: (?=[\w.-]{1,40}:\d{1,3} (?:Got )?(?:async|non-fatal)))(?P<hca>[\w.-]{1,40})")
 
 
 class Kind(t.NamedTuple):
@@ -34,12 +38,67 @@ def _kind(name: str, weight: int, pattern: str) -> Kind:
     return Kind(name, weight, re.compile(pattern))
 
 
+# What CUDA says in quotes behind "Cuda failure", torch behind "CUDA error:"; the number alone where the words are lost.
+# Words of the runtime (cudaGetErrorString) and of the driver (cuGetErrorString) in CUDA 9 to 13.
+_CUDA = r"(?i:cuda (?:failure|error|driver error))"
+_CUDA_WORDS: t.Sequence[tuple[str, str, str]] = (
+    ("cuda_driver_too_old",
+     r"not supported in the installed CUDA driver|driver version is insufficient|unsupported toolchain|"
+     r"forward compatibility was attempted|driver on your system is too old", "35|36|222|804"),
+    ("cuda_driver_mismatch", r"unsupported display driver / cuda driver combination", "803"),
+    ("cuda_fabric", r"system not yet initialized", "802"),
+    ("cuda_stub", r"stub library", "34"),
+    ("cuda_out_of_memory", r"out of memory", "2"),
+    ("cuda_ecc", r"uncorrectable ECC error|ECC error", "214"),
+    ("cuda_nvlink", r"uncorrectable NVLink error|[Nn]v[Ll]ink error", "220"),
+    ("cuda_peer_access", r"peer access|peer mapping|peer is not supported|mapping of buffer object failed",
+     "205|208|217|704|705"),
+    ("cuda_ordinal", r"invalid device ordinal", "101"),
+    ("cuda_no_device", r"no CUDA-capable device", "100"),
+    ("cuda_busy", r"busy or unavailable|is in exclusive|compute-exclusive", "46"),
+    ("cuda_architecture", r"no kernel image|device kernel image is invalid|invalid device function|no binary for GPU",
+     "98|200|209"),
+    ("cuda_not_initialized",
+     r"initialization error|driver initialization failed|not initialized|invalid device context|deinitialized|"
+     r"driver shutting down", "3|4|201"),
+    ("cuda_not_supported", r"operation not supported|OS call failed|'operation not permitted'", "304|800|801"),
+    ("cuda_crash",
+     r"unspecified launch failure|illegal memory access|misaligned address|illegal instruction|device-side assert|"
+     r"invalid program counter|hardware stack error|invalid address space|launch timed out|launch failure",
+     "700|702|710|714|715|716|717|718|719"),
+    ("cuda_unknown", r"unknown error", "999"),
+)  # fmt: skip
+
+
+def _cuda_kinds() -> list[Kind]:
+    """Each kind by its words within 200 characters, or by the number right behind "failure"."""
+    return [
+        _kind(name, ROOT, rf"{_CUDA}(?:.{{0,120}}(?:{words})|:? (?:{numbers})(?: '|\s*$))")
+        for name, words, numbers in _CUDA_WORDS
+    ]
+
+
+# Events that a port or an adapter reports of itself; the others (GID table, LID, SM, "port active") are news.
+_EVENT = r"(?:[Aa]sync (?:fatal )?event|GID table changed|unknown event type)"
+
 # The first that fits names the line.
 KINDS: t.Sequence[Kind] = (
-    _kind("harmless", GENERIC, r"Failed to open libibverbs|Could not find: lib|errno: 97 - Address family"),
+    _kind("harmless", GENERIC,
+          r"Failed to open libibverbs|Could not find: lib|errno: 97 - Address family|wrong magic"),
+    _kind("ib_port_error", HARDWARE, rf"{_EVENT}.{{0,200}}port error"),
+    _kind("ib_device_error", HARDWARE, rf"{_EVENT}.{{0,200}}local catastrophic error"),
+    _kind("ib_queue_error", LATE,
+          rf"{_EVENT}.{{0,300}}(?:CQ error|work queue|SRQ catastrophic|path migration request error)"),
+    _kind("harmless", GENERIC, _EVENT),
     _kind("no_interface", ROOT, r"no socket interface found|no interface found|with family \d+ is neither"),
     _kind("no_net_plugin", ROOT, r"Failed to initialize (?:any )?NET plugin|network \S+ not found"),
     _kind("version_mismatch", ROOT, r"Mismatched NCCL version"),
+    # types of src/include/socket.h: 3 is NET/Socket, 4 NET/IB; the first is the peer's, the second the writer's own
+    _kind("peer_uses_sockets", ROOT, r"wrong type 3 != 4"),
+    _kind("unlike_networks", ROOT, r"wrong type \d+ != \d+"),
+    _kind("unlike_adapters", ROOT,
+          r"incompatible devices|device is incompatible with the local|mixed local Net device counts"),
+    _kind("duplicate_rank", ROOT, r"has already checked in|mismatch in info from procs"),
     _kind("duplicate_gpu", ROOT, r"Duplicate GPU detected|Multiple Ranks are using the same"),
     _kind("collective_mismatch", ROOT,
           r"collective mismatch|[Mm]essage truncated|: truncation|Detected mismatch between collectives"),
@@ -50,11 +109,21 @@ KINDS: t.Sequence[Kind] = (
     _kind("modify_qp", ROOT, r"ibv_modify_qp.{0,40}failed"),
     _kind("no_ib_device", ROOT, r"ibv_open_device failed|NET/IB : Unable to open device"),
     _kind("ib_completion", ROOT, r"Got completion (?:from peer|with)"),
+    _kind("efa_completion", ROOT, r"NET/OFI .{0,200}(?:completed with error|unresponsive receiver|unreachable)"),
     _kind("fd_limit", ROOT, r"Too many open files"),
-    _kind("no_route_to_host", ROOT, r"No route to|113 ?\(No route|Network is unreachable"),
-    _kind("connection_refused", ROOT, r"Connection refused"),
-    _kind("connect_timeout", ROOT, r"[Cc]onnect.{0,120}timed out"),
+    _kind("no_route_to_host", ROOT, r"No route to|113 ?\(No route|(?:Network|Host) is (?:unreachable|down)"),
+    _kind("connection_refused", ROOT, r"Connection refused|Connect: exceeded retries"),
+    _kind("connect_timeout", ROOT, r"[Cc]onnect.{0,120}timed out|exceeded timeouts|no POLLOUT events"),
     _kind("connection_aborted", ROOT, r"Software caused connection abort"),
+    _kind("nvml_mismatch", ROOT, r"nvml\w*\(?.{0,60}failed: Driver/library version mismatch"),
+    _kind("gpu_lost", ROOT, r"nvml\w*\(?.{0,60}failed: GPU is lost"),
+    _kind("driver_not_loaded", ROOT, r"nvml\w*\(?.{0,60}failed: Driver Not Loaded"),
+    _kind("no_nvml", ROOT, r"Failed to open libnvidia-ml"),
+    _kind("p2p_broken", ROOT, r"P2P is disabled between (?:NVLINK )?connected GPUs"),
+    _kind("nvls", ROOT, r"(?:NVLS|NVLink SHARP).{0,200}(?:Fabric Manager|failed|Failed)|Failed to bind NVLink SHARP"),
+    *_cuda_kinds(),
+    _kind("cuda_out_of_memory", ROOT, r"CUDA out of memory"),
+    _kind("cuda_peer_access", ROOT, r"failed to peer with device"),
     _kind("cuda_failure", ROOT, r"Cuda failure"),
     _kind("connection_closed_by_peer", LATE,
           r"[Cc]onnection closed by (?:remote )?peer|Connection reset by peer|Broken pipe"),
@@ -67,7 +136,9 @@ KINDS: t.Sequence[Kind] = (
 # A line without any of these words says nothing of interest; a quick look spares the patterns.
 _WORTH = re.compile(
     r"WARN|rror|timeout|refused|route to|detected|mismatch|truncat|libibverbs|No space|Too many|"
-    r"unreachable|family|closed by|Broken pipe|reset by|interface found|NET plugin|Ranks are|Got completion|failed"
+    r"unreachable|is down|family|closed by|Broken pipe|reset by|interface found|NET plugin|Ranks are|Got completion|"
+    r"failed|Failed|failure|out of memory|wrong|event|exceeded|POLLOUT|incompatible|mixed local|checked in|P2P is|"
+    r"unresponsive|NVLS"
 )
 
 

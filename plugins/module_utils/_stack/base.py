@@ -31,8 +31,8 @@ def read(wish: Wish, run: t.Callable[..., command.Outcome], limit: float) -> Rec
     if not any(wish):
         return None
     return {
-        "interpreter": _interpreter(wish.python, run, limit) if wish.python else None,
-        "pythons": install_prefix.pythons(),
+        "interpreter": _interpreter(wish, run, limit) if wish.python else None,
+        "pythons": install_prefix.pythons(wish.prefix or ""),
         "conda": is_conda(wish.conda) if wish.conda else None,
         "prefix_problem": prefix_problem(wish.prefix) if wish.prefix else None,
         "missing_commands": install_prefix.missing_tools([{"command": name} for name in COMMANDS]),
@@ -52,8 +52,8 @@ def prefix_problem(prefix: str) -> str | None:
     return problem or install_prefix.claim_fault(prefix, state, install_prefix.read_claim(prefix)) or None
 
 
-def _interpreter(python: str, run: t.Callable[..., command.Outcome], limit: float) -> Record:
-    found = install_prefix.look(python, run, limit)
+def _interpreter(wish: Wish, run: t.Callable[..., command.Outcome], limit: float) -> Record:
+    found = install_prefix.look(wish.python or "", run, limit, wish.prefix or "")
     return {name: getattr(found, name) or None for name in ("path", "version", "problem")}
 
 

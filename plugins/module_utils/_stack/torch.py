@@ -26,6 +26,7 @@ PACKAGES = (
     "deepspeed",
     "accelerate",
     "transformers",
+    "llamafactory",
     "ninja",
     "mpi4py",
     "numpy",

@@ -43,8 +43,10 @@ KINDS = (
     "ssh_config",
     "launch_script",
     "nccl_log",
+    "job_log",
     "ds_report",
     "collect_env",
+    "kernel_log",
 )
 """What a file that the caller names can be."""
 
@@ -58,6 +60,7 @@ OPTIONS: dict[str, dict[str, t.Any]] = {
         "options": {
             "kind": {"type": "str", "required": True, "choices": list(KINDS)},
             "path": {"type": "str", "required": True},
+            "cluster": {"type": "bool", "default": False},
         },
     },
     "prefix": {"type": "path", "default": "/opt/trainmesh"},
@@ -98,7 +101,8 @@ class Wish(t.NamedTuple):
 
 def blank(name: str | None) -> Record:
     """The facts when nothing is known: every key is there."""
-    unknown = "time uid home shell problem oom_kills login_shell_ok own_keys authorized_keys root_without_password"
+    unknown = "time uid home shell problem oom_kills kernel_events login_shell_ok own_keys authorized_keys"
+    unknown += " root_without_password"
     return {
         "name": name,
         "ssh_dir_inode": None,
@@ -144,7 +148,8 @@ def gather(wish: Wish, tree: Tree, run: Runner = command.run) -> Record:
     facts["sshd"] = ssh.server(tree, name, socket.gethostname(), next(iter(peers), wish.peer), run, limit, own)
     facts["processes"] = processes.processes(tree, wish.prefix, {os.getpid(), *ancestors(tree)})
     facts["port_owners"] = processes.port_owners(tree, wish.ports)
-    facts["oom_kills"] = processes.oom_kills(tree, run, limit)
+    log = processes.kernel_log(run, limit)
+    facts["oom_kills"], facts["kernel_events"] = processes.oom_kills(tree, log), processes.kernel_events(tree, log)
     try:
         user = job_user.account(name)
     except ValueError as error:

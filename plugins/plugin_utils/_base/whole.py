@@ -10,6 +10,7 @@ object here, which nobody may change.
 from __future__ import annotations
 
 import functools
+import json
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import alike
@@ -44,6 +45,17 @@ def facts(found: Facts, inventory: t.Any) -> Facts:
         return found
     known = asked(inventory)
     return {**found, **{part: whole(found[part], common[part], known) for part, whole in parts.items() if common[part]}}
+
+
+def answer(found: t.Any) -> t.Any:
+    """What a probe has said, which may have come as one text; nothing where that is not its text."""
+    if not isinstance(found, t.Mapping) or "folded" not in found:
+        return found
+    try:
+        said = json.loads(found["folded"])
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def mesh(row: t.Any, common: t.Any, nodes: t.Mapping[str, t.Any]) -> t.Any:

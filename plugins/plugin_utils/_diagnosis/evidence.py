@@ -31,7 +31,7 @@ def assemble(
 ) -> Case:
     """What is known of the cluster. ``live`` are the hosts still in the run, ``every`` those it began with."""
     facts = {name: action.facts(hostvars, name) for name in live}
-    probes = {name: found.get("trainmesh_facts_verify") or {} for name, found in facts.items()}
+    probes = {name: _probes(found.get("trainmesh_facts_verify") or {}) for name, found in facts.items()}
     return Case(
         plan={**plan, "managed": bool(plan.get("managed"))},
         fabric=_facts(facts, "trainmesh_facts_fabric"),
@@ -78,6 +78,10 @@ def _facts(facts: Hosts, key: str) -> dict[str, Data]:
     return {name: found[key] for name, found in facts.items() if found.get(key)}
 
 
+def _probes(found: Data) -> dict[str, t.Any]:
+    return {probe: whole.answer(said) for probe, said in found.items()}
+
+
 def _found(probes: Hosts, probe: str, key: str) -> dict[str, t.Any]:
     """One key of a probe's answer for every node that has it."""
     found = {name: (answers.get(probe) or {}).get(key) for name, answers in probes.items()}
@@ -120,9 +124,14 @@ def _verdicts(
             name: [record for record in found if record.get("run_id") == job.get("run_id")]
             for name, found in records.items()
         }
-        tail = str(job.get("log_tail") or job.get("msg") or "")
+        first = job.get("first_error") or {"text": _last_line(str(job.get("log_tail") or job.get("msg") or ""))}
         launcher, seconds = str(job["launcher"]), float(job.get("seconds") or 0)
         killed = job.get("killed") or ()
-        judged = verdict(plan, launcher, by_node, job.get("rc"), tail, seconds, killed)
+        judged = verdict(plan, launcher, by_node, job.get("rc"), first, seconds, killed)
         verdicts.append({**judged, "log": job.get("log")})
     return verdicts
+
+
+def _last_line(text: str) -> str:
+    """The last line with anything in it."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

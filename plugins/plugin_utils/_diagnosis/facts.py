@@ -92,6 +92,11 @@ def gpus(case: Case, host: str) -> list[Data]:
     return rows(case.gpu.get(host), "gpus")
 
 
+def in_mig_mode(gpu: Data) -> bool:
+    """Whether a GPU is cut into MIG instances: it then has neither NVLinks nor peers, which is no fault of its own."""
+    return text(gpu, "mig_mode").lower() == "enabled"
+
+
 def gpu_place(gpu: Data) -> str:
     """``GPU 3 (A100-SXM4-40GB, 00000000:53:00.0)``: how evidence names a GPU."""
     index = dig(gpu, "index")

@@ -23,11 +23,14 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.parse
     checksum,
     choice,
     companions,
+    cuda_toolkits,
     directory,
+    driver_branch,
     environment,
     files,
     fingerprints,
     launchers,
+    node_base,
     number,
     paths,
     pattern,
@@ -56,6 +59,7 @@ class Variable:
 _PORT = number(1, 65535, "a TCP port")
 _VERSION = pattern(re.compile(r"\d+(\.\d+)+([a-z]+\d+|\.post\d+)?\Z"), "an exact version such as 2.13.0")
 _NAME = pattern(HOST_NAME, "a host name of letters, digits, dots and dashes")
+_KEY_FINGERPRINT = pattern(re.compile(r"[0-9A-Fa-f]{40}\Z"), "the 40 digits of a key's fingerprint, without blanks")
 
 VARIABLES: dict[str, Variable] = {
     "address": Variable(
@@ -89,6 +93,61 @@ VARIABLES: dict[str, Variable] = {
         [],
         "Fingerprints that the host key may have at the first contact (bootstrap.yml), such as C(SHA256:...).",
         fingerprints,
+    ),
+    "driver": Variable(
+        "host",
+        None,
+        "Branch of the NVIDIA driver to install, such as C(570), unless the node has it or a newer one; C(absent) "
+        "removes what was installed so; default: the driver is left alone.",
+        driver_branch,
+    ),
+    "driver_source": Variable(
+        "host",
+        "distribution",
+        "Where the driver's packages come from: the C(distribution), or the repository of the C(vendor).",
+        choice("distribution", "vendor"),
+    ),
+    "driver_module": Variable(
+        "host",
+        "auto",
+        "Kind of the kernel module; auto: open where all GPUs of the node work with it.",
+        choice("auto", "open", "proprietary"),
+    ),
+    "driver_repository": Variable("host", "", "URL of a mirror of the vendor's repository.", text),
+    "driver_key": Variable(
+        "host", "", "Key that signs this mirror, a URL or a path on the controller; default: the vendor's.", text
+    ),
+    "driver_key_fingerprint": Variable(
+        "host", None, "Fingerprint that the key must have; default: that of the vendor's.", _KEY_FINGERPRINT
+    ),
+    "reboot": Variable(
+        "host",
+        "never",
+        "Whether site.yml may reboot the node where a new driver needs that, one node after the other.",
+        choice("never", "allowed"),
+    ),
+    "node_base": Variable(
+        "host",
+        [],
+        "What to install where it is missing: C(compilers), C(ninja), C(libaio) and C(python_headers), with which "
+        "DeepSpeed compiles its operations, C(chrony) where nothing keeps the clock, and C(limits): open files and "
+        "locked memory of logins over ssh.",
+        node_base,
+    ),
+    "cuda_toolkits": Variable(
+        "host",
+        [],
+        "CUDA toolkits to install side by side, the one that comes first on PATH first. Each has a C(version), and a "
+        "C(source) out of the node's repositories (C(any), C(vendor) or C(distribution)), or a C(runfile) (URL or "
+        "controller path) with its C(checksum).",
+        cuda_toolkits,
+    ),
+    "user_uid": Variable(
+        "cluster",
+        None,
+        "Number of the job user (C(trainmesh_user)) and its group, the same on every node; the user is created where "
+        "there is none.",
+        number(1000, 59999, "the number of a user"),
     ),
     "teardown": Variable(
         "cluster", False, "Confirms that teardown.yml may remove the cluster from every node.", boolean
@@ -137,7 +196,22 @@ VARIABLES: dict[str, Variable] = {
     ),
     "python_env": Variable("cluster", "venv", "Kind of Python environment.", choice("venv", "conda")),
     "python": Variable(
-        "cluster", None, "Interpreter of the venv (default /usr/bin/python3) or version for conda (3.11).", python
+        "cluster",
+        None,
+        "Interpreter of the venv or a version such as C(3.11); default: /usr/bin/python3, or one that all nodes have.",
+        python,
+    ),
+    "python_install": Variable(
+        "cluster",
+        False,
+        "Install a Python below the prefix on nodes that lack it: a build of uv's, or conda where that can't be had.",
+        boolean,
+    ),
+    "python_mirror": Variable(
+        "cluster",
+        "",
+        "URL, or directory on the controller, from which uv gets Pythons; default: its own.",
+        text,
     ),
     "backup": Variable(
         "cluster",
@@ -166,6 +240,12 @@ VARIABLES: dict[str, Variable] = {
     ),
     "index_url": Variable(
         "cluster", "", "Package index or mirror; default: the one that pip on the controller uses.", text
+    ),
+    "torch_index_url": Variable(
+        "cluster",
+        "",
+        "Mirror of PyTorch's own index (C(https://download.pytorch.org/whl)) for builds of torch that are only there.",
+        text,
     ),
     "index_insecure": Variable(
         "cluster",
@@ -254,7 +334,8 @@ VARIABLES: dict[str, Variable] = {
         "cluster",
         [],
         "User files on the nodes to check, a list of C({kind: ..., path: ...}); the kinds are "
-        f"{', '.join(f'C({kind})' for kind in FILE_KINDS)}.",
+        f"{', '.join(f'C({kind})' for kind in FILE_KINDS)}. C(cluster: true) says of a launch script that it starts "
+        "the job of the whole cluster.",
         files,
     ),
     "paths": Variable("cluster", [], "Absolute paths that every node needs: models, data, code, scripts.", paths),

@@ -24,7 +24,8 @@ def port_listener(plan: Plan, name: str, live: t.Container[str]) -> Arguments:
         "name": name,
         "token": plan["probe_token"],
         "callers": len(nodes),
-        "peers": [address for node in nodes for address in node["addresses"]],
+        # as one text: Ansible would look through each element, several times, for each node
+        "peers": ",".join(address for node in nodes for address in node["addresses"]),
         # on a busy node, starting the next module and the second attempts before the link tests take minutes
         "seconds": 300 + 5 * len(nodes),
     }
@@ -62,6 +63,7 @@ def link_probe(plan: Plan, name: str, live: t.Container[str]) -> Arguments:
         "targets": [{"name": node["name"], "address": node["address"]} for node in _live(plan, live)],
         "port": plan["probe_ports"][1],
         "token": plan["probe_token"],
+        "fold": True,
     }
 
 

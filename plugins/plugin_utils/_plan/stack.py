@@ -35,7 +35,7 @@ def make(
     """
     tested = table("stack")
     torch = options["torch"] or tested["torch"]
-    python, version = plan_python.choose(cluster, stacks, options, faults)
+    python = plan_python.choose(cluster, stacks, options, faults, reasons)
     faults += prefix.faults(cluster, stacks, options)
     try:
         choice = choose_build(torch, options["torch_build"], [] if options["torch_build"] == "cpu" else gpus)
@@ -44,9 +44,9 @@ def make(
         return {}
     reasons += choice.reasons
     wish = {
-        "python_env": options["python_env"],
-        "python": python,
-        "python_version": version,
+        "python_env": python.kind,
+        "python": python.python,
+        "python_version": python.version,
         "platform": _platform(cluster, faults),
         "torch_build": choice.build,
         "torch_backend": choice.uv_torch_backend,
@@ -56,7 +56,13 @@ def make(
     # no address that may hold a password: the roles take index and installer from the inventory
     names = ("index_insecure", "lock_update", "wheelhouse", "packages_install")
     conda = {name: options[f"conda_{name}"] for name in ("installer_checksum", "init")}
-    return {**wish, **{name: options[name] for name in names}, "conda": conda, "key": digest}
+    return {
+        **wish,
+        **{name: options[name] for name in names},
+        "conda": conda,
+        "python_installs": list(python.installs),
+        "key": digest,
+    }
 
 
 def _platform(cluster: Cluster, faults: list[Fault]) -> str:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From what NCCL said to the rule, its cause and the way out.
 
-The kinds are those of ``module_utils/_nccl_failure.py``.
+The kinds are those of ``module_utils/_logs/nccl_failure.py``. A fix that begins with a command runs on the host named.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 
 
 class Advice(t.NamedTuple):
-    """``attributed_to``: ``here`` (who wrote the line), ``peer`` (whom it could not reach) or ``both``."""
+    """``attributed_to``: ``here`` (who wrote the line), ``peer`` (whom it could not reach, else who wrote it),
+    ``both``, or ``peer_only`` (nobody if the line does not name the peer)."""
 
     rule: str
     severity: str
@@ -65,6 +66,199 @@ ADVICE: t.Mapping[str, Advice] = {
         "here",
         "CUDA itself failed on this node",
         "Run nvidia-smi and dmesg | grep -i xid there, and compare the driver with what torch needs",
+    ),
+    "cuda_driver_too_old": Advice(
+        "drv-too-old",
+        FAIL,
+        "here",
+        "The driver of this node is older than the CUDA that torch and NCCL were built for",
+        "Run nvidia-smi there and install the driver that docs/compatibility.md names for torch.version.cuda, the same "
+        "one on all nodes; or install a torch for an older CUDA (trainmesh_torch_build)",
+    ),
+    "cuda_driver_mismatch": Advice(
+        "drv-nvml-mismatch",
+        FAIL,
+        "here",
+        "The driver's library libcuda and the loaded kernel module are of different versions",
+        "Reboot the node after a driver update; in a container unset LD_LIBRARY_PATH (its cuda-compat shadows libcuda)",
+    ),
+    "nvml_mismatch": Advice(
+        "drv-nvml-mismatch",
+        FAIL,
+        "here",
+        "The driver was updated while the old kernel module stayed loaded",
+        "Reboot the node, or unload and load the module (modprobe -r nvidia_uvm nvidia; modprobe nvidia)",
+    ),
+    "driver_not_loaded": Advice(
+        "gpu-driver-not-loaded",
+        FAIL,
+        "here",
+        "The NVIDIA kernel module is not loaded on this node",
+        "Run modprobe nvidia there and read dmesg | tail",
+    ),
+    "no_nvml": Advice(
+        "gpu-no-driver",
+        FAIL,
+        "here",
+        "The driver's library libnvidia-ml is missing on this node, or in its container",
+        "Install the NVIDIA driver there; give a container NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+    ),
+    "gpu_lost": Advice(
+        "gpu-lost-from-bus",
+        FAIL,
+        "here",
+        "A GPU of this node does not answer any more",
+        "Power-cycle the node, and look at dmesg | grep -i -e xid -e nvrm; take it out of the inventory until then",
+    ),
+    "cuda_fabric": Advice(
+        "drv-fabricmanager",
+        FAIL,
+        "here",
+        "The NVSwitch fabric of this node is not set up: its fabric manager does not run or is of another version",
+        "Run systemctl restart nvidia-fabricmanager there; its version has to be exactly the driver's",
+    ),
+    "nvls": Advice(
+        "drv-fabricmanager",
+        FAIL,
+        "here",
+        "NVLink SHARP could not be set up: the fabric manager or an NVSwitch of this node is at fault",
+        "Run systemctl restart nvidia-fabricmanager there and read its journal; NCCL_NVLS_ENABLE=0 does without it",
+    ),
+    "cuda_stub": Advice(
+        "env-ldpath-cuda-clash",
+        FAIL,
+        "here",
+        "The job loads the toolkit's stub of libcuda, which does nothing",
+        "Unset LD_LIBRARY_PATH, or take the directory that ends in /stubs out of it",
+    ),
+    "cuda_out_of_memory": Advice(
+        "mem-gpu-oom",
+        FAIL,
+        "here",
+        "The memory of a GPU was used up when NCCL or torch asked for more",
+        "Run nvidia-smi there and end other processes on the GPU, or take a smaller batch or a higher ZeRO stage; each "
+        "rank must use its own GPU (torch.cuda.set_device)",
+    ),
+    "cuda_ecc": Advice(
+        "gpu-ecc",
+        FAIL,
+        "here",
+        "A GPU of this node has an uncorrectable memory error",
+        "Run nvidia-smi -q -d ECC,ROW_REMAPPER there, then nvidia-smi --gpu-reset; have the GPU replaced if it returns",
+    ),
+    "cuda_nvlink": Advice(
+        "gpu-nvlink",
+        FAIL,
+        "here",
+        "An NVLink of this node has uncorrectable errors",
+        "Run nvidia-smi nvlink -e there, reset all its GPUs or reboot, and have the board checked if it returns",
+    ),
+    "p2p_broken": Advice(
+        "gpu-nvlink",
+        FAIL,
+        "here",
+        "GPUs that are connected by NVLink cannot reach each other",
+        "Run nvidia-smi nvlink -s and nvidia-smi topo -p2p r there; NCCL_IGNORE_DISABLED_P2P=1 only hides it",
+    ),
+    "cuda_peer_access": Advice(
+        "p2p-acs-iommu",
+        FAIL,
+        "here",
+        "The GPUs of this node cannot read each other's memory: IOMMU, ACS, a virtual machine or the board",
+        "Run nvidia-smi topo -p2p r there; switch off ACS and the IOMMU (iommu=pt), or set NCCL_P2P_DISABLE=1 in that "
+        "node's /etc/nccl.conf",
+    ),
+    "cuda_ordinal": Advice(
+        "hostfile-slots-exceed-gpus",
+        FAIL,
+        "here",
+        "A rank asked for a GPU that this node does not have",
+        "Set trainmesh_slots, or slots= and --nproc_per_node, to the number of nvidia-smi -L there; look for "
+        "CUDA_VISIBLE_DEVICES too",
+    ),
+    "cuda_no_device": Advice(
+        "gpu-none-usable",
+        FAIL,
+        "here",
+        "CUDA finds no GPU on this node",
+        "Run nvidia-smi -L there; look for an empty CUDA_VISIBLE_DEVICES, and give a container its GPUs (--gpus all)",
+    ),
+    "cuda_busy": Advice(
+        "gpu-compute-mode",
+        FAIL,
+        "here",
+        "A GPU takes one process only and has one already, or it is in MIG mode without instances",
+        "Run nvidia-smi -c DEFAULT there, and end the process that nvidia-smi shows",
+    ),
+    "cuda_architecture": Advice(
+        "ver-arch-unsupported",
+        FAIL,
+        "here",
+        "torch or NCCL has no kernels for a GPU of this node",
+        "Install a torch that was built for this GPU (torch.cuda.get_arch_list() against nvidia-smi "
+        "--query-gpu=compute_cap --format=csv)",
+    ),
+    "cuda_not_initialized": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "CUDA could not start in this process: the driver is not ready, or the process was forked after CUDA was used",
+        "Run nvidia-smi and python -c 'import torch; torch.cuda.init()' there; start workers with spawn, not fork",
+    ),
+    "cuda_not_supported": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "CUDA refuses an operation that NCCL needs: a MIG instance, a vGPU, WSL, or a container without its limits",
+        "Run nvidia-smi -L there: MIG has to be off (nvidia-smi -mig 0) and the GPU passed through whole; else set "
+        "NCCL_CUMEM_ENABLE=0 in that node's /etc/nccl.conf",
+    ),
+    "cuda_crash": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "A kernel of the program crashed on a GPU of this node; NCCL is only the first to notice",
+        "Set CUDA_LAUNCH_BLOCKING=1 and run again: the traceback then names the operation; dmesg | grep -i xid there "
+        "tells whether it was the GPU",
+    ),
+    "cuda_unknown": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "The driver of this node is in a state that it does not explain",
+        "Run dmesg | grep -i -e xid -e nvrm there, load the module anew (modprobe -r nvidia_uvm; modprobe nvidia_uvm) "
+        "or reboot",
+    ),
+    "duplicate_rank": Advice(
+        "nccl-internal-error-init",
+        FAIL,
+        "here",
+        "Two processes came with the same rank, or processes of another job or world size met at the same rendezvous",
+        "Compare the node ranks (--node_rank, MACHINE_RANK) and world sizes of all nodes, and end processes of an "
+        "earlier run",
+    ),
+    "unlike_networks": Advice(
+        "nccl-networks-differ",
+        FAIL,
+        "here",
+        "The ranks use different networks: one talks InfiniBand or RoCE, the other TCP sockets",
+        "Run ibstat on the node that says Using network Socket (NCCL_DEBUG=INFO): a port must be Active, and "
+        "libibverbs installed",
+    ),
+    "peer_uses_sockets": Advice(
+        "nccl-networks-differ",
+        FAIL,
+        "peer_only",
+        "The peer came over TCP sockets while this node uses InfiniBand or RoCE",
+        "Run ibstat on the peer: a port must be Active, and libibverbs installed; NCCL_DEBUG=INFO names the node that "
+        "says Using network Socket",
+    ),
+    "unlike_adapters": Advice(
+        "ib-rails-not-connected",
+        FAIL,
+        "both",
+        "The nodes use adapters that cannot talk to each other: InfiniBand and RoCE, or different numbers of them",
+        "Set NCCL_IB_HCA on each node (/etc/nccl.conf) to adapters of one link type, the same number everywhere",
     ),
     "system_error": Advice(
         _FIRST, FAIL, "here", "The error is a generic one; NCCL's own warning before it is missing", _READ_LOG
@@ -153,6 +347,36 @@ ADVICE: t.Mapping[str, Advice] = {
         "InfiniBand gave up on a transfer: cable, switch, GID or PFC setting, or a dead peer",
         "Look at both ends with ibstat and perfquery (symbol errors, link downed), then at the switch; the node "
         "that is in every such pair is the bad one",
+    ),
+    "ib_port_error": Advice(
+        "ib-retry-exceeded",
+        FAIL,
+        "here",
+        "A port of this node lost its link (async event: port error); the transfers of its peers failed after that",
+        "Run ibstat and perfquery -x there (link downed, symbol errors), then change the cable or the switch port of "
+        "that adapter",
+    ),
+    "ib_device_error": Advice(
+        "ib-retry-exceeded",
+        FAIL,
+        "here",
+        "An adapter of this node failed itself (async event: local catastrophic error)",
+        "Run dmesg | grep mlx5 and ibstat there; reset the adapter or power-cycle the node, update its firmware, and "
+        "have it replaced if it returns",
+    ),
+    "ib_queue_error": Advice(
+        "ib-retry-exceeded",
+        FAIL,
+        "here",
+        "A queue of the adapter failed: a transfer before it was refused or lost",
+        "Run the job once more with NCCL_DEBUG=INFO and read the first completion with an error; then ibstat and dmesg",
+    ),
+    "efa_completion": Advice(
+        _FIRST,
+        FAIL,
+        "both",
+        "The EFA adapters of two nodes do not reach each other",
+        "Allow all traffic from the security group to itself, inbound and outbound, and start all nodes in one subnet",
     ),
     "fd_limit": Advice(
         "fd-limit",

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os.path
 import shlex
 import typing as t
@@ -132,8 +131,8 @@ def shm(case: Case) -> t.Iterable[Answer]:
 def fd_limit(case: Case) -> t.Iterable[Answer]:
     """Open files: NCCL raises its soft limit to the hard one itself, so that the hard one decides."""
     remedy = (
-        "Put '* - nofile 1048576' (and 'root - nofile 1048576') into /etc/security/limits.d/90-training.conf, see that "
-        "sshd has UsePAM yes, and log in anew."
+        "trainmesh_node_base: [limits], and site.yml; or put '* - nofile 1048576' and 'root - nofile 1048576' into "
+        "/etc/security/limits.d/90-training.conf, see that sshd has UsePAM yes, and log in anew."
     )
     for host in live(case):
         facts, gpus = dig(case.fabric[host], "limits", {}), _gpus(case, host) > 0
@@ -220,8 +219,9 @@ def memlock(case: Case) -> t.Iterable[Answer]:
                 f"a login may lock {size(found)}; RDMA devices {', '.join(devices)}",
                 "RDMA registers its buffers as locked memory; with this limit ibv_reg_mr or ibv_create_qp ends with "
                 "Cannot allocate memory.",
-                "Put '* - memlock unlimited' into /etc/security/limits.d/90-training.conf, see that sshd has UsePAM "
-                "yes, restart sshd and log in anew; containers: --ulimit memlock=-1.",
+                "trainmesh_node_base: [limits], and site.yml; or put '* - memlock unlimited' into "
+                "/etc/security/limits.d/90-training.conf, see that sshd has UsePAM yes, restart sshd and log in anew; "
+                "containers: --ulimit memlock=-1.",
             )
 
 
@@ -534,43 +534,3 @@ def _is_one_users(directory: str) -> bool:
 
 def _is_below(path: str, directory: str) -> bool:
     return os.path.normpath(path).startswith(f"{directory.rstrip('/')}/")
-
-
-def _long_ago(case: Case, host: str, when: str) -> bool:
-    """Whether a moment in ISO 8601 is more than a day before the facts were read."""
-    now = number(case.fabric.get(host), "clock.epoch")
-    try:
-        then = datetime.datetime.fromisoformat(when).timestamp()
-    except ValueError:
-        return False
-    return now is not None and now - then > 24 * 3600
-
-
-@rule(
-    About(
-        "mem-host-oom",
-        layer="job",
-        severity=FAIL,
-        also=(WARN, INFO),
-        title="A node ran out of memory",
-        symptom="`exits with return code = -9`",
-        source="DS#4239, DS#3823, DS#3160, DS#2852",
-    ),
-    needs=("user",),
-)
-def host_oom(case: Case) -> t.Iterable[Answer]:
-    """Processes that the kernel killed for want of memory; a container shows its host's log, so that this is a hint."""
-    for host in live(case, "user"):
-        kills = dig(case.user[host], "oom_kills", [])
-        if kills:
-            last = " ".join(str(dig(kills[-1], "line", "")).split())[:160]
-            hint = dig(case.fabric.get(host), "container") or _long_ago(case, host, text(kills[-1], "time"))
-            yield finding(
-                "mem-host-oom",
-                INFO if hint else WARN,
-                host,
-                f"{len(kills)} since boot, the last {dig(kills[-1], 'time', 'at an unknown time')}: {last}",
-                "The kernel has killed processes because memory ran out; a rank ends with exit code -9 then.",
-                "Fewer data loader workers, no offload to the CPU or fewer ranks a node; free -h while the job starts "
-                "shows how much a rank takes.",
-            )

@@ -9,13 +9,12 @@ that name the finding has no host, and its evidence is under the log's own word.
 
 from __future__ import annotations
 
-import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import collect_env, ds_report, nccl
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import collect_env, ds_report
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl_failure import GENERIC
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import minor
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import node, rows
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import rows
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
@@ -24,80 +23,35 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     Answer,
     Case,
     Data,
-    Finding,
     dig,
     finding,
     rule,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_logs import (
+    PROBE,
+    accused,
+    files_there,
+    follows_from_mig,
+    in_log,
+    logs,
+    logs_there,
+    node_of,
+    texts,
+    unusable,
+    unusable_addresses,
+    worlds,
+    writer,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_remedies import (
     ADVICE,
     GENERIC_RULES,
     IB_AS_SOCKET,
 )
-
-PROBE = "collective probe"  # the place of logs that nobody handed in
-VIRTUAL = re.compile(r"(veth|br-|docker|virbr|cni|flannel|cali|tailscale|wg|zt|tun|vxlan)")
-
-
-class Log(t.NamedTuple):
-    """A log of NCCL: where it came from, the node it lay on, and what it says."""
-
-    path: str
-    holder: str
-    said: Data
-
-
-def texts(case: Case, kind: str) -> t.Iterator[tuple[str, str, str]]:
-    """(node, path, text) of the files of a kind; the same text on several nodes counts once, but for reports."""
-    seen: set[str] = set()
-    for name in case.order:
-        for file in rows(case.user.get(name), "files"):
-            text = dig(file, "text", "")
-            if dig(file, "kind") != kind or not text or (kind == "nccl_log" and text in seen):
-                continue
-            seen.add(text)
-            yield name, str(dig(file, "path", kind)), text
-
-
-def logs(case: Case) -> t.Iterator[Log]:
-    """The logs handed in, and what the probe of collectives kept of its own."""
-    for name, path, text in texts(case, "nccl_log"):
-        yield Log(path, name, nccl.parse(text))
-    for name, said in dict(dig(case.collective, "nccl", {})).items():
-        if isinstance(said, dict) and name in case.plan["nodes"]:
-            yield Log(PROBE, name, said)
-
-
-def _files_there(kind: str) -> t.Callable[[Case], bool]:
-    return lambda case: any(texts(case, kind))
-
-
-def _logs_there(case: Case) -> bool:
-    return any(texts(case, "nccl_log")) or bool(dig(case.collective, "nccl"))
-
-
-def node_of(case: Case, word: str | None) -> str | None:
-    """The node that a log means by a host name or an address; None when it is none of them."""
-    for name in case.order if word else ():
-        at = node(case, name)
-        known = {name, *(str(dig(at, key, "")) for key in ("address", "hostname", "fqdn")), *dig(at, "names", [])}
-        if word in known:
-            return name
-    return None
-
-
-def writer(case: Case, log: Log, host: str) -> str:
-    """Who wrote a line: a node's name, else the log's own word; the probe's logs are their node's."""
-    if log.path == PROBE:
-        return log.holder
-    hosts = dig(log.said, "hosts", [])
-    word = host or (hosts[0] if len(hosts) == 1 else "")
-    return node_of(case, word) or word or log.path
-
-
-def in_log(case: Case, identity: str, severity: str, found: t.Mapping[str, str], words: tuple[str, str]) -> Finding:
-    """A Finding attributed to the nodes among the keys of ``found``; ``words`` are cause and remedy."""
-    return Finding(identity, severity, tuple(name for name in found if name in case.plan["nodes"]), dict(found), *words)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_worlds import (
+    active_port,
+    apart,
+    explained,
+)
 
 
 @rule(
@@ -137,9 +91,9 @@ def in_log(case: Case, identity: str, severity: str, found: t.Mapping[str, str],
         "ib-retry-exceeded",
         layer="nccl",
         severity=FAIL,
-        title="InfiniBand gave up retrying",
-        symptom="`status=12 vendor err 129`",
-        source="stas00/ml-engineering debug/pytorch.md, NC#1925, ImageReward#65",
+        title="InfiniBand fails: a port, a cable or the path",
+        symptom="`status=12 vendor err 129`, `Got async event : port error`",
+        source="stas00/ml-engineering debug/pytorch.md, NC#1925, NC#905, NC#230, ImageReward#65",
     ),
     "nccl-ifname-absent-on-node",
     "nccl-net-forced-ib",
@@ -150,30 +104,44 @@ def in_log(case: Case, identity: str, severity: str, found: t.Mapping[str, str],
     "ib-rails-not-connected",
     "ib-container-devices",
     "fd-limit",
+    "nccl-networks-differ",
+    "drv-too-old",
+    "drv-nvml-mismatch",
+    "drv-fabricmanager",
+    "env-ldpath-cuda-clash",
+    "gpu-driver-not-loaded",
+    "gpu-no-driver",
+    "gpu-lost-from-bus",
+    "gpu-none-usable",
+    "gpu-compute-mode",
+    "gpu-ecc",
+    "gpu-nvlink",
+    "p2p-acs-iommu",
+    "hostfile-slots-exceed-gpus",
+    "ver-arch-unsupported",
+    "mem-gpu-oom",
     of_jobs=True,
-    applies=_logs_there,
+    applies=logs_there,
 )
 def first_cause(case: Case) -> t.Iterator[Answer]:
-    """The first cause in each log; what follows from it is not told again."""
-    read = list(logs(case))
+    """The first cause in each log, for each job in it; what follows from it is not told again."""
+    read = logs(case)
     ours = [dig(log.said, "cause.weight", GENERIC) for log in read if log.path == PROBE]
     for log in read:
-        cause = dig(log.said, "cause")
-        advice = ADVICE.get(str(dig(cause, "kind")))
-        if cause is None or advice is None:
-            continue
-        if log.path == PROBE and dig(cause, "weight", GENERIC) > min(ours):
-            continue  # it follows from what another node of the same run has logged
-        identity = advice.rule
-        if identity == "nccl-system-error-first-collective":  # torch's own word for it decides between the two
-            generic = [GENERIC_RULES.get(str(dig(each, "kind"))) for each in dig(log.said, "failures", [])]
-            identity = next((each for each in generic if each), identity)
-        here = writer(case, log, str(dig(cause, "host", "")))
-        peer = node_of(case, dig(cause, "peer"))
-        ends: dict[str, list[str | None]] = {"both": [here, peer], "peer": [peer or here]}
-        text = f"{log.path} line {dig(cause, 'line', 0)}: {dig(cause, 'text', '')[:300]}"
-        seen = {name: text for name in ends.get(advice.attributed_to, [here]) if name}
-        yield in_log(case, identity, advice.severity, seen, (advice.cause, advice.remedy))
+        bad = unusable_addresses(case, log)
+        for world in worlds(log):
+            causes = [each for each in rows(world, "causes") if dig(each, "peer") not in bad]
+            advice = ADVICE.get(str(dig(causes[0], "kind"))) if causes else None
+            if advice is None or explained(world) or follows_from_mig(case, log, causes[0]):
+                continue
+            if log.path == PROBE and dig(causes[0], "weight", GENERIC) > min(ours):
+                continue  # it follows from what another node of the same run has logged
+            identity = advice.rule
+            if identity == "nccl-system-error-first-collective":  # torch's own word for it decides between the two
+                generic = [GENERIC_RULES.get(str(dig(each, "kind"))) for each in dig(log.said, "failures", [])]
+                identity = next((each for each in generic if each), identity)
+            found = accused(case, log, advice, causes)
+            yield in_log(case, identity, advice.severity, found, (advice.cause, advice.remedy))
 
 
 @rule(
@@ -187,23 +155,24 @@ def first_cause(case: Case) -> t.Iterator[Answer]:
         source="field notes, NC#1241, PT#122571",
     ),
     of_jobs=True,
-    applies=_logs_there,
+    applies=logs_there,
 )
 def versions_in_logs(case: Case) -> t.Iterator[Answer]:
-    """Hosts of one log with different versions of NCCL; attributed to those that differ from the most."""
+    """Hosts of one job with different versions of NCCL; attributed to those that differ from the most."""
     for log in logs(case):
-        if dig(log.said, "cause.kind") == "version_mismatch":
-            continue
-        versions = {host: dig(part, "nccl_versions", []) for host, part in dig(log.said, "by_host", {}).items()}
-        single = {host: found[0] for host, found in versions.items() if len(found) == 1 and host}
-        usual = max(single.values(), key=list(single.values()).count, default="")
-        other = {host: version for host, version in single.items() if version != usual}
-        if other:
-            found = {
-                writer(case, log, host): f"{log.path}: NCCL {each}, others {usual}" for host, each in other.items()
-            }
-            advice = ADVICE["version_mismatch"]
-            yield in_log(case, advice.rule, FAIL, found, (advice.cause, advice.remedy))
+        for world in worlds(log):
+            if any(dig(each, "kind") == "version_mismatch" for each in rows(world, "causes")):
+                continue
+            versions = {host: dig(part, "nccl_versions", []) for host, part in dig(world, "by_host", {}).items()}
+            single = {host: found[0] for host, found in versions.items() if len(found) == 1 and host}
+            usual = max(single.values(), key=list(single.values()).count, default="")
+            other = {host: version for host, version in single.items() if version != usual}
+            if other:
+                found = {
+                    writer(case, log, host): f"{log.path}: NCCL {each}, others {usual}" for host, each in other.items()
+                }
+                advice = ADVICE["version_mismatch"]
+                yield in_log(case, advice.rule, FAIL, found, (advice.cause, advice.remedy))
 
 
 @rule(
@@ -216,7 +185,7 @@ def versions_in_logs(case: Case) -> t.Iterator[Answer]:
         source="NCCL src/graph/topo.cc:1653",
     ),
     of_jobs=True,
-    applies=_logs_there,
+    applies=logs_there,
 )
 def direct_access(case: Case) -> t.Iterator[Answer]:
     """InfiniBand or RoCE without GPUDirect: every byte goes through the host's memory."""
@@ -245,27 +214,33 @@ def direct_access(case: Case) -> t.Iterator[Answer]:
         source="NC#913, PT#68893, marin#6940",
     ),
     of_jobs=True,
-    applies=_logs_there,
+    applies=logs_there,
 )
 def virtual_interfaces(case: Case) -> t.Iterator[Answer]:
-    """NCCL has picked up interfaces of containers, bridges or tunnels, which the other nodes cannot reach."""
+    """NCCL has picked up interfaces of containers, bridges, tunnels or management cards, which the others can't reach.
+
+    A failed connection to an address of theirs makes it the cause; without one NCCL may yet do without them.
+    """
     for log in logs(case):
+        bad = unusable_addresses(case, log)
+        failed = [each for world in worlds(log) for each in rows(world, "causes") if dig(each, "peer") in bad]
         found = {}
-        for host, part in dig(log.said, "by_host", {}).items():
-            names = sorted({str(dig(each, "name")) for each in dig(part, "interfaces", [])})
-            name = writer(case, log, host)
-            meant = dig(node(case, name), "interface")  # a cluster may well be one over a VPN
-            if any(VIRTUAL.match(each) and each != meant for each in names):
-                found[name] = f"{log.path}: NCCL uses {', '.join(names)}"
+        for host in dig(log.said, "by_host", {}):
+            cards = unusable(case, log, host)
+            if cards:
+                names = ", ".join(f"{dig(each, 'name')} ({dig(each, 'address')})" for each in cards)
+                found[writer(case, log, host)] = f"{log.path}: NCCL uses {names}" + "".join(
+                    f"; line {dig(each, 'line')}: {str(dig(each, 'text', ''))[:160]}" for each in failed[:1]
+                )
         if found:
-            cause = "NCCL has chosen virtual interfaces, whose addresses the other nodes cannot reach"
+            cause = "NCCL has chosen interfaces (virtual, or of a management card) that the other nodes cannot reach"
             remedy = (
                 "Set the interface per node (trainmesh_interface), which writes NCCL_SOCKET_IFNAME to /etc/nccl.conf"
             )
-            yield in_log(case, "nccl-ifname-auto-virtual", WARN, found, (cause, remedy))
+            yield in_log(case, "nccl-ifname-auto-virtual", FAIL if failed else WARN, found, (cause, remedy))
 
 
-@rule("ib-disabled-on-ib", "ib-libibverbs-missing", "perf-ethernet-bound", of_jobs=True, applies=_logs_there)
+@rule("ib-disabled-on-ib", "ib-libibverbs-missing", "perf-ethernet-bound", of_jobs=True, applies=logs_there)
 def sockets_instead_of_rdma(case: Case) -> t.Iterator[Answer]:
     """NCCL took sockets on a node whose InfiniBand or RoCE port is active."""
     for log in logs(case):
@@ -275,20 +250,13 @@ def sockets_instead_of_rdma(case: Case) -> t.Iterator[Answer]:
         found = {}
         for host, part in dig(log.said, "by_host", {}).items():
             name = writer(case, log, host)
+            if host in apart(log):
+                continue  # that others use RDMA tells more
             if dig(part, "networks") == ["Socket"] and active_port(case, name):
                 found[name] = f"{log.path}: Using network Socket, while {active_port(case, name)} is active"
         if found:
             identity, severity, cause, remedy = IB_AS_SOCKET[why]
             yield in_log(case, identity, severity, found, (cause, remedy))
-
-
-def active_port(case: Case, name: str) -> str:
-    """The first RDMA port of a node that is active; empty when there is none or it is not known."""
-    for device in rows(case.fabric.get(name), "rdma.devices"):
-        for port in rows(device, "ports"):
-            if dig(port, "state") == "ACTIVE":
-                return f"{dig(device, 'name')} port {dig(port, 'port')}"
-    return ""
 
 
 def reports(case: Case) -> t.Iterator[tuple[str, str, Data]]:
@@ -301,7 +269,7 @@ def reports(case: Case) -> t.Iterator[tuple[str, str, Data]]:
             yield name, path, report
 
 
-@rule("build-cpu-adam", "build-aio-missing", "build-ninja-missing", applies=_files_there("ds_report"))
+@rule("build-cpu-adam", "build-aio-missing", "build-ninja-missing", applies=files_there("ds_report"))
 def operators(case: Case) -> t.Iterator[Answer]:
     """Operators of DeepSpeed that can neither be used nor built on the spot."""
     for name, path, report in reports(case):
@@ -343,7 +311,7 @@ def operators(case: Case) -> t.Iterator[Answer]:
         symptom="`PyTorch version mismatch! DeepSpeed ops were compiled`",
         source="field notes, DS#6465, xtts#111, S95Sedan#4",
     ),
-    applies=_files_there("ds_report"),
+    applies=files_there("ds_report"),
 )
 def compiled_with(case: Case) -> t.Iterator[Answer]:
     """Operators that were built for another torch; a wheel without any (torch 0.0) has nothing to be wrong."""
@@ -373,7 +341,7 @@ def compiled_with(case: Case) -> t.Iterator[Answer]:
         source="field notes",
     ),
     "nccl-version-mismatch",
-    applies=_files_there("collect_env"),
+    applies=files_there("collect_env"),
 )
 def environments(case: Case) -> t.Iterator[Answer]:
     """What collect_env says of NCCL on one node, and of torch on several."""

@@ -27,6 +27,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv impor
 
 _STALL_SECONDS = 60.0
 _SECONDS = 600.0
+_ANSWER_SECONDS = 10.0
 _CHUNK = 1 << 20
 
 
@@ -42,6 +43,15 @@ def fetch(url: str, target: str, index: Index) -> None:
     except (OSError, http.client.HTTPException) as error:
         name = os.path.basename(target)
         raise ToolError(f"{name} could not be fetched from {masked(url)}: {masked(str(error))}") from error
+
+
+def answers(url: str, index: Index, seconds: float = _ANSWER_SECONDS) -> None:
+    """See that a server has this file, of which nothing is read; raises ToolError."""
+    try:
+        with _opener(url, index).open(_request(url, index), timeout=seconds):
+            return
+    except (OSError, http.client.HTTPException) as error:
+        raise ToolError(f"{masked(url)} can't be had: {masked(str(error))}") from error
 
 
 def _save(answer: t.Any, target: str) -> None:

@@ -106,11 +106,16 @@ def uv_environment(index: Index) -> dict[str, str]:
     return variables
 
 
-def for_nodes(index: Index) -> dict[str, t.Any]:
-    """What of this index a node can use: URLs, no path of the controller."""
+def for_nodes(index: Index, torch_backend: str = "", torch_index: str = "") -> dict[str, t.Any]:
+    """What of this index a node can use: URLs, no path of the controller.
+
+    ``torch_index`` takes the place of PyTorch's own index where the lock needs a build of it (``torch_backend``).
+    """
+    second = [torch_index] if torch_backend and torch_index else []
     return {
         "default": "" if _is_local(index.default) else index.default,
-        "extra": [url for url in index.extra if not _is_local(url)],
+        "extra": [url for url in (*second, *index.extra) if not _is_local(url)],
+        "torch_backend": "" if torch_index else torch_backend,
         "find_links": [place for place in index.find_links if not _is_local(place)],
         "trusted_hosts": list(index.trusted_hosts),
         "proxy": index.proxy,
@@ -129,13 +134,19 @@ def redacted(url: str) -> str:
     return urllib.parse.urlunsplit(parts._replace(netloc="****@" + parts.netloc.rpartition("@")[2]))
 
 
-def explain(answer: str, places: t.Sequence[str], wanted: t.Sequence[str]) -> str:
+def reasons(answer: str) -> str:
+    """What uv said (its standard error) in one line, without passwords."""
+    rows = [masked(row.strip()) for row in answer.splitlines() if row.strip()]
+    said = [re.sub(r"^(error|cause|hint|×|╰─▶|\s)+:?\s*", "", row) for row in rows][:6]
+    return " ".join(said) or "nothing"
+
+
+def explain(answer: str, places: t.Sequence[str], wanted: t.Sequence[str], note: str = "") -> str:
     """One message for a resolution that failed: what was wanted, where it was looked for, what to set.
 
-    ``answer`` is uv's standard error.
+    ``answer`` is uv's standard error, ``note`` a sentence more.
     """
     rows = [masked(row.strip()) for row in answer.splitlines() if row.strip()]
-    reasons = [re.sub(r"^(error|cause|hint|×|╰─▶|\s)+:?\s*", "", row) for row in rows][:6]
     shadow = re.search(r"`([^`]+)` was found on (\S+), but not at", " ".join(rows))
     way_out = (
         f"{shadow[1]} was taken from {shadow[2]} alone, as of several indexes the first one that has a package serves; "
@@ -145,7 +156,7 @@ def explain(answer: str, places: t.Sequence[str], wanted: t.Sequence[str]) -> st
     )
     return (
         f"The packages for the nodes could not be found. Wanted: {', '.join(wanted)}. Looked in: {', '.join(places)}. "
-        f"uv says: {' '.join(reasons) or 'nothing'} {way_out}"
+        f"uv says: {reasons(answer)} {way_out}{note}"
         "Set trainmesh_index_url to an index or mirror that has them, or trainmesh_wheelhouse to a directory on the "
-        "controller that holds the wheels; other builds of torch than the default are on an index of their own."
+        "controller that holds the wheels."
     )

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import index, lockfile
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import index, lockfile, torch_index
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import ToolError, Tools, text_of, write
 
 # Out of several indexes the best version, as pip takes it: whoever puts a name of yours on a public one is asked too.
@@ -37,16 +38,36 @@ class Resolver:
         """
         source, target = os.path.join(directory, "requirements.in"), os.path.join(directory, "pylock.toml")
         write(source, lockfile.inputs(self.wish))
-        failures = []
+        failures, second = [], None
         for options, backend in self.attempts():
-            answer = self._compile(source, target, options)
+            mirror = self.torch_index if backend else ""
+            answer = self._from_torch_index(directory, target, options) if mirror else None
+            answer = answer or self._compile(source, target, options)
             if answer.ok:
                 return self._checked(lockfile.parse_pylock(text_of(target))), backend
+            second = answer.err if backend else second
             if "--no-index" not in options or self.tools.index.no_index:
                 failures.append(answer.err)
             if failures and "torch" not in failures[0]:
                 break
-        raise ToolError(index.explain(failures[0], self._places, self.wish.requirements))
+        note = ""
+        if "torch" in failures[0]:
+            note = torch_index.note(
+                self.wish, self.torch_index, index.redacted(self.torch_index), second, index.reasons
+            )
+        raise ToolError(index.explain(failures[0], self._places, self.wish.requirements, note))
+
+    @property
+    def torch_index(self) -> str:
+        """The index of the build that takes the place of PyTorch's own; empty for none."""
+        url = self.tools.torch_index_url
+        return torch_index.of_build(url, self.wish.torch_build) if url else ""
+
+    def _from_torch_index(self, directory: str, target: str, options: list[str]) -> command.Outcome:
+        """uv's answer where torch and its companions come from that index, and nothing else does."""
+        source = os.path.join(directory, "pyproject.toml")
+        write(source, torch_index.project(self.wish, self.torch_index))
+        return self._compile(source, target, options, torch_index.variables(self.torch_index))
 
     def sources(self, directory: str, lock: lockfile.Lock) -> str:
         """uv's answer for exactly the packages of a lock; raises ToolError."""
@@ -56,7 +77,7 @@ class Resolver:
         words = [
             *self.options,
             *_BEST,
-            *(["--torch-backend", lock.torch_backend] if lock.torch_backend else []),
+            *(self._torch_options(lock.torch_backend) if lock.torch_backend else []),
             "--no-deps",
         ]
         answer = self._compile(source, target, words)
@@ -71,8 +92,12 @@ class Resolver:
         tries.append((plain, ""))
         backend = self.wish.torch_backend
         if backend and not self.tools.index.no_index:
-            tries.append(([*plain, "--torch-backend", backend], backend))
+            tries.append(([*plain, *([] if self.torch_index else self._torch_options(backend))], backend))
         return tries
+
+    def _torch_options(self, backend: str) -> list[str]:
+        """uv's options for the index of torch builds."""
+        return ["--index", self.torch_index] if self.torch_index else ["--torch-backend", backend]
 
     @property
     def options(self) -> list[str]:
@@ -84,8 +109,10 @@ class Resolver:
     def _places(self) -> list[str]:
         return [*self.tools.index.places, *([self.house] if self.house else [])]
 
-    def _compile(self, source: str, target: str, options: list[str]) -> command.Outcome:
-        answer = self.tools.compile(source, target, options)
+    def _compile(
+        self, source: str, target: str, options: list[str], variables: t.Mapping[str, str] | None = None
+    ) -> command.Outcome:
+        answer = self.tools.compile(source, target, options, variables or {})
         if answer.timed_out:
             raise ToolError(_SILENT)
         return answer
@@ -95,6 +122,7 @@ class Resolver:
         if wrong:
             raise ToolError(
                 f"the package index offers torch {wrong}, and the plan is the build {self.wish.torch_build}: set "
-                "trainmesh_index_url to an index that has it, or trainmesh_torch_build to the build that is there"
+                f"trainmesh_torch_index_url to {torch_index.OWN} or a mirror of it, or trainmesh_torch_build to the "
+                "build that is there"
             )
         return packages

@@ -78,7 +78,7 @@ def faults(options: t.Mapping[str, t.Any], index: Index | None) -> list[str]:
     ``options`` are its variables, ``index`` is the one of pip on the controller, None where it is not asked.
     """
     found = []
-    conda = options["python_env"] == "conda"
+    conda = options["python_env"] == "conda" or options["python_install"]
     installer = options["conda_installer"] if conda else ""
     if "://" in installer and not options["conda_installer_checksum"]:
         found.append(
@@ -89,7 +89,7 @@ def faults(options: t.Mapping[str, t.Any], index: Index | None) -> list[str]:
     found += _logins(options, urls, conda)
     if options["index_insecure"]:
         return found
-    places = [options["index_url"], *urls, *(options["conda_channels"] if conda else [])]
+    places = [options["index_url"], options["torch_index_url"], *urls, *(options["conda_channels"] if conda else [])]
     insecure = [redacted(place) for place in places if is_forgeable(place)]
     insecure += forgeable(index) if index else []
     return found + ([refusal(list(dict.fromkeys(insecure)))] if insecure else [])

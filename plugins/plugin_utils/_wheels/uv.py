@@ -38,6 +38,9 @@ _KEPT = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
 )
 
+# How a site without internet tells uv of Pythons of its own.
+_KEPT_FOR_PYTHONS = ("UV_PYTHON_DOWNLOADS_JSON_URL",)
+
 
 class ToolError(Exception):
     """A tool of the controller is missing or failed; the text is for the user."""
@@ -79,7 +82,8 @@ def wheels_in(directory: str) -> list[str]:
 class Tools:
     """uv and pip of the controller's environment, and the index both look at.
 
-    ``python_version`` and ``platform`` are those of the nodes, ``insecure`` allows an index that could be forged.
+    ``python_version`` and ``platform`` are those of the nodes, ``insecure`` allows an index that could be forged, and
+    ``torch_index_url`` is asked in the place of PyTorch's own.
     """
 
     python_version: str
@@ -88,6 +92,7 @@ class Tools:
     run: t.Callable[..., base_command.Outcome] = base_command.run
     _index: wheels_index.Index | None = None
     insecure: bool = False
+    torch_index_url: str = ""
 
     @property
     def uv(self) -> str:
@@ -122,12 +127,15 @@ class Tools:
             self._index = index
         return self._index
 
-    def compile(self, source: str, target: str, options: t.Sequence[str]) -> base_command.Outcome:
+    def compile(
+        self, source: str, target: str, options: t.Sequence[str], variables: t.Mapping[str, str] | None = None
+    ) -> base_command.Outcome:
         """Resolve ``source`` into ``target``, a pylock.toml, with uv; an older target's versions are preferred."""
         command = [self.uv, "pip", "compile", source, "--format", "pylock.toml", "--output-file", target, "--quiet"]
         words, places = wheels_index.in_environment(options)
         command += ["--python-version", self.python_version, "--python-platform", self.platform, *words, "--no-config"]
-        return self.run(command, RESOLVE_SECONDS, env={**self._uv_environment(), **places}, clean=True)
+        env = {**self._uv_environment(), **places, **(variables or {})}
+        return self.run(command, RESOLVE_SECONDS, env=env, clean=True)
 
     def uv_run(self, words: t.Sequence[str]) -> None:
         """Run uv with the index of pip; raises ToolError."""
@@ -135,6 +143,12 @@ class Tools:
         command = [self.uv, *kept, "--no-config", "--quiet"]
         env = {**self._uv_environment(), **places}
         self._checked(self.run(command, RESOLVE_SECONDS, env=env, clean=True), f"uv {words[0]}")
+
+    def python(self, words: t.Sequence[str], variables: t.Mapping[str, str]) -> base_command.Outcome:
+        """Run ``uv python``, which may fetch Pythons; addresses go to the ``variables``."""
+        kept = {name: os.environ[name] for name in _KEPT_FOR_PYTHONS if name in os.environ}
+        env = {**self._uv_environment(), **kept, "UV_PYTHON_DOWNLOADS": "manual", **variables}
+        return self.run([self.uv, "python", *words, "--no-config"], BUILD_SECONDS, env=env, clean=True)
 
     def build(self, words: t.Sequence[str], scratch: str) -> None:
         """Run uv for a build: foreign code, which is told no index and no secret, and fetches nothing."""

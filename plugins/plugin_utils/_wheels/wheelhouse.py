@@ -17,7 +17,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import file_write
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import aside as wheels_aside
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import lockfile
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import lockfile, torch_index
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.build import Built, kept
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.resolve import Resolver
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import (
@@ -262,7 +262,8 @@ class Store:
                 place = f"{name}=={lock.pins[name].version}"
                 # The backend's index is known to uv alone: pip gets the file's own address.
                 remote = [file for file in sources[name].wheels if file.is_remote] if name in sources else []
-                place = f"{name} @ {remote[0].url}" if remote else place
+                url = torch_index.with_login(remote[0].url, self.tools.torch_index_url) if remote else ""
+                place = f"{name} @ {url}" if url else place
                 lines.append(" ".join([place, *(f"--hash=sha256:{one}" for one in lock.pins[name].hashes)]) + "\n")
             write(wanted, "".join(lines))
             self.tools.download(

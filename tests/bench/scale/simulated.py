@@ -16,6 +16,7 @@ import typing as t
 
 import yaml
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import alike
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import file_set, firewall, ssh_files
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import changes, role_inputs
 from ansible_collections.trainmesh.cluster.tests.bench.scale.ansible_run import HERE, ROOT, Bench
@@ -53,11 +54,15 @@ def answers(number: int, names: t.Sequence[str], desired: changes.Desired | None
         every["present"] = present(desired, name)
     named = {f"trainmesh_facts_{part}": found for part, found in every.items()}
     links = {other: healthy.link() for other in names if other != name}
+    odd, common = alike.fold_timed(
+        healthy.row(name, names), {other: (other, healthy.address(other)) for other in names}
+    )
+    mesh = {"row": odd, "alike": common, "load": LOAD, "unreached": {}}
     return {
         "node_facts": {"ansible_facts": {**named, "trainmesh_facts_errors": {}}},
         "port_listener": {"problems": {}},
-        "mesh_probe": {"row": healthy.row(name, names), "load": LOAD, "unreached": {}},
-        "link_probe": {"row": links, "load": LOAD},
+        "mesh_probe": {"folded": json.dumps(mesh)},
+        "link_probe": {"folded": json.dumps({"row": links, "load": LOAD})},
     }
 
 

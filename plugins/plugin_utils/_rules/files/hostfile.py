@@ -13,12 +13,17 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     About,
     Answer,
     Case,
+    dig,
     finding,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import formats
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_logs import handed_in
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_worlds import unready_jobs, versions
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 
+# NVIDIA/nccl issue 2385: the start hangs where nodes have unequal numbers of ranks
+HANGS_UNEQUAL = "2.31."
 LINE = "Write each line as `name slots=N`, the name being one that ssh knows on every node."
 
 
@@ -213,15 +218,31 @@ def slots_and_gpus(case: Case) -> t.Iterator[Answer]:
     applies=common.given("hostfile"),
 )
 def unequal_slots(case: Case) -> t.Iterator[Answer]:
-    """Hosts with unlike numbers of slots."""
-    for copy, hosts in _parsed(case):
-        numbers = {name: slots for name, slots in hosts.slots.items() if slots}
-        if len(set(numbers.values())) > 1:
-            yield finding(
-                "ds-unequal-slots-rank",
-                WARN,
-                copy.host,
-                f"{copy.path}: " + ", ".join(f"{name} {slots}" for name, slots in numbers.items()),
-                "DeepSpeed takes the local rank as rank modulo slots, so rank 0 of a node need not have local rank 0.",
-                "Give every host the same slots, or start with torchrun.",
-            )
+    """Hosts with unlike numbers of slots; some versions of NCCL do not even start so, whatever the launcher."""
+    cause = "DeepSpeed takes the local rank as rank modulo slots, so rank 0 of a node need not have local rank 0."
+    remedy = "Give every host the same slots, or start with torchrun."
+    seen = _hangs(case)
+    version = next(iter(seen.values()), "") or _hanging_nccl(case)
+    if version:
+        cause = f"{cause[:-1]}; with NCCL {version} this also hangs before the first exchange, whatever the launcher."
+        remedy = "Write the same slots=N for every host (the smallest), or install another NCCL than " + f"{version}."
+    for copy, numbers in common.unequal_hostfiles(case):
+        text = f"{copy.path}: " + ", ".join(f"{name} {slots}" for name, slots in numbers.items())
+        yield finding("ds-unequal-slots-rank", WARN, copy.host, "; ".join([text, *seen]), cause, remedy)
+
+
+def _hangs(case: Case) -> dict[str, str]:
+    """{what a log of NCCL shows: the version} of jobs of such hostfiles whose ranks began and were never ready."""
+    found = {}
+    for log, world in unready_jobs(handed_in(case)):
+        if not common.of_unequal_hostfile(case, dig(world, "nranks")):
+            continue
+        began, every = len(dig(world, "started", {})), dig(world, "nranks")
+        found[f"{log.path}: {began} of {every} ranks began, none was ready"] = versions(world)
+    return found
+
+
+def _hanging_nccl(case: Case) -> str:
+    """The version of NCCL on the nodes if it is one that is known to hang with unequal ranks."""
+    known = [str(dig(facts, "torch.nccl", "") or "") for facts in case.stack.values()]
+    return next((version for version in known if version.startswith(HANGS_UNEQUAL)), "")

@@ -10,11 +10,12 @@ from ansible_collections.trainmesh.cluster.tests.unit.samples import actions
 
 
 def test_links_are_measured_to_the_nodes_of_the_run_on_the_second_port(monkeypatch):
-    result, given = actions.run(monkeypatch, ActionModule, {"row": {"node1": {}}, "streams": 1})
+    result, given = actions.run(monkeypatch, ActionModule, {"folded": '{"row": {}}'})
     assert given == {
         "name": "node2",
         "targets": [{"name": "node1", "address": "10.0.0.1"}, {"name": "node2", "address": "10.0.0.2"}],
         "port": 61999,
         "token": "5f3a",
+        "fold": True,
     }
-    assert result["ansible_facts"] == {"trainmesh_facts_verify": {"links": {"row": {"node1": {}}}}}
+    assert result["ansible_facts"] == {"trainmesh_facts_verify": {"links": {"folded": '{"row": {}}'}}}

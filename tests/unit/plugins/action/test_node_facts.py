@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.trainmesh.cluster.plugins.action.node_facts import ActionModule
 
 INVENTORY = {
-    "node_facts": {"peers": ["10.0.0.1"], "prefix": "/opt/trainmesh"},
+    "node_facts": {"peers": ["10.0.0.1", "10.0.0.2"], "prefix": "/opt/trainmesh"},
     "present": {"backends": ["ufw"], "port": 1},
 }
 
@@ -37,7 +37,7 @@ def test_without_an_inventory_of_this_run_the_task_alone_counts(monkeypatch):
 
 def test_the_inventory_says_what_to_look_at(monkeypatch):
     found = run(monkeypatch, {"gather": ["gpu"]}, {"user": "trainer"})
-    assert found == {"peers": ["10.0.0.1"], "prefix": "/opt/trainmesh", "user": "trainer", "gather": ["gpu"]}
+    assert found == {"peers": "10.0.0.1,10.0.0.2", "prefix": "/opt/trainmesh", "user": "trainer", "gather": ["gpu"]}
 
 
 @pytest.mark.parametrize(

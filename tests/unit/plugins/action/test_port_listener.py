@@ -18,7 +18,7 @@ def test_it_listens_until_every_node_of_the_run_has_called(monkeypatch):
         "name": "node2",
         "token": "5f3a",
         "callers": 2,
-        "peers": ["10.0.0.1", "192.168.0.1", "10.0.0.2", "192.168.0.2"],
+        "peers": "10.0.0.1,192.168.0.1,10.0.0.2,192.168.0.2",
         "seconds": 310,
     }
 

@@ -55,11 +55,14 @@ def test_what_is_the_same_for_all_targets_is_returned_once(tmp_path):
     ]
     rc, whole = run("mesh_probe", tmp_path, targets=targets, log_in=False)
     assert rc == 0 and [*whole["row"]] == ["a", "b", "c"] and "alike" not in whole
-    rc, folded = run("mesh_probe", tmp_path, targets=targets, log_in=False, fold=True)
+    rc, answer = run("mesh_probe", tmp_path, targets=targets, log_in=False, fold=True)
+    assert {*answer} == {"changed", "folded", "invocation"} and not answer["invocation"]  # nothing grows with the nodes
+    folded = json.loads(answer["folded"])
     own = {target["name"]: (target["hostname"], target["address"]) for target in targets}
     assert (rc, folded["row"]) == (0, {}) and alike.restored_timed(folded["alike"], own) == whole["row"]
     port = free_ports(1)[0]
-    rc, odd = run("mesh_probe", tmp_path, targets=targets, log_in=False, fold=True, ports=[port])
+    rc, answer = run("mesh_probe", tmp_path, targets=targets, log_in=False, fold=True, ports=[port])
+    odd = json.loads(answer["folded"])
     assert {row["tcp"][str(port)]["failure"] for row in odd["row"].values()} == {"refused"} and len(odd["row"]) >= 2
 
 

@@ -68,6 +68,7 @@ def node(tmp_path, monkeypatch):
     monkeypatch.setattr(search_path, "which", lambda name: str(tmp_path / name))
     monkeypatch.setattr(certificates, "DIRECTORY", str(tmp_path / "trainmesh"))
     monkeypatch.setattr(certificates, "REVOKED", str(tmp_path / "trainmesh/revoked_keys"))
+    monkeypatch.setattr(certificates, "UNREAD", str(tmp_path / "trainmesh/.unread"))
     monkeypatch.setattr(certificates, "DROP_IN", str(made.drop_in))
     monkeypatch.setattr(sshd_certificates, "WAIT_S", 0.0)
     monkeypatch.setattr(sshd, "MAIN", str(tmp_path / "sshd_config"))
@@ -106,6 +107,25 @@ def test_another_certificate_needs_a_reload_and_another_list_none(node, lines, c
     other = base64.b64encode(b"another").decode()
     assert modules.run(sshd_certificates, capsys, certificates=lines[1:], revoked=other)["changed"]
     assert node.reloads == 2 and (node.directory / "trainmesh/revoked_keys").read_bytes() == b"another"
+
+
+def test_a_run_that_was_killed_before_the_reload_is_seen_and_goes_on(node, lines, monkeypatch, capsys):
+    modules.run(sshd_certificates, capsys, certificates=lines[:1], revoked=LIST, keep=True)
+    wanted = certificates.wanted_of_sshd(lines[1:], LIST)
+    with monkeypatch.context() as context:
+        context.setattr(sshd, "reload", lambda _module: pytest.exit("killed"))
+        with pytest.raises(pytest.exit.Exception):
+            modules.run(sshd_certificates, capsys, certificates=lines[1:], revoked=LIST)
+    assert lines[1] in str(certificates.of_sshd().files) and certificates.of_sshd() != wanted
+    modules.run(sshd_certificates, capsys, certificates=lines[1:], revoked=LIST)
+    assert lines[1] in (node.directory / "shown").read_text() and certificates.of_sshd() == wanted
+
+
+def test_a_removal_that_was_killed_before_the_reload_goes_on(node, lines, capsys):
+    modules.run(sshd_certificates, capsys, certificates=lines[:1], revoked=LIST, keep=True)
+    node.drop_in.unlink()
+    assert modules.run(sshd_certificates, capsys, keep=True)["changed"]
+    assert node.reloads == 2 and not (node.directory / "shown").read_text() and not files_of(node)
 
 
 def test_check_mode_writes_nothing_even_of_what_is_still_to_be_signed(node, lines, capsys):

@@ -113,14 +113,48 @@ def test_a_directory_is_no_interpreter(tmp_path):
     assert "there is no interpreter" in install_prefix.look(str(tmp_path)).problem
 
 
+def lay_python(place, version, library="lib"):
+    """An interpreter with a library that can make environments."""
+    (place / "bin").mkdir(parents=True, exist_ok=True)
+    (place / f"bin/python{version}").touch(0o755)
+    (place / library / f"python{version}/venv").mkdir(parents=True)
+    (place / library / f"python{version}/venv/__init__.py").touch()
+
+
 def test_the_pythons_of_the_search_path(tmp_path, monkeypatch):
-    monkeypatch.setattr(install_prefix, "_SEARCH", f"{tmp_path}/sbin")
-    for name in ("bin/python3.12", "bin/python3.12-config", "bin/python3.9", "sbin/python3.12", "sbin/python3.13"):
+    monkeypatch.setattr(install_prefix, "_SEARCH", f"{tmp_path}/second/bin")
+    monkeypatch.setenv("PATH", f"{tmp_path}/first/bin:{tmp_path}/shims")
+    for place, version, library in (("first", "3.12", "lib64"), ("second", "3.12", "lib"), ("second", "3.13", "lib")):
+        lay_python(tmp_path / place, version, library)
+    lay_python(tmp_path / "first", "3.9")
+    (tmp_path / "first/bin/python3.9").chmod(0o644)
+    for name in ("first/bin/python3.12-config", "first/bin/python3.10", "shims/python3.8"):  # without a module venv
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch(0o755)
-    (tmp_path / "bin/python3.9").chmod(0o644)
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin")
-    assert install_prefix.pythons() == {"3.12": f"{tmp_path}/bin/python3.12", "3.13": f"{tmp_path}/sbin/python3.13"}
+    lay_python(tmp_path / "elsewhere", "3.14")
+    (tmp_path / "first/bin/python3.14").symlink_to(tmp_path / "elsewhere/bin/python3.14")
+    assert install_prefix.pythons() == {
+        "3.12": f"{tmp_path}/first/bin/python3.12",
+        "3.13": f"{tmp_path}/second/bin/python3.13",
+        "3.14": f"{tmp_path}/first/bin/python3.14",
+    }
+
+
+def test_a_python_that_the_role_brought_is_found_after_those_of_the_node(tmp_path, monkeypatch):
+    monkeypatch.setattr(install_prefix, "_SEARCH", "")
+    monkeypatch.setenv("PATH", f"{tmp_path}/own/bin")
+    lay_python(tmp_path / "own", "3.12")
+    prefix = str(tmp_path / "prefix")
+    for version in ("3.11", "3.12"):
+        lay_python(tmp_path / f"prefix/var/python/{version}", version)
+    brought = f"{prefix}/var/python/3.11/bin/python3.11"
+    assert install_prefix.pythons(prefix) == {"3.11": brought, "3.12": f"{tmp_path}/own/bin/python3.12"}
+
+    def run(argv, _limit):
+        return Outcome(0, "3.11\n", "", False, False, 0.1)
+
+    assert install_prefix.look("3.11", run, prefix=prefix).path == brought
+    assert install_prefix.look("3.11", run).problem == "there is no interpreter python3.11"
 
 
 def test_a_prefix_of_somebody_else_is_refused(tmp_path):

@@ -196,6 +196,22 @@ def test_configurations_that_are_taken_up_silently(tmp_path):
     assert files.flat_json("{") == {}
 
 
+def test_of_a_long_log_the_beginning_and_the_end_are_read(tmp_path):
+    path = tmp_path / "log"
+    path.write_text("".join(f"line {number}\n" for number in range(20000)))
+    texts = {}
+    for kind in ("nccl_log", "kernel_log", "hostfile"):
+        texts[kind] = files.handed_in([{"kind": kind, "path": str(path)}])[0]["text"]
+        assert len(texts[kind]) <= files.MAX_TEXT
+    assert texts["nccl_log"] == texts["kernel_log"]
+    lines = texts["nccl_log"].splitlines()
+    assert (lines[0], lines[-1]) == ("line 0", "line 19999")
+    assert all(line == f"line {int(line.split()[1])}" for line in lines)
+    assert texts["hostfile"].startswith("line 0") and "line 19999" not in texts["hostfile"]
+    path.write_text("short\n")
+    assert files.handed_in([{"kind": "nccl_log", "path": str(path)}])[0]["text"] == "short\n"
+
+
 def test_locks_of_builds_and_their_age(tmp_path):
     place = tmp_path / "py311_cu126" / "cpu_adam"
     place.mkdir(parents=True)

@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
+
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, evidence, options
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.catalogue import entry
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import data, inventory
@@ -55,10 +57,12 @@ def test_what_nodes_say_once_for_all_is_found_for_each():
         "alike": {"resolution": {"form": '{"is": "<address>"}', "without": []}},
     }
     mesh = {"row": {}, "alike": {"form": '{"ssh": {"<name>": {"seconds": "<seconds>"}}}', "seconds": {"node1": [0.5]}}}
-    facts = {**FACTS, "trainmesh_facts_fabric": fabric, "trainmesh_facts_verify": {"mesh": mesh}}
+    probed = {"mesh": {"folded": json.dumps(mesh)}, "links": {"folded": "[" * 100_000}, "listener": {"folded": "[]"}}
+    facts = {**FACTS, "trainmesh_facts_fabric": fabric, "trainmesh_facts_verify": probed}
     nodes = {name: {**node, "hostname": f"{name}.lan"} for name, node in PLAN["nodes"].items()}
     hostvars = {"node1": {"ansible_facts": facts, "trainmesh_inventory": inventory_answer}}
     case = evidence.assemble({**PLAN, "nodes": nodes}, hostvars, ["node1"], ["node1"], {}, evidence.Jobs({}, [], ""))
+    assert case.links == case.listeners == {}  # no text of a probe
     assert case.mesh == {"node1": {"node1": {"ssh": {"node1.lan": {"seconds": 0.5}}}}}
     assert case.fabric["node1"]["resolution"] == {"odd": {}, "node1": {"is": "10.0.0.11"}}
 

@@ -50,9 +50,79 @@ def test_a_node_without_the_interpreter_is_named_with_what_it_has_and_what_to_se
     assert 'set trainmesh_python: "3.13", which every node has' in fault and "trainmesh_python_env: conda" in fault
 
 
+SYSTEM_LACKS = "/usr/bin/python3 can't make environments (No module named 'venv')"
+
+
 def test_the_default_interpreter_may_be_missing_too():
-    (fault,) = faults(software(["3.12"], problem="there is no interpreter /usr/bin/python3"))
-    assert 'node1 has 3.12): install it there, or set trainmesh_python: "3.12"' in fault
+    made = plan(software(["3.12"], problem=SYSTEM_LACKS))
+    assert (made["stack"]["python"], made["stack"]["python_installs"]) == ("3.12", [])
+    assert "Python 3.12: every node has it, and /usr/bin/python3 makes no environments on node1" in made["reasons"]
+
+
+def test_unlike_system_pythons_are_no_trouble_where_all_have_another():
+    made = plan(software(["3.11", "3.13"], "3.13"), software(["3.11"], "3.11"))
+    assert (made["stack"]["python"], made["stack"]["python_version"]) == ("3.11", "3.11")
+    assert (
+        "Python 3.11: every node has it, and their system Pythons are unlike (node1 3.13, node2 3.11)"
+        in made["reasons"]
+    )
+
+
+NONE_ALIKE = (software(["3.9"], "3.9"), software(["3.12"], "3.12"), software(["3.12"], problem=SYSTEM_LACKS))
+
+
+def test_where_no_python_is_on_all_one_is_offered():
+    (fault,) = faults(*NONE_ALIKE)
+    assert fault == (
+        "the nodes have no Python in common that torch has wheels for (Python 3.10 to 3.14): node1 has 3.9; node2 and "
+        f"node3 have 3.12. node3: {SYSTEM_LACKS.partition(' (')[0]}. Set trainmesh_python_install: true and Python "
+        "3.12 is installed below /opt/trainmesh on node1; or install it there by hand, or set trainmesh_python_env: "
+        "conda"
+    )
+
+
+def known(_version, _arch):
+    return ""
+
+
+def unknown(version, arch):
+    return f"nobody has Python {version} for {arch}"
+
+
+def test_it_is_installed_on_request_where_it_lacks_and_nowhere_else():
+    made = plan(*NONE_ALIKE, python_install=True, python_problem=known)
+    stack = made["stack"]
+    assert (stack["python_env"], stack["python"], stack["python_version"]) == ("venv", "3.12", "3.12")
+    assert stack["python_installs"] == ["node1"]
+    assert "Python 3.12: node1 lacks it, and gets uv's build of it below /opt/trainmesh" in made["reasons"]
+
+
+def test_one_that_was_asked_for_is_installed_where_it_lacks():
+    lacks = software(["3.12"], problem="there is no interpreter python3.11")
+    made = plan(software(["3.11"], "3.11"), lacks, python="3.11", python_install=True, python_problem=known)
+    assert made["stack"]["python_installs"] == ["node2"]
+    (fault,) = faults(lacks, python="/usr/bin/python3.11", python_install=True, python_problem=known)
+    assert fault.startswith("node1: there is no interpreter"), "a path is where it is, or it is not"
+
+
+def test_conda_takes_the_place_of_a_python_that_cannot_be_had():
+    wish = {"python_install": True, "python_problem": unknown}
+    (fault,) = faults(*NONE_ALIKE, **wish)
+    assert fault.startswith("node1: Python 3.12 is to be installed, and nobody has Python 3.12 for x86_64: set ")
+    made = plan(*NONE_ALIKE, **wish, conda_installer="/m.sh")
+    assert (made["stack"]["python_env"], made["stack"]["python_installs"]) == ("conda", [])
+    assert any("every node gets an environment of conda: nobody has Python" in reason for reason in made["reasons"])
+
+
+def test_a_cluster_that_got_conda_keeps_it():
+    conda = software(["3.9"], "3.9", made=("conda", "3.12.4"), conda=True)
+    made = plan(conda, *NONE_ALIKE[1:], python_install=True, python_problem=known, conda_installer="/m.sh")
+    assert made["stack"]["python_env"] == "conda"
+
+
+def test_a_python_that_was_installed_is_one_that_the_node_has():
+    made = plan(software(["3.9", "3.12"], "3.9"), *NONE_ALIKE[1:])
+    assert (made["stack"]["python"], made["stack"]["python_installs"]) == ("3.12", [])
 
 
 def test_a_verification_says_it_and_goes_on():
@@ -95,8 +165,10 @@ def test_a_version_that_another_interpreter_hides_behind():
 
 
 def test_the_advice_is_only_what_torch_has_wheels_for():
-    (fault,) = faults(software(["3.9", "3.11", "3.12"], "3.9"), software(["3.9", "3.11", "3.12", "3.99"], "3.9"))
+    nodes = (software(["3.9", "3.11", "3.12"], "3.9"), software(["3.9", "3.11", "3.12", "3.99"], "3.9"))
+    (fault,) = faults(*nodes, python="3.9")
     assert 'found 3.9: set trainmesh_python: "3.11", which every node has' in fault
+    assert plan(*nodes)["stack"]["python"] == "3.11", "and where none was asked for it is taken"
 
 
 WITHOUT = software(conda=False)
@@ -132,6 +204,10 @@ def test_a_url_is_fetched_by_the_nodes():
     ("wish", "base"),
     [
         ({}, {"base_python": "/usr/bin/python3", "base_prefix": PREFIX}),
+        (
+            {"python_install": True},
+            {"base_python": "/usr/bin/python3", "base_prefix": PREFIX, "base_conda": f"{PREFIX}/var/conda"},
+        ),
         ({"python": "3.12"}, {"base_python": "3.12", "base_prefix": PREFIX}),
         ({"python_env": "conda", "prefix": "/data"}, {"base_conda": "/data/var/conda", "base_prefix": "/data"}),
         ({"verify_python": "/theirs/bin/python"}, {}),
@@ -145,7 +221,7 @@ def test_unlike_pythons_do_not_keep_a_run_from_what_needs_none():
     """As with --tags hosts,ssh_mesh,firewall: names, logins and firewalls are the same on every distribution."""
     unlike = [software({"3.9"}, "3.9"), software({"3.13"}, "3.13")]
     [fault] = faults(*unlike)
-    assert "unlike system Pythons (node1 3.9, node2 3.13)" in fault, "and neither is told what torch has no wheels for"
+    assert "no Python in common" in fault and "node1 has 3.9; node2 has 3.13" in fault
     made = plan(*unlike, installs=False)
     assert (made["order"], made["refusals"]) == (["node1", "node2"], [])
     assert made["warnings"] == [f"what this run leaves out would be refused: {fault}"]

@@ -214,6 +214,18 @@ def test_half_the_lanes_on_every_card_of_a_model_is_how_it_is_built() -> None:
     assert said(case) == []
 
 
+def test_a_gpu_in_mig_mode_is_not_one_without_nvlinks() -> None:
+    case = gpu_case()
+    for number, gpu in enumerate(case.gpu["node1"]["gpus"]):
+        gpu["mig_mode"] = "Enabled"
+        case.gpu["node1"]["nvlink"][number].update(active=None, inactive=None, gb_per_s=None)
+    assert said(case) == [("gpu-mig", "fail", ("node1",))]
+    case.gpu["node1"]["gpus"][0]["mig_mode"] = "Disabled"  # a GPU beside them is judged as ever
+    assert ("gpu-nvlink", "fail", ("node1",)) in said(case)
+    case.gpu["node1"]["nvlink"][0].update(active=12, inactive=0, gb_per_s=25.0)
+    assert said(case) == [("gpu-mig", "fail", ("node1",))]
+
+
 def test_cards_without_nvlink_are_not_asked_for_it() -> None:
     case = gpu_case()
     for facts in case.gpu.values():

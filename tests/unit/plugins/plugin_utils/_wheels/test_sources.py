@@ -27,6 +27,8 @@ def faults(index=None, **wishes):
     [
         ({"index_url": "http://mirror.lan/simple"}, None, "http://mirror.lan/simple"),
         ({"index_url": "HTTP://mirror.lan/simple"}, None, "HTTP://mirror.lan/simple"),
+        ({"torch_index_url": "http://mirror.lan/whl"}, None, "http://mirror.lan/whl"),
+        ({"python_install": True, "conda_channels": ["http://c.lan/forge"]}, None, "http://c.lan/forge"),
         ({}, Index(default="http://mirror.lan/simple"), "http://mirror.lan/simple"),
         ({}, Index(extra=("https://good.lan/", "http://bad.lan/")), "http://bad.lan/"),
         ({}, Index(find_links=("http://bad.lan/wheels",), no_index=True), "http://bad.lan/wheels"),
