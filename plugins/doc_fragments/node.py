@@ -117,10 +117,15 @@ options:
           - job_log
           - ds_report
           - collect_env
+          - kernel_log
       path:
         description: Where it is on the node. V(~) is expanded.
         type: str
         required: true
+      cluster:
+        description: Whether the file starts the job of the whole cluster; returned as it was given.
+        type: bool
+        default: false
   prefix:
     description: Where the files of this collection are on the node.
     type: path

@@ -76,6 +76,7 @@ def survey(machine: Machine, kernel: Kernel) -> dict[str, t.Any]:
         "topology": answer.topology if answer else None,
         "nvlink": answer.nvlink if answer else None,
         "fabric_manager": _fabric_manager(machine, kernel, answer),
+        "kernel_events": list(kernel_log.driver_events) if kernel_log else None,
         "xids": list(kernel_log.events) if kernel_log else ([] if kernel.pci_gpus == () else None),
         "status": status,
         "problem": problem,

@@ -16,10 +16,12 @@ USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 CHECKSUM = re.compile(r"(sha256:[0-9a-fA-F]{64}|sha384:[0-9a-fA-F]{96}|sha512:[0-9a-fA-F]{128})?\Z")
 FINGERPRINT = re.compile(r"(?<!\S)SHA256:[A-Za-z0-9+/]{43}(?=[=\s]|\Z)")
+NODE_BASE = ("compilers", "ninja", "libaio", "python_headers", "chrony", "limits")
+CUDA_VERSION = re.compile(r"\d{1,2}\.\d{1,2}(\.\d{1,3})?\Z")
 LAUNCHERS = ("deepspeed", "accelerate", "accelerate_standard", "torchrun", "mpirun")
 FILE_KINDS = (
     "hostfile", "accelerate", "deepspeed_json", "deepspeed_env", "ssh_config", "launch_script", "nccl_log", "job_log",
-    "ds_report", "collect_env",
+    "ds_report", "collect_env", "kernel_log",
 )  # fmt: skip
 
 
@@ -108,11 +110,50 @@ def python(value: t.Any) -> str:
     return str(value)
 
 
+def driver_branch(value: t.Any) -> str:
+    """A branch of the driver, in quotes or not, or the word that removes it."""
+    if isinstance(value, bool) or not re.match(r"(\d{3}|absent)\Z", str(value)):
+        raise ValueError("expected a branch of the driver such as 570, or absent")
+    return str(value)
+
+
 def texts(value: t.Any) -> list[str]:
     """A list of texts."""
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
         raise ValueError("expected a list of texts")
     return [str(item) for item in value]
+
+
+def node_base(value: t.Any) -> list[str]:
+    """Parts of a node's base."""
+    parts = texts(value)
+    if not set(parts) <= set(NODE_BASE):
+        raise ValueError(f"expected a list of {', '.join(NODE_BASE)}")
+    return parts
+
+
+def cuda_toolkits(value: t.Any) -> list[dict[str, str]]:
+    """CUDA toolkits: each a version, or what is told of it."""
+    if not isinstance(value, (list, tuple)):
+        raise ValueError('expected a list of CUDA toolkits such as [{version: "12.6"}]')
+    return [_cuda_toolkit(item) for item in value]
+
+
+def _cuda_toolkit(item: t.Any) -> dict[str, str]:
+    keys = ("version", "source", "runfile", "checksum")
+    if (
+        not isinstance(item, t.Mapping)
+        or not set(item) <= set(keys)
+        or not all(isinstance(part, str) for part in item.values())
+    ):
+        raise ValueError(f"expected CUDA toolkits with texts for {', '.join(keys)}, versions in quotes")
+    if not CUDA_VERSION.match(item.get("version", "")):
+        raise ValueError('expected the version of each CUDA toolkit, such as "12.6" or "12.6.3"')
+    if item.get("source", "any") not in ("any", "vendor", "distribution"):
+        raise ValueError("expected any, vendor or distribution as source of a CUDA toolkit")
+    if "runfile" in item and not checksum(item.get("checksum", "")):
+        raise ValueError("expected the checksum of each runfile, such as sha256:...: it is run as root")
+    return dict(item)
 
 
 def fingerprints(value: t.Any) -> list[str]:
@@ -182,15 +223,18 @@ def paths(value: t.Any) -> list[str]:
     return [absolute(path) for path in texts(value)]
 
 
-def files(value: t.Any) -> list[dict[str, str]]:
-    """A list of ``{kind, path}``."""
+def files(value: t.Any) -> list[dict[str, t.Any]]:
+    """A list of ``{kind, path}``; ``cluster: true`` says of a launch script that it starts the whole cluster's job."""
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, t.Mapping) for item in value):
         raise ValueError("expected a list of {kind: ..., path: ...}")
     found = []
     for place, item in enumerate(value, 1):
-        if set(item) != {"kind", "path"}:
+        if set(item) - {"cluster"} != {"kind", "path"}:
             raise ValueError(f"entry {place}: expected the keys kind and path, found {', '.join(map(str, item))}")
         if item["kind"] not in FILE_KINDS:
             raise ValueError(f"entry {place}: expected one of {', '.join(FILE_KINDS)} as kind")
-        found.append({"kind": str(item["kind"]), "path": absolute(item["path"])})
+        whole = {"cluster": True} if boolean(item.get("cluster", False)) else {}
+        if whole and item["kind"] != "launch_script":
+            raise ValueError(f"entry {place}: cluster is for a launch_script, found a {item['kind']}")
+        found.append({"kind": str(item["kind"]), "path": absolute(item["path"]), **whole})
     return found

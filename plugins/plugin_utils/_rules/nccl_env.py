@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import at_least
@@ -20,7 +21,6 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
     networks,
     number,
     rows,
-    setting,
     shortened,
     text,
     texts,
@@ -39,6 +39,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import _settings as settings
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._versions import groups, names
 
 # NCCL src/misc/socket.cc, ncclFindInterfaces: ib* first, then all but these, then docker*, then lo.
@@ -46,6 +47,7 @@ _SKIPPED = ("docker", "lo", "virbr")
 _VIRTUAL_KINDS = ("bridge", "tun", "wireguard", "vxlan", "dummy", "veth", "macvlan", "ipip", "sit", "gre", "ip6tnl")
 _VIRTUAL_NAMES = ("br-", "veth", "cni", "flannel", "cali", "tailscale", "wg", "zt", "tun", "tap", "kube", "vxlan")
 _PREFIXES = ("NCCL_", "GLOO_")
+IFNAMES = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
 _PATHS = ("PYTHONPATH", "LD_LIBRARY_PATH")
 _OF_ONE_NODE = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "NCCL_IB_HCA", "NCCL_HOSTID", "NCCL_TOPO_FILE")
 """Variables that rightly have another value on each node."""
@@ -80,28 +82,77 @@ def holds_data(case: Case, host: str, interface: Data) -> bool:
     applies=uses_nccl,
 )
 def absent(case: Case) -> t.Iterator[Answer]:
-    """An interface is named that the node does not have, or only its loopback."""
+    """An interface is named that the node does not have, or only its loopback, or in a way that names none."""
     for host, facts in case.fabric.items():
         present = [text(each, "name") for each in rows(facts, "interfaces")]
         ready = [text(each, "name") for each in interfaces(case, host)]
-        for variable in ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME"):
-            wish = setting(case, host, variable)
-            if not wish or not wish.value or not present:
-                continue
-            value = wish.value if variable.startswith("NCCL") else f"={wish.value}"  # Gloo knows whole names only
-            hit = named(value, ready)
-            if hit and (hit != ["lo"] or len(case.order) < 2):
-                continue
-            why = "only the loopback" if hit else "is down or has no address" if named(value, present) else "not there"
-            yield finding(
-                "nccl-ifname-absent-on-node",
-                FAIL,
-                host,
-                f"{variable}={wish.value} in {wish.where}: {why}; the node has {', '.join(ready) or 'none up'}",
-                f"{variable} names an interface that the node cannot use: 'no socket interface found'.",
-                f"Interface names differ between nodes: take {variable} out of what all of them share (trainmesh_env, "
-                "~/.bashrc, .deepspeed_env) and set each node's own in its /etc/nccl.conf, as site.yml does.",
-            )
+        for variable in IFNAMES:
+            for wish in settings.of(case, host, variable, reach=True) if present else ():
+                value = wish.value.strip("\"'")
+                misread = _misread(variable, value)
+                why = misread or _unusable(variable, value, ready, present, len(case.order))
+                if not value or not why or (misread and wish.where.endswith(tuple(f" of {one}" for one in case.order))):
+                    continue  # whoever has the file is told what is wrong with its value
+                yield finding(
+                    "nccl-ifname-absent-on-node",
+                    FAIL,
+                    host,
+                    f"{variable}={wish.value} in {wish.where}: {why}; the node has {', '.join(ready) or 'none up'}",
+                    f"{variable} names an interface that the node cannot use: "
+                    + ("'no socket interface found'." if variable.startswith("NCCL") else "'Unable to find address'."),
+                    _name_one(case, host, variable) if misread else _own_name(variable),
+                )
+
+
+def _misread(variable: str, value: str) -> str:
+    """Why the value is in another language than its reader's; empty for one in the right one."""
+    names = value.lstrip("^=").split(",")
+    if any(_is_address(name.partition("/")[0]) for name in names):
+        return "an address, where the name of an interface is expected"
+    if not variable.startswith("NCCL") and value[:1] in ("^", "="):
+        return f"{value[0]} is NCCL's syntax; {variable.partition('_')[0].replace('GLOO', 'Gloo')} wants one whole name"
+    if any(name != name.strip() for name in names):
+        return "a blank, which becomes a part of the name"
+    return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(name.strip()))
+    except ValueError:
+        return False
+
+
+def _unusable(variable: str, value: str, ready: t.Sequence[str], present: t.Sequence[str], nodes: int) -> str:
+    """Why no interface of the node serves; empty where one does."""
+    if variable.startswith("NCCL"):
+        hit, named_at_all = named(value, ready), bool(named(value, present))
+    else:  # whole names, and each of them has to be there
+        wanted = value.split(",")
+        hit = [name for name in wanted if name in ready]
+        named_at_all = all(name in present for name in wanted)
+        if len(hit) < len(wanted):
+            hit = []
+    if hit and (hit != ["lo"] or nodes < 2):
+        return ""
+    return "only the loopback" if hit else "is down or has no address" if named_at_all else "not there"
+
+
+def _own_name(variable: str) -> str:
+    """The fix for a name that some nodes do not have."""
+    return (
+        f"Interface names differ between nodes: take {variable} out of what all of them share (trainmesh_env, "
+        "~/.bashrc, .deepspeed_env, the launch script) and set each node's own in its /etc/nccl.conf, as site.yml does."
+    )
+
+
+def _name_one(case: Case, host: str, variable: str) -> str:
+    """The fix for a value that names nothing."""
+    own = text(data_interface(case, host), "name") or "INTERFACE"
+    return (
+        f"{variable}={own}: the name that `ip -brief address` shows, without ^, = or prefixes. Where the nodes' names "
+        "differ, set it on each node."
+    )
 
 
 @rule("nccl-ifname-auto-virtual", needs=("fabric", "gpu"), applies=uses_nccl)
@@ -110,7 +161,7 @@ def auto_virtual(case: Case) -> t.Iterator[Answer]:
     if len(case.order) < 2 or not uses_nccl(case):
         return
     for host in case.fabric:
-        if setting(case, host, "NCCL_SOCKET_IFNAME") or setting(case, host, "NCCL_COMM_ID"):
+        if settings.first(case, host, "NCCL_SOCKET_IFNAME") or settings.first(case, host, "NCCL_COMM_ID"):
             continue
         if host not in case.user or host not in case.stack:
             continue  # it may be set where nobody could look
@@ -183,7 +234,7 @@ def gloo(case: Case) -> t.Iterator[Answer]:
         others = [each for each in rows(facts, "interfaces") if found[:1] == [*networks(each).values()][:1]]
         elsewhere = found and address and dig(own, "loopback") is False and address not in found
         elsewhere = elsewhere and not any(common_networks(case) & set(networks(each)) for each in others)
-        if elsewhere and not setting(case, host, "GLOO_SOCKET_IFNAME"):
+        if elsewhere and not settings.first(case, host, "GLOO_SOCKET_IFNAME"):
             yield finding(
                 "gloo-ifname-unset",
                 WARN,
@@ -196,13 +247,26 @@ def gloo(case: Case) -> t.Iterator[Answer]:
             )
 
 
+def _each_switched(case: Case, *wanted: tuple[str, t.Callable[[Setting], bool]]) -> t.Iterator[tuple[str, str]]:
+    """(host, evidence) of each node, all variables in it whose value the test accepts."""
+    for host in case.order:
+        found = [
+            f"{variable}={wish.value} in {wish.where}"
+            for variable, test in wanted
+            for wish in settings.of(case, host, variable)
+            if test(wish)
+        ]
+        if found:
+            yield host, ", ".join(found[:4])
+
+
 def _switched(case: Case, *wanted: tuple[str, t.Callable[[Setting], bool]]) -> t.Iterator[tuple[str, str]]:
     """(host, evidence) of each node where one of the variables has a value that the test accepts."""
     for host in case.order:
         for variable, test in wanted:
-            wish = setting(case, host, variable)
-            if wish and test(wish):
-                yield host, f"{variable}={wish.value} in {wish.where}"
+            found = [wish for wish in settings.of(case, host, variable) if test(wish)]
+            if found:
+                yield host, f"{variable}={found[0].value} in {found[0].where}"
                 break
 
 
@@ -291,7 +355,7 @@ def p2p_disabled(case: Case) -> t.Iterator[Answer]:
         ("NCCL_P2P_LEVEL", _is("loc", "0")),
         ("NCCL_SHM_DISABLE", lambda wish: wish.on),
     )
-    for host, said in _switched(case, *wanted):
+    for host, said in _each_switched(case, *wanted):
         linked = any(number(each, "active") for each in rows(case.gpu.get(host), "nvlink"))
         what = "NVLink stays unused." if linked else "a workaround that hides its cause and slows down."
         yield finding(
@@ -362,7 +426,7 @@ def cumem_host(case: Case) -> t.Iterator[Answer]:
         version, cuda = text(facts, "torch.nccl"), text(case.gpu.get(host), "cuda_driver_version")
         container = text(case.fabric.get(host), "container")
         concerned = container and version and at_least(version, "2.24") and cuda and at_least(cuda, "12.6")
-        if concerned and not setting(case, host, "NCCL_CUMEM_HOST_ENABLE"):
+        if concerned and not settings.first(case, host, "NCCL_CUMEM_HOST_ENABLE"):
             yield finding(
                 "nccl-cumem-host",
                 INFO,

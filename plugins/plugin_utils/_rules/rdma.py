@@ -21,7 +21,6 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
     ports,
     rdma_devices,
     rows,
-    setting,
     shortened,
     text,
     texts,
@@ -38,13 +37,15 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import _settings as settings
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._kernel import has
 
 _FIRST_WITH_OWN_GID_CHOICE = "2.21"
 
 
 def _disabled(case: Case, host: str) -> bool:
     """Whether NCCL is told not to use RDMA: then nothing about it stands in the way of a job."""
-    wish = setting(case, host, "NCCL_IB_DISABLE")
+    wish = settings.first(case, host, "NCCL_IB_DISABLE")
     return bool(wish and wish.on)
 
 
@@ -184,7 +185,7 @@ def gid_index(case: Case) -> t.Iterator[Answer]:
     """RoCE needs the place of a RoCE v2 address in the port's table; NCCL finds it itself since 2.21."""
     remedy = "Set NCCL_IB_GID_INDEX to the place of RoCE v2 with the data address, on each node in /etc/nccl.conf."
     for host in case.fabric:
-        wish = setting(case, host, "NCCL_IB_GID_INDEX")
+        wish = settings.first(case, host, "NCCL_IB_GID_INDEX")
         nccl = text(case.stack.get(host), "torch.nccl")
         for name, port in active_ports(case, host).items():
             table = {int(number(gid, "index") or 0): text(gid, "type") for gid in rows(port, "gids")}
@@ -230,7 +231,7 @@ def gid_index(case: Case) -> t.Iterator[Answer]:
 def rails(case: Case) -> t.Iterator[Answer]:
     """Adapters that NCCL_IB_HCA names and a node lacks; nodes with other adapters or speeds than the rest."""
     for host in case.fabric:
-        wish = setting(case, host, "NCCL_IB_HCA")
+        wish = settings.first(case, host, "NCCL_IB_HCA")
         devices = [text(each, "name") for each in rdma_devices(case, host)]
         if not wish or not wish.value or wish.value.startswith("^") or _disabled(case, host):
             continue
@@ -275,6 +276,8 @@ def gpu_direct(case: Case) -> t.Iterator[Answer]:
     for host, facts in case.fabric.items():
         able = [gpu for gpu in gpus(case, host) if not text(gpu, "name").startswith("GeForce")]
         neither = dig(facts, "peermem") is False and dig(facts, "dmabuf") is False
+        if has(case, host, "peermem"):
+            continue  # why it is not loaded tells more
         if able and neither and active_ports(case, host) and not _disabled(case, host):
             yield finding(
                 "gdr-unavailable",

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import re
 import typing as t
 
-import yaml
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import loose_json
 
 Data = dict[str, t.Any]
 
 BOM = "\ufeff"
+MOST_TEXT = 64 * 1024 - 4
+"""Bytes of a text from which on it may have been cut off (module_utils/_user/files.py)."""
 _HOST_LINE = re.compile(r"^(\S+)\s+slots=(\d+)")  # DeepSpeed's own, after strip()
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)=(.*)$")
 
@@ -80,18 +81,18 @@ def hostfile(text: str) -> Hostfile:
 
 
 @functools.lru_cache(maxsize=256)
-def mapping(text: str) -> tuple[Data, tuple[Problem, ...]]:
-    """(the mapping in a YAML or JSON text, problems): an empty one when it is none."""
-    try:
-        value = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
-    except json.JSONDecodeError as error:
-        return {}, (Problem(error.lineno, "syntax", error.msg),)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        return {}, (Problem(mark.line + 1 if mark else 0, "syntax", " ".join(str(error).split())[:200]),)
+def mapping(text: str, strict_json: bool = False) -> tuple[Data, tuple[Problem, ...]]:
+    """(the mapping in a YAML or JSON text, problems); of one that can't be parsed, what can be read of it.
+
+    ``strict_json``: its readers take JSON alone. Nothing is said of a text that was cut off.
+    """
+    is_json = strict_json or text.lstrip("\ufeff \t\r\n").startswith("{")
+    value, faults = loose_json.read_json(text) if is_json else loose_json.read_yaml(text)
     if not isinstance(value, dict):
-        return {}, (Problem(0, "syntax", "it is not a mapping"),)
-    return {str(key): item for key, item in value.items()}, ()
+        faults, value = faults or [(0, "it is not a mapping")], {}
+    whole = len(text.encode("utf-8", "replace")) < MOST_TEXT
+    problems = tuple(Problem(line, "syntax", what) for line, what in faults if whole)
+    return {str(key): item for key, item in value.items()}, problems
 
 
 def integer(value: t.Any) -> int | None:

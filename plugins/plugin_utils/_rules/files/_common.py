@@ -37,6 +37,12 @@ def copies(case: Case, kind: str) -> list[Copy]:
     ]
 
 
+def for_cluster(case: Case, copy: Copy) -> bool:
+    """Whether a file was named as what starts the job on the whole cluster."""
+    files = rows(case.user.get(copy.host), "files")
+    return any(dig(file, "path") == copy.path and dig(file, "cluster") is True for file in files)
+
+
 def given(*kinds: str) -> t.Callable[[Case], bool]:
     """Whether a file of one of these kinds was given: what ``applies`` of a rule asks."""
     return lambda case: any(copies(case, kind) for kind in kinds)
@@ -56,8 +62,9 @@ def commands(case: Case, *launchers: str) -> t.Iterator[tuple[Copy, launch_scrip
 
 
 def mappings(case: Case, kind: str) -> list[tuple[Copy, Data]]:
-    """The handed-in YAML or JSON files of a kind that are mappings."""
-    found = [(copy, formats.mapping(copy.text)[0]) for copy in copies(case, kind)]
+    """The handed-in YAML or JSON files of a kind that are mappings, as far as they can be read."""
+    strict = kind == "deepspeed_json"
+    found = [(copy, formats.mapping(copy.text, strict)[0]) for copy in copies(case, kind)]
     return [(copy, data) for copy, data in found if data]
 
 

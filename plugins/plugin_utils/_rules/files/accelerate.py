@@ -30,6 +30,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userf
     DEEPSPEED,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files.syntax import near
 
 CONFLICTS = (
     "gradient_accumulation_steps", "gradient_clipping", "zero_stage", "offload_optimizer_device",
@@ -143,6 +144,7 @@ def relative_paths(case: Case) -> t.Iterator[Answer]:
         "acc-unknown-key",
         layer="accelerate",
         severity=FAIL,
+        also=(WARN, INFO),
         title="A key that this Accelerate does not know",
         symptom="`had unknown keys`",
         source="ACC#2744, EasyPhoto#446",
@@ -161,10 +163,17 @@ def unknown_key(case: Case) -> t.Iterator[Answer]:
                 "acc-unknown-key",
                 FAIL,
                 copy.host,
-                f"{copy.path}: {', '.join(sorted(bad))} (accelerate {have or 'of unknown version'})",
+                f"{copy.path}: {', '.join(map(_with_near, sorted(bad)))} (accelerate {have or 'of unknown version'})",
                 "Accelerate stops at a key that its version does not know: `The config file had unknown keys`.",
                 "Take these keys out, or install the version of accelerate that wrote the file on every node.",
             )
+
+
+def _with_near(name: str) -> str:
+    """A key with the one that may be meant."""
+    keys = table("accelerate_keys")["keys"]
+    alike = "" if name in keys else near(name, keys)
+    return f"{name} ({alike} is meant)" if alike else name
 
 
 def _known(entry: Data, have: str | None) -> bool:
@@ -260,6 +269,7 @@ def differing(case: Case) -> t.Iterator[Answer]:
         "acc-num-processes-floor",
         layer="accelerate",
         severity=FAIL,
+        also=(WARN,),
         title="The number of processes does not divide by nodes",
         symptom="fewer ranks than meant",
         source="field notes, ACC#2521, ACC#2818",
@@ -291,7 +301,8 @@ def processes(case: Case) -> t.Iterator[Answer]:
         if total % machines:
             wrong.insert(0, f"{total - share * machines} are lost")
         elif machines == len(case.order) and len(set(gpus.values())) == 1 and share < min(gpus.values()):
-            wrong.append(f"but every node has {min(gpus.values())} GPUs")
+            seen = f"{text}, but every node has {min(gpus.values())} GPUs"
+            yield finding("acc-num-processes-floor", WARN, copy.host, seen, floor_cause, floor_remedy)
         for seen in wrong:
             yield finding("acc-num-processes-floor", FAIL, copy.host, f"{text}, {seen}", floor_cause, floor_remedy)
         if len(nodes) > 1 and len(set(gpus.values())) > 1 and share <= min(gpus.values()):

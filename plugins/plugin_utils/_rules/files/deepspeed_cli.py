@@ -14,6 +14,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables i
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import rows
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
+    INFO,
     WARN,
     About,
     Answer,
@@ -28,14 +29,15 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userf
     Command,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files._starts import several_nodes
 
 Filter = tuple[common.Copy, str, str, str]
 
 
 def _alone(command: Command) -> bool:
     """Whether the command says itself that it is for one node."""
-    nodes = command.options.get("num_nodes")
-    return nodes == "1" or "help" in command.options or command.script is None
+    nodes, chosen = command.options.get("num_nodes"), inclusion(command.options.get("include") or "")
+    return nodes == "1" or set(chosen) == {"localhost"} or "help" in command.options or command.script is None
 
 
 def _over_ssh(command: Command) -> bool:
@@ -57,6 +59,7 @@ def _file_exists(case: Case, host: str, path: str) -> bool | None:
         "hostfile-silent-local",
         layer="launcher",
         severity=FAIL,
+        also=(INFO,),
         title="Without its hostfile, each node trains alone",
         symptom="it runs, and the world size is that of one node",
         source="field notes, ACC#2839, ACC#1795, DeepSpeedExamples#575",
@@ -72,15 +75,18 @@ def silent_local(case: Case) -> t.Iterator[Answer]:
         return
     for copy, _script, command in common.commands(case, DEEPSPEED):
         path = command.options.get("hostfile")
+        severity = FAIL
         if _alone(command):
             continue
         if not path and _file_exists(case, copy.host, "/job/hostfile") is not True:
             seen = "deepspeed without --hostfile"
+            # a script for one node, unless somebody says otherwise
+            severity = FAIL if several_nodes(command) or common.for_cluster(case, copy) else INFO
         elif path and _file_exists(case, copy.host, path) is False:
             seen = f"--hostfile {path}, which does not exist"
         else:
             continue
-        yield finding("hostfile-silent-local", FAIL, copy.host, f"{copy.at(command.line)}: {seen}", cause, remedy)
+        yield finding("hostfile-silent-local", severity, copy.host, f"{copy.at(command.line)}: {seen}", cause, remedy)
     for copy, data in common.mappings(case, "accelerate"):
         through = common.multinode_launcher(data)
         if not through or not common.multi_node(data) or through == "standard":

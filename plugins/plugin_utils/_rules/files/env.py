@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules on environment files, on NCCL's settings in scripts, and on ssh's configuration."""
+"""Rules on environment files, and on ssh's configuration."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
-    active_ports,
-    has_rdma,
     login_sources,
     rows,
 )
@@ -35,7 +33,6 @@ _OF_ONE_NODE = frozenset(("HOSTNAME", "PWD", "OLDPWD", "SSH_CONNECTION", "SSH_CL
 _STEERING = re.compile(r"NCCL_|GLOO_|TP_|CUDA_VISIBLE_DEVICES$|MASTER_|RANK$|WORLD_SIZE$|LD_LIBRARY_PATH$|PYTHONPATH$")
 _SECRET = re.compile(r"TOKEN|KEY|PASSW|SECRET|CREDENTIAL|AUTH", re.IGNORECASE)
 _NO_SECRET = frozenset(("NCCL_IB_PKEY",))
-OFF = ("", "0")
 
 
 def environment_files(case: Case) -> list[common.Copy]:
@@ -150,57 +147,6 @@ def secrets(case: Case) -> t.Iterator[Answer]:
                 "DeepSpeed puts these variables into the command line on every node, where all users and "
                 "logs see them.",
                 "Take them out, renew them, and let the program read them from a file that only the user may read.",
-            )
-
-
-def settings(case: Case, name: str) -> t.Iterator[tuple[common.Copy, str, str]]:
-    """(file, where, value) of a variable that handed-in scripts export or handed-in environment files set."""
-    for copy, script in common.scripts(case):
-        variable = script.variables.get(name)
-        if variable and variable.exported:
-            yield copy, copy.at(variable.line), variable.value
-        for command in script.commands:
-            if name in command.environment:
-                yield copy, copy.at(command.line), command.environment[name]
-    for copy in common.copies(case, "deepspeed_env"):
-        values = formats.environment_file(copy.text)[0]
-        if name in values:
-            yield copy, copy.path, values[name]
-
-
-def usable_hca(case: Case, host: str) -> bool | None:
-    """Whether a node has an RDMA device with an active port and the library for it; None when that is not known."""
-    facts = case.fabric.get(host)
-    if dig(facts, "rdma.devices") is None:
-        return None
-    return bool(active_ports(case, host)) and dig(facts, "rdma.libibverbs") is not False
-
-
-@rule("nccl-net-forced-ib", "ib-disabled-on-ib", needs=("user", "fabric"), applies=has_rdma)
-def infiniband(case: Case) -> t.Iterator[Answer]:
-    """InfiniBand demanded where there is none, and switched off where there is one."""
-    usable = {host: found for host in case.order if (found := usable_hca(case, host)) is not None}
-    lacking = [host for host, found in usable.items() if not found]
-    for copy, place, value in settings(case, "NCCL_NET"):
-        if value.upper() == "IB" and lacking:
-            for host in lacking if any(usable.values()) else [copy.host]:
-                yield finding(
-                    "nccl-net-forced-ib",
-                    FAIL,
-                    host,
-                    f"{place} of {copy.host}: NCCL_NET={value}; no usable HCA on {', '.join(lacking)}",
-                    "NCCL stops with `Failed to initialize any NET plugin` on a node without a usable HCA.",
-                    "Take NCCL_NET out of the script: NCCL takes InfiniBand by itself wherever it works.",
-                )
-    for copy, place, value in settings(case, "NCCL_IB_DISABLE"):
-        if value not in OFF and usable and all(usable.values()):
-            yield finding(
-                "ib-disabled-on-ib",
-                WARN,
-                copy.host,
-                f"{place}: NCCL_IB_DISABLE={value}, every node has an active HCA",
-                "The network that the nodes have for training is switched off, so all traffic goes over sockets.",
-                "Take NCCL_IB_DISABLE out (unset NCCL_IB_DISABLE).",
             )
 
 

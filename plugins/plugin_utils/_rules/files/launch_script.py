@@ -30,6 +30,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userf
     Command,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files._starts import nodes_of, several_nodes
 
 JOBS = (DEEPSPEED, ACCELERATE, TORCHRUN)
 _RANDOM = re.compile(r"\bshuf\b|\bRANDOM\b|random|\bmktemp\b|\bjot\b|urandom")
@@ -69,9 +70,14 @@ def comment_after_backslash(case: Case) -> t.Iterator[Answer]:
             )
 
 
-def ports(case: Case) -> t.Iterator[tuple[common.Copy, str, str]]:
-    """(file, where, the port as written) of every port of a rendezvous in scripts and Accelerate's files."""
+def ports(case: Case, alone: bool = True) -> t.Iterator[tuple[common.Copy, str, str]]:
+    """(file, where, the port as written) of every port of a rendezvous in scripts and Accelerate's files.
+
+    ``alone``: those of commands that say themselves that they are for one node, too.
+    """
     for copy, _script, command in common.commands(case, *JOBS):
+        if not alone and command.launcher != DEEPSPEED and nodes_of(command) == 1:
+            continue
         for name in ("master_port", "main_process_port"):
             value = command.options.get(name)
             if value:
@@ -93,6 +99,7 @@ def ports(case: Case) -> t.Iterator[tuple[common.Copy, str, str]]:
         "master-port-random",
         layer="launcher",
         severity=WARN,
+        also=(FAIL,),
         title="The master port is random",
         symptom="now and then errno 98, or a firewall",
         source="field notes",
@@ -107,7 +114,7 @@ def random_port(case: Case) -> t.Iterator[Answer]:
     high = int(number(head, "port_range.high") or EPHEMERAL[1])
     cause = "Any connection of the node may hold such a port already, and no firewall rule can name it."
     remedy = f"Take a fixed port below {low}, such as {dig(case.plan, 'master.port', 29500)}."
-    for copy, place, value in ports(case):
+    for copy, place, value in ports(case, alone=False):
         port = integer(value)
         if _RANDOM.search(value):
             yield finding("master-port-random", WARN, copy.host, f"{place} {value}", cause, remedy)
@@ -157,8 +164,13 @@ def ssh_port(case: Case) -> t.Iterator[Answer]:
 
 
 def _addresses(case: Case) -> t.Iterator[tuple[common.Copy, str, str]]:
-    """(file, where, the address as written) of every master that is named."""
+    """(file, where, the address as written) of every master that is named for several nodes.
+
+    The node of rank 0 serves all of its addresses, and may well call itself 127.0.0.1.
+    """
     for copy, _script, command in common.commands(case, *JOBS):
+        if not several_nodes(command) or command.written.get("node_rank") == "0":
+            continue
         for name in ("master_addr", "main_process_ip", "rdzv_endpoint"):
             value = command.options.get(name)
             if value is not None:
@@ -166,7 +178,8 @@ def _addresses(case: Case) -> t.Iterator[tuple[common.Copy, str, str]]:
                 yield copy, f"{copy.at(command.line)}: --{name}", value
     for copy, script in common.scripts(case):
         variable = script.variables.get("MASTER_ADDR")
-        if variable and variable.exported:
+        several = any(several_nodes(one) and one.written.get("node_rank") != "0" for one in script.commands)
+        if variable and variable.exported and several and not variable.conditional:
             yield copy, f"{copy.at(variable.line)}: MASTER_ADDR", variable.value
     for copy, data in common.mappings(case, "accelerate"):
         if common.multi_node(data) and data.get("main_process_ip") is not None:

@@ -16,7 +16,8 @@ from ansible_collections.trainmesh.cluster.tests.unit.samples import reports
 def test_defaults_fill_in():
     assert read({}, "cluster")["master_port"] == 29500
     derived = dict.fromkeys(["address", "slots", "interface", "ssh_port", "hostname", "fqdn"])
-    assert read({}, "host") == {**derived, "state": "present", "host_key_fingerprints": []}
+    expected = {**derived, "state": "present", "host_key_fingerprints": [], "driver": None, "reboot": "never"}
+    assert expected.items() <= read({}, "host").items()
 
 
 def test_values_are_read_by_their_prefix():
@@ -67,9 +68,12 @@ def test_fingerprints_are_taken_as_ssh_keygen_prints_them():
 def test_files_of_the_user_have_a_kind_and_a_place():
     wish = [{"kind": "hostfile", "path": "~/hostfile"}]
     assert read({"trainmesh_files": wish}, "cluster")["files"] == wish
+    launcher = [{"kind": "launch_script", "path": "/run.sh", "cluster": True}]
+    assert read({"trainmesh_files": launcher}, "cluster")["files"] == launcher
     for wrong, message in (
         ([{"kind": "hosts", "path": "/x"}], "entry 1: expected one of hostfile"),
         ([{"kind": "hostfile"}], "entry 1: expected the keys kind and path"),
+        ([{"kind": "hostfile", "path": "/x", "cluster": True}], "entry 1: cluster is for a launch_script"),
         ([{"kind": "hostfile", "path": "hostfile"}], "absolute path"),
         ("/x", "expected a list"),
     ):

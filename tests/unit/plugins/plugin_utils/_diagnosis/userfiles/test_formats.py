@@ -38,10 +38,12 @@ def test_hostfile_with_a_mark_a_range_and_nothing():
 def test_mappings_never_raise():
     assert files.mapping('{"a": 1}') == ({"a": 1}, ())
     assert files.mapping("a: no\nb: 'no'\n")[0] == {"a": False, "b": "no"}
-    for text in ('{"a": 1,}', "a: [1", "- a\n", "a: <hidden>\n\tb: 1", "", "a: !!python/object:os.system x"):
+    for text in ("a: [1", "- a\n", "", "a: !!python/object:os.system x"):
         data, problems = files.mapping(text)
         assert data == {}
         assert len(problems) == 1
+    assert files.mapping('{"a": 1,}') == ({"a": 1}, (files.Problem(1, "syntax", "a comma before }"),))
+    assert files.mapping("a: <hidden>\n\tb: 1")[0] == {"a": "<hidden>", "b": 1}
     assert files.mapping('{\n"a": 1,,\n}')[1][0].line == 2
 
 

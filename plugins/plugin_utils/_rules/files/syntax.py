@@ -1,0 +1,164 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules on files that can't be parsed, and on keys that nobody reads.
+
+Source: DeepSpeed 0.19.6 runtime/config_utils.py, accelerate 1.15 commands/config and utils/deepspeed.py.
+"""
+
+from __future__ import annotations
+
+import difflib
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import at_least, key, table
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    INFO,
+    WARN,
+    About,
+    Answer,
+    Case,
+    Data,
+    dig,
+    finding,
+    rule,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import formats
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
+
+NEAR = 0.8
+"""How alike two names are, of 1, that are taken for one and its misspelling."""
+
+_REFUSES_SINCE = "0.9"  # DeepSpeed reads zero_optimization with pydantic
+_PREFIXED = ("fsdp_config", "fp8_config", "dynamo_config")
+
+
+def near(name: str, known: t.Iterable[str]) -> str:
+    """The known name of which this one may be a misspelling; empty where none is near."""
+    names = {one.lower().replace("-", "_"): one for one in known}
+    found = difflib.get_close_matches(name.lower().replace("-", "_"), names, 1, NEAR)
+    return names[found[0]] if found else ""
+
+
+@rule(
+    About(
+        "file-unparsable",
+        layer="launcher",
+        severity=FAIL,
+        title="A configuration file cannot be parsed",
+        symptom="`JSONDecodeError`, `cannot start any token`",
+        source="gpt-neox#680, dolly#161, Accelerate utils/deepspeed.py",
+    ),
+    needs=("user",),
+    applies=common.given("deepspeed_json", "accelerate", "launch_script"),
+)
+def unparsable(case: Case) -> t.Iterator[Answer]:
+    """Lines at which the programs that read a file stop."""
+    cause = "The file is not {what}: the programs that read it stop at this line, or give other settings than it shows."
+    for copy in common.copies(case, "deepspeed_json"):
+        for problem in formats.mapping(copy.text, strict_json=True)[1]:
+            yield finding(
+                "file-unparsable",
+                FAIL,
+                copy.host,
+                f"{copy.at(problem.line)}: {problem.text}",
+                cause.format(what="strict JSON, as Accelerate and Transformers want it"),
+                f"python3 -m json.tool {copy.path} shows the next place, until it prints the file.",
+            )
+    for copy in common.copies(case, "accelerate"):
+        for problem in formats.mapping(copy.text)[1]:
+            yield finding(
+                "file-unparsable",
+                FAIL,
+                copy.host,
+                f"{copy.at(problem.line)}: {problem.text}",
+                cause.format(what="JSON" if copy.text.lstrip().startswith("{") else "YAML"),
+                "accelerate config --config_file FILE writes one that can be read; indent with blanks, not with tabs.",
+            )
+    for copy, script in common.scripts(case):
+        for problem in script.unclosed if len(copy.text.encode("utf-8", "replace")) < formats.MOST_TEXT else ():
+            yield finding(
+                "file-unparsable",
+                FAIL,
+                copy.host,
+                f"{copy.at(problem.line)}: {problem.text}",
+                cause.format(what="a script that bash can read"),
+                f"bash -n {copy.path} shows where bash gives up.",
+            )
+
+
+@rule("acc-unknown-key", needs=("user",), applies=common.given("accelerate"))
+def accelerate_sections(case: Case) -> t.Iterator[Answer]:
+    """Keys below Accelerate's sections, which it passes over without a word."""
+    sections = table("accelerate_keys")["sections"]
+    deepspeed = table("deepspeed_keys")
+    in_json = {*deepspeed["ignored"][""], *deepspeed["refused"]["zero_optimization"]}
+    remedy = "Write the names that `accelerate config` writes; what only DeepSpeed knows belongs into its JSON."
+    for copy, data in common.mappings(case, "accelerate"):
+        for section, known in sections.items():
+            found = data.get(section)
+            for name in map(str, found if isinstance(found, dict) else ()):
+                if name in known or (section in _PREFIXED and f"{section[: -len('config')]}{name}" in known):
+                    continue
+                place = f"{copy.path}: {section}.{name}"
+                alike = near(name, known) or (section in _PREFIXED and near(f"{section[:-6]}{name}", known))
+                if alike:
+                    cause = (
+                        "Accelerate passes over a key that it does not know below a section: the setting has no effect."
+                    )
+                    yield finding("acc-unknown-key", WARN, copy.host, f"{place}; {alike} is meant", cause, remedy)
+                elif section == "deepspeed_config" and name in in_json:
+                    cause = (
+                        "It is a key of DeepSpeed's JSON file, which Accelerate does not read here: it has no effect."
+                    )
+                    fix = (
+                        f"deepspeed_config_file: /absolute/ds.json, with {name} in it, in the place of the other keys."
+                    )
+                    yield finding("acc-unknown-key", INFO, copy.host, place, cause, fix)
+                elif not at_least(common.version(case, copy.host, "accelerate"), "1.16"):
+                    cause = "Accelerate does not read this key: it has no effect."
+                    yield finding("acc-unknown-key", INFO, copy.host, place, cause, remedy)
+
+
+@rule(
+    About(
+        "ds-unknown-key",
+        layer="launcher",
+        severity=FAIL,
+        also=(WARN,),
+        title="A key that DeepSpeed does not know",
+        symptom="`Extra inputs are not permitted`, or a setting without effect",
+        source="DeepSpeed runtime/config_utils.py",
+    ),
+    needs=("user",),
+    applies=common.given("deepspeed_json"),
+)
+def deepspeed_keys(case: Case) -> t.Iterator[Answer]:
+    """Keys at which DeepSpeed stops, and misspelt ones that it passes over."""
+    keys = table("deepspeed_keys")
+    for copy, data in common.mappings(case, "deepspeed_json"):
+        have = common.version(case, copy.host, "deepspeed")
+        refuses = not key(have) or at_least(have, _REFUSES_SINCE)
+        for section, known in keys["refused"].items():
+            for name, alike in _unknown(data, section, known):
+                meant = f"; {alike} is meant" if alike else ""
+                if refuses:
+                    cause = "DeepSpeed stops at a key that it does not know here: `Extra inputs are not permitted`."
+                    fix = "Write the name as DeepSpeed's documentation has it, or take the key out."
+                    place = f"{copy.path}: {section}.{name}{meant}"
+                    yield finding("ds-unknown-key", FAIL, copy.host, place, cause, fix)
+        for section, known in keys["ignored"].items():
+            for name, alike in _unknown(data, section, known):
+                if alike:
+                    place = f"{copy.path}: {section + '.' if section else ''}{name}; {alike} is meant"
+                    cause = "DeepSpeed passes over a key that it does not know: the setting has no effect."
+                    yield finding("ds-unknown-key", WARN, copy.host, place, cause, f"Write {alike}.")
+
+
+def _unknown(data: Data, section: str, known: t.Sequence[str]) -> t.Iterator[tuple[str, str]]:
+    """(key, the known one that is near) of the keys of a section that are not known; remarks are none."""
+    found = dig(data, section) if section else data
+    for name in found if isinstance(found, dict) else ():
+        if str(name) not in known and not str(name).startswith(("_", "/", "#", "comment")):
+            yield str(name), near(str(name), known)
