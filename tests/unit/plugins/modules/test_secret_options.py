@@ -29,8 +29,9 @@ REASONS = {
         mode path paths prefix python recipe removes root script state_dir tools wheelhouse
     """,
     "versions, and requirement lines as they stand in the lock": """
-        checksum cuda cudnn nccl packages platform python_version requirements torch_backend torch_build version
+        branch checksum cuda cudnn kernel nccl packages platform python_version requirements torch_backend torch_build version
     """,
+    "where packages come from, as apt keeps it for every user of a node": "repository",
     "numbers of runs, and limits of processes": "run_id runs memlock",
     "keys and settings of ssh without a private key, and their digests": "comment config digest known_hosts",
     "mappings and lists whose own options are looked at": "defaults files toolkits",
