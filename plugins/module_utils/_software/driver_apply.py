@@ -74,15 +74,11 @@ def install(
     try:
         apt.install(wanted)
         _have_module(choice, present, limit)
+        _hold(apt, held, result.held)
+        _remember(choice, steps, changes, result.held, ours)
     except SoftwareError as error:
         files.restore(changes)
         raise SoftwareError(f"{error}{_taken_back(apt, steps, old, kept, held)}") from None
-    apt.hold([name for name in held if name not in result.held], is_held=False)
-    apt.hold(result.held)
-    added = [name for name, (before, _new) in steps.install.items() if not before and driver_plan.is_driver(name)]
-    new = sorted({*ours.get("packages", []), *added})
-    _write_record({"version": choice.version, "packages": new, "held": result.held, "files": sorted(
-        {*ours.get("files", []), *changes})})  # fmt: skip
     _start(present, choice, result, limit)
 
 
@@ -111,9 +107,34 @@ def _have_module(choice: Choice, present: Present, limit: float) -> None:
         raise SoftwareError(f"the module for kernel {present.kernel} {have}, and the library of {choice.version}")
 
 
-def _write_record(content: t.Mapping[str, t.Any]) -> None:
-    os.makedirs(os.path.dirname(RECORD), mode=0o755, exist_ok=True)
-    file_write.replace(RECORD, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n", 0o644)
+def _hold(apt: Apt, before: t.Sequence[str], after: t.Sequence[str]) -> None:
+    """Hold the packages of the new driver, and none of the old one any more; those that are gone are held by nobody."""
+    installed = apt.installed()
+    apt.hold([name for name in before if name in installed and name not in after], is_held=False)
+    apt.hold(after)
+
+
+def _remember(
+    choice: Choice,
+    steps: Steps,
+    changes: t.Mapping[str, files.Content],
+    held: t.Sequence[str],
+    ours: t.Mapping[str, t.Any],
+) -> None:
+    """Write down what is to go with the driver one day; raises SoftwareError."""
+    added = sorted({*ours.get("added", []), *(name for name, (old, _new) in steps.install.items() if not old)})
+    content = {
+        "version": choice.version,
+        "packages": [name for name in added if driver_plan.is_driver(name)],
+        "added": added,
+        "held": held,
+        "files": sorted({*ours.get("files", []), *changes}),
+    }
+    try:
+        os.makedirs(os.path.dirname(RECORD), mode=0o755, exist_ok=True)
+        file_write.replace(RECORD, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n", 0o644)
+    except OSError as error:
+        raise SoftwareError(f"{RECORD} could not be written: {error.strerror}") from None
 
 
 def _start(present: Present, choice: Choice, result: Result, limit: float) -> None:

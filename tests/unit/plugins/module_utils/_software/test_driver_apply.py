@@ -31,9 +31,12 @@ class Packages:
     def held(self):
         return {"libcuda1", "unrelated"}
 
+    def installed(self):
+        return {"libcuda1": "1", "nvidia-modprobe": "1"}
+
     def __getattr__(self, name):
-        def call(*words, **_named):
-            self.calls.append((name, *words))
+        def call(*words, **named):
+            self.calls.append((name, *words, *named.items()))
             if name == self.fails:
                 raise SoftwareError(f"{name} failed")
 
@@ -62,6 +65,20 @@ def test_what_was_installed_is_held_and_remembered(place):
     record = json.loads((place / "record.json").read_text())
     assert record["packages"] == ["libcuda1"], "compilers stay when the driver goes"
     assert record["files"] == [str(place / "modprobe.conf")]
+
+
+def test_what_is_gone_need_not_be_released(place):
+    apt = Packages()
+    apt.held = lambda: {"libcuda1", "nvidia-modprobe", "nvidia-smi"}
+    install(place, apt, UPGRADE, ours=["libcuda1", "nvidia-modprobe", "nvidia-smi"])
+    assert ("hold", ["nvidia-modprobe"], ("is_held", False)) in apt.calls
+
+
+def test_a_hold_that_fails_takes_all_back(place):
+    apt = Packages(fails="hold")
+    with pytest.raises(SoftwareError, match="hold failed"):
+        install(place, apt, FRESH)
+    assert ("remove", ["libcuda1", "gcc"]) in apt.calls and not (place / "record.json").exists()
 
 
 def test_a_failed_installation_is_taken_back(place):
