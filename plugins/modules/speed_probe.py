@@ -37,7 +37,7 @@ options:
     choices: [bf16, fp16, fp32]
     default: fp16
   timeout:
-    description: Seconds for everything; V(0) for 90 and another 12 for each GPU, at most 600.
+    description: Seconds for everything; V(0) for 90 and another 12 for each GPU, or 30 for the processors, at most 600.
     type: float
     default: 0
 extends_documentation_fragment:

@@ -44,7 +44,7 @@ def main(spec: dict[str, t.Any]) -> None:
         os._exit(0)
     say(e="torch", version=str(torch.__version__))
     if spec["device"] == "cpu":
-        say(e="cpu", **cpu(torch))
+        cpu(torch)
     else:
         gpus(torch, spec)
     os._exit(0)
@@ -79,14 +79,15 @@ def rate(once: Timed, seconds: float, warm: float) -> float:
 # --- processors
 
 
-def cpu(torch: Torch) -> dict[str, t.Any]:
-    """A matrix product and a copy of memory, on all processors that this process may use."""
+def cpu(torch: Torch) -> None:
+    """A matrix product and a copy of memory, on all processors that this process may use; told after each."""
     threads = len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     found: dict[str, t.Any] = {"threads": threads, "errors": {}}
-    attempt(found, "gflops", lambda: cpu_product(torch))
+    attempt(found, "gflops", lambda: cpu_product(torch, 2048 if threads > 16 else 1024))
+    say(e="cpu", **found)
     attempt(found, "memory_gbps", lambda: cpu_copy(torch))
-    return found
+    say(e="cpu", **found)
 
 
 def clocked(call: t.Callable[[], t.Any]) -> Timed:
@@ -101,9 +102,8 @@ def clocked(call: t.Callable[[], t.Any]) -> Timed:
     return once
 
 
-def cpu_product(torch: Torch) -> float:
+def cpu_product(torch: Torch, size: int) -> float:
     """GFLOP/s in fp32."""
-    size = 1536
     first, second, result = torch.randn(size, size), torch.randn(size, size), torch.empty(size, size)
     seconds = rate(clocked(lambda: torch.matmul(first, second, out=result)), MATRIX_SECONDS, WARM_SECONDS)
     return round(2 * size**3 / seconds / 1e9, 2)
@@ -112,7 +112,7 @@ def cpu_product(torch: Torch) -> float:
 def cpu_copy(torch: Torch) -> float:
     """GB/s, read and written bytes together; more than any cache holds where there is so much memory."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    size = max(16 * MIB, min(512 * MIB, free // 8))
+    size = max(16 * MIB, min(256 * MIB, free // 8))
     source = torch.ones(size // 4)
     target = torch.zeros(size // 4)
     seconds = rate(clocked(lambda: target.copy_(source)), 2 * COPY_SECONDS, COPY_SECONDS)

@@ -452,7 +452,7 @@ def processors(case: Case) -> t.Iterator[Answer]:
         if dig(answer, "device") != "cpu":
             continue
         cpu = mapping(answer, "cpu")
-        if not cpu or not text(answer, "processor"):
+        if not cpu or not text(answer, "processor") or text(answer, "reason"):
             yield Untested("node-cpu-slow", (host,), text(answer, "reason") or "it was not measured")
         elif host in together:
             yield Untested("node-cpu-slow", (host,), "it shares the processors of one machine with other nodes")

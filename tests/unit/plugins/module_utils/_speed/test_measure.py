@@ -116,6 +116,16 @@ def test_a_gpu_that_fails_leaves_the_others_their_numbers(said):
     assert unseen["errors"] == {"all": "PyTorch sees 2 of 3 GPUs"}
 
 
+def test_processors_are_told_after_each_measurement(said, monkeypatch):
+    torch = fake_torch(0)
+    torch.set_num_threads, torch.zeros = [].append, torch.ones
+    monkeypatch.setattr(measure.os, "sysconf", lambda _name: 65536)
+    measure.cpu(torch)
+    first, last = said
+    assert first["gflops"] == last["gflops"] > 0 and last["memory_gbps"] > 0
+    assert ("memory_gbps" in first, last["errors"], last["threads"] > 0) == (False, {}, True)
+
+
 def test_an_nvidia_smi_that_is_not_there_costs_the_state_only(said):
     measure.gpus(fake_torch(1), spec(1, smi="/nonexistent/nvidia-smi"))
     assert (said[0]["sample"], said[0]["errors"]) == ("", {}) and said[0]["tflops"] > 0

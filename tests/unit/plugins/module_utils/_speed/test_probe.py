@@ -149,6 +149,14 @@ def test_processors_with_what_slowed_them_down(node, monkeypatch):
     assert answer["boot"] and answer["gpus"] == []
 
 
+def test_a_time_limit_leaves_what_was_measured_of_the_processors(node):
+    said = [{"e": "cpu", "threads": 2, "gflops": 4.0}, {"e": "cpu", "threads": 2, "gflops": 4.1}]
+    node([], said, rc=None, timed_out=True)
+    answer = probe.probe(WISH._replace(device="cpu"))
+    assert (answer["cpu"]["gflops"], answer["cpu"]["memory_gbps"]) == (4.1, None)
+    assert answer["reason"] == "not finished within 120 s"
+
+
 def test_throttling_by_heat_is_counted_over_all_processors(tmp_path):
     assert probe.throttle_count(str(tmp_path)) is None
     for number in (0, 1):
