@@ -53,7 +53,7 @@ class Pythons:
             return ""
         try:
             url = self._url(version, arch)
-            if "://" in self.mirror or not self.mirror:
+            if url.startswith(("http://", "https://")):
                 fetch.answers(url, self.tools.index)
                 return ""
         except ToolError as error:

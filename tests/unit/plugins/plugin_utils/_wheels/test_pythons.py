@@ -68,6 +68,13 @@ def test_an_archive_is_fetched_once_and_kept(tmp_path, mirror):
     assert [one.name for one in (tmp_path / "state/lock/python").iterdir()] == [path.rpartition("/")[2]]
 
 
+def test_a_directory_may_be_written_as_a_url(tmp_path, mirror):
+    place = pythons(tmp_path, f"file://{tmp_path}/mirror")
+    assert place.problem("3.12", "x86_64") == ""
+    assert pathlib.Path(place.fetch("3.12", "x86_64")).read_bytes() == mirror.read_bytes()
+    assert pythons(tmp_path / "other", "file:///nowhere").problem("3.12", "x86_64").startswith("there is no /nowhere/")
+
+
 def test_another_file_than_uv_knows_is_refused(tmp_path, mirror):
     mirror.write_bytes(mirror.read_bytes() + b"exchanged")
     with pytest.raises(ToolError, match=r"could not fetch Python 3\.12.*Hash mismatch.*trainmesh_python_mirror"):
