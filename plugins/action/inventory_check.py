@@ -21,6 +21,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._config import f
 from ansible_collections.trainmesh.cluster.plugins.module_utils._user import ssh
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import host_names as inventory_host_names
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import gpu_software
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import sources as inventory_sources
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import variables as inventory_variables
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.variables import PREFIX
@@ -166,6 +167,7 @@ class ActionModule(ActionBase):
             "become": {name: becomes(host) for name, host in every.items()},
             "interrupted": interrupted,
             "rotate_keys": rotates(hosts, variables),
+            "gpu_software": gpu_software.chosen({name: hosts[name] for name in hosts if name not in leaving}),
             "node_facts": {
                 **asked,
                 "addresses": expected.addresses(hosts, asked["peers"], memory),

@@ -96,7 +96,8 @@ options:
     elements: int
     default: []
   files:
-    description: Files whose text is returned, at most 64 KiB of each.
+    description: Files whose text is returned, at most 64 KiB of each; of a longer V(job_log) the beginning, the end
+      and the errors of its last run.
     type: list
     elements: dict
     default: []
@@ -113,8 +114,10 @@ options:
           - ssh_config
           - launch_script
           - nccl_log
+          - job_log
           - ds_report
           - collect_env
+          - kernel_log
       path:
         description: Where it is on the node. V(~) is expanded.
         type: str

@@ -105,6 +105,21 @@ ansible_facts:
           description: Whether C(/etc/hostname) is a mount point, so that it cannot be replaced but only written.
           type: bool
           sample: true
+        cloud_init:
+          description:
+            - What cloud-init will do at the next boot, V(null) where it is not there or switched off. C(writes_hosts)
+              is whether it writes C(/etc/hosts) anew, C(keeps_name) whether it leaves the host name alone, with the
+              lines that say so; C(given) whether the cloud's own data does.
+          type: dict
+          sample: null
+        name_service:
+          description:
+            - What decides on names where some of O(names) or O(peers) stand in C(/etc/hosts) and do not lead there, or
+              where not everybody may read that file; else V(null).
+            - C(names) are the line and the address of each such name, C(switch) the line about hosts of
+              C(/etc/nsswitch.conf), C(nscd) whether its cache runs.
+          type: dict
+          sample: null
         cluster_block:
           description: Whose block of this collection C(/etc/hosts) holds, null without one. An old one has no C(id).
           type: dict
@@ -246,7 +261,8 @@ ansible_facts:
           sample: {client_address: 10.77.0.1, client_port: 37454, server_address: 10.77.0.12, server_port: 2222}
         limits:
           description:
-            - C(memlock) and C(stack) in bytes, C(nofile) in files. V(-1) is unlimited. Soft limits, and C(hard) ones.
+            - C(memlock) and C(stack) in bytes, C(nofile) in files, C(nproc) in processes and threads of the user. V(-1)
+              is unlimited. Soft limits, and C(hard) ones.
             - C(of) is V(ssh session) when they are those that sshd gives to a command, else V(this process). With a job
               user other than that of the session (M(trainmesh.cluster.node_facts)) it is V(login of) and the name.
           type: dict
@@ -254,7 +270,8 @@ ansible_facts:
             memlock: 8388608
             nofile: 1024
             stack: 8388608
-            hard: {memlock: 8388608, nofile: 20000, stack: -1}
+            nproc: 63432
+            hard: {memlock: 8388608, nofile: 20000, stack: -1, nproc: 63432}
             of: ssh session
         listening_ports:
           description: TCP ports that something on the node listens on, on any address.
@@ -286,6 +303,7 @@ ansible_facts:
             - The firewalls that are installed or have rules. C(active) says whether rules of this one can keep a
               packet out now, V(null) if that could not be read. V(nftables) and V(iptables) are rules outside the
               others; C(blocking) of V(nftables), where it is active, is the family, table and chain that does.
+            - C(flushed) is there, and true, where firewalld or ufw is on and its rules are not loaded.
           type: list
           elements: dict
           sample:
@@ -293,6 +311,33 @@ ansible_facts:
             - {name: ufw, active: false, evidence: "ENABLED=no in /etc/ufw/ufw.conf, its chains are not loaded"}
             - {name: nftables, active: false, evidence: no rule of its own drops or rejects}
             - {name: iptables, active: false, evidence: INPUT accepts everything}
+        filtered:
+          description:
+            - The rules of these firewalls that keep back TCP packets to O(peers) or from them, V(null) if they could
+              not be read or are too many to try. Empty where all gets through.
+            - C(direction) is V(out) or V(in), C(answers) whether the answers on a connection are meant, C(tool) who
+              manages the rule, C(undo) the command that takes it away, C(ports) pairs of ports, inclusive. C(peers) are
+              the addresses that it keeps back, V(null) for all of O(peers). C(sure) is false where the rule has a
+              condition that was not judged.
+          type: list
+          elements: dict
+          sample:
+            - direction: out
+              answers: false
+              tool: iptables
+              chain: iptables OUTPUT
+              rule: -A OUTPUT -d 10.0.0.12/32 -j DROP
+              undo: iptables -D OUTPUT -d 10.0.0.12/32 -j DROP
+              ports: [[1, 65535]]
+              sure: true
+              peers: [10.0.0.12]
+        filtered_at_boot:
+          description:
+            - The rules of iptables that an enabled service loads at boot, V(null) where none does. C(file) and C(unit)
+              say from where and by whom, C(save) is the command that keeps the rules of now, C(rows) are as in
+              RV(ansible_facts.trainmesh_facts_fabric.filtered).
+          type: dict
+          sample: null
         port_range:
           description: The ephemeral ports, inclusive, and the ports that are reserved out of them.
           type: dict
@@ -314,9 +359,9 @@ ansible_facts:
           type: int
           sample: 2
         cgroup_limits:
-          description: Memory and processors that the container may use; V(null) is unlimited.
+          description: Memory, processors, and processes and threads that the container may use; V(null) is unlimited.
           type: dict
-          sample: {memory_bytes: null, cpus: null}
+          sample: {memory_bytes: null, pids: null, cpus: null}
         shm:
           description: Size and free space of C(/dev/shm), V(null) when nothing is mounted there.
           type: dict
@@ -335,6 +380,7 @@ ansible_facts:
               fs_type: overlay
               local: true
               readonly: false
+              noexec: false
               total_bytes: 270553174016
               free_bytes: 82514124800
               error: null

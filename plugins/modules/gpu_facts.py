@@ -241,6 +241,23 @@ ansible_facts:
               line: "[Sun Feb 23 16:24:24 2025] NVRM: Xid (PCI:0000:9b:00): 119, pid=2024380, Timeout after 6s"
               time: "2025-02-23T16:24:24"
               xid: 119
+        kernel_events:
+          description:
+            - What the kernel log says of NVIDIA's driver beyond Xid since the module was loaded, equal lines once;
+              null when it cannot be read. C(kind) is V(gpu_init_failed), V(gpu_needs_open_module), V(gpu_no_bar),
+              V(gsp_failed), V(gsp_firmware_missing), V(api_mismatch), V(driver_bound), V(nouveau), V(module_rejected),
+              V(module_mismatch) or V(peermem).
+          returned: always
+          type: list
+          elements: dict
+          sample:
+            - kind: gpu_init_failed
+              host: ""
+              device: "0000:0a:00.0"
+              owner: null
+              count: 2
+              line: "[885.24] NVRM: GPU 0000:0a:00.0: RmInitAdapter failed! (0x24:0x72:1568)"
+              details: {code: "0x24:0x72:1568", minor: "5"}
         replayed_from:
           description: The recorded machine that these facts come from.
           returned: when it is not the node itself

@@ -83,6 +83,11 @@ rotate_keys:
   returned: success
   type: bool
   sample: false
+gpu_software:
+  description: The parts of the role C(gpu_software) that each host has chosen; hosts without any are left out.
+  returned: success
+  type: dict
+  sample: {node2: [driver]}
 node_facts:
   description: Arguments for M(trainmesh.cluster.node_facts) on every node.
   returned: success

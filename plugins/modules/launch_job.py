@@ -126,6 +126,32 @@ killed:
       description: Number of the signal.
       type: int
   sample: [{node: node3, signal: 9}]
+first_error:
+  description:
+    - What failed first, as the output tells it; V(null) where nothing did, or nothing says so. What other ranks only
+      say because of it is not meant.
+  returned: always
+  type: dict
+  contains:
+    kind:
+      description: The kind of it, such as V(gpu_memory), V(module_missing) or V(exception) for one without a kind.
+      type: str
+    own:
+      description: Whether it is a cause by itself, and no connection that could have been lost because of another.
+      type: bool
+    node:
+      description: The node as the launcher calls it; empty where nothing names it.
+      type: str
+    rank:
+      description: The rank; V(null) where nothing names it.
+      type: int
+    line:
+      description: Number of the line in RV(log).
+      type: int
+    text:
+      description: The line, without what launchers put in front of it.
+      type: str
+  sample: {kind: module_missing, own: true, node: node2, rank: 1, line: 81, text: "ImportError: x"}
 command:
   description: The command line.
   returned: always
@@ -179,7 +205,16 @@ def main() -> None:
     answer.update(command=launch_job.command(job), log=launch_job.log_path(job))
     if module.check_mode:
         reason = "Check mode: no job was run."
-        module.exit_json(**answer, rc=None, seconds=0.0, timed_out=False, log_tail="", killed=[], skip_reason=reason)
+        module.exit_json(
+            **answer,
+            rc=None,
+            seconds=0.0,
+            timed_out=False,
+            log_tail="",
+            killed=[],
+            first_error=None,
+            skip_reason=reason,
+        )
     try:
         with job_user.working_for(module, module.params["user"]):
             result = launch_job.run_job(job)
@@ -187,7 +222,13 @@ def main() -> None:
         module.fail_json(msg=f"The job could not be started: {error}", **answer)
     # ansible-core before 2.22 takes any other rc than 0 for a failed module unless it is told better
     outcome = {"rc": result.rc, "seconds": result.seconds, "timed_out": result.timed_out, "log_tail": result.tail}
-    module.exit_json(failed=False, **answer, **outcome, killed=[rank._asdict() for rank in result.killed])
+    module.exit_json(
+        failed=False,
+        **answer,
+        **outcome,
+        killed=[rank._asdict() for rank in result.killed],
+        first_error=result.first_error,
+    )
 
 
 if __name__ == "__main__":

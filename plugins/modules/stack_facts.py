@@ -175,6 +175,19 @@ ansible_facts:
             ninja: 1.13.2
             mpi4py: null
             numpy: 2.4.6
+        package_names:
+          description: The names of all packages that the interpreter finds, with blanks between them.
+          returned: always
+          type: str
+          sample: accelerate deepspeed numpy torch
+        code_versions:
+          description:
+            - The packages whose code says another version than their metadata, each with the C(version) and the C(path)
+              of the file that says it.
+          returned: always
+          type: list
+          elements: dict
+          sample: [{name: accelerate, version: 0.30.1, path: /env/lib/python3.11/site-packages/accelerate/__init__.py}]
         other_copies:
           description:
             - Further copies of those packages on the search path, hidden by the first ones, as C(name), C(version)
@@ -265,6 +278,14 @@ ansible_facts:
           returned: always
           type: dict
           sample: {library: null, header: null}
+        launchers:
+          description:
+            - Those of torchrun, deepspeed, accelerate and ninja that a login finds, each with its C(path) and the
+              C(interpreter) that its first line names, null where it names none.
+          returned: always
+          type: list
+          elements: dict
+          sample: [{name: torchrun, path: /home/trainer/.local/bin/torchrun, interpreter: /usr/bin/python3.10}]
         tools:
           description:
             - C(pdsh), C(mpirun), C(ninja), C(git) and C(rsync), each null or with its C(path).

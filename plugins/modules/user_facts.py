@@ -152,6 +152,8 @@ ansible_facts:
             - The settings of sshd for this user. C(source) is V(sshd -T), V(config) (Match blocks are not judged
               then) or null; C(problem) says what kept sshd from telling. C(certificates) is null unless sshd told,
               else its host certificates, whether it has our drop-in for them, and why it can't have it.
+            - C(refused_types) are usual types of keys that it does not accept, C(lines) says where the settings stand
+              that may refuse a login.
           type: dict
           sample:
             source: sshd -T
@@ -166,8 +168,39 @@ ansible_facts:
             maxstartups: 10:30:100
             ports: [22]
             usepam: true
+            maxauthtries: 6
+            maxsessions: 10
+            requiredrsasize: 1024
+            authenticationmethods: null
+            forcecommand: null
+            chrootdirectory: null
+            revokedkeys: null
+            refused_types: []
+            lines: {usepam: "/etc/ssh/sshd_config line 85: usepam yes"}
             problem: null
             certificates: {host: [], drop_in: false, problem: ""}
+        ssh_dir_inode:
+          description: The inode of C(~/.ssh), which is the same on all nodes that share a home.
+          type: int
+          sample: 1310725
+        account:
+          description:
+            - What of the account, of PAM and of the TCP wrappers may refuse a login whose key is right; null is
+              unknown, or nothing. Only root can read it.
+            - C(password) is V(locked) (it begins with an exclamation mark), V(unusable), V(set) or V(none).
+              C(hosts_access) and the rows of C(pam) are lines that refuse the user, from the addresses in C(peers),
+              null for all. C(labels) are the SELinux types with which sshd may not read the keys, by path.
+          type: dict
+          sample:
+            password: unusable
+            expired: null
+            password_expired: null
+            shell_problem: null
+            groups: [trainer]
+            nologin: null
+            hosts_access: null
+            pam: []
+            labels: null
         ssh_client:
           description:
             - Where C(ssh) would go for each of O(ssh_names), and in C(untested) what it did not answer in time.
@@ -221,7 +254,9 @@ ansible_facts:
         caches:
           description:
             - The user's C(home), C(tmp), C(hf), C(triton), C(torch_extensions) and C(pip). C(existing) is the nearest
-              parent that is there and that was measured; C(writable) is whether this user may write there.
+              parent that is there and that was measured; C(writable) is whether this user may write there, C(noexec)
+              whether nothing there may be run or loaded. C(locks) of C(torch_extensions) are those of builds, with
+              their age.
           type: dict
           sample:
             triton:
@@ -233,8 +268,17 @@ ansible_facts:
               local: true
               free_bytes: 82514124800
               total_bytes: 270553174016
+              noexec: false
               inodes_free: 15800000
+              locks: []
               error: null
+        shadows:
+          description:
+            - Files and packages in the home directory and in the workspace that have the name of a module which PyTorch
+              or a launcher imports.
+          type: list
+          elements: str
+          sample: [/home/trainer/random.py]
         asked:
           description:
             - What is at each of O(paths), for this user. C(denied) is true where a directory above is closed to it.
@@ -283,6 +327,23 @@ ansible_facts:
           sample:
             - time: "2026-11-20T08:15:30Z"
               line: "[86400.123456] Out of memory: Killed process 4711 (python) total-vm:98304000kB"
+        kernel_events:
+          description:
+            - What else the kernel log says of the machine since boot, equal lines once; null when it cannot be read.
+              Each has C(kind) (such as V(out_of_memory), V(crashed), V(task_hung), V(pcie_error), V(nic_failed),
+              V(link_down), V(disk_error)), C(device), the driver that C(owner) names, C(count), C(time), the last
+              C(line) and C(details).
+          type: list
+          elements: dict
+          sample:
+            - kind: out_of_memory
+              host: ""
+              device: null
+              owner: null
+              count: 1
+              time: "2026-11-20T08:15:30Z"
+              line: "[86400.12] Memory cgroup out of memory: Killed process 4711 (python) total-vm:98304000kB"
+              details: {victim: python, pid: "4711", cgroup: /docker/0f3289, constraint: CONSTRAINT_MEMCG, uid: "1000"}
         alike:
           description:
             - What is not listed because it is as expected, empty without O(addresses) and O(keys). C(targets) has the

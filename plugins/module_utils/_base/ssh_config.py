@@ -47,6 +47,42 @@ def server_settings(tree: Tree, path: str = SERVER) -> Settings | None:
     return None if text is None else _gathered(_lines(tree, text, [0]))
 
 
+class Line(t.NamedTuple):
+    """A line of sshd's files: where it stands, its keyword in lower case, and its value."""
+
+    file: str
+    number: int
+    keyword: str
+    value: str
+
+
+def server_lines(tree: Tree, path: str = SERVER) -> list[Line]:
+    """Every line of sshd's files, those of Match blocks too, in the order in which sshd reads them."""
+    found: list[Line] = []
+    _numbered(tree, path, found, [0])
+    return found
+
+
+def _numbered(tree: Tree, path: str, found: list[Line], seen: list[int]) -> None:
+    for number, line in enumerate((tree.text(path) or "").splitlines(), 1):
+        match = _LINE.match(line.split("#", 1)[0].replace('"', " "))
+        if match and match[1].lower() != "include":
+            found.append(Line(path, number, match[1].lower(), match[2].strip()))
+        for place in _included(tree, match[2]) if match and match[1].lower() == "include" else ():
+            seen[0] += 1
+            if seen[0] > MAX_INCLUDES:
+                return
+            _numbered(tree, place, found, seen)
+
+
+def _included(tree: Tree, value: str) -> t.Iterator[str]:
+    """The files that an Include names."""
+    for pattern in value.split():
+        directory, _slash, name = (pattern if pattern.startswith("/") else f"/etc/ssh/{pattern}").rpartition("/")
+        for entry in fnmatch.filter(tree.names(directory), name):
+            yield f"{directory}/{entry}"
+
+
 def server_ports(found: Settings) -> list[int]:
     """The ports on which sshd with these settings listens: Port counts for each ListenAddress that names none."""
     ports = [port for value in found.get("port", []) if (port := _port(value))] or [22]
@@ -83,10 +119,8 @@ def _lines(tree: Tree, text: str, seen: list[int]) -> t.Iterator[tuple[str, str]
         if keyword != "include":
             yield keyword, value
             continue
-        for pattern in value.split():
-            directory, _slash, name = (pattern if pattern.startswith("/") else f"/etc/ssh/{pattern}").rpartition("/")
-            for entry in fnmatch.filter(tree.names(directory), name):
-                seen[0] += 1
-                if seen[0] > MAX_INCLUDES:
-                    return
-                yield from _lines(tree, tree.text(f"{directory}/{entry}") or "", seen)
+        for place in _included(tree, value):
+            seen[0] += 1
+            if seen[0] > MAX_INCLUDES:
+                return
+            yield from _lines(tree, tree.text(place) or "", seen)

@@ -29,7 +29,7 @@ while not os.path.exists(place) and place != "/":
 try:
     s = os.statvfs(place)
     answer = {"existing": place, "total_bytes": s.f_blocks * s.f_frsize, "free_bytes": s.f_bavail * s.f_frsize,
-              "readonly": bool(s.f_flag & os.ST_RDONLY)}
+              "readonly": bool(s.f_flag & os.ST_RDONLY), "noexec": bool(s.f_flag & os.ST_NOEXEC)}
 except OSError as error:
     answer = {"existing": place, "error": error.strerror}
 print(json.dumps(answer))
@@ -129,7 +129,7 @@ def disks(
     """Space and type of the file system of each path, under the path as it was given (~ is expanded).
 
     Each has ``path``, ``existing`` (the nearest parent that exists), ``mount``, ``source``, ``fs_type``,
-    ``local``, ``total_bytes``, ``free_bytes`` (for an ordinary user), ``readonly`` and ``error``.
+    ``local``, ``total_bytes``, ``free_bytes`` (for an ordinary user), ``readonly``, ``noexec`` and ``error``.
     """
     found: dict[str, dict[str, t.Any]] = {}
     remote: dict[str, list[str]] = {}
@@ -155,11 +155,11 @@ def _described(mount: Mount | None) -> dict[str, t.Any]:
 
 
 def _unknown(error: str | None) -> dict[str, t.Any]:
-    return {"total_bytes": None, "free_bytes": None, "error": error}
+    return {"total_bytes": None, "free_bytes": None, "noexec": None, "error": error}
 
 
 def space(place: str) -> dict[str, t.Any]:
-    """``existing``, ``total_bytes``, ``free_bytes``, ``readonly`` of a place that is known to answer."""
+    """``existing``, ``total_bytes``, ``free_bytes``, ``readonly``, ``noexec`` of a place that is known to answer."""
     try:
         found = os.statvfs(place)
     except OSError as error:
@@ -169,6 +169,7 @@ def space(place: str) -> dict[str, t.Any]:
         "total_bytes": found.f_blocks * found.f_frsize,
         "free_bytes": found.f_bavail * found.f_frsize,
         "readonly": bool(found.f_flag & os.ST_RDONLY),
+        "noexec": bool(found.f_flag & os.ST_NOEXEC),
     }
 
 

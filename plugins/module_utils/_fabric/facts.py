@@ -16,11 +16,21 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base import res
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, printable
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import hosts_file as config_hosts_file
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import kernel_name
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import disk, host, netlink, pci, ports, rdma
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import (
+    cloud_init,
+    disk,
+    filtered,
+    firewall,
+    host,
+    name_service,
+    netlink,
+    pci,
+    ports,
+    rdma,
+)
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import interfaces as net
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import ssh_session as session
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.clock import clock
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.firewall import firewalls
 
 Facts = dict[str, t.Any]
 
@@ -100,10 +110,12 @@ def gather(wish: Wish, root: str = "/", devices_root: str | None = None) -> Fact
     wanted = dict.fromkeys([hostname, *wish.names, *wish.peers])
     limit = min(RESOLVE_LIMIT_S, run.left())
     resolution, fqdn = run.part("resolution", lambda: names.resolve(wanted, limit)) or ({}, None)
+    network = _network(run, resolution)
     facts: Facts = {
-        **_identity(run, hostname, fqdn),
-        **_network(run, resolution),
+        **_identity(run, hostname, fqdn, resolution),
+        **network,
         **_login(run),
+        **_firewalls(run, network),
         **_machine(run),
         "resolution": resolution,
         "replayed_from": devices_root,
@@ -130,7 +142,7 @@ def folded(facts: Facts, wish: Wish) -> Facts:
     return {**facts, "alike": {key: value for key, value in common.items() if value}}
 
 
-def _identity(run: Gathering, hostname: str, fqdn: str | None) -> Facts:
+def _identity(run: Gathering, hostname: str, fqdn: str | None, resolution: Facts) -> Facts:
     """Names, distribution and what kind of machine it is."""
     files, system = run.files, os.uname()
     hosts_file = files.text("/etc/hosts", 1024 * 1024) or ""
@@ -142,6 +154,8 @@ def _identity(run: Gathering, hostname: str, fqdn: str | None) -> Facts:
         "can_set_hostname": kernel_name.may_set(files.text(kernel_name.STATUS) or "") if os.geteuid() == 0 else None,
         "fqdn": fqdn,
         "hosts_entries": config_hosts_file.own_entries(entries, own),
+        "name_service": run.part("name_service", lambda: name_service.read(files, resolution, entries)),
+        "cloud_init": run.part("cloud_init", lambda: cloud_init.read(files)),
         "cluster_block": config_hosts_file.block_of(hosts_file),
         "machine_id": host.machine_id(files),
         "os": host.os_release(files),
@@ -167,7 +181,7 @@ def _network(run: Gathering, resolution: Facts) -> Facts:
     return {
         "interfaces": found,
         "default_route": run.part("default_route", lambda: net.default_route(run.files, found)),
-        "routes": run.part("routes", lambda: _routes(run.wish.peers, resolution, found)) or {},
+        "routes": run.part("routes", lambda: _routes(run, resolution, found)) or {},
         "rdma": devices,
         "peermem": pci.peermem(run.rdma_files),
         "dmabuf": pci.dmabuf(run.rdma_files, os.uname().release),
@@ -176,12 +190,12 @@ def _network(run: Gathering, resolution: Facts) -> Facts:
     }
 
 
-def _routes(peers: t.Iterable[str], resolution: Facts, found: t.Sequence[Facts]) -> Facts:
-    routes = {}
-    for peer in peers:
+def _routes(run: Gathering, resolution: Facts, found: t.Sequence[Facts]) -> Facts:
+    routes, table = {}, run.files.text("/proc/net/route", 512 * 1024) or ""
+    for peer in run.wish.peers:
         answer = resolution.get(peer) or {}
         first = next(iter(answer.get("addresses", ())), None)
-        routes[peer] = net.route_to(peer, first, answer.get("error"), found)
+        routes[peer] = net.route_to(peer, first, answer.get("error"), found, table)
     return routes
 
 
@@ -197,10 +211,31 @@ def _login(run: Gathering) -> Facts:
         "limits": run.part("limits", lambda: session.limits(files, chain, run.wish.account, run.left())),
         "listening_ports": sorted({listener.port for listener in found}),
         "sshd": run.part("sshd", lambda: ports.sshd(files, found, port, chain)),
-        "firewalls": run.part("firewalls", lambda: firewalls(files, run.left())),
         "port_range": ports.port_range(files),
         "unprivileged_port_start": files.number("/proc/sys/net/ipv4/ip_unprivileged_port_start"),
     }
+
+
+def _firewalls(run: Gathering, network: Facts) -> Facts:
+    """Which firewalls are in force, and which of their rules keep back what goes to the peers, or comes from them."""
+    loaded = run.part("firewall_rules", lambda: firewall.read_rules(run.files, run.left()))
+    loaded = loaded or firewall.Rules(None, None, None)
+    ways = _ways(network, run.wish.addresses)
+    uid = run.wish.account.pw_uid if run.wish.account else None
+    return {
+        "firewalls": run.part("firewalls", lambda: firewall.firewalls(run.files, run.left(), loaded)),
+        "filtered": run.part("filtered", lambda: filtered.rows(loaded.chains, ways, uid)),
+        "filtered_at_boot": run.part("filtered_at_boot", lambda: filtered.at_boot(run.files, ways, uid)),
+    }
+
+
+def _ways(network: Facts, more: t.Iterable[str]) -> dict[str, tuple[str, str]]:
+    """{address of a peer: (own address, interface) on the way there}; those of this node are left out."""
+    own = {each["address"] for item in network["interfaces"] for each in item["addresses"]}
+    routes = {str(route["address"]): route for route in network["routes"].values() if route["address"]}
+    found = {address: (str(route["source"] or ""), str(route["interface"] or "")) for address, route in routes.items()}
+    found = {**dict.fromkeys(more, ("", "")), **found}
+    return {address: way for address, way in found.items() if address and address not in own}
 
 
 def _machine(run: Gathering) -> Facts:

@@ -16,6 +16,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import run
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules, packet_filter
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.units import unit_active
 
 SBIN = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin"
@@ -44,15 +45,17 @@ class Rules(t.NamedTuple):
     nft: list[Block] | None
     marks: list[str] | None
     iptables: list[str] | None
+    chains: packet_filter.Chains | None = None
 
 
-def firewalls(files: Tree, limit: float) -> list[dict[str, t.Any]]:
+def firewalls(files: Tree, limit: float, loaded: Rules | None = None) -> list[dict[str, t.Any]]:
     """``name``, ``active`` (None: unknown) and ``evidence`` of every front that is installed or has rules.
 
-    ``blocking`` of nftables is the family, table and chain that keeps packets out.
+    ``blocking`` of nftables is the family, table and chain that keeps packets out. ``flushed`` is there, and true,
+    where firewalld or ufw is on and what it had loaded is gone.
     """
-    rules = read_rules(files, limit)
-    found = [firewalld(files), ufw(files, rules), nftables(files, rules), iptables(files, rules)]
+    rules = read_rules(files, limit) if loaded is None else loaded
+    found = [firewalld(files, rules), ufw(files, rules), nftables(files, rules), iptables(files, rules)]
     return [entry for entry in found if entry]
 
 
@@ -60,15 +63,26 @@ def _entry(name: str, active: bool | None, evidence: str) -> dict[str, t.Any]:
     return {"name": name, "active": active, "evidence": evidence}
 
 
-def firewalld(files: Tree) -> dict[str, t.Any] | None:
-    """firewalld: in force while its service runs."""
+def _flushed(name: str, evidence: str) -> dict[str, t.Any]:
+    return {**_entry(name, False, f"{evidence}, its rules are not loaded"), "flushed": True}
+
+
+def firewalld(files: Tree, rules: Rules) -> dict[str, t.Any] | None:
+    """firewalld: in force while its service runs and its rules are there."""
     if not any(files.has(path) for path in ("/usr/sbin/firewalld", "/usr/bin/firewalld")):
         return None
     running = unit_active(files, "firewalld.service")
+    gone = rules.marks is not None and not any(
+        FIREWALLD_MARK in rule for rule in (*rules.marks, *(rules.iptables or ()))
+    )
+    if running and gone:
+        return _flushed("firewalld", "firewalld.service is active")
     if running is not None:
         return _entry("firewalld", running, f"firewalld.service is {'active' if running else 'not active'}")
     pid = files.number("/run/firewalld.pid")
     running = bool(pid) and files.line(f"/proc/{pid}/comm") == "firewalld"
+    if running and gone:
+        return _flushed("firewalld", "its process runs")
     return _entry("firewalld", running, "its process runs" if running else "neither its service nor its process runs")
 
 
@@ -83,6 +97,8 @@ def ufw(files: Tree, rules: Rules) -> dict[str, t.Any] | None:
         line.strip().lower().replace('"', "") == "enabled=yes" for line in config.splitlines()
     )
     wish = f"ENABLED={'yes' if enabled else 'no'} in /etc/ufw/ufw.conf"
+    if loaded is False and enabled and installed and unit_active(files, "ufw.service"):
+        return _flushed("ufw", f"{wish} and ufw.service is active")
     if loaded is not None:
         return _entry("ufw", loaded, f"{wish}, its chains are {'' if loaded else 'not '}loaded")
     if not enabled or not installed:
@@ -136,12 +152,17 @@ def read_rules(files: Tree, limit: float) -> Rules:
         return Rules(None, None, None)
     nft = shutil.which("nft", path=SBIN)
     ruleset = run([nft, "-j", "-t", "list", "ruleset"], limit) if nft else None
-    blocking, marks = (parse_nft(ruleset.out) if ruleset is not None and ruleset.ok else None) or (None, None)
-    return Rules(blocking, marks, _input_of_iptables(files, limit))
+    text = ruleset.out if ruleset is not None and ruleset.ok else ""
+    blocking, marks = (parse_nft(text) if text else None) or (None, None)
+    listed = _listed_by_iptables(files, limit)
+    chains = filter_rules.nftables(text) if text else None
+    for program, lines in (listed or {}).items():
+        chains = {**(chains or {}), **filter_rules.iptables(lines, program)}
+    return Rules(blocking, marks, _of_input(listed), chains)
 
 
-def _input_of_iptables(files: Tree, limit: float) -> list[str] | None:
-    """The lines of ``iptables -S INPUT``: none where its table is not loaded, None where iptables cannot be asked."""
+def _listed_by_iptables(files: Tree, limit: float) -> dict[str, str] | None:
+    """``iptables -S`` by program, IPv4 first: nothing where its table is not loaded, None if it can't be asked."""
     legacy = "filter" in (files.text("/proc/net/ip_tables_names") or "").split()
     found = [shutil.which(name, path=SBIN) for name in ("iptables-legacy", "iptables", "iptables-nft")]
     programs = [path for path in found if path]
@@ -149,9 +170,16 @@ def _input_of_iptables(files: Tree, limit: float) -> list[str] | None:
         return None
     program = programs[0] if legacy else next((path for path in programs if _is_nft(path)), None)
     if program is None:
-        return []
-    listed = run([program, "-w", "1", "-S", "INPUT"], limit)
-    return [line.strip() for line in listed.out.splitlines()] if listed.ok else None
+        return {}
+    listed = run([program, "-w", "1", "-S"], limit)
+    return {os.path.basename(program): listed.out} if listed.ok else None
+
+
+def _of_input(listed: t.Mapping[str, str] | None) -> list[str] | None:
+    if listed is None:
+        return None
+    lines = [line.strip() for text in listed.values() for line in text.splitlines()]
+    return [line for line in lines if line.split()[1:2] == ["INPUT"]]
 
 
 def _is_nft(path: str) -> bool:

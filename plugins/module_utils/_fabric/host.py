@@ -137,16 +137,19 @@ def memory(files: Tree) -> dict[str, int | None]:
 
 
 def cgroup_limits(files: Tree) -> dict[str, t.Any]:
-    """What the container may use: ``memory_bytes`` and ``cpus`` (a fraction is possible), None where unlimited."""
+    """What the container may use: ``memory_bytes``, ``cpus`` (maybe a fraction), ``pids``; None where unlimited."""
     memory_limit = to_int(files.line("/sys/fs/cgroup/memory.max"))
     if memory_limit is None:
         memory_limit = files.number("/sys/fs/cgroup/memory/memory.limit_in_bytes")
     quota, period = (files.number(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us") for name in ("quota", "period"))
+    pids = to_int(files.line("/sys/fs/cgroup/pids.max"))
+    pids = files.number("/sys/fs/cgroup/pids/pids.max") if pids is None else pids
     fields = (files.line("/sys/fs/cgroup/cpu.max") or "").split()
     if len(fields) == 2:
         quota, period = to_int(fields[0]), to_int(fields[1])
     return {
         "memory_bytes": memory_limit if memory_limit is not None and 0 < memory_limit < 2**60 else None,
+        "pids": pids,
         "cpus": round(quota / period, 2) if quota and period and quota > 0 and period > 0 else None,
     }
 

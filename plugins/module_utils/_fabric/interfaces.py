@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import struct
 import typing as t
@@ -101,11 +102,16 @@ def source_to(address: str) -> str:
 
 
 def route_to(
-    peer: str, address: str | None, error: str | None, found: t.Sequence[t.Mapping[str, t.Any]]
+    peer: str,
+    address: str | None,
+    error: str | None,
+    found: t.Sequence[t.Mapping[str, t.Any]],
+    table: str = "",
 ) -> dict[str, t.Any]:
     """How this node reaches a peer whose name came to ``address`` (None with an ``error`` when it did not).
 
-    ``reachable`` says that there is a route and a source address; no packet is sent.
+    ``reachable`` says that there is a route and a source address; no packet is sent. ``refused_by`` is there, and the
+    network of the entry, where one of the routing ``table`` (/proc/net/route) refuses to send anything there.
     """
     result: dict[str, t.Any] = {
         "address": address,
@@ -121,10 +127,35 @@ def route_to(
         result["source"] = source_to(address)
     except (OSError, UnicodeError, ValueError) as problem:
         result["error"] = getattr(problem, "strerror", None) or str(problem)
-        return result
+        refused = refusing_entry(table, address)
+        return {**result, "refused_by": refused} if refused else result
     result["interface"] = holder(result["source"], found)
     result["reachable"] = True
     return result
+
+
+def refusing_entry(text: str, address: str) -> str | None:
+    """The network of the narrowest entry of /proc/net/route for an address, where it is there to refuse (RTF_REJECT).
+
+    The kernel shows blackhole, prohibit and unreachable routes so.
+    """
+    try:
+        wanted = ipaddress.IPv4Address(address)
+    except ValueError:
+        return None
+    best: tuple[int, int, ipaddress.IPv4Network, bool] | None = None
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        numbers = [to_int(field, 16) for field in (*fields[1:2], *fields[3:4], *fields[7:8])]
+        metric = to_int(fields[6]) if len(fields) > 7 else None
+        if len(numbers) != 3 or metric is None or None in numbers:
+            continue
+        place, flags, mask = (t.cast(int, number) for number in numbers)
+        size = bin(mask & 0xFFFFFFFF).count("1")
+        network = ipaddress.IPv4Network((struct.pack("=I", place & 0xFFFFFFFF), size), strict=False)
+        if wanted in network and (best is None or (size, -metric) > best[:2]):
+            best = (size, -metric, network, bool(flags & RTF_REJECT))
+    return str(best[2]) if best and best[3] else None
 
 
 def default_route(files: Tree, found: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, t.Any] | None:

@@ -18,7 +18,12 @@ MAX_DEPTH = 64
 UNLIMITED = -1
 LOGIN_SERVERS = ("sshd", "dropbear")
 Limits = dict[str, tuple[t.Optional[int], t.Optional[int]]]
-LIMITS = {"memlock": "Max locked memory", "nofile": "Max open files", "stack": "Max stack size"}
+LIMITS = {
+    "memlock": "Max locked memory",
+    "nofile": "Max open files",
+    "stack": "Max stack size",
+    "nproc": "Max processes",
+}
 
 
 def process_name(files: Tree, pid: int) -> str | None:
@@ -80,7 +85,9 @@ def ssh_session(files: Tree, environment: t.Mapping[str, str], chain: t.Sequence
 def limits(
     files: Tree, chain: t.Sequence[int], account: pwd.struct_passwd | None = None, limit: float = 5.0
 ) -> dict[str, t.Any]:
-    """memlock and stack in bytes, nofile in files: soft limits, and the ``hard`` ones; -1 is unlimited.
+    """memlock and stack in bytes, nofile in files, nproc in processes and threads of the user.
+
+    Soft limits, and the ``hard`` ones; -1 is unlimited.
 
     Those that sshd gives to a command of the job user ``account``, because a program started over ssh
     gets exactly these; else those of this run's ssh session (``chain`` are the processes above), else
@@ -92,7 +99,12 @@ def limits(
     if not found and login:
         found = parse_limits(files.text(f"/proc/{login}/limits") or "")
     if not found:
-        numbers = {"memlock": resource.RLIMIT_MEMLOCK, "nofile": resource.RLIMIT_NOFILE, "stack": resource.RLIMIT_STACK}
+        numbers = {
+            "memlock": resource.RLIMIT_MEMLOCK,
+            "nofile": resource.RLIMIT_NOFILE,
+            "stack": resource.RLIMIT_STACK,
+            "nproc": resource.RLIMIT_NPROC,
+        }
         found = {name: _own(number) for name, number in numbers.items()}
         of = "this process"
     pairs = {name: found.get(name, (None, None)) for name in LIMITS}
@@ -132,7 +144,7 @@ def _own(number: int) -> tuple[int | None, int | None]:
 
 
 def parse_limits(text: str) -> Limits:
-    """{memlock, nofile, stack: (soft, hard)} in the text of /proc/PID/limits; names that are absent are left out."""
+    """{name of LIMITS: (soft, hard)} in the text of /proc/PID/limits; names that are absent are left out."""
     found: Limits = {}
     for line in text.splitlines():
         for name, label in LIMITS.items():

@@ -56,6 +56,7 @@ def no_gpu(kernel: Kernel) -> dict[str, t.Any]:
         "nvlink": None,
         "fabric_manager": None,
         "nouveau_loaded": kernel.nouveau_loaded,
+        "kernel_events": [],
         "xids": [],
         "status": "none",
         "problem": None,

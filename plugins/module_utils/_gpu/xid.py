@@ -13,6 +13,7 @@ import datetime
 import re
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import kernel_log as kernel
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.machine import Machine
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.text import bus_id, plain, without_broken
 
@@ -20,6 +21,7 @@ KEEP_PER_KIND = 5
 """Of equal events (same kind, number and device) the last so many are kept: a broken GPU repeats itself."""
 
 MAX_LINE = 300
+MAX_DRIVER_EVENTS = 40
 LOG_BYTES = 8 * 1024 * 1024
 LOG_FILES = ("var/log/kern.log", "var/log/messages", "var/log/syslog", "var/log/dmesg")
 
@@ -32,6 +34,10 @@ _OFF_BUS = re.compile(
     rf"NVRM: (?:The NVIDIA )?GPU (?:at )?(?:PCI:)?({_ADDRESS})"
     r"(?:(?!NVRM: (?:The NVIDIA )?GPU |NVRM: Xid )[\s\S]){0,300}?fallen off the bus"
 )
+# the card no longer answers on the bus, seen by the kernel itself
+_NO_POWER = re.compile(
+    rf"\bnvidia ({_ADDRESS}): (?:can't|Unable to) change power state from \w+ to \w+.{{0,60}}inaccessible"
+)
 _UNSUPPORTED = re.compile(
     rf"NVRM: The NVIDIA GPU ({_ADDRESS})(?:(?!NVRM: The NVIDIA GPU)[\s\S]){{0,300}}?"
     r"installed in this system is not supported"
@@ -42,7 +48,7 @@ _LOADING = re.compile(
 )
 _NOT_CALLED = re.compile(r"NVRM: The NVIDIA probe routine was not called for (\d{1,3}) device")
 _BOOT = re.compile(r"^.*\bLinux version \d.*$", re.MULTILINE)
-_WORTH_READING = ("NVRM", "nvswitch", "PCIe bandwidth")
+_WORTH_READING = ("NVRM", "nvswitch", "PCIe bandwidth", "inaccessible")
 
 _UPTIME = re.compile(r"^(?:<\d+>)?\[ *(\d{1,12})\.(\d{1,9})\]")
 _CLOCK = re.compile(r"^(?:<\d+>)?\[(\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4})\]")
@@ -55,12 +61,14 @@ class KernelLog(t.NamedTuple):
     ``events`` are dicts with ``kind`` (xid, sxid, fallen_off_bus, degraded_link), ``xid`` (the number, None
     without one), ``bus_id``, ``time`` (ISO 8601 or None) and ``line``. ``unsupported`` are the addresses of
     GPUs that the driver says it does not support; ``nouveau_devices`` counts devices another driver holds.
+    ``driver_events`` are what else NVIDIA's driver says (``_base/kernel_log.py``).
     """
 
     events: tuple[dict[str, t.Any], ...] = ()
     module_version: str | None = None
     nouveau_devices: int | None = None
     unsupported: tuple[str, ...] = ()
+    driver_events: tuple[dict[str, t.Any], ...] = ()
 
 
 def parse(text: str, boot_epoch: float | None = None) -> KernelLog:
@@ -72,6 +80,7 @@ def parse(text: str, boot_epoch: float | None = None) -> KernelLog:
             ("xid", _XID, 1, 2),
             ("sxid", _SXID, 1, 2),
             ("fallen_off_bus", _OFF_BUS, 1, None),
+            ("fallen_off_bus", _NO_POWER, 1, None),
             ("degraded_link", _DEGRADED, 2, None),
         ):
             for match in pattern.finditer(text):
@@ -85,6 +94,7 @@ def parse(text: str, boot_epoch: float | None = None) -> KernelLog:
         loading[-1] if loading else None,
         int(not_called[-1]) if not_called else None,
         tuple(address for address in map(bus_id, _UNSUPPORTED.findall(text)) if address),
+        tuple(event for event in kernel.parse(text) if event["kind"] in kernel.OF_DRIVER)[-MAX_DRIVER_EVENTS:],
     )
 
 

@@ -18,11 +18,15 @@ import time
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import run
-from ansible_collections.trainmesh.cluster.plugins.module_utils._jobs import killed
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import (
+    job_excerpt,
+    job_exits,
+    job_failure,
+    job_log,
+    job_root,
+)
 
 TAIL_CHARACTERS = 4000
-# The first rank to end may be followed by the tracebacks of all others, a few KiB each.
-MOST_LOG_BYTES = 4 << 20
 SCRIPTS: t.Mapping[str, str] = {
     "deepspeed": "trainmesh-deepspeed",
     "accelerate": "trainmesh-accelerate",
@@ -55,14 +59,18 @@ class Job(t.NamedTuple):
 
 
 class Result(t.NamedTuple):
-    """What the job came to; ``rc`` is None when it was stopped at its time limit, and with it the ranks."""
+    """What the job came to; ``rc`` is None when it was stopped at its time limit, and with it the ranks.
+
+    ``first_error`` is what failed first as the log tells it, None where nothing did or nothing says so.
+    """
 
     rc: int | None
     seconds: float
     timed_out: bool
     log: str
     tail: str
-    killed: t.Sequence[killed.Killed]
+    killed: t.Sequence[job_exits.Killed]
+    first_error: dict[str, t.Any] | None
 
 
 def new_run_id(launcher: str, now: time.struct_time) -> str:
@@ -122,8 +130,28 @@ def run_job(job: Job) -> Result:
             rc = None
             stop(job, process)
     seconds = round(time.monotonic() - started, 3)
-    text = end_of(log)
-    return Result(rc, seconds, rc is None, log, text[-TAIL_CHARACTERS:], [] if rc is None else killed.ranks(text))
+    killed, first_error = explained(log, rc)
+    return Result(rc, seconds, rc is None, log, end_of(log), killed, first_error)
+
+
+def explained(path: str, rc: int | None) -> tuple[list[job_exits.Killed], dict[str, t.Any] | None]:
+    """(the ranks that a signal ended before any launcher did, what failed first) of a job with this status.
+
+    How the ranks of a stopped job ended is our own doing.
+    """
+    try:
+        found = job_log.parse(job_excerpt.of_file(path))
+    except OSError:
+        return [], None
+    if rc is None:
+        found = found._replace(exits=[])
+    root = job_root.root([job_root.Source(path, "", found)], failed=rc != 0)
+    killed = [job_exits.Killed(each.node, -each.code) for each in job_exits.killed(found.exits)]
+    if root is None or root.kind == "silent":
+        return killed, None
+    first = root.places[0]
+    place = {"node": first.node, "rank": first.rank, "line": first.line, "text": first.text}
+    return killed, {"kind": root.kind, "own": root.weight == job_failure.ROOT, **place}
 
 
 def stop(job: Job, process: subprocess.Popen[bytes]) -> None:
@@ -140,12 +168,12 @@ def stop(job: Job, process: subprocess.Popen[bytes]) -> None:
             return  # already gone
 
 
-def end_of(path: str, most: int = MOST_LOG_BYTES) -> str:
-    """The end of a text file, at most so many bytes of it; an empty text when it cannot be read."""
+def end_of(path: str) -> str:
+    """The last characters of a text file; an empty text when it cannot be read."""
     try:
         with open(path, "rb") as source:
             source.seek(0, os.SEEK_END)
-            source.seek(max(0, source.tell() - most))
-            return source.read().decode("utf-8", "replace")
+            source.seek(max(0, source.tell() - 4 * TAIL_CHARACTERS))
+            return source.read().decode("utf-8", "replace")[-TAIL_CHARACTERS:]
     except OSError:
         return ""

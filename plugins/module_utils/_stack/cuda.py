@@ -16,6 +16,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install.cuda_toolkit import nvcc_version
 from ansible_collections.trainmesh.cluster.plugins.module_utils._stack.libraries import (
     executable,
     files_named,
@@ -26,7 +27,6 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._stack.libraries
 Runner = t.Callable[..., command.Outcome]
 Record = dict[str, t.Any]
 
-_RELEASE = re.compile(r"release (\d{1,3}\.\d{1,3}), V(\d{1,3}\.\d{1,3}\.\d{1,5})")
 _VERSION_TXT = re.compile(r"CUDA Version (\d{1,3}(?:\.\d{1,5}){1,3})")
 _VERSION = re.compile(r"\d{1,3}(?:\.\d{1,5}){1,3}\Z")
 _DEFINE = re.compile(r"^\s*#\s*define\s+CUDNN_(MAJOR|MINOR|PATCHLEVEL)\s+(\d{1,5})\s*$", re.MULTILINE)
@@ -34,12 +34,6 @@ _LIBRARY = re.compile(r"libcudnn\.so\.(\d{1,3}\.\d{1,3}\.\d{1,3})\Z")
 _HEADER_PLACES = tuple(
     f"/usr/{place}" for place in ("include", "include/x86_64-linux-gnu", "include/aarch64-linux-gnu", "local/include")
 )
-
-
-def nvcc_version(text: str) -> tuple[str, str] | None:
-    """(release, version) from ``nvcc --version``, such as ("12.6", "12.6.85"); None when not said."""
-    match = _RELEASE.search(text)
-    return (match.group(1), match.group(2)) if match else None
 
 
 def version_json(text: str) -> Record:

@@ -39,6 +39,10 @@ COMMAND_LIMIT = 10.0
 """Seconds for each small command (nvcc --version, pdsh -V); the interpreter and NCCL get it too."""
 
 
+MOST_NAMES = 16 * 1024
+"""Characters of the names of all packages."""
+
+
 class Budget:
     """Runs commands until the time of all of them together is spent; after that none is started."""
 
@@ -124,6 +128,7 @@ def gather(
         "python": python,
         "compilers": tools.compilers(tree, path, run, limit),
         "libaio": tools.libaio(tree, everywhere),
+        "launchers": tools.launchers(tree, path),
         "tools": tools.tools(tree, path, os.path.dirname(wish.python), run, limit),
         "base": stack_base.read(wish.base, run, limit),
     }
@@ -148,7 +153,9 @@ def environment(tree: Tree, sites: t.Sequence[str], nccl: t.Sequence[Record]) ->
     The NCCL of PyTorch is the one in the wheel beside it, as the library itself says; PyTorch up to
     1.13 has it built in, and then only an import tells.
     """
-    versions, copies = stack_torch.packages(stack_python.distributions(tree, sites))
+    installed = stack_python.distributions(tree, sites)
+    versions, copies = stack_torch.packages(installed)
+    metadata = dict(versions)
     torch = stack_torch.torch(tree, sites, versions)
     deepspeed = stack_torch.deepspeed(tree, sites, versions)
     for name in ("torch", "torchvision", "torchaudio"):  # their version files name the build, their metadata may not
@@ -158,6 +165,8 @@ def environment(tree: Tree, sites: t.Sequence[str], nccl: t.Sequence[Record]) ->
         torch["nccl"] = next((one["version"] for one in nccl if one["place"] in ("wheel", "torch")), None)
     return {
         "packages": versions,
+        "package_names": " ".join(sorted({name for name, _version, _path in installed}))[:MOST_NAMES],
+        "code_versions": stack_torch.code_versions(tree, sites, metadata),
         "other_copies": copies,
         "torch": torch,
         "deepspeed": deepspeed,

@@ -25,6 +25,8 @@ _PDSH_MODULES = re.compile(r"^rcmd modules: *([\w, -]*?) *(?:\(default: *(\w+)\)
 _PDSH_COMPLAINT = re.compile(r"^pdsh@[^:\s]{1,255}: (.+)$", re.MULTILINE)
 # `"PATH": World writable and sticky bit is not set`, `skipping insecure module "PATH" (check perms)`; pdsh mod.c
 _PDSH_DISTRUSTED = re.compile(r'"(/[^"]+)"(?:: | \(check )')
+_EXEC = re.compile(r"'''exec' \"?(/[^\"]*?)\"? \"\$0\"")
+LAUNCHERS = ("torchrun", "deepspeed", "accelerate", "ninja")
 _AIO_HEADERS = ("/usr/include/libaio.h", "/usr/local/include/libaio.h")
 
 
@@ -99,6 +101,34 @@ def tools(tree: Tree, path: str | None, environment_bin: str | None, run: Runner
         found["mpirun"] = {"path": mpirun, "open_mpi": version}
     found["ninja"] = {"path": ninja or inner, "on_path": bool(ninja)} if ninja or inner else None
     return found
+
+
+def launchers(tree: Tree, path: str | None) -> list[Record]:
+    """``name`` and ``path`` of the programs on PATH that run a Python, and the ``interpreter`` of their first line.
+
+    None for a program that is no script, or whose first line names none.
+    """
+    found: list[Record] = []
+    for name in LAUNCHERS:
+        place = which(tree, name, path)
+        if place:
+            interpreter = interpreter_of(tree, tree.text(place, 4096) or "", path)
+            found.append({"name": name, "path": place, "interpreter": interpreter})
+    return found
+
+
+def interpreter_of(tree: Tree, text: str, path: str | None) -> str | None:
+    """The Python that a script is run by; pip writes ``/bin/sh`` and an exec where the path is long or has blanks."""
+    lines = [*text.split("\n", 2)[:2], ""]
+    words = lines[0][2:].split() if lines[0].startswith("#!") else []
+    if words and words[0].endswith("/env"):
+        name = next((word for word in words[1:] if not word.startswith("-") and "=" not in word), "")
+        return which(tree, name, path) if name.startswith("python") else None
+    if words and words[0].endswith("/sh"):
+        match = _EXEC.match(lines[1])
+        return match.group(1) if match else None
+    name = words[0].rpartition("/")[2] if words else ""
+    return words[0] if name.startswith(("python", "pypy")) else None
 
 
 def libaio(tree: Tree, directories: t.Iterable[str]) -> Record:

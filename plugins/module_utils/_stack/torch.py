@@ -35,6 +35,15 @@ _NVIDIA = re.compile(r"nvidia-(?:nccl|cudnn|cuda-runtime|cublas)(?:-cu\d{2})?\Z"
 _ARCHITECTURES = re.compile(rb"(?:(?:sm|compute)_\d{2,3}[af]? ?)+(?=\0)")
 _VERSION_FILES = {name: f"{name}/version.py" for name in ("torch", "torchvision", "torchaudio")}
 _LARGEST = 1 << 30
+CODE_FILES = {
+    "torch": "torch/version.py",
+    "transformers": "transformers/__init__.py",
+    "accelerate": "accelerate/__init__.py",
+    "deepspeed": "deepspeed/git_version_info_installed.py",
+    "triton": "triton/__init__.py",
+    "numpy": "numpy/version.py",
+}
+_VERSION_LINE = re.compile(r"^(?:__version__|version)(?:: *\w+)? *= *[\"']([0-9][^\"']{0,60})[\"']", re.MULTILINE)
 
 
 def packages(installed: t.Sequence[tuple[str, str, str]]) -> tuple[dict[str, str | None], list[Record]]:
@@ -131,6 +140,25 @@ def deepspeed(tree: Tree, sites: t.Sequence[str], versions: t.Mapping[str, str |
         "built_cuda": _built(built, "cuda_version"),
         "built_nccl": _built(built, "nccl_version"),
     }
+
+
+def code_versions(tree: Tree, sites: t.Sequence[str], versions: t.Mapping[str, str | None]) -> list[Record]:
+    """What the code of a package says of its version, where its metadata says otherwise; builds (+cu126) do not count.
+
+    An upgrade that broke off, or a file copied over, leaves new metadata beside old code, or the other way round.
+    """
+    found: list[Record] = []
+    for name, file in CODE_FILES.items():
+        told = versions.get(name)
+        paths = module_files(tree, sites, file) if told else []
+        match = _VERSION_LINE.search(tree.text(paths[0], 64 * 1024) or "") if paths else None
+        if told and match and _release(match.group(1)) != _release(told):
+            found.append({"name": name, "version": match.group(1), "path": paths[0]})
+    return found
+
+
+def _release(version: str) -> str:
+    return version.partition("+")[0]
 
 
 def _built(built: Record, name: str) -> str | None:

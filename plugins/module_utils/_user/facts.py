@@ -25,7 +25,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs imp
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import which
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.ssh_session import ancestors
 from ansible_collections.trainmesh.cluster.plugins.module_utils._stack import login_env
-from ansible_collections.trainmesh.cluster.plugins.module_utils._user import files, processes, ssh
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user import account, files, processes, ssh
 
 Record = dict[str, t.Any]
 
@@ -43,8 +43,10 @@ KINDS = (
     "ssh_config",
     "launch_script",
     "nccl_log",
+    "job_log",
     "ds_report",
     "collect_env",
+    "kernel_log",
 )
 """What a file that the caller names can be."""
 
@@ -99,13 +101,16 @@ class Wish(t.NamedTuple):
 
 def blank(name: str | None) -> Record:
     """The facts when nothing is known: every key is there."""
-    unknown = "time uid home shell problem oom_kills login_shell_ok own_keys authorized_keys root_without_password"
+    unknown = "time uid home shell problem oom_kills kernel_events login_shell_ok own_keys authorized_keys"
+    unknown += " root_without_password"
     return {
         "name": name,
+        "ssh_dir_inode": None,
         **dict.fromkeys(unknown.split()),
         "paths": {},
         "known_hosts": {"files": [], "authorities": []},
         "sshd": {},
+        "account": account.blank(),
         "ssh_client": {"problem": None, "untested": None, "targets": {}, "certificates": None},
         "nccl_conf": [],
         "accelerate_default": [],
@@ -113,6 +118,7 @@ def blank(name: str | None) -> Record:
         "processes": [],
         "port_owners": {},
         "caches": {},
+        "shadows": [],
         "asked": {},
         "managed": {"exists": None, "files": {}},
         "files": [],
@@ -138,20 +144,32 @@ def gather(wish: Wish, tree: Tree, run: Runner = command.run) -> Record:
     name = wish.user or job_user.user_name(os.geteuid())
     facts = blank(name)
     facts["time"] = int(time.time())
-    facts["sshd"] = ssh.server(tree, name, socket.gethostname(), wish.peer, run, limit)
+    own, peers = _addresses(wish)
+    facts["sshd"] = ssh.server(tree, name, socket.gethostname(), next(iter(peers), wish.peer), run, limit, own)
     facts["processes"] = processes.processes(tree, wish.prefix, {os.getpid(), *ancestors(tree)})
     facts["port_owners"] = processes.port_owners(tree, wish.ports)
-    facts["oom_kills"] = processes.oom_kills(tree, run, limit)
+    log = processes.kernel_log(run, limit)
+    facts["oom_kills"], facts["kernel_events"] = processes.oom_kills(tree, log), processes.kernel_events(tree, log)
     try:
         user = job_user.account(name)
     except ValueError as error:
         facts["problem"] = str(error)
     else:
         facts.update(uid=user.pw_uid, home=user.pw_dir, shell=user.pw_shell)
+        if os.geteuid() == 0:
+            facts["account"] = account.read(tree, user, [*peers, *filter(None, [own])] or [wish.peer], time.time())
         facts["root_without_password"] = root_without_password(name, user.pw_uid, run, limit)
         reader = Reader(wish, tree, run, limit, user, os.geteuid() == user.pw_uid)
         facts.update(_of_user(reader, facts["sshd"], deadline))
+        facts["account"] = {**facts["account"], "labels": facts.pop("labels", None)}
     return folded(printable(facts), wish)
+
+
+def _addresses(wish: Wish) -> tuple[str, list[str]]:
+    """(the address of this node, those of its peers), as far as the caller knows them."""
+    pairs = dict(zip(wish.ssh_names, wish.addresses))
+    own = pairs.get(socket.gethostname(), "")
+    return own, [address for address in dict.fromkeys(pairs.values()) if address and address != own]
 
 
 def folded(facts: Record, wish: Wish) -> Record:
@@ -205,9 +223,12 @@ def _home(reader: Reader, keys: list[str]) -> Record:
     tree, home = reader.tree, reader.user.pw_dir
     environment, answered = _environment(reader)
     places = files.cache_places(home, environment)
+    strict = {"home": home, "ssh_dir": f"{home}/.ssh", **({"authorized_keys": keys[0]} if keys else {})}
     return {
         "login_shell_ok": answered,
         "paths": _places(home, keys),
+        "ssh_dir_inode": files.inode_of(f"{home}/.ssh"),
+        "labels": account.labels(tree, strict),
         "authorized_keys": ssh.authorized(tree, keys),
         "own_keys": ssh.own_keys(tree, home),
         "known_hosts": {"files": ssh.known_hosts(tree, home), "authorities": ssh.authorities(tree, home)},
@@ -220,6 +241,7 @@ def _home(reader: Reader, keys: list[str]) -> Record:
         "accelerate_default": files.accelerate_default(tree, places["hf"]),
         "deepspeed_env": files.deepspeed_env(tree, home, [f"{reader.wish.prefix}/workspace"]),
         "caches": files.caches(tree, places, reader.limit),
+        "shadows": files.shadows([home, f"{reader.wish.prefix}/workspace"]),
     }
 
 

@@ -18,11 +18,13 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.job_user i
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.secrets import masked
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import disk as fabric_disk
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_excerpt
 
 Record = dict[str, t.Any]
 
 MAX_FILES = 10000
 MAX_TEXT = 64 * 1024
+MAX_HEAD = 24 * 1024
 MAX_BYTES = 256 * 1024 * 1024
 """What one digest reads at most; beyond it, sizes alone are digested."""
 
@@ -31,6 +33,20 @@ MANAGED_LIMIT = 2.0
 
 WHOLE_BYTES = 4 * 1024 * 1024
 SAMPLE_BYTES = 256 * 1024
+MOST_LOCKS, MOST_FOLDERS, MOST_SHADOWS = 8, 256, 16
+# What PyTorch, DeepSpeed, Accelerate and their launchers import at their start, and people call their own files by.
+IMPORTED = frozenset(
+    (
+        *("torch", "deepspeed", "accelerate", "transformers", "datasets", "tokenizers", "numpy", "triton", "peft"),
+        *("abc", "argparse", "ast", "asyncio", "base64", "bdb", "bisect", "calendar", "cmd", "code", "collections"),
+        *("concurrent", "contextlib", "copy", "csv", "ctypes", "dataclasses", "datetime", "dis", "email", "enum"),
+        *("functools", "glob", "hashlib", "heapq", "html", "http", "importlib", "inspect", "io", "json", "keyword"),
+        *("linecache", "locale", "logging", "multiprocessing", "numbers", "operator", "pickle", "platform", "queue"),
+        *("random", "re", "secrets", "select", "selectors", "shutil", "signal", "site", "socket", "ssl", "statistics"),
+        *("string", "struct", "subprocess", "sysconfig", "tempfile", "textwrap", "threading", "token", "tokenize"),
+        *("traceback", "types", "typing", "unittest", "urllib", "uuid", "warnings", "weakref", "zipfile", "gzip"),
+    )
+)
 SKIPPED = frozenset(("__pycache__", "node_modules", "lost+found"))
 
 
@@ -55,6 +71,14 @@ def described(path: str) -> Record:
         "group": group,
         "others_write": bool(found.st_mode & 0o022),
     }
+
+
+def inode_of(path: str) -> int | None:
+    """The number of a file in its file system: of a shared one it is the same on every node."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return None
 
 
 def cache_places(home: str, env: t.Mapping[str, str]) -> dict[str, str]:
@@ -82,11 +106,64 @@ def caches(tree: Tree, places: t.Mapping[str, str], limit: float) -> dict[str, R
             "existing": disk["existing"],
             "exists": bool(existing) and os.path.exists(disk["path"]) if existing else None,
             "writable": os.access(existing, os.W_OK | os.X_OK) if existing else None,
-            **{key: disk[key] for key in ("fs_type", "local", "free_bytes", "total_bytes")},
+            **{key: disk[key] for key in ("fs_type", "local", "free_bytes", "total_bytes", "noexec")},
             "inodes_free": _free_inodes(existing),
+            "locks": build_locks(disk["path"]) if name == "torch_extensions" and existing == disk["path"] else [],
             "error": disk["error"],
         }
     return found
+
+
+def build_locks(place: str) -> list[Record]:
+    """The lock files of builds below the cache of torch's extensions: ``path`` and ``age_s``.
+
+    PyTorch makes one while it compiles and waits for any that is there; it does not see that its maker is gone. Source:
+    torch/utils/file_baton.py, cpp_extension.py (DIRECTORY/py311_cu126/NAME/lock).
+    """
+    found: list[Record] = []
+    for folder, depth in _folders(place, 2):
+        if depth and len(found) < MOST_LOCKS:
+            try:
+                age = time.time() - os.stat(os.path.join(folder, "lock")).st_mtime
+            except OSError:
+                continue
+            found.append({"path": os.path.join(folder, "lock"), "age_s": max(0, int(age))})
+    return found
+
+
+def _folders(place: str, deepest: int) -> t.Iterator[tuple[str, int]]:
+    """The directories below a place, as (path, depth): a few hundred of them, links left out."""
+    todo, count = [(place, 0)], 0
+    while todo and count < MOST_FOLDERS:
+        folder, depth = todo.pop()
+        count += 1
+        yield folder, depth
+        if depth < deepest:
+            try:
+                with os.scandir(folder) as entries:
+                    todo += [(entry.path, depth + 1) for entry in entries if entry.is_dir(follow_symlinks=False)]
+            except OSError:
+                continue
+
+
+def shadows(places: t.Iterable[str]) -> list[str]:
+    """Files and packages in these directories by whose names Python would miss a module of its own or of a job.
+
+    A directory counts with an __init__.py alone. Only names are read, and not of what is below.
+    """
+    found: list[str] = []
+    for place in dict.fromkeys(places):
+        try:
+            names = os.listdir(place)[:MAX_FILES]
+        except OSError:
+            continue
+        for name in sorted(names):
+            stem, dot, end = name.partition(".")
+            module = stem if dot and end == "py" else name
+            if module not in IMPORTED or (not dot and not os.path.isfile(f"{place}/{name}/__init__.py")):
+                continue
+            found.append(os.path.join(place, name))
+    return found[:MOST_SHADOWS]
 
 
 def _free_inodes(place: str | None) -> int | None:
@@ -202,25 +279,43 @@ def managed(prefix: str) -> Record:
 
 def handed_in(files: t.Iterable[t.Mapping[str, t.Any]]) -> list[Record]:
     """``kind``, ``path``, ``cluster``, ``exists``, ``text`` (masked, at most 64 KiB), ``error`` of each file."""
+    readers = {"job_log": job_excerpt.of_file, "nccl_log": ends_of, "kernel_log": ends_of}
     return [
         {
             "kind": wish["kind"],
             "path": wish["path"],
             "cluster": bool(wish.get("cluster")),
-            **text_of(os.path.expanduser(wish["path"])),
+            **text_of(os.path.expanduser(wish["path"]), readers.get(wish["kind"], beginning_of)),
         }
         for wish in files
     ]
 
 
-def text_of(path: str) -> Record:
+def beginning_of(path: str) -> str:
+    """The first 64 KiB of a file; OSError when it cannot be read."""
+    with open(path, "rb") as stream:
+        return stream.read(MAX_TEXT).decode("utf-8", "replace")
+
+
+def ends_of(path: str) -> str:
+    """The beginning of a log, which says how a job was started, and its end, where it failed: 64 KiB in whole lines."""
+    with open(path, "rb") as stream:
+        text = stream.read(MAX_TEXT)
+        size = os.fstat(stream.fileno()).st_size
+        if size > len(text):
+            stream.seek(size - MAX_TEXT + MAX_HEAD)
+            head, tail = text[:MAX_HEAD].rpartition(b"\n")[0], stream.read(MAX_TEXT - MAX_HEAD).partition(b"\n")[2]
+            text = head + b"\n" + tail
+    return text.decode("utf-8", "replace")
+
+
+def text_of(path: str, read: t.Callable[[str], str] = beginning_of) -> Record:
     """``exists``, ``text`` and ``error`` of a file; a pipe or a device in its place is not read."""
     try:
         if not os.path.isfile(path):
             there = os.path.lexists(path)
             return {"exists": there, "text": None, "error": "it is not a plain file" if there else None}
-        with open(path, "rb") as stream:
-            text = stream.read(MAX_TEXT).decode("utf-8", "replace")
+        text = read(path)
     except OSError as error:
         return {"exists": True, "text": None, "error": error.strerror}
     return {"exists": True, "text": masked(text), "error": None}

@@ -11,6 +11,7 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command as base_command
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import kernel_log as kernel
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.job_user import user_name
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, to_int
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import path_of
@@ -20,7 +21,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import p
 Record = dict[str, t.Any]
 Runner = t.Callable[..., base_command.Outcome]
 
-MAX_FOUND, MAX_COMMAND, MAX_KILLS = 200, 160, 20
+MAX_FOUND, MAX_COMMAND, MAX_KILLS, MAX_EVENTS = 200, 160, 20, 60
 MAX_READ, MAX_WORD, MAX_WORDS = 4096, 100, 6
 RUN_ARGUMENT = "trainmesh-run="
 # Anybody may call a process so: what is no name of a run would end in a command that is pasted.
@@ -38,7 +39,7 @@ _KINDS = (
 )
 _RANK_NAMES = re.compile(r"python|pt_main_thread|pt_elastic")
 _RANK_VARIABLES = ("RANK=", "WORLD_SIZE=", "MASTER_ADDR=")
-_KILLED = re.compile(r"Out of memory: Kill|Memory cgroup out of memory: Kill|oom-kill:")
+_KILLED = re.compile(r"Out of memory: Kill|Memory cgroup out of memory: Kill")
 _UPTIME = re.compile(r"^(?:<\d+>)?\[ *(\d{1,12})\.\d{1,9}\]")
 
 
@@ -133,17 +134,37 @@ def port_owners(tree: Tree, ports: t.Iterable[int]) -> dict[str, Record]:
     return found
 
 
-def oom_kills(tree: Tree, run: Runner, limit: float) -> list[Record] | None:
+def kernel_log(run: Runner, limit: float) -> str | None:
+    """The kernel log since boot; None when it cannot be read."""
+    for command in (["dmesg"], ["journalctl", "--no-pager", "-q", "-k", "-b", "-o", "short-iso"]):
+        outcome = run([path_of(command[0]), *command[1:]], limit)
+        if outcome.ok and (outcome.out.strip() or command[0] == "dmesg"):
+            return str(outcome.out)
+    return None
+
+
+def oom_kills(tree: Tree, log: str | None) -> list[Record] | None:
     """The last times that the kernel ended a process for want of memory; None when its log cannot be read."""
-    outcome = run([path_of("dmesg")], limit)
-    if not outcome.ok:
+    if log is None:
         return None
-    boot = next(
-        (to_int(line.split()[1]) for line in (tree.text("/proc/stat", 4 << 20) or "").splitlines() if "btime" in line),
-        None,
-    )
-    lines = [line for line in outcome.out.splitlines() if _KILLED.search(line)]
+    boot = _boot(tree)
+    lines = [line for line in log.splitlines() if _KILLED.search(line)]
     return [{"time": _time(line, boot), "line": line.strip()[:300]} for line in lines[-MAX_KILLS:]]
+
+
+def kernel_events(tree: Tree, log: str | None) -> list[Record] | None:
+    """What else the kernel says of this machine since boot, that of NVIDIA's driver left out; None when unknown."""
+    if log is None:
+        return None
+    boot = _boot(tree)
+    found = [event for event in kernel.parse(log) if event["kind"] not in kernel.OF_DRIVER]
+    return [{**event, "time": _time(event["line"], boot)} for event in found[-MAX_EVENTS:]]
+
+
+def _boot(tree: Tree) -> int | None:
+    """When the machine started, in seconds since the epoch."""
+    stat = (tree.text("/proc/stat", 4 << 20) or "").splitlines()
+    return next((to_int(line.split()[1]) for line in stat if "btime" in line), None)
 
 
 def _time(line: str, boot: int | None) -> str | None:

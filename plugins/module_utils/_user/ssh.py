@@ -25,34 +25,72 @@ Runner = t.Callable[..., command.Outcome]
 DEFAULT_KEY_FILES = ".ssh/authorized_keys .ssh/authorized_keys2"
 KEY_NAMES = (f"{OURS}/{KEY_NAME}", "id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk", "id_dsa")
 SERVER_PLACES = ("/usr/sbin/sshd", "/sbin/sshd", "/usr/local/sbin/sshd")
-WORKERS, MAX_KEYS = 8, 2048
+WORKERS, MAX_KEYS, LONGEST_LINE = 8, 2048, 240
 _LISTS = ("allowusers", "denyusers", "allowgroups", "denygroups")
+# Those that may refuse a login although the key is right; their line is told.
+_REFUSING = frozenset(
+    (
+        *_LISTS,
+        *("permitrootlogin", "pubkeyauthentication", "usepam", "strictmodes", "authorizedkeysfile", "maxstartups"),
+        *("authenticationmethods", "forcecommand", "chrootdirectory", "maxauthtries", "maxsessions", "revokedkeys"),
+        *("pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes", "requiredrsasize"),
+    )
+)
+_UNSET = ("any", "none")
+_NOT_SAID = "not in connection test specification"
 _KEY = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]+) ([A-Za-z0-9+/]+={0,2})(?:\s+(.*))?$")
 
 
-def server(tree: Tree, user: str, host: str, peer: str, run: Runner, limit: float) -> Record:
-    """sshd's settings for a login of ``user`` from ``peer``, by sshd itself (root) or by its configuration files.
+def server(tree: Tree, user: str, host: str, peer: str, run: Runner, limit: float, own: str = "") -> Record:
+    """sshd's settings for a login of ``user`` from ``peer`` to the address ``own``, by sshd itself (root) or its files.
 
     ``source`` is ``sshd -T``, ``config`` (parts for certain users or addresses are not judged then)
-    or None; ``problem`` is what kept sshd from telling, or None.
+    or None; ``problem`` is what kept sshd from telling, or None. ``lines``: refusing_lines().
     """
     problem: str | None = None
     program = next((place for place in SERVER_PLACES if tree.has(place)), None)
     if program is None:
         problem = "there is no sshd here"
     elif os.geteuid() == 0:
-        outcome = run([program, "-T", "-C", f"user={user},host={host},addr={peer}"], limit)
+        login = f"user={user},host={host},addr={peer}"
+        outcome = run([program, "-T", "-C", login], limit)
+        if not outcome.ok and _NOT_SAID in outcome.text:  # a Match for LocalAddress, LocalPort or RDomain
+            port = ssh_config.server_ports(ssh_config.server_settings(tree) or {})[0]
+            outcome = run([program, "-T", "-C", f"{login},laddr={own or peer},lport={port},rdomain="], limit)
         if outcome.ok:
             settings = ssh_config.settings(outcome.out)
             shown = server_certificates(tree, settings)
-            return {**_of_server(settings), "source": "sshd -T", "problem": None, "certificates": shown}
+            lines = refusing_lines(tree, settings)
+            told = {"source": "sshd -T", "problem": None, "certificates": shown, "lines": lines}
+            return {**_of_server(settings), **told}
         why = f"no answer within {limit:.0f} s" if outcome.timed_out else " ".join(outcome.text.split())[:300]
         problem = f"sshd -T: {why or 'no answer'}"
     found = ssh_config.server_settings(tree)
     if found is None:
         why = "/etc/ssh/sshd_config cannot be read: run this as root"
-        return {**_of_server({}), "source": None, "ports": [], "problem": problem or why, "certificates": None}
-    return {**_of_server(found), "source": "config", "problem": problem, "certificates": None}
+        nothing: Record = {"source": None, "ports": [], "problem": problem or why, "certificates": None, "lines": {}}
+        return {**_of_server({}), **nothing}
+    told = {"source": "config", "problem": problem, "certificates": None, "lines": refusing_lines(tree, found)}
+    return {**_of_server(found), **told}
+
+
+def refusing_lines(tree: Tree, found: ssh_config.Settings) -> dict[str, str]:
+    """Where the settings stand that may refuse a login, by keyword: ``FILE line N: TEXT``.
+
+    Of several lines of a keyword it is the one that has the value in force.
+    """
+    lines: dict[str, str] = {}
+    sure: set[str] = set()
+    for line in ssh_config.server_lines(tree):
+        if line.keyword not in _REFUSING or line.keyword in sure:
+            continue
+        value = [word.lower() for word in " ".join(found.get(line.keyword, [])).split()]
+        said = [word.lower() for word in line.value.split()]
+        if line.keyword not in lines or said == value:
+            lines[line.keyword] = f"{line.file} line {line.number}: {line.keyword} {line.value}"[:LONGEST_LINE]
+        if said == value:
+            sure.add(line.keyword)
+    return lines
 
 
 def server_certificates(tree: Tree, found: ssh_config.Settings) -> Record:
@@ -78,7 +116,24 @@ def _of_server(found: ssh_config.Settings) -> Record:
     words = {name: first.get(name) for name in ("strictmodes", "pubkeyauthentication", "usepam")}
     flags = {name: None if word is None else word.lower() in ("yes", "true") for name, word in words.items()}
     lists = {name: " ".join(found.get(name, [])).split() for name in _LISTS}
-    return {**plain, **flags, **lists, "ports": ssh_config.server_ports(found)}
+    limits = {name: to_int(first.get(name)) for name in ("maxauthtries", "maxsessions", "requiredrsasize")}
+    odd = {
+        name: None if first.get(name, "none").lower() in _UNSET else first[name][:LONGEST_LINE]
+        for name in ("authenticationmethods", "forcecommand", "chrootdirectory", "revokedkeys")
+    }
+    accepted = first.get("pubkeyacceptedalgorithms") or first.get("pubkeyacceptedkeytypes")
+    refused = {"refused_types": _refused_types(accepted)}
+    return {**plain, **flags, **lists, **limits, **odd, **refused, "ports": ssh_config.server_ports(found)}
+
+
+def _refused_types(accepted: str | None) -> list[str]:
+    """The usual types of keys that are not among the accepted ones; RSA keys sign by other names than their own."""
+    if not accepted or accepted[:1] in "+-^":
+        return []  # only sshd itself can tell what this adds to or takes from
+    names = set(accepted.split(","))
+    kinds = {kind: {kind} for kind in ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384")}
+    kinds["ssh-rsa"] = {"ssh-rsa", "rsa-sha2-256", "rsa-sha2-512"}
+    return [kind for kind, signs in kinds.items() if not signs & names]
 
 
 def key_files(setting: str | None, user: str, home: str, uid: int) -> list[str]:

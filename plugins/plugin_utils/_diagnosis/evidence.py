@@ -42,6 +42,7 @@ def assemble(
         listeners=_found(probes, "listener", "problems"),
         links=_found(probes, "links", "row"),
         load=_load(probes),
+        speed=_found(probes, "speed", "speed"),
         collective=jobs.collective if "sweep" in jobs.collective else None,
         jobs=_verdicts(plan, _found(probes, "records", "records"), jobs.results),
         reach=_reach(hostvars, live),
@@ -100,6 +101,8 @@ def _load(probes: Hosts) -> t.Mapping[str, Data]:
     for probe in ("mesh", "links"):
         for name, load in _found(probes, probe, "load").items():
             found.setdefault(name, {})[probe] = load
+    for name, speed in _found(probes, "speed", "speed").items():
+        found.setdefault(name, {})["speed"] = (speed or {}).get("load") or {}
     return found
 
 
@@ -124,9 +127,14 @@ def _verdicts(
             name: [record for record in found if record.get("run_id") == job.get("run_id")]
             for name, found in records.items()
         }
-        tail = str(job.get("log_tail") or job.get("msg") or "")
+        first = job.get("first_error") or {"text": _last_line(str(job.get("log_tail") or job.get("msg") or ""))}
         launcher, seconds = str(job["launcher"]), float(job.get("seconds") or 0)
         killed = job.get("killed") or ()
-        judged = verdict(plan, launcher, by_node, job.get("rc"), tail, seconds, killed)
+        judged = verdict(plan, launcher, by_node, job.get("rc"), first, seconds, killed)
         verdicts.append({**judged, "log": job.get("log")})
     return verdicts
+
+
+def _last_line(text: str) -> str:
+    """The last line with anything in it."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

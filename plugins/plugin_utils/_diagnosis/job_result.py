@@ -9,7 +9,6 @@ verdict is read from the records that the ranks wrote (see the role launch_confi
 
 from __future__ import annotations
 
-import re
 import signal
 import typing as t
 
@@ -49,15 +48,16 @@ def verdict(
     launcher: str,
     records_by_node: t.Mapping[str, t.Sequence[Data]],
     rc: int | None,
-    log_tail: str,
+    first_error: Data,
     seconds: float,
     killed: t.Sequence[Data] = (),
 ) -> Verdict:
     """Judge one job against the plan of the cluster (V(order), V(nodes), V(world_size), V(gpus)).
 
     ``records_by_node`` has a node's records under its inventory name; a node that could not be asked
-    is missing from it. ``rc`` is None when the job was stopped at its time limit. ``log_tail`` goes
-    into the cause when no rank could say it. ``killed`` are the ranks that a signal ended first (launch_job).
+    is missing from it. ``rc`` is None when the job was stopped at its time limit. ``first_error`` is what failed
+    first by the launcher's output (V(text), V(node), V(rank), V(own) of launch_job), which goes into the cause
+    when no rank could say it. ``killed`` are the ranks that a signal ended first (launch_job).
     """
     faults: list[Fault] = []
     signals = _signals(plan, killed)
@@ -67,7 +67,7 @@ def verdict(
         faults += _node_faults(plan, name, range(first, first + slots), records_by_node.get(name), signals)
         first += slots
     records = [record for group in records_by_node.values() for record in group]
-    faults += _job_faults(records, rc, log_tail, seconds, bool(faults))
+    faults += _job_faults(plan, records, rc, first_error, seconds, bool(faults))
     worlds = [int(record.get("world_size") or 0) for record in records]
     return {
         "launcher": launcher,
@@ -80,13 +80,19 @@ def verdict(
 
 
 def _signals(plan: Data, killed: t.Sequence[Data]) -> dict[str, int]:
-    """The signal that ended a rank of a node, by the node's inventory name; launchers know it by another one."""
+    """The signal that ended a rank of a node, by the node's inventory name."""
+    names = _names(plan)
+    return {names[rank["node"]]: int(rank["signal"]) for rank in killed if rank["node"] in names}
+
+
+def _names(plan: Data) -> dict[str, str]:
+    """The inventory name of a node by all that launchers call it."""
     names: dict[str, str] = {"": plan["order"][0]} if len(plan["order"]) == 1 else {}
     for name in reversed(plan["order"]):
         node = plan["nodes"][name]
         known = (node.get("address"), node.get("fqdn"), *(node.get("names") or ()), node.get("hostname"), name)
         names.update({str(one): name for one in known if one})
-    return {names[rank["node"]]: int(rank["signal"]) for rank in killed if rank["node"] in names}
+    return names
 
 
 def _node_faults(
@@ -162,36 +168,29 @@ def _network_causes(plan: Data, node: Data, record: Data, name: str) -> list[str
 
 
 def _job_faults(
-    records: t.Sequence[Data], rc: int | None, log_tail: str, seconds: float, explained: bool
+    plan: Data, records: t.Sequence[Data], rc: int | None, first: Data, seconds: float, explained: bool
 ) -> list[Fault]:
     """What is wrong with the job as a whole."""
-    if rc is None:
-        text = f"not finished within {seconds:.0f} s{_because(log_tail, records)}"
-        return [{"host": "", "failure": "timeout", "cause": text}]
-    if rc != 0:
-        # the ranks' own words come first when there are any
-        text = f"the launcher ended with status {rc}{_because(log_tail, records)}"
-        return [{"host": "", "failure": "launcher", "cause": text}]
-    if not records and not explained:
-        return [{"host": "", "failure": "no_record", "cause": "no rank wrote a record"}]
-    return []
+    if rc == 0:
+        none = not records and not explained
+        return [{"host": "", "failure": "no_record", "cause": "no rank wrote a record"}] if none else []
+    host, words = "", ""
+    if not any(record.get("error") for record in records):  # else the ranks have said it themselves
+        host, words = _first_error(plan, first)
+    failure = "timeout" if rc is None else "launcher"
+    text = f"not finished within {seconds:.0f} s" if rc is None else f"the launcher ended with status {rc}"
+    return [{"host": host, "failure": failure, "cause": text + words}]
 
 
-def _because(log_tail: str, records: t.Sequence[Data]) -> str:
-    """The log's last line of an error, unless the ranks have said what was wrong."""
-    if any(record.get("error") for record in records):
-        return ""
-    line = _error_line(log_tail)
-    return f": {line}" if line else ""
-
-
-def _error_line(text: str) -> str:
-    """The first line that looks like a cause, else the last line with anything in it."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    for line in lines:
-        if CAUSE.search(line):
-            return line[:300]
-    return lines[-1][:300] if lines else ""
+def _first_error(plan: Data, first: Data) -> tuple[str, str]:
+    """(the node that failed first, what it said); no node where it may only have lost its connection to another."""
+    words = str(first.get("text") or "")[:300]
+    node = _names(plan).get(str(first.get("node") or ""), "")
+    rank = first.get("rank")
+    who = f"rank {rank}" if rank is not None else ""
+    place = " on ".join(filter(None, (who, node)))
+    told = f": {place}: {words}" if place and words else f": {words}" if words else ""
+    return (node if first.get("own") else ""), told
 
 
 def _worst_first(faults: list[Fault], records_by_node: t.Mapping[str, t.Sequence[Data]]) -> list[Fault]:
@@ -201,7 +200,7 @@ def _worst_first(faults: list[Fault], records_by_node: t.Mapping[str, t.Sequence
     """
 
     def weight(fault: Fault) -> int:
-        if not fault["host"]:
+        if not fault["host"] or fault["failure"] in ("launcher", "timeout"):
             return 3
         if fault["failure"] in ("killed", "crashed"):
             return 0
@@ -210,10 +209,6 @@ def _worst_first(faults: list[Fault], records_by_node: t.Mapping[str, t.Sequence
         return 1 if fault["failure"] == "error" and CONSEQUENCE.search(fault["cause"]) else 0
 
     return sorted(faults, key=weight)
-
-
-# what a line of a launcher's log has when it names a cause
-CAUSE = re.compile(r"[Ee]rror: |\btrainmesh-[a-z-]+: |refused|denied|No route|not found|terminate called|exit code")
 
 
 def _last_line(text: str) -> str:

@@ -11,15 +11,18 @@ from __future__ import annotations
 import ipaddress
 import re
 import typing as t
+import urllib.parse
 
 USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 CHECKSUM = re.compile(r"(sha256:[0-9a-fA-F]{64}|sha384:[0-9a-fA-F]{96}|sha512:[0-9a-fA-F]{128})?\Z")
 FINGERPRINT = re.compile(r"(?<!\S)SHA256:[A-Za-z0-9+/]{43}(?=[=\s]|\Z)")
+NODE_BASE = ("compilers", "ninja", "libaio", "python_headers", "chrony", "limits")
+CUDA_VERSION = re.compile(r"\d{1,2}\.\d{1,2}(\.\d{1,3})?\Z")
 LAUNCHERS = ("deepspeed", "accelerate", "accelerate_standard", "torchrun", "mpirun")
 FILE_KINDS = (
-    "hostfile", "accelerate", "deepspeed_json", "deepspeed_env", "ssh_config", "launch_script", "nccl_log", "ds_report",
-    "collect_env",
+    "hostfile", "accelerate", "deepspeed_json", "deepspeed_env", "ssh_config", "launch_script", "nccl_log", "job_log",
+    "ds_report", "collect_env", "kernel_log",
 )  # fmt: skip
 
 
@@ -39,6 +42,16 @@ def boolean(value: t.Any) -> bool:
     if str(value).lower() in ("false", "no", "off", "0"):
         return False
     raise ValueError("expected true or false")
+
+
+def auto_or_boolean(value: t.Any) -> str:
+    """``auto``, or a truth value as ``true`` or ``false``."""
+    if value == "auto":
+        return "auto"
+    try:
+        return str(boolean(value)).lower()
+    except ValueError:
+        raise ValueError("expected auto, true or false") from None
 
 
 def number(low: int, high: int, what: str) -> t.Callable[[t.Any], int]:
@@ -108,11 +121,61 @@ def python(value: t.Any) -> str:
     return str(value)
 
 
+def driver_branch(value: t.Any) -> str:
+    """A branch of the driver, in quotes or not, or the word that removes it."""
+    if isinstance(value, bool) or not re.match(r"(\d{3}|absent)\Z", str(value)):
+        raise ValueError("expected a branch of the driver such as 570, or absent")
+    return str(value)
+
+
+def repository(value: t.Any) -> str:
+    """The address of package sources, which every user of a node can read there."""
+    found = text(value)
+    if "@" in urllib.parse.urlsplit(found).netloc:
+        raise ValueError(
+            "expected an address without a name or password: package sources are readable by everybody on a node; keep "
+            "the login in /etc/apt/auth.conf.d there"
+        )
+    return found
+
+
 def texts(value: t.Any) -> list[str]:
     """A list of texts."""
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
         raise ValueError("expected a list of texts")
     return [str(item) for item in value]
+
+
+def node_base(value: t.Any) -> list[str]:
+    """Parts of a node's base."""
+    parts = texts(value)
+    if not set(parts) <= set(NODE_BASE):
+        raise ValueError(f"expected a list of {', '.join(NODE_BASE)}")
+    return parts
+
+
+def cuda_toolkits(value: t.Any) -> list[dict[str, str]]:
+    """CUDA toolkits: each a version, or what is told of it."""
+    if not isinstance(value, (list, tuple)):
+        raise ValueError('expected a list of CUDA toolkits such as [{version: "12.6"}]')
+    return [_cuda_toolkit(item) for item in value]
+
+
+def _cuda_toolkit(item: t.Any) -> dict[str, str]:
+    keys = ("version", "source", "runfile", "checksum")
+    if (
+        not isinstance(item, t.Mapping)
+        or not set(item) <= set(keys)
+        or not all(isinstance(part, str) for part in item.values())
+    ):
+        raise ValueError(f"expected CUDA toolkits with texts for {', '.join(keys)}, versions in quotes")
+    if not CUDA_VERSION.match(item.get("version", "")):
+        raise ValueError('expected the version of each CUDA toolkit, such as "12.6" or "12.6.3"')
+    if item.get("source", "any") not in ("any", "vendor", "distribution"):
+        raise ValueError("expected any, vendor or distribution as source of a CUDA toolkit")
+    if "runfile" in item and not checksum(item.get("checksum", "")):
+        raise ValueError("expected the checksum of each runfile, such as sha256:...: it is run as root")
+    return dict(item)
 
 
 def fingerprints(value: t.Any) -> list[str]:

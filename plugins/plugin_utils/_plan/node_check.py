@@ -54,7 +54,13 @@ Shape = t.Any
 _BASE = {"interpreter": {"version": str, "path": str, "problem": str}, "pythons": {}, "conda": bool}
 SHAPES: dict[str, Shape] = {
     "fabric": {
-        "interfaces": [{"name": str, "kind": str, "master": str, "addresses": [{"address": str, "scope": str}]}],
+        "interfaces": [
+            {
+                **dict.fromkeys(("name", "kind", "master", "driver"), str),
+                "speed_mbps": (int, float),
+                "addresses": [{"address": str, "scope": str, "prefix": int}],
+            }
+        ],
         "routes": {"*": {"address": str, "source": str}},
         "ssh_session": {"server_address": str},
         "default_route": {"address": str},
@@ -63,6 +69,7 @@ SHAPES: dict[str, Shape] = {
         "disks": {"*": {"existing": str}},
         "cluster_block": {"id": _maybe(_text("[0-9a-f]{8,32}")), "head": str, "nodes": [{"address": str, "name": str}]},
         "python": {"version": str},
+        "os": dict.fromkeys(("id", "id_like", "version_id"), str),
         **dict.fromkeys(("glibc", "arch", "hostname", "fqdn"), str),
         **dict.fromkeys(("cpus", "memory_bytes"), int),
     },

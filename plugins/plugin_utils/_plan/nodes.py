@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import collections
 import ipaddress
 import types
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import line_check
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import kernel_name, reserved_ports
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.host_names import host_name, is_host_name
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Node
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import key
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import node_check
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import addresses, node_check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.fault import Fault
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import ssh_sources
 
@@ -95,21 +93,6 @@ def order(names: t.Sequence[str], head: str | None, remembered: t.Sequence[str])
     return [first, *(name for name in [*old, *new] if name != first)]
 
 
-def data_address(host: Host) -> str:
-    """The data address: asked for, or the source of the routes to the other nodes, or the one ssh came in by."""
-    if host.wish.get("address"):
-        return str(host.wish["address"])
-    own = own_addresses(host)
-    routes = (host.fabric.get("routes") or {}).items()
-    sources = [route.get("source") for peer, route in routes if route.get("address", peer) not in own]
-    counted = collections.Counter(source for source in sources if source and not line_check.is_loopback(source))
-    if counted:
-        return str(counted.most_common(1)[0][0])
-    candidates: list[str | None] = [(host.fabric.get("ssh_session") or {}).get("server_address")]
-    candidates.append((host.fabric.get("default_route") or {}).get("address"))
-    return next((str(item) for item in candidates if item), own[0] if own else "")
-
-
 def own_addresses(host: Host) -> list[str]:
     """Every global address of the node."""
     found = []
@@ -143,10 +126,10 @@ def usable_gpus(host: Host) -> list[Facts]:
     return list(host.gpu.get("gpus") or []) if host.gpu.get("status") == "ok" else []
 
 
-def build_node(host: Host, rank: int, domain: str, use_gpus: bool) -> Node:
-    """The node of a host whose facts are there."""
+def build_node(host: Host, rank: int, domain: str, use_gpus: bool, chosen: str | None = None) -> Node:
+    """The node of a host whose facts are there; ``chosen`` is its data address where all hosts were looked at."""
     gpus = usable_gpus(host) if use_gpus else []
-    address = data_address(host)
+    address = addresses.of_host(host) if chosen is None else chosen
     hostname = host_name(host.name, host.wish.get("hostname"))
     capabilities = [gpu["compute_capability"] for gpu in gpus if gpu.get("compute_capability")]
     weakest = min(capabilities, key=key, default=None)
@@ -202,6 +185,26 @@ def faults(host: Host, node: Node, use_gpus: bool) -> list[str]:
     if use_gpus and any(str(gpu.get("mig_mode")).lower() == "enabled" for gpu in usable_gpus(host)):
         problems.append("MIG is enabled, and MIG instances can't train together: nvidia-smi -mig 0")
     return problems
+
+
+EL = frozenset(("rhel", "centos", "rocky", "almalinux", "ol", "scientific"))
+PACKAGES = ("pdsh", "rsync")
+
+
+def package_faults(host: Host) -> list[Fault]:
+    """Packages that Ansible can't install there: the dnf of EL8 runs on Python 3.6 alone, which ansible-core left."""
+    system = host.fabric.get("os") or {}
+    family = {str(system.get("id")), *str(system.get("id_like") or "").split()}
+    old = bool(family & EL) and str(system.get("version_id") or "").split(".")[0] == "8"
+    tools = host.stack.get("tools")
+    lacking = [name for name in PACKAGES if not tools.get(name)] if isinstance(tools, t.Mapping) and old else []
+    if not lacking:
+        return []
+    found = (
+        f"it is EL8, whose packages this Ansible can't install (dnf there needs Python 3.6): dnf install "
+        f"{' '.join(lacking)} by hand (pdsh is in EPEL), or set trainmesh_packages_install: false"
+    )
+    return [Fault(found, host.name)]
 
 
 def kept_name(host: Host, node: Node) -> list[str]:

@@ -80,7 +80,8 @@ def _node(
         "address": wish["address"] or (known.address if known else place.address),
         "ssh_port": wish["ssh_port"] or (known.ssh_port if known else place.port),
     }
-    node = plan_nodes.build_node(plan_nodes.Host(name, filled, "", 22, {}, {}, {}), rank, options["domain"], False)
+    host, address = plan_nodes.Host(name, filled, "", 22, {}, {}, {}), str(filled["address"] or "")
+    node = plan_nodes.build_node(host, rank, options["domain"], False, address)
     if options["torch_build"] == "cpu":
         return node
     if known is None:

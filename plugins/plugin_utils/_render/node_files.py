@@ -13,6 +13,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster, Node
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import accelerate, env
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.activate import activate
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.deepspeed import deepspeed_files
 
 
@@ -23,6 +24,7 @@ def shared_files(cluster: Cluster) -> list[dict[str, str]]:
     """
     return _files(
         {
+            "activate": activate(cluster),
             "etc/hostfile": env.hostfile(cluster),
             "etc/hosts": env.host_list(cluster),
             "etc/cluster.env": env.cluster_env(cluster),

@@ -26,7 +26,7 @@ def of_host(fabric: Facts, address: str) -> tuple[str, ...]:
     outward = [
         str(own["address"])
         for interface in interfaces
-        if not _for_guests(interface, interfaces)
+        if not for_guests(interface, interfaces)
         for own in interface["addresses"]
         if own.get("scope") == "global"
     ]
@@ -35,7 +35,7 @@ def of_host(fabric: Facts, address: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found for found in sources if found != "::1"))
 
 
-def _for_guests(interface: Facts, interfaces: t.Sequence[Facts]) -> bool:
+def for_guests(interface: Facts, interfaces: t.Sequence[Facts]) -> bool:
     """Whether it is loopback, or a bridge without an interface that leads to the network."""
     if interface.get("kind") == "loopback":
         return True

@@ -1,10 +1,9 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the words of a failed job to the rule, its cause and the way out.
+"""From what a job's log says to the rule, its cause and the way out.
 
-Texts of torch 1.13 to 2.13 (TCPStore, c10d, Gloo), DeepSpeed's and torchrun's launchers, ssh and the
-rank wrapper of this collection. NCCL's are in ``_nccl_advice.py``.
+The kinds are those of ``module_utils/_logs/job_failure.py`` and ``job_root.py``; NCCL's are in ``_nccl_remedies.py``.
 """
 
 from __future__ import annotations
@@ -12,12 +11,13 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl_failure import GENERIC, LATE, classify
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_failure
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, dig
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_remedies import ADVICE
 
-# What a rank says whose peer went away first.
-CONSEQUENCE = re.compile(r"closed by (?:remote )?peer|reset by peer|Broken pipe|recvValue failed")
 KILLED = re.compile(r"\b[Ss]ignal 9\b|return code = -9\b|exitcode\s*: -9|SIGKILL")
+_RANK = re.compile(r"rank \d+(?: on \S+)?: ")
+_NCCL = "nccl:"
 
 
 class Cause(t.NamedTuple):
@@ -53,83 +53,382 @@ STUCK = Cause(
     "state D waits for a disk, a network file system or a driver",
 )
 _CONNECT = "Open the rendezvous port and all others between the nodes (trainmesh_firewall), and check trainmesh_address"
+_SHM = ADVICE["shm_full"]
 
-# The first that fits tells.
-TEXTS: t.Sequence[tuple[str, Cause]] = (
-    (r"CUDA out of memory|OutOfMemoryError", Cause(
-        "mem-gpu-oom", "A GPU's memory does not suffice",
-        "Use a higher ZeRO stage or smaller batches, and end other jobs",
-    )),
-    (r"EADDRINUSE|[Aa]ddress already in use|errno: ?98\b", Cause(
-        "rdzv-errno-98", "Another process has the port of the rendezvous",
+CAUSES: t.Mapping[str, Cause] = {
+    # how processes ended
+    "killed": RANK_KILLED,
+    "crashed": RANK_CRASHED,
+    "session_closed": Cause(
+        "job-session-closed",
+        "The terminal or ssh session that started the job was closed; torchrun handles SIGHUP itself, which "
+        "undoes nohup",
+        "tmux new -s train, and start the job in it; setsid or systemd-run --user do as well, nohup does not",
+    ),
+    "interrupted": Cause(
+        "job-stopped", "Somebody stopped the job (Ctrl-C, SIGINT)", "Start it again if that was not meant"
+    ),
+    "stopped": Cause(
+        "job-stopped",
+        "The job was ended from outside by SIGTERM: a scheduler, its time limit, a shutdown or somebody's kill",
+        "last -x and journalctl --since -1h tell on the node who it was",
+    ),
+    # memory, disks and limits
+    "gpu_memory": Cause(
+        "mem-gpu-oom",
+        "A GPU's memory does not suffice",
+        "trainmesh_zero_stage: 3, or a smaller micro batch with more accumulation; nvidia-smi shows other jobs there",
+    ),
+    "shm_full": Cause("shm-too-small", _SHM.cause, _SHM.remedy),
+    "oom_killer": HOST_OOM,
+    "loader_killed": Cause(
+        "mem-host-oom",
+        "A worker of the DataLoader was killed, mostly because the node's memory was used up",
+        "journalctl -k --since -1h there names the process; use a lower num_workers or prefetch_factor, or more memory",
+    ),
+    "host_memory": Cause(
+        "mem-host-oom",
+        "The node's memory, or the process's limit of it, is used up",
+        "free -g and ulimit -v there; use fewer ranks on the node (trainmesh_slots), no offload, or more memory",
+    ),
+    "process_limit": Cause(
+        "job-failed",
+        "The job's user may start no more processes or threads on the node",
+        "ulimit -u there, then raise nproc in /etc/security/limits.d (or TasksMax of the service) and log in anew",
+    ),
+    "disk_full": Cause(
+        "disk-full",
+        "A disk, or the user's quota on it, is full; what was being written there is incomplete",
+        "df -h and df -i on the node, for the path that the job writes to, then free space or write elsewhere",
+    ),
+    "not_permitted": Cause(
+        "path-not-permitted",
+        "The job's user may not use a file or directory there",
+        "ls -ld on the node, for each directory down to the path of the message, then chown or chmod the one "
+        "that refuses",
+    ),
+    # the rendezvous, names and ssh
+    "port_in_use": Cause(
+        "rdzv-errno-98",
+        "Another process has the port of the rendezvous",
         "Find it on the head with ss -ltnp, end it, or set another trainmesh_master_port",
-    )),
-    (r"errno: ?13\b.{0,80}[Pp]ermission denied|EACCES", Cause(
-        "rdzv-errno-13", "A port below 1024 needs root", "Set trainmesh_master_port to one above 1024",
-    )),
-    (r"127\.0\.[01]\.1", Cause(
-        "name-loopback-127-0-1-1", "A node's own name leads to its loopback address, which the others cannot reach",
+    ),
+    "port_privileged": Cause(
+        "rdzv-errno-13", "A port below 1024 needs root", "Set trainmesh_master_port to one above 1024"
+    ),
+    "address_not_own": Cause(
+        "rdzv-errno-99",
+        "The master address is not one of the node that shall listen there",
+        "--master_addr (MASTER_ADDR) must be an address of the node of rank 0: ip -br address there",
+    ),
+    "loopback": Cause(
+        "name-loopback-127-0-1-1",
+        "A node's own name leads to its loopback address, which the others cannot reach",
         "Map the name to the data address in /etc/hosts (the role hosts does)",
-    )),
-    (r"without libuv support", Cause(
-        "rdzv-libuv", "This torch was built without libuv", "Set USE_LIBUV=0 in trainmesh_env",
-    )),
-    (r"store based barrier|StoreTimeout|wait timeout after .{0,40}keys", Cause(
-        "rdzv-store-barrier", "Some ranks never came to the rendezvous: too few were started, or they hang before it",
+    ),
+    "gloo_interface": Cause(
+        "gloo-ifname-unset",
+        "GLOO_SOCKET_IFNAME (or TP_SOCKET_IFNAME) names no interface with an address there: Gloo takes exact "
+        "names, no ^, "
+        "no prefix and no address",
+        "GLOO_SOCKET_IFNAME=NAME with one name of ip -br address, on each node its own (trainmesh_interface)",
+    ),
+    "gloo_mesh": Cause(
+        "gloo-ifname-unset",
+        "Gloo's processes do not reach each other: a wrong interface, or a name that leads to the loopback address",
+        "getent ahostsv4 $(hostname) on each node must give its data address; else set GLOO_SOCKET_IFNAME there",
+    ),
+    "no_libuv": Cause("rdzv-libuv", "This torch was built without libuv", "Set USE_LIBUV=0 in trainmesh_env"),
+    "hub_unreachable": Cause(
+        "model-only-on-launch-node",
+        "The node cannot load a model or dataset from the Hub, and has no copy of it",
+        "huggingface-cli download on one node, then copy HF_HOME to the same path on every node, or use a shared disk",
+    ),
+    "name_unknown": Cause(
+        "name-hosts-typo", "A node's name does not resolve there", "Run the role hosts, or fix /etc/hosts"
+    ),
+    "hostfile_words": Cause(
+        "hostfile-read-as-words",
+        "A loop over the words of the hostfile takes slots=N for a host",
+        "awk '{print $1}' HOSTFILE gives the names alone: use it in place of cat",
+    ),
+    "clients_missing": Cause(
+        "rdzv-store-barrier",
+        "Some ranks never came to the rendezvous: too few were started, or they hang before it",
         "Compare slots with the ranks that run, and read the logs of the nodes that have none",
-    )),
-    (r"No route to host|errno: ?113\b", Cause(
-        "rdzv-errno-113", "A firewall rejects the rendezvous, or there is no route", _CONNECT,
-    )),
-    (r"Connection refused|errno: ?111\b", Cause(
-        "rdzv-errno-111", "Nothing listens at the rendezvous: rank 0 had ended, or the address is not the head's",
+    ),
+    "run_ids": Cause(
+        "rdzv-id-differs",
+        "Each node waits in a rendezvous of its own: the id is drawn or computed on every node",
+        "--rdzv_id=NAME with the same fixed name on every node, no $RANDOM, date, uuidgen or $$",
+    ),
+    "node_rank_twice": Cause(
+        "node-rank-duplicate",
+        "Two nodes take themselves for the same one, and wait for the one that nobody is",
+        "NODE_RANK=1 on the second node (torchrun --node_rank, accelerate --machine_rank): 0 to N-1, each once; "
+        "llamafactory-cli reads RANK up to 0.8.3 and NODE_RANK since",
+    ),
+    "no_route": Cause("rdzv-errno-113", "A firewall rejects the rendezvous, or there is no route", _CONNECT),
+    "refused": Cause(
+        "rdzv-errno-111",
+        "Nothing listens at the rendezvous: rank 0 had ended, or the address is not the head's",
         _CONNECT,
-    )),
-    (r"connect\w* .{0,80}timed out|Connection timed out|errno: ?110\b", Cause(
-        "rdzv-errno-110", "Packets to the rendezvous are dropped", _CONNECT,
-    )),
-    (r"Permission denied \((?:publickey|password|keyboard)", Cause(
-        "ssh-key-missing-pair", "The job's user may not log in there from the head", "Run the role ssh_mesh",
-    )),
-    (r"Host key verification failed", Cause(
-        "ssh-hostkey-unknown", "The head does not know the node's host key", "Run the role ssh_mesh",
-    )),
-    (r"Could not resolve hostname|Name or service not known|failure in name resolution", Cause(
-        "name-hosts-typo", "A node's name does not resolve there", "Run the role hosts, or fix /etc/hosts",
-    )),
-    (r"launcher 'pdsh' not installed|pdsh: (?:command )?not found", Cause(
-        "pdsh-not-installed", "DeepSpeed's launcher needs pdsh on the head", "Install pdsh there",
-    )),
-    (r"has no (?:file|directory) /|can't open file|No such file or directory", Cause(
-        "path-differs", "A path that the job needs is not on every node", "Bring it to the same path on every node",
-    )),
-    (r"No module named|ImportError", Cause(
-        "ver-python-torch-differs", "A package is missing there, or another Python is used",
-        "Install the same packages on every node (the role torch_stack does)",
-    )),
-    (r"invalid device ordinal", Cause(
-        "hostfile-slots-exceed-gpus", "More ranks than GPUs were started", "Set trainmesh_slots to the number of GPUs",
-    )),
-    (r"[Bb]us error", Cause(
-        "shm-too-small", ADVICE["shm_full"].cause, ADVICE["shm_full"].remedy,
-    )),
-    (r"CUDAMismatchException", Cause(
-        "ver-nvcc-torch-mismatch", "nvcc belongs to another CUDA than torch",
-        "Install the toolkit of torch.version.cuda",
-    )),
-    (r"DeepSpeed ops were compiled", Cause(
-        "build-ops-other-torch", "DeepSpeed's prebuilt operators belong to another torch and refuse to load",
-        "pip cache remove deepspeed && pip install --force-reinstall --no-cache-dir --no-binary deepspeed deepspeed",
-    )),
-    (r"[Bb]f16 is not supported", Cause(
-        "prec-bf16-unsupported", "A GPU has no bf16", "Set trainmesh_precision: fp16",
-    )),
-    (r"Check batch related parameters", Cause(
-        "ds-batch-mismatch", "Batch sizes in DeepSpeed's file do not fit the number of ranks",
+    ),
+    "connect_timeout": Cause("rdzv-errno-110", "Packets to the rendezvous are dropped", _CONNECT),
+    "store_connection": Cause(
+        "rdzv-connect-failed", "A node does not reach the store of the rendezvous on the head", _CONNECT
+    ),
+    "ssh_denied": Cause(
+        "ssh-key-missing-pair", "The job's user may not log in there from the head", "Run the role ssh_mesh"
+    ),
+    "ssh_key_changed": Cause(
+        "ssh-hostkey-changed",
+        "The node has another host key than the one that the head knows: installed anew, or another host answers",
+        "ssh-keygen -F NODE there shows the known key; if the node was installed anew, run the role ssh_mesh",
+    ),
+    "ssh_host_key": Cause("ssh-hostkey-unknown", "The head does not know the node's host key", "Run the role ssh_mesh"),
+    "ssh_failed": Cause(
+        "ssh-login-failed",
+        "DeepSpeed's launcher logs in to the first host of the hostfile, which may be the head itself, and could not",
+        "ssh HOST hostname as the job's user must work without a question; the role ssh_mesh sees to it",
+    ),
+    "ssh_refused": Cause(
+        "sshd-not-listening",
+        "No sshd answers at the port that the launcher uses, or a firewall rejects it",
+        "ss -ltnp there shows sshd and its port; write the port into ~/.ssh/config on the head (the role "
+        "ssh_mesh does)",
+    ),
+    "ssh_timeout": Cause(
+        "ssh-port-blocked",
+        "Packets to the node's ssh port are dropped, or the node is down",
+        "Open the ssh port between the nodes (trainmesh_firewall), and check the address of the node",
+    ),
+    "pdsh_missing": Cause("pdsh-not-installed", "DeepSpeed's launcher needs pdsh on the head", "Install pdsh there"),
+    "pdsh_module": Cause(
+        "pdsh-ssh-module-missing",
+        "pdsh has no module for ssh",
+        "dnf install pdsh-rcmd-ssh on the head; on Debian and Ubuntu the package pdsh has it",
+    ),
+    # configuration
+    "hostfile_line": Cause(
+        "hostfile-bad-line",
+        "DeepSpeed cannot read the hostfile",
+        "Write NAME slots=N, one host a line, nothing else",
+    ),
+    "hostfile_twice": Cause(
+        "hostfile-duplicate", "A host is twice in the hostfile", "Name each host once, with all its slots"
+    ),
+    "accelerate_key": Cause(
+        "acc-unknown-key",
+        "This Accelerate does not know a key of the configuration",
+        "pip install the Accelerate that wrote the file, or remove the keys that the message names",
+    ),
+    "accelerate_twice": Cause(
+        "acc-dsjson-conflict",
+        "Accelerate refuses settings that the DeepSpeed file has, too",
+        "Remove the keys that the message names from Accelerate's file",
+    ),
+    "batch_sizes": Cause(
+        "ds-batch-mismatch",
+        "Batch sizes in DeepSpeed's file do not fit the number of ranks",
         "Set train_batch_size = micro batch x accumulation x ranks, or leave it out",
-    )),
-)  # fmt: skip
-_PATTERNS = tuple((re.compile(pattern), cause) for pattern, cause in TEXTS)
+    ),
+    "both_precisions": Cause("prec-both-enabled", "fp16 and bf16 are both enabled", "Set one of them to false"),
+    "no_bf16": Cause("prec-bf16-unsupported", "A GPU has no bf16", "Set trainmesh_precision: fp16"),
+    "arguments": Cause(
+        "app-arguments",
+        "The training script does not take the arguments that it is given; a launcher's option behind the "
+        "script's name "
+        "counts as the script's",
+        "python SCRIPT --help shows what it takes; put options of the launcher before the name of the script",
+    ),
+    "code_differs": Cause(
+        "code-out-of-sync",
+        "The ranks have built different models: code, configuration or versions differ between the nodes",
+        "ansible-playbook sync.yml, or copy the same code and configuration to every node",
+    ),
+    "uneven": Cause(
+        "nccl-collective-mismatch",
+        "The ranks have different numbers of batches, so that one ends before the others",
+        "DataLoader(drop_last=True) with a DistributedSampler, or Accelerator(even_batches=True)",
+    ),
+    # GPUs
+    "more_ranks_than_gpus": Cause(
+        "hostfile-slots-exceed-gpus", "More ranks than GPUs were started", "Set trainmesh_slots to the number of GPUs"
+    ),
+    "driver_old": Cause(
+        "drv-too-old",
+        "The driver is older than the CUDA that this torch is built for",
+        "nvidia-smi shows the driver; install a newer one, or a torch for the CUDA that it names",
+    ),
+    "fabric_manager": Cause(
+        "drv-fabricmanager",
+        "The GPUs of an NVSwitch system are not ready: the fabric manager is down or of another version than "
+        "the driver",
+        "systemctl restart nvidia-fabricmanager, of the same version as the driver",
+    ),
+    "torch_without_cuda": Cause(
+        "ver-wheel-index-wrong",
+        "This torch is one for the CPU alone",
+        "pip install torch from the index of its CUDA (the role torch_stack does), on the node named",
+    ),
+    "no_gpu": Cause(
+        "gpu-none-usable",
+        "The process sees no GPU: CUDA_VISIBLE_DEVICES hides them, the container has none, or the driver does not work",
+        "nvidia-smi there, and echo $CUDA_VISIBLE_DEVICES in the environment of the job",
+    ),
+    "gpu_busy": Cause(
+        "gpu-compute-mode",
+        "The GPU admits one process only, and another has it",
+        "nvidia-smi -c 0 there, and end the other process (nvidia-smi shows it)",
+    ),
+    "gpu_ecc": Cause(
+        "gpu-ecc", "The memory of a GPU has errors that cannot be corrected", "nvidia-smi -q -d ECC,ROW_REMAPPER there"
+    ),
+    "gpu_nvlink": Cause(
+        "gpu-nvlink", "A link between the GPUs of the node fails", "nvidia-smi nvlink -e there shows which one"
+    ),
+    "gpu_crash": Cause(
+        "job-failed",
+        "A kernel of the program crashed on a GPU",
+        "CUDA_LAUNCH_BLOCKING=1 shows the operation; dmesg | grep -i xid there tells whether it was the GPU",
+    ),
+    "gpu_lost": Cause(
+        "gpu-lost-from-bus", "A GPU does not answer any more", "dmesg | grep -i xid there, then reboot the node"
+    ),
+    "no_kernel": Cause(
+        "ver-arch-unsupported",
+        "Torch, or an extension, has no code for this model of GPU",
+        "TORCH_CUDA_ARCH_LIST with all models of the cluster for extensions; for torch a newer or older release",
+    ),
+    "gpu_assert": Cause(
+        "app-shape-mismatch",
+        "An index is outside of its table: a token beyond the embedding (another tokenizer or vocabulary), or a label "
+        "beyond the classes",
+        "CUDA_LAUNCH_BLOCKING=1 shows the place; compare len(tokenizer) with the size of the model's embedding",
+    ),
+    # builds and packages
+    "cuda_other": Cause(
+        "ver-nvcc-torch-mismatch",
+        "nvcc belongs to another CUDA than torch",
+        "Install the toolkit of torch.version.cuda",
+    ),
+    "ops_other_torch": Cause(
+        "build-ops-other-torch",
+        "DeepSpeed's prebuilt operators belong to another torch and refuse to load",
+        "pip cache remove deepspeed && pip install --force-reinstall --no-cache-dir --no-binary deepspeed deepspeed",
+    ),
+    "no_ninja": Cause(
+        "build-ninja-missing",
+        "DeepSpeed builds operators with ninja, which is not on the PATH of the job",
+        "pip install ninja in the job's environment, on every node, with its bin directory on the PATH of the job",
+    ),
+    "cpu_adam": Cause(
+        "build-cpu-adam",
+        "DeepSpeed cannot build its optimizer for the CPU, which offload needs",
+        "Install a compiler (g++), ninja and the CUDA toolkit of torch's own version, then run ds_report",
+    ),
+    "build_failed": Cause(
+        "build-op-failed",
+        "An operator is built when the job starts, and the build failed on the node",
+        "ds_report there: it needs nvcc of torch's CUDA (CUDA_HOME), g++ and ninja on the PATH of the job",
+    ),
+    "build_lock": Cause(
+        "build-lock-stale",
+        "A build that was killed has left its lock, and torch waits for it for ever",
+        "find ${TORCH_EXTENSIONS_DIR:-~/.cache/torch_extensions} -name lock -delete there, when no ninja and nvcc run",
+    ),
+    "lock_waits": Cause(
+        "build-lock-stale",
+        "The node waits for a lock file, mostly one that a killed process has left",
+        "fuser -v {detail} there; when nobody has it open: rm -f {detail}",
+    ),
+    "build_waits": Cause(
+        "build-lock-stale",
+        "The node waits for an operator that others have loaded long ago, mostly for the lock that a killed "
+        "build has left",
+        "rm -f {detail} there, when no ninja and nvcc run (ps -C ninja,nvcc)",
+    ),
+    "cuda_library": Cause(
+        "env-ldpath-cuda-clash",
+        "torch finds a library of another CUDA, or none",
+        "unset LD_LIBRARY_PATH for the job: torch brings the libraries of its CUDA",
+    ),
+    "binary_other": Cause(
+        "ver-package-mismatch",
+        "A compiled package was built for another torch, system or processor than this one",
+        "pip install --force-reinstall --no-cache-dir --no-build-isolation the package that the message names, there",
+    ),
+    "packages": Cause(
+        "ver-package-mismatch",
+        "Versions of Python packages do not fit each other",
+        "pip check there, then install the versions that the message asks for, the same on every node",
+    ),
+    "python_other": Cause(
+        "ver-python-torch-differs",
+        "Files of one Python are read by an older or newer one: the nodes, or the environments, have different ones",
+        "python --version in the environment of the job, and the same Python on every node",
+    ),
+    "module_missing": Cause(
+        "ver-python-torch-differs",
+        "A package is missing there, or another Python is used",
+        "Install the same packages on every node (the role torch_stack does)",
+    ),
+    "syntax": Cause(
+        "ver-python-torch-differs",
+        "This Python cannot parse the code: it is older than the code needs, or the file is damaged there",
+        "python --version in the environment of the job, and the same Python on every node",
+    ),
+    # models, data, files
+    "shapes": Cause(
+        "app-shape-mismatch",
+        "The model does not fit its checkpoint, its vocabulary or its data",
+        "Compare config.json (vocab_size, hidden sizes) with the checkpoint, and its tokenizer with the one of the job",
+    ),
+    "model_damaged": Cause(
+        "model-only-on-launch-node",
+        "A file of the model or checkpoint is incomplete there: a copy that was cut off, or a pointer of Git LFS",
+        "ls -l and sha256sum of the file on every node, then copy it again (git lfs pull for a clone)",
+    ),
+    "model_missing": Cause(
+        "model-only-on-launch-node",
+        "A model, checkpoint or data set is not there under the path that the job uses",
+        "ls the path of the message on every node; copy it there, or use a shared disk",
+    ),
+    "file_missing": Cause(
+        "path-differs",
+        "A path that the job needs is not on every node",
+        "Bring it to the same path on every node",
+    ),
+    "command_missing": Cause(
+        "path-differs",
+        "A program is not on the PATH of the launched ranks, which is not that of a login",
+        "Give the program's full path, the same on every node, or source the environment in the launch script",
+    ),
+    "loss_scale": Cause(
+        "job-failed",
+        "fp16 overflowed at every step, until the loss scale could not be lowered any more",
+        "bf16 if the GPUs have it, else a lower learning rate; look for NaN in the data",
+    ),
+    # where only consequences are seen
+    "collective_mismatch": Cause("nccl-collective-mismatch", ADVICE["collective_mismatch"].cause,
+                                 ADVICE["collective_mismatch"].remedy),
+    "stalled": Cause(
+        "nccl-watchdog-timeout",
+        "A rank did not come to an operation in which all others wait",
+        "py-spy dump --pid PID of that rank shows where it is; it had less data, or stopped in its own code",
+    ),
+    "wait_gloo": Cause(
+        "nccl-watchdog-timeout",
+        "A rank stalled or died before the others came to this operation",
+        "Look for the rank whose log ends first; if all are alive, raise the timeout of init_process_group",
+    ),
+    "lost": Cause(
+        "job-failed",
+        "A rank went away, and the others lost their connection to it; no log at hand says why it went",
+        "Read the log of the node that is not among these: its first error is the cause",
+    ),
+}  # fmt: skip
 
 
 def killed(out_of_memory: bool) -> Cause:
@@ -147,16 +446,27 @@ def cause_of(text: str, out_of_memory: bool) -> Cause:
     """What a text means; ``out_of_memory``: whether the kernel has killed processes there. FAILED when unknown."""
     if KILLED.search(text):
         return killed(out_of_memory)
-    nccl = classify(text)
-    advice = ADVICE.get(nccl["kind"]) if nccl and nccl["kind"] not in _NOT_NCCL else None
-    for pattern, cause in _PATTERNS:
-        if pattern.search(text) and (advice is None or nccl is None or nccl["weight"] in (LATE, GENERIC)):
-            return cause
-    return Cause(advice.rule, advice.cause, advice.remedy) if advice else FAILED
+    said = job_failure.classify(_RANK.sub("", text, count=1))
+    if said is None or (said.weight >= job_failure.LOST and not said.kind.startswith(_NCCL)):
+        return FAILED
+    return of_kind(said.kind)
 
 
-# Without NCCL in it such a text is the rendezvous's or Gloo's own.
-_NOT_NCCL = (
-    "harmless", "no_route_to_host", "connection_refused", "connect_timeout", "connection_aborted",
-    "connection_closed_by_peer",
-)  # fmt: skip
+def of_kind(kind: str) -> Cause:
+    """What a kind means; FAILED for what has no meaning of its own."""
+    if kind.startswith(_NCCL):
+        advice = ADVICE.get(kind[len(_NCCL) :])
+        return Cause(advice.rule, advice.cause, advice.remedy) if advice else FAILED
+    return CAUSES.get(kind, FAILED)
+
+
+def is_consequence(text: str) -> bool:
+    """Whether a rank says no more than that its peer went away first."""
+    said = job_failure.classify(_RANK.sub("", text, count=1))
+    return said is not None and said.kind in ("lost", "nccl:connection_closed_by_peer")
+
+
+def out_of_memory(case: Case, host: str) -> bool:
+    """Whether the kernel of a node has killed processes for want of memory; without a host, that of any."""
+    names = [host] if host else list(case.order)
+    return any(bool(dig(case.user.get(name), "oom_kills", [])) for name in names)

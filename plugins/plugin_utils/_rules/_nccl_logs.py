@@ -14,6 +14,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import gpus, in_mig_mode, node, rows
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import text as text_of
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, Finding, dig, once
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import _job_sources as job_sources
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_remedies import Advice
 
 PROBE = "collective probe"  # the place of logs that nobody handed in
@@ -53,8 +54,22 @@ def logs(case: Case) -> tuple[Log, ...]:
 
 @once
 def handed_in(case: Case) -> tuple[Log, ...]:
-    """The logs handed in alone: no job of this run changes them."""
-    return tuple(Log(path, name, nccl.parse(content)) for name, path, content in texts(case, "nccl_log"))
+    """The logs handed in alone, those of jobs where NCCL tells more: no job of this run changes them.
+
+    The files of several nodes are one log.
+    """
+    given = list(texts(case, "nccl_log"))
+    hosts = [{line.host for line in nccl.split(content) if line.level and line.host} for _name, _path, content in given]
+    groups: dict[str, list[tuple[str, str, str]]] = {}
+    for file, names in zip(given, hosts, strict=True):
+        # one file a node: files of one host each, of which no other file tells
+        alone = len(names) == 1 and sum(bool(names & other) for other in hosts) == 1
+        groups.setdefault("" if alone else file[1], []).append(file)
+    found = []
+    for files in groups.values():
+        paths = ", ".join(dict.fromkeys(path for _name, path, _content in files))
+        found.append(Log(paths, files[0][0], nccl.parse(*(content for _name, _path, content in files))))
+    return (*found, *(Log(*part) for job in job_sources.jobs(case) for part in job.nccl))
 
 
 def files_there(kind: str) -> t.Callable[[Case], bool]:
@@ -64,7 +79,8 @@ def files_there(kind: str) -> t.Callable[[Case], bool]:
 
 def logs_there(case: Case) -> bool:
     """Whether there is a log of NCCL."""
-    return any(texts(case, "nccl_log")) or bool(dig(case.collective, "nccl"))
+    of_jobs = any(job.nccl for job in job_sources.jobs(case))
+    return of_jobs or any(texts(case, "nccl_log")) or bool(dig(case.collective, "nccl"))
 
 
 def node_of(case: Case, word: str | None) -> str | None:

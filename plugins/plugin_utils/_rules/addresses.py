@@ -86,10 +86,11 @@ def public_private(case: Case) -> t.Iterable[Answer]:
         )
     cause = "Its packets to the other nodes come from another address than the one that the plan has for it."
     remedy = "Set trainmesh_address to the address that ip route get PEER shows as src, or fix the route."
-    seen = [item for item in tcp_results(case) if item.failure == "wrong_interface"]
+    twins = two_cards(case)
+    seen = [item for item in tcp_results(case) if item.failure == "wrong_interface" and item.source not in twins]
     for item in seen:
         yield finding("net-public-private-mix", FAIL, item.source, f"{item.target}: {item.evidence}", cause, remedy)
-    told = {*odd, *(item.source for item in seen)}
+    told = {*odd, *twins, *(item.source for item in seen)}
     for host in [name for name in live(case) if name not in told and str(known.get(name)) in addresses(case, name)]:
         for other, address in known.items():
             route = dig(case.fabric[host], "routes", {}).get(str(address))
@@ -98,6 +99,64 @@ def public_private(case: Case) -> t.Iterable[Answer]:
             if source and other != host and source != str(known[host]) and elsewhere:
                 evidence = f"to {other} ({address}) it uses {dig(route, 'interface')} with {source}, not {known[host]}"
                 yield finding("net-public-private-mix", WARN, host, evidence, cause, remedy)
+
+
+@once
+def two_cards(case: Case) -> dict[str, tuple[str, dict[str, str]]]:
+    """{node: (network, {interface: address in it})} where several cards are in the network of the data."""
+    found = {}
+    for host in live(case) if len(names(case)) > 1 else ():
+        chosen = data_interface(case, host)
+        address = str(dig(node(case, host), "address", ""))
+        network = next((net for net, own in networks(chosen).items() if own == address), "")
+        inside = {
+            str(dig(item, "name")): networks(item)[network]
+            for item in rows(case.fabric[host], "interfaces")
+            if network in networks(item) and dig(item, "up") is not False and not dig(item, "master")
+        }
+        if network and len(inside) > 1:
+            found[host] = (network, inside)
+    return found
+
+
+@rule(
+    About(
+        "net-two-cards-one-subnet",
+        layer="network",
+        severity=WARN,
+        title="Two network cards are in one subnet",
+        symptom="NCCL_SOCKET_IFNAME is set, and connections come from another card",
+        source="NC#1581, NC#1580, NC#1269",
+    ),
+    needs=("fabric",),
+)
+def one_subnet(case: Case) -> t.Iterable[Answer]:
+    """Several cards in the network of the data: the kernel, and not NCCL, says which one sends."""
+    for host, (network, inside) in two_cards(case).items():
+        chosen = str(dig(data_interface(case, host), "name", ""))
+        used = _sends_by(case, host, inside)
+        cards = " and ".join(f"{name} ({address})" for name, address in sorted(inside.items()))
+        yield finding(
+            "net-two-cards-one-subnet",
+            WARN,
+            host,
+            f"{cards} are both in {network}" + (f"; the kernel sends by {used}, the plan has {chosen}" if used else ""),
+            "Of two cards in one subnet the kernel sends by the one whose route stands first, which depends on the "
+            "boot and may be another one on each node; NCCL_SOCKET_IFNAME only says where to listen.",
+            "ip route show dev INTERFACE; give the cards networks of their own (narrower masks), or the route of the "
+            "slower one a higher metric, or rules by source (ip rule add from ADDRESS table N); else take one down.",
+        )
+
+
+def _sends_by(case: Case, host: str, inside: t.Mapping[str, str]) -> str:
+    """The interface by which the kernel sends to the other nodes."""
+    routes = dig(case.fabric[host], "routes", {})
+    for other, address in data_addresses(case).items():
+        source = dig(routes.get(str(address)), "source") if other != host else None
+        name = next((name for name, own in inside.items() if own == source), "")
+        if name:
+            return name
+    return ""
 
 
 @rule(

@@ -27,7 +27,9 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 )
 
 Bounds = tuple[float, float]
-_REMEDY = "systemctl enable --now chrony (chronyd on EL; apt-get install chrony), then chronyc makestep"
+_REMEDY = (
+    "systemctl enable --now chrony (chronyd on EL; trainmesh_node_base: [chrony] installs it), then chronyc makestep"
+)
 
 
 def bounds(row: t.Any) -> Bounds | None:

@@ -36,16 +36,17 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._job_causes import (
-    CONSEQUENCE,
+    CAUSES,
     FAILED,
     HOST_OOM,
     RANK_KILLED,
     STUCK,
-    TEXTS,
     Cause,
     cause_of,
     crashed,
+    is_consequence,
     killed,
+    out_of_memory,
 )
 
 DIED = ("killed", "crashed")  # failures of a rank that a signal ended before any other
@@ -61,7 +62,7 @@ SLOW_REMEDY = (
 )
 MORE_TIME = "raise trainmesh_job_timeout if the nodes are only slow"
 JOB_IDS = tuple(
-    dict.fromkeys((*(cause.rule for _pattern, cause in TEXTS), FAILED.rule, RANK_KILLED.rule, HOST_OOM.rule))
+    dict.fromkeys((*(cause.rule for cause in CAUSES.values()), FAILED.rule, RANK_KILLED.rule, HOST_OOM.rule))
 )
 
 
@@ -102,7 +103,7 @@ def _collective_ran(case: Case) -> bool:
         "job-failed",
         layer="job",
         severity=FAIL,
-        title="A trial job failed",
+        title="A job failed",
         symptom="a launcher's job does not come to its end",
         source="docs/architecture.md",
     ),
@@ -148,7 +149,7 @@ class JobFault(t.NamedTuple):
     @property
     def consequence(self) -> bool:
         """Whether it is what other ranks, or the job, show when a rank went away or hangs."""
-        return self.failure in ("timeout", "ended") or bool(CONSEQUENCE.search(self.text))
+        return self.failure in ("timeout", "ended") or is_consequence(self.text)
 
     @property
     def follows(self) -> bool:
@@ -189,6 +190,9 @@ def job_causes(case: Case, job: Data) -> list[JobFault]:
         specific = [each for each in specific if not each.of_connection]
     if specific:
         return specific
+    first = [each for each in faults if each.host and each.failure == "launcher"]
+    if first:
+        return first
     missing = [each for each in faults if each.host and each.failure == "no_record"]
     others = [each for each in faults if each.host and each not in missing]
     if missing and others and all(each.consequence for each in others):
@@ -200,12 +204,6 @@ def job_causes(case: Case, job: Data) -> list[JobFault]:
 
 def _explained(case: Case) -> bool:
     return dig(case.collective, "ok") is False and bool(dig(case.collective, "suspects", []))
-
-
-def out_of_memory(case: Case, host: str) -> bool:
-    """Whether the kernel of a node has killed processes for want of memory; without a host, that of any."""
-    names = [host] if host else list(case.order)
-    return any(bool(dig(case.user.get(name), "oom_kills", [])) for name in names)
 
 
 @rule(

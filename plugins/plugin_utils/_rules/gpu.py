@@ -33,6 +33,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._kernel import NOT_LOADED, has
 
 # An idle node without the persistence daemon takes so long to initialise its GPUs for nvidia-smi; a node that trains is
 # always a little busy, and must not keep a driver that hangs to itself.
@@ -99,7 +100,7 @@ _NOUVEAU = (
         "gpu-hung",
         layer="gpu",
         severity=FAIL,
-        also=(INFO,),
+        also=(WARN, INFO),
         title="nvidia-smi hangs",
         symptom="nvidia-smi hangs, processes in state D",
         source="NVIDIA System Management Interface",
@@ -108,7 +109,7 @@ _NOUVEAU = (
         "drv-nvml-mismatch",
         layer="versions",
         severity=FAIL,
-        also=(INFO,),
+        also=(WARN, INFO),
         title="Driver and library versions do not match",
         symptom="`Driver/library version mismatch`",
         source="shine-cluster#30, translations#1167",
@@ -126,7 +127,7 @@ _NOUVEAU = (
         "gpu-lost-from-bus",
         layer="gpu",
         severity=FAIL,
-        also=(INFO,),
+        also=(WARN, INFO),
         title="A GPU has fallen off the bus",
         symptom="`Unable to determine the device handle for GPU`, Xid 79, fewer GPUs",
         source="returnn#1486",
@@ -190,6 +191,9 @@ def status(case: Case) -> t.Iterator[Answer]:
             continue
         nouveau = dig(facts, "nouveau_loaded") is True and state in ("driver_not_loaded", "no_driver", "no_devices")
         identity, cause, remedy = _NOUVEAU if nouveau else STATUS[state]
+        refused = [kind for kind in NOT_LOADED if has(case, host, kind)]
+        if state == "driver_not_loaded" and refused and not nouveau:
+            cause, remedy = NOT_LOADED[refused[0]]
         severity = WARN if state == "unknown" else INFO if cpu_torch_only(case) else FAIL
         yield finding(identity, severity, host, shortened(text(facts, "problem") or state, 300), cause, remedy)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import collections
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import key, table
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import key
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     gpu_place,
@@ -36,6 +36,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._xids import off_bus, reason
 
 _RESET = "nvidia-smi --gpu-reset -i INDEX, with no process on it, or a reboot of the node"
 _REPLACE = "Have the GPU replaced, and take the node out of the inventory until then."
@@ -63,39 +64,12 @@ def xid(case: Case) -> t.Iterator[Answer]:
     for host, facts in case.gpu.items():
         gone = text(facts, "status") in ("gpu_lost", "hung")
         for event in rows(facts, "xids"):
-            reason = _xid_reason(event)
-            if reason and not (gone and _off_bus(event)):
-                found[reason][host] = shortened(text(event, "line") or reason[1])  # the last one counts
+            why = reason(event)
+            if why and not (gone and off_bus(event)):
+                found[why][host] = shortened(text(event, "line") or why[1])  # the last one counts
     for (severity, cause, remedy), seen in found.items():
         for host, evidence in seen.items():
             yield finding("gpu-xid", severity, host, evidence, cause, remedy)
-
-
-def _off_bus(event: Data) -> bool:
-    return text(event, "kind") == "fallen_off_bus" or (text(event, "kind") == "xid" and dig(event, "xid") == 79)
-
-
-def _xid_reason(event: Data) -> tuple[str, str, str] | None:
-    """(severity, cause, remedy) of one event; None for one that this rule does not judge."""
-    known = table("xids")
-    kind, code = text(event, "kind"), dig(event, "xid")
-    if _off_bus(event):
-        return FAIL, "The kernel logged that a GPU has fallen off the bus.", known["remedies"]["power"]
-    if kind == "sxid":
-        fatal = ", Fatal" in text(event, "line")
-        return (
-            FAIL if fatal else INFO,
-            f"An NVSwitch logged the {'fatal' if fatal else 'non-fatal'} error SXid {code}.",
-            known["remedies"]["link" if fatal else "watch"],
-        )
-    if kind != "xid":
-        return None
-    entry = known["xids"].get(str(code), {"severity": INFO, "meaning": "not in the table", "remedy": "application"})
-    return (
-        entry["severity"],
-        f"The GPU driver logged Xid {code}: {entry['meaning']}.",
-        known["remedies"][entry["remedy"]],
-    )
 
 
 def each_gpu(case: Case) -> t.Iterator[tuple[str, Data, str]]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os.path
 import shlex
 import typing as t
@@ -14,6 +13,9 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
     has_rdma,
     limit,
     live,
+    mapping,
+    names,
+    node,
     number,
     rdma_devices,
     rows,
@@ -35,6 +37,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._login_reasons import comes_from
 
 UNLIMITED = -1
 MIB, GIB = 2**20, 2**30
@@ -128,8 +131,8 @@ def shm(case: Case) -> t.Iterable[Answer]:
 def fd_limit(case: Case) -> t.Iterable[Answer]:
     """Open files: NCCL raises its soft limit to the hard one itself, so that the hard one decides."""
     remedy = (
-        "Put '* - nofile 1048576' (and 'root - nofile 1048576') into /etc/security/limits.d/90-training.conf, see that "
-        "sshd has UsePAM yes, and log in anew."
+        "trainmesh_node_base: [limits], and site.yml; or put '* - nofile 1048576' and 'root - nofile 1048576' into "
+        "/etc/security/limits.d/90-training.conf, see that sshd has UsePAM yes, and log in anew."
     )
     for host in live(case):
         facts, gpus = dig(case.fabric[host], "limits", {}), _gpus(case, host) > 0
@@ -143,6 +146,50 @@ def fd_limit(case: Case) -> t.Iterable[Answer]:
             yield finding("fd-limit", FAIL if gpus else WARN, host, f"open files: {shown}", cause, remedy)
         elif (gpus and most < limit(case, "fd_warn")) or (soft is not None and 0 <= soft < limit(case, "fd_soft_warn")):
             yield finding("fd-limit", WARN, host, f"open files: {shown}", cause, remedy)
+
+
+@rule(
+    About(
+        "process-limit",
+        layer="nccl",
+        severity=FAIL,
+        also=(WARN,),
+        title="The limit of processes and threads is too low",
+        symptom="`can't start new thread`, `Resource temporarily unavailable`, or no word at all",
+        source="setrlimit(2), cgroups(7) pids.max",
+    ),
+    needs=("fabric",),
+)
+def process_limit(case: Case) -> t.Iterable[Answer]:
+    """Processes and threads of the job user: the limit of a login, which root has not, and that of a container."""
+    for host in live(case):
+        facts = case.fabric[host]
+        least, wanted = limit(case, "processes_fail"), limit(case, "processes_warn")
+        of = text(facts, "limits.of")
+        soft, pids = number(facts, "limits.nproc"), number(facts, "cgroup_limits.pids")
+        root = str(dig(case.plan, "user") or dig(case.user.get(host), "name", "")) == "root"
+        given = {}
+        if soft is not None and soft != UNLIMITED and not root and of != "this process":
+            given["a login"] = soft
+        if pids is not None:
+            given["the container"] = pids
+        where, most = min(given.items(), key=lambda item: item[1], default=("", wanted))
+        if most >= wanted:
+            continue
+        login = where == "a login"
+        yield finding(
+            "process-limit",
+            FAIL if most < least else WARN,
+            host,
+            f"{where} may have {most:.0f} processes and threads" + (f" ({of})" if login and of else ""),
+            "Every rank starts threads by the dozen, for OpenMP, autograd, NCCL and data loaders: with this limit a "
+            "job ends at once, or hangs, mostly without saying why.",
+            "Put '* - nproc 65536' into /etc/security/limits.d/90-training.conf (files there that come later in the "
+            "alphabet go above it), see that sshd has UsePAM yes, and log in anew."
+            if login
+            else "Start the container with --pids-limit -1 (Kubernetes: podPidsLimit), or set TasksMax=infinity for "
+            "its service.",
+        )
 
 
 @rule(
@@ -172,8 +219,9 @@ def memlock(case: Case) -> t.Iterable[Answer]:
                 f"a login may lock {size(found)}; RDMA devices {', '.join(devices)}",
                 "RDMA registers its buffers as locked memory; with this limit ibv_reg_mr or ibv_create_qp ends with "
                 "Cannot allocate memory.",
-                "Put '* - memlock unlimited' into /etc/security/limits.d/90-training.conf, see that sshd has UsePAM "
-                "yes, restart sshd and log in anew; containers: --ulimit memlock=-1.",
+                "trainmesh_node_base: [limits], and site.yml; or put '* - memlock unlimited' into "
+                "/etc/security/limits.d/90-training.conf, see that sshd has UsePAM yes, restart sshd and log in anew; "
+                "containers: --ulimit memlock=-1.",
             )
 
 
@@ -280,6 +328,154 @@ def caches(case: Case) -> t.Iterable[Answer]:
                 )
 
 
+_LOADED = {
+    "torch_extensions": ("TORCH_EXTENSIONS_DIR", "DeepSpeed and PyTorch load what they have compiled"),
+    "triton": ("TRITON_CACHE_DIR", "Triton loads its kernels' launchers"),
+    "tmp": ("TORCHINDUCTOR_CACHE_DIR, or TMPDIR,", "torch.compile and compilers load or run what they have made"),
+}
+
+
+@rule(
+    About(
+        "cache-noexec",
+        layer="versions",
+        severity=FAIL,
+        also=(WARN,),
+        title="A cache of compiled code is mounted noexec",
+        symptom="`failed to map segment from shared object: Operation not permitted`",
+        source="mount(8), dlopen(3)",
+    ),
+    needs=("user",),
+)
+def noexec(case: Case) -> t.Iterable[Answer]:
+    """File systems from which nothing may be loaded, where PyTorch, Triton and DeepSpeed keep what they compile."""
+    for host in live(case, "user"):
+        for name, (variable, who) in _LOADED.items():
+            facts = dig(case.user[host], f"caches.{name}", {})
+            if dig(facts, "noexec") is not True:
+                continue
+            moved = _set_elsewhere(case, host, variable)
+            if moved and name == "tmp":
+                continue
+            yield finding(
+                "cache-noexec",
+                FAIL if name != "tmp" and _gpus(case, host) else WARN,
+                host,
+                f"{dig(facts, 'path', name)} is on a file system that is mounted noexec",
+                f"{who} there, and the kernel refuses to map it.",
+                f"Set {variable} in trainmesh_env to a directory from which programs may run, such as "
+                f"{dig(case.plan, 'prefix', '/opt/trainmesh')}/cache; or mount -o remount,exec of that file system, "
+                "and in /etc/fstab.",
+            )
+
+
+def _set_elsewhere(case: Case, host: str, variables: str) -> bool:
+    """Whether one of these variables leads a job to another directory than /tmp."""
+    found = [setting(case, host, name.strip(", ")) for name in variables.replace("or ", "").split()]
+    return any(value and not value.value.startswith("/tmp") for value in found)
+
+
+@rule(
+    About(
+        "build-lock-stale",
+        layer="versions",
+        severity=FAIL,
+        also=(WARN,),
+        title="A build lock is left over from a killed job",
+        symptom="a hang at `Using /root/.cache/torch_extensions ...`",
+        source="torch/utils/file_baton.py, PT#17171",
+    ),
+    needs=("user",),
+)
+def stale_lock(case: Case) -> t.Iterable[Answer]:
+    """Locks of torch's extensions whose build can't go on any more: whoever needs that extension waits for ever."""
+    for host in live(case, "user"):
+        for lock in rows(case.user[host], "caches.torch_extensions.locks"):
+            age, path = number(lock, "age_s"), text(lock, "path")
+            if age is None or age < limit(case, "build_lock_warn_s"):
+                continue
+            old = age >= limit(case, "build_lock_fail_s")
+            hours = f"{age / 3600:.1f} hours" if age >= 3600 else f"{age / 60:.0f} minutes"
+            yield finding(
+                "build-lock-stale",
+                FAIL if old else WARN,
+                host,
+                f"{path} is {hours} old",
+                "A build of an extension was killed and left its lock: PyTorch waits for it, without a limit.",
+                f"rm {shlex.quote(path)} on {host}, when no compiler runs there (pgrep -a ninja).",
+            )
+
+
+@rule(
+    About(
+        "env-proxy",
+        layer="launcher",
+        severity=INFO,
+        also=(WARN,),
+        title="A proxy stands between the nodes",
+        symptom="HTTP and gRPC between nodes end at the proxy, with 403 or 503",
+        source="curl(1) NO_PROXY, gRPC environment variables",
+    ),
+    needs=("stack",),
+)
+def proxies(case: Case) -> t.Iterable[Answer]:
+    """A proxy of the login from which the nodes are not exempt, or that only some nodes have."""
+    given = {host: _proxy(case, host) for host in live(case, "stack")}
+    have = [host for host, proxy in given.items() if proxy]
+    several = len(names(case)) > 1
+    for host, proxy in given.items():
+        if proxy and several and not _exempt(case, host):
+            peers = ",".join(str(dig(node(case, name), "address", name)) for name in names(case)[:8])
+            yield finding(
+                "env-proxy",
+                INFO,
+                host,
+                f"{proxy}; no_proxy is {_variable(case, host, 'no_proxy') or 'not set'}",
+                "What talks HTTP or gRPC between the nodes (an etcd rendezvous, Ray, inference servers, metrics) goes "
+                "through the proxy; PyTorch's own rendezvous, gloo and NCCL do not.",
+                f"no_proxy={peers},localhost,127.0.0.1 in /etc/environment of every node, with the names of all nodes.",
+            )
+        elif not proxy and 2 * len(have) > len(given):
+            yield finding(
+                "env-proxy",
+                WARN,
+                host,
+                f"no proxy is set, while {', '.join(have[:6])} have one",
+                "Most nodes reach the package index and model hubs by a proxy, and this one is not told of it.",
+                "Put the http_proxy, https_proxy and no_proxy of the other nodes into its /etc/environment.",
+            )
+
+
+def _variable(case: Case, host: str, name: str) -> str:
+    found = mapping(case.stack.get(host), "login_environment.variables")
+    return str(found.get(name) or found.get(name.upper()) or "")
+
+
+def _proxy(case: Case, host: str) -> str:
+    """The proxy of a login, as ``name=value``."""
+    for name in ("https_proxy", "http_proxy", "all_proxy"):
+        value = _variable(case, host, name)
+        if value:
+            return f"{name}={value}"
+    return ""
+
+
+def _exempt(case: Case, host: str) -> bool:
+    """Whether no_proxy names every other node, by address, network, name or domain; ``*`` names all."""
+    items = [item.strip().lstrip(".").lower() for item in _variable(case, host, "no_proxy").split(",") if item.strip()]
+    return all(_named_in(items, node(case, name)) for name in names(case) if name != host)
+
+
+def _named_in(items: t.Sequence[str], peer: Data) -> bool:
+    called = [str(dig(peer, key, "")).lower() for key in ("address", "hostname", "fqdn")]
+    for item in items:
+        if item == "*" or item in called or any(name.endswith(f".{item}") for name in called[1:]):
+            return True
+        if "/" in item and comes_from([called[0]], item):
+            return True
+    return False
+
+
 def _unwritable(case: Case, host: str) -> t.Iterator[Finding]:
     """One fault for each directory that keeps caches from being written; a full disk is another fault."""
     user = str(dig(case.plan, "user") or dig(case.user[host], "name", "the job user"))
@@ -338,43 +534,3 @@ def _is_one_users(directory: str) -> bool:
 
 def _is_below(path: str, directory: str) -> bool:
     return os.path.normpath(path).startswith(f"{directory.rstrip('/')}/")
-
-
-def _long_ago(case: Case, host: str, when: str) -> bool:
-    """Whether a moment in ISO 8601 is more than a day before the facts were read."""
-    now = number(case.fabric.get(host), "clock.epoch")
-    try:
-        then = datetime.datetime.fromisoformat(when).timestamp()
-    except ValueError:
-        return False
-    return now is not None and now - then > 24 * 3600
-
-
-@rule(
-    About(
-        "mem-host-oom",
-        layer="job",
-        severity=FAIL,
-        also=(WARN, INFO),
-        title="A node ran out of memory",
-        symptom="`exits with return code = -9`",
-        source="DS#4239, DS#3823, DS#3160, DS#2852",
-    ),
-    needs=("user",),
-)
-def host_oom(case: Case) -> t.Iterable[Answer]:
-    """Processes that the kernel killed for want of memory; a container shows its host's log, so that this is a hint."""
-    for host in live(case, "user"):
-        kills = dig(case.user[host], "oom_kills", [])
-        if kills:
-            last = " ".join(str(dig(kills[-1], "line", "")).split())[:160]
-            hint = dig(case.fabric.get(host), "container") or _long_ago(case, host, text(kills[-1], "time"))
-            yield finding(
-                "mem-host-oom",
-                INFO if hint else WARN,
-                host,
-                f"{len(kills)} since boot, the last {dig(kills[-1], 'time', 'at an unknown time')}: {last}",
-                "The kernel has killed processes because memory ran out; a rank ends with exit code -9 then.",
-                "Fewer data loader workers, no offload to the CPU or fewer ranks a node; free -h while the job starts "
-                "shows how much a rank takes.",
-            )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import typing as t
+from collections import abc
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import line_check
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.host_names import HOST_NAME, is_address
@@ -18,6 +19,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
     mapping,
     names,
     node,
+    shorten,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import ssh_results
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
@@ -183,6 +185,97 @@ def _entry(facts: t.Any, name: str) -> str:
     return ""
 
 
+@once
+def _passed_over(case: Case) -> dict[tuple[str, str], Data]:
+    """{(node, name): where it stands} of names that /etc/hosts has on a node, and that lead nowhere or elsewhere."""
+    return {
+        (host, str(name)): place
+        for host in live(case)
+        for name, place in mapping(case.fabric[host], "name_service.names").items()
+        if isinstance(place, abc.Mapping) and _leads_elsewhere(case, host, str(name))
+    }
+
+
+def _leads_elsewhere(case: Case, host: str, name: str) -> bool:
+    """Whether a node's name leads to none of its addresses: another good one than in /etc/hosts is as good."""
+    answer = dig(case.fabric[host], "resolution", {}).get(name)
+    found, owner = {str(item) for item in dig(answer, "addresses", [])}, _owner(case, name)
+    if owner is None:
+        return not found and name == dig(case.fabric[host], "hostname")
+    good = {*addresses(case, owner), str(dig(node(case, owner), "address"))}
+    return bool(dig(answer, "loopback")) or not found & good
+
+
+@rule(
+    About(
+        "name-hosts-unused",
+        layer="name",
+        severity=FAIL,
+        title="Names in /etc/hosts do not resolve",
+        symptom="`Name or service not known`, although the line is there",
+        source="nsswitch.conf(5), resolved.conf(5), nscd(8)",
+    ),
+    needs=("fabric",),
+)
+def hosts_unused(case: Case) -> t.Iterable[Answer]:
+    """Names with a line in /etc/hosts to which the resolver gives another answer, or none."""
+    seen: dict[str, list[str]] = {}
+    for (host, name), place in _passed_over(case).items():
+        answer = dig(case.fabric[host], "resolution", {}).get(name)
+        found = ", ".join(map(str, dig(answer, "addresses", []))) or dig(answer, "error", "no address")
+        line = f"/etc/hosts line {dig(place, 'line')} gives {name} {dig(place, 'address')}"
+        seen.setdefault(host, []).append(f"{line}, the resolver: {found}")
+    for item in ssh_results(case, "name"):
+        if _closed(case, item.source):
+            seen.setdefault(item.source, []).append(f"{item.what}: {item.evidence}")
+    for host, texts in seen.items():
+        why, cause, remedy = _switched(case, host)
+        yield finding("name-hosts-unused", FAIL, host, shorten([why, *texts]), cause, remedy)
+
+
+def _closed(case: Case, host: str) -> bool:
+    """Whether /etc/hosts is there for root alone."""
+    mode = str(dig(case.fabric.get(host), "name_service.mode", ""))
+    return mode.isdigit() and not int(mode, 8) & 0o004
+
+
+def _switched(case: Case, host: str) -> tuple[str, str, str]:
+    """(what was seen, cause, remedy) of a resolver that passes /etc/hosts over."""
+    facts = dig(case.fabric[host], "name_service", {})
+    first = "sed -i 's/^hosts:.*/hosts: files dns/' /etc/nsswitch.conf"
+    if _closed(case, host):
+        cause = "Only root may read /etc/hosts: the programs of all others do not see its names."
+        return f"/etc/hosts has mode {dig(facts, 'mode')}", cause, "chmod 644 /etc/hosts"
+    switch = dig(facts, "switch")
+    if not switch:
+        cause = "/etc/nsswitch.conf has no line for hosts, so that the resolver may leave /etc/hosts out."
+        return "no line for hosts in /etc/nsswitch.conf", cause, "echo 'hosts: files dns' >> /etc/nsswitch.conf"
+    seen = f"/etc/nsswitch.conf line {dig(switch, 'line')}: {dig(switch, 'text')}"
+    sources = [str(source) for source in dig(switch, "sources", [])]
+    asked = [source for source in sources if not source.startswith("[")]
+    resolve = "resolve" in asked and dig(facts, "resolved_reads_hosts") is not False
+    if (
+        "resolve" in asked
+        and not resolve
+        and asked.index("resolve") < (asked.index("files") if "files" in asked else 99)
+    ):
+        cause = "systemd-resolved is asked first, and ReadEtcHosts=no keeps it from reading /etc/hosts."
+        remedy = (
+            f"Set ReadEtcHosts=yes in /etc/systemd/resolved.conf and systemctl restart systemd-resolved; or {first}"
+        )
+        return f"{seen}; ReadEtcHosts=no", cause, remedy
+    if "files" not in asked and not resolve:
+        return seen, "The resolver does not read /etc/hosts: files is not among its sources.", first
+    if asked and asked[0] != "files" and not resolve:
+        cause = f"The resolver asks {asked[0]} before /etc/hosts, and takes that answer, or waits for it."
+        return seen, cause, first
+    if dig(facts, "nscd"):
+        cause = "nscd runs, and answers from its cache what was so before the line was there."
+        return f"{seen}; nscd runs", cause, "nscd -i hosts; or systemctl disable --now nscd"
+    cause = "The resolver gives another answer than /etc/hosts, and its settings do not say why."
+    return seen, cause, "getent -s files hosts NAME; getent hosts NAME; systemd-resolve --flush-caches where it runs"
+
+
 @rule(
     About(
         "name-loopback-127-0-1-1",
@@ -205,6 +298,8 @@ def loopback(case: Case) -> t.Iterable[Answer]:
         owner = host if _short(name) == _short(dig(case.fabric[host], "hostname", "")) else _owner(case, name)
         if owner is None or not dig(answer, "loopback") or name.lower() in UNNAMED or is_address(name):
             continue
+        if (host, name) in _passed_over(case):
+            continue  # name-hosts-unused
         told = dig(dig(case.stack.get(host), "login_environment.variables", {}), "GLOO_SOCKET_IFNAME")
         given = told or "GLOO_SOCKET_IFNAME" in dig(case.plan, "env", {})
         found = ", ".join(map(str, dig(answer, "addresses", [])))
@@ -213,6 +308,8 @@ def loopback(case: Case) -> t.Iterable[Answer]:
         evidence = f"{whose} {name} is {found}{_entry(case.fabric[host], name)}"
         yield finding("name-loopback-127-0-1-1", severity, host, evidence, _LOOPBACK, remedy)
     for item in ssh_results(case, "loopback"):
+        if (item.source, item.what) in _passed_over(case):
+            continue
         if not dig(dig(case.fabric.get(item.source), "resolution", {}).get(item.what), "loopback"):
             evidence = f"{item.what}: {item.evidence}"
             yield finding("name-loopback-127-0-1-1", FAIL, item.source, evidence, _LOOPBACK, remedy)
@@ -258,7 +355,7 @@ def hosts_typo(case: Case) -> t.Iterable[Answer]:
     for host, name, answer in _resolved(case):
         owner = _owner(case, name)
         found = [str(item) for item in dig(answer, "addresses", [])]
-        if owner is None or dig(answer, "loopback"):
+        if owner is None or dig(answer, "loopback") or (host, name) in _passed_over(case):
             continue
         if found and not set(found) & {*addresses(case, owner), str(dig(node(case, owner), "address"))}:
             evidence = f"{name} is {', '.join(found)}"
@@ -268,9 +365,11 @@ def hosts_typo(case: Case) -> t.Iterable[Answer]:
             continue
         told.add((host, name))
         yield _typo(case, host, owner, evidence)
+    unread = {host for host, _name in _passed_over(case)}
     for item in ssh_results(case, "name", "wrong_address"):
         answer = dig(case.fabric.get(item.source), "resolution", {}).get(item.what)
-        if (item.source, item.what) not in told and not dig(answer, "loopback"):
+        unused = item.failure == "name" and (item.source in unread or _closed(case, item.source))
+        if (item.source, item.what) not in told and not (dig(answer, "loopback") or unused):
             yield _typo(case, item.source, item.target, f"{item.what}: {item.evidence}")
 
 
@@ -308,7 +407,10 @@ def fqdn(case: Case) -> t.Iterable[Answer]:
     lost = [
         host
         for host, facts in case.fabric.items()
-        if host != head and dig(dig(facts, "resolution", {}).get(name), "error") and host not in absent(case)
+        if host != head
+        and dig(dig(facts, "resolution", {}).get(name), "error")
+        and host not in absent(case)
+        and (host, name) not in _passed_over(case)
     ]
     if lost:
         yield Finding(
@@ -318,6 +420,40 @@ def fqdn(case: Case) -> t.Iterable[Answer]:
             {head: f"socket.getfqdn() is {name}, which does not resolve on {', '.join(lost)}"},
             "The head announces itself by a name that other nodes can't resolve, as torchrun's c10d rendezvous does.",
             "Put the name into /etc/hosts of every node, or use torchrun --rdzv-backend=static or --local-addr.",
+        )
+
+
+@rule(
+    About(
+        "name-cloud-init-resets",
+        layer="name",
+        severity=WARN,
+        title="cloud-init takes /etc/hosts back at the next boot",
+        symptom="all is well until a reboot, then names do not resolve",
+        source="NVIDIA/deepops#663, cloud-init#2221",
+    ),
+    needs=("fabric",),
+)
+def cloud_init(case: Case) -> t.Iterable[Answer]:
+    """A file of names that cloud-init writes anew at each boot, told while all still works."""
+    managed = dig(case.plan, "managed") is True
+    for host in live(case) if len(names(case)) > 1 else ():
+        found = dig(case.fabric[host], "cloud_init", {})
+        if dig(found, "writes_hosts") is not True or not (managed or dig(case.fabric[host], "cluster_block")):
+            continue
+        name = "" if dig(found, "keeps_name") else f"; {dig(found, 'name_line', 'preserve_hostname is not set')}"
+        drop_in = (
+            "printf 'manage_etc_hosts: false\\npreserve_hostname: true\\n' > /etc/cloud/cloud.cfg.d/99-trainmesh.cfg"
+        )
+        given = "; the cloud's own data goes above it: comment update_etc_hosts out in /etc/cloud/cloud.cfg as well"
+        yield finding(
+            "name-cloud-init-resets",
+            WARN,
+            host,
+            f"{dig(found, 'hosts_line', 'manage_etc_hosts')}{name}",
+            "cloud-init owns /etc/hosts there: the names of the nodes go at the next boot"
+            + ("." if dig(found, "keeps_name") else ", and the host name may be set back too."),
+            f"{drop_in} on each{given if dig(found, 'given') else ''}.",
         )
 
 

@@ -213,6 +213,7 @@ def _address(interface: Data) -> str:
         "gloo-ifname-unset",
         layer="nccl",
         severity=WARN,
+        also=(FAIL,),
         title="Gloo may choose the wrong interface",
         symptom="`connectFullMesh failed`, to 127.0.x",
         source="gloo#223, aws-do-eks#50, PT#131781",

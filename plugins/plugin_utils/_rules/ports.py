@@ -10,7 +10,15 @@ import shlex
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import absent, node, shorten
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    absent,
+    live,
+    names,
+    node,
+    rows,
+    shorten,
+    text,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
     Attempt,
     Pair,
@@ -24,11 +32,20 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     About,
     Answer,
     Case,
+    Data,
     Finding,
     Untested,
     dig,
     finding,
     rule,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._either_end import (
+    ROUTE,
+    Block,
+    holds,
+    own_block,
+    rules,
+    words,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.pdsh import held_by_orphans, port_holder
 
@@ -64,15 +81,35 @@ def open_up(case: Case, host: str, sources: t.Sequence[str]) -> str:
     if "nftables" in found:
         commands.append(f"nft insert rule {_chain(case, host)} ip saddr '{{ {', '.join(peers)} }}' accept")
     if "iptables" in found:
-        commands.append(" && ".join(f"iptables -I INPUT -s {peer} -j ACCEPT" for peer in peers))
+        commands.append(" && ".join(f"iptables -I INPUT -s {peer} -j ACCEPT" for peer in peers) + _lasting(case, host))
     ours = next((tool for tool in TOOLS if tool in found), None)
     if commands:
-        site = f", or run site.yml with trainmesh_firewall: {ours}" if ours else " (and keep it in its configuration)"
+        site = f", or run site.yml with trainmesh_firewall: {ours}" if ours else _afterwards(case, host)
         return f"On {host}: {'; '.join(commands)}{site}"
+    known = all(isinstance(dig(case.fabric.get(each), "filtered"), list) for each in (host, *sources))
+    nobody = f"No rule or route of {host} or of {', '.join(sources)} keeps these packets back" if known else ""
+    nobody = nobody or f"No firewall of {host} is known to be active"
     return (
-        f"No firewall of {host} is known to be active: look at security groups, switches and the firewall of the "
+        f"{nobody}: look at security groups, switches and the firewall of the "
         f"hypervisor between {', '.join(peers)} and {dig(node(case, host), 'address', host)}; all TCP must pass."
     )
+
+
+def _lasting(case: Case, host: str) -> str:
+    """What makes rules of iptables last where a service loads saved ones at boot."""
+    save = dig(case.fabric.get(host), "filtered_at_boot.save")
+    return f" && {save}" if save else ""
+
+
+def _afterwards(case: Case, host: str) -> str:
+    """What becomes of rules of nftables and iptables at the next boot, which no role looks after."""
+    saved = dig(case.fabric.get(host), "filtered_at_boot")
+    if saved:
+        return (
+            f". {dig(saved, 'unit')} loads {dig(saved, 'file')} at every boot, and site.yml does not change it: "
+            "without the save the rules of now are gone then"
+        )
+    return " (and keep it in its configuration, which site.yml does not change)"
 
 
 def _chain(case: Case, host: str) -> str:
@@ -135,7 +172,7 @@ def _left_open(case: Case) -> t.Iterator[Untested]:
         "rdzv-errno-113",
         layer="network",
         severity=FAIL,
-        title="A firewall rejects the rendezvous",
+        title="No route to a node, or a firewall rejects the rendezvous",
         symptom="`errno: 113 - No route to host`",
         source="field notes, sglang#3820",
     ),
@@ -171,20 +208,33 @@ def ports_closed(case: Case) -> t.Iterable[Answer]:
     """Ports that were listened on and could not be reached, each with the firewall that is in force there."""
     yield from _left_open(case)
     bad = blocked(case)
-    for pair in [pair for pair in bad if _no_way(case, pair)]:
-        seen = shorten(item.evidence for item in bad.pop(pair)[1])
-        cause = "It has no route to the data address of another node."
-        remedy = f"ip route get {dig(node(case, pair[1]), 'address')} there; add the route, or set trainmesh_address."
-        yield finding("rdzv-errno-113", FAIL, pair[0], f"to {pair[1]}: {seen}", cause, remedy)
+    for host, explained in _explained(case, bad).items():
+        yield _own_block(host, explained, bad)
+        bad = {pair: found for pair, found in bad.items() if pair not in explained}
     for host, pairs in attribute(list(bad), list(by_pair(tcp_results(case)))).items():
         for kind in dict.fromkeys(bad[pair][0] for pair in pairs):
             yield from _closed(case, host, kind, [pair for pair in pairs if bad[pair][0] == kind], bad)
 
 
-def _no_way(case: Case, pair: Pair) -> bool:
-    """Whether the source itself knows no route to the target's address."""
-    address = str(dig(node(case, pair[1]), "address", ""))
-    return dig(dig(case.fabric.get(pair[0]), "routes", {}).get(address), "reachable") is False
+def _explained(case: Case, bad: t.Mapping[Pair, t.Any]) -> dict[str, dict[Pair, Block]]:
+    """The failed pairs that routes or rules of a node's own explain: {node: {pair: what it is}}."""
+    found: dict[str, dict[Pair, Block]] = {}
+    for pair, (_kind, items) in bad.items():
+        blocks = [block for item in items if (block := own_block(case, pair, item.what))]
+        if blocks:
+            found.setdefault(blocks[0].host, {})[pair] = blocks[0]
+    return found
+
+
+def _own_block(host: str, explained: t.Mapping[Pair, Block], bad: t.Mapping[Pair, t.Any]) -> Finding:
+    """One fault for all that a node itself keeps back, in both directions."""
+    blocks = list(explained.values())
+    first = min(explained, key=lambda pair: pair[0] != host)  # what the node itself saw
+    kind = "no_route" if any(block.kind == ROUTE for block in blocks) else bad[first][0]
+    failed = (f"{item.source} to {item.target}: {item.evidence}" for pair in explained for item in bad[pair][1])
+    seen = f"{shorten(block.evidence for block in blocks)}; {shorten(failed)}"
+    rule_id = "fw-ephemeral-blocked" if kind == "ephemeral" else _IDS.get(kind, "rdzv-connect-failed")
+    return finding(rule_id, FAIL, host, seen, *words(blocks))
 
 
 def _closed(
@@ -201,7 +251,11 @@ def _closed(
         yield finding(_IDS.get(kind, "rdzv-connect-failed"), FAIL, host, seen, cause, remedy)
         return
     found, tool = active(case, host), str(dig(case.plan, "firewall", ""))
+    if gone := _flushed(case, host):
+        yield finding("fw-flushed", FAIL, host, f"{gone[0]}; {seen}", *_reload(gone[1], True))
+        return
     seen += f"; active there: {', '.join(found)}" if found else ""
+    seen += _lines(case, host, pairs, bad)
     if tool in TOOLS and tool not in found and found:
         cause = f"trainmesh_firewall opens {tool}, which is not the firewall that is in force there."
         yield finding("fw-wrong-tool", FAIL, host, seen, cause, open_up(case, host, inbound))
@@ -209,6 +263,95 @@ def _closed(
     rule_id = "fw-ephemeral-blocked" if kind == "ephemeral" else _IDS.get(kind, "rdzv-connect-failed")
     cause = _CAUSES.get(kind, "Connections to the ports of a job fail.")
     yield finding(rule_id, FAIL, host, seen, cause, open_up(case, host, inbound))
+
+
+def _lines(case: Case, host: str, pairs: t.Sequence[Pair], bad: t.Mapping[Pair, t.Any]) -> str:
+    """The rules by which the node keeps these connections out, as their tool writes them."""
+    kept = [
+        text(row, "rule")
+        for pair in pairs
+        for item in bad[pair][1]
+        for row in rules(case, host, pair[0], item.what, "in")[:1]
+        if pair[1] == host
+    ]
+    return f": {shorten(kept)}" if kept else ""
+
+
+def _flushed(case: Case, host: str) -> tuple[str, str] | None:
+    """(what was seen, the tool) of a firewall that is on while its rules are gone."""
+    for item in dig(case.fabric.get(host), "firewalls", []):
+        if dig(item, "flushed") is True:
+            return f"{dig(item, 'name')}: {dig(item, 'evidence')}", str(dig(item, "name"))
+    return None
+
+
+def _reload(tool: str, shut: bool) -> tuple[str, str]:
+    """(cause, remedy) of a firewall whose rules were flushed; with ``shut`` what is left lets nobody in."""
+    left = "The policy that drops was left, so that nobody gets in." if shut else "Nothing is filtered until then."
+    cause = f"A firewall says that it is active, and its rules were flushed: its next reload brings them back. {left}"
+    command = "ufw reload" if tool == "ufw" else "firewall-cmd --reload"
+    return cause, f"{command}, which loads its rules again, then run site.yml, which lets the nodes in."
+
+
+@rule(
+    About(
+        "fw-flushed",
+        layer="network",
+        severity=WARN,
+        also=(FAIL,),
+        title="A firewall is active, but its rules were flushed",
+        symptom="`iptables -F` and nobody gets in, or everybody does",
+        source="iptables(8), nft(8)",
+    ),
+    needs=("fabric",),
+)
+def flushed(case: Case) -> t.Iterable[Answer]:
+    """A firewall that is on without its rules, although nothing is blocked now."""
+    hit = {pair[1] for pair in blocked(case)}
+    for host in live(case):
+        gone = _flushed(case, host)
+        if gone and host not in hit:
+            yield finding("fw-flushed", WARN, host, gone[0], *_reload(gone[1], False))
+
+
+@rule(
+    About(
+        "fw-comes-back-at-boot",
+        layer="network",
+        severity=WARN,
+        title="Saved iptables rules shut the nodes out at the next boot",
+        symptom="all is well until the reboot, then errno 113",
+        source="netfilter-persistent(8), canonical-ubuntu images of Oracle",
+    ),
+    needs=("fabric",),
+)
+def comes_back(case: Case) -> t.Iterable[Answer]:
+    """Rules that are not loaded now, and will be at the next boot."""
+    hit = {host for pair in blocked(case) for host in pair}
+    for host in [name for name in live(case) if name not in hit and len(names(case)) > 1]:
+        saved = dig(case.fabric[host], "filtered_at_boot", {})
+        now = {text(row, "rule") for row in rows(case.fabric[host], "filtered")}
+        peers = {str(dig(node(case, name), "address")) for name in names(case) if name != host}
+        kept = [
+            text(row, "rule")
+            for row in rows(saved, "rows")
+            if dig(row, "sure") is True and _of_jobs(case, row, peers) and text(row, "rule") not in now
+        ]
+        if kept and isinstance(dig(case.fabric[host], "filtered"), list):
+            yield finding(
+                "fw-comes-back-at-boot",
+                WARN,
+                host,
+                f"{dig(saved, 'file')}, loaded by {dig(saved, 'unit')}: {shorten(kept)}",
+                "The rules of iptables that are loaded at boot keep the other nodes out, and those of now do not.",
+                f"{dig(saved, 'save')} keeps the rules of now; or take that line out of {dig(saved, 'file')}.",
+            )
+
+
+def _of_jobs(case: Case, row: Data, peers: set[str]) -> bool:
+    """Whether a rule keeps other nodes from ports that jobs use."""
+    meant = dig(row, "peers") is None or bool(peers & {str(peer) for peer in dig(row, "peers", [])})
+    return meant and any(holds(row, str(port)) for port in dig(case.plan, "probe_ports", []))
 
 
 @rule(

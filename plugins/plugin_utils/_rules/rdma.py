@@ -38,6 +38,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import _settings as settings
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._kernel import has
 
 _FIRST_WITH_OWN_GID_CHOICE = "2.21"
 
@@ -275,6 +276,8 @@ def gpu_direct(case: Case) -> t.Iterator[Answer]:
     for host, facts in case.fabric.items():
         able = [gpu for gpu in gpus(case, host) if not text(gpu, "name").startswith("GeForce")]
         neither = dig(facts, "peermem") is False and dig(facts, "dmabuf") is False
+        if has(case, host, "peermem"):
+            continue  # why it is not loaded tells more
         if able and neither and active_ports(case, host) and not _disabled(case, host):
             yield finding(
                 "gdr-unavailable",

@@ -40,6 +40,8 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import certificates
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._login_reasons import explain
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.ssh_keys import job_user
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.sshd_ports import sshd_not_on_planned_port
 
 FAR_LATER = 4
@@ -311,6 +313,7 @@ def session(case: Case) -> t.Iterable[Answer]:
         symptom="`Connection closed by`, or ssh ends with status 255",
         source="OpenSSH ssh(1), sshd_config(5) MaxStartups",
     ),
+    "sshd-refuses-user",
     needs=("mesh",),
 )
 def failed(case: Case) -> t.Iterable[Answer]:
@@ -325,6 +328,11 @@ def failed(case: Case) -> t.Iterable[Answer]:
             continue
         if item.ok or dig(case.fabric.get(item.target), "sshd.binary_deleted") is True:
             continue
+        reason = explain(case, item, job_user(case, item.target), item.failure)
+        if reason:
+            found = reason._replace(evidence=f"{reason.evidence}; {seen}")
+            yield finding("sshd-refuses-user", FAIL, item.target, *found)
+            continue
         if item.failure == "ssh_missing":
             cause, remedy = (
                 "It has no ssh client.",
@@ -334,8 +342,10 @@ def failed(case: Case) -> t.Iterable[Answer]:
         elif item.failure == "closed":
             cause = "Its sshd accepts connections and closes them before anybody can log in."
             starts = dig(case.user.get(item.target), "sshd.maxstartups", "unknown")
+            systemd = dig(case.fabric.get(item.target), "sshd.systemd") is not False
             remedy = (
-                f"Read journalctl -u ssh -u sshd there; usual reasons are MaxStartups ({starts}), /etc/hosts.deny, "
+                f"Read {'journalctl -u ssh -u sshd' if systemd else 'the log of sshd'} there; usual reasons are "
+                f"MaxStartups ({starts}), /etc/hosts.deny, "
                 "missing host keys (ssh-keygen -A), or an upgrade without a restart."
             )
             yield finding("ssh-login-failed", FAIL, item.target, seen, cause, remedy)

@@ -9,7 +9,6 @@ options of the target, in the order in which sshd would stumble over them; the f
 
 from __future__ import annotations
 
-import fnmatch
 import shlex
 import typing as t
 
@@ -26,6 +25,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import certificates
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._login_reasons import comes_from, explain
 
 GROUP_OR_OTHERS_WRITE, GROUP_OR_OTHERS = 0o022, 0o077
 _WANTED_MODE = {"home": "755", "ssh_dir": "700", "authorized_keys": "600"}
@@ -78,9 +78,9 @@ class Reason(t.NamedTuple):
         "sshd-refuses-user",
         layer="ssh",
         severity=FAIL,
-        title="sshd's settings exclude the job user",
+        title="sshd, PAM or the account exclude the job user",
         symptom="`Permission denied` although the key is right",
-        source="OpenSSH sshd_config(5)",
+        source="OpenSSH sshd_config(5), pam(8), shadow(5), hosts_access(5)",
     ),
     About(
         "ssh-login-refused",
@@ -106,13 +106,14 @@ def refused(case: Case) -> t.Iterable[Answer]:
             yield finding("ssh-perms-too-open", FAIL, item.source, item.evidence, cause, remedy)
 
 
-def _user(case: Case, name: str) -> str:
+def job_user(case: Case, name: str) -> str:
+    """The user of the jobs on a node."""
     return str(dig(case.plan, "user") or dig(case.user.get(name), "name", "root"))
 
 
 def _wrong_login(case: Case, item: Attempt) -> Reason | None:
     """The source asks for another user than the jobs'."""
-    user = _user(case, item.target)
+    user = job_user(case, item.target)
     asked = dig(dig(case.user.get(item.source), "ssh_client.targets", {}).get(item.what), "user")
     if not asked or asked == user:
         return None
@@ -131,7 +132,7 @@ def _no_key(case: Case, item: Attempt) -> Reason | None:
     keys = dig(facts, "own_keys")
     if not isinstance(keys, list):
         return None
-    user, home = _user(case, item.source), str(dig(facts, "home", "~"))
+    user, home = job_user(case, item.source), str(dig(facts, "home", "~"))
     if not keys:
         return Reason(
             "ssh-key-missing-pair",
@@ -150,38 +151,14 @@ def _no_key(case: Case, item: Attempt) -> Reason | None:
 
 
 def _sshd_refuses(case: Case, item: Attempt) -> Reason | None:
-    """An option of the target's sshd that keeps the user, or keys at all, out."""
-    user, sshd = _user(case, item.target), dig(case.user.get(item.target), "sshd", {})
-    allowed, denied = dig(sshd, "allowusers", []), dig(sshd, "denyusers", [])
-    seen = ""
-    if dig(sshd, "pubkeyauthentication") is False:
-        seen = "PubkeyAuthentication no"
-    elif user == "root" and str(dig(sshd, "permitrootlogin", "")).lower() in ("no", "forced-commands-only"):
-        seen = f"PermitRootLogin {dig(sshd, 'permitrootlogin')}"
-    elif _matches(user, denied):
-        seen = f"DenyUsers {' '.join(map(str, denied))}"
-    elif allowed and not _matches(user, allowed):
-        seen = f"AllowUsers {' '.join(map(str, allowed))} (not {user})"
-    if not seen:
-        return None
-    return Reason(
-        "sshd-refuses-user",
-        item.target,
-        seen,
-        f"The options of its sshd do not let {user} in by key.",
-        f"Change that line in /etc/ssh/sshd_config or sshd_config.d so that {user} may log in by key (for root: "
-        "PermitRootLogin prohibit-password), then sshd -t && systemctl reload ssh (on EL: sshd).",
-    )
-
-
-def _matches(user: str, patterns: t.Iterable[t.Any]) -> bool:
-    """Whether a user is named by AllowUsers or DenyUsers; the part behind ``@`` is taken to fit."""
-    return any(fnmatch.fnmatchcase(user, str(pattern).split("@", 1)[0]) for pattern in patterns)
+    """A setting of the target's sshd, of PAM or of the account that keeps the user, or keys at all, out."""
+    found = explain(case, item, job_user(case, item.target), "permission")
+    return Reason("sshd-refuses-user", item.target, *found) if found else None
 
 
 def _files_refused(case: Case, item: Attempt) -> Reason | None:
     """Owners and modes with which sshd does not trust the target's files (StrictModes)."""
-    facts, user = case.user.get(item.target), _user(case, item.target)
+    facts, user = case.user.get(item.target), job_user(case, item.target)
     if dig(facts, "sshd.strictmodes") is False:
         return None
     paths = {key: dig(facts, f"paths.{key}", {}) for key in _WANTED_MODE}
@@ -226,7 +203,7 @@ def _not_authorized(case: Case, item: Attempt) -> Reason | None:
     barred = [entry for entry in entries if _elsewhere(case, item.source, entry)]
     if entries and len(barred) < len(entries):
         return None
-    user = _user(case, item.target)
+    user = job_user(case, item.target)
     file = str(dig(facts, "paths.authorized_keys.path", "~/.ssh/authorized_keys"))
     if not entries and certificates.is_expected(case, item.source, certificates.USERS):
         return _authority_missing(case, item, known, file)
@@ -269,27 +246,30 @@ def _admit(case: Case, item: Attempt, user: str, file: str) -> str:
 
 
 def _elsewhere(case: Case, source: str, entry: Data) -> bool:
-    """Whether a from="..." of plain addresses names none of the source's."""
+    """Whether a from="..." names none of the source's addresses; names of hosts in it are taken to fit."""
     options = str(dig(entry, "options", ""))
     start = options.find('from="')
     own = {*addresses(case, source), str(dig(node(case, source), "address", ""))} - {""}
     if start < 0 or not own or not case.fabric.get(source):
         return False
-    allowed = options[start + len('from="') :].split('"', 1)[0].split(",")
-    plain = all(set(item) <= set("0123456789abcdef.:") for item in allowed if item not in ("127.0.0.0/8",))
-    return plain and not own & set(allowed)
+    allowed = [item.strip() for item in options[start + len('from="') :].split('"', 1)[0].split(",")]
+    if any(item.startswith("!") and comes_from(own, item[1:]) for item in allowed):
+        return True
+    return all(comes_from(own, item) is False for item in allowed if not item.startswith("!"))
 
 
 def _unknown(case: Case, item: Attempt) -> Reason:
     """Nothing that was read explains it."""
     enforcing = dig(case.fabric.get(item.target), "selinux") == "enforcing"
     hint = "restorecon -Rv ~/.ssh (SELinux is enforcing), then " if enforcing else ""
+    systemd = dig(case.fabric.get(item.target), "sshd.systemd") is not False
+    log = "journalctl -u ssh -u sshd" if systemd else "/var/log/auth.log or the output of sshd"
     return Reason(
         "ssh-login-refused",
         item.target,
         f"from {item.source} as {item.what}: {item.evidence}",
         "Its sshd refuses the login, and nothing in its files or options that could be read says why.",
-        f"{hint}journalctl -u ssh -u sshd on it says why; on the other node: ssh -v {item.what} true",
+        f"{hint}{log} on it says why; on the other node: ssh -v {item.what} true",
     )
 
 

@@ -33,6 +33,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._either_end import own_block, words
 
 NET_FAILURES = ("refused", "timeout", "no_route")
 
@@ -127,7 +128,7 @@ def port_refused(case: Case) -> t.Iterable[Answer]:
         elif sshd_not_on_planned_port(case, target):
             yield from _wrong_port(case, first, port)
         elif pair not in dead or pair in alive:
-            yield from _blocked(first, port)
+            yield _blocked(case, first, port)
 
 
 def _wrong_port(case: Case, item: Attempt, port: int) -> t.Iterator[Finding]:
@@ -157,12 +158,16 @@ def _wrong_port(case: Case, item: Attempt, port: int) -> t.Iterator[Finding]:
     )
 
 
-def _blocked(item: Attempt, port: int) -> t.Iterator[Finding]:
-    yield finding(
+def _blocked(case: Case, item: Attempt, port: int) -> Finding:
+    seen, own = f"from {item.source}: {item.evidence}", own_block(case, item.pair, str(port))
+    if own:
+        cause, remedy = words([own])
+        return finding("ssh-port-blocked", FAIL, own.host, f"{own.evidence}; {seen}", cause, remedy)
+    return finding(
         "ssh-port-blocked",
         FAIL,
         item.target,
-        f"from {item.source}: {item.evidence}",
+        seen,
         f"Its sshd is on port {port}, yet the nodes named here do not get through to it, while other ports were not "
         "seen to fail.",
         f"Let the nodes' addresses in to port {port}/tcp in its firewall (trainmesh_firewall and site.yml do), and see "

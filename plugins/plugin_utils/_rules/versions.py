@@ -205,6 +205,7 @@ def library_path(case: Case) -> t.Iterator[Answer]:
         "build-ninja-missing",
         layer="versions",
         severity=WARN,
+        also=(FAIL,),
         title="ninja is not found by launched ranks",
         symptom="`Ninja is required`, on several nodes only",
         source="DS#3772, DS#1687, DS#5627",
@@ -244,7 +245,7 @@ def ninja(case: Case) -> t.Iterator[Answer]:
         "build-cpu-adam",
         layer="versions",
         severity=WARN,
-        also=(INFO,),
+        also=(FAIL, INFO),
         title="DeepSpeed's CPU optimizer cannot be built",
         symptom="errors when the CPU optimizer is built or loaded",
         source="field notes",
@@ -275,8 +276,8 @@ def compilers(case: Case) -> t.Iterator[Answer]:
                 host,
                 f"missing: {', '.join(missing)}",
                 "DeepSpeed cannot compile its CPU optimizer there, which ZeRO-Offload needs.",
-                "Only for offloading: install g++, the Python headers (python3-dev) and the CUDA toolkit "
-                "of PyTorch's version.",
+                "trainmesh_node_base: [compilers, python_headers] for g++ and Python.h (by hand g++, python3-dev), and "
+                "the CUDA toolkit of PyTorch's version. Only for offloading.",
             )
         parts = [part for part in ("library", "header") if not dig(facts, f"libaio.{part}")]
         if parts and "async_io" not in built:
@@ -286,7 +287,8 @@ def compilers(case: Case) -> t.Iterator[Answer]:
                 host,
                 f"libaio: no {' and no '.join(parts)}",
                 "DeepSpeed cannot compile async_io there, which offloading to NVMe disks needs.",
-                "Only for that: install libaio-dev (Debian, Ubuntu) or libaio-devel (RHEL).",
+                "trainmesh_node_base: [libaio], or by hand libaio-dev (Debian, Ubuntu) or libaio-devel (RHEL). "
+                "Only for that.",
             )
 
 

@@ -267,3 +267,19 @@ def test_another_than_the_job_user_is_refused(prefix, script):
     shutil.chown(prefix / "var", "nobody")
     refused = call(prefix, prefix / "bin" / script, *words)
     assert refused.returncode == 64 and "those of nobody: run it as that user" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["pip", "pip3"])
+@pytest.mark.parametrize(
+    ("words", "alone"), [(["install", "x"], True), (["-q", "uninstall", "x"], True), (["list"], False)]
+)
+def test_pip_says_that_the_other_nodes_lack_what_it_installs(prefix, name, words, alone):
+    done = call(prefix, prefix / "libexec/path" / name, *words)
+    assert shown(done)["argv"] == ["-m", "pip", *words]
+    assert ("trainmesh_extra_packages" in done.stderr) is alone
+
+
+def test_a_pip_that_failed_says_nothing_more(prefix):
+    executable(prefix / "env/bin/python", "#!/bin/sh\nexit 3\n")
+    done = call(prefix, prefix / "libexec/path/pip", "install", "x")
+    assert (done.returncode, done.stderr) == (3, "")

@@ -24,6 +24,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import (
     clock,
     exposure,
     host_limits,
+    host_memory,
     links,
     names,
     pdsh,
@@ -42,7 +43,9 @@ def rules_of(*modules: t.Any) -> list[Rule]:
     return [rule for rule in engine.load() if rule.judge.__module__ in places]
 
 
-NETWORK = rules_of(addresses, clock, exposure, host_limits, links, names, ports, pdsh, ssh, ssh_keys, sshd_ports)
+NETWORK = rules_of(
+    addresses, clock, exposure, host_limits, host_memory, links, names, ports, pdsh, ssh, ssh_keys, sshd_ports
+)
 
 
 def answers(case: Case, rules: t.Sequence[Rule] = tuple(NETWORK)) -> list[Answer]:

@@ -10,6 +10,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import shortened
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
     INFO,
     WARN,
     About,
@@ -103,6 +104,7 @@ def _elastic(command: Command) -> bool:
         "hostfile-read-as-words",
         layer="launcher",
         severity=WARN,
+        also=(FAIL,),
         title="A loop takes slots=N for a host",
         symptom="`Could not resolve hostname slots=8`",
         source="bash(1), pdsh(1)",

@@ -30,7 +30,10 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userf
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 
 LAUNCH_ONLY = frozenset(
-    ("hostfile", "launch_script", "ssh_config", "deepspeed_env", "accelerate", "nccl_log", "ds_report", "collect_env")
+    (
+        *("hostfile", "launch_script", "ssh_config", "deepspeed_env", "accelerate"),
+        *("nccl_log", "job_log", "ds_report", "collect_env", "kernel_log"),
+    )
 )
 """Kinds of files that the launching node alone reads, or whose differences a rule of their own judges."""
 

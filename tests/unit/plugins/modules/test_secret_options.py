@@ -28,12 +28,14 @@ REASONS = {
         base base_conda base_prefix base_python command commands creates dest devices_root directory images launcher
         mode path paths prefix python recipe removes root script state_dir tools wheelhouse
     """,
-    "versions, processors, and requirement lines as they stand in the lock": """
-        arch packages platform python_version requirements torch_backend torch_build
+    "versions, processors, checksums, and requirement lines as they stand in the lock": """
+        arch checksum cuda cudnn nccl packages platform python_version requirements torch_backend torch_build
+        version branch kernel
     """,
-    "numbers of runs": "run_id runs",
+    "a source of packages, without a password in its address": "repository",
+    "numbers of runs, and limits of processes": "run_id runs memlock",
     "keys and settings of ssh without a private key, and their digests": "comment config digest known_hosts",
-    "mappings and lists whose own options are looked at": "defaults files",
+    "mappings and lists whose own options are looked at": "defaults files toolkits",
     "settings of NCCL and Gloo for a probe or a node, and of launchers": "environment options settings",
     "arguments of jobs and commands, which every user of a node sees in the process list": "arguments argv",
 }

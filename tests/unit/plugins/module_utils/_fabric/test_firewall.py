@@ -60,16 +60,16 @@ def test_a_node_without_any_firewall_has_an_empty_list(tmp_path: Path) -> None:
 def test_firewalld_is_active_while_its_service_runs(tmp_path: Path, running: bool) -> None:
     files = tree(tmp_path, "usr/sbin/firewalld")
     services(tmp_path, *(["firewalld.service"] if running else []))
-    found = firewall.firewalld(files)
+    found = firewall.firewalld(files, NOTHING)
     assert found is not None
     assert found["active"] is running
 
 
 def test_without_systemd_firewalld_is_known_by_its_process(tmp_path: Path) -> None:
     files = tree(tmp_path, "usr/sbin/firewalld", run__firewalld_dot_pid="9\n", proc__9__comm="firewalld\n")
-    assert (firewall.firewalld(files) or {})["active"] is True
+    assert (firewall.firewalld(files, NOTHING) or {})["active"] is True
     (tmp_path / "proc/9/comm").write_text("bash\n")
-    assert (firewall.firewalld(files) or {})["active"] is False
+    assert (firewall.firewalld(files, NOTHING) or {})["active"] is False
 
 
 @pytest.mark.parametrize(

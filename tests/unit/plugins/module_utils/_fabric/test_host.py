@@ -128,7 +128,15 @@ def test_limits_of_a_container_are_read_of_both_cgroup_versions(
     tmp_path: Path, files: dict[str, str], memory: int | None, cpus: float | None
 ) -> None:
     tree(tmp_path, {f"sys/fs/cgroup/{name}": content for name, content in files.items()})
-    assert host.cgroup_limits(Tree(str(tmp_path))) == {"memory_bytes": memory, "cpus": cpus}
+    assert host.cgroup_limits(Tree(str(tmp_path))) == {"memory_bytes": memory, "pids": None, "cpus": cpus}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "pids"), [("pids.max", "100\n", 100), ("pids.max", "max\n", None), ("pids/pids.max", "9\n", 9)]
+)
+def test_processes_of_a_container(tmp_path: Path, file: str, text: str, pids: int | None) -> None:
+    tree(tmp_path, {f"sys/fs/cgroup/{file}": text})
+    assert host.cgroup_limits(Tree(str(tmp_path)))["pids"] == pids
 
 
 def test_the_own_interpreter_is_described_without_a_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,3 +189,26 @@ def test_damaged_route_tables_never_raise(text: str, cut: int) -> None:
     for sample in (text, ROUTES[:cut] + text, ROUTES6[:cut] + text):
         net.parse_ipv4_default(sample)
         net.parse_ipv6_default(sample)
+
+
+TABLE = """Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+eth0\t00000000\t0100D50A\t0003\t0\t0\t0\t00000000\t0\t0\t0
+eth0\t0000D50A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
+*\t0C00D50A\t00000000\t0205\t0\t0\t0\tFFFFFFFF\t0\t0\t0
+*\t0001D50A\t00000000\t0201\t0\t0\t0\t00FFFFFF\t0\t0\t0
+"""
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("10.213.0.12", "10.213.0.12/32"),
+        ("10.213.0.13", None),
+        ("10.213.1.9", "10.213.1.0/24"),
+        ("192.0.2.1", None),
+        ("fd00::1", None),
+    ],
+)
+def test_the_entry_of_the_routing_table_that_refuses(address: str, network: str | None) -> None:
+    assert net.refusing_entry(TABLE, address) == network
+    assert net.refusing_entry("", address) is None

@@ -190,7 +190,7 @@ def test_the_session_is_found_above_sudo(tmp_path: Path) -> None:
     }
     found = session.limits(files, chain)
     assert (found["memlock"], found["nofile"], found["stack"], found["of"]) == (65536, 1024, 8388608, "ssh session")
-    assert found["hard"] == {"memlock": -1, "nofile": 524288, "stack": -1}
+    assert found["hard"] == {"memlock": -1, "nofile": 524288, "stack": -1, "nproc": None}
 
 
 def test_a_local_run_has_no_session_and_its_own_limits(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ KEYS = {
     "nvlink",
     "fabric_manager",
     "nouveau_loaded",
+    "kernel_events",
     "xids",
     "status",
     "problem",
@@ -90,7 +91,7 @@ def test_a_healthy_machine(tmp_path: pathlib.Path) -> None:
     assert facts["topology"]["gpu_gpu"] == [["X", "NV12"], ["NV12", "X"]]
     assert [gpu["active"] for gpu in facts["nvlink"]] == [12, 11]
     assert facts["fabric_manager"] is None
-    assert facts["xids"] is None  # neither dmesg nor a log file was recorded
+    assert facts["xids"] is None and facts["kernel_events"] is None  # neither dmesg nor a log file was recorded
     assert [call.split()[0].split("=")[0] for call in node.calls()] == ["-q", "--query-gpu", "topo", "nvlink"]
 
 

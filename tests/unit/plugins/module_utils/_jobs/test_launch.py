@@ -53,7 +53,6 @@ def test_a_script_that_is_not_there_is_an_os_error(tmp_path):
 
 def test_only_the_end_of_a_long_log_comes_back(tmp_path):
     (tmp_path / "log").write_text("é" * 9000 + "end")
-    assert launch_job.end_of(str(tmp_path / "log"), 13) == "é" * 5 + "end"
     install(tmp_path, f"#!/bin/sh\ncat {tmp_path}/log\n")
     assert launch_job.run_job(job(tmp_path)).tail == "é" * 3997 + "end"
 
@@ -63,6 +62,26 @@ def test_who_was_killed_is_read_from_the_beginning_of_the_log_too(tmp_path):
     (tmp_path / "log").write_text(f"{first}\n" + "node1: Traceback\n" * 9000)
     install(tmp_path, f"#!/bin/sh\ncat {tmp_path}/log; exit 1\n")
     assert launch_job.run_job(job(tmp_path)).killed == [("node3", 9)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "want"),
+    [
+        (["node2: Traceback (most recent call last):", "node2: ValueError: x"],
+         ("exception", True, "node2", "ValueError: x")),
+        (["a", "node2: ssh: connect to host node2 port 22: No route to host", "bye"],
+         ("ssh_refused", True, "node2", "ssh: connect to host node2 port 22: No route to host")),
+        (["node3: [INFO] spawned: ['/p/libexec/trainmesh-rank', 'trainmesh-run=a']",
+          "node2: trainmesh-rank: node2 has no file /x/train.py: bring it to every node"],
+         ("file_missing", True, "node2", "trainmesh-rank: node2 has no file /x/train.py: bring it to every node")),
+        (["all is well"], None),
+    ],
+)  # fmt: skip
+def test_what_failed_first_is_read_from_the_log(tmp_path, rows, want):
+    (tmp_path / "log").write_text("\n".join(rows) + "\n")
+    install(tmp_path, f"#!/bin/sh\ncat {tmp_path}/log; exit 1\n")
+    found = launch_job.run_job(job(tmp_path)).first_error
+    assert (found and tuple(found[key] for key in ("kind", "own", "node", "text"))) == want
 
 
 def test_of_a_job_that_was_stopped_nobody_was_killed_before(tmp_path):

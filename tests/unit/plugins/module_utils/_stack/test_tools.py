@@ -131,3 +131,31 @@ def test_libaio_is_found_under_its_names(tmp_path: pathlib.Path, name: str) -> N
     shell.command("/usr/include/libaio.h")
     found = tools.libaio(shell.tree, ["/usr/lib64"])
     assert found == {"library": f"/usr/lib64/{name}", "header": "/usr/include/libaio.h"}
+
+
+@pytest.mark.parametrize(
+    ("text", "interpreter"),
+    [
+        ("#!/usr/bin/python3.10\nimport sys\n", "/usr/bin/python3.10"),
+        ("#!/opt/conda/bin/python -E\n", "/opt/conda/bin/python"),
+        ("#!/bin/sh\n'''exec' \"/long path/bin/python\" \"$0\" \"$@\"\n' '''\n", "/long path/bin/python"),
+        ("#!/bin/sh\n'''exec' /env/bin/python3 \"$0\" \"$@\"\n", "/env/bin/python3"),
+        ("#!/bin/bash\nexec python -m torch\n", None),
+        ("#!/bin/sh\necho\n", None),
+        ("\x7fELF", None),
+        ("#!\n", None),
+        ("", None),
+    ],
+)
+def test_the_python_that_a_script_is_run_by(tmp_path: pathlib.Path, text: str, interpreter: str | None) -> None:
+    assert tools.interpreter_of(Tree(str(tmp_path)), text, None) == interpreter
+
+
+def test_launchers_on_the_path_and_env(tmp_path: pathlib.Path) -> None:
+    for name, text in {"a/torchrun": "#!/usr/bin/env python3\n", "b/python3": "x", "b/torchrun": "y"}.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    found = tools.launchers(Tree(str(tmp_path)), "/a:/b")
+    assert found == [{"name": "torchrun", "path": "/a/torchrun", "interpreter": "/b/python3"}]

@@ -168,6 +168,16 @@ def test_files_that_are_handed_in(tmp_path):
     assert len(found[1]["text"]) == files.MAX_TEXT
 
 
+def test_of_a_log_of_a_job_the_errors_are_kept_and_no_secrets(tmp_path):
+    noise = "".join(f"a line that says nothing, number {at}\n" for at in range(20000))
+    (tmp_path / "job.log").write_text(f"{noise}KeyError: 'x'\nHF_TOKEN=hf_abcdefghijklmnop\n{noise}")
+    (found,) = files.handed_in([{"kind": "job_log", "path": str(tmp_path / "job.log")}])
+    assert "KeyError: 'x'\nHF_TOKEN=<hidden>\n" in found["text"] and "hf_abc" not in found["text"]
+    assert len(found["text"]) < files.MAX_TEXT and "[trainmesh: lines " in found["text"]
+    (gone,) = files.handed_in([{"kind": "job_log", "path": str(tmp_path / "gone")}])
+    assert (gone["kind"], gone["exists"], gone["text"], gone["error"]) == ("job_log", False, None, None)
+
+
 def test_configurations_that_are_taken_up_silently(tmp_path):
     home = tmp_path / "home"
     (home / ".cache/huggingface/accelerate").mkdir(parents=True)
@@ -194,3 +204,42 @@ def test_configurations_that_are_taken_up_silently(tmp_path):
     default.with_suffix(".json").write_text('{"a": {"b": 1}, "c": [1], "d": true}')
     assert files.accelerate_default(tree, "/home/.cache/huggingface")[0]["values"] == {"a.b": "1", "d": "true"}
     assert files.flat_json("{") == {}
+
+
+def test_of_a_long_log_the_beginning_and_the_end_are_read(tmp_path):
+    path = tmp_path / "log"
+    path.write_text("".join(f"line {number}\n" for number in range(20000)))
+    texts = {}
+    for kind in ("nccl_log", "kernel_log", "hostfile"):
+        texts[kind] = files.handed_in([{"kind": kind, "path": str(path)}])[0]["text"]
+        assert len(texts[kind]) <= files.MAX_TEXT
+    assert texts["nccl_log"] == texts["kernel_log"]
+    lines = texts["nccl_log"].splitlines()
+    assert (lines[0], lines[-1]) == ("line 0", "line 19999")
+    assert all(line == f"line {int(line.split()[1])}" for line in lines)
+    assert texts["hostfile"].startswith("line 0") and "line 19999" not in texts["hostfile"]
+    path.write_text("short\n")
+    assert files.handed_in([{"kind": "nccl_log", "path": str(path)}])[0]["text"] == "short\n"
+
+
+def test_locks_of_builds_and_their_age(tmp_path):
+    place = tmp_path / "py311_cu126" / "cpu_adam"
+    place.mkdir(parents=True)
+    (place / "lock").write_text("")
+    os.utime(place / "lock", (1, 1))
+    (tmp_path / "py311_cu126" / "other").mkdir()
+    (tmp_path / "lock").write_text("not of a build")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (found,) = files.build_locks(str(tmp_path))
+    assert found["path"] == str(place / "lock") and found["age_s"] > 1e9
+    assert files.build_locks(str(tmp_path / "nowhere")) == []
+
+
+def test_files_that_hide_a_module(tmp_path):
+    for name in ("random.py", "train.py", "torch.pt", "queue.txt"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "deepspeed").mkdir()
+    (tmp_path / "deepspeed" / "__init__.py").write_text("")
+    expected = [str(tmp_path / "deepspeed"), str(tmp_path / "random.py")]
+    assert files.shadows([str(tmp_path), str(tmp_path), str(tmp_path / "nowhere")]) == expected

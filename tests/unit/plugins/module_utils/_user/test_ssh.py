@@ -62,6 +62,10 @@ def test_sshd_says_it_itself(tmp_path, monkeypatch):
         "denyusers": [],
         "allowgroups": [],
         "denygroups": ["nobody"],
+        **dict.fromkeys(("maxauthtries", "maxsessions", "requiredrsasize")),
+        **dict.fromkeys(("authenticationmethods", "forcecommand", "chrootdirectory", "revokedkeys")),
+        "refused_types": [],
+        "lines": {},
         "certificates": {
             "host": [],
             "drop_in": False,
@@ -260,8 +264,20 @@ def test_a_port_that_a_check_run_of_ours_holds(tmp_path, command, run):
 def test_the_kernel_log(tmp_path):
     tree = write(tmp_path, {"/proc/stat": "cpu 1\nbtime 1700000000\n"})
     log = "[   10.5] Linux version\n[  100.25] Out of memory: Killed process 4711 (python) total-vm:9kB\n"
-    assert processes.oom_kills(tree, answer(log), 1) == [
+    assert processes.oom_kills(tree, processes.kernel_log(answer(log), 1)) == [
         {"time": "2023-11-14T22:15:00Z", "line": "[  100.25] Out of memory: Killed process 4711 (python) total-vm:9kB"}
     ]
-    assert processes.oom_kills(tree, answer("[ 1.0] fine\n"), 1) == []
-    assert processes.oom_kills(tree, answer(rc=1), 1) is None
+    assert processes.oom_kills(tree, processes.kernel_log(answer("[ 1.0] fine\n"), 1)) == []
+    assert processes.oom_kills(tree, processes.kernel_log(answer(rc=1), 1)) is None
+
+
+def test_what_else_the_kernel_says(tmp_path):
+    tree = write(tmp_path, {"/proc/stat": "cpu 1\nbtime 1700000000\n"})
+    log = "[  100.25] python3[7]: segfault at 0 ip 00007f sp 00007f error 4 in libnccl.so.2[7f+1]\n"
+    log += "[  101.25] NVRM: GPU 0000:0a:00.0: RmInitAdapter failed! (0x24:0x72:1568)\n"  # the facts of the GPUs tell
+    found = processes.kernel_events(tree, processes.kernel_log(answer(log), 1))
+    assert [(each["kind"], each["time"]) for each in found] == [("crashed", "2023-11-14T22:15:00Z")]
+    assert processes.kernel_events(tree, processes.kernel_log(answer(rc=1), 1)) is None
+    context = "[  100.0] oom-kill:constraint=CONSTRAINT_NONE,task=python,pid=7,uid=0\n"
+    kills = processes.oom_kills(tree, f"{context}[  100.0] Out of memory: Killed process 7 (python) total-vm:9kB\n")
+    assert len(kills) == 1  # two lines, one kill

@@ -37,9 +37,9 @@ def record(rank, **values):
     return {**good, **values}
 
 
-def judge(changes=None, rc=0, tail="", records=None, killed=()):
+def judge(changes=None, rc=0, first=None, records=None, killed=()):
     groups = {"node1": [record(0), record(1)], "node2": [record(2, **(changes or {}))]}
-    return verdict(PLAN, "torchrun", groups if records is None else records, rc, tail, 20.0, killed)
+    return verdict(PLAN, "torchrun", groups if records is None else records, rc, first or {}, 20.0, killed)
 
 
 def test_a_job_that_ran_as_planned_is_ok():
@@ -98,7 +98,7 @@ def test_a_crash_is_no_kill_and_an_unknown_node_tells_nothing():
 
 def test_on_one_node_the_launcher_need_not_name_it():
     plan = {"order": ["n"], "world_size": 1, "gpus": False, "nodes": {"n": {"slots": 1, "address": "10.0.0.1"}}}
-    found = verdict(plan, "deepspeed", {"n": []}, 0, "", 1.0, [{"node": "", "signal": 9}])
+    found = verdict(plan, "deepspeed", {"n": []}, 0, {}, 1.0, [{"node": "", "signal": 9}])
     assert [fault["failure"] for fault in found["faults"]] == ["killed"]
 
 
@@ -116,18 +116,25 @@ def test_three_worlds_of_one_are_not_a_world_of_three():
     assert found["world_size"] == 1
 
 
-def test_the_launchers_own_words_stand_when_no_rank_spoke():
-    found = judge(records={"node1": [], "node2": []}, rc=1, tail="a\nnode2: No route to host\nbye\n")
-    assert found["faults"][-1] == {
-        "host": "",
-        "failure": "launcher",
-        "cause": "the launcher ended with status 1: node2: No route to host",
-    }
-
-
-def test_the_launchers_chatter_is_not_taken_for_a_cause():
-    tail = "node3: [INFO] spawned: ['/p/libexec/trainmesh-rank', 'trainmesh-run=a']\nnode2: trainmesh-rank: no file x\n"
-    assert judge(rc=1, tail=tail)["faults"][0]["cause"].endswith("status 1: node2: trainmesh-rank: no file x")
+@pytest.mark.parametrize(
+    ("first", "host", "words"),
+    [
+        ({"text": "No route to host", "node": "10.0.0.12"}, "", ": node2: No route to host"),
+        (
+            {"text": "KeyError: 'x'", "node": "node2", "rank": 2, "own": True},
+            "node2",
+            ": rank 2 on node2: KeyError: 'x'",
+        ),
+        ({"text": "KeyError: 'x'", "node": "elsewhere", "rank": None, "own": True}, "", ": KeyError: 'x'"),
+        ({}, "", ""),
+    ],
+)
+def test_the_launchers_own_words_stand_when_no_rank_spoke(first, host, words):
+    found = judge(records={"node1": [], "node2": []}, rc=1, first=first)
+    cause = f"the launcher ended with status 1{words}"
+    assert found["faults"][-1] == {"host": host, "failure": "launcher", "cause": cause}
+    spoken = judge({"error": "ValueError: x"}, rc=1, first=first)["faults"]
+    assert spoken[-1] == {"host": "", "failure": "launcher", "cause": "the launcher ended with status 1"}
 
 
 def test_a_job_over_its_limit_says_so():
@@ -150,4 +157,4 @@ def test_a_node_that_could_not_be_asked_is_named():
 def test_one_node_alone_needs_no_network():
     plan = {"order": ["n"], "world_size": 1, "gpus": False, "nodes": {"n": {"slots": 1, "address": "10.0.0.1"}}}
     one = record(0, world_size=1, addresses_used=[], interface="lo", allreduce={"got": 1.0, "ok": True})
-    assert verdict(plan, "deepspeed", {"n": [one]}, 0, "", 1.0)["ok"]
+    assert verdict(plan, "deepspeed", {"n": [one]}, 0, {}, 1.0)["ok"]

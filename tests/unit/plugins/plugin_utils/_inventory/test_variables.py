@@ -16,7 +16,8 @@ from ansible_collections.trainmesh.cluster.tests.unit.samples import reports
 def test_defaults_fill_in():
     assert read({}, "cluster")["master_port"] == 29500
     derived = dict.fromkeys(["address", "slots", "interface", "ssh_port", "hostname", "fqdn"])
-    assert read({}, "host") == {**derived, "state": "present", "host_key_fingerprints": []}
+    expected = {**derived, "state": "present", "host_key_fingerprints": [], "driver": None, "reboot": "never"}
+    assert expected.items() <= read({}, "host").items()
 
 
 def test_values_are_read_by_their_prefix():
@@ -108,3 +109,10 @@ def test_only_the_topologies_that_there_are_can_be_asked_for():
     for wrong in ("star", "Head", True, ["head"]):
         with pytest.raises(ValueError, match="expected one of mesh, head"):
             read({"trainmesh_ssh_topology": wrong}, "cluster")
+
+
+def test_a_login_does_not_go_into_package_sources():
+    read = VARIABLES["driver_repository"].read
+    assert read("http://mirror.lan/cuda") == "http://mirror.lan/cuda"
+    with pytest.raises(ValueError, match="readable by everybody"):
+        read("https://me:secret@mirror.lan/cuda")

@@ -7,6 +7,7 @@ import pytest
 
 from ansible_collections.trainmesh.cluster.tests.unit.samples.checks import findings, one, told
 from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import (
+    MASTER,
     NAMES,
     call,
     fail_calls,
@@ -123,3 +124,23 @@ def test_gpus_behind_a_slow_network(speed, severity):
     for name in NAMES:
         case.fabric[name]["rdma"]["devices"] = [{"name": "mlx5_0", "ports": [{"state": "ACTIVE"}]}]
     assert [item for item in findings(case) if item.rule == "perf-ethernet-bound"] == []
+
+
+def test_two_cards_in_one_subnet_are_told_where_they_are():
+    case = healthy_case()
+    for name in case.order:
+        number = case.plan["nodes"][name]["address"].rpartition(".")[2]
+        case.fabric[name]["interfaces"].append(interface("eth7", f"10.0.0.1{number}", "physical"))
+    for route in case.fabric["node2"]["routes"].values():
+        route.update(source="10.0.0.112", interface="eth7")
+    case.mesh["node2"]["node1"]["tcp"][MASTER] = call(False, "wrong_interface", "node1 sees 10.0.0.112")
+    found = one(case)
+    assert (found.rule, found.severity, found.hosts) == ("net-two-cards-one-subnet", "warn", tuple(case.order))
+    assert "eth0 (10.0.0.12) and eth7 (10.0.0.112) are both in 10.0.0.0/24" in found.evidence["node2"]
+    assert "the kernel sends by eth7, the plan has eth0" in found.evidence["node2"]
+
+
+def test_ports_of_a_bond_are_no_second_card():
+    case = healthy_case()
+    case.fabric["node1"]["interfaces"].append(interface("eth7", "10.0.0.111", "physical", master="eth0"))
+    assert told(case) == {}

@@ -194,7 +194,7 @@ def test_a_job_that_only_hung_is_told_by_the_sum() -> None:
         ("in_kernel", "in our words", "collective-stalled"),
         ("stopped", "in our words", "collective-stalled"),
         ("awaited", "in our words", "collective-stalled"),
-        ("not_started", "ssh: connect to host node2 port 22: Connection timed out", "rdzv-errno-110"),
+        ("not_started", "ssh: connect to host node2 port 22: Connection timed out", "ssh-port-blocked"),
         ("not_started", "user@node2: Permission denied (publickey).", "ssh-key-missing-pair"),
         ("failed", "rank 1: ModuleNotFoundError: No module named 'torch'", "ver-python-torch-differs"),
         ("trials", "node1 + node2: no progress for 12 s: rank 0 on node1 waits in sum 3", "collective-failed"),

@@ -185,3 +185,85 @@ def test_processes_that_the_kernel_killed():
     assert "4711" in next(item for item in findings(case, "warn") if item.rule == "mem-host-oom").evidence["node1"]
     case.user["node1"]["oom_kills"] = []
     assert [item for item in findings(case) if item.rule == "mem-host-oom"] == []
+
+
+@pytest.mark.parametrize(
+    ("soft", "of", "severity"),
+    [
+        (40, "login of trainer", "fail"),
+        (1024, "ssh session", "warn"),
+        (4096, "ssh session", None),
+        (-1, "ssh session", None),
+        (None, "ssh session", None),
+        (40, "this process", None),
+    ],
+)
+def test_few_processes_and_threads(soft, of, severity):
+    case = healthy_case()
+    case.fabric["node2"]["limits"].update(nproc=soft, of=of)
+    assert told(case) == ({("process-limit", severity): ("node2",)} if severity else {})
+
+
+def test_the_limit_of_a_login_is_not_roots_but_that_of_a_container_is():
+    case = healthy_case()
+    case.plan["user"] = "root"
+    case.fabric["node2"]["limits"].update(nproc=40)
+    assert told(case) == {}
+    case.fabric["node2"]["cgroup_limits"] = {"pids": 100}
+    found = one(case)
+    assert (found.rule, found.severity) == ("process-limit", "fail") and "--pids-limit" in found.remedy
+
+
+def test_caches_from_which_nothing_may_be_loaded():
+    case = healthy_case()
+    case.user["node2"]["caches"]["torch_extensions"].update(noexec=True)
+    assert told(case) == {("cache-noexec", "warn"): ("node2",)}
+    gpus(case, "node2")
+    found = one(case)
+    assert found.severity == "fail" and found.remedy.startswith("Set TORCH_EXTENSIONS_DIR in trainmesh_env")
+    for name in ("home", "pip", "hf"):
+        case.user["node3"]["caches"][name].update(noexec=True)
+    assert one(case).hosts == ("node2",)
+
+
+def test_a_tmp_without_programs_matters_unless_compilers_go_elsewhere():
+    case = healthy_case()
+    case.user["node2"]["caches"]["tmp"].update(noexec=True)
+    assert told(case) == {("cache-noexec", "warn"): ("node2",)}
+    case.stack["node2"]["login_environment"]["variables"]["TORCHINDUCTOR_CACHE_DIR"] = "/data/cache"
+    assert told(case) == {}
+
+
+@pytest.mark.parametrize(("age", "severity"), [(60, None), (1000, "warn"), (86400, "fail")])
+def test_the_lock_of_a_build_that_is_over(age, severity):
+    case = healthy_case()
+    path = "/home/trainer/.cache/torch_extensions/py311_cu126/cpu_adam/lock"
+    case.user["node3"]["caches"]["torch_extensions"]["locks"] = [{"path": path, "age_s": age}]
+    assert told(case) == ({("build-lock-stale", severity): ("node3",)} if severity else {})
+    if severity:
+        assert one(case).remedy.startswith(f"rm {path} on node3")
+
+
+def proxied(case, host, **variables):
+    case.stack[host]["login_environment"]["variables"].update(variables)
+
+
+def test_a_proxy_between_the_nodes_is_worth_knowing():
+    case = healthy_case()
+    for name in case.order:
+        proxied(case, name, https_proxy="http://***@proxy:3128", no_proxy="localhost,10.0.0.11")
+    found = [item for item in findings(case) if item.rule == "env-proxy"]
+    assert [(item.severity, item.hosts) for item in found] == [("info", tuple(case.order))]
+    for exempt in ("*", "10.0.0.0/24", ".example.org", "node1,node2,node3", "10.0.0.11, 10.0.0.12 ,10.0.0.13"):
+        for name in case.order:
+            proxied(case, name, no_proxy=exempt)
+        assert not [item for item in findings(case) if item.rule == "env-proxy"], exempt
+
+
+def test_a_proxy_that_one_node_is_not_told_of():
+    case = healthy_case()
+    for name in ("node1", "node2"):
+        proxied(case, name, HTTPS_PROXY="http://proxy:3128", NO_PROXY="*")
+    assert told(case) == {("env-proxy", "warn"): ("node3",)}
+    proxied(case, "node2", HTTPS_PROXY="")
+    assert told(case) == {}

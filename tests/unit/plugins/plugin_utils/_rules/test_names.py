@@ -160,3 +160,85 @@ def test_a_name_that_begins_another_one_is_told_as_well():
     found = findings(case, "fail")
     assert [(item.rule, item.hosts) for item in found] == [("name-hosts-typo", ("node2",))] * 2
     assert [item.evidence["node2"].split(":")[0] for item in found] == ["node12", "node1"]
+
+
+def passed_over(case, host, *lost, **more):
+    """The resolver of a node leaves /etc/hosts out: ``lost`` are the names that stand there."""
+    names = {}
+    for number, name in enumerate(lost, 2):
+        address = next(iter(case.fabric[host]["resolution"][name]["addresses"]))
+        names[name] = {"line": number, "address": address}
+        case.fabric[host]["resolution"][name] = answer(error="Name or service not known")
+    switch = {"line": 7, "text": "hosts: dns", "sources": ["dns"]}
+    case.fabric[host]["name_service"] = {
+        "names": names,
+        "mode": "0644",
+        "switch": switch,
+        "resolved_reads_hosts": True,
+        "nscd": False,
+        **more,
+    }
+
+
+def switched(*sources):
+    return {"line": 7, "text": f"hosts: {' '.join(sources)}", "sources": list(sources)}
+
+
+@pytest.mark.parametrize("managed", [True, False])
+def test_three_names_in_hosts_that_do_not_resolve_are_one_finding(managed):
+    case = healthy_case(managed=managed)
+    passed_over(case, "node1", "node1", "node2", "node3", "node3.example.org")
+    fail_logins(case, [("node1", "node2")], "name", "Could not resolve hostname node2")
+    found = one(case)
+    assert (found.rule, found.hosts) == ("name-hosts-unused", ("node1",))
+    assert "/etc/nsswitch.conf line 7: hosts: dns" in found.evidence["node1"]
+    assert found.remedy.startswith("sed -i 's/^hosts:.*/hosts: files dns/' /etc/nsswitch.conf")
+
+
+@pytest.mark.parametrize(
+    ("more", "fix"),
+    [
+        ({"switch": None}, "echo 'hosts: files dns' >> /etc/nsswitch.conf"),
+        ({"switch": switched("dns", "[NOTFOUND=return]", "files")}, "sed -i"),
+        ({"switch": switched("resolve", "files", "dns"), "resolved_reads_hosts": False}, "Set ReadEtcHosts=yes"),
+        ({"switch": switched("files", "dns"), "nscd": True}, "nscd -i hosts"),
+        ({"switch": switched("resolve", "[!UNAVAIL=return]", "files"), "nscd": True}, "nscd -i hosts"),
+        ({"switch": switched("files", "dns")}, "getent -s files hosts NAME"),
+        ({"mode": "0600"}, "chmod 644 /etc/hosts"),
+    ],
+)
+def test_why_the_resolver_passes_the_file_over(more, fix):
+    case = healthy_case()
+    passed_over(case, "node3", "node1", **more)
+    found = one(case)
+    assert (found.rule, found.hosts) == ("name-hosts-unused", ("node3",))
+    assert found.remedy.startswith(fix)
+
+
+def test_a_file_that_the_user_may_not_read_is_told_by_logins():
+    case = healthy_case()
+    passed_over(case, "node2", mode="0600")
+    fail_logins(case, [("node2", "node1"), ("node2", "node3")], "name", "Could not resolve hostname")
+    found = one(case)
+    assert (found.rule, found.hosts) == ("name-hosts-unused", ("node2",))
+
+
+def test_another_good_address_than_in_hosts_is_no_fault():
+    case = healthy_case()
+    passed_over(case, "node2", "node1")
+    case.fabric["node2"]["resolution"]["node1"] = answer("10.0.0.11")
+    case.fabric["node2"]["name_service"]["names"]["node1"]["address"] = "192.0.2.1"
+    assert told(case) == {}
+
+
+def test_cloud_init_that_takes_the_names_back():
+    case = healthy_case()
+    line = "/etc/cloud/cloud.cfg line 4: manage_etc_hosts: true"
+    case.fabric["node2"]["cloud_init"] = {"writes_hosts": True, "hosts_line": line, "keeps_name": True, "given": False}
+    found = one(case)
+    assert (found.rule, found.severity, found.hosts) == ("name-cloud-init-resets", "warn", ("node2",))
+    assert found.evidence["node2"] == line and found.remedy.startswith("printf 'manage_etc_hosts: false\\n")
+    case.fabric["node2"]["cloud_init"]["given"] = True
+    assert "comment update_etc_hosts out" in one(case).remedy
+    case.fabric["node2"]["cloud_init"]["writes_hosts"] = False
+    assert told(case) == {}

@@ -250,3 +250,97 @@ def test_a_load_or_stolen_time_excuses_no_port_that_gives_no_answer(load):
     case = healthy_case()
     fail_calls(case, towards("node3"), "timeout")
     assert set(told(dataclasses.replace(case, load={"node3": {"mesh": load}}))) == {("rdzv-errno-110", "fail")}
+
+
+def kept(direction="out", answers=False, peers=None, rule="-A OUTPUT -j DROP", sure=True, ports=((1, 65535),), **more):
+    """A row of what a node says that its rules keep back."""
+    row = {"direction": direction, "answers": answers, "peers": peers, "rule": rule, "sure": sure}
+    undo = {"undo": "iptables -D OUTPUT -j DROP", "tool": "iptables", "chain": "x"}
+    return {**row, "ports": [list(span) for span in ports], **undo, **more}
+
+
+def test_output_rules_of_the_source_are_read_before_the_target_is_named():
+    case = healthy_case()
+    case.fabric["node1"]["filtered"] = [kept(peers=["10.0.0.13"])]
+    case.fabric["node3"]["filtered"] = []
+    fail_calls(case, [("node1", "node3")], "timeout")
+    found = one(case)
+    assert (found.rule, found.hosts) == ("rdzv-errno-110", ("node1",))
+    assert "-A OUTPUT -j DROP" in found.evidence["node1"]
+    assert found.remedy.startswith("iptables -D OUTPUT -j DROP")
+
+
+def test_a_rule_about_other_ports_or_peers_explains_nothing():
+    case = healthy_case()
+    case.fabric["node1"]["filtered"] = [kept(peers=["10.0.0.12"]), kept(ports=((22, 22),))]
+    fail_calls(case, [("node1", "node3")], "timeout")
+    assert one(case).hosts == ("node3",)
+
+
+def test_of_two_nodes_the_one_whose_answers_stay_in_is_named_once():
+    case = healthy_case(2)
+    case.fabric["node1"]["filtered"] = [kept(), kept(answers=True)]
+    fail_calls(case, [("node1", "node2"), ("node2", "node1")], "timeout")
+    assert one(case).hosts == ("node1",)
+
+
+def test_a_rule_of_the_target_that_is_certain_goes_before_one_of_the_source_that_is_not():
+    case = healthy_case()
+    case.fabric["node1"]["filtered"] = [kept(sure=False)]
+    case.fabric["node3"]["filtered"] = [kept("in", rule="-A INPUT -j REJECT")]
+    case.fabric["node3"]["firewalls"] = [{"name": "iptables", "active": True, "evidence": "x"}]
+    fail_calls(case, towards("node3"), "no_route")
+    found = one(case)
+    assert (found.rule, found.hosts) == ("rdzv-errno-113", ("node3",))
+    assert "-A INPUT -j REJECT" in found.evidence["node3"]
+
+
+@pytest.mark.parametrize(
+    ("error", "refused", "fix"),
+    [
+        ("Invalid argument", "10.0.0.12/32", "ip route del blackhole 10.0.0.12/32"),
+        ("Permission denied", "10.0.0.0/28", "ip route del prohibit 10.0.0.0/28"),
+        ("No route to host", "10.0.0.12/32", "ip route del unreachable 10.0.0.12/32"),
+        ("Invalid argument", None, "ip rule; ip route show table all match 10.0.0.12"),
+        ("Network is unreachable", None, "ip route get 10.0.0.12"),
+    ],
+)
+def test_a_route_that_refuses_explains_both_directions(error, refused, fix):
+    case = healthy_case()
+    case.fabric["node1"]["routes"]["10.0.0.12"] = {"reachable": False, "error": error, "refused_by": refused}
+    fail_calls(case, [("node1", "node2")], "other")
+    fail_calls(case, [("node2", "node1")], "timeout")
+    found = one(case)
+    assert (found.rule, found.hosts) == ("rdzv-errno-113", ("node1",))
+    assert found.remedy.startswith(fix)
+
+
+def test_saved_rules_are_told_with_the_command_that_keeps_those_of_now():
+    case = healthy_case()
+    line = "-A INPUT -j REJECT --reject-with icmp-host-prohibited"
+    saved = {"file": "/etc/iptables/rules.v4", "unit": "netfilter-persistent.service"}
+    saved.update(save="netfilter-persistent save", rows=[kept("in", rule=line)])
+    case.fabric["node2"].update(filtered=[], filtered_at_boot=saved)
+    found = one(case)
+    assert (found.rule, found.severity, found.hosts) == ("fw-comes-back-at-boot", "warn", ("node2",))
+    assert line in found.evidence["node2"] and found.remedy.startswith("netfilter-persistent save")
+    case.fabric["node2"]["filtered"] = [kept("in", rule=line)]
+    case.fabric["node2"]["firewalls"] = [{"name": "iptables", "active": True, "evidence": line}]
+    fail_calls(case, towards("node2"), "no_route")
+    now = one(case)
+    assert (now.rule, now.hosts) == ("rdzv-errno-113", ("node2",))
+    assert line in now.evidence["node2"] and "&& netfilter-persistent save" in now.remedy
+    assert "site.yml does not change it" in now.remedy
+
+
+def test_a_firewall_whose_rules_were_flushed():
+    case = healthy_case()
+    gone = {"name": "ufw", "active": False, "evidence": "its rules are not loaded", "flushed": True}
+    case.fabric["node2"]["firewalls"] = [gone]
+    assert told(case) == {("fw-flushed", "warn"): ("node2",)}
+    left = {"name": "iptables", "active": True, "evidence": "-P INPUT DROP"}
+    case.fabric["node2"]["firewalls"] = [gone, left]
+    fail_calls(case, towards("node2"), "timeout")
+    found = one(case)
+    assert (found.rule, found.severity, found.hosts) == ("fw-flushed", "fail", ("node2",))
+    assert found.remedy.startswith("ufw reload")

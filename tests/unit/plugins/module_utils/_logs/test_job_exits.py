@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._jobs.killed import ranks
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_exits import ranks
 
 
 def agent(node, code, pid=26, stamp="E1129 07:45:12.345000 123 torch/distributed/elastic/multiprocessing/api.py:869] "):

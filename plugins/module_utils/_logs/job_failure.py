@@ -1,0 +1,241 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a line of a job's log says went wrong.
+
+Texts of Python, torch 1.13 to 2.14 (elastic agent, c10d, Gloo), DeepSpeed 0.8 to 0.19, accelerate 0.17 to 1.15,
+transformers 4 and 5, Open MPI, pdsh, ssh, Slurm, and of this collection's own rank wrapper. Those of NCCL are in
+``nccl_failure.py``; their kinds have ``nccl:`` in front here.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import nccl_failure
+
+# How near to the cause: a cause by itself; a connection that could not be had; waiting for somebody who does not come;
+# a connection or partner lost; how a launcher tells that something ended. The lowest number of a run is its cause.
+ROOT, CONNECT, WAIT, LOST, ENDED = 0, 1, 2, 3, 4
+
+MOST_CHARACTERS = 4000  # of a line
+
+
+class Kind(t.NamedTuple):
+    """A kind of line. ``alone``: it counts wherever it stands, not only as an exception that nobody has caught."""
+
+    name: str
+    weight: int
+    alone: bool
+    pattern: re.Pattern[str]
+
+
+class Said(t.NamedTuple):
+    """What a line says: ``fatal`` when the program cannot go on after it."""
+
+    kind: str
+    weight: int
+    fatal: bool
+
+
+def _kind(name: str, weight: int, pattern: str, *, alone: bool = False) -> Kind:
+    return Kind(name, weight, alone, re.compile(pattern))
+
+
+_FOREIGN = r"^(?!.*(?:https?:|huggingface\.co|hf\.co|wandb|pypi|github\.com))"
+
+# The first that fits names the line.
+KINDS: t.Sequence[Kind] = (
+    _kind("ended", ENDED, r"ChildFailedError|SignalException: .* got signal: (?:9|15)\b|CalledProcessError|SystemExit"
+          r"|ProcessExitedException"),
+    _kind("session_closed", ROOT, r"Received (?:Signals\.)?(?:SIGHUP|1) death signal|got signal: 1\b", alone=True),
+    _kind("interrupted", LOST, r"^KeyboardInterrupt\b|Received (?:Signals\.)?(?:SIGINT|2) death signal|got signal: 2\b",
+          alone=True),
+    _kind("stopped", LOST, r"Received (?:Signals\.)?(?:SIGTERM|15) death signal|DUE TO TIME LIMIT|CANCELLED AT",
+          alone=True),
+    _kind("build_lock", ROOT, r"\bfile_baton\.py\b", alone=True),
+    # memory
+    _kind("gpu_memory", ROOT, r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory|HIP out of memory"
+          r"|CUBLAS_STATUS_ALLOC_FAILED|Cuda failure \d* ?'out of memory'|cudaErrorMemoryAllocation"),
+    _kind("shm_full", ROOT, r"DataLoader worker .{0,80}Bus error|insufficient shared memory|out of shared memory"
+          r"|unable to (?:open|allocate|mmap|resize|write to file).{0,60}(?:shared memory|</?torch_)"
+          r"|/dev/shm.{0,120}No space left"),
+    _kind("shm_full", ROOT, r"\b[Bb]us error\b|SIGBUS", alone=True),
+    _kind("oom_killer", ROOT, r"oom_kill|oom-kill|Out Of Memory\b|Out of memory: Killed process|OOM ?[Kk]illed",
+          alone=True),
+    _kind("loader_killed", ROOT, r"DataLoader worker .{0,80}killed by signal: Killed"),
+    _kind("host_memory", ROOT, r"^MemoryError\b|std::bad_alloc|DefaultCPUAllocator|OSError: \[Errno 12\]"
+          r"|fork: Cannot allocate memory"),
+    _kind("process_limit", ROOT, r"can't start new thread|pthread_create failed|fork: (?:retry: )?Resource temporarily "
+          r"unavailable|BlockingIOError: \[Errno 11\]|libgomp: Thread creation failed"),
+    _kind("disk_full", ROOT, r"No space left on device|\[Errno 28\]|Disk quota exceeded|\[Errno 122\]"
+          r"|PytorchStreamWriter failed writing"),
+    # ssh and pdsh
+    _kind("hostfile_words", ROOT, r"Could not resolve hostname (?:max_)?slots=", alone=True),
+    _kind("name_unknown", ROOT, r"ssh: Could not resolve hostname", alone=True),
+    _kind("ssh_refused", ROOT, r"ssh: connect to host .{0,300}(?:Connection refused|No route to host)", alone=True),
+    _kind("ssh_timeout", ROOT, r"ssh: connect to host .{0,300}timed out", alone=True),
+    _kind("ssh_denied", ROOT, r"Permission denied \((?:publickey|password|keyboard|gssapi)", alone=True),
+    _kind("ssh_key_changed", ROOT, r"REMOTE HOST IDENTIFICATION HAS CHANGED", alone=True),
+    _kind("ssh_host_key", ROOT, r"Host key verification failed", alone=True),
+    _kind("ssh_failed", ROOT, r"was not reachable via ssh", alone=True),
+    _kind("pdsh_missing", ROOT, r"launcher 'pdsh' not installed|pdsh: (?:command )?not found", alone=True),
+    _kind("pdsh_module", ROOT, r"No such rcmd module", alone=True),
+    # the rendezvous and names
+    _kind("port_in_use", ROOT, r"EADDRINUSE|[Aa]ddress already in use|errno: ?98\b|another process is utilizing it"),
+    _kind("port_privileged", ROOT, r"errno: ?13\b.{0,80}[Pp]ermission denied|EACCES"),
+    _kind("address_not_own", ROOT, r"errno: ?99\b|[Cc]annot assign requested address|EADDRNOTAVAIL"),
+    _kind("loopback", ROOT, r"(?:[Cc]onnect|[Gg]loo|refused|timed out).{0,240}\b127\.0\.1\.1\b"
+          r"|(?:connectFullMesh|[Gg]loo).{0,240}\b127\.0\.0\.1\b|Using the loopback address as fallback"),
+    _kind("gloo_mesh", CONNECT, r"connectFullMesh failed"),
+    _kind("gloo_interface", ROOT, r"Unable to find (?:address for|interface)[: ]"),
+    _kind("no_libuv", ROOT, r"without libuv support", alone=True),
+    _kind("hub_unreachable", ROOT, r"LocalEntryNotFoundError|OfflineModeIsEnabled|couldn't connect to 'https?://"
+          r"|Cannot find the requested files in the (?:disk|local) cache"
+          r"|(?:MaxRetryError|ConnectionError|ConnectTimeout|ProxyError|SSLError).{0,300}(?:huggingface\.co|hf\.co)"),
+    _kind("name_unknown", ROOT, _FOREIGN + r".*(?:Could not resolve hostname|failure in name resolution"
+          r"|No address associated with hostname|gai error: -?[23]\b|Name or service not known)"),
+    _kind("clients_missing", WAIT, r"Timed out initializing process group|StoreTimeout|Socket Timeout"
+          r"|wait timeout after .{0,40}keys"
+          r"|\d+/\d+ clients joined|RendezvousTimeoutError|RendezvousClosedError"
+          r"|waitForInput.{0,300}(?:timed out|timeout)|[Tt]imed out (?:after|waiting) .{0,60}clients"
+          r"|rendezvous.{0,40}timed out", alone=True),
+    _kind("clients_missing", WAIT, r"store based barrier"),
+    _kind("no_route", ROOT, _FOREIGN + r".*(?:No route to host|errno: ?113\b|Network is unreachable)"),
+    # configuration
+    _kind("hostfile_line", ROOT, r"Hostfile contains a bad entry|Hostfile is (?:empty|not formatted)"),
+    _kind("hostfile_twice", ROOT, r"Hostfile contains multiple entries"),
+    _kind("accelerate_key", ROOT, r"config file at .{1,300} had unknown keys"),
+    _kind("accelerate_twice", ROOT, r"accelerate config variables will be ignored"),
+    _kind("batch_sizes", ROOT, r"Check batch related parameters"),
+    _kind("both_precisions", ROOT, r"modes cannot be simultaneously enabled"),
+    _kind("no_bf16", ROOT, r"[Bb]f16 is not supported|bf16 mixed precision requires|doesn't support bf16"),
+    _kind("arguments", ROOT, r"error: (?:unrecognized arguments|the following arguments are required"
+          r"|argument \S+: |ambiguous option|no such option)|not used by the HfArgumentParser|No such option:"
+          r"|Unknown command line flag|Could not override '|Key '\S+' is not in struct", alone=True),
+    _kind("code_differs", ROOT, r"appears not to match (?:sizes|strides|dtype)|expects same model across all ranks"),
+    _kind("uneven", ROOT, r"one rank that exhausted inputs"),
+    # GPUs
+    _kind("more_ranks_than_gpus", ROOT, r"invalid device ordinal"),
+    _kind("driver_old", ROOT, r"driver on your system is too old|driver version is insufficient|Error 80[34]\b"
+          r"|forward compatibility was attempted|unsupported display driver"),
+    _kind("fabric_manager", ROOT, r"[Ee]rror 802\b|system not yet initialized"),
+    _kind("torch_without_cuda", ROOT, r"Torch not compiled with CUDA enabled|compiled without (?:GPU|CUDA) support"),
+    _kind("no_gpu", ROOT, r"No CUDA GPUs are available|no CUDA-capable device|Found no NVIDIA driver"
+          r"|No GPUs? (?:found|detected|available)|[Cc][Uu][Dd][Aa] is not available|no GPUs? (?:found|detected)"
+          r"|from cudaGetDeviceCount"),
+    _kind("gpu_busy", ROOT, r"CUDA-capable device\S* (?:is|are|is/are) busy or unavailable"),
+    _kind("gpu_ecc", ROOT, r"uncorrectable ECC error"),
+    _kind("gpu_nvlink", ROOT, r"uncorrectable NVLink error"),
+    _kind("gpu_crash", ROOT, r"CUDA error: .{0,40}(?:illegal memory access|misaligned address|illegal instruction"
+          r"|unspecified launch failure|launch timed out)"),
+    _kind("gpu_lost", ROOT, r"[Uu]nable to determine the device handle|fallen off the bus|GPU is lost"),
+    _kind("no_kernel", ROOT, r"no kernel image is available"),
+    _kind("gpu_assert", ROOT, r"device-side assert triggered|[Ii]ndexing.{0,80}Assertion .{0,80} failed"
+          r"|srcIndex < srcSelectDimSize|index out of range in self"),
+    # builds and packages
+    _kind("cuda_other", ROOT, r"CUDAMismatchException|detected CUDA version .{0,60} mismatches"),
+    _kind("ops_other_torch", ROOT, r"DeepSpeed ops were compiled"),
+    _kind("no_ninja", ROOT, r"due to ninja not being installed|Ninja is required to load"),
+    _kind("cpu_adam", ROOT, r"(?:building|load) (?:extension )?'?cpu_adam|'DeepSpeedCPUAdam' object has no attribute"),
+    _kind("build_failed", ROOT, r"Error building extension|ninja: build stopped|Unable to JIT load"
+          r"|CUDA_HOME (?:does not exist|environment variable is not set)|MissingCUDAException"
+          r"|[Nn]o such file or directory: '\S*/bin/nvcc'"),
+    _kind("cuda_library", ROOT, r"libcu(?:blas|dnn|sparse|fft|rand|solver)\S{0,40} .{0,80}not defined"
+          r"|lib(?:cu|nv)\S{1,60}: cannot open shared object"),
+    _kind("binary_other", ROOT, r"undefined symbol|cannot open shared object file|GLIBC(?:XX)?_\S{1,20}' not found"
+          r"|Illegal instruction"),
+    _kind("packages", ROOT, r"cannot import name|^AttributeError: module '|but found \S+[= ]=|VersionConflict"
+          r"|requires .{1,80} but .{1,80} is installed"),
+    _kind("python_other", ROOT, r"unsupported pickle protocol|bad magic number in "),
+    _kind("module_missing", ROOT, r"ModuleNotFoundError|No module named|ImportError|PackageNotFoundError"),
+    _kind("syntax", ROOT, r"^(?:SyntaxError|IndentationError|TabError)\b"),
+    # models and data
+    _kind("shapes", ROOT, r"size mismatch for |shapes cannot be multiplied|Trying to set a tensor of shape"
+          r"|must match the (?:size|existing size)|Sizes of tensors must match|shape mismatch|ShapeError"
+          r"|[Vv]ocab(?:ulary)?[ _]size.{0,80}(?:mismatch|differ|not match|larger|smaller|exceed)"),
+    _kind("model_damaged", ROOT, r"SafetensorError|UnpicklingError|PytorchStreamReader failed|Ran out of input"
+          r"|failed finding central directory|HeaderTooLarge|MetadataIncompleteBuffer"),
+    _kind("model_missing", ROOT, r"is not a (?:valid model identifier|local folder)|Incorrect path_or_model_id"
+          r"|Can't load (?:tokenizer|the configuration|the model|config|feature)"
+          r"|no file named (?:pytorch_model|model|tf_m)"
+          r"|Unable to find (?:latest file|a checkpoint)|[Cc]heckpoint .{0,200}(?:not found|does not exist)"
+          r"|[Nn]o valid checkpoint|checkpoint shards? .{0,60}missing|HFValidationError"
+          r"|FileNotFoundError: .{0,400}(?i:model|checkpoint|ckpt|safetensors|global_step|tokenizer|config\.json"
+          r"|dataset|/data)"),
+    _kind("file_missing", ROOT, r"has no (?:file|directory) /|can't open file", alone=True),
+    _kind("file_missing", ROOT, r"FileNotFoundError|NotADirectoryError|No such file or directory"),
+    _kind("command_missing", ROOT, r": (?:line \d+: )?(?:\S+: )?(?:command not found|not found)$"),
+    _kind("not_permitted", ROOT, r"PermissionError|\[Errno 13\]|Permission denied|Read-only file system"),
+    _kind("loss_scale", ROOT, r"loss scale already at minimum"),
+    # consequences
+    _kind("wait_gloo", WAIT, r"Timed out waiting \d+ ?ms for (?:recv|send)|barrier.{0,60}[Tt]imed out", alone=True),
+    _kind("refused", CONNECT, r"Connection refused|errno: ?111\b"),
+    _kind("connect_timeout", CONNECT, r"connect\w* .{0,160}timed out|Connection timed out|errno: ?110\b"),
+    _kind("store_connection", CONNECT, r"RendezvousConnectionError|connection to the C10d store has failed"),
+    _kind("lost", LOST, r"closed by (?:remote )?peer|reset by peer|Broken pipe|recvValue failed|sendBytes failed"
+          r"|communicator was aborted|remote process exited|Failed to recv, got 0 bytes|server has shut ?down"
+          r"|connection was likely closed|ncclRemoteError|Socket closed|lost connection|^EOFError\s*$"
+          r"|Stop_waiting response is expected|Pin memory thread exited"),
+)  # fmt: skip
+# They are told as warnings while somebody still tries: of a run that failed they say why.
+NETWORK = frozenset(
+    (
+        *("port_in_use", "port_privileged", "address_not_own", "loopback", "gloo_interface"),
+        *("name_unknown", "no_route", "refused", "connect_timeout"),
+    )
+)
+EXCEPTION = re.compile(
+    r"(?:[A-Za-z_]\w*\.){0,8}[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure|Timeout|OutOfMemory|Closed)\b(?=:|\s*$)"
+)
+_TERMINATE = re.compile(r"(?:terminate called|\s{1,8}what\(\): |Fatal Python error: |\[?E\d{3,4} \d\d:)")
+# Words of which each kind has one, in lower case; a quick look spares the patterns.
+_WORTH = re.compile(
+    r"error|errno|eaddr|eacces|exception|exit|signal|interrupt|timeout|timed? ?out|file_baton|memory|oom|alloc|thread"
+    r"|space|quota|option|flag|override|struct|identification|pickle|magic|central|header|but found|offline"
+    r"|unavailable"
+    r"|failed|fault|already|utilizing|assign|connect|gloo|unable|libuv|cache|resolve|resolution|barrier|clients|keys"
+    r"|rendezvous|route|unreachable|denied|verification|reachable|install|module|hostfile|unknown|ignored|batch"
+    r"|simultaneously|bf16|argument|match|exhausted|ordinal|driver|too old|initialized|cuda|gpu|assert|index|mismatch"
+    r"|compiled|ninja|cpu_adam|building|nvcc|not defined|shared object|symbol|glibc|illegal|no such|syntax|shape|vocab"
+    r"|checkpoint|not found|identifier|folder|can't|has no|does not exist|permission|read-only|loss scale|refused|peer"
+    r"|broken pipe|abort|closed|shutdown|shut down|lost|cancelled|killed|detected|nccl|warn",
+    re.IGNORECASE,
+)
+
+
+_ABOUT_NCCL = re.compile(
+    r"NCCL|nccl|ibv_|socketStart|WorkNCCL|/dev/shm|Too many open|[Mm]essage truncated|Duplicate GPU|Multiple Ranks"
+    r"|socket interface|NET plugin|Cuda failure|nvml[A-Z]"
+)
+
+
+def classify(text: str) -> Said | None:
+    """What a line says, its tags taken off; None when it names no failure."""
+    text = text[:MOST_CHARACTERS]
+    if not _WORTH.search(text) or " NCCL INFO " in text:
+        return None
+    exception = bool(EXCEPTION.match(text)) or bool(_TERMINATE.match(text))
+    for kind in KINDS:
+        if kind.pattern.search(text):
+            said = Said(kind.name, kind.weight, exception or kind.alone)
+            return _nccl(text, said) or said
+    return _nccl(text, None) or (Said("exception", ROOT, True) if EXCEPTION.match(text) else None)
+
+
+def _nccl(text: str, said: Said | None) -> Said | None:
+    """What NCCL's reader makes of a line that is about NCCL; None where it knows no more than the kinds above."""
+    if said is not None and said.kind not in ("refused", "connect_timeout", "lost", "no_route", "host_memory"):
+        return None
+    if not _ABOUT_NCCL.search(text):
+        return None
+    found = nccl_failure.classify(text)
+    if found is None or found["kind"] == "harmless":
+        return None
+    weight = ROOT if found["weight"] <= nccl_failure.ROOT else LOST
+    if found["kind"] == "watchdog_timeout":
+        weight = WAIT
+    elif found["kind"] in ("connection_refused", "connect_timeout"):
+        weight = CONNECT
+    return Said(f"nccl:{found['kind']}", weight, True)

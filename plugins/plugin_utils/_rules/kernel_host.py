@@ -1,0 +1,338 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules on what the kernel log says of the machine around the GPUs: processes, PCIe, memory, network and disks."""
+
+from __future__ import annotations
+
+import collections
+import re
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    data_interface,
+    gpus,
+    limit,
+    rdma_devices,
+    text,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
+    INFO,
+    WARN,
+    About,
+    Answer,
+    Case,
+    dig,
+    rule,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._kernel import (
+    Event,
+    events,
+    is_rank,
+    logs_known,
+    long_ago,
+    of,
+)
+
+# library that a process crashed in -> what to do; the first that fits
+_CRASHES = (
+    (r"libnccl", "NCCL crashed a process of a job",
+     "NCCL_DEBUG=INFO shows what it did last; unset LD_PRELOAD and LD_LIBRARY_PATH (another libnccl), update torch, or "
+     "pin another nvidia-nccl package; plugins (NCCL_NET_PLUGIN, NCCL_TUNER_PLUGIN) count too"),
+    (r"libcuda|libnvidia|libcudart", "A library of NVIDIA's driver or CUDA crashed a process of a job",
+     "nvidia-smi and dmesg | grep -i xid tell whether a GPU is at fault; else install the same driver on all nodes, "
+     "and keep its libraries out of the environment's LD_LIBRARY_PATH"),
+    (r"libibverbs|libmlx5|librdmacm|libucp|libuct|libucs|libfabric", "A library of RDMA crashed a process of a job",
+     "Install rdma-core and OFED of one version (ofed_info -s), in containers the same as on the host"),
+    (r"libtorch|libc10|libgloo|_C\.|libcudnn|libcublas|libnccl_ofi|libaws",
+     "A library of torch crashed a process of a job",
+     "PYTHONFAULTHANDLER=1 prints where each thread was; install torch anew in the environment (pip install "
+     "--force-reinstall), the same on all nodes"),
+)  # fmt: skip
+_ILLEGAL = (
+    "A program has instructions that this processor does not know: it, or an operator that was compiled on another "
+    "node, was built for a newer one",
+    "Remove the cache of compiled operators (TORCH_EXTENSIONS_DIR, ~/.cache/torch_extensions) and give each node "
+    "its own; do not build with -march=native for other nodes",
+)
+
+
+@rule(
+    About(
+        "job-process-crashed",
+        layer="job",
+        severity=WARN,
+        also=(INFO,),
+        title="A process of a job crashed on a node",
+        symptom="`segfault ... in libnccl.so.2`, exit code -11 or -4",
+        source="sichek#45, Linux arch/x86/mm/fault.c",
+    ),
+    applies=logs_known,
+)
+def crashed(case: Case) -> t.Iterator[Answer]:
+    """Segmentation faults and traps of processes that are called as those of jobs, or that were in NCCL or CUDA."""
+    for event in events(case, "crashed"):
+        library = event.detail("library")
+        words = next(((cause, remedy) for pattern, cause, remedy in _CRASHES if re.search(pattern, library)), None)
+        if "invalid opcode" in event.detail("what") and (words or is_rank(event)):
+            words = _ILLEGAL
+        if words is None and not is_rank(event):
+            continue
+        words = words or (
+            "A process crashed; if it was one of a job, the other ranks lost their connection to it",
+            "PYTHONFAULTHANDLER=1 prints where each thread was when it happens again; coredumpctl list shows the core",
+        )
+        yield of(case, event, "job-process-crashed", INFO if long_ago(case, event) else WARN, words)
+
+
+@rule(
+    About(
+        "host-task-hung",
+        layer="gpu",
+        severity=WARN,
+        also=(INFO,),
+        title="Processes hang in the kernel",
+        symptom="`blocked for more than 120 seconds`, soft lockups, state D",
+        source="Linux kernel/hung_task.c, kernel/watchdog.c",
+    ),
+    "gpu-hung",
+    applies=logs_known,
+)
+def hung(case: Case) -> t.Iterator[Answer]:
+    """Processes that waited for minutes in the kernel, by what they waited for."""
+    where = {
+        "nvidia": ("in NVIDIA's driver", "Run nvidia-smi and dmesg | grep -i -e xid -e nvrm, then reboot the node"),
+        "nfs": (
+            "for a network file system",
+            "Run mount -t nfs,nfs4,lustre and look at its server; keep caches on a disk",
+        ),
+        "disk": (
+            "for a disk",
+            "Run dmesg | grep -i 'i/o error' and iostat -x 5; keep caches and checkpoints on a fast disk",
+        ),
+    }
+    unknown = ("for something that the log does not name", "Run ps -eo pid,stat,wchan:20,args and look for state D")
+    found: dict[tuple[str, str, str], list[Event]] = collections.defaultdict(list)
+    for event in events(case, "task_hung", "cpu_stuck"):
+        found[event.host, event.path, event.detail("trace")].append(event)
+    for (host, _path, trace), every in found.items():
+        waits, remedy = where.get(trace, unknown)
+        names = ", ".join(dict.fromkeys(each.detail("victim") for each in every if each.detail("victim")))
+        gpu = trace == "nvidia"
+        if gpu and every[-1].live and text(case.gpu.get(host), "status") == "hung":
+            continue  # told as what it is now
+        identity, cause = ("gpu-hung" if gpu else "host-task-hung"), f"Processes waited for minutes {waits}"
+        old = all(long_ago(case, each) for each in every)
+        seen = f"{every[-1].said()} ({names})" if names else every[-1].said()
+        yield of(case, every[-1], identity, INFO if old else WARN, (cause, remedy), seen)
+
+
+def _of_training(case: Case, event: Event) -> str:
+    """What a PCI device is for: ``GPU`` or ``network adapter``; empty for anything else, or where nothing tells."""
+    address = _short(event.device)
+    if any(_short(text(gpu, "pci_bus_id")) == address for gpu in gpus(case, event.host)):
+        return "GPU"
+    owner = text(event.data, "owner")
+    if owner.startswith("nvidia"):
+        return "GPU"
+    cards = [text(each, "pci_address") or text(each, "pci") for each in rdma_devices(case, event.host)]
+    return "network adapter" if owner in _CARDS or address in map(_short, filter(None, cards)) else ""
+
+
+_CARDS = ("mlx4_core", "mlx5_core", "bnxt_en", "ice", "i40e", "ixgbe", "efa", "ena", "irdma", "ionic", "mana", "qede")
+
+
+def _short(address: str) -> str:
+    """3b:00.0 of 00000000:3b:00.0 and 0000:3b:00."""
+    tail = ":".join(address.lower().split(":")[-2:])
+    return tail if "." in tail or not tail else f"{tail}.0"
+
+
+@rule(
+    About(
+        "pcie-errors",
+        layer="gpu",
+        severity=WARN,
+        also=(FAIL, INFO),
+        title="A GPU or network adapter has PCIe errors",
+        symptom="`PCIe Bus Error: severity=Uncorrected`, slow or lost devices",
+        source="Linux Documentation/PCI/pcieaer-howto.rst",
+    ),
+    "p2p-acs-iommu",
+    applies=logs_known,
+)
+def pcie(case: Case) -> t.Iterator[Answer]:
+    """Errors of the bus at the devices that training needs; corrected ones only when they are many."""
+    most = limit(case, "pcie_corrected_warn")
+    for event in events(case, "pcie_error"):
+        what, severity = _of_training(case, event), event.detail("severity")
+        if not what or (severity == "Corrected" and event.times < most):
+            continue
+        cause = f"The PCIe link of a {what} has {severity.lower()} errors: a riser, a cable, a slot or the card fails."
+        remedy = (
+            "lspci -vvv -s ADDRESS shows the link (LnkSta, DevSta); seat the card and its riser again, try another "
+            "slot, and update the BIOS."
+        )
+        yield of(case, event, "pcie-errors", FAIL if severity.endswith("(Fatal)") else WARN, (cause, remedy))
+    for event in events(case, "iommu_fault"):
+        what = _of_training(case, event)
+        if what:
+            cause = f"The IOMMU refuses transfers of a {what}: peer-to-peer copies and RDMA to GPU memory fail or hang."
+            remedy = (
+                "Boot with iommu=pt (intel_iommu=on iommu=pt, or amd_iommu=on iommu=pt), or switch VT-d or AMD-Vi "
+                "off in the BIOS if nothing needs it; switch off ACS."
+            )
+            yield of(case, event, "p2p-acs-iommu", FAIL if not event.live else WARN, (cause, remedy))
+
+
+@rule(
+    About(
+        "host-hardware-errors",
+        layer="gpu",
+        severity=WARN,
+        also=(FAIL, INFO),
+        title="The machine's memory or processor has errors",
+        symptom="`[Hardware Error]`, `EDAC ... UE`, sudden reboots, wrong results",
+        source="Linux Documentation/admin-guide/ras.rst",
+    ),
+    About(
+        "host-cpu-throttled",
+        layer="gpu",
+        severity=WARN,
+        also=(INFO,),
+        title="A processor is throttled by heat",
+        symptom="one node is slower than the others",
+        source="Linux drivers/thermal/intel/therm_throt.c",
+    ),
+    applies=logs_known,
+)
+def hardware(case: Case) -> t.Iterator[Answer]:
+    """Machine checks and memory errors; corrected ones only when they are many."""
+    found: dict[tuple[str, str, bool], list[Event]] = collections.defaultdict(list)
+    for event in events(case, "hardware_error"):
+        severity, what = event.detail("severity"), event.detail("what")
+        fatal = severity in ("UE", "fatal", "recoverable", "Uncorrected") or "Exception" in what or "Killing" in what
+        found[event.host, event.path, fatal].append(event)
+    for (_host, _path, fatal), every in found.items():
+        count = sum(each.times for each in every)
+        if not fatal and count < limit(case, "host_corrected_warn"):
+            continue
+        cause = "The machine has corrected so many errors of its memory or processor that a part is failing"
+        if fatal:
+            cause = (
+                "The memory or a processor of the machine has an uncorrected error: jobs on it end or compute wrongly"
+            )
+        remedy = (
+            "ras-mc-ctl --errors (rasdaemon) or ipmitool sel list names the memory module or processor: have it "
+            "replaced, and take the node out of the inventory until then"
+        )
+        seen = f"{count} errors, the last: {text(every[-1].data, 'line')}"
+        path = every[-1].path
+        words = f"{path}: {seen}" if path else seen
+        yield of(case, every[-1], "host-hardware-errors", FAIL if fatal else WARN, (cause, remedy), words)
+    for event in events(case, "cpu_hot"):
+        cause = "A processor of the node gets too hot and runs slower: every rank waits for this node"
+        remedy = (
+            "sensors and ipmitool sdr type Fan show heat and fans; clean the filters and look at the room's cooling"
+        )
+        yield of(case, event, "host-cpu-throttled", WARN, (cause, remedy))
+
+
+@rule(
+    About(
+        "nic-failing",
+        layer="network",
+        severity=WARN,
+        also=(FAIL, INFO),
+        title="A network adapter or its firmware fails",
+        symptom="`device's health compromised`, `transmit queue timed out`",
+        source="Linux drivers/net/ethernet/mellanox/mlx5/core/health.c",
+    ),
+    About(
+        "net-table-full",
+        layer="network",
+        severity=WARN,
+        also=(INFO,),
+        title="A table of the kernel's network is full",
+        symptom="`table full, dropping packet`, connections that fail at random",
+        source="Linux Documentation/networking/nf_conntrack-sysctl.rst, arp(7)",
+    ),
+    "net-flaky-interface",
+    applies=logs_known,
+)
+def network(case: Case) -> t.Iterator[Answer]:
+    """Adapters that fail, cables and transceivers that the adapter complains of, links that come and go."""
+    for event in events(case, "nic_failed", "nic_module"):
+        cause = "A network adapter stopped working, or its firmware did: connections over it hang or fail."
+        remedy = (
+            "Run mlxfwmanager --query (or ethtool -i) and update the adapter's firmware, then mlxfwreset or a power "
+            "cycle; have the card replaced if it comes back."
+        )
+        if event.kind == "nic_module":
+            cause = f"A network adapter complains of its cable or transceiver: {event.detail('what')}."
+            remedy = "mlxlink -d ADDRESS -m shows the module; clean or replace the cable or transceiver."
+        worst = event.kind == "nic_failed" and not event.live
+        yield of(case, event, "nic-failing", FAIL if worst else WARN, (cause, remedy))
+    most = limit(case, "carrier_changes_warn") / 2  # down and up are two changes
+    for event in events(case, "link_down"):
+        device = event.device
+        counted = event.live and dig(data_interface(case, event.host), "carrier_changes") is not None
+        used = device in ("", text(data_interface(case, event.host), "name")) or bool(_of_training(case, event))
+        if event.times < most or counted or (event.live and not used):
+            continue
+        cause = "The link of a network interface has come and gone: connections are reset in the middle of a job."
+        remedy = f"ip -s link show {device or 'INTERFACE'} and ethtool on it; change cable, switch port or transceiver."
+        yield of(case, event, "net-flaky-interface", WARN, (cause, remedy))
+    for event in events(case, "table_full"):
+        table = event.detail("what")
+        remedy = "sysctl -w net.netfilter.nf_conntrack_max=1048576, and in /etc/sysctl.d; or track no cluster traffic"
+        if "conntrack" not in table:
+            remedy = (
+                "sysctl -w net.ipv4.neigh.default.gc_thresh1=4096 net.ipv4.neigh.default.gc_thresh2=8192 "
+                "net.ipv4.neigh.default.gc_thresh3=16384, and in /etc/sysctl.d"
+            )
+        cause = (
+            f"The kernel's table {table} was full: it dropped packets, and connections between nodes fail at random."
+        )
+        yield of(case, event, "net-table-full", WARN, (cause, remedy))
+
+
+@rule(
+    About(
+        "disk-failing",
+        layer="job",
+        severity=WARN,
+        also=(FAIL, INFO),
+        title="A disk has errors",
+        symptom="`I/O error`, `Read-only file system`, processes in state D",
+        source="Linux block layer, ext4, XFS, nvme",
+    ),
+    About(
+        "nfs-not-responding",
+        layer="job",
+        severity=WARN,
+        also=(INFO,),
+        title="A network file system does not respond",
+        symptom="`nfs: server not responding`, processes in state D",
+        source="nfs(5)",
+    ),
+    applies=logs_known,
+)
+def disks(case: Case) -> t.Iterator[Answer]:
+    """Disks with errors, file systems that went read-only, and servers of network file systems that are away."""
+    every = events(case, "disk_read_only", "disk_error")
+    for event in {(each.host, each.path, each.device, each.kind): each for each in every}.values():
+        closed = event.kind == "disk_read_only"
+        cause = f"The disk {event.device} has errors: what a job reads from or writes to it fails or takes minutes."
+        remedy = f"smartctl -a /dev/{event.device} (or nvme smart-log) tells its health; save the data and replace it."
+        if closed:
+            cause = f"The file system on {event.device} was closed after errors: nothing can be written to it."
+            remedy = (
+                f"fsck /dev/{event.device} after it is unmounted (xfs_repair for XFS), and smartctl -a on its disk."
+            )
+        yield of(case, event, "disk-failing", FAIL if closed else WARN, (cause, remedy))
+    for event in events(case, "nfs_silent"):
+        cause = f"The server {event.device} of a network file system did not answer, and has not come back in the log."
+        remedy = f"showmount -e {event.device} and ping it from the node; mount -t nfs,nfs4 shows what hangs on it."
+        yield of(case, event, "nfs-not-responding", WARN, (cause, remedy))

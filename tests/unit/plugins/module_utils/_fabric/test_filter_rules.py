@@ -1,0 +1,164 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules of nftables, and those that iptables gets at boot."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import packet_filter as pf
+
+OUT = pf.Packet(pf.OUT, False, "10.0.0.11", "10.0.0.12", "eth0", 1000)
+
+
+def match(left: t.Any, right: t.Any, operator: str = "==") -> dict[str, t.Any]:
+    return {"match": {"op": operator, "left": left, "right": right}}
+
+
+def payload(protocol: str, field: str) -> dict[str, t.Any]:
+    return {"payload": {"protocol": protocol, "field": field}}
+
+
+def ruleset(*expressions: list[t.Any], policy: str = "accept", hook: str = "output", family: str = "inet") -> str:
+    place = {"family": family, "table": "mine", "handle": 7}
+    head = {"chain": {**place, "name": "c", "type": "filter", "hook": hook, "prio": 0, "policy": policy}}
+    rules = [{"rule": {**place, "chain": "c", "expr": expression}} for expression in expressions]
+    return json.dumps({"nftables": [{"metainfo": {}}, head, *rules]})
+
+
+def kept(text: str, packet: pf.Packet = OUT) -> list[tuple[str, pf.Spans, bool]]:
+    chains = filter_rules.nftables(text)
+    assert chains is not None
+    return [(hit.rule.undo, hit.ports, hit.sure) for hit in pf.blocked(chains, packet)]
+
+
+UNDO = "nft delete rule inet mine c handle 7"
+TO = match(payload("ip", "daddr"), "10.0.0.12")
+NEW = {"ct": {"key": "state"}}
+
+
+@pytest.mark.parametrize(
+    ("expression", "ports", "sure"),
+    [
+        ([TO, {"counter": {"packets": 0, "bytes": 0}}, {"drop": None}], pf.EVERY_PORT, True),
+        ([match(payload("ip", "daddr"), {"prefix": {"addr": "10.0.0.0", "len": 8}}), {"reject": None}], None, True),
+        ([match(payload("ip", "daddr"), {"set": [{"range": ["10.0.0.5", "10.0.0.20"]}]}), {"drop": None}], None, True),
+        ([match(payload("tcp", "dport"), {"set": [22, {"range": [5, 9]}]}), {"drop": None}], ((5, 9), (22, 22)), True),
+        ([match({"meta": {"key": "oifname"}}, "eth0"), match(NEW, ["new"], "in"), {"drop": None}], None, True),
+        ([match({"meta": {"key": "skuid"}}, 1000), {"reject": {"type": "icmp", "expr": "x"}}], None, True),
+        ([match(payload("ip", "daddr"), "@blocked"), {"drop": None}], None, False),
+        ([{"limit": {"rate": 5}}, {"drop": None}], None, False),
+    ],
+)
+def test_rules_that_keep_packets_in(expression: list[t.Any], ports: pf.Spans | None, sure: bool) -> None:
+    assert kept(ruleset(expression)) == [(UNDO, ports or pf.EVERY_PORT, sure)]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        [match(payload("ip", "daddr"), "10.0.0.12", "!="), {"drop": None}],
+        [match(payload("ip6", "daddr"), {"prefix": {"addr": "fd00::", "len": 8}}), {"drop": None}],
+        [match(payload("udp", "dport"), 53), {"drop": None}],
+        [match({"meta": {"key": "l4proto"}}, "icmp"), {"drop": None}],
+        [match({"meta": {"key": "nfproto"}}, "ipv6"), {"drop": None}],
+        [match({"ct": {"key": "status"}}, "dnat", "in"), {"drop": None}],
+        [match({"meta": {"key": "skuid"}}, 0), {"drop": None}],
+        [TO, {"log": None}],
+    ],
+)
+def test_rules_about_other_packets(expression: list[t.Any]) -> None:
+    assert kept(ruleset(expression)) == []
+
+
+def test_a_policy_and_a_verdict_map() -> None:
+    key = {"ct": {"key": "state"}}
+    verdicts = {"vmap": {"key": key, "data": {"set": [["established", {"accept": None}], ["invalid", {"drop": None}]]}}}
+    text = ruleset([verdicts], policy="drop")
+    assert kept(text) == [("nft 'chain inet mine c { policy accept; }'", pf.EVERY_PORT, True)]
+    assert kept(text, OUT._replace(answer=True)) == []
+
+
+def test_what_is_written_of_a_rule_is_near_to_what_nft_lists() -> None:
+    text = ruleset([TO, match(payload("tcp", "dport"), {"range": [5, 9]}), {"reject": {"type": "icmp", "expr": "y"}}])
+    chains = filter_rules.nftables(text) or {}
+    rule = chains["nft inet mine c"].rules[0]
+    assert rule.text == "inet mine c: ip daddr 10.0.0.12 tcp dport 5-9 reject with icmp y"
+
+
+def test_other_hooks_and_nat_are_not_on_the_way() -> None:
+    assert kept(ruleset([{"drop": None}], hook="forward")) == []
+    assert kept(ruleset([{"drop": None}]).replace('"filter"', '"nat"')) == []
+
+
+def boot(tmp_path: Path, file: str, unit: str, text: str) -> Tree:
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text(text)
+    wants = tmp_path / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(parents=True)
+    (wants / unit).symlink_to("nowhere")
+    return Tree(str(tmp_path))
+
+
+SAVED = """# Generated
+*nat
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -j DROP
+COMMIT
+*filter
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [570:431651]
+:Mine - [0:0]
+-A INPUT -p tcp -m state --state NEW -m tcp --dport 22 -j ACCEPT
+-A INPUT -j REJECT --reject-with icmp-host-prohibited
+COMMIT
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "unit"),
+    [("etc/iptables/rules.v4", "netfilter-persistent.service"), ("etc/sysconfig/iptables", "iptables.service")],
+)
+def test_saved_rules_that_a_service_loads(tmp_path: Path, file: str, unit: str) -> None:
+    found = filter_rules.saved(boot(tmp_path, file, unit, SAVED))
+    assert found is not None and found[0].file == f"/{file}"
+    hits = pf.blocked(found[1], OUT._replace(direction=pf.IN))
+    assert [(hit.rule.text, hit.ports) for hit in hits] == [
+        ("-A INPUT -j REJECT --reject-with icmp-host-prohibited", ((1, 21), (23, 65535)))
+    ]
+
+
+def test_saved_rules_that_nobody_loads(tmp_path: Path) -> None:
+    assert filter_rules.saved(boot(tmp_path, "etc/iptables/rules.v4", "other.service", SAVED)) is None
+    assert filter_rules.saved(Tree(str(tmp_path / "nowhere"))) is None
+
+
+JSON = st.recursive(
+    st.none() | st.integers(0, 9) | st.sampled_from(["output", "drop", "ip", "10.0.0.12", "=="]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["match", "op", "left", "right", "payload", "meta", "key", "vmap", "data", "set", "drop"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(st.lists(JSON, max_size=4))
+def test_random_rules_never_raise(expression: list[t.Any]) -> None:
+    chains = filter_rules.nftables(ruleset(expression))
+    if chains:
+        pf.blocked(chains, OUT)

@@ -1,0 +1,612 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Logs of jobs: the root cause with its rank and node, the consequences in its evidence, nothing for healthy ones.
+
+The lines are made after the formats of torchrun, DeepSpeed, Accelerate, Open MPI, pdsh and Slurm.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import typing as t
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import REGISTRY, Case, Finding
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import job_logs
+
+ORDER = ["node1", "node2"]
+PLAN = {
+    "order": ORDER,
+    "world_size": 4,
+    "nodes": {
+        f"node{at}": {"name": f"node{at}", "address": f"10.0.0.1{at}", "hostname": f"gpu{at}", "slots": 2}
+        for at in (1, 2)
+    },
+}
+CASES = pathlib.Path(os.environ.get("TRAINMESH_FIXTURES", "/nonexistent")).parent / "cases"
+
+
+def case(files: t.Mapping[str, str | t.Mapping[str, str]], **more: t.Any) -> Case:
+    """A cluster with logs: a node to its text at one path, or to texts by path."""
+    user: dict[str, t.Any] = {}
+    for name, given in files.items():
+        texts = {"/job/job.log": given} if isinstance(given, str) else given
+        user[name] = {"files": [{"kind": "job_log", "path": path, "text": text} for path, text in texts.items()]}
+    for name, facts in more.items():
+        user.setdefault(name, {}).update(facts)
+    return Case(plan=PLAN, user=user)
+
+
+def findings(given: Case) -> list[Finding]:
+    ours = [rule for rule in REGISTRY if rule.judge.__module__ == job_logs.__name__]
+    found = engine.merged((answer for rule in ours for answer in rule.judge(given)), given.order)
+    return [answer for answer in found if isinstance(answer, Finding)]
+
+
+def told(given: Case) -> list[tuple[str, tuple[str, ...], str]]:
+    return [(finding.rule, finding.hosts, finding.severity) for finding in findings(given)]
+
+
+def traceback(error: str, tag: str = "") -> str:
+    rows = ["Traceback (most recent call last):", '  File "/job/train.py", line 7, in <module>', "    main()", error]
+    return "".join(f"{tag}{row}\n" for row in rows)
+
+
+def agent(code: int, local: int = 0, tag: str = "", stamp: str = "E1129 07:45:12.345000") -> str:
+    place = "torch/distributed/elastic/multiprocessing/api.py:869]"
+    return f"{tag}{stamp} 2606 {place} failed (exitcode: {code}) local_rank: {local} (pid: 26) of binary: /x/python\n"
+
+
+def table(rank: int, local: int, code: int, host: str, tag: str = "", when: str = "2026-11-29_07:45:12") -> str:
+    words = f"Signal {-code} received by PID 26" if code < 0 else "To enable traceback see: https://pytorch.org/x.html"
+    rows = [
+        "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:",
+        "=" * 60,
+        "train.py FAILED",
+        "-" * 60,
+        "Failures:",
+        "  <NO_OTHER_FAILURES>",
+        "-" * 60,
+        "Root Cause (first observed failure):",
+        "[0]:",
+        f"  time      : {when}",
+        f"  host      : {host}",
+        f"  rank      : {rank} (local_rank: {local})",
+        f"  exitcode  : {code} (pid: 26)",
+        "  error_file: <N/A>",
+        f"  traceback : {words}",
+        "=" * 60,
+    ]
+    return "".join(f"{tag}{row}\n" for row in rows)
+
+
+def watchdog(rank: int, number: int = 9, what: str = "ALLREDUCE", numel: int = 64, tag: str = "") -> str:
+    work = f"WorkNCCL(SeqNum={number}, OpType={what}, NumelIn={numel}, NumelOut={numel}, Timeout(ms)=600000)"
+    return (
+        f"{tag}[rank{rank}]:[E1129 07:55:12.1 ProcessGroupNCCL.cpp:607] [Rank {rank}] Watchdog caught "
+        f"collective operation "
+        f"timeout: {work} ran for 600060 milliseconds before timing out.\n"
+        f"{tag}[rank{rank}]:[E1129 07:55:12.2 ProcessGroupNCCL.cpp:1664] [PG 0 Rank {rank}] Exception (either "
+        f"an error or "
+        f"timeout) detected by watchdog at work: {number}, last enqueued NCCL work: {number}, last completed "
+        f"NCCL work: "
+        f"{number - 1}.\n"
+    )
+
+
+def deepspeed(tag: str, code: int) -> str:
+    info, error = (
+        f"{tag}[2026-11-29 07:45:12,345] [{level}] [launch.py:32:sigkill_handler]" for level in ("INFO", "ERROR")
+    )
+    return f"{info} Killing subprocess 4711\n{error} ['/x/python', '-u', 'train.py'] exits with return code = {code}\n"
+
+
+OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 1 has a total capacity of 79 GiB"
+LOST = (
+    "torch.distributed.DistBackendError: NCCL error in: ../ProcessGroupNCCL.cpp:1970, remote process exited or there "
+)
+LOST += "was a network error, NCCL version 2.21.5\nncclRemoteError: A call failed possibly due to a network error"
+
+
+def test_a_rank_out_of_memory_and_what_follows_from_it() -> None:
+    one = watchdog(0) + watchdog(1) + agent(-6) + table(0, 0, -6, "gpu1", when="2026-11-29_07:55:20")
+    two = traceback(f"[rank3]: {OOM}") + agent(1, 1) + table(3, 1, 1, "gpu2")
+    found = findings(case({"node1": one, "node2": two}))
+    assert [(each.rule, each.hosts) for each in found] == [("mem-gpu-oom", ("node2",))]
+    said = found[0].evidence["node2"]
+    assert "rank 3" in said and "/job/job.log line 4" in said and "NCCL timeouts of ranks 0, 1 on node1" in said
+    assert "ended by SIGTERM or SIGABRT" in said
+
+
+@pytest.mark.parametrize("tag", ["", "gpu2: ", "[1,3]<stderr>:", "[prterun-gpu1-77@1,3]<stderr>: ", "[default1]:"])
+def test_tags_of_launchers(tag: str) -> None:
+    log = traceback("ModuleNotFoundError: No module named 'flash_attn'", tag) + table(3, 1, 1, "gpu2", tag)
+    found = findings(case({"node1": log + "gpu1: [2026-11-29 07:45:12,345] [INFO] x\n"}))
+    assert [(each.rule, each.hosts) for each in found] == [("ver-python-torch-differs", ("node2",))]
+    assert "rank 3" in found[0].evidence["node2"]
+
+
+def test_one_file_with_both_nodes_under_pdsh() -> None:
+    log = traceback("FileNotFoundError: [Errno 2] No such file or directory: '/data/model/config.json'", "gpu2: ")
+    log += deepspeed("gpu2: ", 1) + "pdsh@gpu1: gpu2: ssh exited with exit code 1\n"
+    log += traceback("RuntimeError: [3] is setting up NCCL communicator: Connection reset by peer", "gpu1: ")
+    log += deepspeed("gpu1: ", -15)
+    assert told(case({"node1": log})) == [("model-only-on-launch-node", ("node2",), "fail")]
+
+
+def test_a_rank_that_the_kernel_killed_for_want_of_memory() -> None:
+    log = deepspeed("gpu1: ", 1) + deepspeed("gpu2: ", -9)
+    assert told(case({"node1": log})) == [("job-rank-killed", ("node2",), "fail")]
+    assert told(case({"node1": log}, node2={"oom_kills": [{}]})) == [("mem-host-oom", ("node2",), "fail")]
+    slurm = "srun: error: gpu2: task 3: Out Of Memory\nslurmstepd: error: Detected 1 oom_kill event in StepId=7.0.\n"
+    assert told(case({"node1": slurm}))[0][0] == "mem-host-oom"
+
+
+def test_ranks_that_their_launcher_killed_are_no_cause() -> None:
+    log = traceback("[rank1]: ValueError: Expected more than 1 value per channel") + agent(1, 1)
+    log += table(1, 1, 1, "gpu1").replace(
+        "  <NO_OTHER_FAILURES>", "[1]:\n  rank : 0 (local_rank: 0)\n  exitcode : -9 (pid: 9)"
+    )
+    found = findings(case({"node1": log}))
+    assert [(each.rule, each.hosts) for each in found] == [("job-failed", ("node1",))]
+    assert "rank1" in found[0].evidence["node1"] or "rank 1" in found[0].evidence["node1"]
+    assert found[0].remedy.startswith("less +4 /job/job.log")
+
+
+@pytest.mark.parametrize(
+    ("error", "identity"),
+    [
+        ("RuntimeError: DataLoader worker (pid 4711) is killed by signal: Bus error. It is possible that dataloader's "
+         "workers are out of shared memory.", "shm-too-small"),
+        ("RuntimeError: DataLoader worker (pid 4711) is killed by signal: Killed.", "mem-host-oom"),
+        ("OSError: [Errno 28] No space left on device: '/job/out/step-9'", "disk-full"),
+        ("RuntimeError: [enforce fail at inline_container.cc:659] . PytorchStreamWriter failed writing file "
+        "data/9: file "
+         "write failed", "disk-full"),
+        ("RuntimeError: Error(s) in loading state_dict for LlamaForCausalLM:\n[rank3]: \tsize mismatch for "
+        "lm_head.weight: copying a "
+         "param with shape torch.Size([32000, 8]) from checkpoint", "app-shape-mismatch"),
+        ("RuntimeError: CUDA error: device-side assert triggered", "app-shape-mismatch"),
+        ("IndexError: index out of range in self", "app-shape-mismatch"),
+        ("RuntimeError: The server socket has failed to listen on any local network address. The server socket "
+        "has failed "
+         "to bind to [::]:29500 (errno: 98 - Address already in use).", "rdzv-errno-98"),
+        ("ConnectionError: Tried to launch distributed communication on port `29500`, but another process is "
+        "utilizing it.",
+         "rdzv-errno-98"),
+        ("socket.gaierror: [Errno -2] Name or service not known", "name-hosts-typo"),
+        ("PermissionError: [Errno 13] Permission denied: '/data/cache'", "path-not-permitted"),
+        ("SyntaxError: invalid syntax", "ver-python-torch-differs"),
+        ("RuntimeError: The NVIDIA driver on your system is too old (found version 11040).", "drv-too-old"),
+        ("RuntimeError: No CUDA GPUs are available", "gpu-none-usable"),
+        ("AssertionError: Torch not compiled with CUDA enabled", "ver-wheel-index-wrong"),
+        ("RuntimeError: Error building extension 'fused_adam'", "build-op-failed"),
+        ("RuntimeError: Ninja is required to load C++ extensions", "build-ninja-missing"),
+        ("RuntimeError: CUDA error: invalid device ordinal", "hostfile-slots-exceed-gpus"),
+        ("OSError: /data/llama is not a local folder and is not a valid model identifier listed on 'https://huggingface.co'",
+         "model-only-on-launch-node"),
+        ("OSError: We couldn't connect to 'https://huggingface.co' to load the files", "model-only-on-launch-node"),
+        ("RuntimeError: can't start new thread", "job-failed"),
+        ("ImportError: cannot import name 'x' from 'transformers' (/x/__init__.py)", "ver-package-mismatch"),
+        ("ValueError: unsupported pickle protocol: 5", "ver-python-torch-differs"),
+        ("safetensors_rust.SafetensorError: Error: HeaderTooLarge", "model-only-on-launch-node"),
+        ("_pickle.UnpicklingError: invalid load key, 'v'.", "model-only-on-launch-node"),
+        ("ValueError: Cuda is not available.", "gpu-none-usable"),
+        ("ValueError: Some specified arguments are not used by the HfArgumentParser: ['--x']", "app-arguments"),
+        ("RuntimeError: CUDA error: out of memory", "mem-gpu-oom"),
+        ("RuntimeError: DataLoader worker (pid(s) 7, 8) exited unexpectedly", "job-failed"),
+        ("RuntimeError: CUDA error: an illegal memory access was encountered", "job-failed"),
+        ("RuntimeError: CUDA error: uncorrectable ECC error encountered", "gpu-ecc"),
+        ("RuntimeError: CUDA error: all CUDA-capable devices are busy or unavailable", "gpu-compute-mode"),
+        ("ImportError: /x/flash_attn_2_cuda.so: undefined symbol: _ZN3c10", "ver-package-mismatch"),
+        ("RuntimeError: DDP expects same model across all ranks, but Rank 3 has 2 params, while rank 0 has "
+        "inconsistent 3 "
+         "params.", "code-out-of-sync"),
+        ("KeyError: Caught KeyError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+         '  File "x.py", line 3, in f\nKeyError: \'text\'', "job-failed"),
+    ],
+)  # fmt: skip
+def test_what_one_rank_raises(error: str, identity: str) -> None:
+    two = traceback("[rank3]: " + error) + agent(1, 1) + table(3, 1, 1, "gpu2")
+    one = traceback(LOST) + agent(1) + table(0, 0, 1, "gpu1", when="2026-11-29_07:45:14")
+    found = findings(case({"node1": one, "node2": two}))
+    assert [(each.rule, each.hosts, each.severity) for each in found] == [(identity, ("node2",), "fail")]
+    assert "rank 3" in found[0].evidence["node2"]
+
+
+def test_arguments_that_the_script_does_not_know() -> None:
+    log = "usage: train.py [-h] [--epochs EPOCHS]\ntrain.py: error: unrecognized arguments: --local-rank=0\n" + agent(2)
+    found = findings(case({"node1": log}))
+    assert [(each.rule, each.hosts) for each in found] == [("app-arguments", ("node1",))]
+    assert "--local-rank=0" in found[0].evidence["node1"]
+
+
+def test_what_all_nodes_lack_is_no_difference_between_them() -> None:
+    log = traceback("ModuleNotFoundError: No module named 'peft'", "gpu1: ")
+    assert told(case({"node1": log})) == [("ver-python-torch-differs", ("node1",), "fail")]
+    log += traceback("ModuleNotFoundError: No module named 'peft'", "gpu2: ")
+    found = findings(case({"node1": log}))
+    assert [(each.rule, each.hosts) for each in found] == [("job-failed", ("node1", "node2"))]
+    assert found[0].cause.startswith("On every node alike")
+
+
+def test_crashes_by_signals() -> None:
+    assert told(case({"node2": agent(-11, 1) + table(3, 1, -11, "gpu2")})) == [("job-rank-killed", ("node2",), "fail")]
+    assert told(case({"node2": agent(-7, 1)})) == [("shm-too-small", ("node2",), "fail")]
+    assert told(case({"node2": "run.sh: line 3:  4711 Segmentation fault      (core dumped) python train.py\n"})) == [
+        ("job-rank-killed", ("node2",), "fail")
+    ]
+    assert told(case({"node2": "run.sh: line 3:  4711 Killed                  torchrun train.py\n"})) == [
+        ("job-rank-killed", ("node2",), "fail")
+    ]
+
+
+def test_other_ways_to_tell_a_signal() -> None:
+    for line in (
+        "subprocess.CalledProcessError: Command '['/x/python', 'train.py']' died with <Signals.SIGKILL: 9>.",
+        "torch.multiprocessing.spawn.ProcessExitedException: process 1 terminated with signal SIGKILL",
+        "=   PID 4711 RUNNING AT gpu2\n=   EXIT CODE: 9",
+        "mpirun noticed that process rank 3 with PID 4711 on node gpu2 exited on signal 9 (Killed).",
+    ):
+        assert told(case({"node2": line + "\n"})) == [("job-rank-killed", ("node2",), "fail")], line
+
+
+def test_an_exception_that_was_caught_long_before_another_end() -> None:
+    log = traceback(OOM) + "step 9 loss: 1.5\n" * 9 + traceback("KeyError: 'text'") + agent(1)
+    assert "KeyError" in findings(case({"node1": log}))[0].evidence["node1"]
+
+
+def test_a_training_that_was_stopped_by_hand_is_not_accused() -> None:
+    warned = (
+        "[W1129 07:45:12 socket.cpp:601] [c10d] The client socket has failed to connect to [gpu1]:29500 (errno: 111 - "
+    )
+    log = (
+        warned
+        + "Connection refused).\n{'loss': 1.5, 'epoch': 1}\nTraceback (most recent call last):\nKeyboardInterrupt\n"
+    )
+    assert told(case({"node1": log})) == [("job-stopped", ("node1",), "info")]
+    bars = "".join(f"\r {at}%|#   | {at}/100 [00:01<00:03, 1.0it/s]" for at in range(9))
+    log = warned + f"Connection refused).\n{bars}\nTraceback (most recent call last):\nKeyboardInterrupt\n"
+    assert told(case({"node1": log})) == [("job-stopped", ("node1",), "info")]
+    log = warned + "Connection refused).\nTraceback (most recent call last):\nKeyboardInterrupt\n"
+    assert told(case({"node2": log})) == [("rdzv-errno-111", ("node1",), "fail")]
+
+
+@pytest.mark.parametrize("tag", ["stderr: gpu2: ", "(Worker pid=77, ip=10.0.0.12) ", "\x1b[31mgpu2: \x1b[0m"])
+def test_other_wrappings_of_lines(tag: str) -> None:
+    log = "stdout: gpu1: Num processes: 4\n" + traceback("ModuleNotFoundError: No module named 'peft'", tag)
+    assert told(case({"node1": log})) == [("ver-python-torch-differs", ("node2",), "fail")]
+
+
+def test_a_process_that_was_spawned() -> None:
+    log = "torch.multiprocessing.spawn.ProcessRaisedException: \n\n-- Process 1 terminated with the following error:\n"
+    found = findings(case({"node2": log + traceback("FileNotFoundError: [Errno 2] No such file: '/data/x.bin'")}))
+    assert [(each.rule, each.hosts) for each in found] == [("model-only-on-launch-node", ("node2",))]
+
+
+def test_the_first_in_time_is_the_cause_between_logs() -> None:
+    def log(error: str, rank: int, host: str, when: str) -> str:
+        return traceback(error) + table(rank, 0, 1, host, when=when)
+
+    one = log("ValueError: batch is empty", 0, "gpu1", "2026-11-29_08:00:01")
+    two = log("ZeroDivisionError: division by zero", 2, "gpu2", "2026-11-29_07:59:58")
+    found = findings(case({"node1": one, "node2": two}))
+    assert [(each.rule, each.hosts) for each in found] == [("job-failed", ("node2",))]
+    assert "ZeroDivisionError" in found[0].evidence["node2"]
+
+
+def test_the_session_was_closed() -> None:
+    log = (
+        "  1%|          | 11/750 [05:05<5:36:58, 27.36s/it]W0828 22:53:47.001000 13982 "
+        "torch/distributed/elastic/agent/server/"
+    )
+    log += "api.py:688] Received {} death signal, shutting down workers\n"
+    for words in ("Signals.SIGHUP", "1"):
+        one = (
+            log.format(words)
+            + "torch.distributed.elastic.multiprocessing.api.SignalException: Process 7 got signal: 1\n"
+        )
+        two = watchdog(2) + watchdog(3) + agent(-6)
+        found = findings(case({"node1": one, "node2": two}))
+        assert [(each.rule, each.hosts) for each in found] == [("job-session-closed", ("node1",))]
+        assert "NCCL timeouts of ranks 2, 3 on node2" in found[0].evidence["node1"]
+    stopped = findings(case({"node1": log.format("Signals.SIGTERM")}))
+    assert [(each.rule, each.severity) for each in stopped] == [("job-stopped", "info")]
+
+
+def elastic(run: str, endpoint: str = "10.0.0.11:29400") -> str:
+    rows = [
+        "Starting elastic_operator with launch configs:",
+        f"  run_id           : {run}",
+        f"  rdzv_endpoint    : {endpoint}",
+    ]
+    return "\n".join(rows) + "\ntorch.distributed.elastic.rendezvous.api.RendezvousTimeoutError\n"
+
+
+def test_two_rendezvous_instead_of_one() -> None:
+    assert told(case({"node1": elastic("71"), "node2": elastic("93")})) == [("rdzv-id-differs", ORDER_T, "fail")]
+    one_place = {"/l/job-gpu1.log": elastic("71"), "/l/job-gpu2.log": elastic("93")}
+    assert told(case({"node1": one_place})) == [("rdzv-id-differs", ORDER_T, "fail")]
+    assert told(case({"node1": elastic("71"), "node2": elastic("71")})) == [("rdzv-store-barrier", (), "fail")]
+    assert told(case({"node1": elastic("71")})) == [("rdzv-store-barrier", (), "fail")]
+
+
+ORDER_T = ("node1", "node2")
+
+
+def test_two_nodes_with_the_same_node_rank() -> None:
+    def log(rank: int) -> str:
+        told = f"Multi-node training enabled: num nodes: 2, node rank: {rank}"
+        return f"{told}\ntorch.distributed.DistStoreError: Socket Timeout\n"
+
+    assert told(case({"node1": log(0), "node2": log(0) + "\n"})) == [("node-rank-duplicate", ("node2",), "fail")]
+    assert told(case({"node1": log(0), "node2": log(1)})) == [("rdzv-store-barrier", (), "fail")]
+    alone = "[INFO] Initializing 2 distributed tasks at: 10.0.0.11:29500\n" + log(0).replace(
+        "torch", "[W1 c10d] waitForInput: poll for socket SocketImpl(fd=6, addr=[::ffff:10.0.0.12]:5, "
+        "remote=[::ffff:10.0.0.11]:29500) returned 0, likely a timeout\ntorch"
+    )  # fmt: skip
+    assert told(case({"node2": alone})) == [("node-rank-duplicate", ("node2",), "fail")]
+
+
+def test_a_lock_that_a_killed_build_has_left() -> None:
+    using = "Using /home/u/.cache/torch_extensions/py311_cu121 as PyTorch extensions root...\n"
+    log = (
+        f"gpu2: {using}gpu1: {using}gpu1: Loading extension module fused_adam...\ngpu1: Time to load "
+        f"fused_adam op: 0.1 s\n"
+    )
+    found = findings(case({"node1": log}))
+    assert [(each.rule, each.hosts, each.severity) for each in found] == [("build-lock-stale", ("node2",), "warn")]
+    assert "rm -f /home/u/.cache/torch_extensions/py311_cu121/fused_adam/lock" in found[0].remedy
+    assert told(case({"node1": log + "gpu2: Building extension module fused_adam...\n"})) == []
+    assert told(case({"node1": log + "gpu2: Loading extension module fused_adam...\n"})) == []
+    stack = '  File "/x/torch/utils/file_baton.py", line 42, in wait\n    time.sleep(self.wait)\nKeyboardInterrupt\n'
+    assert told(case({"node2": stack})) == [("build-lock-stale", ("node2",), "fail")]
+
+
+def test_other_locks_and_waits_that_somebody_ended() -> None:
+    lock = "/home/u/.cache/huggingface/hub/.locks/models--x/9.lock"
+    log = f"Still waiting to acquire lock on {lock} (elapsed: 60.2 seconds)\n"
+    found = findings(case({"node2": log}))
+    assert [(each.rule, each.hosts, each.severity) for each in found] == [("build-lock-stale", ("node2",), "warn")]
+    assert found[0].remedy.startswith(f"fuser -v {lock}")
+    assert told(case({"node2": log + "Downloading shards: done\n"})) == []
+    using = "Using /home/u/.cache/torch_extensions/py311_cu121 as PyTorch extensions root...\n"
+    assert told(case({"node2": using})) == [], "it may have begun a moment ago"
+    ended = using + "^CTraceback (most recent call last):\nKeyboardInterrupt\n"
+    assert told(case({"node2": ended})) == [("build-lock-stale", ("node2",), "warn")]
+
+
+def test_nodes_that_train_alone_have_the_same_number() -> None:
+    log = "[2026-11-29 0{}:00:00,000] [INFO] [launch.py:165:main] nnodes=1, num_local_procs=2, node_rank=0\n"
+    texts = {"node1": log.format(1), "node2": log.format(2)}
+    assert told(case(texts)) == []
+    wait = "torch.distributed.DistStoreError: Timed out after 1801 seconds waiting for clients. 1/2 clients joined.\n"
+    twice = {name: text.replace("nnodes=1", "nnodes=2") + wait for name, text in texts.items()}
+    assert told(case(twice)) == [("node-rank-duplicate", ("node2",), "fail")]
+    tagged = "".join(f"gpu{at}: {text}" for at, text in enumerate(twice.values(), 1))
+    assert told(case({"node1": tagged})) == [("node-rank-duplicate", ("node2",), "fail")]
+
+
+def test_hangups_of_shells_and_mpirun() -> None:
+    for line in (
+        "run.sh: line 9:  4711 Hangup                  torchrun train.py",
+        "mpirun noticed that process rank 3 with PID 4711 on node gpu2 exited on signal 1 (Hangup).",
+        "[2026-11-29 07:45:12,345] [ERROR] [launch.py:325:sigkill_handler] ['x'] exits with return code = -1",
+    ):
+        assert told(case({"node2": line + "\n"})) == [("job-session-closed", ("node2",), "fail")], line
+
+
+def test_a_tag_of_mpirun_names_no_node_and_the_plan_does_where_the_sizes_agree() -> None:
+    log = traceback("KeyError: 'x'", "[1,2]<stderr>:")
+    assert told(case({"node1": log})) == [("job-failed", (), "fail")]
+    assert told(case({"node1": log + "[1,3]<stdout>:hello\n"})) == [("job-failed", ("node2",), "fail")]
+
+
+def test_a_scheduler_that_ends_the_rest_and_one_whose_time_is_up() -> None:
+    over = "slurmstepd: error: *** STEP 7.0 ON gpu1 CANCELLED AT 2026-11-29T07:45:12{} ***\n"
+    log = "srun: error: gpu2: task 1: Exited with exit code 1\n" + over.format("")
+    assert told(case({"node1": log})) == [("job-failed", ("node2",), "fail")]
+    assert told(case({"node1": over.format(" DUE TO TIME LIMIT")})) == [("job-stopped", ("node1",), "info")]
+
+
+def test_ranks_that_wait_while_another_has_finished() -> None:
+    log = watchdog(0) + watchdog(1) + watchdog(2) + "{'train_runtime': 7.1}\n"
+    assert told(case({"node1": log})) == [("nccl-watchdog-timeout", (), "fail")]
+
+
+def test_what_torch_quotes_of_nccl_accuses_the_peer() -> None:
+    rows = [
+        "torch.distributed.DistBackendError: NCCL error in: x.cpp:1970, unhandled system error",
+        "ncclSystemError: x",
+    ]
+    rows += ["Last error:", "socketStartConnect: Connect to 10.0.0.12<43215> failed : No route to host"]
+    found = findings(case({"node1": "".join(f"[rank0]: {row}\n" for row in rows) + agent(1)}))
+    assert [(each.rule, each.hosts) for each in found] == [("nccl-system-error-first-collective", ("node2",))]
+    assert "No route to host" in found[0].evidence["node2"]
+
+
+def test_a_warning_before_the_training_is_not_taken_for_its_end() -> None:
+    log = "ERROR: could not load, [Errno 2] No such file or directory: '/x'\n{'loss': 1.0}\n" + agent(1)
+    assert told(case({"node1": log})) == [("job-failed", ("node1",), "fail")]
+
+
+def test_gloo_that_does_not_say_whom_it_called() -> None:
+    log = traceback("RuntimeError: Gloo connectFullMesh failed with [../gloo/transport/tcp/pair.cc:144] no error")
+    assert told(case({"node1": log})) == [("gloo-ifname-unset", (), "fail")]
+
+
+def test_timeouts_that_show_who_did_something_else() -> None:
+    log = watchdog(0) + watchdog(1) + watchdog(2) + watchdog(3, what="BROADCAST")
+    found = findings(case({"node1": log}))
+    assert [each.rule for each in found] == ["nccl-collective-mismatch"]
+    assert "rank 3: BROADCAST of 64" in str(found[0].evidence)
+    behind = watchdog(0) + watchdog(1) + watchdog(2) + watchdog(3, number=7)
+    found = findings(case({"node1": behind}))
+    assert [each.rule for each in found] == ["nccl-watchdog-timeout"]
+    assert "rank 3 came as far as collective 7" in str(found[0].evidence)
+
+
+@pytest.mark.parametrize(
+    ("words", "identity", "hosts"),
+    [
+        ("(errno: 113 - No route to host)", "rdzv-errno-113", ("node1",)),
+        ("(errno: 111 - Connection refused)", "rdzv-errno-111", ("node1",)),
+        ("(errno: 110 - Connection timed out)", "rdzv-errno-110", ("node1",)),
+    ],
+)
+def test_a_rendezvous_that_cannot_be_reached(words: str, identity: str, hosts: tuple[str, ...]) -> None:
+    warned = (
+        f"[W1129 07:45:12 socket.cpp:601] [c10d] The client socket has failed to connect to [gpu1]:29500 {words}.\n"
+    )
+    error = (
+        "torch.distributed.elastic.rendezvous.api.RendezvousConnectionError: The connection to the C10d store failed."
+    )
+    log = warned * 3 + traceback(error)
+    found = findings(case({"node2": log}))
+    assert [(each.rule, each.hosts, each.severity) for each in found] == [(identity, hosts, "fail")]
+    assert told(case({"node2": warned * 3 + "{'loss': 1.5, 'epoch': 1}\n{'train_runtime': 9}\n"})) == []
+
+
+def test_gloo_that_connects_to_the_loopback_address() -> None:
+    error = (
+        "RuntimeError: Gloo connectFullMesh failed with [../gloo/transport/tcp/pair.cc:144] no error, "
+        "remote=[127.0.1.1]:4242"
+    )
+    assert told(case({"node1": traceback("[rank0]: " + error)})) == [("name-loopback-127-0-1-1", ("node2",), "fail")]
+
+
+def test_ssh_and_pdsh_that_start_no_rank() -> None:
+    log = "gpu2: Permission denied (publickey,password).\npdsh@gpu1: gpu2: ssh exited with exit code 255\n"
+    assert told(case({"node1": log})) == [("ssh-key-missing-pair", ("node2",), "fail")]
+    log = (
+        "gpu2: ssh: connect to host gpu2 port 22: Connection refused\npdsh@gpu1: gpu2: ssh exited with exit code 255\n"
+    )
+    assert told(case({"node1": log})) == [("sshd-not-listening", ("node2",), "fail")]
+    log = "ssh: Could not resolve hostname slots=8: Name or service not known\n"
+    assert told(case({"node1": log})) == [("hostfile-read-as-words", ("node1",), "fail")]
+    log = (
+        "gpu2: bash: line 1: /x/bin/python: No such file or directory\npdsh@gpu1: gpu2: ssh exited with exit code 127\n"
+    )
+    assert told(case({"node1": log})) == [("path-differs", ("node2",), "fail")]
+
+    log = "trainer@gpu2: Permission denied (publickey).\n"
+    assert told(case({"node1": log})) == [("ssh-key-missing-pair", ("node2",), "fail")]
+    log = "gpu2: @@@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @@@\ngpu2: Host key verification failed.\n"
+    assert told(case({"node1": log})) == [("ssh-hostkey-changed", ("node1",), "fail")]
+
+
+def test_nccls_own_words_in_a_job_log() -> None:
+    log = "gpu2:77:99 [1] transport/net_socket.cc:72 NCCL WARN Bootstrap : no socket interface found\n"
+    log += traceback("[rank3]: torch.distributed.DistBackendError: NCCL error in: x.cpp:1, unhandled system error")
+    log += table(3, 1, 1, "gpu2")
+    assert told(case({"node2": log})) == []
+    assert of_nccl(case({"node2": log})) == [("nccl-ifname-absent-on-node", ("node2",), "fail")]
+
+
+def of_nccl(given: Case) -> list[tuple[str, tuple[str, ...], str]]:
+    ours = [rule for rule in REGISTRY if rule.judge.__module__.endswith(("._rules.logs", "._rules.nccl_worlds"))]
+    found = engine.merged((answer for rule in ours for answer in rule.judge(given)), given.order)
+    return [(each.rule, each.hosts, each.severity) for each in found if isinstance(each, Finding)]
+
+
+def test_where_nccl_tells_more_its_own_rules_speak_and_nobody_else() -> None:
+    line = "gpu{0}: gpu{0}:77:9{0} [0] NCCL {1}\n"
+    started = "".join(line.format(at, f"INFO comm 0x1 rank {at} nranks 3 cudaDev 0 - Init START") for at in (1, 2))
+    retried = line.format(2, "INFO socketPollConnect: connect returned No route to host, retrying (34/34) after sleep")
+    for text in (started, started + retried, retried + watchdog(0)):
+        given = case({"node1": text})
+        assert told(given) == [] and len(of_nccl(given)) == 1, text
+    both = case({"node1": started + retried + traceback("[rank1]: KeyError: 'x'") + agent(1)})
+    assert [each[0] for each in told(both)] == ["job-failed"] and of_nccl(both) == []
+    trained = case({"node1": started + "{'loss': 1.5, 'epoch': 1}\n"})
+    assert told(trained) == [] and of_nccl(trained) == []
+    shortened = case({"node1": started + "[trainmesh: lines 3 to 900 are left out]\nx\n"})
+    assert told(shortened) == [] and of_nccl(shortened) == []
+
+
+def test_whose_packages_they_are() -> None:
+    library = '  File "/home/u/.local/lib/python3.10/site-packages/torch/__init__.py", line 1, in <module>'
+    log = f"[stderr]{library}\n[stderr]ModuleNotFoundError: No module named 'tensorboard'\n"
+    found = findings(case({"node2": log}))
+    assert [(each.rule, each.hosts) for each in found] == [("ver-python-torch-differs", ("node2",))]
+    assert "the packages are those of /home/u/.local/lib/python3.10" in found[0].evidence["node2"]
+
+
+def test_where_nothing_says_why_nothing_is_guessed() -> None:
+    found = findings(case({"node1": agent(1) + table(1, 1, 1, "gpu1")}))
+    assert [(each.rule, each.hosts) for each in found] == [("job-failed", ("node1",))]
+    assert "rank 1" in found[0].evidence["node1"] and "no line of the log says why" in found[0].evidence["node1"]
+    found = findings(case({"node1": traceback("[rank0]: RuntimeError: Connection closed by peer [10.0.0.12]:4242")}))
+    assert [(each.rule, each.hosts) for each in found] == [("job-failed", ())]
+
+
+HEALTHY = {
+    "nothing": "",
+    "a loss that is not a number": "{'loss': nan, 'grad_norm': nan, 'epoch': 1.0}\n" * 9 + "{'train_runtime': 7.1}\n",
+    "warnings": "UserWarning: No module named 'triton', some optimizations will be disabled\nwandb: Network "
+    "error (ConnectionError)"
+    ", entering retry loop.\n[W1129 07:45:12 socket.cpp:601] [c10d] The client socket has failed to connect to "
+    "[gpu1]:29500 "
+    "(errno: 111 - Connection refused).\nError: this is only a word\n{'loss': 1.5}\n",
+    "an exception that was caught": traceback(OOM) + "retrying with a smaller batch\n" + "step 9 loss: 1.5\n" * 9,
+    "the end of a good run": "{'train_runtime': 7.1}\n[rank1]:[W1129 07:45:12 TCPStore.cpp:125] [c10d] "
+    "recvValue failed on "
+    "SocketImpl(fd=6): failed to recv, got 0 bytes\n[2026-11-29 07:45:12,345] [INFO] [launch.py:347:main] "
+    "Process 7 exits "
+    "successfully.\n",
+    "barrier keys": "Added key: store_based_barrier_key:1 to store for rank: 0\nRank 0: Completed store-based "
+    "barrier for "
+    "key:store_based_barrier_key:1 with 4 nodes.\n",
+    "ninja": "gpu1: Detected CUDA files, patching ldflags\ngpu1: ninja: no work to do.\ngpu1: Time to load "
+    "fused_adam op: 0.1 s\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HEALTHY.values(), ids=list(HEALTHY))
+def test_a_healthy_log_says_nothing(text: str) -> None:
+    assert told(case({"node1": text, "node2": text})) == []
+
+
+def test_of_two_runs_in_one_file_the_last_one_counts() -> None:
+    start = (
+        "W1129 0{}:00:00.000000 9 torch/distributed/run.py:792] Setting OMP_NUM_THREADS environment "
+        "variable for each process\n"
+    )
+    first = start.format(6) + traceback(OOM) + agent(1)
+    second = start.format(7) + traceback("ModuleNotFoundError: No module named 'peft'") + agent(1)
+    found = findings(case({"node1": first + second}))
+    assert [each.rule for each in found] == ["ver-python-torch-differs"]
+    assert "the last run of /job/job.log counts, from line 7" in found[0].evidence["node1"]
+    assert told(case({"node1": first + start.format(7) + "{'loss': 1.5}\n{'train_runtime': 7.1}\n"})) == []
+
+
+def test_a_log_that_was_read_in_part_says_so() -> None:
+    log = "a\n[trainmesh: lines 2 to 900 are left out]\n" + traceback(OOM) + agent(1)
+    found = findings(case({"node1": log}))
+    assert "line 904" in found[0].evidence["node1"] and "899 lines in the midst" in found[0].evidence["node1"]
+
+
+def test_two_jobs_are_two_findings() -> None:
+    texts = {"/a/train.log": traceback(OOM) + agent(1), "/b/eval.log": traceback("KeyError: 'x'") + agent(1)}
+    assert [each[0] for each in told(case({"node1": texts}))] == ["mem-gpu-oom", "job-failed"]
+
+
+WANTED = {
+    "B01": ({"node2": ["job.log"]}, ("node-rank-duplicate", ("node2",), "fail")),
+    "B03": ({"node1": ["job-gpu1.log"], "node2": ["job-gpu2.log"]}, ("rdzv-id-differs", ORDER_T, "fail")),
+    "B16": ({"node1": ["job.log"]}, ("job-session-closed", ("node1",), "fail")),
+    "B17": ({"node1": ["job.log"]}, ("build-lock-stale", ("node2",), "warn")),
+}
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_logs_of_real_reports(name: str) -> None:
+    files, wanted = WANTED[name]
+    if not (CASES / name).is_dir():
+        pytest.skip("no recordings here")
+    texts = {node: {f"/{each}": (CASES / name / each).read_text() for each in paths} for node, paths in files.items()}
+    assert told(case(texts)) == [wanted]
