@@ -29,6 +29,7 @@ _SUMS: t.Mapping[type, t.Callable[[int, int], int]] = {
     ast.Div: operator.floordiv,
     ast.Mod: operator.mod,
 }
+_DEEPEST = 20
 MOST = 4096  # characters of a variable, so that a script that doubles one in each line does no harm
 
 
@@ -56,16 +57,18 @@ def words(raw: t.Iterable[str], variables: Variables, written: bool = False) -> 
     return [field for one in raw for field in _Word(one, variables, written).fields()]
 
 
-def text(raw: str, variables: Variables, written: bool = False) -> str:
-    """A raw word as one text, as in an assignment."""
-    return _Word(raw, variables, written, split=False).whole()[:MOST]
+def text(raw: str, variables: Variables, written: bool = False, depth: int = 0) -> str:
+    """A raw word as one text, as in an assignment; ``depth``: of how many defaults it is the default."""
+    if depth > _DEEPEST:
+        return raw[:MOST]
+    return _Word(raw, variables, written, split=False, depth=depth).whole()[:MOST]
 
 
 class _Word:
     """The expansion of one raw word into fields."""
 
-    def __init__(self, raw: str, variables: Variables, written: bool, split: bool = True) -> None:
-        self._raw, self._variables, self._written, self._split = raw, variables, written, split
+    def __init__(self, raw: str, variables: Variables, written: bool, split: bool = True, depth: int = 0) -> None:
+        self._raw, self._variables, self._written, self._split, self._depth = raw, variables, written, split, depth
         self._fields: list[str] = [""]
         self._any = False  # something is there, if only a pair of quotes
 
@@ -151,7 +154,7 @@ class _Word:
             else:
                 self._put(known.written if self._written else known.value, quoted)
         elif sign and sign[-1] in "-=":
-            found = text(default, self._variables, self._written)
+            found = text(default, self._variables, self._written, self._depth + 1)
             self._put(f"${{{name}:-{found}}}" if self._written else found, quoted)
         else:
             self._add(f"${name}" if self._written and not whole else raw)

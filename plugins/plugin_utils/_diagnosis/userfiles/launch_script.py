@@ -545,6 +545,8 @@ def joined(lines: t.Sequence[str]) -> t.Iterator[tuple[int, str]]:
 
 def _in_comment(line: str) -> bool:
     """Whether a line ends inside a comment, where a backslash does not continue it."""
+    if "#" not in line:
+        return False
     bare = re.sub(r"\\.|'[^']*'|\"(?:[^\"\\]|\\.)*\"", "_", line)
     return bool(re.search(r"(?:^|\s)#", bare))
 

@@ -17,6 +17,7 @@ Fault = tuple[int, str]
 _WORDS = {"True": "true", "False": "false", "None": "null", "NaN": "null", "undefined": "null"}
 _WORD = re.compile(r"\$\{\w+\}|[A-Za-z_$][\w$.-]*")
 _MOST_REPAIRS = 8
+_DEEPEST = 60  # brackets in one another: the time of a YAML parser grows with their square
 
 
 def read_json(text: str) -> tuple[t.Any, list[Fault]]:
@@ -57,9 +58,10 @@ def tidied(text: str) -> tuple[str, list[Fault]]:
     if text.startswith("\ufeff"):
         faults.append((1, "a byte-order mark"))
         at = 1
+    line, counted = 1, 0
     while at < len(text):
         char = text[at]
-        line = text.count("\n", 0, at) + 1
+        line, counted = line + text.count("\n", counted, at), at
         if char == "#" or text.startswith(("//", "/*"), at):
             block = text.startswith("/*", at)
             end = text.find("*/" if block else "\n", at)
@@ -132,6 +134,8 @@ def _lenient(text: str) -> tuple[t.Any, list[Fault]]:
 
 def read_yaml(text: str) -> tuple[t.Any, list[Fault]]:
     """(value, faults) of a text that is meant as YAML; lines that stand in the way are left out."""
+    if _nesting(text) > _DEEPEST:
+        return None, [(0, f"more than {_DEEPEST} brackets in one another")]
     faults: list[Fault] = []
     if re.search(r"^ *\t", text, re.MULTILINE):
         value, found = _loaded(text)
@@ -156,6 +160,15 @@ def read_yaml(text: str) -> tuple[t.Any, list[Fault]]:
             break
         lines[at] = ""
     return None, faults
+
+
+def _nesting(text: str) -> int:
+    """How many brackets are open at once at most; those in quotes are counted, too."""
+    level = deepest = 0
+    for match in re.finditer(r"[][{}]", text):
+        level += 1 if match.group(0) in "[{" else -1
+        deepest = max(deepest, level)
+    return deepest
 
 
 def _loaded(text: str) -> tuple[t.Any, list[Fault]]:

@@ -111,6 +111,7 @@ def _pattern(basic: str, extended: bool) -> str:
     """A pattern of grep or sed as Python reads it; refused where it could take long."""
     text = basic if extended else re.sub(r"\\([+?(){}|])", r"\1", basic)
     text = text.replace("[[:digit:]]", "[0-9]").replace("[:digit:]", "0-9").replace("[:alpha:]", "a-zA-Z")
-    if len(text) > 60 or re.search(r"[+*]\)?[+*]", text):
+    # nothing that takes long on a name: few repetitions, and none of a group
+    if len(text) > 60 or len(re.findall(r"[+*{]", text)) > 3 or re.search(r"\)[+*?{]", text):
         raise ValueError(text)
     return text

@@ -18,6 +18,7 @@ import typing as t
 _REDIRECTION = re.compile(r"\d*(?:&>>|&>|<<<|<<-|<<|<>|<&|>&|>>|>\||<|>)")
 _OPERATOR = re.compile(r"\n|;;&|;;|;&|;|&&|\|\||\|&|\||&|\(|\)")
 _BLANK = " \t\r"
+_DEEPEST = 40  # quotes and brackets in one another
 _CLOSING = {"(": ")", "{": "}"}
 _OPENING_WORDS = frozenset(("then", "else", "do", "{", "!", "time", "elif", "if", "while", "until"))
 
@@ -142,9 +143,23 @@ def word_end(text: str, at: int) -> int:
     return min(max(at, start + 1), len(text))
 
 
-def quoted_end(text: str, at: int) -> int:
+@functools.lru_cache(maxsize=64)
+def _unclosed_from(text: str) -> dict[str, int]:
+    """From where on a quote or bracket of a text is known to have no end: filled in by those who look for it.
+
+    Without this each of many that nobody closes would be followed to the end of the text, and into the others.
+    """
+    del text
+    return {}
+
+
+def quoted_end(text: str, at: int, depth: int = 0) -> int:
     """Behind the quote that closes the one at a place; behind that one itself where none does."""
     quote, start = text[at], at
+    unclosed_from = _unclosed_from(text)
+    if start >= unclosed_from.get(quote, len(text)) or depth > _DEEPEST:
+        unclosed_from[quote] = min(start, unclosed_from.get(quote, start))
+        return start + 1
     at += 1
     while at < len(text):
         char = text[at]
@@ -153,11 +168,12 @@ def quoted_end(text: str, at: int) -> int:
         if char == "\\" and quote != "'":
             at += 2
         elif quote == '"' and char == "$" and text[at + 1 : at + 2] in ("(", "{"):
-            at = bracket_end(text, at + 1)
+            at = bracket_end(text, at + 1, depth + 1)
         elif quote == '"' and char == "`":
-            at = quoted_end(text, at)
+            at = quoted_end(text, at, depth + 1)
         else:
             at += 1
+    unclosed_from[quote] = min(start, unclosed_from.get(quote, start))
     return start + 1
 
 
@@ -167,25 +183,30 @@ def _ansi_end(text: str, at: int) -> int:
     return end.end() if end else at + 1
 
 
-def bracket_end(text: str, at: int) -> int:
+def bracket_end(text: str, at: int, depth: int = 0) -> int:
     """Behind the bracket that closes the one at a place; behind that one itself where none does."""
     opening, start = text[at], at
-    closing, depth = _CLOSING[opening], 0
+    closing, level = _CLOSING[opening], 0
+    unclosed_from = _unclosed_from(text)
+    if start >= unclosed_from.get(opening, len(text)) or depth > _DEEPEST:
+        unclosed_from[opening] = min(start, unclosed_from.get(opening, start))
+        return start + 1
     while at < len(text):
         char = text[at]
         if char == "\\":
             at += 2
             continue
         if char in "'\"`":
-            at = quoted_end(text, at)
+            at = quoted_end(text, at, depth + 1)
             continue
         if char == "#" and opening == "(" and at and text[at - 1] in " \t\n":
             at = _end_of_line(text, at)
             continue
-        depth += (char == opening) - (char == closing)
+        level += (char == opening) - (char == closing)
         at += 1
-        if depth == 0:
+        if level == 0:
             return at
+    unclosed_from[opening] = min(start, unclosed_from.get(opening, start))
     return start + 1
 
 

@@ -30,9 +30,10 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userf
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 
+_LONGEST = 500  # characters of a line that are searched: a pattern may take long on more
 _OWN_SESSION = frozenset(("setsid", "tmux", "screen", "systemd-run", "sbatch", "srun", "docker", "podman", "kubectl"))
 _NOHUP_SCRIPT = re.compile(r"\bnohup\s+(?:(?:bash|sh|zsh)\s+(?:-\w+\s+)*|\./|/|~/)\S*?([\w.-]+\.(?:sh|bash))\b")
-_EVERY_PYTHON = r"(?:-\w+\s+|--?\w[\w-]*(?:=\S+)?\s+)*['\"]?\.?\*?(?:python|torchrun|deepspeed|accelerate|train)"
+_EVERY_PYTHON = r"(?:-[\w-]+(?:=\S+)?\s+)*['\"]?\.?\*?(?:python|torchrun|deepspeed|accelerate|train)"
 _ENDS_ALL = re.compile(
     r"\bpkill\s+"
     + _EVERY_PYTHON
@@ -73,7 +74,7 @@ def hangup(case: Case) -> t.Iterator[Answer]:
             if _elastic(command) and "nohup" in command.through and not _OWN_SESSION & set(command.through)
         ]
         for number, line in script.lines:
-            inner = _NOHUP_SCRIPT.search(line)
+            inner = _NOHUP_SCRIPT.search(line[:_LONGEST])
             if inner and inner.group(1) in elastic and not _OWN_SESSION & set(line.split()):
                 places.append((number, f"nohup {inner.group(1)}, which runs torchrun"))
         for number, seen in places:
@@ -140,7 +141,7 @@ def _readings(script: Script) -> t.Iterator[tuple[int, str, str]]:
         if command.launcher == PDSH and (names.startswith("^") or "WCOLL" in command.environment):
             yield command.line, names.lstrip("^"), "pdsh takes its hosts from"
     for number, line in script.lines:
-        match = _PSSH.search(line)
+        match = _PSSH.search(line[:_LONGEST])
         if match:
             yield number, _known(script, match.group(1)), "parallel-ssh takes its hosts from"
 
@@ -168,7 +169,7 @@ def ends_everything(case: Case) -> t.Iterator[Answer]:
     """Lines that end the processes of everybody, or all jobs of the user."""
     for copy, script in common.scripts(case):
         for number, line in script.lines:
-            if _ENDS_ALL.search(line):
+            if _ENDS_ALL.search(line[:_LONGEST]):
                 yield finding(
                     "ds-abort-kills-other-jobs",
                     INFO,

@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import launch_script
@@ -91,3 +93,10 @@ def test_standard_input():
 @pytest.mark.parametrize("text", ["", "\\", "export", "'", 'deepspeed "unclosed', "a=$(", "deepspeed --hostfile", "\0"])
 def test_odd_texts_do_no_harm(text):
     launch_script(text)
+
+
+@pytest.mark.parametrize("piece", ["$(", '"$(', "${A:-", "`", "a=(", '"`$(', "A=$A$A\n", "\\\n", "cat <<E\n", "{"])
+def test_long_and_hostile_texts_take_no_long_time(piece):
+    began = time.monotonic()
+    launch_script(piece * (20000 // len(piece)))
+    assert time.monotonic() - began < 10

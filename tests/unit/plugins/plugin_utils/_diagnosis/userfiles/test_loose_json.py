@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import time
+
 import hypothesis
 import pytest
 from hypothesis import strategies as st
@@ -51,3 +53,11 @@ def test_yaml(text, value, lines):
 def test_any_text_ends(text):
     loose_json.read_json(text)
     loose_json.read_yaml(text)
+
+
+@pytest.mark.parametrize("piece", ["{", "[", '{"a":', "a: [", "'", "/*", "\t", "a:\n ", "&a [*a,"])
+def test_long_and_hostile_texts_take_no_long_time(piece):
+    began = time.monotonic()
+    loose_json.read_json(piece * (20000 // len(piece)))
+    loose_json.read_yaml(piece * (20000 // len(piece)))
+    assert time.monotonic() - began < 10
