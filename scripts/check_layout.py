@@ -34,8 +34,8 @@ HEADER = (
 # Each may import from those before it.
 ROOMS = {
     "module_utils": (
-        *("_base", "_logs", "_gpu", "_config", "_fabric", "_install", "_apply", "_stack", "_user"),
-        *("_node", "_probe", "_collective", "_jobs", "_local_nodes"),
+        *("_base", "_logs", "_gpu", "_config", "_fabric", "_install", "_software", "_apply", "_stack"),
+        *("_user", "_node", "_probe", "_collective", "_speed", "_jobs", "_local_nodes"),
     ),
     "plugin_utils": (
         *("_base", "_compat", "_diagnosis", "_render", "_plan", "_inventory", "_rules", "_report"),

@@ -17,7 +17,7 @@ set -u -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 STEPS="unit lint lock cores sanity integration docs package molecule"
-declare -A LIMIT=([unit]=600 [lint]=600 [lock]=180 [cores]=1500 [sanity]=1200 [integration]=300 [docs]=300 [package]=600 [molecule]=3600) # seconds
+declare -A LIMIT=([unit]=600 [lint]=600 [lock]=180 [cores]=1500 [sanity]=1200 [integration]=480 [docs]=300 [package]=600 [molecule]=3600) # seconds
 SCENARIO_LIMIT=${SCENARIO_LIMIT:-1200}                                            # seconds for one scenario
 SANITY_DIR=${SANITY_DIR:-.cache/sanity}
 
@@ -173,6 +173,7 @@ ansible_test() {
     find "$copy" -mindepth 1 -maxdepth 1 ! -name tests ! -name .git -exec rm -rf {} +
     find "$copy/tests" -mindepth 1 -maxdepth 1 ! -name output -exec rm -rf {} +
     our_files | tar --create --null --files-from=- | tar --extract --directory "$copy" || return 1
+    [ ! -e "$SANITY_DIR/integration_config.yml" ] || cp "$SANITY_DIR/integration_config.yml" "$copy/tests/integration/"
     [ -d "$copy/.git" ] || git init --quiet "$copy" || return 1 # ansible-test lists the files through git
     python scripts/sanity_home.py "$SANITY_DIR/home" || return 1
     (cd "$copy" && HOME=$OLDPWD/$SANITY_DIR/home ansible-test "$command" --venv --python "$python" "${@:2}")
@@ -183,7 +184,15 @@ step_sanity() {
 }
 
 # What needs a machine and no cluster, in a directory of its own on this one. Only root may: others leave it out.
+# conda is made once, in .cache/conda: remove that for a new one.
 step_integration() {
+    local place=$PWD/.cache/conda config=$SANITY_DIR/integration_config.yml
+    mkdir -p "$SANITY_DIR" && rm -f "$config"
+    if [ -e "$place/installer.sh" ] || python scripts/real_conda.py "$place"; then
+        echo "role_python_env_conda: $place" >"$config"
+    else
+        echo "No conda to test with: its role is left out."
+    fi
     ansible_test integration
 }
 

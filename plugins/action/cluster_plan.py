@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import typing as t
@@ -19,6 +20,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory impor
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import (
     changes,
     changes_text,
+    conda,
     membership,
     nodes,
     removed_keys,
@@ -30,6 +32,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.authority 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.nodes import Host, logins_at_once
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.trust import Seen, Trust
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import lockfile
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.conda import Installer
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.pythons import Pythons
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import Tools
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.wheelhouse import Store
@@ -61,7 +64,8 @@ class ActionModule(ActionBase):
             hosts, refused = nodes.checked([self._host(name, hostvars, name in live) for name in names])
             options = {**self._options(hostvars[names[0]], hosts), "refused": refused}
             options["installs"] = action.runs(variables, "python_env", "torch_stack")
-            options["conda_installer_problem"] = self._installer_problem(options["conda_installer"])
+            options["conda_problem"] = functools.partial(self._conda_problem, given["state_dir"], dict(options))
+            options["conda_lock_python"] = self._locked_python(options["conda_lock"])
             options["python_problem"] = self._pythons(given["state_dir"], options).problem
             path = os.path.join(given["state_dir"], "cluster.json")
             memory = state.load(path, group, {host.name: host.ansible_host for host in hosts})
@@ -229,14 +233,28 @@ class ActionModule(ActionBase):
         """uv's Pythons, which are asked for only where a node lacks one."""
         return Pythons(os.path.abspath(state_dir), Tools("", "", insecure=True), options["python_mirror"])
 
-    def _installer_problem(self, installer: str) -> str:
-        """Why the conda installer can't be handed out from here, where it is no URL; looked for as the role does."""
-        if not installer or "://" in installer:
+    def _locked_python(self, path: str) -> str:
+        """The version in the lock of conda, empty where there is none; raises ValueError for one that can't be used."""
+        if not path:
             return ""
         try:
-            found = self._find_needle("files", installer)
+            with open(self._find_needle("files", path), encoding="utf-8") as stream:
+                return conda.locked_python(stream.read())
+        except (AnsibleError, OSError, ValueError) as error:
+            raise ValueError(f"trainmesh_conda_lock: {path}: {error}") from error
+
+    def _conda_problem(self, state_dir: str, options: t.Mapping[str, t.Any], arch: str) -> str:
+        """Why the installer of conda can't be had on the controller; a path is looked for as the role does."""
+        place = options["conda_installer"]
+        if not place or "://" in place:
+            tools = Tools("", "", insecure=True)
+            return Installer(os.path.abspath(state_dir), tools, place, options["conda_installer_checksum"]).problem(
+                arch
+            )
+        try:
+            found = self._find_needle("files", place)
         except AnsibleError:
-            return f"trainmesh_conda_installer: there is no {installer} on the controller"
+            return f"trainmesh_conda_installer: there is no {place} on the controller"
         readable = os.path.isfile(found) and os.access(found, os.R_OK)
         return "" if readable else f"trainmesh_conda_installer: {found} is no file that can be read on the controller"
 

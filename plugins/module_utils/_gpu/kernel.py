@@ -119,9 +119,9 @@ def _is_contained(machine: Machine) -> bool:
 
 
 def read_library_version(machine: Machine) -> str | None:
-    """The version of the installed libnvidia-ml, from the name of the file that its link points to."""
+    """The version of the installed libnvidia-ml, from the name of the file that its link leads to."""
     for directory in _LIBRARY_DIRECTORIES:
-        target = machine.link(f"{directory}/libnvidia-ml.so.1")
+        target = machine.end_of_links(f"{directory}/libnvidia-ml.so.1")
         match = _LIBRARY.match(target or "")
         if match:
             return match.group(1)

@@ -17,6 +17,8 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome, run
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import which
 
+MAX_LINKS = 40
+
 
 class Machine:
     """Where the files and commands of one machine are, and how much time is left to ask it."""
@@ -69,6 +71,21 @@ class Machine:
             return os.path.basename(os.readlink(self.path(relative)))
         except OSError:
             return None
+
+    def end_of_links(self, relative: str) -> str | None:
+        """The name of the file at the end of a chain of links, such as Debian's alternatives; None when it is no link.
+
+        Absolute links lead below the root of the machine; the last one may lead to nothing.
+        """
+        place, name = relative, None
+        for _link in range(MAX_LINKS):
+            try:
+                target = os.readlink(self.path(place))
+            except OSError:
+                return name
+            place = os.path.normpath(os.path.join("/", os.path.dirname(place), target)).lstrip("/")
+            name = os.path.basename(place)
+        return None
 
     def seconds_left(self, reserve: float = 0.0) -> float:
         """Seconds that may still be spent, less a share of the whole time that others need later."""

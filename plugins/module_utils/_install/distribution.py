@@ -28,8 +28,9 @@ ARCHIVES = {"apt": "/var/cache/apt/archives", "dnf": "/var/cache"}
 MOST_REASON = 400
 
 _UNITS = {"b": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
-_APT_GET = re.compile(r"^Need to get ([\d.,]+) (\w)?B(?:/[\d.,]+ \w?B)? of archives", re.MULTILINE)
-_APT_DISK = re.compile(r"^After this operation, ([\d.,]+) (\w)?B of additional disk space", re.MULTILINE)
+# apt before 2.9, and since
+_APT_GET = re.compile(r"^(?:Need to get| *Download size:) ([\d.,]+) (\w)?B", re.MULTILINE)
+_APT_DISK = re.compile(r"^(?:After this operation,(?=.*additional)| *Space needed:) ([\d.,]+) (\w)?B", re.MULTILINE)
 _APT_INST = re.compile(r"^Inst (\S+?)(?::\w+)? (?:\[([^\]]+)\] )?\((\S+)", re.MULTILINE)
 _APT_REMV = re.compile(r"^Remv (\S+?)(?::\w+)? ", re.MULTILINE)
 _DNF_GET = re.compile(r"^(?:Total download size:|.*Need to download) ([\d.]+) ?(\w)?", re.MULTILINE)
@@ -75,10 +76,10 @@ def size_of(number: str, unit: str) -> int:
     return int(float(number.replace(",", "")) * _UNITS.get((unit or "b").lower(), 1))
 
 
-def apt_transaction(simulated: str, asked: str) -> Transaction:
-    """What ``apt-get -s install`` said it would do, and the sizes that ``apt-get --assume-no install`` named."""
+def apt_transaction(simulated: str, sizes: str) -> Transaction:
+    """What ``apt-get -s install`` said it would do, and the sizes that ``apt-get --print-uris install`` named."""
     rows = [match.groups() for match in _APT_INST.finditer(simulated)]
-    get, disk = _APT_GET.search(asked), _APT_DISK.search(asked)
+    get, disk = _APT_GET.search(sizes), _APT_DISK.search(sizes)
     return Transaction(
         new={name: version for name, before, version in rows if before is None},
         upgraded={name: version for name, before, version in rows if before is not None},
@@ -114,7 +115,8 @@ def reason(outcome: command.Outcome, limit: float) -> str:
         return f"no end after {limit:g} s"
     lines = [line.strip() for line in outcome.text.splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"E: |Error:? |dpkg: error|No match for argument", line)]
-    words = named[:3] or lines[-2:] or [f"exit status {outcome.rc}"]
+    unmet = [line for line in lines if re.match(r"(?:\S+ : )?(?:Pre-?Depends|Depends|Breaks|Conflicts): ", line)]
+    words = [*unmet, *named][:3] or lines[-2:] or [f"exit status {outcome.rc}"]
     return "; ".join(re.sub(r"^(E|Error): ", "", line) for line in words)[:MOST_REASON]
 
 
@@ -230,8 +232,11 @@ class Apt(Manager):
         simulated = self._get(QUERY_SECONDS, "-s", *install, options=["Debug::NoLocking=true"])
         if not simulated.ok:
             raise Fault(f"{reason(simulated, QUERY_SECONDS)}{self._complaint()}")
-        asked = self._get(QUERY_SECONDS, "--assume-no", *install, options=["Debug::NoLocking=true"])
-        return apt_transaction(simulated.out, asked.out)
+        # --assume-no would install, unasked, what needs no other package; -s tells no sizes
+        sizes = ("--print-uris", "--download-only", "-y")
+        return apt_transaction(
+            simulated.out, self._get(QUERY_SECONDS, *sizes, *install, options=["Debug::NoLocking=true"]).out
+        )
 
     def install(self, wants: t.Sequence[Want], removes: bool) -> command.Outcome:
         flags = ["-y", "--no-install-recommends"] + ([] if removes else ["--no-remove"])

@@ -123,7 +123,16 @@ def environment_there(prefix: str, run: t.Callable[..., command.Outcome] = comma
     if not os.path.isdir(path) or not os.listdir(path):
         return None
     found = "conda" if os.path.isdir(f"{path}/conda-meta") else "venv" if os.path.exists(f"{path}/pyvenv.cfg") else ""
-    return found, python_of(path, run)
+    whole = found != "conda" or is_whole(path)
+    return found, python_of(path, run) if whole else ""
+
+
+def is_whole(directory: str) -> bool:
+    """Whether conda has made this directory in full: it writes the history last, and installers make it empty first."""
+    try:
+        return os.stat(f"{directory}/conda-meta/history").st_size > 0
+    except OSError:
+        return False
 
 
 def judged(there: t.Sequence[str] | None, kind: str, python_version: str) -> Environment:

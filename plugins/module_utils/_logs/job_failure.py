@@ -19,6 +19,8 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import ncc
 # a connection or partner lost; how a launcher tells that something ended. The lowest number of a run is its cause.
 ROOT, CONNECT, WAIT, LOST, ENDED = 0, 1, 2, 3, 4
 
+MOST_CHARACTERS = 4000  # of a line
+
 
 class Kind(t.NamedTuple):
     """A kind of line. ``alone``: it counts wherever it stands, not only as an exception that nobody has caught."""
@@ -41,7 +43,7 @@ def _kind(name: str, weight: int, pattern: str, *, alone: bool = False) -> Kind:
     return Kind(name, weight, alone, re.compile(pattern))
 
 
-_FOREIGN = r"(?!.*(?:https?:|huggingface\.co|hf\.co|wandb|pypi|github\.com))"
+_FOREIGN = r"^(?!.*(?:https?:|huggingface\.co|hf\.co|wandb|pypi|github\.com))"
 
 # The first that fits names the line.
 KINDS: t.Sequence[Kind] = (
@@ -123,7 +125,7 @@ KINDS: t.Sequence[Kind] = (
     _kind("no_gpu", ROOT, r"No CUDA GPUs are available|no CUDA-capable device|Found no NVIDIA driver"
           r"|No GPUs? (?:found|detected|available)|[Cc][Uu][Dd][Aa] is not available|no GPUs? (?:found|detected)"
           r"|from cudaGetDeviceCount"),
-    _kind("gpu_busy", ROOT, r"CUDA-capable device\S* (?:is|are) busy or unavailable"),
+    _kind("gpu_busy", ROOT, r"CUDA-capable device\S* (?:is|are|is/are) busy or unavailable"),
     _kind("gpu_ecc", ROOT, r"uncorrectable ECC error"),
     _kind("gpu_nvlink", ROOT, r"uncorrectable NVLink error"),
     _kind("gpu_crash", ROOT, r"CUDA error: .{0,40}(?:illegal memory access|misaligned address|illegal instruction"
@@ -191,7 +193,8 @@ _TERMINATE = re.compile(r"(?:terminate called|\s{1,8}what\(\): |Fatal Python err
 # Words of which each kind has one, in lower case; a quick look spares the patterns.
 _WORTH = re.compile(
     r"error|errno|eaddr|eacces|exception|exit|signal|interrupt|timeout|timed? ?out|file_baton|memory|oom|alloc|thread"
-    r"|space|quota|option|flag|override|struct|identification|pickle|magic|central|header|but found"
+    r"|space|quota|option|flag|override|struct|identification|pickle|magic|central|header|but found|offline"
+    r"|unavailable"
     r"|failed|fault|already|utilizing|assign|connect|gloo|unable|libuv|cache|resolve|resolution|barrier|clients|keys"
     r"|rendezvous|route|unreachable|denied|verification|reachable|install|module|hostfile|unknown|ignored|batch"
     r"|simultaneously|bf16|argument|match|exhausted|ordinal|driver|too old|initialized|cuda|gpu|assert|index|mismatch"
@@ -210,6 +213,7 @@ _ABOUT_NCCL = re.compile(
 
 def classify(text: str) -> Said | None:
     """What a line says, its tags taken off; None when it names no failure."""
+    text = text[:MOST_CHARACTERS]
     if not _WORTH.search(text) or " NCCL INFO " in text:
         return None
     exception = bool(EXCEPTION.match(text)) or bool(_TERMINATE.match(text))

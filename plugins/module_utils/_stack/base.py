@@ -58,5 +58,5 @@ def _interpreter(wish: Wish, run: t.Callable[..., command.Outcome], limit: float
 
 
 def is_conda(directory: str) -> bool:
-    """Whether conda is there in full: its installer writes the history last."""
-    return os.path.exists(f"{directory}/conda-meta/history")
+    """Whether conda is there in full."""
+    return os.access(f"{directory}/bin/conda", os.X_OK) and install_prefix.is_whole(directory)

@@ -14,6 +14,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "node_base": ("node_base", "user_uid"),
     "driver": ("driver",),
     "toolkit": ("cuda_toolkits",),
+    "libraries": ("cudnn", "nccl"),
 }
 
 

@@ -20,8 +20,8 @@ RESULTS = ("identity", "inventory", "plan", "reach")
 FACTS = "facts_"
 # variables that may hold a token, or an address with a password in it
 HIDDEN = (
-    *("env", "index_url", "conda_installer", "conda_channels", "extra_packages"),
-    *("driver_repository", "driver_key", "cuda_toolkits"),
+    *("env", "index_url", "torch_index_url", "python_mirror", "conda_installer", "conda_channels"),
+    *("extra_packages", "driver_repository", "driver_key", "cuda_toolkits"),
 )
 HostVars = t.Mapping[str, t.Mapping[str, t.Any]]
 Origin = t.Callable[[t.Any], str]

@@ -19,6 +19,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.parse
     LAUNCHERS,
     USER_NAME,
     address,
+    auto_or_boolean,
     boolean,
     checksum,
     choice,
@@ -35,6 +36,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.parse
     paths,
     pattern,
     python,
+    repository,
     requirements,
     text,
     texts,
@@ -59,6 +61,7 @@ class Variable:
 _PORT = number(1, 65535, "a TCP port")
 _VERSION = pattern(re.compile(r"\d+(\.\d+)+([a-z]+\d+|\.post\d+)?\Z"), "an exact version such as 2.13.0")
 _NAME = pattern(HOST_NAME, "a host name of letters, digits, dots and dashes")
+_LIBRARY = pattern(re.compile(r"(any|\d{1,2}(\.\d{1,5}){1,3})\Z"), "any, or a version in quotes such as 2.27.5")
 _KEY_FINGERPRINT = pattern(re.compile(r"[0-9A-Fa-f]{40}\Z"), "the 40 digits of a key's fingerprint, without blanks")
 
 VARIABLES: dict[str, Variable] = {
@@ -113,7 +116,7 @@ VARIABLES: dict[str, Variable] = {
         "Kind of the kernel module; auto: open where all GPUs of the node work with it.",
         choice("auto", "open", "proprietary"),
     ),
-    "driver_repository": Variable("host", "", "URL of a mirror of the vendor's repository.", text),
+    "driver_repository": Variable("host", "", "URL of a mirror of the vendor's repository.", repository),
     "driver_key": Variable(
         "host", "", "Key that signs this mirror, a URL or a path on the controller; default: the vendor's.", text
     ),
@@ -141,6 +144,20 @@ VARIABLES: dict[str, Variable] = {
         "C(source) out of the node's repositories (C(any), C(vendor) or C(distribution)), or a C(runfile) (URL or "
         "controller path) with its C(checksum).",
         cuda_toolkits,
+    ),
+    "cudnn": Variable(
+        "host",
+        None,
+        "Version of cuDNN to install as packages of the system, such as C(9.10), or C(any); the same on all nodes. "
+        "PyTorch needs none.",
+        _LIBRARY,
+    ),
+    "nccl": Variable(
+        "host",
+        None,
+        "Version of NCCL to install as packages of the system, such as C(2.27.5), or C(any); the same on all nodes. "
+        "PyTorch needs none.",
+        _LIBRARY,
     ),
     "user_uid": Variable(
         "cluster",
@@ -259,11 +276,19 @@ VARIABLES: dict[str, Variable] = {
         "Recreate the lock and accept the current hashes, for one run: C(-e trainmesh_lock_update=true).",
         boolean,
     ),
-    "conda_installer": Variable("cluster", "", "URL or controller path of the Miniconda or Miniforge installer.", text),
+    "conda_installer": Variable(
+        "cluster", "", "URL or controller path of an installer of conda; default: the newest Miniforge.", text
+    ),
     "conda_installer_checksum": Variable(
         "cluster", "", "Checksum of the installer such as C(sha256:...); needed for a URL.", checksum
     ),
     "conda_channels": Variable("cluster", [], "Channels, URLs or directories, instead of the installer's own.", texts),
+    "conda_lock": Variable(
+        "cluster",
+        "",
+        "Controller path of an explicit list of packages (C(conda list --explicit)) to make the environment from.",
+        text,
+    ),
     "conda_init": Variable("cluster", False, "Let conda change the job user's shell start-up files.", boolean),
     "precision": Variable(
         "cluster",
@@ -315,6 +340,13 @@ VARIABLES: dict[str, Variable] = {
         boolean,
     ),
     "verify_jobs": Variable("cluster", True, "Run a real job through each launcher at the end.", boolean),
+    "verify_speed": Variable(
+        "cluster",
+        "auto",
+        "Measure the speed of each GPU, for some seconds: C(auto) where all GPUs are idle, C(true) also the "
+        "processors of a cluster without GPUs, or C(false).",
+        auto_or_boolean,
+    ),
     "job_timeout": Variable(
         "cluster", 300, "Time limit of one verification job, in seconds.", number(10, 86400, "seconds")
     ),

@@ -72,6 +72,8 @@ def make(hosts: t.Sequence[Host], options: Options, memory: Memory, strict: bool
         ssh_topology=options["ssh_topology"],
     )
     _check_cluster(cluster, hosts, draft)
+    if options.get("installs", True) and options.get("packages_install", True):
+        draft.faults += [fault for host in hosts for fault in plan_nodes.package_faults(host)]
     stack = _stack(cluster, hosts, options, gpus, draft, strict)
     if draft.faults and strict:
         raise PlanError(draft.faults)
@@ -91,7 +93,7 @@ def _stack(
 ) -> dict[str, t.Any]:
     """What is installed; why it can't be is no fault of a run that installs nothing."""
     unfit: list[Fault] = []
-    software = {host.name: host.stack for host in hosts if host.stack}
+    software = {host.name: {**host.stack, **_free(host, options["prefix"])} for host in hosts if host.stack}
     stack = plan_stack.make(cluster, software, options, gpus, unfit, draft.reasons)
     if strict and not options.get("installs", True):
         draft.warnings += [f"what this run leaves out would be refused: {one}" for one in unfit]
@@ -156,6 +158,12 @@ def _precision(options: Options, gpus: list[GpuFact], draft: Draft) -> str:
         draft.faults.append(Fault(f"trainmesh_precision: bf16 can't run on every GPU ({reason}); set auto or {chosen}"))
     draft.reasons.append(f"{asked}: set by trainmesh_precision")
     return asked
+
+
+def _free(host: Host, prefix: str) -> dict[str, t.Any]:
+    """What the job user may fill below the prefix, in bytes."""
+    place = (host.fabric.get("disks") or {}).get(prefix) or {}
+    return {"free_bytes": place.get("free_bytes")}
 
 
 def _installed(host: Host, prefix: str) -> bool:

@@ -15,12 +15,15 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import minor, table
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.torch_builds import requires_python
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import common_python
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import common_python, conda
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.common_python import Node, Span, have
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.fault import Fault
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 INSTALL = "trainmesh_python_install: true"
+# Rounded up: what is unpacked, the archive or installer beside it, and an environment with Python alone. The packages
+# of the lock are no part of it.
+PYTHON_BYTES, CONDA_BYTES = 300 << 20, 2 << 30
 Facts = t.Mapping[str, t.Any]
 Stacks = t.Mapping[str, Facts]
 
@@ -43,10 +46,10 @@ def base(options: Facts) -> dict[str, str]:
     """What M(trainmesh.cluster.node_facts) has to look for on every node."""
     if options["verify_python"]:
         return {}  # the environment is made by others
-    conda = {"base_conda": f"{options['prefix']}/var/conda"}
+    place = {"base_conda": f"{options['prefix']}/var/conda"}
     if options["python_env"] == "conda":
-        return {"base_prefix": options["prefix"], **conda}
-    maybe = conda if options["python_install"] else {}
+        return {"base_prefix": options["prefix"], **place}
+    maybe = place if options["python_install"] else {}
     return {"base_prefix": options["prefix"], "base_python": wanted(options), **maybe}
 
 
@@ -58,9 +61,15 @@ def choose(cluster: Cluster, stacks: Stacks, options: Facts, faults: list[Fault]
     torch = str(options["torch"] or table("stack")["torch"])
     span = requires_python(torch)
     if options["python_env"] == "conda":
-        version = named(wanted(options))
-        faults += _conda(stacks, options, version)
-        choice = Choice("conda", wanted(options), version)
+        python = str(options.get("conda_lock_python") or wanted(options))
+        version = named(python)
+        if options["python"] and named(str(options["python"])) != version:
+            advice = "set trainmesh_python to that, or make the lock anew"
+            faults.append(
+                Fault(f"trainmesh_conda_lock has Python {version}, and trainmesh_python is another: {advice}")
+            )
+        faults += _conda(cluster, stacks, options, version, reasons)
+        choice = Choice("conda", python, version)
     elif options["python"]:
         choice = _asked(cluster, stacks, options, span, faults, reasons)
     else:
@@ -145,12 +154,13 @@ def _installed(
     with_conda = [name for name, stack in stacks.items() if _environment(stack, options) == ("conda", version)]
     problem = "" if with_conda else options["python_problem"](version, cluster.nodes[0].arch)
     if not with_conda and not problem:
+        faults += room(stacks, names, PYTHON_BYTES, f"Python {version}", options["prefix"])
         reasons.append(f"{what} {'get' if names[1:] else 'gets'} uv's build of it below {options['prefix']}")
         return Choice("venv", version, version, names)
     if with_conda or options["conda_installer"]:
         cause = problem or f"{', '.join(with_conda)} {'have' if with_conda[1:] else 'has'} one of conda already"
         reasons.append(f"{what} every node gets an environment of conda: {cause}")
-        faults += _conda(stacks, {**options, "python_env": "conda"}, version)
+        faults += _conda(cluster, stacks, {**options, "python_env": "conda"}, version, reasons)
         return Choice("conda", version, version)
     advice = (
         "set trainmesh_python_mirror to a URL or a directory on the controller that has uv's Pythons, or "
@@ -253,19 +263,33 @@ def _advice(nodes: t.Sequence[Node], span: Span) -> str:
     return f'set trainmesh_python to one that all have, such as "3.11", or {INSTALL}, or trainmesh_python_env: conda'
 
 
-def _conda(stacks: t.Mapping[str, Facts], options: Facts, version: str) -> list[Fault]:
-    """Nodes that need conda when there is no installer of it."""
+def _conda(cluster: Cluster, stacks: Stacks, options: Facts, version: str, reasons: list[str]) -> list[Fault]:
+    """Nodes that need conda when it, or room for it, can't be had; what it is goes to ``reasons``."""
     names = [
         name
         for name, stack in stacks.items()
         if (stack.get("base") or {}).get("conda") is False and not _has_environment(stack, options, version)
     ]
-    installer, problem = options["conda_installer"], options.get("conda_installer_problem")
-    if not names or (installer and not problem):
+    if not names:
         return []
-    cause = problem or "trainmesh_conda_installer names no installer"
-    advice = (
-        "set it to the URL of a Miniconda or Miniforge installer (with trainmesh_conda_installer_checksum), or to its "
-        "path on the controller"
-    )
-    return [Fault(f"conda is not there, and {cause}: {advice}", *names)]
+    reasons += conda.terms(options["conda_installer"], options["conda_channels"])
+    problem = options.get("conda_problem", lambda _arch: "")(cluster.nodes[0].arch)
+    faults = room(stacks, names, CONDA_BYTES, "conda", options["prefix"])
+    if problem:
+        advice = (
+            "set trainmesh_conda_installer to the URL of a Miniforge or Miniconda installer (with "
+            "trainmesh_conda_installer_checksum), or to its path on the controller"
+        )
+        faults.append(Fault(f"conda is not there, and {problem}: {advice}", *names))
+    return faults
+
+
+def room(stacks: Stacks, names: t.Iterable[str], needed: int, what: str, prefix: str) -> list[Fault]:
+    """The nodes of these on which too little is free below the prefix; of which that is not known, none."""
+    faults = []
+    for name in names:
+        free = stacks[name].get("free_bytes")
+        if isinstance(free, int) and free < needed:
+            found = f"{free >> 20} MiB are free for {prefix}, and {what} needs about {needed >> 20} MiB"
+            faults.append(Fault(f"{found}: free some space, or set trainmesh_prefix to a larger disk", name))
+    return faults

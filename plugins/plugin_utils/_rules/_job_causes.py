@@ -148,7 +148,7 @@ CAUSES: t.Mapping[str, Cause] = {
         "name-hosts-typo", "A node's name does not resolve there", "Run the role hosts, or fix /etc/hosts"
     ),
     "hostfile_words": Cause(
-        "hostfile-bad-line",
+        "hostfile-read-as-words",
         "A loop over the words of the hostfile takes slots=N for a host",
         "awk '{print $1}' HOSTFILE gives the names alone: use it in place of cat",
     ),

@@ -247,6 +247,19 @@ def gloo(case: Case) -> t.Iterator[Answer]:
             )
 
 
+def _each_switched(case: Case, *wanted: tuple[str, t.Callable[[Setting], bool]]) -> t.Iterator[tuple[str, str]]:
+    """(host, evidence) of each node, all variables in it whose value the test accepts."""
+    for host in case.order:
+        found = [
+            f"{variable}={wish.value} in {wish.where}"
+            for variable, test in wanted
+            for wish in settings.of(case, host, variable)
+            if test(wish)
+        ]
+        if found:
+            yield host, ", ".join(found[:4])
+
+
 def _switched(case: Case, *wanted: tuple[str, t.Callable[[Setting], bool]]) -> t.Iterator[tuple[str, str]]:
     """(host, evidence) of each node where one of the variables has a value that the test accepts."""
     for host in case.order:
@@ -342,7 +355,7 @@ def p2p_disabled(case: Case) -> t.Iterator[Answer]:
         ("NCCL_P2P_LEVEL", _is("loc", "0")),
         ("NCCL_SHM_DISABLE", lambda wish: wish.on),
     )
-    for host, said in _switched(case, *wanted):
+    for host, said in _each_switched(case, *wanted):
         linked = any(number(each, "active") for each in rows(case.gpu.get(host), "nvlink"))
         what = "NVLink stays unused." if linked else "a workaround that hides its cause and slows down."
         yield finding(

@@ -19,7 +19,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import shell
 
-_PARAMETER = re.compile(r"([A-Za-z_]\w*)(\[[@*]\])?(?:(:?[-=?])(.*))?\Z", re.DOTALL)
+_PARAMETER = re.compile(r"([A-Za-z_]\w*|\d)(\[[@*]\])?(?:(:?[-=?])(.*))?\Z", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_]\w*|[0-9@*#?$!-]")
 _SUMS: t.Mapping[type, t.Callable[[int, int], int]] = {
     ast.Add: operator.add,

@@ -119,7 +119,8 @@ class Command:
     launched; ``environment`` assignments in front of it. ``feeds`` says that something else is its standard input (a
     pipe, or a loop that reads), and nothing was done about it. ``tool`` is the command's name, which is not the
     launcher's where a tool runs it. ``through`` are the commands around it, such as nohup and srun. ``once`` says that
-    its command line is put together once for all nodes. ``conditional``: it runs in some cases only.
+    its command line is put together once for all nodes. ``conditional``: it runs in some cases only;
+    ``looped``: in a ``for`` loop.
     """
 
     launcher: str
@@ -135,6 +136,7 @@ class Command:
     through: tuple[str, ...] = ()
     once: bool = False
     conditional: bool = False
+    looped: bool = False
 
     def argument(self, *names: str) -> str | None:
         """The value of the training script's argument ``--name``, dashes and underscores alike; None without one."""
@@ -211,10 +213,19 @@ class _Reader:
         self.writes: list[Written] = []
         self._through, self._once, self._depth = through, once, depth
         self._all_exported = False
+        self._turning: frozenset[str] = frozenset()
+
+    def _visible(self, simple: shell.Simple) -> dict[str, Variable]:
+        """The variables whose values are known at a command: not those that change with each turn of a loop."""
+        if not simple.looped or not self._turning:
+            return self.variables
+        return {name: one for name, one in self.variables.items() if name not in self._turning}
 
     def read(self, text: str, offset: int) -> None:
         """Read a text that begins ``offset`` lines below the top of the file."""
-        for simple in shell.simple_commands(text):
+        commands = shell.simple_commands(text)
+        self._turning = frozenset(name for one in commands if one.looped for name in _assigned(one))
+        for simple in commands:
             line = simple.line + offset
             head = simple.words[0] if simple.words else ""
             if head in ("for", "select"):
@@ -224,6 +235,9 @@ class _Reader:
             elif head == "unset":
                 for name in simple.words[1:]:
                     self.variables.pop(name, None)
+            elif head in ("mpirun", "mpiexec", "orterun"):
+                self._sent_by_mpi(simple, line)
+                self._launch(simple, line)
             elif head in _DECLARATIONS or (head and all(map(_ASSIGNED.match, simple.words))):
                 self._assign(simple, line)
             elif head == ":":
@@ -296,6 +310,13 @@ class _Reader:
                 written = expansion.text(raw, self.variables, written=True)
                 self.variables[name] = Variable(value, False, line, f"${{{name}:-{written}}}")
 
+    def _sent_by_mpi(self, simple: shell.Simple, line: int) -> None:
+        """``mpirun -x NAME=VALUE``."""
+        for option, raw in zip(simple.words, simple.words[1:], strict=False):
+            match = _ASSIGNED.match(raw) if option in ("-x", "-genv", "-env") else None
+            if match:
+                self._set_variable(match.group(1), "", match.group(3), True, simple, line)
+
     def _note_writes(self, simple: shell.Simple, line: int) -> None:
         """``echo TEXT > FILE``, ``cat > FILE << EOF`` and ``tee FILE``."""
         targets = [raw for sign, raw in simple.redirections if sign in (">", ">>", ">|")]
@@ -312,12 +333,13 @@ class _Reader:
 
     def _launch(self, simple: shell.Simple, line: int) -> None:
         """Take up the command of a launcher, and the scripts that others are given in quotes."""
+        known = self._visible(simple)
         place = next((at for at, word in enumerate(simple.words) if not _ASSIGNED.match(word)), len(simple.words))
         assignments = [match for word in simple.words[:place] if (match := _ASSIGNED.match(word))]
-        environment = {match.group(1): expansion.text(match.group(3), self.variables) for match in assignments}
-        references = {match.group(1): expansion.text(match.group(3), self.variables, True) for match in assignments}
-        value = _parsed(expansion.words(simple.words[place:], self.variables), environment)
-        written = _parsed(expansion.words(simple.words[place:], self.variables, written=True), references)
+        environment = {match.group(1): expansion.text(match.group(3), known) for match in assignments}
+        references = {match.group(1): expansion.text(match.group(3), known, True) for match in assignments}
+        value = _parsed(expansion.words(simple.words[place:], known), environment)
+        written = _parsed(expansion.words(simple.words[place:], known, written=True), references)
         if value and value.launcher:
             self._command(simple, line, value, written if written and written.launcher == value.launcher else value)
         self._inner(simple, line, value)
@@ -342,6 +364,7 @@ class _Reader:
                 through,
                 self._once or bool(REMOTE & set(through)),
                 simple.conditional,
+                "for" in simple.inside,
             )
         )
 
@@ -372,14 +395,23 @@ class _Reader:
             return
         for raw in (*simple.words[1:], simple.document):
             if raw and _LAUNCHES.search(raw) and (raw is simple.document or re.search(r"\s", raw)):
-                text = raw if raw is simple.document else expansion.text(raw, self.variables)
+                text = raw if raw is simple.document else expansion.text(raw, self._visible(simple))
                 there = bool(REMOTE & set(names))
                 at_the_node = raw.startswith("'") and there
                 once = not at_the_node and (self._once or there)
-                inner = _Reader(dict(self.variables), (*self._through, *names), once, self._depth + 1)
+                inner = _Reader(dict(self._visible(simple)), (*self._through, *names), once, self._depth + 1)
                 inner.read(text, line - 1)
                 for command in inner.commands:
-                    self.commands.append(dataclasses.replace(command, line=line, once=once))
+                    looped = command.looped or "for" in simple.inside
+                    self.commands.append(dataclasses.replace(command, line=line, once=once, looped=looped))
+
+
+def _assigned(simple: shell.Simple) -> t.Iterator[str]:
+    """The names that a simple command sets, counters among them."""
+    for word in simple.words:
+        match = _ASSIGNED.match(word) or re.fullmatch(r"\(*([A-Za-z_]\w*)(?:\+\+|--|[-+*]=.*)\)*", word)
+        if match:
+            yield match.group(1)
 
 
 class _Parsed(t.NamedTuple):

@@ -29,7 +29,7 @@ _OWN = re.compile(
 )
 # asked of one node, whichever runs the script
 _ELSEWHERE = re.compile(r"\b(?:ssh|srun|scontrol|pdsh|kubectl|getent|dig|host|nslookup)\b")
-_DEFAULT = re.compile(r"\$\{([A-Za-z_]\w*):-(.*)\}\Z", re.DOTALL)
+_DEFAULT = re.compile(r"\$\{([A-Za-z_]\w*|\d):-(.*)\}\Z", re.DOTALL)
 _OUTSIDE = re.compile(r"\$(?:\{?[A-Za-z_]\w*|\{?\d)")
 
 

@@ -50,6 +50,11 @@ class Simple:
     guard: str = ""
 
     @property
+    def looped(self) -> bool:
+        """Whether the command is inside a loop."""
+        return any(one in ("for", "while", "read") for one in self.inside)
+
+    @property
     def conditional(self) -> bool:
         """Whether the command runs in some cases only."""
         return any(one in ("if", "else", "case") for one in self.inside)

@@ -85,10 +85,21 @@ def starts(case: Case) -> list[Start]:
             continue
         for command in script.commands:
             by_hand = command.launcher in (TORCHRUN, ACCELERATE) or "no_ssh" in command.options
-            nodes = nodes_of(command)
+            nodes = _nodes(case, copy, command)
             if by_hand and nodes != 1 and "help" not in command.options:
                 found.append(Start(copy, script, command, nodes))
     return found
+
+
+def _nodes(case: Case, copy: common.Copy, command: Command) -> int:
+    """For how many nodes a command is, by its hostfile or Accelerate's configuration where it does not say so."""
+    if command.launcher == ACCELERATE and "num_machines" not in command.options and "machine_rank" in command.options:
+        given = [data for other, data in common.mappings(case, "accelerate") if other.host == copy.host]
+        return next((integer(data.get("num_machines")) or 1 for data in given), OPEN)
+    if command.launcher == DEEPSPEED and "no_ssh" in command.options:
+        hosts = common.hostfile_of(case, copy.host)
+        return len(hosts.hosts) if hosts and hosts.hosts else len(case.order)
+    return nodes_of(command)
 
 
 def joins_by_rank(start: Start) -> bool:

@@ -24,7 +24,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import own_rank, per_node
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import own_rank, per_node, shell
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import integer
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import (
     ACCELERATE,
@@ -44,6 +44,8 @@ _EQUAL = (
 )  # fmt: skip
 _OWN_VARIABLES = re.compile(r"\w*_IFNAME$|NCCL_IB_HCA$|NCCL_HOSTID$|NCCL_TOPO_FILE$|NCCL_DEBUG\w*$|NCCL_CONF_FILE$")
 _STEERING = re.compile(r"NCCL_|GLOO_|TORCH_(?:NCCL|DISTRIBUTED)_")
+_SENT = frozenset(("ssh", "pdsh"))
+_SEVERAL_IN_RAY = re.compile(r"\b(?:nnodes|num_nodes|num-nodes)[=\s]+['\"]?(?:[2-9]|[1-9]\d+)\b")
 RENAMED = "0.8.4"  # LLaMA-Factory reads NODE_RANK in the place of RANK
 
 
@@ -171,9 +173,11 @@ def no_master(case: Case) -> t.Iterator[Answer]:
 )
 def ranks(case: Case) -> t.Iterator[Answer]:
     """Ranks that two nodes have, or that no node may have."""
+    yield from _looped(case)
+    yield from _without_nodes(case)
     groups: dict[tuple[t.Any, ...], list[Start]] = {}
     for start in by_hand.starts(case):
-        if _reads_old_name(case, start):
+        if _reads_old_name(case, start) or (start.command.looped and _SENT & set(start.command.through)):
             continue
         if by_hand.joins_by_rank(start) and not (
             by_hand.rank_text(start) is None and (start.nodes == by_hand.OPEN or by_hand.config_says_rank(case, start))
@@ -183,6 +187,33 @@ def ranks(case: Case) -> t.Iterator[Answer]:
     for group in groups.values():
         yield from _same_rank(case, group)
         yield from _computed_ranks(case, group)
+
+
+def _looped(case: Case) -> t.Iterator[Answer]:
+    """A loop over hosts that gives each of them the same rank."""
+    for copy, script, command in common.commands(case, TORCHRUN, ACCELERATE):
+        start = Start(copy, script, command, by_hand.nodes_of(command))
+        number = integer(by_hand.rank_text(start))
+        sent = command.looped and _SENT & set(command.through)
+        if sent and number is not None and start.nodes != 1 and by_hand.joins_by_rank(start):
+            yield _finding(FAIL, start, f"the loop starts node rank {number} on every host")
+
+
+def _without_nodes(case: Case) -> t.Iterator[Answer]:
+    """A node with a rank above 0 in a job of one node."""
+    for copy, script, command in common.commands(case, TORCHRUN):
+        start = Start(copy, script, command, by_hand.nodes_of(command))
+        number = integer(by_hand.rank_text(start))
+        if number and start.nodes == 1 and "standalone" not in command.options:
+            option = "NNODES" if start.name in TOOLS else "--nnodes"
+            yield finding(
+                "node-rank-duplicate",
+                FAIL,
+                copy.host,
+                f"{start.place}: node rank {number}, and {option} is 1 or not given",
+                "Without the number of nodes the job has one, and a node with another rank than 0 has no place in it.",
+                f"Set {option} to the number of nodes, the same on every node.",
+            )
 
 
 def _reads_old_name(case: Case, start: Start) -> bool:
@@ -222,7 +253,7 @@ def _same_rank(case: Case, group: t.Sequence[Start]) -> t.Iterator[Answer]:
             yield _finding(FAIL, start, said)
         elif default and integer(default[1]) == 0 and by_hand.rank(case, start) is None and start.nodes > 1:
             severity = WARN if by_hand.on_several(case, start) else INFO
-            yield _finding(severity, start, f"{said}: every node on which nobody sets {default[0]} has node rank 0")
+            yield _finding(severity, start, f"{said}: every node on which nobody sets ${default[0]} has node rank 0")
 
 
 def _without_a_rank(certain: t.Mapping[str, set[int]]) -> set[str]:
@@ -356,3 +387,34 @@ def _unlike(
                     "NCCL and Gloo; only the node rank and names of interfaces may differ.",
                     "Copy one script to all nodes, and give it the node rank as an argument.",
                 )
+
+
+@rule(
+    About(
+        "ray-head-on-each-node",
+        layer="launcher",
+        severity=FAIL,
+        title="Each node starts a Ray head of its own",
+        symptom="the job waits for nodes that never join",
+        source="Ray, starting a cluster by hand",
+    ),
+    needs=("user",),
+    applies=common.given("launch_script"),
+)
+def ray_heads(case: Case) -> t.Iterator[Answer]:
+    """A script for several nodes with nothing but ``ray start --head``, on several nodes."""
+    heads: dict[str, tuple[common.Copy, int]] = {}
+    for copy in common.copies(case, "launch_script"):
+        steps = [one for one in shell.simple_commands(copy.text) if one.words[:2] == ("ray", "start")]
+        several = _SEVERAL_IN_RAY.search(copy.text) or common.for_cluster(case, copy)
+        if steps and several and all("--head" in one.words and not one.conditional for one in steps):
+            heads.setdefault(copy.host, (copy, steps[0].line))
+    for copy, line in heads.values() if len(heads) > 1 else ():
+        yield finding(
+            "ray-head-on-each-node",
+            FAIL,
+            copy.host,
+            f"{copy.at(line)}: ray start --head, as on {', '.join(host for host in heads if host != copy.host)}",
+            "Each node that runs the script is the head of a Ray cluster of its own, and none joins another.",
+            f"ray start --address={dig(case.plan, 'master.address', 'ADDRESS')}:6379 on all nodes but the first.",
+        )

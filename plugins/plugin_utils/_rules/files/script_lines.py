@@ -10,6 +10,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import shortened
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
+    FAIL,
     INFO,
     WARN,
     About,
@@ -43,7 +44,10 @@ _ENDS_ALL = re.compile(
     r"|\bnvidia-smi\b.*(?:compute-apps|pmon).*\bkill\b|\bkill\b.*\bnvidia-smi\b.*compute-apps|\bpgrep\b.*python.*\bkill\b"
     r"|\bkill\b.*\bpgrep\b.*python"
 )
-_WORDS_OF = re.compile(r"^\"?(?:\$\(|`)\s*(?:cat\s+|<\s*)([^|;)`]+?)\s*[)`]\"?$")
+_WORDS_OF = re.compile(
+    r"^\"?(?:\$\(|`)\s*(?:cat\s+|<\s*|grep\s+(?:-\w+\s+)*(?:'[^']*'|\"[^\"]*\"|\S+)\s+)([^|;)`\s]+)"
+    r"(?:\s*\|\s*(?:grep|egrep|sort|uniq|head|tail|tac)\b[^|;`]*)*\s*[)`]\"?$"
+)
 _PSSH = re.compile(r"\b(?:parallel-ssh|pssh|parallel-scp|pscp|prsync)\b.*?\s(?:-h|--hosts)[ =]?(\S+)")
 
 
@@ -99,6 +103,7 @@ def _elastic(command: Command) -> bool:
         "hostfile-read-as-words",
         layer="launcher",
         severity=WARN,
+        also=(FAIL,),
         title="A loop takes slots=N for a host",
         symptom="`Could not resolve hostname slots=8`",
         source="bash(1), pdsh(1)",
@@ -127,7 +132,7 @@ def _readings(script: Script) -> t.Iterator[tuple[int, str, str]]:
     """(line, path, how it is read) of each file that is taken for a list of hosts word by word."""
     for loop in script.loops:
         for raw in loop.words:
-            match = _WORDS_OF.match(raw)
+            match = _WORDS_OF.match(expansion.text(raw, script.variables, written=True))
             if match and len(loop.words) == 1 and not raw.startswith('"'):
                 yield loop.line, _known(script, match.group(1).strip("\"'")), "a for loop over the words of"
     for command in script.commands:

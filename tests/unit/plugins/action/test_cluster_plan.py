@@ -13,6 +13,9 @@ from ansible.parsing.dataloader import DataLoader
 
 from ansible_collections.trainmesh.cluster.plugins.action import cluster_plan
 from ansible_collections.trainmesh.cluster.plugins.action.cluster_plan import ActionModule
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import fetch
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.conda import MINIFORGE
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import ToolError
 from ansible_collections.trainmesh.cluster.tests.unit.samples.clusters import host
 
 
@@ -21,11 +24,22 @@ def problem(tmp_path):
     action = ActionModule.__new__(ActionModule)
     action._task = types.SimpleNamespace(get_search_path=lambda: [str(tmp_path)])
     action._loader = DataLoader()
-    return action._installer_problem
+
+    def ask(installer, checksum=""):
+        wish = {"conda_installer": installer, "conda_installer_checksum": checksum}
+        return action._conda_problem(str(tmp_path / "state"), wish, "x86_64")
+
+    return ask
 
 
 @pytest.mark.parametrize("installer", ["", "https://example.com/miniforge.sh"])
-def test_nothing_is_looked_for_on_the_controller(problem, installer):
+def test_a_place_that_does_not_answer_is_told(problem, installer, monkeypatch):
+    def answers(url, _index):
+        raise ToolError(f"{url} can't be had")
+
+    monkeypatch.setattr(fetch, "answers", answers)
+    assert problem(installer) == f"{installer or MINIFORGE.format('x86_64')} can't be had"
+    monkeypatch.setattr(fetch, "answers", lambda _url, _index: None)
     assert problem(installer) == ""
 
 
@@ -36,6 +50,19 @@ def test_an_installer_on_the_controller_is_looked_for_where_the_role_does(proble
     lost = str(tmp_path / "lost.sh")
     assert problem(lost) == f"trainmesh_conda_installer: there is no {lost} on the controller"
     assert "is no file that can be read" in problem(str(tmp_path / "files"))
+
+
+def test_a_lock_of_conda_is_read_before_anything_is_made(tmp_path):
+    action = ActionModule.__new__(ActionModule)
+    action._task = types.SimpleNamespace(get_search_path=lambda: [str(tmp_path)])
+    action._loader = DataLoader()
+    lock = tmp_path / "conda.lock"
+    lock.write_text("@EXPLICIT\nhttps://x.example/linux-64/python-3.12.1-0.conda\n")
+    assert (action._locked_python(""), action._locked_python(str(lock))) == ("", "3.12")
+    lock.write_text("dependencies: [python]\n")
+    for path in (lock, tmp_path / "lost"):
+        with pytest.raises(ValueError, match="trainmesh_conda_lock: "):
+            action._locked_python(str(path))
 
 
 def answer_of(monkeypatch, state_dir, prefix="/opt/one", topology="mesh", **task):

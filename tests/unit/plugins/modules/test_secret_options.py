@@ -29,8 +29,10 @@ REASONS = {
         mode path paths prefix python recipe removes root script state_dir tools wheelhouse
     """,
     "versions, processors, checksums, and requirement lines as they stand in the lock": """
-        arch checksum packages platform python_version requirements torch_backend torch_build version
+        arch checksum cuda cudnn nccl packages platform python_version requirements torch_backend torch_build
+        version branch kernel
     """,
+    "a source of packages, without a password in its address": "repository",
     "numbers of runs, and limits of processes": "run_id runs memlock",
     "keys and settings of ssh without a private key, and their digests": "comment config digest known_hosts",
     "mappings and lists whose own options are looked at": "defaults files toolkits",

@@ -81,6 +81,20 @@ def test_what_cannot_be_read_is_none(tmp_path: pathlib.Path) -> None:
     assert read_information(Machine(str(tmp_path))) == {}
 
 
+def test_the_library_of_debian_lies_behind_its_alternatives(tmp_path: pathlib.Path) -> None:
+    place, alternatives = tmp_path / "usr/lib/x86_64-linux-gnu", tmp_path / "etc/alternatives"
+    (place / "nvidia/current").mkdir(parents=True)
+    alternatives.mkdir(parents=True)
+    (place / "libnvidia-ml.so.1").symlink_to("/etc/alternatives/nvidia--libnvidia-ml.so.1-x86_64-linux-gnu")
+    chosen = alternatives / "nvidia--libnvidia-ml.so.1-x86_64-linux-gnu"
+    chosen.symlink_to("/usr/lib/x86_64-linux-gnu/nvidia/current/libnvidia-ml.so.1")
+    (place / "nvidia/current/libnvidia-ml.so.1").symlink_to("libnvidia-ml.so.535.309.01")
+    assert read_library_version(Machine(str(tmp_path))) == "535.309.01"
+    (place / "nvidia/current/libnvidia-ml.so.1").unlink()
+    (place / "nvidia/current/libnvidia-ml.so.1").symlink_to("libnvidia-ml.so.1")
+    assert read_library_version(Machine(str(tmp_path))) is None
+
+
 def test_a_machine_without_a_pci_bus_has_no_gpu(tmp_path: pathlib.Path) -> None:
     (tmp_path / "sys/class").mkdir(parents=True)
     assert read_kernel(Machine(str(tmp_path))).pci_gpus == ()

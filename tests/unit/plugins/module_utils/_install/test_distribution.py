@@ -25,7 +25,7 @@ ASKED = """\
 2 newly installed, 1 upgraded, 1 to remove and 0 not upgraded.
 Need to get 1,637 MB of archives.
 After this operation, 5,608 MB of additional disk space will be used.
-Abort.
+'http://mirror.example/libtool1_1.2-3_amd64.deb' libtool1_1.2-3_amd64.deb 1000 SHA256:00
 """
 DNF4 = """\
 Last metadata expiration check: 0:01:02 ago on Mon 01 Jan 2024 00:00:00 AM UTC.
@@ -77,6 +77,8 @@ def test_what_apt_would_do():
     assert (found.download, found.disk) == (1_637_000_000, 5_608_000_000)
     partly = distribution.apt_transaction("", "Need to get 12.5 kB/73.4 MB of archives.")
     assert partly.download == 12_500 and partly.is_empty
+    newer = distribution.apt_transaction("", "  Download size: 11.8 MB\n  Space needed: 43.9 MB / 65.0 GB available\n")
+    assert (newer.download, newer.disk) == (11_800_000, 43_900_000)
     freed = distribution.apt_transaction("", "After this operation, 300 MB disk space will be freed.")
     assert freed.disk == 0
 
@@ -100,6 +102,10 @@ def test_what_the_newer_dnf_would_do():
         ("dpkg: error processing archive x (--unpack):\n cannot copy: No space left on device\n", "dpkg: error"),
         ("Error: Unable to find a match: nothing\n", "Unable to find a match: nothing"),
         ("No match for argument: nothing\nError: Unable to find a match: nothing\n", "No match for argument: nothing"),
+        (
+            "x : Depends: y (>= 1) but it is not installable\nE: Unable to correct problems\n",
+            "x : Depends: y (>= 1) but",
+        ),
         ("something else\nthe last line\n", "the last line"),
         ("", "exit status 100"),
     ],
@@ -247,6 +253,15 @@ def test_apt_reads_versions_with_the_candidate_first():
         ),
     )
     assert distribution.Apt(run).versions("tool") == ["1.0-1", "2.0-1"]
+
+
+def test_apt_only_looks_at_what_it_would_do():
+    """--assume-no is no promise: apt asks nothing, and installs, where no package comes along."""
+    run = Commands()
+    run.answers = {" -s ": outcome(SIMULATED), "--print-uris": outcome(ASKED)}
+    assert distribution.Apt(run).transaction([Want("tool-dev", "1:1.2-3+b1")]).disk == 5_608_000_000
+    for argv in run.argvs:
+        assert "-s" in argv or ("--print-uris" in argv and "--download-only" in argv)
 
 
 def test_apt_leaves_the_removal_of_packages_to_those_who_allow_it():

@@ -52,9 +52,19 @@ def made(path: pathlib.Path, kind: str) -> str:
     (path / "env" / "bin" / "python").touch()
     if kind == "conda":
         (path / "env" / "conda-meta").mkdir()
+        (path / "env" / "conda-meta" / "history").write_text("==> 2026-11-30 10:00:00 <==\n")
     elif kind == "venv":
         (path / "env" / "pyvenv.cfg").touch()
     return str(path)
+
+
+@pytest.mark.parametrize("left", ["", None])
+def test_an_environment_that_conda_did_not_finish_is_made_anew(tmp_path, left):
+    path = made(tmp_path, "conda")
+    history = tmp_path / "env/conda-meta/history"
+    history.unlink() if left is None else history.write_text(left)
+    found = install_prefix.environment(path, "conda", "3.11", answers("3.11"))
+    assert (found.state, found.reason[:29]) == ("wrong", "the environment is incomplete")
 
 
 def test_no_environment_yet(tmp_path):

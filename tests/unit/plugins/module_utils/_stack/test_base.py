@@ -51,7 +51,11 @@ def test_an_interpreter_that_makes_no_environment(tmp_path: pathlib.Path) -> Non
 def test_conda_is_there_when_its_installer_has_ended(tmp_path: pathlib.Path) -> None:
     assert read(conda=str(tmp_path))["conda"] is False
     (tmp_path / "conda-meta").mkdir()
-    (tmp_path / "conda-meta/history").touch()
+    (tmp_path / "conda-meta/history").touch()  # which an installer makes before it unpacks anything
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/conda").touch(0o755)
+    assert read(conda=str(tmp_path))["conda"] is False
+    (tmp_path / "conda-meta/history").write_text("==> 2026-11-30 10:00:00 <==\n")
     assert read(conda=str(tmp_path))["conda"] is True
 
 

@@ -168,6 +168,16 @@ def test_files_that_are_handed_in(tmp_path):
     assert len(found[1]["text"]) == files.MAX_TEXT
 
 
+def test_of_a_log_of_a_job_the_errors_are_kept_and_no_secrets(tmp_path):
+    noise = "".join(f"a line that says nothing, number {at}\n" for at in range(20000))
+    (tmp_path / "job.log").write_text(f"{noise}KeyError: 'x'\nHF_TOKEN=hf_abcdefghijklmnop\n{noise}")
+    (found,) = files.handed_in([{"kind": "job_log", "path": str(tmp_path / "job.log")}])
+    assert "KeyError: 'x'\nHF_TOKEN=<hidden>\n" in found["text"] and "hf_abc" not in found["text"]
+    assert len(found["text"]) < files.MAX_TEXT and "[trainmesh: lines " in found["text"]
+    (gone,) = files.handed_in([{"kind": "job_log", "path": str(tmp_path / "gone")}])
+    assert (gone["kind"], gone["exists"], gone["text"], gone["error"]) == ("job_log", False, None, None)
+
+
 def test_configurations_that_are_taken_up_silently(tmp_path):
     home = tmp_path / "home"
     (home / ".cache/huggingface/accelerate").mkdir(parents=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, evidence, options
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.catalogue import entry
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import data, inventory
@@ -89,6 +91,22 @@ def test_the_verdict_on_a_job_comes_from_the_records_of_its_run_alone():
     verdict = assemble(hostvars, PLAN["order"], results=[job]).jobs[0]
     assert not verdict["ok"] and verdict["log"] == "/log"
     assert {fault["host"] for fault in verdict["faults"]} >= set(PLAN["order"])
+
+
+@pytest.mark.parametrize(
+    ("told", "host", "words"),
+    [
+        ({"first_error": {"text": "KeyError: 'x'", "node": "node1", "rank": 0, "own": True}}, "node1",
+         ": rank 0 on node1: KeyError: 'x'"),
+        ({"first_error": None, "log_tail": "one\n\nthe last\n\n"}, "", ": the last"),
+        ({"msg": "The job could not be started: no file"}, "", ": The job could not be started: no file"),
+    ],
+)  # fmt: skip
+def test_the_verdict_has_what_failed_first(told, host, words):
+    result = {"launcher": "torchrun", "run_id": "b", "rc": 1, "seconds": 2, "log": "/log", **told}
+    hostvars = {name: {"ansible_facts": FACTS} for name in PLAN["order"]}
+    fault = assemble(hostvars, PLAN["order"], results=[result]).jobs[0]["faults"][-1]
+    assert fault == {"host": host, "failure": "launcher", "cause": f"the launcher ended with status 1{words}"}
 
 
 def test_only_registers_of_changes_that_changed_something_count():

@@ -174,25 +174,44 @@ def test_the_advice_is_only_what_torch_has_wheels_for():
 WITHOUT = software(conda=False)
 
 
-@pytest.mark.parametrize(
-    ("wish", "words"),
-    [
-        ({"conda_installer": ""}, "names no installer"),
-        (
-            {"conda_installer": "/x.sh", "conda_installer_problem": "trainmesh_conda_installer: there is no /x.sh on"},
-            "/x",
-        ),
-    ],
-)
-def test_conda_needs_an_installer_where_it_is_not_there(wish, words):
-    (fault,) = faults(software(conda=True), WITHOUT, WITHOUT, python_env="conda", **wish)
-    assert fault.startswith("node2, node3: conda is not there, and ") and words in fault
-    assert "set it to the URL" in fault
+def test_conda_needs_an_installer_where_it_is_not_there():
+    wish = {"python_env": "conda", "conda_problem": lambda arch: f"there is no /x-{arch}.sh on the controller"}
+    (fault,) = faults(software(conda=True), WITHOUT, WITHOUT, **wish)
+    assert fault.startswith("node2, node3: conda is not there, and there is no /x-x86_64.sh on the controller: set ")
+
+
+def test_without_an_installer_it_is_miniforge_and_the_plan_says_whose_terms_count():
+    made = plan(WITHOUT, python_env="conda")
+    assert any("Miniforge" in reason for reason in made["reasons"])
+    made = plan(
+        WITHOUT, python_env="conda", conda_installer="https://repo.example.com/Miniconda3-latest-Linux-x86_64.sh"
+    )
+    assert any("organisations of more than 200 people" in reason for reason in made["reasons"])
+    assert not any("conda" in reason for reason in plan(software(conda=True), python_env="conda")["reasons"])
+
+
+def test_a_lock_of_conda_says_which_python_it_is():
+    there, lock = software(conda=True), {"python_env": "conda", "conda_lock": "/x.lock", "conda_lock_python": "3.12"}
+    assert plan(there, **lock)["stack"]["python_version"] == "3.12"
+    assert plan(there, **lock, python="3.12")["stack"]["python"] == "3.12"
+    (fault,) = faults(there, **lock, python="3.11")
+    assert fault.startswith("trainmesh_conda_lock has Python 3.12, and trainmesh_python is another")
+
+
+def test_a_disk_without_room_is_told_before_anything_is_unpacked():
+    small = {"disks": {PREFIX: {"existing": "/opt", "free_bytes": 100 << 20}}}
+    hosts = [host(1, fabric=small)._replace(stack=WITHOUT), host(2)._replace(stack=WITHOUT)]
+    with pytest.raises(cluster.PlanError) as caught:
+        cluster.make(hosts, options(python_env="conda"), {})
+    assert caught.value.faults == [
+        "node1: 100 MiB are free for /opt/trainmesh, and conda needs about 2048 MiB: free some space, or set "
+        "trainmesh_prefix to a larger disk"
+    ]
 
 
 @pytest.mark.parametrize("stack", [software(conda=True), software(conda=False, made=("conda", "3.11.9")), {}])
 def test_conda_that_is_there_needs_none(stack):
-    lost = {"conda_installer": "/x.sh", "conda_installer_problem": "there is no /x.sh"}
+    lost = {"conda_installer": "/x.sh", "conda_problem": lambda _arch: "there is no /x.sh"}
     assert plan(stack, python_env="conda", python="3.11", **lost)["stack"]["python_version"] == "3.11"
 
 

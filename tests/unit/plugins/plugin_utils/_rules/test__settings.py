@@ -125,5 +125,9 @@ def test_infiniband_and_peer_to_peer():
     assert said(sent) == [("ib-disabled-on-ib", "warn", ("node1",))]
     peers = hand_in(gpu_case(), "NCCL_P2P_DISABLE=1 " + OVER_SSH, hosts=("node1",))
     assert said(peers) == [("nccl-p2p-disabled-kept", "warn", ("node1",))]
+    both = hand_in(gpu_case(), "export NCCL_P2P_DISABLE=1 NCCL_SHM_DISABLE=1", OVER_SSH, hosts=("node1",))
+    assert "NCCL_SHM_DISABLE=1" in checks.answers(both, RULES)[0].evidence["node1"]
+    mpi = hand_in(gpu_case(), "mpirun -np 2 -x GLOO_SOCKET_IFNAME=^lo python /t.py", hosts=("node1",))
+    assert said(mpi) == [("nccl-ifname-absent-on-node", "fail", ("node1",))]
     adapters = hand_in(gpu_case(), "export NCCL_IB_HCA=mlx5_9", BY_HAND, hosts=("node1",))
     assert said(adapters) == [("ib-rails-not-connected", "fail", NAMES)]

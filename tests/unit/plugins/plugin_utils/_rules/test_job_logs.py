@@ -487,7 +487,7 @@ def test_ssh_and_pdsh_that_start_no_rank() -> None:
     )
     assert told(case({"node1": log})) == [("sshd-not-listening", ("node2",), "fail")]
     log = "ssh: Could not resolve hostname slots=8: Name or service not known\n"
-    assert told(case({"node1": log})) == [("hostfile-bad-line", ("node1",), "fail")]
+    assert told(case({"node1": log})) == [("hostfile-read-as-words", ("node1",), "fail")]
     log = (
         "gpu2: bash: line 1: /x/bin/python: No such file or directory\npdsh@gpu1: gpu2: ssh exited with exit code 127\n"
     )

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.tests.unit.samples.user_files import BOTH, HOSTS, case, findings, ids, script
+from ansible_collections.trainmesh.cluster.tests.unit.samples.user_files import (
+    BOTH,
+    HOSTS,
+    STANDARD,
+    case,
+    findings,
+    ids,
+    script,
+    yaml,
+)
 
 TORCH = "torchrun --nnodes=2 --nproc_per_node=8 "
 STATIC = TORCH + "--node_rank=$NODE_RANK --master_addr=10.0.0.1 --master_port=29500 /t.py"
@@ -225,3 +234,37 @@ def test_scripts_that_may_differ():
 def test_deepspeed_over_ssh_computes_once():
     line = "deepspeed --hostfile /job/hosts --master_addr $(hostname -i) /t.py"
     assert ids(case((*script(line), "node1"), (*HOSTS, "node1"))) == {}
+
+
+def test_the_nodes_of_accelerate_and_of_deepspeed_without_ssh():
+    launch = "accelerate launch --config_file /job/a.yaml --machine_rank {} /t.py"
+    config = yaml(text=STANDARD.format(rank=0), num_machines="2")
+    assert ids(case(config, *each(launch.format(0), launch.format(1)))) == {}
+    assert ids(case(config, *each(launch.format(0), launch.format(0) + " --x"))) == {
+        ("node-rank-duplicate", "fail"): BOTH
+    }
+    start = "deepspeed --hostfile /job/hosts --no_ssh --node_rank {} --master_addr 10.0.0.1 /t.py"
+    assert ids(case(HOSTS, *each(start.format(0), start.format(1)))) == {}
+    assert ids(case(HOSTS, *each(start.format(1), start.format(1) + " --x"))) == {("node-rank-duplicate", "fail"): BOTH}
+
+
+def test_a_loop_that_gives_every_host_the_same_rank():
+    loop = "for h in node1 node2; do ssh $h '{}' & done"
+    same = (*script(loop.format(STATIC.replace("$NODE_RANK", "0"))), "node1")
+    assert ids(case(same)) == {("node-rank-duplicate", "fail"): ("node1",)}
+    counted = 'i=0; for h in node1 node2; do ssh $h "' + STATIC.replace("$NODE_RANK", "$i") + '" & i=$((i + 1)); done'
+    assert ids(case((*script(counted), "node1"))) == {}
+
+
+def test_a_rank_without_a_number_of_nodes():
+    lines = [f"NODE_RANK={rank} MASTER_ADDR=10.0.0.1 NPROC_PER_NODE=8 swift sft --model m" for rank in (0, 1)]
+    assert ids(case(*each(*lines))) == {("node-rank-duplicate", "fail"): ("node2",)}
+
+
+def test_ray():
+    head = ["ray start --head --port 6379", "python3 -m verl.trainer.main_ppo trainer.nnodes=2"]
+    assert ids(case(script(*head))) == {("ray-head-on-each-node", "fail"): BOTH}
+    assert ids(case((*script(*head), "node1"))) == {}
+    assert ids(case(script(head[0], "python3 -m verl.trainer.main_ppo trainer.nnodes=1"))) == {}
+    joined = ["if [ $1 = 0 ]; then ray start --head; else ray start --address=10.0.0.1:6379; fi", *head[1:]]
+    assert ids(case(script(*joined))) == {}

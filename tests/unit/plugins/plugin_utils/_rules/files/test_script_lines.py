@@ -48,6 +48,8 @@ def test_what_lives_on(line):
         "for h in `cat /job/hosts`; do ssh $h nvidia-smi; done",
         "for h in $(cat hosts); do\n  scp /t.py $h:/\ndone",
         "HOSTFILE=/job/hosts\nfor h in $(< $HOSTFILE); do ssh $h date; done",
+        "HOSTS=$(grep -v '^#' /job/hosts | sort)\nfor h in $HOSTS; do ssh $h date; done",
+        "for h in `cat /job/hosts | grep -v '#'`; do ssh $h date; done",
         "pdsh -w ^/job/hosts date </dev/null",
         "parallel-ssh -h /job/hosts date",
     ],
@@ -63,6 +65,8 @@ def test_a_hostfile_word_by_word(loop):
     [
         "for h in $(awk '{print $1}' /job/hosts); do ssh $h date; done",
         "for h in $(cut -d' ' -f1 /job/hosts); do ssh $h date; done",
+        "for h in $(cat /job/hosts | awk '{print $1}'); do ssh $h date; done",
+        "for h in $(grep -oE '^\\S+' /job/hosts | cut -f1); do ssh $h date; done",
         "while read -r h _; do ssh -n $h date; done < /job/hosts",
         "for h in $(cat /job/nodes); do ssh $h date; done",
         "for h in node1 node2; do ssh $h date; done",

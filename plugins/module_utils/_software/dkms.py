@@ -1,0 +1,82 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build the driver's kernel module with dkms, and say why that failed."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import path_of
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import SoftwareError
+
+SOURCES = "/usr/src"
+TREE = "/var/lib/dkms"
+_ERROR = re.compile(r"(?i)\b(?:fatal )?error\b|No rule to make|not found|No space left")
+_SHOWN = 3
+
+
+class Source(t.NamedTuple):
+    """A module that dkms can build, as dkms calls it."""
+
+    name: str
+    version: str
+
+
+def sources(version: str, place: str = SOURCES) -> list[Source]:
+    """The driver's sources of this version."""
+    found = []
+    for path in sorted(glob.glob(f"{place}/*-{version}/dkms.conf")):
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            text = stream.read()
+        name = re.search(r"""(?m)^PACKAGE_NAME=["']?([\w.+-]+)""", text)
+        if name and "nvidia" in name.group(1):
+            found.append(Source(name.group(1), version))
+    return found
+
+
+def install(version: str, kernel: str, limit: float, run: t.Callable[..., command.Outcome] = command.run) -> None:
+    """Build and install the modules of this version for a kernel; raises SoftwareError."""
+    found = sources(version)
+    if not found:
+        raise SoftwareError(f"no source of the module {version} is in {SOURCES}, and none for {kernel} is installed")
+    for source in found:
+        words = ["install", "--force", "-m", source.name, "-v", source.version, "-k", kernel]
+        _check(run([path_of("dkms"), *words], limit), kernel, TREE, limit)
+
+
+def trial(packages: t.Sequence[str], version: str, kernel: str, directory: str, limit: float,
+          run: t.Callable[..., command.Outcome] = command.run) -> None:  # fmt: skip
+    """Build the module out of packages that are not installed yet, beside those of the node; raises SoftwareError."""
+    for path in packages:
+        outcome = run([path_of("dpkg-deb"), "-x", path, directory], limit)
+        if not outcome.ok:
+            raise SoftwareError(f"{os.path.basename(path)} could not be unpacked: {outcome.text.strip()[-300:]}")
+    place, tree = f"{directory}{SOURCES}", f"{directory}/dkms"
+    os.makedirs(tree, exist_ok=True)
+    for source in sources(version, place):
+        words = ["-m", source.name, "-v", source.version, "--sourcetree", place, "--dkmstree", tree]
+        run([path_of("dkms"), "add", *words], limit)
+        _check(run([path_of("dkms"), "build", *words, "-k", kernel], limit), kernel, tree, limit)
+
+
+def _check(outcome: command.Outcome, kernel: str, tree: str, limit: float) -> None:
+    if outcome.timed_out:
+        raise SoftwareError(f"building the module for kernel {kernel} did not end within {limit:.0f} s")
+    if not outcome.ok:
+        raise SoftwareError(f"the module could not be built for kernel {kernel}: {reason(tree, outcome.text)}")
+
+
+def reason(tree: str, text: str) -> str:
+    """The lines of the newest build log that say why, else the last of what was printed."""
+    logs = glob.glob(f"{tree}/*/*/build/make.log") + glob.glob(f"{tree}/*/*/*/*/log/make.log")
+    lines = list[str]()
+    for path in sorted(logs, key=os.path.getmtime)[-1:]:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            lines = [line.strip()[:300] for line in stream if _ERROR.search(line)]
+    lines = lines or [line.strip()[:300] for line in text.splitlines() if line.strip()]
+    return "; ".join(lines[:_SHOWN]) or "dkms does not say why"

@@ -1,0 +1,157 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Put the driver on the node, and take everything back where that fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command, file_write
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import path_of, which
+from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.machine import Machine
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software import (
+    dkms,
+    driver_plan,
+    driver_present,
+    files,
+)
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import Apt, SoftwareError, Steps
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_plan import Choice
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_present import Present
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_sources import ROOM
+
+RECORD = "/var/lib/trainmesh/gpu-driver.json"
+
+
+@dataclasses.dataclass
+class Result:
+    """What was, or would be, done."""
+
+    changed: bool
+    version: str | None = None
+    module: str | None = None
+    packages: list[str] = dataclasses.field(default_factory=list)
+    held: list[str] = dataclasses.field(default_factory=list)
+    reboot_reason: str = ""
+    notes: list[str] = dataclasses.field(default_factory=list)
+    diff: list[dict[str, str]] = dataclasses.field(default_factory=list)
+
+
+def record(path: str = "") -> dict[str, t.Any]:
+    """What an earlier run has installed; empty for nothing."""
+    try:
+        with open(path or RECORD, encoding="utf-8") as stream:
+            content = json.load(stream)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def install(
+    apt: Apt,
+    choice: Choice,
+    wanted: t.Sequence[str],
+    steps: Steps,
+    changes: t.Mapping[str, files.Content],
+    present: Present,
+    limit: float,
+    result: Result,
+    ours: t.Mapping[str, t.Any],
+) -> None:
+    """Install, and take everything back where that fails."""
+    old = {name: before for name, (before, _new) in steps.install.items() if before}
+    old |= {name: before for name, before in steps.remove.items() if before}
+    kept = apt.keep_old(old, f"{ROOM}/old") if old else []
+    held = sorted(set(ours.get("held", [])) & apt.held())
+    try:
+        files.write(changes)
+    except OSError as error:
+        raise SoftwareError(f"{error.filename or 'a file'} could not be written: {error.strerror}") from None
+    try:
+        apt.install(wanted)
+        _have_module(choice, present, limit)
+        _hold(apt, held, result.held)
+        _remember(choice, steps, changes, result.held, ours)
+    except SoftwareError as error:
+        files.restore(changes)
+        raise SoftwareError(f"{error}{_taken_back(apt, steps, old, kept, held)}") from None
+    _start(present, choice, result, limit)
+
+
+def _taken_back(apt: Apt, steps: Steps, old: t.Mapping[str, str], kept: t.Sequence[str], held: t.Sequence[str]) -> str:
+    """Undo an installation; what is still to be said about it."""
+    try:
+        if kept:
+            apt.put_back(kept)
+        apt.remove([name for name, (before, _new) in steps.install.items() if not before])
+        apt.hold(held)
+    except SoftwareError as error:
+        return f". Not all of it could be taken back: {error}"
+    if old and not kept:
+        return f". The old {', '.join(sorted(old)[:3])} is no longer offered, and could not be put back"
+    return ""
+
+
+def _have_module(choice: Choice, present: Present, limit: float) -> None:
+    """Make sure that the module for the kernel is there, of the version of the library; raises SoftwareError."""
+    version, _kind = driver_present.installed_module(Machine(), present.kernel)
+    if version != choice.version and not choice.recipe.prebuilt:
+        dkms.install(choice.version, present.kernel, limit)
+        version, _kind = driver_present.installed_module(Machine(), present.kernel)
+    if version != choice.version:
+        have = f"is of driver {version}" if version else "is missing"
+        raise SoftwareError(f"the module for kernel {present.kernel} {have}, and the library of {choice.version}")
+
+
+def _hold(apt: Apt, before: t.Sequence[str], after: t.Sequence[str]) -> None:
+    """Hold the packages of the new driver, and none of the old one any more; those that are gone are held by nobody."""
+    installed = apt.installed()
+    apt.hold([name for name in before if name in installed and name not in after], is_held=False)
+    apt.hold(after)
+
+
+def _remember(
+    choice: Choice,
+    steps: Steps,
+    changes: t.Mapping[str, files.Content],
+    held: t.Sequence[str],
+    ours: t.Mapping[str, t.Any],
+) -> None:
+    """Write down what is to go with the driver one day; raises SoftwareError."""
+    added = sorted({*ours.get("added", []), *(name for name, (old, _new) in steps.install.items() if not old)})
+    content = {
+        "version": choice.version,
+        "packages": [name for name in added if driver_plan.is_driver(name)],
+        "added": added,
+        "held": held,
+        "files": sorted({*ours.get("files", []), *changes}),
+    }
+    try:
+        os.makedirs(os.path.dirname(RECORD), mode=0o755, exist_ok=True)
+        file_write.replace(RECORD, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n", 0o644)
+    except OSError as error:
+        raise SoftwareError(f"{RECORD} could not be written: {error.strerror}") from None
+
+
+def _start(present: Present, choice: Choice, result: Result, limit: float) -> None:
+    """Rebuild the initramfs where nouveau may be in it, load the module, and start the services."""
+    systemctl = which("systemctl")
+    if present.nouveau and (program := which("update-initramfs")):
+        command.run([program, "-u", "-k", present.kernel], limit)
+    services = ["nvidia-persistenced", *(["nvidia-fabricmanager"] if present.nvswitches else [])]
+    if present.devices and not present.loaded and not present.nouveau and present.kernel == present.running:
+        outcome = command.run([path_of("modprobe"), "nvidia"], 120)
+        if not outcome.ok:
+            result.notes.append(f"the module could not be loaded: {outcome.text.strip()[-300:]}")
+    after = driver_present.read(Machine(), present.kernel)
+    result.reboot_reason = driver_plan.reboot_reason(after, choice.version)
+    works = after.loaded == choice.version
+    for service in services if systemctl else ():
+        words = ["enable", *(["--now"] if works else []), service]
+        outcome = command.run([str(systemctl), *words], 120)
+        if not outcome.ok:
+            result.notes.append(f"{service} could not be enabled: {outcome.text.strip()[-200:]}")

@@ -1,0 +1,149 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What single lines say went wrong."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_failure, job_log
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_failure import (
+    CONNECT,
+    ENDED,
+    LOST,
+    ROOT,
+    WAIT,
+    classify,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import _job_causes
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "weight", "fatal"),
+    [
+        ("KeyError: 'x'", "exception", ROOT, True),
+        ("my.package.CustomTimeout: late", "exception", ROOT, True),
+        ("No module named 'triton', some optimizations are off", "module_missing", ROOT, False),
+        ("ModuleNotFoundError: No module named 'triton'", "module_missing", ROOT, True),
+        ("train.py: error: unrecognized arguments: --x", "arguments", ROOT, True),
+        ("[W1129 07:45:12 socket.cpp] failed to connect (errno: 111 - Connection refused).", "refused", CONNECT, False),
+        ("[E1129 07:45:12 socket.cpp] failed to bind (errno: 98 - Address already in use).", "port_in_use", ROOT, True),
+        ("requests.exceptions.ConnectionError: host='huggingface.co': Max retries",
+         "hub_unreachable", ROOT, True),
+        ("urllib3: https://api.wandb.ai: Name or service not known", None, None, None),
+        ("RuntimeError: Connection closed by peer [10.0.0.3]:4242", "lost", LOST, True),
+        ("RuntimeError: Timed out waiting 1800000ms for recv operation to complete", "wait_gloo", WAIT, True),
+        ("torch.distributed.elastic.multiprocessing.errors.ChildFailedError:", "ended", ENDED, True),
+        ("torch.distributed.DistBackendError: NCCL error in: x.cpp:1, unhandled system error",
+         "nccl:system_error", LOST, True),
+        ("x.cc:1 NCCL WARN Mismatched NCCL version detected", "nccl:version_mismatch", ROOT, True),
+        ("gpu1:7:7 [0] NCCL INFO connect returned Connection refused, retrying", None, None, None),
+        ("loss: nan", None, None, None),
+        ("UserWarning: this error of yours is no exception", None, None, None),
+        ("Added key: store_based_barrier_key:1 to store for rank: 0", None, None, None),
+    ],
+)  # fmt: skip
+def test_a_line_is_of_one_kind(text, kind, weight, fatal):
+    said = classify(text)
+    assert (said and tuple(said)) == (kind and (kind, weight, fatal))
+
+
+SAMPLES = {
+    "ended": "subprocess.CalledProcessError: Command 'x' returned non-zero exit status 1.",
+    "session_closed": "Received 1 death signal, shutting down workers",
+    "interrupted": "KeyboardInterrupt",
+    "stopped": "Received Signals.SIGTERM death signal, shutting down workers",
+    "build_lock": '  File "/x/torch/utils/file_baton.py", line 42, in wait',
+    "gpu_memory": "torch.cuda.OutOfMemoryError: CUDA out of memory.",
+    "shm_full": "Unexpected bus error encountered in worker.",
+    "oom_killer": "Out of memory: Killed process 7 (python)",
+    "loader_killed": "RuntimeError: DataLoader worker (pid 7) is killed by signal: Killed.",
+    "host_memory": "MemoryError",
+    "process_limit": "bash: fork: retry: Resource temporarily unavailable",
+    "disk_full": "OSError: [Errno 122] Disk quota exceeded",
+    "port_in_use": "OSError: [Errno 98] Address already in use",
+    "port_privileged": "failed to bind (errno: 13 - Permission denied).",
+    "address_not_own": "OSError: [Errno 99] Cannot assign requested address",
+    "loopback": "Gloo: connect to 127.0.1.1 refused",
+    "gloo_mesh": "RuntimeError: Gloo connectFullMesh failed with no error",
+    "gloo_interface": "Unable to find address for: eth9",
+    "no_libuv": "use_libuv was requested but PyTorch was built without libuv support",
+    "hub_unreachable": "OfflineModeIsEnabled: Cannot reach the Hub",
+    "name_unknown": "socket.gaierror: [Errno -3] Temporary failure in name resolution",
+    "clients_missing": "torch.distributed.DistStoreError: Socket Timeout",
+    "no_route": "OSError: [Errno 113] No route to host",
+    "ssh_denied": "u@gpu2: Permission denied (publickey).",
+    "ssh_key_changed": "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @",
+    "ssh_host_key": "Host key verification failed.",
+    "ssh_failed": "RuntimeError: Using hostfile at f but host=h was not reachable via ssh.",
+    "ssh_refused": "ssh: connect to host gpu2 port 22: Connection refused",
+    "ssh_timeout": "ssh: connect to host gpu2 port 22: Connection timed out",
+    "pdsh_missing": "RuntimeError: launcher 'pdsh' not installed.",
+    "pdsh_module": 'pdsh@gpu1: No such rcmd module "ssh"',
+    "hostfile_words": "ssh: Could not resolve hostname slots=8: Name or service not known",
+    "hostfile_line": "ValueError: Hostfile contains a bad entry: a 8, unable to proceed with launching",
+    "hostfile_twice": "ValueError: Hostfile contains multiple entries for a",
+    "accelerate_key": "ValueError: The config file at /x.yaml had unknown keys (['y'])",
+    "accelerate_twice": "ValueError: the following accelerate config variables will be ignored: ['zero_stage']",
+    "batch_sizes": "AssertionError: Check batch related parameters.",
+    "both_precisions": "AssertionError: bfloat16 and fp16 modes cannot be simultaneously enabled",
+    "no_bf16": "ValueError: Your setup doesn't support bf16/gpu.",
+    "arguments": "Error: No such option: --epoch",
+    "code_differs": "RuntimeError: [1]: params[0] in this process with sizes [2] appears not to match sizes",
+    "uneven": "RuntimeError: Detected at least one rank that exhausted inputs.",
+    "more_ranks_than_gpus": "RuntimeError: CUDA error: invalid device ordinal",
+    "driver_old": "RuntimeError: The NVIDIA driver on your system is too old (found version 11040).",
+    "fabric_manager": "RuntimeError: Unexpected error. Error 802: system not yet initialized",
+    "torch_without_cuda": "AssertionError: Torch not compiled with CUDA enabled",
+    "no_gpu": "RuntimeError: No CUDA GPUs are available",
+    "gpu_busy": "RuntimeError: CUDA error: CUDA-capable device(s) is/are busy or unavailable",
+    "gpu_ecc": "RuntimeError: CUDA error: uncorrectable ECC error encountered",
+    "gpu_nvlink": "RuntimeError: CUDA error: uncorrectable NVLink error detected during the execution",
+    "gpu_crash": "RuntimeError: CUDA error: an illegal memory access was encountered",
+    "gpu_lost": "Unable to determine the device handle for GPU0000:1B:00.0: Unknown Error",
+    "no_kernel": "RuntimeError: CUDA error: no kernel image is available for execution on the device",
+    "gpu_assert": "IndexError: index out of range in self",
+    "cuda_other": "deepspeed.ops.op_builder.builder.CUDAMismatchException: >- DeepSpeed Op Builder: Installed CUDA",
+    "ops_other_torch": "RuntimeError: PyTorch version mismatch! DeepSpeed ops were compiled and installed with another",
+    "no_ninja": "RuntimeError: Unable to load the x op due to ninja not being installed.",
+    "cpu_adam": "RuntimeError: Error building extension 'cpu_adam'",
+    "build_failed": "ninja: build stopped: subcommand failed.",
+    "cuda_library": "OSError: libcudart.so.12: cannot open shared object file: No such file or directory",
+    "binary_other": "ImportError: /x/y.so: undefined symbol: z",
+    "packages": "ImportError: cannot import name 'x' from 'y' (/x/y.py)",
+    "python_other": "ValueError: unsupported pickle protocol: 5",
+    "module_missing": "ModuleNotFoundError: No module named 'x'",
+    "syntax": "IndentationError: unexpected indent",
+    "shapes": "RuntimeError: mat1 and mat2 shapes cannot be multiplied (1x2 and 3x4)",
+    "model_damaged": "EOFError: Ran out of input",
+    "model_missing": "OSError: Can't load tokenizer for '/x'.",
+    "file_missing": "python: can't open file '/job/train.py': [Errno 2] No such file or directory",
+    "command_missing": "run.sh: line 3: torchrun: command not found",
+    "not_permitted": "PermissionError: [Errno 13] Permission denied: '/x'",
+    "loss_scale": "Exception: Current loss scale already at minimum - cannot decrease scale anymore.",
+    "wait_gloo": "RuntimeError: [x] Timed out waiting 1800000ms for recv operation to complete",
+    "refused": "ConnectionRefusedError: [Errno 111] Connection refused",
+    "connect_timeout": "TimeoutError: [Errno 110] Connection timed out",
+    "store_connection": "RendezvousConnectionError: The connection to the C10d store has failed.",
+    "lost": "ConnectionResetError: [Errno 104] Connection reset by peer",
+}
+
+
+def test_each_kind_has_a_line_and_a_meaning():
+    assert set(SAMPLES) == {kind.name for kind in job_failure.KINDS}
+    assert {name: getattr(classify(text), "kind", None) for name, text in SAMPLES.items()} == {
+        name: name for name in SAMPLES
+    }
+    assert set(SAMPLES) - set(_job_causes.CAUSES) == {"ended"}
+
+
+@pytest.mark.parametrize("word", ["connect ", "Exception ", ": ", "x.E", "a-", " ", "[", "0%|", "size mismatch", "/a/"])
+def test_a_long_line_takes_no_long_time(word):
+    text = word * (60000 // len(word)) + "x"
+    started = time.process_time()
+    classify(text)
+    job_log.parse(text)
+    assert time.process_time() - started < 2

@@ -1,0 +1,122 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver_apply, files
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import SoftwareError, Steps
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_apply import Result
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_plan import Choice
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_table import Recipe
+from ansible_collections.trainmesh.cluster.tests.unit.plugins.module_utils._software.test_driver_plan import BARE
+
+CHOICE = Choice("570.1.1", Recipe("open", ("nvidia-kernel-open-dkms", "libcuda1")), ())
+FRESH = Steps({"libcuda1": (None, "570.1.1-1"), "gcc": (None, "12")}, {})
+UPGRADE = Steps({"libcuda1": ("535.1.1-1", "570.1.1-1"), "gcc": (None, "12")}, {"nvidia-smi": "535.1.1-1"})
+
+
+class Packages:
+    """apt without packages: remembers what it was asked, and fails where it is told to."""
+
+    def __init__(self, fails: str = "", kept: bool = True) -> None:
+        self.fails, self.kept, self.calls = fails, kept, []
+
+    def keep_old(self, packages, directory):
+        return [f"{name}.deb" for name in sorted(packages)] if self.kept else []
+
+    def held(self):
+        return {"libcuda1", "unrelated"}
+
+    def installed(self):
+        return {"libcuda1": "1", "nvidia-modprobe": "1"}
+
+    def __getattr__(self, name):
+        def call(*words, **named):
+            self.calls.append((name, *words, *named.items()))
+            if name == self.fails:
+                raise SoftwareError(f"{name} failed")
+
+        return call
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setattr(driver_apply, "RECORD", str(tmp_path / "record.json"))
+    monkeypatch.setattr(driver_apply, "_start", lambda *_words: None)
+    monkeypatch.setattr(driver_apply.driver_present, "installed_module", lambda _machine, _kernel: ("570.1.1", "open"))
+    return tmp_path
+
+
+def install(place, apt, steps, ours=()):
+    changes = files.compare({str(place / "modprobe.conf"): b"blacklist nouveau\n"})
+    result = Result(True, held=["libcuda1"])
+    driver_apply.install(apt, CHOICE, ["libcuda1=570.1.1-1"], steps, changes, BARE, 10, result, {"held": list(ours)})
+    return result
+
+
+def test_what_was_installed_is_held_and_remembered(place):
+    apt = Packages()
+    install(place, apt, FRESH)
+    assert ("hold", ["libcuda1"]) in apt.calls and (place / "modprobe.conf").exists()
+    record = json.loads((place / "record.json").read_text())
+    assert record["packages"] == ["libcuda1"], "compilers stay when the driver goes"
+    assert record["files"] == [str(place / "modprobe.conf")]
+
+
+def test_what_is_gone_need_not_be_released(place):
+    apt = Packages()
+    apt.held = lambda: {"libcuda1", "nvidia-modprobe", "nvidia-smi"}
+    install(place, apt, UPGRADE, ours=["libcuda1", "nvidia-modprobe", "nvidia-smi"])
+    assert ("hold", ["nvidia-modprobe"], ("is_held", False)) in apt.calls
+
+
+def test_a_hold_that_fails_takes_all_back(place):
+    apt = Packages(fails="hold")
+    with pytest.raises(SoftwareError, match="hold failed"):
+        install(place, apt, FRESH)
+    assert ("remove", ["libcuda1", "gcc"]) in apt.calls and not (place / "record.json").exists()
+
+
+def test_a_failed_installation_is_taken_back(place):
+    apt = Packages(fails="install")
+    with pytest.raises(SoftwareError, match=r"^install failed$"):
+        install(place, apt, FRESH)
+    assert ("remove", ["libcuda1", "gcc"]) in apt.calls
+    assert not (place / "modprobe.conf").exists() and not (place / "record.json").exists()
+
+
+def test_a_failed_upgrade_gets_the_old_packages_and_holds_back(place):
+    apt = Packages(fails="install")
+    with pytest.raises(SoftwareError, match=r"^install failed$"):
+        install(place, apt, UPGRADE, ours=["libcuda1"])
+    assert apt.calls[1:] == [
+        ("put_back", ["libcuda1.deb", "nvidia-smi.deb"]),
+        ("remove", ["gcc"]),
+        ("hold", ["libcuda1"]),
+    ]
+
+
+def test_what_can_not_be_taken_back_is_told(place):
+    with pytest.raises(SoftwareError, match="is no longer offered, and could not be put back"):
+        install(place, Packages(fails="install", kept=False), UPGRADE)
+
+    class Both(Packages):
+        def remove(self, _names):
+            raise SoftwareError("dpkg is broken")
+
+    with pytest.raises(SoftwareError, match=r"Not all of it could be taken back: dpkg is broken"):
+        install(place, Both(fails="install"), FRESH)
+
+
+def test_a_module_that_is_not_there_afterwards_is_built_or_the_installation_fails(place, monkeypatch):
+    built = []
+    monkeypatch.setattr(driver_apply.driver_present, "installed_module", lambda _machine, _kernel: (None, None))
+    monkeypatch.setattr(driver_apply.dkms, "install", lambda *words: built.append(words))
+    apt = Packages()
+    with pytest.raises(SoftwareError, match=r"the module for kernel 6\.1\.0-57-amd64 is missing"):
+        install(place, apt, FRESH)
+    assert built == [("570.1.1", "6.1.0-57-amd64", 10)] and ("remove", ["libcuda1", "gcc"]) in apt.calls
