@@ -28,6 +28,8 @@ COMM_ID = re.compile(r"\bcommId (0x[0-9a-f]{1,16})\b")
 NETWORK = re.compile(r"Using network (.{1,60})")
 VERSION = re.compile(r"NCCL version (\d{1,2}(?:\.\d{1,3}){1,3})")
 LINK_LAYER = re.compile(r"\[\d{1,3}\](?:\{\d+\} )?[\w.-]{1,60}:\d{1,3}/(IB|RoCE)")
+# NCCL_IB_HCA has words of its own: "NCCL_IB_HCA set to mlx5_0"
+VARIABLE = re.compile(r"\b(NCCL_[A-Z0-9_]{1,60}) set (?:by environment )?to (.{0,200}?)[. ]*$")
 NO_DEVICE = re.compile(r"NET/IB ?: No device found")
 # What a rank prints once it is connected, whatever the version; "Init COMPLETE" is not in every excerpt.
 READY = re.compile(r"Init COMPLETE|Connected all (?:rings|trees)|Launch mode|Connected NVLS|opCount ")
@@ -169,9 +171,9 @@ def _read_line(world: World, line: Line) -> None:
         if "NET/IB" in line.text:
             host["link_layers"].update(LINK_LAYER.findall(line.text))
             host["no_device"] = host["no_device"] or bool(NO_DEVICE.search(line.text))
-        if " set by environment to " in line.text:
-            name, _words, value = line.text.partition(" set by environment to ")
-            host["environment"][name.split()[-1]] = value.rstrip(". ")
+        variable = VARIABLE.search(line.text)
+        if variable:
+            host["environment"][variable.group(1)] = variable.group(2)
     world.ready = world.ready or bool(READY.search(line.text))
     if line.level in ("WARN", ""):
         said = classify(line.text)

@@ -10,9 +10,18 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import kernel_log as kernel
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import mapping, number, rows, text
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    gpus,
+    has_gpus,
+    has_rdma,
+    mapping,
+    number,
+    rows,
+    text,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     INFO,
+    WARN,
     Case,
     Data,
     Finding,
@@ -122,6 +131,34 @@ def logs_known(case: Case) -> bool:
     """Whether any kernel log was read or handed in."""
     live = [dig(facts, "kernel_events") for part in (case.gpu, case.user) for facts in part.values()]
     return any(each is not None for each in live) or any(texts(case, KIND))
+
+
+def driver_logs_known(case: Case) -> bool:
+    """Whether any node has GPUs and told what its kernel says of them, or a log was handed in."""
+    return any(dig(case.gpu[host], "kernel_events") is not None and gpus(case, host) for host in case.gpu) or any(
+        texts(case, KIND)
+    )
+
+
+def device_logs_known(case: Case) -> bool:
+    """Whether any node has GPUs or RDMA devices and a kernel log that was read, or a log was handed in."""
+    return (logs_known(case) and (has_gpus(case) or has_rdma(case))) or any(texts(case, KIND))
+
+
+def hung_tasks(case: Case) -> dict[tuple[str, str, str], list[Event]]:
+    """{(host, path, what they waited for): the processes that hung in the kernel}."""
+    found: dict[tuple[str, str, str], list[Event]] = {}
+    for event in events(case, "task_hung", "cpu_stuck"):
+        found.setdefault((event.host, event.path, event.detail("trace")), []).append(event)
+    return found
+
+
+def hung_finding(case: Case, identity: str, every: t.Sequence[Event], words: tuple[str, str]) -> Finding:
+    """A finding of processes that hung for one reason, with their names."""
+    names = ", ".join(dict.fromkeys(each.detail("victim") for each in every if each.detail("victim")))
+    old = all(long_ago(case, each) for each in every)
+    seen = f"{every[-1].said()} ({names})" if names else every[-1].said()
+    return of(case, every[-1], identity, INFO if old else WARN, words, seen)
 
 
 def of(case: Case, event: Event, identity: str, severity: str, words: tuple[str, str], seen: str = "") -> Finding:

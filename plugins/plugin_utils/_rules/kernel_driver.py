@@ -32,10 +32,13 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._kernel i
     KIND,
     NOT_LOADED,
     Event,
+    device_logs_known,
+    driver_logs_known,
     events,
     given,
     has,
-    logs_known,
+    hung_finding,
+    hung_tasks,
     of,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_logs import files_there, node_of
@@ -82,7 +85,7 @@ _SETUP = {
     ),
     "gpu-lost-from-bus",
     "gpu-none-usable",
-    applies=logs_known,
+    applies=driver_logs_known,
 )
 def starts(case: Case) -> t.Iterator[Answer]:
     """GPUs that the driver could not start, or that stopped to answer it, without an Xid."""
@@ -125,6 +128,15 @@ def _has_gsp_xid(case: Case, event: Event) -> bool:
     return any(host == event.host and each["xid"] in (119, 120) for host, _path, each in _xids_given(case))
 
 
+@rule("gpu-hung", applies=device_logs_known)
+def hung(case: Case) -> t.Iterator[Answer]:
+    """Processes that waited for minutes in NVIDIA's driver; a driver that hangs now has told so itself."""
+    for (host, path, trace), every in hung_tasks(case).items():
+        if trace == "nvidia" and (path or _status(case, host) != "hung"):
+            remedy = "Run nvidia-smi and dmesg | grep -i -e xid -e nvrm, then reboot the node"
+            yield hung_finding(case, "gpu-hung", every, ("Processes waited for minutes in NVIDIA's driver", remedy))
+
+
 @rule("gpu-xid", applies=files_there(KIND))
 def xids_given(case: Case) -> t.Iterator[Answer]:
     """Xid and GPUs that fell off the bus in kernel logs that were handed in; Xid 79 and its plain words are one."""
@@ -162,7 +174,7 @@ def _xids_given(case: Case) -> list[tuple[str, str, dict[str, t.Any]]]:
     "gpu-nouveau",
     "gpu-driver-not-loaded",
     "drv-nvml-mismatch",
-    applies=logs_known,
+    applies=driver_logs_known,
 )
 def modules(case: Case) -> t.Iterator[Answer]:
     """Another driver on a GPU, a module that the kernel refuses, and a library of another version than the module."""
@@ -207,7 +219,7 @@ def _loaded(case: Case, event: Event) -> bool:
     return _status(case, event.host) in ("ok", "gpu_lost", "hung", "library_mismatch")
 
 
-@rule("gdr-unavailable", applies=logs_known)
+@rule("gdr-unavailable", applies=driver_logs_known)
 def peer_memory(case: Case) -> t.Iterator[Answer]:
     """nvidia_peermem that cannot be loaded beside the RDMA modules that are there."""
     for event in events(case, "peermem"):

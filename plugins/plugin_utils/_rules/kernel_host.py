@@ -23,12 +23,17 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     About,
     Answer,
     Case,
+    Data,
+    Untested,
     dig,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._kernel import (
     Event,
+    device_logs_known,
     events,
+    hung_finding,
+    hung_tasks,
     is_rank,
     logs_known,
     long_ago,
@@ -96,36 +101,25 @@ def crashed(case: Case) -> t.Iterator[Answer]:
         symptom="`blocked for more than 120 seconds`, soft lockups, state D",
         source="Linux kernel/hung_task.c, kernel/watchdog.c",
     ),
-    "gpu-hung",
     applies=logs_known,
 )
 def hung(case: Case) -> t.Iterator[Answer]:
-    """Processes that waited for minutes in the kernel, by what they waited for."""
+    """Processes that waited for minutes in the kernel, by what they waited for; that in the driver is gpu-hung."""
     where = {
-        "nvidia": ("in NVIDIA's driver", "Run nvidia-smi and dmesg | grep -i -e xid -e nvrm, then reboot the node"),
         "nfs": (
             "for a network file system",
-            "Run mount -t nfs,nfs4,lustre and look at its server; keep caches on a disk",
+            "Run mount -t nfs,nfs4,lustre and look at its server; keep caches local",
         ),
         "disk": (
             "for a disk",
-            "Run dmesg | grep -i 'i/o error' and iostat -x 5; keep caches and checkpoints on a fast disk",
+            "Run iostat -x 5 and dmesg | grep -i 'i/o error'; keep caches on a fast one",
         ),
     }
     unknown = ("for something that the log does not name", "Run ps -eo pid,stat,wchan:20,args and look for state D")
-    found: dict[tuple[str, str, str], list[Event]] = collections.defaultdict(list)
-    for event in events(case, "task_hung", "cpu_stuck"):
-        found[event.host, event.path, event.detail("trace")].append(event)
-    for (host, _path, trace), every in found.items():
-        waits, remedy = where.get(trace, unknown)
-        names = ", ".join(dict.fromkeys(each.detail("victim") for each in every if each.detail("victim")))
-        gpu = trace == "nvidia"
-        if gpu and every[-1].live and text(case.gpu.get(host), "status") == "hung":
-            continue  # told as what it is now
-        identity, cause = ("gpu-hung" if gpu else "host-task-hung"), f"Processes waited for minutes {waits}"
-        old = all(long_ago(case, each) for each in every)
-        seen = f"{every[-1].said()} ({names})" if names else every[-1].said()
-        yield of(case, every[-1], identity, INFO if old else WARN, (cause, remedy), seen)
+    for (_host, _path, trace), every in hung_tasks(case).items():
+        if trace != "nvidia":
+            waits, remedy = where.get(trace, unknown)
+            yield hung_finding(case, "host-task-hung", every, (f"Processes waited for minutes {waits}", remedy))
 
 
 def _of_training(case: Case, event: Event) -> str:
@@ -160,7 +154,7 @@ def _short(address: str) -> str:
         source="Linux Documentation/PCI/pcieaer-howto.rst",
     ),
     "p2p-acs-iommu",
-    applies=logs_known,
+    applies=device_logs_known,
 )
 def pcie(case: Case) -> t.Iterator[Answer]:
     """Errors of the bus at the devices that training needs; corrected ones only when they are many."""
@@ -209,6 +203,10 @@ def pcie(case: Case) -> t.Iterator[Answer]:
 )
 def hardware(case: Case) -> t.Iterator[Answer]:
     """Machine checks and memory errors; corrected ones only when they are many."""
+    closed = tuple(host for host, facts in case.user.items() if _closed(case, host, facts))
+    if closed:
+        why = "the kernel log could not be read: run verify as root (become)"
+        yield Untested("host-hardware-errors", closed, why)
     found: dict[tuple[str, str, bool], list[Event]] = collections.defaultdict(list)
     for event in events(case, "hardware_error"):
         severity, what = event.detail("severity"), event.detail("what")
@@ -237,6 +235,11 @@ def hardware(case: Case) -> t.Iterator[Answer]:
             "sensors and ipmitool sdr type Fan show heat and fans; clean the filters and look at the room's cooling"
         )
         yield of(case, event, "host-cpu-throttled", WARN, (cause, remedy))
+
+
+def _closed(case: Case, host: str, facts: Data) -> bool:
+    """Whether a machine's log was asked for and not given; a container's is not its own."""
+    return "kernel_events" in facts and facts["kernel_events"] is None and not dig(case.fabric.get(host), "container")
 
 
 @rule(

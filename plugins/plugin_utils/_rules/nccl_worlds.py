@@ -50,6 +50,14 @@ _WHY = {
         "NCCL found no libibverbs on this node and took TCP sockets, while the others use InfiniBand or RoCE",
         "Install libibverbs1 and rdma-core there (in the container too)",
     ),
+    "hca": (
+        "ib-rails-not-connected",
+        "NCCL_IB_HCA names no usable adapter of this node, which took TCP sockets while the others use InfiniBand or "
+        "RoCE",
+        "Unset NCCL_IB_HCA in what all nodes share, and set each node's own adapters in its /etc/nccl.conf "
+        "(ibdev2netdev "
+        "and ibstat list them)",
+    ),
     "no_device": (
         "ib-port-not-active",
         "NCCL found no usable adapter on this node and took TCP sockets, while the others use InfiniBand or RoCE",
@@ -110,6 +118,8 @@ def _why(case: Case, log: Log, world: Data, host: str) -> str:
     warned = [each for each in dig(log.said, "warnings", []) if text(each, "host") == host]
     if any("libibverbs" in text(each, "text") for each in warned):
         return "library"
+    if dig(part, "no_device") is True and text(part, "environment.NCCL_IB_HCA"):
+        return "hca"
     if dig(part, "no_device") is True and not active_port(case, writer(case, log, host)):
         return "no_device"
     return "other"

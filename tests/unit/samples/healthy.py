@@ -324,7 +324,7 @@ def user(name, names):
             for key, path in caches.items()
         },
         "oom_kills": None,
-        "kernel_events": None,
+        "kernel_events": [],
         "root_without_password": False,
     }
 

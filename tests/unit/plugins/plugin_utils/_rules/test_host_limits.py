@@ -177,6 +177,7 @@ def test_compiled_operations_on_a_network_file_system():
 def test_processes_that_the_kernel_killed():
     case = healthy_case()
     line = "Out of memory: Killed process 4711 (python)"
+    case.user["node1"]["kernel_events"] = None
     case.user["node1"]["oom_kills"] = [{"time": "2026-11-20T10:00:00Z", "line": line}]
     found = [item for item in findings(case) if item.rule == "mem-host-oom"]
     assert [(item.severity, item.hosts) for item in found] == [("info", ("node1",))], "a container shows its host's log"

@@ -232,3 +232,12 @@ def test_odd_events_break_no_rule() -> None:
         [{"kind": "link_down"}],
     ):
         findings(Case(plan=PLAN, user={"node1": {"kernel_events": odd}}, gpu={"node1": {"kernel_events": odd}}))
+
+
+def test_a_kernel_log_that_nobody_may_read_is_untested() -> None:
+    case = live("")
+    case.user["node2"]["kernel_events"] = None
+    found = [each for rule in REGISTRY if rule.judge is kernel_host.hardware for each in rule.judge(case)]
+    assert [(each.rule, each.hosts) for each in found] == [("host-hardware-errors", ("node2",))]
+    case.fabric["node2"]["container"] = "docker"
+    assert not [each for rule in REGISTRY if rule.judge is kernel_host.hardware for each in rule.judge(case)]

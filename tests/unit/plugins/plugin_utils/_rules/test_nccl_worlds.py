@@ -55,6 +55,7 @@ def uses(host: int, network: str, pid: int = 1) -> str:
         ("NCCL_IB_DISABLE set by environment to 1.", "ib-disabled-on-ib"),
         ("Failed to open libibverbs.so[.1]", "ib-libibverbs-missing"),
         ("NET/OFI: no plugin", "nccl-networks-differ"),
+        (f"NCCL_IB_HCA set to mlx5_9\ngpu2:1:9{INFO}NET/IB : No device found.", "ib-rails-not-connected"),
     ],
 )
 def test_sockets_on_one_node_of_a_job(more: str, identity: str) -> None:
