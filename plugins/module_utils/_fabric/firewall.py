@@ -72,9 +72,7 @@ def firewalld(files: Tree, rules: Rules) -> dict[str, t.Any] | None:
     if not any(files.has(path) for path in ("/usr/sbin/firewalld", "/usr/bin/firewalld")):
         return None
     running = unit_active(files, "firewalld.service")
-    gone = rules.marks is not None and not any(
-        FIREWALLD_MARK in rule for rule in (*rules.marks, *(rules.iptables or ()))
-    )
+    gone = _firewalld_is_gone(files, rules)
     if running and gone:
         return _flushed("firewalld", "firewalld.service is active")
     if running is not None:
@@ -84,6 +82,14 @@ def firewalld(files: Tree, rules: Rules) -> dict[str, t.Any] | None:
     if running and gone:
         return _flushed("firewalld", "its process runs")
     return _entry("firewalld", running, "its process runs" if running else "neither its service nor its process runs")
+
+
+def _firewalld_is_gone(files: Tree, rules: Rules) -> bool:
+    """Whether none of its chains is loaded; false where that could not be read, as with iptables behind it."""
+    by_iptables = "\nFirewallBackend=iptables" in (files.text("/etc/firewalld/firewalld.conf") or "")
+    if rules.marks is None or (by_iptables and rules.iptables is None):
+        return False
+    return not any(FIREWALLD_MARK in jump for jump in (*rules.marks, *(rules.iptables or ())))
 
 
 def ufw(files: Tree, rules: Rules) -> dict[str, t.Any] | None:

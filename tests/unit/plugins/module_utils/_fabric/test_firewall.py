@@ -65,6 +65,30 @@ def test_firewalld_is_active_while_its_service_runs(tmp_path: Path, running: boo
     assert found["active"] is running
 
 
+@pytest.mark.parametrize(
+    ("rules", "config", "flushed"),
+    [
+        (firewall.Rules([], [], []), "", True),
+        (firewall.Rules([], ["filter_INPUT_ZONES"], None), "", False),
+        (firewall.Rules([], [], ["-A INPUT -j INPUT_ZONES"]), "\nFirewallBackend=iptables\n", False),
+        (firewall.Rules([], [], None), "\nFirewallBackend=iptables\n", False),
+        (NOTHING, "", False),
+    ],
+)
+def test_firewalld_whose_rules_are_gone(tmp_path: Path, rules: firewall.Rules, config: str, flushed: bool) -> None:
+    files = tree(tmp_path, "usr/sbin/firewalld", etc__firewalld__firewalld_dot_conf=config)
+    services(tmp_path, "firewalld.service")
+    found = firewall.firewalld(files, rules) or {}
+    assert (found["active"], found.get("flushed", False)) == (not flushed, flushed)
+
+
+def test_ufw_whose_rules_are_gone(tmp_path: Path) -> None:
+    files = tree(tmp_path, "usr/sbin/ufw", etc__ufw__ufw_dot_conf="ENABLED=yes\n")
+    services(tmp_path, "ufw.service")
+    assert (firewall.ufw(files, OPEN) or {}).get("flushed") is True
+    assert "flushed" not in (firewall.ufw(files, firewall.Rules(None, None, UFW)) or {})
+
+
 def test_without_systemd_firewalld_is_known_by_its_process(tmp_path: Path) -> None:
     files = tree(tmp_path, "usr/sbin/firewalld", run__firewalld_dot_pid="9\n", proc__9__comm="firewalld\n")
     assert (firewall.firewalld(files, NOTHING) or {})["active"] is True
