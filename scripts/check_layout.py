@@ -35,7 +35,7 @@ HEADER = (
 ROOMS = {
     "module_utils": (
         *("_base", "_logs", "_gpu", "_config", "_fabric", "_install", "_software", "_apply", "_stack"),
-        *("_user", "_node", "_probe", "_collective", "_jobs", "_local_nodes"),
+        *("_user", "_node", "_probe", "_collective", "_speed", "_jobs", "_local_nodes"),
     ),
     "plugin_utils": (
         *("_base", "_compat", "_diagnosis", "_render", "_plan", "_inventory", "_rules", "_report"),

@@ -35,6 +35,13 @@ UNLOADED = (
 DENIED = "Failed to initialize NVML: Insufficient Permissions\n"
 XID_79 = "[  812.5] NVRM: Xid (PCI:0000:1f:00): 79, pid=2217, name=python, GPU has fallen off the bus.\n"
 XID_48 = "[  812.5] NVRM: Xid (PCI:0000:1f:00): 48, pid=2217, name=python, DBE (double bit error) on FBPA 3\n"
+INIT_FAILED = (
+    "[  885.2] NVRM: GPU 0000:1f:00.0: RmInitAdapter failed! (0x24:0x72:1568)\n"
+    "[  885.2] NVRM: GPU 0000:1f:00.0: rm_init_adapter failed, device minor number 3\n"
+)
+HEARTBEAT = "[  885.2] NVRM: GPU3 _kgspRpcRecvPoll: GSP RM heartbeat timed out\n"
+REJECTED = "[   12.4] nvidia: loading out-of-tree module taints kernel.\n"
+REJECTED += "[   12.5] Lockdown: modprobe: unsigned module loading is restricted; see man kernel_lockdown.7\n"
 BUSY = (
     "<process_info><pid>31337</pid><type>C</type><process_name>python</process_name>"
     "<used_memory>30210 MiB</used_memory></process_info>"
@@ -147,6 +154,20 @@ def logged(made: Recorded, line: str) -> None:
     made.write("answers/dmesg", f"[    0.000000] Linux version 6.8.0\n{line}")
 
 
+def cannot_start(made: Recorded) -> None:
+    """Of eight GPUs the driver starts seven, and says so in the kernel log alone."""
+    logged(made, INIT_FAILED)
+    altered(made, "xml", r"<attached_gpus>8", "<attached_gpus>7", 0)
+    altered(made, "xml", r"\s*<gpu id=.*?</gpu>", "")
+    altered(made, "query", r"[^\n]*\n", "")
+
+
+def unsigned(made: Recorded) -> None:
+    """Secure Boot refuses the kernel module."""
+    unloaded(made)
+    logged(made, REJECTED)
+
+
 def without_manager(made: Recorded) -> None:
     """End the fabric manager, and with it what it had set up."""
     shutil.rmtree(made.root / "proc/4711")
@@ -170,6 +191,9 @@ FAULTS: dict[str, t.Callable[[Recorded], None]] = {
     "unloaded": unloaded,
     "nouveau": lambda made: unloaded(made, "nouveau"),
     "denied": lambda made: refused(made, 4, DENIED),
+    "init-failed": cannot_start,
+    "gsp": lambda made: logged(made, HEARTBEAT),
+    "unsigned": unsigned,
     "xid-79": lambda made: logged(made, XID_79),
     "xid-48": lambda made: logged(made, XID_48),
     "ecc": lambda made: altered(made, "xml", r"<dram_uncorrectable>0", "<dram_uncorrectable>2", 6),

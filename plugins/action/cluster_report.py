@@ -16,6 +16,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis impor
     engine,
     evidence,
     repetition,
+    speed,
     thresholds,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import options as diagnosis_options
@@ -34,6 +35,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "stage": {"type": "str", "choices": ["gate", "report", "unread"], "default": "report"},
     "hosts": {"type": "list", "elements": "str", "default": []},
     "jobs": {"type": "bool", "default": True},
+    "speed": {"type": "str", "choices": ["auto", "true", "false"], "default": "false"},
     "gate": {"type": "dict", "default": {}},
     "collective": {"type": "dict", "default": {}},
     "results": {"type": "list", "elements": "dict", "default": []},
@@ -68,6 +70,7 @@ class ActionModule(ActionBase):
             waiting = any(not item.ok for item in tcp_results(case))
             repeat = repetition.checks(case, judged.findings, diagnosis_options.read(options))
             answer = {"untested": untested, "slow_below": wanted / 8000, "listeners_wait": waiting, "repeat": repeat}
+            answer["speed"] = not self._task.check_mode and speed.wanted(case, self._given["speed"])
             answers = redact.walk(engine.to_rows(judged.before_jobs), redact.secrets)
             return {**result, "changed": False, **answer, "judged": {"hosts": live, "answers": answers}}
         run_lock.release(os.path.join(self._given["state_dir"], run_lock.FILE), run_lock.own(time.time()))

@@ -20,5 +20,6 @@ notes:
 options: {}
 notes:
   - In a run with a plan the answer is also kept in the fact C(trainmesh_facts_verify) of the node, from which
-    M(trainmesh.cluster.cluster_report) takes the evidence. Its keys are C(listener), C(mesh), C(links) and C(records).
+    M(trainmesh.cluster.cluster_report) takes the evidence. Its keys are C(listener), C(mesh), C(links), C(speed) and
+    C(records).
 """

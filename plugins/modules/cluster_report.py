@@ -38,6 +38,12 @@ options:
     description: With O(stage=gate), whether jobs are requested at all.
     type: bool
     default: true
+  speed:
+    description: >-
+      With O(stage=gate), whether the speed of the GPUs is requested; V(auto) where all GPUs are idle.
+    type: str
+    choices: [auto, "true", "false"]
+    default: "false"
   gate:
     description: >-
       With O(stage=report), the result of the task with O(stage=gate): what no job can change is then not judged again,
@@ -96,6 +102,11 @@ repeat:
   type: list
   elements: str
   sample: [ssh-login-failed]
+speed:
+  description: Whether the speed of the GPUs, or of the processors, is to be measured.
+  returned: with O(stage=gate)
+  type: bool
+  sample: false
 judged:
   description: What the rules have said that no job can change, for O(gate) of the report.
   returned: with O(stage=gate)

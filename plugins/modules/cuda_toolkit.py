@@ -34,8 +34,8 @@ options:
       source:
         description:
           - Packages to take where there is no O(toolkits[].runfile).
-          - V(vendor) is C(cuda-toolkit-12-6), V(distribution) is C(nvidia-cuda-toolkit), V(any) the first of them that
-            the node's repositories have.
+          - V(vendor) is C(cuda-toolkit-12-6), and with apt the vendor's repository is added if it is not there.
+          - V(distribution) is C(nvidia-cuda-toolkit), V(any) the first of them that the node's repositories have.
         type: str
         choices: [any, vendor, distribution]
         default: any
@@ -46,6 +46,25 @@ options:
         description: Checksum of the installer such as V(sha256:...). Needed with O(toolkits[].runfile).
         type: str
         default: ""
+  repository:
+    description: URL of a mirror instead of the vendor's own repository.
+    type: str
+    default: ""
+  key:
+    description: Public key that signs the repository, as text or in Base64. Empty to read it from O(key_url).
+    type: str
+    default: ""
+    no_log: false
+  key_url:
+    description: URL of the key; empty for the one in the repository.
+    type: str
+    default: ""
+    no_log: false
+  key_fingerprint:
+    description: Fingerprint that the key must have; empty for that of the vendor's key.
+    type: str
+    default: ""
+    no_log: false
   timeout:
     description: Time limit of each installation in seconds.
     type: int

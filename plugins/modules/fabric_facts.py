@@ -105,6 +105,13 @@ ansible_facts:
           description: Whether C(/etc/hostname) is a mount point, so that it cannot be replaced but only written.
           type: bool
           sample: true
+        cloud_init:
+          description:
+            - What cloud-init will do at the next boot, V(null) where it is not there or switched off. C(writes_hosts)
+              is whether it writes C(/etc/hosts) anew, C(keeps_name) whether it leaves the host name alone, with the
+              lines that say so; C(given) whether the cloud's own data does.
+          type: dict
+          sample: null
         name_service:
           description:
             - What decides on names where some of O(names) or O(peers) stand in C(/etc/hosts) and do not lead there, or

@@ -118,15 +118,13 @@ reboot_reason:
   sample: nouveau has the GPUs
 """
 
-import base64
-import binascii
 import dataclasses
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import SoftwareError
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_sources import Wish
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_sources import Wish, key_of
 
 OPTIONS = {
     "branch": {"type": "str", "required": True},
@@ -139,16 +137,6 @@ OPTIONS = {
     "kernel": {"type": "str", "default": ""},
     "timeout": {"type": "int", "default": 3600},
 }
-
-
-def key_of(text: str) -> bytes:
-    """The bytes of a key that was given as text or in Base64."""
-    if not text or "BEGIN PGP" in text:
-        return text.encode()
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return text.encode()  # what it is instead is told where it is read
 
 
 def main() -> None:

@@ -179,6 +179,10 @@ ansible_facts:
             lines: {usepam: "/etc/ssh/sshd_config line 85: usepam yes"}
             problem: null
             certificates: {host: [], drop_in: false, problem: ""}
+        ssh_dir_inode:
+          description: The inode of C(~/.ssh), which is the same on all nodes that share a home.
+          type: int
+          sample: 1310725
         account:
           description:
             - What of the account, of PAM and of the TCP wrappers may refuse a login whose key is right; null is

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shutil
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -22,6 +23,8 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._install import 
     session_limits,
 )
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault, Want
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver_sources, files, system
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import Apt, SoftwareError
 
 CONNECT_SECONDS = 60
 OPTIONS: dict[str, dict[str, t.Any]] = {
@@ -36,6 +39,10 @@ OPTIONS: dict[str, dict[str, t.Any]] = {
             "checksum": {"type": "str", "default": ""},
         },
     },
+    "repository": {"type": "str", "default": ""},
+    "key": {"type": "str", "default": "", "no_log": False},
+    "key_url": {"type": "str", "default": "", "no_log": False},
+    "key_fingerprint": {"type": "str", "default": "", "no_log": False},
     "timeout": {"type": "int", "default": 3600},
 }
 
@@ -48,6 +55,7 @@ class Todo:
     missing: list[str] = dataclasses.field(default_factory=list)
     groups: list[list[Want]] = dataclasses.field(default_factory=list)
     wants: list[Want] = dataclasses.field(default_factory=list)
+    repository: dict[str, files.Content] = dataclasses.field(default_factory=dict)
     packages: distribution.Transaction = dataclasses.field(default_factory=distribution.Transaction)
     runfiles: list[runfile.Wanted] = dataclasses.field(default_factory=list)
     files: list[textfile.Change] = dataclasses.field(default_factory=list)
@@ -55,7 +63,8 @@ class Todo:
     @property
     def diffs(self) -> list[dict[str, str]]:
         """Before and after of all of it."""
-        diffs = [distribution.diff_of(self.packages)] if self.groups else []
+        diffs = files.diff(self.repository)
+        diffs += [distribution.diff_of(self.packages)] if self.groups else []
         for one in self.runfiles:
             path = cuda_toolkit.PLACE.format(cuda_toolkit.release_of(one.version))
             diffs.append({"before_header": path, "after_header": path, "before": "", "after": f"{one.name}\n"})
@@ -71,6 +80,8 @@ def converge(module: AnsibleModule, given: t.Mapping[str, t.Any]) -> dict[str, t
             if not module.check_mode:
                 _apply(module, given, tree, todo, manager)
     except Fault as error:
+        if not module.check_mode:
+            files.restore(todo.repository)
         module.fail_json(msg=str(error))
     diffs = todo.diffs
     found = [todo.there[one["version"]] for one in given["toolkits"] if one["version"] in todo.there]
@@ -150,7 +161,10 @@ def _judge_packages(
 ) -> distribution.Manager:
     what = f"CUDA {', '.join(one['version'] for one in missing if not one['runfile'])}: "
     manager = distribution.manager(limit=given["timeout"])
+    if manager.name == "apt" and any(one["source"] == "vendor" and not one["runfile"] for one in missing):
+        todo.repository = _repository(given)
     if not module.check_mode:
+        files.write(todo.repository)
         manager.refresh()
     try:
         todo.wants, todo.packages = distribution.planned(manager, todo.groups, (), what)
@@ -160,6 +174,27 @@ def _judge_packages(
         module.warn(f"not known before the lists of packages are read: {error}")
         todo.packages = distribution.Transaction(new={group[0].name: "" for group in todo.groups})
     return manager
+
+
+def _repository(given: t.Mapping[str, t.Any]) -> dict[str, files.Content]:
+    """The vendor's repository and the key that signs it, read and checked beside those of the node. Raises Fault."""
+    wish = driver_sources.Wish(
+        branch="",
+        source="vendor",
+        module="auto",
+        repository=given["repository"],
+        key=driver_sources.key_of(given["key"]),
+        key_url=given["key_url"],
+        fingerprint=given["key_fingerprint"],
+        kernel="",
+        limit=given["timeout"],
+    )
+    try:
+        return files.compare(driver_sources.open_sources(Apt(driver_sources.ROOM, wish.limit), wish, system.read()))
+    except (SoftwareError, OSError) as error:
+        raise Fault(f"CUDA: {error}") from None
+    finally:
+        shutil.rmtree(driver_sources.ROOM, ignore_errors=True)
 
 
 def _apply(

@@ -17,6 +17,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs imp
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import hosts_file as config_hosts_file
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import kernel_name
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import (
+    cloud_init,
     disk,
     filtered,
     firewall,
@@ -154,6 +155,7 @@ def _identity(run: Gathering, hostname: str, fqdn: str | None, resolution: Facts
         "fqdn": fqdn,
         "hosts_entries": config_hosts_file.own_entries(entries, own),
         "name_service": run.part("name_service", lambda: name_service.read(files, resolution, entries)),
+        "cloud_init": run.part("cloud_init", lambda: cloud_init.read(files)),
         "cluster_block": config_hosts_file.block_of(hosts_file),
         "machine_id": host.machine_id(files),
         "os": host.os_release(files),

@@ -44,7 +44,7 @@ _NO_FABRIC = {"state": None, "status": None}
 def survey(machine: Machine, kernel: Kernel) -> dict[str, t.Any]:
     """All facts but ``nouveau_loaded``, which the caller has; never raises."""
     answer = ask(machine, kernel.nvswitches, bool(machine.listing("sys/class/infiniband")))
-    kernel_log = read_kernel_log(machine) if kernel.pci_gpus else None
+    kernel_log = read_kernel_log(machine) if kernel.pci_gpus or kernel.driver_version else None
     library = read_library_version(machine)
     told = _told_by_driver(machine, kernel, answer)
     status, problem = judge(

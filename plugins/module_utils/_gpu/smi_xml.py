@@ -77,14 +77,7 @@ class SmiLog(t.NamedTuple):
 def parse(text: str) -> SmiLog:
     """Read the output, whole or broken; ``gpus`` is empty when nothing could be read."""
     schema = _SCHEMA.search(text)
-    body, defect = _document(text)
-    tree = None
-    if body:
-        try:
-            tree = ET.fromstring(body)
-        except (ET.ParseError, ValueError):
-            tree = _salvage(body)
-            defect = defect or "its XML is damaged"
+    tree, defect = read_tree(text)
     if tree is None:
         return SmiLog(None, None, None, None, (), defect or "it holds no GPU list")
     elements = tree.findall("gpu")
@@ -97,6 +90,17 @@ def parse(text: str) -> SmiLog:
         gpus,
         defect or _repetition(tree, elements) or _incomplete(gpus),
     )
+
+
+def read_tree(text: str) -> tuple[ET.Element | None, str | None]:
+    """(the document or what is left of it, what is wrong with it) of the output; None when it holds none."""
+    body, defect = _document(text)
+    if not body:
+        return None, defect
+    try:
+        return ET.fromstring(body), defect
+    except (ET.ParseError, ValueError):
+        return _salvage(body), defect or "its XML is damaged"
 
 
 def _document(text: str) -> tuple[str | None, str | None]:

@@ -129,6 +129,9 @@ def _context(kernel: Kernel, kernel_log: KernelLog | None, status: str) -> str:
             return f"; another driver (nouveau) holds {kernel_log.nouveau_devices} NVIDIA devices"
         if kernel.nouveau_loaded:
             return "; nouveau is loaded"
+        refused = [event for event in (kernel_log.driver_events if kernel_log else ()) if event["kind"] in _REFUSED]
+        if refused:
+            return f"; last in the kernel log: {refused[-1]['line'][:160]}"
     if status in ("gpu_lost", "no_devices", "hung") and kernel_log:
         told = [event for event in kernel_log.events if event["kind"] in ("xid", "fallen_off_bus")]
         told = told or [event for event in kernel_log.driver_events if event["kind"] in _EXPLAINS]
@@ -137,7 +140,8 @@ def _context(kernel: Kernel, kernel_log: KernelLog | None, status: str) -> str:
     return ""
 
 
-# Why the driver takes no GPU, or not all of them.
+# Why the module is not there, and why the driver takes no GPU, or not all of them.
+_REFUSED = ("module_rejected", "module_mismatch")
 _EXPLAINS = ("gpu_init_failed", "gpu_needs_open_module", "gpu_no_bar", "gsp_failed", "gsp_firmware_missing")
 
 

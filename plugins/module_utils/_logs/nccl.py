@@ -28,11 +28,11 @@ PREFIX = re.compile(
 # A wrapper wrote a prefix of its own: "[misc/socket.cc:586] [gpu3:pid=3942408] NCCL WARN text", or none at all.
 BARE = re.compile(r"(?:\A|[\s\])>:])NCCL (?P<level>INFO|WARN|VERSION) ")
 BARE_HOST = re.compile(r"\[([A-Za-z0-9][\w.-]{0,100}):(?:pid[=:])?(\d{1,10})[\]:]")
-BARE_TAG = re.compile(r"(?!rank|default|std|worker|local|node_?rank)([A-Za-z][\w.-]{0,100}):")
+BARE_TAG = re.compile(r"(?!rank|default|std|worker|local|node_?rank)(?=[\w.-]*[a-z\d])([A-Za-z][\w.-]{0,100}):")
 BARE_WHERE = re.compile(r"\[?([\w/+-]{1,80}\.(?:cc|h):\d{1,6})\]?")
 # What a collector of lines writes before each: a time, a task, a pod, a rank.
 TAG_TIME = re.compile(r"\[?\d{4}-\d\d-\d\d[T ][\d:.,]{5,18}(?:Z|[+-]\d\d:?\d\d)?\]?:?\s*")
-RANK_TAG = re.compile(r"\[rank ?(\d{1,7})\]")
+RANK_TAG = re.compile(r"\[[Rr]ank ?(\d{1,7})\]")
 VERSION = re.compile(r"NCCL version (\d{1,2}(?:\.\d{1,3}){1,3})(?:-?[a-z]\w{0,20})?(?:\+cuda(\d{1,2}\.\d{1,2}))?")
 DRIVER = re.compile(r"cudaDriverVersion (\d{3,6})")
 BOOTSTRAP = re.compile(r"Bootstrap ?: Using (.*)")
@@ -122,8 +122,11 @@ def _host(line: str, end: int, known: set[str] | None) -> str:
     return max((host for host in known if word.endswith(host)), key=len, default=word)
 
 
-def _with_hosts(lines: t.Sequence[Line]) -> list[Line]:
-    """Lines that are not NCCL's own belong to whom their tag belongs: a host, a task, a rank; else to nobody."""
+def _with_hosts(lines: t.Sequence[Line], one_of_several: bool) -> list[Line]:
+    """Lines that are not NCCL's own belong to whom their tag belongs: a host, a task, a rank; else to nobody.
+
+    Of several files one that names a single host is that host's own.
+    """
     tags: dict[str, set[str]] = {}
     ranks: dict[str, set[str]] = {}
     for line in lines:
@@ -134,6 +137,8 @@ def _with_hosts(lines: t.Sequence[Line]) -> list[Line]:
             ranks.setdefault(said.group(1), set()).add(line.host)
     hosts = {line.host for line in lines if line.host}
     own = {tag: next(iter(found)) for tag, found in tags.items() if len(found) == 1}
+    if one_of_several and len(hosts) == 1:
+        own[""] = next(iter(hosts))
     return [line if line.host else line._replace(host=_by_tag(line.text, own, ranks, hosts)) for line in lines]
 
 
@@ -148,8 +153,8 @@ def _by_tag(text: str, tags: t.Mapping[str, str], ranks: t.Mapping[str, set[str]
     return word if word in hosts else next(iter(found)) if len(found) == 1 else ""
 
 
-def parse(text: str) -> dict[str, t.Any]:
-    """All that the log says.
+def parse(*texts: str) -> dict[str, t.Any]:
+    """All that the log says; several texts are the files of one log, such as one of each node.
 
     ``hosts``, ``nccl_versions``, ``nccl_cuda``, ``cuda_driver_versions``, ``networks``, ``hcas``,
     ``bootstrap_ifaces``, ``nranks`` are sorted lists of what was met; ``uses_gdrdma`` is whether a
@@ -160,7 +165,7 @@ def parse(text: str) -> dict[str, t.Any]:
     the jobs in it, each with what its hosts said, the ranks that began and were ready, and its ``causes``.
     """
     summary = _empty()
-    lines = _with_hosts(list(split(text)))
+    lines = [line for text in texts for line in _with_hosts(list(split(text)), len(texts) > 1)]
     summary["worlds"] = nccl_worlds.read(lines)
     failures = [each for world in summary["worlds"] for each in world.pop("failures")]
     summary["failures"] = sorted(failures, key=lambda each: int(each["line"]))[:MAX_WARNINGS]

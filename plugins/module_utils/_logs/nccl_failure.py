@@ -59,8 +59,7 @@ _CUDA_WORDS: t.Sequence[tuple[str, str, str]] = (
     ("cuda_architecture", r"no kernel image|device kernel image is invalid|invalid device function|no binary for GPU",
      "98|200|209"),
     ("cuda_not_initialized",
-     r"initialization error|driver initialization failed|not initialized|invalid device context|deinitialized|"
-     r"driver shutting down", "3|4|201"),
+     r"initialization error|driver initialization failed|not initialized|invalid device context", "3|201"),
     ("cuda_not_supported", r"operation not supported|OS call failed|'operation not permitted'", "304|800|801"),
     ("cuda_crash",
      r"unspecified launch failure|illegal memory access|misaligned address|illegal instruction|device-side assert|"
@@ -121,6 +120,7 @@ KINDS: t.Sequence[Kind] = (
     _kind("no_nvml", ROOT, r"Failed to open libnvidia-ml"),
     _kind("p2p_broken", ROOT, r"P2P is disabled between (?:NVLINK )?connected GPUs"),
     _kind("nvls", ROOT, r"(?:NVLS|NVLink SHARP).{0,200}(?:Fabric Manager|failed|Failed)|Failed to bind NVLink SHARP"),
+    _kind("cuda_shutting_down", LATE, rf"{_CUDA}.{{0,120}}(?:driver shutting down|deinitialized)"),
     *_cuda_kinds(),
     _kind("cuda_out_of_memory", ROOT, r"CUDA out of memory"),
     _kind("cuda_peer_access", ROOT, r"failed to peer with device"),
@@ -133,6 +133,8 @@ KINDS: t.Sequence[Kind] = (
     _kind("invalid_usage", GENERIC, r"ncclInvalidUsage|NCCL error.{0,200}invalid usage"),
     _kind("remote_error", GENERIC, r"ncclRemoteError"),
 )  # fmt: skip
+# What is said of a peer, whose process may have ended for a reason of its own.
+OF_PEERS = ("connection_refused", "connection_aborted", "ib_completion", "efa_completion")
 # A line without any of these words says nothing of interest; a quick look spares the patterns.
 _WORTH = re.compile(
     r"WARN|rror|timeout|refused|route to|detected|mismatch|truncat|libibverbs|No space|Too many|"
@@ -169,6 +171,9 @@ def details(text: str) -> dict[str, t.Any]:
 
 
 def first_cause(failures: t.Sequence[t.Mapping[str, t.Any]]) -> t.Mapping[str, t.Any] | None:
-    """The failure that explains the others: the nearest to a cause, the first of equals; None when all is well."""
+    """The failure that explains the others; None when all is well.
+
+    The nearest to a cause, the first of equals; what a rank says of its peer comes after what any says of itself.
+    """
     real = [failure for failure in failures if failure["kind"] != "harmless"]
-    return min(real, key=lambda failure: int(failure["weight"]), default=None)
+    return min(real, key=lambda failure: (int(failure["weight"]), failure["kind"] in OF_PEERS), default=None)

@@ -100,11 +100,12 @@ def read(lines: t.Sequence[Line]) -> list[dict[str, t.Any]]:
     only = worlds[0] if len(worlds) == 1 else None
     current = only or apart
     unknown: dict[str, World] = {}
-    for line in lines:
+    for place_in_log, line in enumerate(lines):
         own = found.get(line.process) if line.process else None
         if own is None and line.process:
             own = only or (unknown.setdefault(line.host, World()) if worlds else apart)
         current = own or current
+        current.last = place_in_log
         _read_line(current, line)
     _add_retries(lines, found, only or apart, unknown)
     every = [*worlds, *unknown.values(), *([apart] if only is None else [])]
@@ -159,7 +160,6 @@ def _join(found: dict[str, World], ids: dict[str, World], old: World, new: World
 
 
 def _read_line(world: World, line: Line) -> None:
-    world.last = max(world.last, line.number)
     if line.level and line.host:
         host = world.host(line.host)
         network = NETWORK.search(line.text)

@@ -144,9 +144,11 @@ class Apt:
     ) -> None:
         self.directory, self.limit, self._run, self._etc = directory, limit, run, etc
         self.archives = f"{directory}/cache/archives"
+        self._has_room = False
 
     def prepare(self, files: t.Mapping[str, bytes], lists: str = LISTS) -> None:
         """Make the room, with these files (names below /etc/apt) beside those of the node."""
+        self._has_room = True
         for name in ("sources.list.d", "preferences.d"):
             shutil.rmtree(f"{self.directory}/{name}", ignore_errors=True)
             os.makedirs(f"{self.directory}/{name}")
@@ -180,7 +182,7 @@ class Apt:
         return [word for name, value in values.items() for word in ("-o", f"{name}={value}")]
 
     def _call(self, program: str, *words: str) -> command.Outcome:
-        options = self._options if program != "apt-mark" and os.path.isdir(self.directory) else []
+        options = self._options if program != "apt-mark" and self._has_room else []
         return self._run([path_of(program), *options, *words], self.limit, env=QUIET)
 
     def _get(self, what: str, *words: str) -> str:

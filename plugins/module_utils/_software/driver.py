@@ -8,9 +8,11 @@ after that is taken back.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import glob
 import os
 import shutil
+import time
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
@@ -41,20 +43,45 @@ PEERMEM = "/etc/modules-load.d/trainmesh-nvidia-peermem.conf"
 
 def converge(wish: Wish, check: bool) -> Result:
     """Bring the node to the wanted driver; raises SoftwareError with the node as it was."""
-    node, present = system.read(), driver_present.read(Machine(), wish.kernel)
-    apt = Apt(ROOM, wish.limit)
+    apt, present = Apt(ROOM, wish.limit), driver_present.read(Machine(), wish.kernel)
+    if wish.branch != "absent" and driver_plan.satisfied(present, wish.branch):
+        return _settled(apt, present, check)
+    with _alone(wish.limit):
+        shutil.rmtree(ROOM, ignore_errors=True)  # what a run that was killed has left
+        try:
+            return _change(apt, wish, driver_present.read(Machine(), wish.kernel), check)
+        finally:
+            shutil.rmtree(ROOM, ignore_errors=True)
+
+
+def _change(apt: Apt, wish: Wish, present: Present, check: bool) -> Result:
+    """What is to be done now that nobody else does anything."""
     if wish.branch == "absent":
         return _remove(apt, present, check)
-    if driver_plan.satisfied(present, wish.branch):
+    if driver_plan.satisfied(present, wish.branch):  # by the run that this one has waited for
         return _settled(apt, present, check)
+    node, installed = system.read(), installed_drivers(apt)
     if node.family not in driver_table.ORIGINS:
         raise SoftwareError(driver_plan.unsupported(node))
-    installed = installed_drivers(apt)
     driver_plan.refuse(present, wish.branch, installed, driver_present.users())
-    try:
-        return _install(apt, wish, node, present, installed, check)
-    finally:
-        shutil.rmtree(ROOM, ignore_errors=True)
+    return _install(apt, wish, node, present, installed, check)
+
+
+@contextlib.contextmanager
+def _alone(seconds: float) -> t.Iterator[None]:
+    """Let one run at a time: that of an interrupted play goes on by itself. Raises SoftwareError."""
+    deadline = time.monotonic() + seconds
+    os.makedirs(os.path.dirname(ROOM), mode=0o755, exist_ok=True)
+    with open(f"{ROOM}.lock", "w", encoding="utf-8") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise SoftwareError("another installation runs on this node and does not end") from None
+            time.sleep(1.0)
+        yield
 
 
 def installed_drivers(apt: Apt) -> dict[str, str]:
@@ -232,7 +259,7 @@ def _remove(apt: Apt, present: Present, check: bool) -> Result:
     users = driver_present.users()
     driver_plan.refuse_users(users)
     names = [name for name in ours.get("packages", []) if name in installed]
-    driver_plan.object_to_removal(apt.removal(names), names)
+    driver_plan.object_to_removal(apt.removal(names), [*names, *ours.get("added", [])])
     changes = files.compare(dict.fromkeys([*ours.get("files", []), driver_apply.RECORD]))
     result = Result(True, packages=names, diff=files.diff(changes))
     if not check:

@@ -122,10 +122,11 @@ def _remember(
     ours: t.Mapping[str, t.Any],
 ) -> None:
     """Write down what is to go with the driver one day; raises SoftwareError."""
-    added = [name for name, (before, _new) in steps.install.items() if not before and driver_plan.is_driver(name)]
+    added = sorted({*ours.get("added", []), *(name for name, (old, _new) in steps.install.items() if not old)})
     content = {
         "version": choice.version,
-        "packages": sorted({*ours.get("packages", []), *added}),
+        "packages": [name for name in added if driver_plan.is_driver(name)],
+        "added": added,
         "held": held,
         "files": sorted({*ours.get("files", []), *changes}),
     }

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import dataclasses
 import os
 import typing as t
@@ -104,6 +106,16 @@ def below_etc(wanted: t.Mapping[str, bytes]) -> dict[str, bytes]:
             text = content.replace(KEYRING.encode(), f"{ROOM}/key.gpg".encode())
             found[path[len("/etc/apt/") :]] = text
     return found
+
+
+def key_of(text: str) -> bytes:
+    """The bytes of a key that was given as text or in Base64."""
+    if not text or "BEGIN PGP" in text:
+        return text.encode()
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return text.encode()  # what it is instead is told where it is read
 
 
 def fetch(url: str) -> bytes:

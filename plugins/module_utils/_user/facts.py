@@ -105,6 +105,7 @@ def blank(name: str | None) -> Record:
     unknown += " root_without_password"
     return {
         "name": name,
+        "ssh_dir_inode": None,
         **dict.fromkeys(unknown.split()),
         "paths": {},
         "known_hosts": {"files": [], "authorities": []},
@@ -226,6 +227,7 @@ def _home(reader: Reader, keys: list[str]) -> Record:
     return {
         "login_shell_ok": answered,
         "paths": _places(home, keys),
+        "ssh_dir_inode": files.inode_of(f"{home}/.ssh"),
         "labels": account.labels(tree, strict),
         "authorized_keys": ssh.authorized(tree, keys),
         "own_keys": ssh.own_keys(tree, home),

@@ -73,6 +73,14 @@ def described(path: str) -> Record:
     }
 
 
+def inode_of(path: str) -> int | None:
+    """The number of a file in its file system: of a shared one it is the same on every node."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return None
+
+
 def cache_places(home: str, env: t.Mapping[str, str]) -> dict[str, str]:
     """Where the user's programs put what they keep. Sources: the manuals of Hugging Face Hub, Triton, PyTorch, pip."""
     cache = env.get("XDG_CACHE_HOME") or f"{home}/.cache"

@@ -42,6 +42,7 @@ def assemble(
         listeners=_found(probes, "listener", "problems"),
         links=_found(probes, "links", "row"),
         load=_load(probes),
+        speed=_found(probes, "speed", "speed"),
         collective=jobs.collective if "sweep" in jobs.collective else None,
         jobs=_verdicts(plan, _found(probes, "records", "records"), jobs.results),
         reach=_reach(hostvars, live),
@@ -100,6 +101,8 @@ def _load(probes: Hosts) -> t.Mapping[str, Data]:
     for probe in ("mesh", "links"):
         for name, load in _found(probes, probe, "load").items():
             found.setdefault(name, {})[probe] = load
+    for name, speed in _found(probes, "speed", "speed").items():
+        found.setdefault(name, {})["speed"] = (speed or {}).get("load") or {}
     return found
 
 

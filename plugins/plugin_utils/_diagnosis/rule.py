@@ -69,8 +69,8 @@ class Case:
     ``plan`` is that of cluster_plan. ``fabric``, ``gpu``, ``stack`` and ``user`` are the facts of the
     nodes. ``mesh`` (mesh_probe), ``links`` (link_probe) are source to target to result; ``listeners``
     the ports that could not be had (port_listener). ``load`` is how busy a node
-    was during ``mesh`` and ``links``. ``collective`` is the answer of collective_probe,
-    None when it was not run. ``jobs`` are the verdicts on the launchers' jobs. ``reach`` is what the
+    was during ``mesh``, ``links`` and ``speed``. ``speed`` are the answers of speed_probe, ``collective`` is that of
+    collective_probe, None when it was not run. ``jobs`` are the verdicts on the launchers' jobs. ``reach`` is what the
     controller saw of each host (reach_check), ``unreached`` what each node saw of those that it could not reach
     (mesh_probe). ``lost`` are nodes that left the run, and why; ``excluded``
     those that the user left out of it (--limit). ``skipped`` says why jobs and collectives were not run,
@@ -86,6 +86,7 @@ class Case:
     listeners: Hosts = dataclasses.field(default_factory=dict)
     links: Hosts = dataclasses.field(default_factory=dict)
     load: Hosts = dataclasses.field(default_factory=dict)
+    speed: Hosts = dataclasses.field(default_factory=dict)
     collective: Data | None = None
     jobs: t.Sequence[Data] = ()
     reach: Hosts = dataclasses.field(default_factory=dict)

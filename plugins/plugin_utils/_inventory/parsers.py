@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import typing as t
+import urllib.parse
 
 USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -41,6 +42,16 @@ def boolean(value: t.Any) -> bool:
     if str(value).lower() in ("false", "no", "off", "0"):
         return False
     raise ValueError("expected true or false")
+
+
+def auto_or_boolean(value: t.Any) -> str:
+    """``auto``, or a truth value as ``true`` or ``false``."""
+    if value == "auto":
+        return "auto"
+    try:
+        return str(boolean(value)).lower()
+    except ValueError:
+        raise ValueError("expected auto, true or false") from None
 
 
 def number(low: int, high: int, what: str) -> t.Callable[[t.Any], int]:
@@ -115,6 +126,17 @@ def driver_branch(value: t.Any) -> str:
     if isinstance(value, bool) or not re.match(r"(\d{3}|absent)\Z", str(value)):
         raise ValueError("expected a branch of the driver such as 570, or absent")
     return str(value)
+
+
+def repository(value: t.Any) -> str:
+    """The address of package sources, which every user of a node can read there."""
+    found = text(value)
+    if "@" in urllib.parse.urlsplit(found).netloc:
+        raise ValueError(
+            "expected an address without a name or password: package sources are readable by everybody on a node; keep "
+            "the login in /etc/apt/auth.conf.d there"
+        )
+    return found
 
 
 def texts(value: t.Any) -> list[str]:

@@ -19,6 +19,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.parse
     LAUNCHERS,
     USER_NAME,
     address,
+    auto_or_boolean,
     boolean,
     checksum,
     choice,
@@ -35,6 +36,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.parse
     paths,
     pattern,
     python,
+    repository,
     requirements,
     text,
     texts,
@@ -114,7 +116,7 @@ VARIABLES: dict[str, Variable] = {
         "Kind of the kernel module; auto: open where all GPUs of the node work with it.",
         choice("auto", "open", "proprietary"),
     ),
-    "driver_repository": Variable("host", "", "URL of a mirror of the vendor's repository.", text),
+    "driver_repository": Variable("host", "", "URL of a mirror of the vendor's repository.", repository),
     "driver_key": Variable(
         "host", "", "Key that signs this mirror, a URL or a path on the controller; default: the vendor's.", text
     ),
@@ -338,6 +340,13 @@ VARIABLES: dict[str, Variable] = {
         boolean,
     ),
     "verify_jobs": Variable("cluster", True, "Run a real job through each launcher at the end.", boolean),
+    "verify_speed": Variable(
+        "cluster",
+        "auto",
+        "Measure the speed of each GPU, for some seconds: C(auto) where all GPUs are idle, C(true) also the "
+        "processors of a cluster without GPUs, or C(false).",
+        auto_or_boolean,
+    ),
     "job_timeout": Variable(
         "cluster", 300, "Time limit of one verification job, in seconds.", number(10, 86400, "seconds")
     ),

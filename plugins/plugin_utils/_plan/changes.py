@@ -250,6 +250,8 @@ def _python_env(desired: Desired, name: str, present: Part, _given: Given) -> Fo
     yield "record of the environment", desired.reason(present["claim"], want)
     found = install_prefix.judged(present["environment"], kind, version)
     if found.state != "ok":
+        if name in stack["python_installs"]:
+            yield f"Python {version}", NOT_THERE
         yield "Python environment", found.reason
 
 

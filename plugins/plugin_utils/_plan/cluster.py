@@ -72,6 +72,8 @@ def make(hosts: t.Sequence[Host], options: Options, memory: Memory, strict: bool
         ssh_topology=options["ssh_topology"],
     )
     _check_cluster(cluster, hosts, draft)
+    if options.get("installs", True) and options.get("packages_install", True):
+        draft.faults += [fault for host in hosts for fault in plan_nodes.package_faults(host)]
     stack = _stack(cluster, hosts, options, gpus, draft, strict)
     if draft.faults and strict:
         raise PlanError(draft.faults)

@@ -69,6 +69,7 @@ SHAPES: dict[str, Shape] = {
         "disks": {"*": {"existing": str}},
         "cluster_block": {"id": _maybe(_text("[0-9a-f]{8,32}")), "head": str, "nodes": [{"address": str, "name": str}]},
         "python": {"version": str},
+        "os": dict.fromkeys(("id", "id_like", "version_id"), str),
         **dict.fromkeys(("glibc", "arch", "hostname", "fqdn"), str),
         **dict.fromkeys(("cpus", "memory_bytes"), int),
     },

@@ -187,6 +187,26 @@ def faults(host: Host, node: Node, use_gpus: bool) -> list[str]:
     return problems
 
 
+EL = frozenset(("rhel", "centos", "rocky", "almalinux", "ol", "scientific"))
+PACKAGES = ("pdsh", "rsync")
+
+
+def package_faults(host: Host) -> list[Fault]:
+    """Packages that Ansible can't install there: the dnf of EL8 runs on Python 3.6 alone, which ansible-core left."""
+    system = host.fabric.get("os") or {}
+    family = {str(system.get("id")), *str(system.get("id_like") or "").split()}
+    old = bool(family & EL) and str(system.get("version_id") or "").split(".")[0] == "8"
+    tools = host.stack.get("tools")
+    lacking = [name for name in PACKAGES if not tools.get(name)] if isinstance(tools, t.Mapping) and old else []
+    if not lacking:
+        return []
+    found = (
+        f"it is EL8, whose packages this Ansible can't install (dnf there needs Python 3.6): dnf install "
+        f"{' '.join(lacking)} by hand (pdsh is in EPEL), or set trainmesh_packages_install: false"
+    )
+    return [Fault(found, host.name)]
+
+
 def kept_name(host: Host, node: Node) -> list[str]:
     """What the role hosts will say of a node that keeps the host name it has."""
     name = str(host.fabric.get("hostname") or "")

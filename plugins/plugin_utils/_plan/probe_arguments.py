@@ -84,5 +84,12 @@ def collective_probe(plan: Plan, _name: str, live: t.Container[str]) -> Argument
     }
 
 
+def speed_probe(plan: Plan, _name: str, _live_nodes: t.Container[str]) -> Arguments:
+    """Measure the GPUs at the precision of the jobs, or the processors of a cluster without GPUs."""
+    precision = plan["precision"]
+    known = precision if precision in ("bf16", "fp16") else "fp32"
+    return {"device": "gpu" if plan["gpus"] else "cpu", "precision": known}
+
+
 def _live(plan: Plan, live: t.Container[str]) -> list[t.Mapping[str, t.Any]]:
     return [node for node in plan["nodes"].values() if node["name"] in live]

@@ -120,6 +120,7 @@ def _evidence(case: Case) -> dict[str, t.Any]:
         "versions": version_table(case.stack, case.gpu),
         "jobs": [_job(job) for job in case.jobs],
         "collective": _collective(case.collective),
+        "speed": [_speed(name, case.speed[name]) for name in case.order if case.speed.get(name)],
         "nics": machines.nics(case),
         "rdma": machines.rdma(case),
         "gpus": machines.gpus(case),
@@ -231,6 +232,13 @@ def _collective(found: Data | None) -> dict[str, t.Any] | None:
     keys = ("ok", "backend", "world_size", "via", "error", "late", "sweep", "ranks", "trials", "suspects", "nccl")
     lists = {"sweep", "ranks", "trials", "suspects"}
     return {key: dig(found, key, [] if key in lists else {} if key == "nccl" else None) for key in keys}
+
+
+def _speed(host: str, found: Data) -> dict[str, t.Any]:
+    """What was measured on one node."""
+    keys = ("index", "name", "uuid", "reason", "tflops", "memory_gbps", "host_gbps", "peer_gbps", "under_load")
+    about = {key: dig(found, key) for key in ("device", "precision", "reason", "cpu")}
+    return {"host": host, **about, "gpus": [{key: dig(gpu, key) for key in keys} for gpu in dig(found, "gpus", [])]}
 
 
 def _next(case: Case, outcome: str) -> dict[str, str]:

@@ -72,6 +72,7 @@ def html(report: Data) -> str:
         failed=_failed(report),
         jobs=[_job(job) for job in report["jobs"]],
         collective=words.collective(report),
+        speed=words.speed(report),
         sweep=[_step(step) for step in (report["collective"] or {}).get("sweep") or []],
         nodes=_nodes(report, anchors),
         versions=_versions(report, order),

@@ -127,7 +127,7 @@ def links(report: Data) -> list[str]:
             median = matrices.median_of(matrix) or 0
             lines.append(f"{title}: median {show(median)}, worst {show(worst)} ({source} -> {target})")
     collective = words.collective(report)
-    return [*lines, collective] if collective else lines
+    return [*lines, *words.speed(report), *([collective] if collective else [])]
 
 
 def _place(matrix: Data, value: float) -> tuple[str, str]:

@@ -210,6 +210,36 @@ def collective(report: Data) -> str:
     return f"{title}: ok, {speed} at {size(best.get('bytes'))}"
 
 
+def speed(report: Data) -> list[str]:
+    """The speed of GPUs and of processors, from the slowest to the fastest, a line each; none where not measured."""
+    answers = report.get("speed") or []
+    gpus = [gpu for answer in answers for gpu in answer["gpus"]]
+    tested = [gpu for gpu in gpus if not gpu["reason"]]
+    cpus = [answer["cpu"] for answer in answers if answer["cpu"]]
+    lines = []
+    if tested:
+        precision = "/".join(sorted({str(answer["precision"]) for answer in answers if answer["gpus"]}))
+        kinds = (("TFLOP/s", "tflops"), ("GB/s memory", "memory_gbps"), ("GB/s from the host", "host_gbps"))
+        found = _ranges(tested, (*kinds, ("GB/s to a peer", "peer_gbps")))
+        left = f"; {len(gpus) - len(tested)} not tested" if len(tested) < len(gpus) else ""
+        lines.append(f"Speed of {plural(len(tested), 'GPU')} ({precision}): {found}{left}")
+    if cpus:
+        found = _ranges(cpus, (("GFLOP/s", "gflops"), ("GB/s memory", "memory_gbps")))
+        lines.append(f"Speed of the processors of {plural(len(cpus), 'node')}: {found}")
+    return lines
+
+
+def _ranges(found: t.Sequence[Data], kinds: t.Sequence[tuple[str, str]]) -> str:
+    """The lowest and the highest of each kind."""
+    parts = []
+    for unit, key in kinds:
+        values = sorted(each[key] for each in found if each.get(key) is not None)
+        if values:
+            low, high = (f"{value:.0f}" if value >= 100 else f"{value:.3g}" for value in (values[0], values[-1]))
+            parts.append(f"{low if low == high else f'{low} to {high}'} {unit}")
+    return ", ".join(parts)
+
+
 def job(result: Data) -> str:
     """The result of a job in a word or two; our own time limit is no failure."""
     return "ok" if result["ok"] else "timed out" if result.get("timed_out") else "FAILED"

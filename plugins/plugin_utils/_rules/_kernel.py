@@ -126,7 +126,8 @@ def logs_known(case: Case) -> bool:
 
 def of(case: Case, event: Event, identity: str, severity: str, words: tuple[str, str], seen: str = "") -> Finding:
     """A finding of an event; in a container the log is that of its host, so that it is no more than a hint."""
-    if event.live and dig(case.fabric.get(event.host), "container"):
+    replayed = event.kind in kernel.OF_DRIVER and dig(case.gpu.get(event.host), "replayed_from")
+    if event.live and dig(case.fabric.get(event.host), "container") and not replayed:
         severity = INFO
     hosts = (event.host,) if event.host in case.plan["nodes"] else ()
     return Finding(identity, severity, hosts, {event.host: seen or event.said()}, *words)

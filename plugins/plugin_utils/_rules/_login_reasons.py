@@ -27,7 +27,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig
 
 MOST_NAMED = 8
-REFUSED, CLOSED, OTHER = "permission", "closed", "other"
+REFUSED, CLOSED, OTHER, SILENT = "permission", "closed", "other", "no_answer"
 
 
 class Refusal(t.NamedTuple):
@@ -378,7 +378,7 @@ _REASONS: tuple[tuple[tuple[str, ...], t.Callable[[Login], Refusal | None]], ...
     ((REFUSED, CLOSED, OTHER), _expired),
     ((CLOSED, OTHER, REFUSED), _nologin),
     ((REFUSED, OTHER, CLOSED), _shell),
-    ((CLOSED,), _wrappers),
+    ((CLOSED, SILENT), _wrappers),  # silent while libwrap asks a name server that does not answer
     ((CLOSED, REFUSED), _pam),
     ((CLOSED, OTHER), _password_expired),
     ((REFUSED,), _methods),

@@ -54,9 +54,22 @@ def logs(case: Case) -> tuple[Log, ...]:
 
 @once
 def handed_in(case: Case) -> tuple[Log, ...]:
-    """The logs handed in alone, those of jobs where NCCL tells more: no job of this run changes them."""
-    given = (Log(path, name, nccl.parse(content)) for name, path, content in texts(case, "nccl_log"))
-    return (*given, *(Log(*part) for job in job_sources.jobs(case) for part in job.nccl))
+    """The logs handed in alone, those of jobs where NCCL tells more: no job of this run changes them.
+
+    The files of several nodes are one log.
+    """
+    given = list(texts(case, "nccl_log"))
+    hosts = [{line.host for line in nccl.split(content) if line.level and line.host} for _name, _path, content in given]
+    groups: dict[str, list[tuple[str, str, str]]] = {}
+    for file, names in zip(given, hosts, strict=True):
+        # one file a node: files of one host each, of which no other file tells
+        alone = len(names) == 1 and sum(bool(names & other) for other in hosts) == 1
+        groups.setdefault("" if alone else file[1], []).append(file)
+    found = []
+    for files in groups.values():
+        paths = ", ".join(dict.fromkeys(path for _name, path, _content in files))
+        found.append(Log(paths, files[0][0], nccl.parse(*(content for _name, _path, content in files))))
+    return (*found, *(Log(*part) for job in job_sources.jobs(case) for part in job.nccl))
 
 
 def files_there(kind: str) -> t.Callable[[Case], bool]:

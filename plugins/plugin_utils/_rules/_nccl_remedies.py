@@ -266,6 +266,13 @@ ADVICE: t.Mapping[str, Advice] = {
     "invalid_usage": Advice(
         _FIRST, FAIL, "here", "The error is a generic one; NCCL's own warning before it is missing", _READ_LOG
     ),
+    "cuda_shutting_down": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "The process was ending already when NCCL called CUDA: it failed for another reason before",
+        "Read the log of this rank from its beginning: its first error is the cause",
+    ),
     "remote_error": Advice(_FIRST, FAIL, "here", "Another rank failed first", _READ_LOG),
     "internal_error": Advice(
         "nccl-internal-error-init",

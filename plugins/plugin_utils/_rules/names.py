@@ -423,6 +423,40 @@ def fqdn(case: Case) -> t.Iterable[Answer]:
         )
 
 
+@rule(
+    About(
+        "name-cloud-init-resets",
+        layer="name",
+        severity=WARN,
+        title="cloud-init takes /etc/hosts back at the next boot",
+        symptom="all is well until a reboot, then names do not resolve",
+        source="NVIDIA/deepops#663, cloud-init#2221",
+    ),
+    needs=("fabric",),
+)
+def cloud_init(case: Case) -> t.Iterable[Answer]:
+    """A file of names that cloud-init writes anew at each boot, told while all still works."""
+    managed = dig(case.plan, "managed") is True
+    for host in live(case) if len(names(case)) > 1 else ():
+        found = dig(case.fabric[host], "cloud_init", {})
+        if dig(found, "writes_hosts") is not True or not (managed or dig(case.fabric[host], "cluster_block")):
+            continue
+        name = "" if dig(found, "keeps_name") else f"; {dig(found, 'name_line', 'preserve_hostname is not set')}"
+        drop_in = (
+            "printf 'manage_etc_hosts: false\\npreserve_hostname: true\\n' > /etc/cloud/cloud.cfg.d/99-trainmesh.cfg"
+        )
+        given = "; the cloud's own data goes above it: comment update_etc_hosts out in /etc/cloud/cloud.cfg as well"
+        yield finding(
+            "name-cloud-init-resets",
+            WARN,
+            host,
+            f"{dig(found, 'hosts_line', 'manage_etc_hosts')}{name}",
+            "cloud-init owns /etc/hosts there: the names of the nodes go at the next boot"
+            + ("." if dig(found, "keeps_name") else ", and the host name may be set back too."),
+            f"{drop_in} on each{given if dig(found, 'given') else ''}.",
+        )
+
+
 @rule("master-addr-malformed")
 def master_address(case: Case) -> t.Iterable[Answer]:
     """An address of the master that is none, or that every node takes for itself."""

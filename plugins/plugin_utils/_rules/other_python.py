@@ -140,13 +140,16 @@ def on_some_nodes(case: Case) -> t.Iterator[Answer]:
         lacking = sorted(name for name in partly - found if not name.startswith("nvidia-"))
         if lacking:
             python = text(case.stack[host], "python.path") or "python"
+            install = f"{python} -m pip install {' '.join(lacking[:8])}"
+            if dig(case.plan, "managed") is True:
+                install = "Set trainmesh_extra_packages to what the jobs need and run site.yml"
             yield finding(
                 "ver-package-on-some-nodes",
                 WARN,
                 host,
                 f"{shorten(lacking)} (other nodes have {'it' if len(lacking) == 1 else 'them'})",
                 "Some nodes have packages that others lack: a script that imports one ends on these.",
-                f"{python} -m pip install {' '.join(lacking[:8])}; or take them away where no job needs them.",
+                f"{install}; or take them away where no job needs them.",
             )
 
 

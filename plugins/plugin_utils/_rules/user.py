@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import live, rows, text
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     INFO,
     About,
@@ -41,4 +42,40 @@ def is_root(case: Case) -> t.Iterable[Answer]:
                 "jobs run as root" if dig(facts, "uid") == 0 else f"sudo asks {name} for no password",
                 "Every training script, and whatever it loads, may be root on this node and those it logs in to.",
                 "useradd -m trainer on every node, without a right to sudo, and trainmesh_user: trainer.",
+            )
+
+
+@rule(
+    About(
+        "home-shared",
+        layer="ssh",
+        severity=INFO,
+        title="Several nodes have one home directory",
+        symptom="keys made on one node appear, or vanish, on others",
+        source="stackhpc/ansible-slurm-appliance#590, ansible/ansible#29693",
+    ),
+    needs=("user",),
+)
+def shared_home(case: Case) -> t.Iterable[Answer]:
+    """One ~/.ssh for several nodes: the same inode and the same keys, and a network file system on one of them."""
+    groups: dict[tuple[t.Any, ...], list[str]] = {}
+    for host in live(case, "user"):
+        facts = case.user[host]
+        keys = tuple(sorted(text(key, "fingerprint") for key in rows(facts, "own_keys")))
+        if dig(facts, "ssh_dir_inode") is not None:
+            groups.setdefault((dig(facts, "ssh_dir_inode"), dig(facts, "home"), keys), []).append(host)
+    for hosts in groups.values():
+        if len(hosts) < 2 or not any(dig(case.user[host], "caches.home.local") is False for host in hosts):
+            continue
+        for host in hosts:
+            kind = dig(case.user[host], "caches.home.fs_type", "an unknown file system")
+            yield finding(
+                "home-shared",
+                INFO,
+                host,
+                f"{dig(case.user[host], 'home')}/.ssh is inode {dig(case.user[host], 'ssh_dir_inode')} on {kind}",
+                f"{', '.join(hosts)} have one home: one key, one authorized_keys and one known_hosts count for all of "
+                "them, and so do the caches of compiled code.",
+                "Set TORCH_EXTENSIONS_DIR and TRITON_CACHE_DIR to a local directory in trainmesh_env; and see that the "
+                "key's from= names every one of these nodes.",
             )

@@ -93,6 +93,12 @@ def test_the_gate_says_why_no_job_is_started(run, answers, more, why, tmp_path):
     assert (answer["untested"], answer["listeners_wait"], shown, list(tmp_path.iterdir())) == (why, False, [], [])
 
 
+def test_the_gate_says_whether_gpus_are_measured(run, monkeypatch):
+    monkeypatch.setattr(cluster_report.speed, "wanted", lambda _case, mode: mode != "false")
+    asked = [{"speed": "auto"}, {"speed": "true"}, {}, {"speed": "auto", "check_mode": True}]
+    assert [run(stage="gate", **more)[0]["speed"] for more in asked] == [True, True, False, False]
+
+
 def test_the_gate_names_what_most_nodes_failed_at_for_another_try(run, monkeypatch):
     every = dataclasses.replace(FAILED, rule="ssh-login-failed", hosts=("node1", "node2", "node3"))
     assert run(FAILED, stage="gate")[0]["repeat"] == []

@@ -16,6 +16,8 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._install import 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import distribution, runfile, session_limits
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install.cuda_toolkit import Toolkit
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault, Transaction
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver_sources
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import SoftwareError
 from ansible_collections.trainmesh.cluster.plugins.modules import cuda_toolkit
 from ansible_collections.trainmesh.cluster.tests.unit.samples import documented, modules
 
@@ -113,7 +115,6 @@ def test_a_patch_is_the_one_asked_for(capsys, node):
     ("toolkit", "words"),
     [
         ({"version": "12.4"}, "has nvidia-cuda-toolkit 12.4; there is 11.8.89~11.8.0-5"),
-        ({"version": "11.8", "source": "vendor"}, "has a package cuda-toolkit-11-8"),
         ({"version": "12.6.2"}, "CUDA 12.6.2: "),
     ],
 )
@@ -166,6 +167,39 @@ def test_a_runfile_does_not_replace_another_patch(capsys, node):
     node.add("12.8", "12.8.0")
     toolkit = {"version": "12.8.1", "runfile": "https://mirror.example/x.run", "checksum": SUM}
     assert "holds 12.8.0" in modules.run(cuda_toolkit, capsys, toolkits=[toolkit])["msg"]
+
+
+@pytest.fixture
+def vendor(monkeypatch, tmp_path):
+    """The files by which the node gets the vendor's repository."""
+    wanted = {f"{tmp_path}/nvidia.gpg": b"key", f"{tmp_path}/nvidia.sources": b"Types: deb\n"}
+    monkeypatch.setattr(driver_sources, "open_sources", lambda *_arguments: wanted)
+    monkeypatch.setattr(driver_sources, "ROOM", f"{tmp_path}/room")
+    return wanted
+
+
+def test_the_vendors_repository_comes_with_its_toolkit(capsys, node, vendor):
+    toolkits = [{"version": "12.6", "source": "vendor"}]
+    told = modules.run(cuda_toolkit, capsys, check=True, toolkits=toolkits)
+    assert told["changed"] and not any(map(os.path.exists, vendor))
+    assert modules.run(cuda_toolkit, capsys, toolkits=toolkits)["diff"] == told["diff"]
+    assert all(map(os.path.exists, vendor)) and node.toolkits
+    assert not modules.run(cuda_toolkit, capsys, toolkits=toolkits)["changed"]
+
+
+def test_it_goes_again_where_the_toolkit_can_not_be_had(capsys, node, vendor):
+    node.holds = {"cuda-toolkit-12-6"}
+    assert "is held" in modules.run(cuda_toolkit, capsys, toolkits=[{"version": "12.6", "source": "vendor"}])["msg"]
+    assert not any(map(os.path.exists, vendor))
+
+
+def test_a_repository_that_is_not_trusted_changes_nothing(capsys, node, monkeypatch):
+    def refuse(*_arguments):
+        raise SoftwareError("the key is not the one that is trusted")
+
+    monkeypatch.setattr(driver_sources, "open_sources", refuse)
+    answer = modules.run(cuda_toolkit, capsys, toolkits=[{"version": "12.6", "source": "vendor"}])
+    assert "CUDA: the key is not the one" in answer["msg"] and node.calls == []
 
 
 def test_what_an_interrupted_run_has_left_is_no_toolkit(capsys, node):

@@ -67,5 +67,12 @@ def test_an_interpreter_of_another_version_is_refused(tmp_path, capsys):
     assert answer["failed"] and "the cluster's environment is for 3.1" in answer["msg"]
 
 
+def test_a_python_that_is_missing_is_asked_for_where_it_may_be_brought(tmp_path, capsys):
+    answer = prepare(capsys, tmp_path, python="3.1", python_version="3.1", python_install=True)
+    assert (answer["interpreter"], answer["python_missing"], answer["ready"]) == ("", True, False)
+    answer = prepare(capsys, tmp_path, python_install=True)
+    assert (answer["interpreter"], answer["python_missing"]) == (sys.executable, False), "and only there"
+
+
 def test_the_options_are_those_of_the_documentation(monkeypatch):
     documented.check(python_env, monkeypatch)

@@ -30,8 +30,9 @@ REASONS = {
     """,
     "versions, processors, checksums, and requirement lines as they stand in the lock": """
         arch checksum cuda cudnn nccl packages platform python_version requirements torch_backend torch_build
-        version
+        version branch kernel
     """,
+    "a source of packages, without a password in its address": "repository",
     "numbers of runs, and limits of processes": "run_id runs memlock",
     "keys and settings of ssh without a private key, and their digests": "comment config digest known_hosts",
     "mappings and lists whose own options are looked at": "defaults files toolkits",

@@ -32,6 +32,7 @@ KEYS = {
     "disks",
     "dmabuf",
     "errors",
+    "cloud_init",
     "filtered",
     "name_service",
     "filtered_at_boot",

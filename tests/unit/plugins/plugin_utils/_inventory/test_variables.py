@@ -109,3 +109,10 @@ def test_only_the_topologies_that_there_are_can_be_asked_for():
     for wrong in ("star", "Head", True, ["head"]):
         with pytest.raises(ValueError, match="expected one of mesh, head"):
             read({"trainmesh_ssh_topology": wrong}, "cluster")
+
+
+def test_a_login_does_not_go_into_package_sources():
+    read = VARIABLES["driver_repository"].read
+    assert read("http://mirror.lan/cuda") == "http://mirror.lan/cuda"
+    with pytest.raises(ValueError, match="readable by everybody"):
+        read("https://me:secret@mirror.lan/cuda")

@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import addresses
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import addresses, nodes
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.nodes import Host
 
 
@@ -121,3 +121,24 @@ def test_two_addresses_of_one_card_are_no_two_cards() -> None:
     one = host("gpu1", card("eth0", "10.0.0.11/24", "10.0.0.111/24"), source="10.0.0.11")
     found = addresses.choose([one, host("gpu2", card("eth0", "10.0.0.12/24"), source="10.0.0.12")])
     assert found.addresses == {"gpu1": "10.0.0.11", "gpu2": "10.0.0.12"} and found.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("system", "tools", "refused"),
+    [
+        ({"id": "rocky", "id_like": "rhel centos fedora", "version_id": "8.10"}, {"pdsh": None, "rsync": None}, True),
+        (
+            {"id": "almalinux", "id_like": "rhel", "version_id": "8.9"},
+            {"pdsh": {"path": "x"}, "rsync": {"path": "y"}},
+            False,
+        ),
+        ({"id": "rocky", "id_like": "rhel", "version_id": "9.4"}, {"pdsh": None, "rsync": None}, False),
+        ({"id": "debian", "id_like": None, "version_id": "8"}, {"pdsh": None, "rsync": None}, False),
+        ({"id": "rocky", "id_like": "rhel", "version_id": "8.10"}, None, False),
+    ],
+)
+def test_packages_that_ansible_can_not_install(system: t.Any, tools: t.Any, refused: bool) -> None:
+    one = host("gpu1", card("eth0", "10.0.0.11/24"))
+    found = nodes.package_faults(one._replace(fabric={**one.fabric, "os": system}, stack={"tools": tools}))
+    assert bool(found) is refused
+    assert all("dnf install pdsh rsync by hand" in fault.text for fault in found)

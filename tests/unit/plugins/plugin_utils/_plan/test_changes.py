@@ -395,6 +395,13 @@ def test_python_env(with_environment, deviation, shared):
     agree(with_environment, "python_env")
 
 
+def test_a_python_that_is_installed_is_told(node):
+    node.plan["stack"].update(python_installs=["node1"], python_version="3.12")
+    assert ("Python 3.12", "not there") in [(change.what, change.why) for change in node.changes("python_env")]
+    node.plan["stack"].update(python_installs=["another"])
+    assert "Python 3.12" not in [change.what for change in node.changes("python_env")]
+
+
 def test_directories_are_made_once(node):
     assert agree(node, "python_env")
     node.run("python_env")

@@ -133,6 +133,19 @@ def test_what_is_no_report_of_this_cluster_is_passed_over(last):
     assert "Since" not in terminal.text(report) + markdown.markdown(report)
 
 
+def test_a_slow_gpu_is_fixed_only_where_it_was_measured_again():
+    slow, held = found("gpu-slow", "gpu2"), [*HELD, "gpu-slow"]
+    speed = {name: {"device": "gpu", "gpus": []} for name in NAMES[:3]}
+    before = run(slow, case=whole(speed=speed))
+    for case, key in (
+        (whole(), "not_tested"),
+        (whole(speed={"gpu1": speed["gpu1"]}), "not_tested"),
+        (whole(speed=speed), "fixed"),
+        (whole(speed=speed, skipped="trainmesh_verify_jobs is false", jobs=(), collective=None), "fixed"),
+    ):
+        assert rows(run(case=case, last=before, held=held), key) == [("gpu-slow", ["gpu2"])]
+
+
 @pytest.mark.parametrize("key", ["matrices", "jobs", "collective"])
 @pytest.mark.parametrize("value", [7, "text", [7], {"ssh": 7}])
 def test_damage_beside_the_findings_never_makes_something_fixed(key, value):

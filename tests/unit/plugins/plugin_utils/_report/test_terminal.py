@@ -152,6 +152,22 @@ def test_long_evidence_is_cut():
     assert max(map(len, lines)) < 400
 
 
+def measured(*gpus, **more):
+    return {"device": "gpu", "precision": "bf16", "reason": None, "gpus": list(gpus), "cpu": None, **more}
+
+
+def test_the_slowest_and_the_fastest_gpu_and_how_many_were_not_tested():
+    kept = {"tflops": 250.5, "memory_gbps": 1310.0, "host_gbps": 24.0, "peer_gbps": None, "reason": None}
+    answers = [measured(kept), measured({**kept, "tflops": 140.0}, {"reason": "it is 98 % busy"})]
+    case = dataclasses.replace(healthy(), speed=dict(zip(healthy().order, answers)))
+    line = "Speed of 2 GPUs (bf16): 140 to 250 TFLOP/s, 1.31e+03 GB/s memory, 24 GB/s from the host; 1 not tested"
+    assert line.replace("1.31e+03", "1310") in shown(case)
+    cpu = measured(device="cpu", cpu={"gflops": 90.5, "memory_gbps": 11.0})
+    case = dataclasses.replace(healthy(), speed={healthy().order[0]: cpu})
+    assert "Speed of the processors of 1 node: 90.5 GFLOP/s, 11 GB/s memory" in shown(case)
+    assert not [line for line in shown(healthy()) if line.startswith("Speed")]
+
+
 def test_our_own_words_are_ascii():
     assert "\n".join(shown()).isascii() and "\n".join(shown(healthy())).isascii()
 

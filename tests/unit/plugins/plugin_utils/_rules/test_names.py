@@ -229,3 +229,16 @@ def test_another_good_address_than_in_hosts_is_no_fault():
     case.fabric["node2"]["resolution"]["node1"] = answer("10.0.0.11")
     case.fabric["node2"]["name_service"]["names"]["node1"]["address"] = "192.0.2.1"
     assert told(case) == {}
+
+
+def test_cloud_init_that_takes_the_names_back():
+    case = healthy_case()
+    line = "/etc/cloud/cloud.cfg line 4: manage_etc_hosts: true"
+    case.fabric["node2"]["cloud_init"] = {"writes_hosts": True, "hosts_line": line, "keeps_name": True, "given": False}
+    found = one(case)
+    assert (found.rule, found.severity, found.hosts) == ("name-cloud-init-resets", "warn", ("node2",))
+    assert found.evidence["node2"] == line and found.remedy.startswith("printf 'manage_etc_hosts: false\\n")
+    case.fabric["node2"]["cloud_init"]["given"] = True
+    assert "comment update_etc_hosts out" in one(case).remedy
+    case.fabric["node2"]["cloud_init"]["writes_hosts"] = False
+    assert told(case) == {}

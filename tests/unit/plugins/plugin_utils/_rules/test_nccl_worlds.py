@@ -278,3 +278,35 @@ def test_what_mig_makes_of_nccl_is_told_by_mig() -> None:
     log = f"gpu2:1:9{WARN}Cuda failure 'operation not supported'\n"
     gpus = {"node2": {"status": "ok", "gpus": [{"index": 0, "name": "A100-SXM4-80GB", "mig_mode": "Enabled"}]}}
     assert [each for each in told(log, gpu=gpus) if each[2] == "fail"] == [("gpu-mig", ("node2",), "fail")]
+
+
+def of_files(files: dict[str, tuple[str, str]]) -> list[tuple[str, tuple[str, ...], str]]:
+    """What is told of logs, one a node: {node: (path, text)}."""
+    user = {name: {"files": [{"kind": "nccl_log", "path": path, "text": text}]} for name, (path, text) in files.items()}
+    answers = engine.judge(Case(plan=PLAN, user=user), options.Options()).answers
+    return [(each.rule, each.hosts, each.severity) for each in answers if isinstance(each, Finding)]
+
+
+@pytest.mark.parametrize("path", ["/tmp/nccl.log", "/tmp/nccl.{}.log"])
+def test_one_file_a_node_is_one_log(path: str) -> None:
+    files = {f"node{host}": (path.format(host), uses(host, "IB" if host < 3 else "Socket")) for host in (1, 2, 3)}
+    assert of_files(files) == [("nccl-networks-differ", ("node3",), "fail")]
+    late = "NET/IB : Got completion from peer 10.0.0.12<5> with error 12, opcode 2, vendor err 129\n"
+    texts = {1: late, 2: "NET/IB : Got async event : port error\n", 3: late}
+    files = {f"node{host}": (path.format(host), f"gpu{host}:1:9{WARN}{text}") for host, text in texts.items()}
+    assert of_files(files) == [("ib-retry-exceeded", ("node2",), "fail")]
+
+
+def test_files_of_two_jobs_are_two_logs() -> None:
+    jobs = {1: (1, "IB"), 2: (2, "IB"), 3: (3, "Socket")}
+    texts = {key: uses(host, network) + uses(4, network) for key, (host, network) in jobs.items()}
+    assert of_files({f"node{key}": (f"/tmp/{key}.log", text) for key, text in texts.items()}) == []
+
+
+def test_what_a_rank_says_of_itself_comes_before_what_its_peers_say() -> None:
+    refused = f"gpu1:1:9{WARN}Net : Connect to 10.0.0.12<5> failed : Connection refused\n"
+    own = f"gpu2:1:9{WARN}Cuda failure 'out of memory'\n"
+    assert told(refused + own) == [("mem-gpu-oom", ("node2",), "fail")]
+    blocked = refused.replace("Connection refused", "No route to host")  # the end of a process does not close routes
+    assert told(blocked + own) == [("nccl-system-error-first-collective", ("node2",), "fail")]
+    assert told(f"gpu2:1:9{WARN}Cuda failure 'driver shutting down'\n{own}") == [("mem-gpu-oom", ("node2",), "fail")]

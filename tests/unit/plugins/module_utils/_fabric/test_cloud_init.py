@@ -1,0 +1,63 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What cloud-init will do at the next boot."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import cloud_init
+
+MODULES = "cloud_init_modules:\n  - update_hostname\n  - update_etc_hosts\n"
+CFG = "users:\n  - default\npreserve_hostname: false\nmanage_etc_hosts: true\n" + MODULES
+
+
+def read(root: Path, files: dict[str, str]) -> dict[str, t.Any] | None:
+    for name, text in {"usr/bin/cloud-init": "", **files}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return cloud_init.read(Tree(str(root)))
+
+
+def test_it_writes_the_file_of_names_anew(tmp_path: Path) -> None:
+    assert read(tmp_path, {"etc/cloud/cloud.cfg": CFG}) == {
+        "writes_hosts": True,
+        "hosts_line": "/etc/cloud/cloud.cfg line 4: manage_etc_hosts: true",
+        "keeps_name": False,
+        "name_line": "/etc/cloud/cloud.cfg line 3: preserve_hostname: false",
+        "given": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("files", "writes"),
+    [
+        ({"etc/cloud/cloud.cfg.d/99-x.cfg": "manage_etc_hosts: false\n"}, False),
+        ({"etc/cloud/cloud.cfg.d/99-x.txt": "manage_etc_hosts: false\n"}, True),
+        (
+            {
+                "etc/cloud/cloud.cfg.d/10-a.cfg": "manage_etc_hosts: false\n",
+                cloud_init.GIVEN[1:]: "manage_etc_hosts: true\n",
+            },
+            True,
+        ),
+        ({"etc/cloud/cloud.cfg": CFG.replace("true", "localhost")}, False),
+        ({"etc/cloud/cloud.cfg": CFG.replace("true", "template")}, True),
+        ({"etc/cloud/cloud.cfg": CFG.replace("  - update_etc", "  # - update_etc")}, False),
+        ({"etc/cloud/cloud.cfg": MODULES}, False),
+    ],
+)
+def test_the_last_word_counts(tmp_path: Path, files: dict[str, str], writes: bool) -> None:
+    found = read(tmp_path, {"etc/cloud/cloud.cfg": CFG, **files})
+    assert found and found["writes_hosts"] is writes
+
+
+@pytest.mark.parametrize("file", ["etc/cloud/cloud-init.disabled", "run/cloud-init/disabled"])
+def test_one_that_is_switched_off_does_nothing(tmp_path: Path, file: str) -> None:
+    assert read(tmp_path, {"etc/cloud/cloud.cfg": CFG, file: ""}) is None
+    assert cloud_init.read(Tree(str(tmp_path / "nowhere"))) is None
