@@ -171,6 +171,10 @@ KINDS: t.Sequence[Kind] = (
     _kind("loss_scale", ROOT, r"loss scale already at minimum"),
     # consequences
     _kind("wait_gloo", WAIT, r"Timed out waiting \d+ ?ms for (?:recv|send)|barrier.{0,60}[Tt]imed out", alone=True),
+    _kind("master_local", CONNECT, r"connect to .{0,60}(?:\((?:127\.0\.0\.1|localhost), ?\d"
+          r"|\[?(?:127\.0\.0\.1|localhost)\]?:"
+          r"\d{1,5} \(errno: 111)"),
+    _kind("master_silent", CONNECT, r"timed out after .{0,40}(?:trying to connect|connecting) to"),
     _kind("refused", CONNECT, r"Connection refused|errno: ?111\b"),
     _kind("connect_timeout", CONNECT, r"connect\w* .{0,160}timed out|Connection timed out|errno: ?110\b"),
     _kind("store_connection", CONNECT, r"RendezvousConnectionError|connection to the C10d store has failed"),
@@ -183,7 +187,7 @@ KINDS: t.Sequence[Kind] = (
 NETWORK = frozenset(
     (
         *("port_in_use", "port_privileged", "address_not_own", "loopback", "gloo_interface"),
-        *("name_unknown", "no_route", "refused", "connect_timeout"),
+        *("name_unknown", "no_route", "refused", "connect_timeout", "master_local"),
     )
 )
 EXCEPTION = re.compile(

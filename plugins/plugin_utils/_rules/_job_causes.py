@@ -175,6 +175,16 @@ CAUSES: t.Mapping[str, Cause] = {
         _CONNECT,
     ),
     "connect_timeout": Cause("rdzv-errno-110", "Packets to the rendezvous are dropped", _CONNECT),
+    "master_silent": Cause(
+        "rdzv-errno-110",
+        "The master does not answer at the rendezvous: it was not started in time, or a firewall drops the packets",
+        "ss -ltnp on the head must show the port while the job starts; if it does, trainmesh_firewall opens it",
+    ),
+    "master_local": Cause(
+        "master-addr-malformed",
+        "The node looks for the master at itself: the master address is its own loopback address",
+        "--master_addr (MASTER_ADDR) is the address of the node of rank 0, the same on every node",
+    ),
     "store_connection": Cause(
         "rdzv-connect-failed", "A node does not reach the store of the rendezvous on the head", _CONNECT
     ),

@@ -190,7 +190,7 @@ def _attributed(
     if advice and advice.attributed_to in ("peer", "peer_only"):
         unknown = root.weight > ROOT or advice.attributed_to == "peer_only"
         return (peer,) if peer else () if unknown else nodes
-    if root.kind in ("refused", "connect_timeout", "no_route", "ssh_refused", "ssh_timeout"):
+    if root.kind in ("refused", "connect_timeout", "master_silent", "no_route", "ssh_refused", "ssh_timeout"):
         return _targets(case, root)
     if root.kind == "ssh_denied" and "@" in text:
         return _targets(case, root) or nodes

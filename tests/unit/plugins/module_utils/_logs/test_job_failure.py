@@ -126,6 +126,8 @@ SAMPLES = {
     "loss_scale": "Exception: Current loss scale already at minimum - cannot decrease scale anymore.",
     "wait_gloo": "RuntimeError: [x] Timed out waiting 1800000ms for recv operation to complete",
     "refused": "ConnectionRefusedError: [Errno 111] Connection refused",
+    "master_local": "The client socket has failed to connect to any network address of (127.0.0.1, 29500).",
+    "master_silent": "The client socket has timed out after 60000ms while trying to connect to (gpu1, 29500).",
     "connect_timeout": "TimeoutError: [Errno 110] Connection timed out",
     "store_connection": "RendezvousConnectionError: The connection to the C10d store has failed.",
     "lost": "ConnectionResetError: [Errno 104] Connection reset by peer",

@@ -471,6 +471,28 @@ def test_a_rendezvous_that_cannot_be_reached(words: str, identity: str, hosts: t
     assert told(case({"node2": warned * 3 + "{'loss': 1.5, 'epoch': 1}\n{'train_runtime': 9}\n"})) == []
 
 
+SOCKET = "[rank2]: torch.distributed.DistNetworkError: The client socket has "
+
+
+@pytest.mark.parametrize(
+    ("warned", "error", "want"),
+    [
+        ("", "timed out after 60000ms while trying to connect to (gpu1, 29500).",
+         ("rdzv-errno-110", ("node1",), "fail")),
+        ("[W1129 07:45:12 socket.cpp:601] [c10d] The client socket has failed to connect to [gpu1]:29500 (errno: 113 - "
+         "No route to host).\n", "timed out after 600s while trying to connect to (gpu1, 29500).",
+         ("rdzv-errno-113", ("node1",), "fail")),
+        ("[W1129 07:45:12 socket.cpp:601] [c10d] The IPv6 network addresses of (gpu9, 29500) cannot be retrieved (gai "
+         "error: -2 - Name or service not known).\n", "timed out after 600s while trying to connect to (gpu9, 29500).",
+         ("name-hosts-typo", ("node2",), "fail")),
+        ("", "failed to connect to any network address of (127.0.0.1, 29500). The client socket failed to connect to "
+         "127.0.0.1:29500 (errno: 111 - Connection refused).", ("master-addr-malformed", ("node2",), "fail")),
+    ],
+)  # fmt: skip
+def test_a_master_that_does_not_answer(warned: str, error: str, want: tuple[str, tuple[str, ...], str]) -> None:
+    assert told(case({"node2": warned * 3 + traceback(SOCKET + error)})) == [want]
+
+
 def test_gloo_that_connects_to_the_loopback_address() -> None:
     error = (
         "RuntimeError: Gloo connectFullMesh failed with [../gloo/transport/tcp/pair.cc:144] no error, "
