@@ -29,7 +29,8 @@ REASONS = {
         mode path paths prefix python recipe removes root script state_dir tools wheelhouse
     """,
     "versions, and requirement lines as they stand in the lock": """
-        branch checksum cuda cudnn kernel nccl packages platform python_version requirements torch_backend torch_build version
+        branch checksum cuda cudnn kernel nccl packages platform python_version requirements torch_backend torch_build
+        version
     """,
     "where packages come from, as apt keeps it for every user of a node": "repository",
     "numbers of runs, and limits of processes": "run_id runs memlock",
