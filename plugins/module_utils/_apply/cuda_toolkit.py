@@ -23,7 +23,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._install import 
     session_limits,
 )
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault, Want
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver_sources, files, system
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver, driver_sources, files, system
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import Apt, SoftwareError
 
 CONNECT_SECONDS = 60
@@ -189,12 +189,17 @@ def _repository(given: t.Mapping[str, t.Any]) -> dict[str, files.Content]:
         kernel="",
         limit=given["timeout"],
     )
+    room = driver_sources.ROOM
     try:
-        return files.compare(driver_sources.open_sources(Apt(driver_sources.ROOM, wish.limit), wish, system.read()))
+        with driver.alone(wish.limit):  # the driver's installation uses the same room
+            shutil.rmtree(room, ignore_errors=True)
+            os.makedirs(room, mode=0o755, exist_ok=True)
+            try:
+                return files.compare(driver_sources.open_sources(Apt(room, wish.limit), wish, system.read()))
+            finally:
+                shutil.rmtree(room, ignore_errors=True)
     except (SoftwareError, OSError) as error:
         raise Fault(f"CUDA: {error}") from None
-    finally:
-        shutil.rmtree(driver_sources.ROOM, ignore_errors=True)
 
 
 def _apply(

@@ -46,7 +46,7 @@ def converge(wish: Wish, check: bool) -> Result:
     apt, present = Apt(ROOM, wish.limit), driver_present.read(Machine(), wish.kernel)
     if wish.branch != "absent" and driver_plan.satisfied(present, wish.branch):
         return _settled(apt, present, check)
-    with _alone(wish.limit):
+    with alone(wish.limit):
         shutil.rmtree(ROOM, ignore_errors=True)  # what a run that was killed has left
         try:
             return _change(apt, wish, driver_present.read(Machine(), wish.kernel), check)
@@ -68,7 +68,7 @@ def _change(apt: Apt, wish: Wish, present: Present, check: bool) -> Result:
 
 
 @contextlib.contextmanager
-def _alone(seconds: float) -> t.Iterator[None]:
+def alone(seconds: float) -> t.Iterator[None]:
     """Let one run at a time: that of an interrupted play goes on by itself. Raises SoftwareError."""
     deadline = time.monotonic() + seconds
     os.makedirs(os.path.dirname(ROOM), mode=0o755, exist_ok=True)

@@ -16,7 +16,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._install import 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import distribution, runfile, session_limits
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install.cuda_toolkit import Toolkit
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault, Transaction
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver_sources
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver, driver_sources
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import SoftwareError
 from ansible_collections.trainmesh.cluster.plugins.modules import cuda_toolkit
 from ansible_collections.trainmesh.cluster.tests.unit.samples import documented, modules
@@ -175,6 +175,7 @@ def vendor(monkeypatch, tmp_path):
     wanted = {f"{tmp_path}/nvidia.gpg": b"key", f"{tmp_path}/nvidia.sources": b"Types: deb\n"}
     monkeypatch.setattr(driver_sources, "open_sources", lambda *_arguments: wanted)
     monkeypatch.setattr(driver_sources, "ROOM", f"{tmp_path}/room")
+    monkeypatch.setattr(driver, "ROOM", f"{tmp_path}/room")
     return wanted
 
 
@@ -193,6 +194,7 @@ def test_it_goes_again_where_the_toolkit_can_not_be_had(capsys, node, vendor):
     assert not any(map(os.path.exists, vendor))
 
 
+@pytest.mark.usefixtures("vendor")
 def test_a_repository_that_is_not_trusted_changes_nothing(capsys, node, monkeypatch):
     def refuse(*_arguments):
         raise SoftwareError("the key is not the one that is trusted")
