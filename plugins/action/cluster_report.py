@@ -25,6 +25,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Untested
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import node_variables
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import variables as inventory_variables
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.parsers import auto_or_boolean
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import run_lock
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import data as report_data
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import run, terminal, write
@@ -35,7 +36,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "stage": {"type": "str", "choices": ["gate", "report", "unread"], "default": "report"},
     "hosts": {"type": "list", "elements": "str", "default": []},
     "jobs": {"type": "bool", "default": True},
-    "speed": {"type": "str", "choices": ["auto", "true", "false"], "default": "false"},
+    "speed": {"type": "str", "default": "false"},
     "gate": {"type": "dict", "default": {}},
     "collective": {"type": "dict", "default": {}},
     "results": {"type": "list", "elements": "dict", "default": []},
@@ -60,6 +61,7 @@ class ActionModule(ActionBase):
             if self._given["stage"] == "unread":
                 return {**result, **self._unread(variables)}
             options = inventory_variables.read(variables["hostvars"][live[0]], "cluster")
+            mode = auto_or_boolean(self._given["speed"])
             case, judged = self._judged(variables, live, options)
         except ValueError as error:
             return {**result, "failed": True, "msg": str(error)}
@@ -70,7 +72,7 @@ class ActionModule(ActionBase):
             waiting = any(not item.ok for item in tcp_results(case))
             repeat = repetition.checks(case, judged.findings, diagnosis_options.read(options))
             answer = {"untested": untested, "slow_below": wanted / 8000, "listeners_wait": waiting, "repeat": repeat}
-            answer["speed"] = not self._task.check_mode and speed.wanted(case, self._given["speed"])
+            answer["speed"] = not self._task.check_mode and speed.wanted(case, mode)
             answers = redact.walk(engine.to_rows(judged.before_jobs), redact.secrets)
             return {**result, "changed": False, **answer, "judged": {"hosts": live, "answers": answers}}
         run_lock.release(os.path.join(self._given["state_dir"], run_lock.FILE), run_lock.own(time.time()))

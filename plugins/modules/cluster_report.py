@@ -40,9 +40,9 @@ options:
     default: true
   speed:
     description: >-
-      With O(stage=gate), whether the speed of the GPUs is requested; V(auto) where all GPUs are idle.
+      With O(stage=gate), whether the speed of the GPUs is requested, V(true), V(false), or V(auto): where all GPUs are
+      idle.
     type: str
-    choices: [auto, "true", "false"]
     default: "false"
   gate:
     description: >-

@@ -447,6 +447,9 @@ def links(case: Case, row: Row) -> int:
 def processors(case: Case) -> t.Iterator[Answer]:
     """Processors of the same model and number, on machines of their own."""
     together, share = speed.shared(case), limit(case, "cpu_share_of_median")
+    shared = tuple(host for host, answer in case.speed.items() if host in together and dig(answer, "device") == "cpu")
+    if shared:
+        yield Untested("node-cpu-slow", shared, "containers of one machine share its processors: not compared")
     groups: dict[t.Hashable, list[str]] = collections.defaultdict(list)
     for host, answer in case.speed.items():
         if dig(answer, "device") != "cpu":
@@ -454,9 +457,7 @@ def processors(case: Case) -> t.Iterator[Answer]:
         cpu = mapping(answer, "cpu")
         if not cpu or not text(answer, "processor") or text(answer, "reason"):
             yield Untested("node-cpu-slow", (host,), text(answer, "reason") or "it was not measured")
-        elif host in together:
-            yield Untested("node-cpu-slow", (host,), "it shares the processors of one machine with other nodes")
-        else:
+        elif host not in together:
             groups[(text(answer, "processor"), number(cpu, "threads"), text(answer, "torch"))].append(host)
     for group in groups.values():
         for key, unit in (("gflops", "GFLOP/s in fp32"), ("memory_gbps", "GB/s of memory copies")):

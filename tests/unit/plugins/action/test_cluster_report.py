@@ -95,8 +95,9 @@ def test_the_gate_says_why_no_job_is_started(run, answers, more, why, tmp_path):
 
 def test_the_gate_says_whether_gpus_are_measured(run, monkeypatch):
     monkeypatch.setattr(cluster_report.speed, "wanted", lambda _case, mode: mode != "false")
-    asked = [{"speed": "auto"}, {"speed": "true"}, {}, {"speed": "auto", "check_mode": True}]
+    asked = [{"speed": "auto"}, {"speed": "yes"}, {}, {"speed": "auto", "check_mode": True}]
     assert [run(stage="gate", **more)[0]["speed"] for more in asked] == [True, True, False, False]
+    assert "expected auto, true or false" in run(stage="gate", speed="fast")[0]["msg"]
 
 
 def test_the_gate_names_what_most_nodes_failed_at_for_another_try(run, monkeypatch):

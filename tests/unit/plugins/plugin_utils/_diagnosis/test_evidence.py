@@ -51,6 +51,16 @@ def test_what_the_probes_have_left_is_found_under_each_host():
     assert case.reach == {"node1": {"ok": True}} and case.thresholds == {"limit": 1}
 
 
+def test_the_speed_of_a_node_comes_with_how_busy_it_was():
+    answers = {"node1": {"speed": {"device": "gpu", "gpus": [], "load": {"load1": 9.0}}}, "node2": {"speed": None}}
+    hostvars = {
+        name: {"ansible_facts": {**FACTS, "trainmesh_facts_verify": {"speed": answers.get(name, {})}}}
+        for name in PLAN["order"]
+    }
+    case = assemble(hostvars, PLAN["order"])
+    assert list(case.speed) == ["node1"] and case.load == {"node1": {"speed": {"load1": 9.0}}}
+
+
 def test_what_nodes_say_once_for_all_is_found_for_each():
     inventory_answer = {"node_facts": {"names": ["node1"], "peers": ["10.0.0.11"], "addresses": ["10.0.0.11"]}}
     fabric = {

@@ -56,6 +56,19 @@ def test_a_value_that_the_sample_report_shows_is_one_that_an_inventory_may_have(
         assert VARIABLES[name].read(value) == value
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"), [("auto", "auto"), (True, "true"), ("True", "true"), ("no", "false"), (False, "false")]
+)
+def test_a_choice_of_yes_no_and_auto_takes_every_spelling_of_yes_and_no(value, expected):
+    assert read({"trainmesh_verify_speed": value}, "cluster")["verify_speed"] == expected
+
+
+@pytest.mark.parametrize("value", ["Auto", "fast", 7, None, []])
+def test_a_choice_of_yes_no_and_auto_refuses_the_rest(value):
+    with pytest.raises(ValueError, match="expected auto, true or false"):
+        VARIABLES["verify_speed"].read(value)
+
+
 def test_fingerprints_are_taken_as_ssh_keygen_prints_them():
     print_ = f"SHA256:{'aB3+/' * 8}xyz"
     wish = [print_, f"256 {print_} root@gpu1 (ED25519)", f"ssh-ed25519 {print_}="]

@@ -122,7 +122,7 @@ def test_a_gpu_that_computes_slower_than_its_like_with_the_reason(under, cause, 
 def test_two_gpus_make_no_median_and_the_table_is_wide():
     slow = {("node1", 1): {"tflops": 140.0, "memory_gbps": 900.0, "host_gbps": 15.0, "peer_gbps": 160.0}}
     assert answers(cluster(slow, nodes=1)) == []
-    slower = {("node1", 1): {"tflops": 80.0, "memory_gbps": 700.0, "host_gbps": 11.0, "peer_gbps": 140.0}}
+    slower = {("node1", 1): {"tflops": 70.0, "memory_gbps": 700.0, "host_gbps": 11.0, "peer_gbps": 140.0}}
     ids = ["gpu-slow", "gpu-memory-slow", "gpu-host-copy-slow", "gpu-peer-copy-slow"]
     assert told(cluster(slower, nodes=1)) == [(each, ("node1",), "warn") for each in ids]
 
@@ -150,7 +150,7 @@ def test_a_lower_power_limit_than_the_others_is_told_but_no_fault():
     found = only(cluster({("node2", 1): {"tflops": 180.0, "under_load": {"power_limit_w": 250.0}}}))
     assert (found.rule, found.severity, found.hosts) == ("gpu-power-cap", "info", ("node2",))
     assert found.remedy.startswith("nvidia-smi -i 1 -pl 400") and "limit of 250 W" in found.evidence["node2"]
-    everywhere = cluster(every={"tflops": 80.0, "under_load": {"power_limit_w": 150.0}})
+    everywhere = cluster(every={"tflops": 70.0, "under_load": {"power_limit_w": 150.0}})
     assert answers(everywhere) == [], "meant for all of them, and below the table for that reason"
 
 
@@ -272,4 +272,4 @@ def test_processors_that_cannot_be_compared_are_not_judged():
 
 def test_containers_of_one_machine_share_its_processors():
     case = machines({}, {}, {"gflops": 100.0}, boots=["a", "a", "a"])
-    assert told(case) == [] and len(untested(case)) == 3
+    assert told(case) == [] and untested(case) == [("node-cpu-slow", ("node1", "node2", "node3"))]
