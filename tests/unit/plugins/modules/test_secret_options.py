@@ -33,6 +33,7 @@ REASONS = {
         version branch kernel
     """,
     "a source of packages, without a password in its address": "repository",
+    "true, false or auto, as inventories write it": "speed",
     "numbers of runs, and limits of processes": "run_id runs memlock",
     "keys and settings of ssh without a private key, and their digests": "comment config digest known_hosts",
     "mappings and lists whose own options are looked at": "defaults files toolkits",
