@@ -73,10 +73,20 @@ def _check(outcome: command.Outcome, kernel: str, tree: str, limit: float) -> No
 
 def reason(tree: str, text: str) -> str:
     """The lines of the newest build log that say why, else the last of what was printed."""
-    logs = glob.glob(f"{tree}/*/*/build/make.log") + glob.glob(f"{tree}/*/*/*/*/log/make.log")
-    lines = list[str]()
+    lines = _logged(f"{tree}/*/*") or [line.strip()[:300] for line in text.splitlines() if line.strip()]
+    return "; ".join(lines[:_SHOWN]) or "dkms does not say why"
+
+
+def failure(version: str, tree: str = TREE) -> str:
+    """Why the build failed that the packages of this version have started; empty where none did."""
+    lines = _logged(f"{tree}/*/{version}")
+    return f" (the module could not be built: {'; '.join(lines[:_SHOWN])})" if lines else ""
+
+
+def _logged(place: str) -> list[str]:
+    """The lines of the newest build log below ``place`` that tell of an error."""
+    logs = glob.glob(f"{place}/build/make.log") + glob.glob(f"{place}/*/*/log/make.log")
     for path in sorted(logs, key=os.path.getmtime)[-1:]:
         with open(path, encoding="utf-8", errors="replace") as stream:
-            lines = [line.strip()[:300] for line in stream if _ERROR.search(line)]
-    lines = lines or [line.strip()[:300] for line in text.splitlines() if line.strip()]
-    return "; ".join(lines[:_SHOWN]) or "dkms does not say why"
+            return [line.strip()[:300] for line in stream if _ERROR.search(line)]
+    return []

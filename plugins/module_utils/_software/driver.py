@@ -36,6 +36,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_table import Recipe
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.system import System
 
+LOCK = "/run/trainmesh-gpu-driver.lock"
 PREFERENCES = "preferences.d/trainmesh-nvidia"
 NOUVEAU = "/etc/modprobe.d/trainmesh-nouveau.conf"
 PEERMEM = "/etc/modules-load.d/trainmesh-nvidia-peermem.conf"
@@ -71,8 +72,7 @@ def _change(apt: Apt, wish: Wish, present: Present, check: bool) -> Result:
 def alone(seconds: float) -> t.Iterator[None]:
     """Let one run at a time: that of an interrupted play goes on by itself. Raises SoftwareError."""
     deadline = time.monotonic() + seconds
-    os.makedirs(os.path.dirname(ROOM), mode=0o755, exist_ok=True)
-    with open(f"{ROOM}.lock", "w", encoding="utf-8") as stream:
+    with open(LOCK, "w", encoding="utf-8") as stream:
         while True:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -77,8 +77,9 @@ def install(
         _hold(apt, held, result.held)
         _remember(choice, steps, changes, result.held, ours)
     except SoftwareError as error:
+        why = "" if choice.recipe.prebuilt else dkms.failure(choice.version)  # its log goes with the packages
         files.restore(changes)
-        raise SoftwareError(f"{error}{_taken_back(apt, steps, old, kept, held)}") from None
+        raise SoftwareError(f"{error}{why}{_taken_back(apt, steps, old, kept, held)}") from None
     _start(present, choice, result, limit)
 
 

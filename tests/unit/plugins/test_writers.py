@@ -22,6 +22,8 @@ WRITERS = {
     "module_utils/_install/uv.py": "files below the job user's var, as that user",
     "module_utils/_jobs/launch.py": "the log of a job, as the job user",
     "module_utils/_local_nodes/image.py": "a scratch directory of the demo cluster's image",
+    "module_utils/_software/apt.py": "a scratch directory of root's, below root's",
+    "module_utils/_software/driver.py": "a lock in /run",
     "modules/python_env.py": "a marker below the prefix",
 }
 # Whose text is in lines of others, which end at a newline and nowhere else.

@@ -30,6 +30,7 @@ def test_why_a_build_failed_stands_in_its_log(tmp_path):
     log.write_text(LOG)
     assert dkms.reason(str(tmp_path), "Bad return status").startswith("nvidia/nv.c:12:10: fatal error: drm/drm_ioctl.h")
     assert dkms.reason(str(tmp_path / "none"), "Error! no headers\n") == "Error! no headers"
+    assert "drm/drm_ioctl.h" in dkms.failure("535.309.01", str(tmp_path)) and dkms.failure("570.1", str(tmp_path)) == ""
 
 
 def test_the_new_module_is_built_beside_the_old_one(tmp_path):

@@ -32,6 +32,7 @@ class Node:
         self.would = Steps(dict.fromkeys(NAMES, (None, NEW)), {})
         room = str(tmp_path / "room")
         monkeypatch.setattr(driver, "ROOM", room)
+        monkeypatch.setattr(driver, "LOCK", f"{room}.lock")
         monkeypatch.setattr(driver, "Apt", lambda _room, _limit: self)
         monkeypatch.setattr(driver.system, "read", lambda: DEBIAN)
         monkeypatch.setattr(driver.driver_present, "read", lambda _machine, _kernel: self.present)

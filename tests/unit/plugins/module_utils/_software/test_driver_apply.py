@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver_apply, files
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import SoftwareError, Steps
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_apply import Result
@@ -41,6 +42,9 @@ class Packages:
                 raise SoftwareError(f"{name} failed")
 
         return call
+
+
+_START = driver_apply._start
 
 
 @pytest.fixture
@@ -120,3 +124,39 @@ def test_a_module_that_is_not_there_afterwards_is_built_or_the_installation_fail
     with pytest.raises(SoftwareError, match=r"the module for kernel 6\.1\.0-57-amd64 is missing"):
         install(place, apt, FRESH)
     assert built == [("570.1.1", "6.1.0-57-amd64", 10)] and ("remove", ["libcuda1", "gcc"]) in apt.calls
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lines", "reason"),
+    [
+        # the module is loaded at once, and so the services may start
+        ({}, {"loaded": "570.1.1"}, ["modprobe nvidia", "enable --now nvidia-persistenced"], ""),
+        (
+            {"nouveau": True},
+            {"nouveau": True},
+            ["update-initramfs -u -k 6.1.0-57-amd64", "enable nvidia-persistenced"],
+            "nouveau has the GPUs",
+        ),
+        ({"loaded": "535.1.1"}, {"loaded": "535.1.1"}, ["enable nvidia-persistenced"], "the module of driver 535.1.1"),
+        (
+            {"nvswitches": 4},
+            {"loaded": "570.1.1", "nvswitches": 4},
+            ["modprobe nvidia", "enable --now nvidia-persistenced", "enable --now nvidia-fabricmanager"],
+            "",
+        ),
+        ({"devices": ()}, {"devices": ()}, ["enable nvidia-persistenced"], ""),
+    ],
+)
+def test_what_is_started_at_once_and_what_waits_for_a_reboot(monkeypatch, before, after, lines, reason):
+    ran = []
+
+    def run(argv, _limit):
+        ran.append(" ".join(argv).rpartition("/")[2].removeprefix("systemctl "))
+        return Outcome(0, "", "", False, False, 0.0)
+
+    monkeypatch.setattr(driver_apply.command, "run", run)
+    monkeypatch.setattr(driver_apply, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(driver_apply.driver_present, "read", lambda _machine, _kernel: BARE._replace(**after))
+    result = Result(True)
+    _START(BARE._replace(**before), CHOICE, result, 10)
+    assert ran == lines and result.reboot_reason.startswith(reason) and bool(result.reboot_reason) == bool(reason)
