@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import pathlib
 import subprocess
+import sys
 import typing as t
 
 import pytest
@@ -25,8 +26,8 @@ def run(
     hosts = {host: {"ansible_connection": "local", **values} for host, values in facts.items()}
     (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
     (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
-    argv = ["ansible-playbook", "-i", str(tmp_path / "hosts.json"), str(tmp_path / "play.yml")]
-    return subprocess.run(argv, cwd=ROOT, check=False, capture_output=True, text=True)
+    argv = [sys.executable, "-m", "ansible", "playbook", "-i", str(tmp_path / "hosts.json"), str(tmp_path / "play.yml")]
+    return subprocess.run(argv, cwd=ROOT, check=False, capture_output=True, text=True, timeout=120)
 
 
 NCCL = {"libnccl2": "2.27.5-1", "libnccl-dev": "2.27.5-1"}
