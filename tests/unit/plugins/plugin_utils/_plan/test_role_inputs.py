@@ -112,7 +112,12 @@ def test_the_variables_that_the_plan_stands_for_are_known():
     given = {"trainmesh_backup", "trainmesh_env", "trainmesh_ssh_port", "trainmesh_index_url"}
     given |= {"trainmesh_torch_index_url"}
     # read only where an environment is made
-    given |= {"trainmesh_conda_installer", "trainmesh_conda_channels", "trainmesh_python_mirror"}
+    given |= {
+        "trainmesh_conda_installer",
+        "trainmesh_conda_channels",
+        "trainmesh_conda_lock",
+        "trainmesh_python_mirror",
+    }
     for role in changes.ROLES:
         for name, value in yaml.safe_load((role_inputs.ROLES / role / "defaults/main.yml").read_text()).items():
             known = (
