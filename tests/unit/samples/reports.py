@@ -25,7 +25,11 @@ CATALOGUE = {
         "layer": "ssh",
         "source": "sshd(8)",
     },
-    "rdzv-errno-113": {"title": "A firewall rejects the rendezvous", "layer": "network", "source": ""},
+    "rdzv-errno-113": {
+        "title": "No route to a node, or a firewall rejects the rendezvous",
+        "layer": "network",
+        "source": "",
+    },
     "ver-python-torch-differs": {
         "title": "Python or PyTorch versions differ between nodes",
         "layer": "versions",
