@@ -289,7 +289,9 @@ def _reload(tool: str, shut: bool) -> tuple[str, str]:
     """(cause, remedy) of a firewall whose rules were flushed; with ``shut`` what is left lets nobody in."""
     left = "The policy that drops was left, so that nobody gets in." if shut else "Nothing is filtered until then."
     cause = f"A firewall says that it is active, and its rules were flushed: its next reload brings them back. {left}"
-    command = "ufw disable && ufw --force enable" if tool == "ufw" else "firewall-cmd --reload"
+    # ufw takes chains that are there, though empty, for loaded ones: they have to go first
+    anew = "iptables -P INPUT ACCEPT && iptables -F && iptables -X && ufw disable && ufw --force enable"
+    command = anew if tool == "ufw" else "firewall-cmd --reload"
     return cause, f"{command}, which loads its rules again, then run site.yml, which lets the nodes in."
 
 

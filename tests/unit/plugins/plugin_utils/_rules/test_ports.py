@@ -343,4 +343,4 @@ def test_a_firewall_whose_rules_were_flushed():
     fail_calls(case, towards("node2"), "timeout")
     found = one(case)
     assert (found.rule, found.severity, found.hosts) == ("fw-flushed", "fail", ("node2",))
-    assert found.remedy.startswith("ufw disable && ufw --force enable")
+    assert found.remedy.startswith("iptables -P INPUT ACCEPT && iptables -F && iptables -X && ufw disable")
