@@ -25,6 +25,7 @@ WRITERS = {
     "module_utils/_software/apt.py": "a scratch directory of root's, below root's",
     "module_utils/_software/driver.py": "a lock in /run",
     "modules/python_env.py": "a marker below the prefix",
+    "modules/sshd_certificates.py": "a marker in its own directory, which is root's",
 }
 # Whose text is in lines of others, which end at a newline and nowhere else.
 FOREIGN = ("module_utils/_base/textfile.py", "module_utils/_config/hosts_file.py", "module_utils/_config/ssh_files.py")

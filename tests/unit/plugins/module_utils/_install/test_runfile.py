@@ -19,8 +19,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._install.runfile
 
 URL = "https://user:hidden@mirror.example/cuda_12.6.3_linux.run?token=hidden"
 # As the vendor's does, it changes the link and the linker's directories, and would take the driver along unasked.
-INSTALLER = """\
-#!/bin/sh
+INSTALLER = """#!/bin/sh
 path= toolkit=
 for word in "$@"; do case $word in
     --silent|--no-man-page|--tmpdir=*) ;;
