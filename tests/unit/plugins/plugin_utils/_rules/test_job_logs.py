@@ -165,18 +165,18 @@ def test_ranks_that_their_launcher_killed_are_no_cause() -> None:
         ("RuntimeError: DataLoader worker (pid 4711) is killed by signal: Killed.", "mem-host-oom"),
         ("OSError: [Errno 28] No space left on device: '/job/out/step-9'", "disk-full"),
         ("RuntimeError: [enforce fail at inline_container.cc:659] . PytorchStreamWriter failed writing file "
-        "data/9: file "
+         "data/9: file "
          "write failed", "disk-full"),
         ("RuntimeError: Error(s) in loading state_dict for LlamaForCausalLM:\n[rank3]: \tsize mismatch for "
-        "lm_head.weight: copying a "
+         "lm_head.weight: copying a "
          "param with shape torch.Size([32000, 8]) from checkpoint", "app-shape-mismatch"),
         ("RuntimeError: CUDA error: device-side assert triggered", "app-shape-mismatch"),
         ("IndexError: index out of range in self", "app-shape-mismatch"),
         ("RuntimeError: The server socket has failed to listen on any local network address. The server socket "
-        "has failed "
+         "has failed "
          "to bind to [::]:29500 (errno: 98 - Address already in use).", "rdzv-errno-98"),
         ("ConnectionError: Tried to launch distributed communication on port `29500`, but another process is "
-        "utilizing it.",
+         "utilizing it.",
          "rdzv-errno-98"),
         ("socket.gaierror: [Errno -2] Name or service not known", "name-hosts-typo"),
         ("PermissionError: [Errno 13] Permission denied: '/data/cache'", "path-not-permitted"),
@@ -204,7 +204,7 @@ def test_ranks_that_their_launcher_killed_are_no_cause() -> None:
         ("RuntimeError: CUDA error: all CUDA-capable devices are busy or unavailable", "gpu-compute-mode"),
         ("ImportError: /x/flash_attn_2_cuda.so: undefined symbol: _ZN3c10", "ver-package-mismatch"),
         ("RuntimeError: DDP expects same model across all ranks, but Rank 3 has 2 params, while rank 0 has "
-        "inconsistent 3 "
+         "inconsistent 3 "
          "params.", "code-out-of-sync"),
         ("KeyError: Caught KeyError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
          '  File "x.py", line 3, in f\nKeyError: \'text\'', "job-failed"),
