@@ -17,7 +17,7 @@ set -u -o pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 STEPS="unit lint lock cores sanity integration docs package molecule"
-declare -A LIMIT=([unit]=600 [lint]=600 [lock]=180 [cores]=1500 [sanity]=1200 [integration]=480 [docs]=300 [package]=600 [molecule]=3600) # seconds
+declare -A LIMIT=([unit]=900 [lint]=600 [lock]=180 [cores]=1500 [sanity]=1200 [integration]=480 [docs]=300 [package]=600 [molecule]=3600) # seconds
 SCENARIO_LIMIT=${SCENARIO_LIMIT:-1200}                                            # seconds for one scenario
 SANITY_DIR=${SANITY_DIR:-.cache/sanity}
 
