@@ -57,7 +57,7 @@ class ActionModule(ActionBase):
         _validation, given = self.validate_argument_spec(ARGUMENTS)
         group, read_only = given["group"], given["read_only"]
         hostvars, members = variables["hostvars"], variables["groups"][group]
-        names = [name for name in members if not action.leaves(hostvars[name])]
+        names = [name for name in members if not action.is_leaving(hostvars, name)]
         live = set(variables["ansible_play_hosts"])
         try:
             node_variables.refuse(hostvars, names)

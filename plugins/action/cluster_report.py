@@ -110,7 +110,11 @@ class ActionModule(ActionBase):
             {**variables["trainmesh_plan"], "env": options["env"]},  # the plan has the names only
             variables["hostvars"],
             live,
-            [name for name in variables["ansible_play_hosts_all"] if not action.leaves(variables["hostvars"][name])],
+            [
+                name
+                for name in variables["ansible_play_hosts_all"]
+                if not action.is_leaving(variables["hostvars"], name)
+            ],
             thresholds.read(options["thresholds"]),
             evidence.Jobs(given["collective"], given["results"], given["gate"].get("untested") or ""),
         )

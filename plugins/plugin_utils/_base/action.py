@@ -33,21 +33,50 @@ def members(variables: t.Mapping[str, t.Any], group: str) -> list[str]:
     return list(groups[group])
 
 
+class _Remembered:
+    """What was read of the hosts' variables. An action runs in a process of its own, in which they do not change."""
+
+    def __init__(self, hostvars: t.Mapping[str, t.Any]) -> None:
+        self.hostvars = hostvars
+        self.values: dict[str, t.Mapping[str, t.Any]] = {}
+        self.facts: dict[str, t.Mapping[str, t.Any]] = {}
+
+
+_remembered: dict[int, _Remembered] = {}
+
+
+def _memory(hostvars: t.Mapping[str, t.Any]) -> _Remembered:
+    """That of Ansible's own variables, which it puts together anew each time; a plain mapping has nothing to gain."""
+    if not hasattr(hostvars, "raw_get"):
+        return _Remembered(hostvars)
+    return _remembered.setdefault(id(hostvars), _Remembered(hostvars))
+
+
 def stored(hostvars: t.Mapping[str, t.Any], name: str) -> t.Mapping[str, t.Any]:
     """A host's variables as they are kept: to look through all facts of all hosts for templates costs minutes."""
-    found: t.Mapping[str, t.Any] = getattr(hostvars, "raw_get", hostvars.__getitem__)(name)
-    return found
+    known = _memory(hostvars).values
+    if name not in known:
+        known[name] = getattr(hostvars, "raw_get", hostvars.__getitem__)(name)
+    return known[name]
 
 
 def facts(hostvars: t.Mapping[str, t.Any], name: str) -> t.Mapping[str, t.Any]:
     """What a host has said of itself in this run; empty where it said nothing."""
-    values = stored(hostvars, name)
-    return whole.facts(values.get("ansible_facts") or {}, values.get("trainmesh_inventory"))
+    known = _memory(hostvars).facts
+    if name not in known:
+        values = stored(hostvars, name)
+        known[name] = whole.facts(values.get("ansible_facts") or {}, values.get("trainmesh_inventory"))
+    return known[name]
 
 
 def leaves(values: t.Mapping[str, t.Any]) -> bool:
     """Whether the inventory takes this host out of the cluster (C(trainmesh_state: absent))."""
     return str(values.get("trainmesh_state") or "") == "absent"
+
+
+def is_leaving(hostvars: t.Mapping[str, t.Any], name: str) -> bool:
+    """leaves() of a host by its name; templates are looked through only where somebody says it."""
+    return "trainmesh_state" in stored(hostvars, name) and leaves(hostvars[name])
 
 
 def runs(variables: t.Mapping[str, t.Any], *parts: str) -> bool:
