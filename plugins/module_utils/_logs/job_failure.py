@@ -48,7 +48,7 @@ _FOREIGN = r"^(?!.*(?:https?:|huggingface\.co|hf\.co|wandb|pypi|github\.com))"
 # The first that fits names the line.
 KINDS: t.Sequence[Kind] = (
     _kind("ended", ENDED, r"ChildFailedError|SignalException: .* got signal: (?:9|15)\b|CalledProcessError|SystemExit"
-          r"|ProcessExitedException"),
+          r"|ProcessExitedException|ray\.exceptions\.(?:OutOfMemory|WorkerCrashed|RayActor|ActorDied|ActorUnavailable)Error"),
     _kind("session_closed", ROOT, r"Received (?:Signals\.)?(?:SIGHUP|1) death signal|got signal: 1\b", alone=True),
     _kind("interrupted", LOST, r"^KeyboardInterrupt\b|Received (?:Signals\.)?(?:SIGINT|2) death signal|got signal: 2\b",
           alone=True),
@@ -56,13 +56,14 @@ KINDS: t.Sequence[Kind] = (
           alone=True),
     _kind("build_lock", ROOT, r"\bfile_baton\.py\b", alone=True),
     # memory
-    _kind("gpu_memory", ROOT, r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory|HIP out of memory"
-          r"|CUBLAS_STATUS_ALLOC_FAILED|Cuda failure \d* ?'out of memory'|cudaErrorMemoryAllocation"),
+    _kind("gpu_memory", ROOT, r"CUDA out of memory|(?<!ray\.exceptions\.)OutOfMemoryError|CUDA error: out of memory"
+          r"|HIP out of memory|CUBLAS_STATUS_ALLOC_FAILED|Cuda failure \d* ?'out of memory'|cudaErrorMemoryAllocation"),
     _kind("shm_full", ROOT, r"DataLoader worker .{0,80}Bus error|insufficient shared memory|out of shared memory"
           r"|unable to (?:open|allocate|mmap|resize|write to file).{0,60}(?:shared memory|</?torch_)"
           r"|/dev/shm.{0,120}No space left"),
     _kind("shm_full", ROOT, r"\b[Bb]us error\b|SIGBUS", alone=True),
-    _kind("oom_killer", ROOT, r"oom_kill|oom-kill|Out Of Memory\b|Out of memory: Killed process|OOM ?[Kk]illed",
+    _kind("oom_killer", ROOT, r"oom_kill|oom-kill|Out Of Memory\b|Out of memory: Killed process|OOM ?[Kk]illed"
+          r"|^Memory on the node \(IP: ",
           alone=True),
     _kind("loader_killed", ROOT, r"DataLoader worker .{0,80}killed by signal: Killed"),
     _kind("host_memory", ROOT, r"^MemoryError\b|std::bad_alloc|DefaultCPUAllocator|OSError: \[Errno 12\]"

@@ -32,6 +32,10 @@ _WRAP = re.compile(
     r"\[std(?:out|err)\]|std(?:out|err): ?"
     r"|\(\w{1,80}(?:\([^()\n]{0,80}\))? pid=\d{1,10}(?:, ip=(?P<ip>[\w.:]{2,45}))?\) ?"
 )
+# srun names the node of a task when it ends; Ray that of a worker that it killed for memory
+_SRUN = re.compile(r"srun: error: (?P<node>[\w.-]{1,255}): tasks? (?P<tasks>\d{1,7}(?:[,-]\d{1,7}){0,200}): ")
+_RAY_NODE = re.compile(r"Memory on the node \(IP: (?P<ip>[\w.:]{2,45}),")
+MOST_TASKS = 4096
 _INNER_RANK = re.compile(r"\[(?:PG [^\]\n]{0,120}? )?[Rr]ank (\d{1,7})\]")
 # what is no host though it stands before a colon: levels, exceptions, programs
 _NO_HOST = re.compile(
@@ -118,8 +122,23 @@ def split(text: str, nodes: t.Mapping[str, str] = NOBODY) -> list[Line]:
     """The lines of a log; ``nodes`` are words known to be hosts, with the names that the lines shall have for them."""
     given = list(rows(text))
     hosts, tasks = tags([row for _number, row in given], nodes)
+    of_tasks = task_nodes([row for _number, row in given]) if tasks else {}
     lines = (_line(number, row, hosts, tasks) for number, row in given)
-    return [line._replace(node=nodes.get(line.node, line.node)) if line.node else line for line in lines]
+    placed = (
+        line if line.node else line._replace(node=of_tasks.get(line.stream.partition(":")[0], "")) for line in lines
+    )
+    return [line._replace(node=nodes.get(line.node, line.node)) if line.node else line for line in placed]
+
+
+def task_nodes(texts: t.Iterable[str]) -> dict[str, str]:
+    """The node of each task whose end srun has told: ``srun: error: gpu2: tasks 2-3: Exited with exit code 1``."""
+    found: dict[str, str] = {}
+    for match in filter(None, map(_SRUN.search, texts)):
+        for part in match["tasks"].split(","):
+            first, _dash, last = part.partition("-")
+            for task in range(int(first), min(int(last or first), int(first) + MOST_TASKS) + 1):
+                found[str(task)] = match["node"]
+    return found
 
 
 def tags(texts: t.Sequence[str], nodes: t.Container[str] = ()) -> tuple[set[str], bool]:
@@ -139,7 +158,8 @@ def tags(texts: t.Sequence[str], nodes: t.Container[str] = ()) -> tuple[set[str]
         for word, rest in found.items()
         if word in nodes or (most and len(rest) > 1) or any(_BEGINS.match(each) for each in rest)
     }
-    return hosts, len(texts) > 1 and numbered * 10 >= len(texts) * 6
+    tasks = numbered * 10 >= len(texts) * 6 or (numbered > 0 and any(map(_SRUN.search, texts)))
+    return hosts, len(texts) > 1 and tasks
 
 
 def _line(number: int, text: str, hosts: t.Container[str], tasks: bool) -> Line:
@@ -165,6 +185,8 @@ def _line(number: int, text: str, hosts: t.Container[str], tasks: bool) -> Line:
         if not match or match.end() == 0:
             break
         stream, rest = stream + match[0].rstrip(), rest[match.end() :]
+    killed, ended = _RAY_NODE.match(rest), _SRUN.match(rest)
+    node = killed["ip"] if killed else node or (ended["node"] if ended else "")
     if rank is None:
         inner = _INNER_RANK.search(rest, 0, 200)
         rank = int(inner[1]) if inner else None

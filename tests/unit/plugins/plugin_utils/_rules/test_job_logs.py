@@ -112,6 +112,21 @@ LOST = (
 LOST += "was a network error, NCCL version 2.21.5\nncclRemoteError: A call failed possibly due to a network error"
 
 
+def test_who_was_out_of_memory_is_the_node_that_slurm_or_ray_names() -> None:
+    slurm = (
+        "1: step 7 loss 2.1\n3: slurmstepd: error: Detected 1 oom_kill event in StepId=47.0.\n"
+        "srun: error: gpu2: tasks 2-3: Out Of Memory\nsrun: Terminating StepId=47.0\n"
+        "slurmstepd: error: *** STEP 47.0 ON gpu1 CANCELLED AT 2026-11-29T07:45:12 ***\n"
+    )
+    assert told(case({"node1": slurm})) == [("mem-host-oom", ("node2",), "fail")]
+    ray = (
+        "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.\n"
+        "Memory on the node (IP: 10.0.0.12, ID: ab) where the task (pid=12, memory used=200GB) was running was 0.95\n"
+    )
+    assert told(case({"node1": ray})) == [("mem-host-oom", ("node2",), "fail")]
+    assert told(case({"node1": traceback(f"[rank0]: {OOM}")})) == [("mem-gpu-oom", ("node1",), "fail")]
+
+
 def test_a_rank_out_of_memory_and_what_follows_from_it() -> None:
     one = watchdog(0) + watchdog(1) + agent(-6) + table(0, 0, -6, "gpu1", when="2026-11-29_07:55:20")
     two = traceback(f"[rank3]: {OOM}") + agent(1, 1) + table(3, 1, 1, "gpu2")
