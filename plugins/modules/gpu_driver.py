@@ -47,17 +47,14 @@ options:
     description: Public key that signs the repository, as text or in Base64. Empty to read it from O(key_url).
     type: str
     default: ""
-    no_log: false
   key_url:
     description: URL of the key; empty for the one in the repository.
     type: str
     default: ""
-    no_log: false
   key_fingerprint:
     description: Fingerprint that the key must have; empty for that of the vendor's key.
     type: str
     default: ""
-    no_log: false
   kernel:
     description: Release of the kernel that the module is for; empty for the running one.
     type: str
