@@ -4,12 +4,13 @@
 """The lines of a job's log without what launchers, terminals and progress bars put around them.
 
 Tags as of pdsh (``gpu2: ``), Open MPI (``[1,3]<stderr>:``), torchrun (``[default3]:``, ``[rank3]:``) and srun -l
-(``3: ``); times as Python's logging, glog and the elastic agent write them.
+(``3: ``), and of what collects logs; times as Python's logging, glog and the elastic agent write them.
 """
 
 from __future__ import annotations
 
 import re
+import types
 import typing as t
 
 LEFT_OUT = re.compile(r"\[trainmesh: lines (\d+) to (\d+) are left out\]\Z")
@@ -31,6 +32,14 @@ _TASK = re.compile(r"\d{1,5}: ")
 _WRAP = re.compile(
     r"\[std(?:out|err)\]|std(?:out|err): ?"
     r"|\(\w{1,80}(?:\([^()\n]{0,80}\))? pid=\d{1,10}(?:, ip=(?P<ip>[\w.:]{2,45}))?\) ?"
+)
+# collectors: kubectl logs --timestamps and --prefix, docker compose, journald, stern (a name before the rank's tag)
+_STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d) ")
+_COLLECTED = re.compile(
+    r"\[pod/(?P<pod>[\w.-]{1,253})/[\w.-]{1,253}\] "
+    r"|[A-Z][a-z]{2} [ \d]\d [\d:]{8} (?P<host>[\w.-]{1,253}) [\w./-]{1,60}(?:\[\d{1,10}\])?: "
+    r"|(?P<service>[a-z0-9][\w.-]{0,60}-\d{1,4}) +\| "
+    r"|(?P<name>[A-Za-z0-9][\w.-]{0,252}) (?=\[[Rr]ank ?\d{1,7}\])"
 )
 # srun names the node of a task when it ends; Ray that of a worker that it killed for memory
 _SRUN = re.compile(r"srun: error: (?P<node>[\w.-]{1,255}): tasks? (?P<tasks>\d{1,7}(?:[,-]\d{1,7}){0,200}): ")
@@ -59,7 +68,7 @@ _TIMES = (
     re.compile(r"\b[EWIF](?P<mo>\d{1,2})(?P<d>\d\d) (?P<h>\d\d):(?P<m>\d\d):(?P<s>\d\d(?:\.\d{1,9})?)"),
     re.compile(r"\b(?P<mo>\d\d)/(?P<d>\d\d)/\d{4} (?P<h>\d\d):(?P<m>\d\d):(?P<s>\d\d(?:[.,]\d{1,9})?)"),
 )
-NOBODY: t.Mapping[str, str] = {}
+NOBODY: t.Mapping[str, str] = types.MappingProxyType({})
 MOST_CHARACTERS = 4000  # of one line
 
 
@@ -165,6 +174,12 @@ def tags(texts: t.Sequence[str], nodes: t.Container[str] = ()) -> tuple[set[str]
 def _line(number: int, text: str, hosts: t.Container[str], tasks: bool) -> Line:
     """One line, all its tags taken off."""
     node, rank, local, stream, rest = "", None, None, "", text
+    stamp = _STAMP.match(rest)
+    rest = rest[stamp.end() :] if stamp else rest
+    collected = _COLLECTED.match(rest)
+    if collected:
+        node = next(filter(None, collected.groupdict().values()))
+        stream, rest = collected[0].rstrip(), rest[collected.end() :]
     while True:
         match = _MPI.match(rest) or _RANK.match(rest)
         wrap = None if match else _WRAP.match(rest)
@@ -190,4 +205,5 @@ def _line(number: int, text: str, hosts: t.Container[str], tasks: bool) -> Line:
     if rank is None:
         inner = _INNER_RANK.search(rest, 0, 200)
         rank = int(inner[1]) if inner else None
-    return Line(number, stream, node, rank, local, time_of(rest), rest)
+    time = time_of(rest)
+    return Line(number, stream, node, rank, local, time_of(text) if time is None and stamp else time, rest)

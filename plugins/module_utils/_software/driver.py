@@ -190,11 +190,12 @@ def _settings(present: Present) -> dict[str, bytes]:
 def _check_disk(apt: Apt, wanted: t.Sequence[str]) -> None:
     """Raise SoftwareError where packages, their content or the build would not fit."""
     download, unpacked = apt.sizes(wanted)
-    needs: dict[int, list[t.Any]] = {}
+    needs: dict[int, tuple[str, int, int]] = {}
     for place, size in ((ROOM, download), ("/usr", unpacked), ("/var/lib", driver_plan.BUILD_BYTES)):
-        row = needs.setdefault(os.stat(place).st_dev, [place, 0, _free(place)])
-        row[1] += size
-    driver_plan.disk_faults([(place, size, free) for place, size, free in needs.values()])
+        device = os.stat(place).st_dev
+        first, sizes, free = needs.get(device) or (place, 0, _free(place))
+        needs[device] = (first, sizes + size, free)
+    driver_plan.disk_faults(needs.values())
 
 
 def _free(place: str) -> int:

@@ -11,7 +11,8 @@ import dataclasses
 import os
 import typing as t
 import urllib.error
-import urllib.request
+
+from ansible.module_utils.urls import open_url
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.secrets import masked
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software import (
@@ -121,7 +122,7 @@ def key_of(text: str) -> bytes:
 def fetch(url: str) -> bytes:
     """The content of a small file, through the proxies of the environment; raises SoftwareError."""
     try:
-        with urllib.request.urlopen(url, timeout=60) as stream:  # the inventory names it
+        with open_url(url, timeout=60, http_agent="trainmesh.cluster") as stream:
             content: bytes = stream.read(_MAX_KEY_BYTES)
             size = stream.headers.get("Content-Length")
     except (OSError, ValueError, urllib.error.URLError) as error:

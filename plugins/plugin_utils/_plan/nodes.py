@@ -195,7 +195,7 @@ def package_faults(host: Host) -> list[Fault]:
     """Packages that Ansible can't install there: the dnf of EL8 runs on Python 3.6 alone, which ansible-core left."""
     system = host.fabric.get("os") or {}
     family = {str(system.get("id")), *str(system.get("id_like") or "").split()}
-    old = bool(family & EL) and str(system.get("version_id") or "").split(".")[0] == "8"
+    old = bool(family & EL) and str(system.get("version_id") or "").partition(".")[0] == "8"
     tools = host.stack.get("tools")
     lacking = [name for name in PACKAGES if not tools.get(name)] if isinstance(tools, t.Mapping) and old else []
     if not lacking:

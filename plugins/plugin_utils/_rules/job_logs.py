@@ -139,8 +139,9 @@ def _severity(root: job_root.Root) -> str:
 
 def _node(case: Case, sources: t.Sequence[job_root.Source], place: job_root.Place) -> str:
     """The node of a process; where no log tells, the one on which the plan starts its rank in a job of this size."""
-    if place.node or place.rank is None:
-        return common.node_of(case, place.node) or place.node
+    name = common.node_of(case, place.node) if place.node else ""
+    if name or place.rank is None:
+        return name or place.node
     worlds = {source.log.world for source in sources}
     if worlds == {dig(case.plan, "world_size")}:
         first = 0
@@ -148,7 +149,7 @@ def _node(case: Case, sources: t.Sequence[job_root.Source], place: job_root.Plac
             first += int(dig(case.node(name), "slots", 0))
             if place.rank < first:
                 return name
-    return ""
+    return place.node
 
 
 def _told(place: job_root.Place, name: str, most: int) -> str:

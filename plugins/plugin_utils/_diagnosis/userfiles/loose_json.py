@@ -32,7 +32,7 @@ def read_json(text: str) -> tuple[t.Any, list[Fault]]:
     try:
         value = json.loads(text, object_pairs_hook=pairs)
     except (ValueError, RecursionError) as error:
-        first = (getattr(error, "lineno", 0), str(getattr(error, "msg", error)).split(" (")[0])
+        first = (getattr(error, "lineno", 0), str(getattr(error, "msg", error)).partition(" (")[0])
         clean, habits = tidied(text)
         value, more = _lenient(clean)
         faults = habits or [first]

@@ -375,7 +375,7 @@ def _unlike(
             continue
         listed = list(values.values())
         usual = max(listed, key=listed.count)
-        same = next(host for host, value in values.items() if value == usual)
+        same = next((host for host, value in values.items() if value == usual), "")
         for host, value in values.items():
             if value != usual:
                 yield finding(

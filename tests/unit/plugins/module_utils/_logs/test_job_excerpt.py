@@ -57,8 +57,8 @@ def test_the_same_error_of_all_ranks_is_kept_a_few_times(read):
 
 
 def test_progress_bars_are_no_text(read):
-    bar = "\r".join(f" {at % 100}%|###   | {at}/99999 [00:01<00:03, 1.00it/s]" for at in range(50000))
-    found = read(f"a\n{bar}\r{bar}KeyError: 'x'\nb\n")
+    shown = "\r".join(f" {at % 100}%|###   | {at}/99999 [00:01<00:03, 1.00it/s]" for at in range(50000))
+    found = read(f"a\n{shown}\r{shown}KeyError: 'x'\nb\n")
     assert len(found) < 9000 and "KeyError: 'x'" in found and found.startswith("a\n") and found.endswith("b")
 
 

@@ -112,6 +112,21 @@ LOST = (
 LOST += "was a network error, NCCL version 2.21.5\nncclRemoteError: A call failed possibly due to a network error"
 
 
+@pytest.mark.parametrize(
+    ("tag", "hosts"),
+    [
+        ("2026-11-29T07:45:12.000Z gpu2 ", ("node2",)),
+        ("2026-11-29T07:45:12.123456789+01:00 ", ("node2",)),
+        ("[pod/gpu2/pytorch] ", ("node2",)),
+        ("Nov 29 07:45:12 gpu2 torchrun[4711]: ", ("node2",)),
+        ("worker-1  | ", ("node2",)),  # by its rank
+    ],
+)
+def test_what_collects_logs_puts_something_before_each_line(tag: str, hosts: tuple[str, ...]) -> None:
+    text = traceback("[rank3]: step 7", tag) + traceback(f"[rank3]: {OOM}", tag)
+    assert told(case({"node2": text})) == [("mem-gpu-oom", hosts, "fail")]
+
+
 def test_who_was_out_of_memory_is_the_node_that_slurm_or_ray_names() -> None:
     slurm = (
         "1: step 7 loss 2.1\n3: slurmstepd: error: Detected 1 oom_kill event in StepId=47.0.\n"
