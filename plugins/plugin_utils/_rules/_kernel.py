@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The events of kernel logs in a Case: those that the nodes read themselves, and those of logs that were handed in."""
+"""The events of kernel logs in a Case: those that the nodes read themselves, and those of logs of users."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ NOT_LOADED = {
 
 
 class Event(t.NamedTuple):
-    """One event: ``host`` is a node or else the log's own word, ``path`` the log that was handed in, empty if live."""
+    """One event: ``host`` is a node or else the log's own word, ``path`` the log of a user, empty if live."""
 
     host: str
     path: str
@@ -105,7 +105,7 @@ def all_events(case: Case) -> tuple[Event, ...]:
 
 
 def given(case: Case) -> list[tuple[str, str, str]]:
-    """(node, path, text) of the logs that were handed in; the same text on several nodes is of none of them."""
+    """(node, path, text) of the logs of users; the same text on several nodes is of none of them."""
     found: dict[str, tuple[str, str, str]] = {}
     for name, path, content in texts(case, KIND):
         found[content] = (path, path, content) if content in found else (name, path, content)
@@ -128,20 +128,20 @@ def has(case: Case, host: str, *kinds: str) -> bool:
 
 
 def logs_known(case: Case) -> bool:
-    """Whether any kernel log was read or handed in."""
+    """Whether any kernel log was read, a node's or a user's."""
     live = [dig(facts, "kernel_events") for part in (case.gpu, case.user) for facts in part.values()]
     return any(each is not None for each in live) or any(texts(case, KIND))
 
 
 def driver_logs_known(case: Case) -> bool:
-    """Whether any node has GPUs and told what its kernel says of them, or a log was handed in."""
+    """Whether any node has GPUs and told what its kernel says of them, or a user names a log."""
     return any(dig(case.gpu[host], "kernel_events") is not None and gpus(case, host) for host in case.gpu) or any(
         texts(case, KIND)
     )
 
 
 def device_logs_known(case: Case) -> bool:
-    """Whether any node has GPUs or RDMA devices and a kernel log that was read, or a log was handed in."""
+    """Whether any node has GPUs or RDMA devices and a kernel log that was read, or a user names a log."""
     return (logs_known(case) and (has_gpus(case) or has_rdma(case))) or any(texts(case, KIND))
 
 

@@ -17,7 +17,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import _job_sources as job_sources
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_remedies import Advice
 
-PROBE = "collective probe"  # the place of logs that nobody handed in
+PROBE = "collective probe"  # the place of logs that are not of users
 VIRTUAL = re.compile(
     r"veth|br-|docker|podman|virbr|vnet|vmnet|vboxnet|lxc|lxd|cni|flannel|cali|cilium|weave|kube|nodelocaldns|ovs|"
     r"tailscale|wg|zt|tun|tap|ppp|utun|nebula|vxlan|gre|sit|dummy|idrac|usb\d|bmc"
@@ -46,7 +46,7 @@ def texts(case: Case, kind: str) -> t.Iterator[tuple[str, str, str]]:
 
 @once
 def logs(case: Case) -> tuple[Log, ...]:
-    """The logs handed in, and what the probe of collectives kept of its own."""
+    """The logs of users, and what the probe of collectives kept of its own."""
     own = dict(dig(case.collective, "nccl", {})).items()
     probe = [Log(PROBE, name, said) for name, said in own if isinstance(said, dict) and name in case.plan["nodes"]]
     return (*handed_in(case), *probe)
@@ -54,7 +54,7 @@ def logs(case: Case) -> tuple[Log, ...]:
 
 @once
 def handed_in(case: Case) -> tuple[Log, ...]:
-    """The logs handed in alone, those of jobs where NCCL tells more: no job of this run changes them.
+    """The logs of users alone, those of jobs where NCCL tells more: no job of this run changes them.
 
     The files of several nodes are one log.
     """
@@ -73,7 +73,7 @@ def handed_in(case: Case) -> tuple[Log, ...]:
 
 
 def files_there(kind: str) -> t.Callable[[Case], bool]:
-    """Whether a file of that kind was handed in, as the ``applies`` of a rule."""
+    """Whether a user names a file of that kind, as the ``applies`` of a rule."""
     return lambda case: any(texts(case, kind))
 
 

@@ -139,7 +139,7 @@ def hung(case: Case) -> t.Iterator[Answer]:
 
 @rule("gpu-xid", applies=files_there(KIND))
 def xids_given(case: Case) -> t.Iterator[Answer]:
-    """Xid and GPUs that fell off the bus in kernel logs that were handed in; Xid 79 and its plain words are one."""
+    """Xid and GPUs that fell off the bus in kernel logs of users; Xid 79 and its plain words are one."""
     off = {(host, each["bus_id"]) for host, _path, each in _xids_given(case) if each["kind"] == "xid" and off_bus(each)}
     for host, path, each in _xids_given(case):
         why = reason(each)
@@ -149,7 +149,7 @@ def xids_given(case: Case) -> t.Iterator[Answer]:
 
 
 def _xids_given(case: Case) -> list[tuple[str, str, dict[str, t.Any]]]:
-    """(host, path, event) of each log that was handed in."""
+    """(host, path, event) of each log of a user."""
     found = []
     for holder, path, content in given(case):
         hosts: dict[str, list[str]] = {}

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What NCCL's logs, ds_report and collect_env say, handed in by the user or by the probe.
 
-A log that was handed in names machines by their own host names; where none of the plan's nodes has
+A log of a user names machines by their own host names; where none of the plan's nodes has
 that name the finding has no host, and its evidence is under the log's own word.
 """
 

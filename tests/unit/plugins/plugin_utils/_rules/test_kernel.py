@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules on kernel logs: exact ids, hosts and severities, for logs that were handed in and for the nodes' own."""
+"""Rules on kernel logs: exact ids, hosts and severities, for logs of users and for the nodes' own."""
 
 from __future__ import annotations
 
