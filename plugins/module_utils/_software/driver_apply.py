@@ -142,7 +142,10 @@ def _start(present: Present, choice: Choice, result: Result, limit: float) -> No
     """Rebuild the initramfs where nouveau may be in it, load the module, and start the services."""
     systemctl = which("systemctl")
     if present.nouveau and (program := which("update-initramfs")):
-        command.run([program, "-u", "-k", present.kernel], limit)
+        outcome = command.run([program, "-u", "-k", present.kernel], limit)
+        if not outcome.ok:
+            reason = outcome.text.strip()[-300:] or f"it did not end within {limit:.0f} s"
+            result.notes.append(f"nouveau may come back at the next boot: update-initramfs failed: {reason}")
     services = ["nvidia-persistenced", *(["nvidia-fabricmanager"] if present.nvswitches else [])]
     if present.devices and not present.loaded and not present.nouveau and present.kernel == present.running:
         outcome = command.run([path_of("modprobe"), "nvidia"], 120)

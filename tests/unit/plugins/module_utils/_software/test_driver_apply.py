@@ -160,3 +160,13 @@ def test_what_is_started_at_once_and_what_waits_for_a_reboot(monkeypatch, before
     result = Result(True)
     _START(BARE._replace(**before), CHOICE, result, 10)
     assert ran == lines and result.reboot_reason.startswith(reason) and bool(result.reboot_reason) == bool(reason)
+
+
+def test_what_could_not_be_started_is_told(monkeypatch):
+    monkeypatch.setattr(driver_apply.command, "run", lambda _argv, _limit: Outcome(1, "", "no room", False, False, 0.0))
+    monkeypatch.setattr(driver_apply, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(driver_apply.driver_present, "read", lambda _machine, _kernel: BARE._replace(nouveau=True))
+    result = Result(True)
+    _START(BARE._replace(nouveau=True), CHOICE, result, 10)
+    initramfs, service = result.notes
+    assert "update-initramfs failed: no room" in initramfs and "nvidia-persistenced could not be enabled" in service
