@@ -46,28 +46,13 @@ options:
         description: Checksum of the installer such as V(sha256:...). Needed with O(toolkits[].runfile).
         type: str
         default: ""
-  repository:
-    description: URL of a mirror instead of the vendor's own repository.
-    type: str
-    default: ""
-  key:
-    description: Public key that signs the repository, as text or in Base64. Empty to read it from O(key_url).
-    type: str
-    default: ""
-  key_url:
-    description: URL of the key; empty for the one in the repository.
-    type: str
-    default: ""
-  key_fingerprint:
-    description: Fingerprint that the key must have; empty for that of the vendor's key.
-    type: str
-    default: ""
   timeout:
     description: Time limit of each installation in seconds.
     type: int
     default: 3600
 extends_documentation_fragment:
   - trainmesh.cluster.attributes
+  - trainmesh.cluster.vendor_repository
 """
 
 EXAMPLES = r"""

@@ -39,22 +39,6 @@ options:
     type: str
     choices: [auto, open, proprietary]
     default: auto
-  repository:
-    description: URL of a mirror instead of the vendor's own repository.
-    type: str
-    default: ""
-  key:
-    description: Public key that signs the repository, as text or in Base64. Empty to read it from O(key_url).
-    type: str
-    default: ""
-  key_url:
-    description: URL of the key; empty for the one in the repository.
-    type: str
-    default: ""
-  key_fingerprint:
-    description: Fingerprint that the key must have; empty for that of the vendor's key.
-    type: str
-    default: ""
   kernel:
     description: Release of the kernel that the module is for; empty for the running one.
     type: str
@@ -65,6 +49,7 @@ options:
     default: 3600
 extends_documentation_fragment:
   - trainmesh.cluster.attributes
+  - trainmesh.cluster.vendor_repository
 notes:
   - In check mode the packages are looked for and downloaded too, into C(/var/cache/trainmesh), and removed again.
 """
