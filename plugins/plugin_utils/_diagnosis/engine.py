@@ -96,7 +96,7 @@ def judge(case: Case, wishes: options.Options, before_jobs: t.Sequence[Answer] |
     of_jobs = [answer for rule in ready if rule.of_jobs for answer in _ask(rule, case)]
     answers: list[Answer] = [*_missing_parts(case), *options.extra(case, wishes), *before_jobs, *of_jobs]
     silent = {identity for rule in rules for identity in rule.ids} - {answer.rule for answer in answers}
-    held = silent & {identity for rule in ready if _applies(rule, case) for identity in rule.ids}
+    held = silent & {one for rule in ready if _applies(rule, case) for one in rule.ids if one not in rule.elsewhere}
     answers = options.apply(answers, wishes)
     ordered = tuple(sorted(map(_with_source, merged(answers, case.order)), key=_weight))
     return Judgement(ordered, tuple(sorted(held)), tuple(before_jobs), tuple(sorted(silent - held)))

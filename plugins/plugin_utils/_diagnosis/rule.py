@@ -140,6 +140,8 @@ def always(_case: Case) -> bool:
 class Rule:
     """A registered function, the ids it answers for, and the parts of a Case it can't do without.
 
+    ``elsewhere``: those of the ids that have their About at another function. Where this one alone had something to
+    look at, the error of a job say, their check has not passed.
     ``of_jobs``: it reads the jobs or the collective of the run, so that its answers change when these have run.
     ``applies``: whether the cluster has what it is about, such as GPUs. It is asked all the same, but has passed only
     where there was something to look at.
@@ -150,6 +152,7 @@ class Rule:
     judge: Judge
     of_jobs: bool = False
     applies: Applies = always
+    elsewhere: frozenset[str] = frozenset()
 
 
 REGISTRY: list[Rule] = []
@@ -172,7 +175,8 @@ def rule(
     ids = tuple(dict.fromkeys(one.id if isinstance(one, About) else one for one in answers))
 
     def register(judge: Judge) -> Judge:
-        REGISTRY.append(Rule(ids, tuple(needs), judge, of_jobs, applies))
+        elsewhere = frozenset(ids).difference(about.id for about in abouts)
+        REGISTRY.append(Rule(ids, tuple(needs), judge, of_jobs, applies, elsewhere))
         return judge
 
     return register

@@ -76,6 +76,13 @@ def test_a_rule_has_passed_only_where_it_had_something_to_look_at(rules, more):
     assert (set(judged.held), set(judged.not_applicable)) == (passed, {"a", "b", "c"} - passed)
 
 
+def test_a_check_has_not_passed_where_only_a_job_could_have_shown_its_fault(rules):
+    rules.append(Rule(("a",), (), lambda case: [], applies=lambda case: False))
+    rules.append(Rule(("a", "b"), (), lambda case: [], elsewhere=frozenset(("a",))))
+    judged = engine.judge(a_case(), WISHES)
+    assert (judged.held, judged.not_applicable) == (("b",), ("a",))
+
+
 def test_a_rule_that_has_nothing_to_look_at_is_asked_all_the_same(rules):
     rules.append(Rule(("gpu-ecc",), (), lambda case: [fault("gpu-ecc")], applies=lambda case: False))
     judged = engine.judge(a_case(), WISHES)
