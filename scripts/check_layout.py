@@ -8,7 +8,8 @@
   with an underscore;
 - imports point one way: a folder imports from those that stand before it in ``ROOMS``, module_utils nothing from
   plugin_utils;
-- plugins/module_utils runs on the nodes: it imports the standard library and its neighbours only;
+- plugins/module_utils and the command in roles/launch_config/files/lib run on the nodes: they import the standard
+  library and their neighbours only;
 - tests/unit/plugins has the folders of plugins, and no other; every module, action and inventory plugin has a test file
   of its name;
 - a role has README.md, meta/argument_specs.yml, meta/main.yml and tasks/main.yml.
@@ -24,6 +25,8 @@ import typing as t
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 OURS = "ansible_collections.trainmesh.cluster"
+MODULES = (f"{OURS}.plugins.module_utils", "ansible.module_utils")
+COMMAND = pathlib.Path("roles/launch_config/files/lib/trainmesh")
 # REUSE-IgnoreStart
 HEADER = (
     "# Copyright: (c) 2026, trainmesh.cluster contributors",
@@ -59,8 +62,8 @@ def header_fault(lines: list[str]) -> str | None:
     return None if tuple(lines[start : start + 3]) == HEADER else "does not start with the three header lines"
 
 
-def import_faults(tree: ast.Module) -> t.Iterator[str]:
-    """Imports of module_utils that a node may not be able to follow."""
+def import_faults(tree: ast.Module, *neighbours: str) -> t.Iterator[str]:
+    """Imports that a node may not be able to follow; ``neighbours`` are how those of other files of ours begin."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -69,8 +72,7 @@ def import_faults(tree: ast.Module) -> t.Iterator[str]:
         else:
             continue
         for name in names:
-            neighbour = name.startswith((f"{OURS}.plugins.module_utils", "ansible.module_utils"))
-            if not neighbour and name.split(".")[0] not in sys.stdlib_module_names:
+            if not name.startswith(neighbours) and name.split(".")[0] not in sys.stdlib_module_names:
                 yield f"line {node.lineno}: imports {name}, which a node need not have"
 
 
@@ -95,7 +97,9 @@ def python_faults(path: pathlib.Path, text: str) -> t.Iterator[str]:
     if folder[0] == "plugins" and folder[1] in ROOMS:
         yield from room_faults(path, tree)
     if folder == ("plugins", "module_utils"):
-        yield from import_faults(tree)
+        yield from import_faults(tree, *MODULES)
+    if path.parent == COMMAND:
+        yield from import_faults(tree, COMMAND.name)
 
 
 def file_faults(path: pathlib.Path) -> t.Iterator[str]:

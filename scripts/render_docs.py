@@ -1,7 +1,8 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write what repeats the code: each role's README.md, docs/variables.md, docs/rules.md and the catalogue, rules.json.
+"""Write what repeats the code: each role's README.md, docs/variables.md, docs/rules.md, the catalogue, rules.json, and
+what the command on the head says of failed ranks, causes.json.
 
 ``python scripts/render_docs.py`` writes them, ``--check`` says which are out of date and exits 1.
 """
@@ -22,6 +23,7 @@ sys.path.insert(0, str(ROOT / "collections"))
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import catalogue, engine  # noqa: E402
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds as diagnosis_thresholds  # noqa: E402
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.variables import PREFIX, VARIABLES  # noqa: E402
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import _job_causes  # noqa: E402
 
 
 def markdown(text: str) -> str:
@@ -207,6 +209,7 @@ def documents() -> t.Iterator[tuple[pathlib.Path, str]]:
     yield ROOT / "docs/variables.md", variables()
     yield ROOT / "plugins/plugin_utils/_diagnosis/data/rules.json", every_rule()
     yield ROOT / "docs/rules.md", rules()
+    yield ROOT / "roles/launch_config/files/share/causes.json", _job_causes.for_the_head()
     for role in sorted((ROOT / "roles").iterdir()):
         if (role / "meta/argument_specs.yml").exists():
             yield role / "README.md", role_readme(role)

@@ -18,6 +18,8 @@ CONSEQUENCE = re.compile(
 )
 # How torchrun tells of a rank that a signal has ended; it ends the others itself with signal 15.
 EXITED = re.compile(r"exitcode\s{0,8}: -(\d{1,2})\)?[^\n]{0,40}\(pid: (\d{1,10})\)")
+# How our own rank wrapper tells of it, whose process torchrun takes for the rank's.
+FAILED = re.compile(r"trainmesh-rank: [^\n]{1,300}? failed: signal (\d{1,2}) \(\w{1,12}\) of process (\d{1,10})\b")
 Trial = dict[str, t.Any]
 
 
@@ -102,8 +104,9 @@ class Rank:
 
 
 def note_exits(ranks: t.Iterable[Rank], text: str) -> None:
-    """Take from a host's lines of torchrun which of its ranks a signal has ended."""
-    signals = {int(pid): int(number) for number, pid in EXITED.findall(text) if int(number) != 15}
+    """Take from a host's lines of torchrun and of the rank wrapper which of its ranks a signal has ended."""
+    told = [*EXITED.findall(text), *FAILED.findall(text)]
+    signals = {int(pid): int(number) for number, pid in told if int(number) != 15}
     for rank in ranks:
         if rank.pid in signals and rank.end is None:
             rank.take({"e": "exit", "signal": signals[rank.pid]})

@@ -210,7 +210,8 @@ _WORTH = re.compile(
 )
 
 
-_ABOUT_NCCL = re.compile(
+NCCL_KNOWS_MORE = ("refused", "connect_timeout", "lost", "no_route", "host_memory")
+ABOUT_NCCL = re.compile(
     r"NCCL|nccl|ibv_|socketStart|WorkNCCL|/dev/shm|Too many open|[Mm]essage truncated|Duplicate GPU|Multiple Ranks"
     r"|socket interface|NET plugin|Cuda failure|nvml[A-Z]"
 )
@@ -231,9 +232,9 @@ def classify(text: str) -> Said | None:
 
 def _nccl(text: str, said: Said | None) -> Said | None:
     """What NCCL's reader makes of a line that is about NCCL; None where it knows no more than the kinds above."""
-    if said is not None and said.kind not in ("refused", "connect_timeout", "lost", "no_route", "host_memory"):
+    if said is not None and said.kind not in NCCL_KNOWS_MORE:
         return None
-    if not _ABOUT_NCCL.search(text):
+    if not ABOUT_NCCL.search(text):
         return None
     found = nccl_failure.classify(text)
     if found is None or found["kind"] == "harmless":

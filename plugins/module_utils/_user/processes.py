@@ -35,6 +35,9 @@ _KINDS = (
     ("deepspeed", re.compile(r"\bdeepspeed\.launcher\.(launch|runner)\b|(^| )\S*/deepspeed( |$)")),
     ("accelerate", re.compile(r"\baccelerate\.commands\.(launch|accelerate_cli)\b|(^| )\S*/accelerate launch\b")),
     ("torchrun", re.compile(r"\btorch\.distributed\.(run|launch)\b|(^| )(\S*/)?torchrun( |$)")),
+    # the pdsh of our own command, which may be all that there is of a run on the head
+    ("torchrun", re.compile(r"/bin/trainmesh part launcher=torchrun ")),
+    ("accelerate", re.compile(r"/bin/trainmesh part launcher=accelerate-standard ")),
     ("mpirun", re.compile(r"^(\S*/)?(mpirun|mpiexec|mpiexec\.hydra|orterun|orted|prted|hydra_pmi_proxy)( |$)")),
 )
 _RANK_NAMES = re.compile(r"python|pt_main_thread|pt_elastic")

@@ -8,10 +8,11 @@ The kinds are those of ``module_utils/_logs/job_failure.py`` and ``job_root.py``
 
 from __future__ import annotations
 
+import json
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_failure
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_failure, nccl_failure
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, dig
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_remedies import ADVICE
 
@@ -480,3 +481,24 @@ def out_of_memory(case: Case, host: str) -> bool:
     """Whether the kernel of a node has killed processes for want of memory; without a host, that of any."""
     names = [host] if host else list(case.order)
     return any(bool(dig(case.user.get(name), "oom_kills", [])) for name in names)
+
+
+def for_the_head() -> str:
+    """The same for a program on the head that knows none of this, as JSON: the first pattern found in a text tells.
+
+    Each row has the pattern, whether the text must be about NCCL (``nccl``), the cause, empty where nothing can be
+    said, and the remedy. NCCL's kinds stand where job_failure.classify() looks for them.
+    """
+    own = [(kind.name, kind.pattern.pattern) for kind in job_failure.KINDS if kind.weight < job_failure.ENDED]
+    early = [each for each in own if each[0] not in job_failure.NCCL_KNOWS_MORE]
+    late = [each for each in own if each[0] in job_failure.NCCL_KNOWS_MORE]
+    nccl = [(_NCCL + kind.name, kind.pattern.pattern) for kind in nccl_failure.KINDS]
+    rows: list[tuple[str, bool, str, str]] = []
+    for name, pattern in [*early, *nccl, *late]:
+        cause = of_kind(name)
+        told = ("", "") if cause is FAILED else (cause.cause, cause.remedy)
+        rows.append((pattern, name.startswith(_NCCL), *told))
+    rows.append((r"^signal 9 \(", False, RANK_KILLED.cause, RANK_KILLED.remedy))
+    rows.append((r"^signal (?:4|6|7|8|11) \(", False, RANK_CRASHED.cause, RANK_CRASHED.remedy))
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    return f'{{"nccl": {json.dumps(job_failure.ABOUT_NCCL.pattern)}, "rows": [\n{lines}\n]}}\n'

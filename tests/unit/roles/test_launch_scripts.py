@@ -8,43 +8,23 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
-import sys
+import time
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster, Node
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render.node_files import node_files, shared_files
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Node
 
 FILES = pathlib.Path(__file__).parents[3] / "roles/launch_config/files"
 NASTY = ["two words", "$HOME `x`", "it's", "%n", "*", "", "--master-port", "ünï\nnewline"]
-SHOW = """#!{python}
-import json, os, sys
-print(json.dumps({{"argv": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ)}}))
-"""
 
 
 @pytest.fixture
-def prefix(tmp_path):
+def prefix(install):
     """An installation of one node whose interpreter and launchers print what they were given."""
-    root = tmp_path / "prefix"
-    node = Node("node1", 0, "10.0.0.11", 22, 2, "eth7", "node1", "node1")
-    cluster = Cluster((node,), "user", str(root), 29500, "fp32")
-    job_env = {"path": "etc/job.env", "content": "FROM_PLAYBOOK='a b'\n"}
-    for file in [*shared_files(cluster), *node_files(cluster, node), job_env]:
-        path = root / file["path"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(file["content"])
-    for name in ("bin", "libexec", "share"):
-        shutil.copytree(FILES / name, root / name)
-    (root / "env/bin").mkdir(parents=True)
-    (root / "workspace").mkdir()
-    (root / "workspace/train.py").write_text("")
-    for name in ("python", "torchrun", "deepspeed", "accelerate"):
-        executable(root / "env/bin" / name, SHOW.format(python=sys.executable))
-    executable(root / "bin/trainmesh-stop", '#!/bin/sh\necho "$@" > $(dirname $0)/../stopped\n')
-    return root
+    return install(Node("node1", 0, "10.0.0.11", 22, 2, "eth7", "node1", "node1")).root
 
 
 def executable(path, text):
@@ -66,7 +46,7 @@ def call(prefix, *words, **options):
 
 def shown(result):
     assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
+    return json.loads(re.sub(r"\A(?:node1: )?\[rank\d+\]: ", "", result.stdout))
 
 
 def rank_of(prefix, launcher_argv, **variables):
@@ -105,12 +85,12 @@ def test_the_launcher_sees_nothing_of_the_callers_shell(prefix):
 def test_accelerates_environment_file_is_new_for_every_run_and_gone_after_it(prefix):
     launched = shown(call(prefix, prefix / "bin/trainmesh-accelerate", "--run-id", "r1", "train.py"))
     assert launched["env"]["DS_ENV_FILE"] == f"{prefix}/var/runs/r1/deepspeed_env"
-    assert not (prefix / "var/runs/r1").exists()
+    assert sorted(path.name for path in (prefix / "var/runs/r1").iterdir()) == ["log", "run.json"]
 
 
 def test_deepspeeds_local_rank_comes_first_among_the_scripts_arguments(prefix):
     launched = shown(call(prefix, prefix / "bin/trainmesh-deepspeed", "train.py", "--lr", "1"))["argv"]
-    launched.insert(-2, "--local_rank=1")
+    launched.insert(launched.index(f"{prefix}/libexec/trainmesh-rank") + 1, "--local_rank=1")
     assert rank_of(prefix, launched)["argv"][2:] == ["--local_rank=1", "--lr", "1"]
 
 
@@ -175,7 +155,6 @@ def test_on_a_worker_of_a_star_each_launcher_names_the_head(prefix, launcher):
 
 @pytest.mark.parametrize("star", [True, False])
 def test_in_a_star_the_head_alone_starts_open_mpis_daemons(prefix, star):
-    executable(prefix / "env/bin/mpirun", SHOW.format(python=sys.executable))
     if star:
         in_a_star(prefix, 0)
     argv = shown(call(prefix, prefix / "bin/trainmesh-mpirun", "train.py"))["argv"]
@@ -209,7 +188,7 @@ def test_a_failure_stops_the_run_on_every_node(prefix):
 def test_a_missing_directory_on_a_node_is_named(prefix):
     launched = shown(call(prefix, prefix / "bin/trainmesh-deepspeed", "train.py"))["argv"]
     (prefix / "workspace/train.py").unlink()
-    wrapper = launched[-3:]
+    wrapper = launched[launched.index(f"{prefix}/libexec/trainmesh-rank") :]
     assert "node1 has no file" in call(prefix, *wrapper, env={"PATH": "/usr/bin:/bin"}).stderr
 
 
@@ -231,6 +210,25 @@ def test_the_pdsh_stand_in_passes_the_status_on(prefix, tmp_path, script, status
     executable(real / "pdsh", f"#!/bin/bash\n{script}\n")
     path = f"{prefix}/libexec/path:{real}:/usr/bin:/bin"
     assert call(prefix, prefix / "libexec/path/pdsh", env={"PATH": path}).returncode == status
+
+
+def test_the_pdsh_stand_in_ends_with_the_leader_of_the_run(prefix, tmp_path, begun):
+    real = tmp_path / "real"
+    real.mkdir()
+    executable(real / "pdsh", f"#!/bin/bash\necho $$ >{tmp_path}/pid\nexec sleep 25\n")
+    leader = begun(["sleep", "60"])
+    variables = {"PATH": f"{prefix}/libexec/path:{real}:/usr/bin:/bin", "TRAINMESH_LEADER": str(leader.pid)}
+    process = begun([str(prefix / "libexec/path/pdsh")], env=variables)
+    end = time.monotonic() + 20
+    while not (tmp_path / "pid").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    leader.kill()
+    leader.wait()
+    assert process.wait(20) == 143
+    status = pathlib.Path("/proc", (tmp_path / "pid").read_text().strip(), "status")
+    while status.exists() and "\tZ (" not in status.read_text():
+        assert time.monotonic() < end, "pdsh is still there"
+        time.sleep(0.05)
 
 
 def test_stop_ends_the_processes_of_the_run_and_no_others(prefix, begun):

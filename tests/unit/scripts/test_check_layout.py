@@ -60,7 +60,14 @@ def test_files_without_a_header_have_the_same_owner_and_licence() -> None:
     ],
 )
 def test_code_for_the_nodes_imports_only_what_a_node_has(line: str, good: bool) -> None:
-    assert list(layout.import_faults(ast.parse(line))) is not good
+    assert (list(layout.import_faults(ast.parse(line), *layout.MODULES)) == []) is good
+
+
+def test_the_command_on_the_nodes_imports_only_itself_and_the_standard_library() -> None:
+    path = layout.COMMAND / "run.py"
+    assert list(layout.python_faults(path, "import json\nfrom trainmesh.words import encode\n")) == []
+    (fault,) = layout.python_faults(path, f"from {layout.OURS}.plugins.module_utils._base.command import run\n")
+    assert fault.startswith("line 1: imports")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import yaml
@@ -13,6 +14,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis impor
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import options as diagnosis_options
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import variables
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import _job_causes
 from ansible_collections.trainmesh.cluster.tests.unit.scripts.test_check_layout import load
 
 render_docs = load("render_docs")
@@ -59,3 +61,13 @@ def test_every_pitfall_is_a_fault_of_the_catalogue() -> None:
     cells = re.findall(r"(?m)^\| ((?:`[a-z0-9-]+`(?:, )?)+)", page)
     ids = [one for cell in cells for one in re.findall(r"`([^`]+)`", cell)]
     assert len(ids) > 50 and [one for one in ids if one not in catalogue.entries()] == []
+
+
+def test_what_the_head_says_of_failed_ranks_is_what_the_checks_say() -> None:
+    path = render_docs.ROOT / "roles/launch_config/files/share/causes.json"
+    known = json.loads(path.read_text(encoding="utf-8"))
+    assert path.read_text(encoding="utf-8") == _job_causes.for_the_head()
+    for text in ("MemoryError: x", "NCCL WARN Connect to 10.0.0.2<4> failed : No route to host", "errno: 98"):
+        about = re.search(known["nccl"], text)
+        why = next(row[2] for row in known["rows"] if re.search(row[0], text) and (about or not row[1]))
+        assert why == _job_causes.cause_of(text, False).cause

@@ -174,6 +174,8 @@ def test_sizes_and_repetitions() -> None:
             9,
         ),
         ("  rank      : 1 (local_rank: 0)\n  exitcode  : -11 (pid: 7)\n", 11),
+        ("[rank1]: trainmesh-rank: rank 1 on a failed: signal 9 (SIGKILL) of process 7: OOM killed", 9),
+        ("[rank1]: trainmesh-rank: rank 1 on a failed: signal 9 (SIGKILL) of process 8", None),
         ("  exitcode  : -15 (pid: 7)", None),
         ("  exitcode  : -9 (pid: 8)", None),
         ("  exitcode  : 1 (pid: 7)", None),
