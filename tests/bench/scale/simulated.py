@@ -18,7 +18,10 @@ import yaml
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import alike
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import file_set, firewall, ssh_files
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import changes, role_inputs
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import facts as fabric_facts
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user import facts as user_facts
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user import ssh
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import changes, probe_arguments, role_inputs
 from ansible_collections.trainmesh.cluster.tests.bench.scale.ansible_run import HERE, ROOT, Bench
 from ansible_collections.trainmesh.cluster.tests.bench.scale.meter import MeasurementError, Row
 from ansible_collections.trainmesh.cluster.tests.bench.scale.real import SET_UP, WITHOUT_TORCH, Note, findings
@@ -35,28 +38,47 @@ VARIABLES = {
 }
 
 
-def facts(number: int, names: t.Sequence[str]) -> dict[str, t.Any]:
-    """All facts of a node by part, as the fact modules return them."""
-    name, more = names[number - 1], clusters.host(number).fabric
+def facts(number: int, names: t.Sequence[str], keys: t.Sequence[str] = ()) -> dict[str, t.Any]:
+    """All facts of a node by part, as the fact modules return them: what is said of all nodes alike is said once.
+
+    ``keys`` are the lines of authorized_keys that all nodes have.
+    """
+    name, host = names[number - 1], clusters.host(number)
+    addresses = [healthy.address(other) for other in names]
+    asked = fabric_facts.Wish(peers=addresses, names=names, addresses=addresses)
+    fabric = {
+        **host.fabric,
+        **healthy.fabric(name, names),
+        "resolution": {peer: healthy.answer(address) for peer, address in zip([*names, *addresses], addresses * 2)},
+        "cluster_block": {"nodes": [{"name": other, "address": healthy.address(other)} for other in names]},
+    }
+    user = healthy.user(name, names)
+    user["ssh_client"]["targets"] = {other: user["ssh_client"]["targets"][other] for other in names}
+    key = ssh.public_key(host.identity["public_key"]) or {}
+    own = [{**each, "fingerprint": key["fingerprint"]} for each in user["own_keys"]]
+    rows = [{**row, "file": f"{healthy.HOME}/.ssh/authorized_keys"} for line in keys if (row := ssh.public_key(line))]
+    wish = user_facts.Wish(None, names, (), (), (), "", "", 0, addresses, ssh.expected(keys) if keys else None)
     return {
-        "fabric": {**more, **healthy.fabric(name, names)},
+        "fabric": fabric_facts.folded(fabric, asked),
         "gpu": healthy.gpu_facts(number, 0),
         "stack": healthy.stack(),
-        "user": healthy.user(name, names),
-        "identity": {**clusters.host(number).identity, "user": "trainer", "home": healthy.HOME},
+        "user": user_facts.folded({**user, "own_keys": own, "authorized_keys": rows}, wish),
+        "identity": {**host.identity, "user": "trainer", "home": healthy.HOME},
     }
 
 
 def answers(number: int, names: t.Sequence[str], desired: changes.Desired | None) -> dict[str, t.Any]:
     """What each module answers on a node; all others change nothing. Without ``desired`` the node is a new one."""
-    name, every = names[number - 1], facts(number, names)
+    name = names[number - 1]
+    every = facts(number, names, desired.plan["ssh"]["authorized_keys"] if desired else ())
     if desired:
         every["present"] = present(desired, name)
     named = {f"trainmesh_facts_{part}": found for part, found in every.items()}
     links = {other: healthy.link() for other in names if other != name}
-    odd, common = alike.fold_timed(
-        healthy.row(name, names), {other: (other, healthy.address(other)) for other in names}
-    )
+    row = healthy.row(name, names)
+    if len(names) > probe_arguments.FEW_NODES:  # then each node is tried by one name
+        row = {other: {**said, "ssh": {other: said["ssh"][other]}} for other, said in row.items()}
+    odd, common = alike.fold_timed(row, {other: (other, healthy.address(other)) for other in names})
     mesh = {"row": odd, "alike": common, "load": LOAD, "unreached": {}}
     return {
         "node_facts": {"ansible_facts": {**named, "trainmesh_facts_errors": {}}},
