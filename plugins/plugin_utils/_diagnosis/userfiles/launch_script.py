@@ -17,7 +17,7 @@ import functools
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import expansion, shell
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import characters, expansion, shell
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.expansion import Variable
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import Problem
 
@@ -170,7 +170,8 @@ class Script:
     """A launch script; ``problems`` are ``comment``, ``blank`` (behind a backslash) and ``comment_line``.
 
     ``lines`` are (number, text) of the command lines, continued ones in one, comments left out; ``writes`` what is put
-    into files; ``batch`` says that a batch system starts the script, once; ``unclosed`` are quotes that nobody closes.
+    into files; ``batch`` says that a batch system starts the script, once; ``unclosed`` are quotes that nobody closes;
+    ``odd`` characters in the commands that only look like blanks or hyphens.
     """
 
     variables: t.Mapping[str, Variable]
@@ -181,16 +182,19 @@ class Script:
     lines: tuple[tuple[int, str], ...] = ()
     batch: bool = False
     unclosed: tuple[Problem, ...] = ()
+    odd: tuple[Problem, ...] = ()
 
 
 @functools.lru_cache(maxsize=256)
 def launch_script(text: str) -> Script:
     """Read a script."""
-    text = text.replace("\r\n", "\n")
+    given = text.replace("\r\n", "\n").split("\n")
+    text = characters.as_meant(text)
     lines = text.split("\n")
     batch = bool(re.search(r"^#(?:SBATCH|PBS|BSUB|\$)\s", text, re.MULTILINE))
     reader = _Reader({}, (), batch)
     reader.read(text, 0)
+    starts = {command.line for command in reader.commands}
     return Script(
         reader.variables,
         tuple(reader.commands),
@@ -200,6 +204,7 @@ def launch_script(text: str) -> Script:
         tuple((number, line.strip()) for number, line in joined(lines) if not line.lstrip().startswith("#")),
         batch,
         tuple(Problem(line, "unclosed", what) for line, what in shell.unclosed(text)),
+        tuple(characters.odd((at, line) for at, line in _as_given(lines, given) if at in starts)),
     )
 
 
@@ -541,6 +546,13 @@ def joined(lines: t.Sequence[str]) -> t.Iterator[tuple[int, str]]:
         held, start = "", 0
     if held:
         yield start, held
+
+
+def _as_given(lines: t.Sequence[str], given: t.Sequence[str]) -> t.Iterator[tuple[int, str]]:
+    """The command lines as they are meant, with the characters that they were given with."""
+    starts = [number for number, _line in joined(lines)]
+    for start, end in zip(starts, [*starts[1:], len(lines) + 1], strict=True):
+        yield start, " ".join(given[start - 1 : end - 1])
 
 
 def _in_comment(line: str) -> bool:
