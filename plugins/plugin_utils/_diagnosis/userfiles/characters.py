@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.secrets import HIDDEN
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import BOM, Problem
 
 # no-break, figure, narrow no-break and ideographic space; zero-width ones
@@ -28,8 +29,11 @@ _BREAKS = re.compile(
 
 
 def as_meant(text: str) -> str:
-    """The text with plain blanks, hyphens and line ends; lines stay where they are."""
-    text = text.removeprefix(BOM).replace("\r\n", "\n")
+    """The text with plain blanks, hyphens and line ends; lines stay where they are.
+
+    What stands for a secret has signs of redirections around it, and is made a word.
+    """
+    text = text.removeprefix(BOM).replace("\r\n", "\n").replace(HIDDEN, "_hidden_")
     if text.isascii():
         return text
     return _DASH.sub("--", _ZERO.sub("", re.sub(f"[{_BLANKS}]", " ", text)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.secrets import masked
 from ansible_collections.trainmesh.cluster.tests.unit.samples.user_files import (
     BOTH,
     GOOD_JSON,
@@ -189,3 +190,20 @@ def test_a_file_that_is_no_utf8():
 
 def test_the_line_ends_of_an_environment_file_are_stripped_by_deepspeed():
     assert ("nccl-ifname-absent-on-node", "fail") not in ids(case(("deepspeed_env", "NCCL_SOCKET_IFNAME=eth0\r\n")))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "torchrun --nnodes=2 --log_key canary0123456789 --node_rank=$1 --master_addr=10.0.0.1 /t.py",
+        "export HF_TOKEN=canary0123456789\ntorchrun --nnodes=2 --node_rank=$1 --master_addr=10.0.0.1 /t.py",
+        'echo -e "machine x\\n login me password canary0123456789" > ~/.netrc',
+        "x='login me password canary0123456789'",
+        "r=$(curl -u me:canary0123456789)",
+        "sshpass -p 'canary0123456789' ssh node2 true",
+    ],
+)
+def test_a_secret_that_was_hidden_breaks_no_script(line):
+    text = masked("\n".join((*RUN[:2], line, RUN[2], "")))
+    assert "canary" not in text
+    assert ids(case(("launch_script", text))) == {}
