@@ -9,19 +9,29 @@ behind the prefix of pdsh. How bad an event is, is not decided here.
 
 from __future__ import annotations
 
+import itertools
 import re
 import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.collected import unwrap
 
 MAX_LINE, MAX_EVENTS, TRACE_LINES = 300, 200, 40
 
 _ADDRESS = r"[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}(?:\.[0-7])?"
 _ANSI = re.compile(r"\x1b\[[0-9;]{0,20}[A-Za-z]")
-# "Dec  2 11:34:58 gpu4 kernel: ", "2025-02-23T16:24:18+0100 gpu4 kernel: "; the host may lack. dmesg's own ISO times
-# have a comma and neither host nor program behind them, its uptimes only with journalctl -o short-monotonic.
+# "Dec  2 11:34:58 gpu4 kernel: ", "2025-02-23T16:24:18+0100 gpu4 kernel: ", "Mo 2025-02-23 16:24:18 CET gpu4 kernel: ";
+# months in any language; the host may lack. dmesg's own ISO times have a comma and neither host nor program behind
+# them, its uptimes only with journalctl -o short-monotonic, seconds with -o short-unix.
 _SYSLOG = re.compile(
-    r"(?:<\d{1,3}>)?(?:[A-Z][a-z]{2} [ \d]?\d \d\d:\d\d:\d\d(?:\.\d{1,9})?|"
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.:+Z-]{0,16}|\[ *\d{1,9}\.\d{1,9}\](?= [\w.-]{1,100} kernel:)) "
-    r"(?:(?P<host>[A-Za-z0-9][\w.-]{0,100}) )?(?P<tag>[A-Za-z][\w./-]{0,60})(?:\[\d{1,10}\])?: "
+    r"(?:<\d{1,3}>)?(?:(?:\d{4} )?(?:[^\W\d_]{2,6}\.?|\d{1,2} ?[月월]) {1,2}\d{1,2}\.? \d\d:\d\d:\d\d(?:\.\d{1,9})?|"
+    r"(?:[^\W\d_]{1,5}\.? )?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.:+Z-]{0,16}(?: [A-Z]{2,5}| [+-]\d\d)?|"
+    r"\d{10}\.\d{6}|\[ *\d{1,9}\.\d{1,9}\](?= [\w.-]{1,100} kernel:)) "
+    r"(?:(?P<host>[A-Za-z0-9][\w.-]{0,100}) )?(?P<tag>[A-Za-z][\w./-]{0,60})(?:\[[\w/]{1,10}\])?: "
+)
+# RFC 5424: priority, version 1, time, host, program, process, id, data
+_PROTOCOL = re.compile(
+    r"(?:<\d{1,3}>)?1 \d{4}-\d\d-\d\dT\S{8,24} (?P<host>\S{1,100}) (?P<tag>\S{1,60}) \S{1,20} \S{1,60} "
+    r"(?:-|\[[^\]]{0,400}\]) "
 )
 # pdsh, and what collectors of several machines write: "gpu4: [  885.2] ", "10.0.0.4: kern: warning: [2026-...]: "
 _PREFIX = re.compile(
@@ -255,10 +265,11 @@ _OWNER = re.compile(rf"\b(nvidia|mlx\d_core|bnxt_en|ice|i40e|efa|ena|nvme|irdma|
 def lines(text: str) -> t.Iterator[Line]:
     """The lines of the kernel, each with the host it names; those of other programs are left out."""
     before = ""
-    for raw in _ANSI.sub("", text).splitlines():
+    rows = _ANSI.sub("", text).splitlines()
+    for raw in itertools.chain.from_iterable(map(unwrap, rows)):
         prefix = _PREFIX.match(raw)
         rest = raw[prefix.end() :] if prefix else raw
-        syslog = _SYSLOG.match(rest)
+        syslog = _SYSLOG.match(rest) or _PROTOCOL.match(rest)
         host = (syslog.group("host") if syslog else None) or (prefix.group("host") if prefix else "")
         if not (prefix or syslog or _STAMP.match(raw)):
             host = before  # a message of several lines

@@ -17,6 +17,8 @@ HIDDEN = "<hidden>"
 MAX_NAME = 128  # no longer name is known to be harmless
 
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----|\Z)", re.S)
+# a quote or bracket that was opened before the secret, and does not belong to it
+_CLOSED = r"(?=[\"')`;]{0,4}(?:\s|\Z))"
 # what stands before the secret, which is the last group
 _WHOLE = (
     # https://user:password@host, and proxies without a scheme: user:password@host:3128
@@ -31,10 +33,10 @@ _WHOLE = (
     re.compile(r"(?<![\w-])()(eyJ[\w-]{6,}\.[\w-]{6,}(?:\.[\w-]*)?)"),
     re.compile(r"(?i)\b(authorization:[ \t]{0,8}\w{1,20}[ \t]{1,8}|bearer[ \t]{1,8})([\w+/=.~-]{8,})"),
     # words of programs that take a secret without naming it
-    re.compile(r"(?i)\b(login[ \t\n]{1,8}\S{1,128}[ \t\n]{1,8}password[ \t\n]{1,8})(\S+)"),  # ~/.netrc
-    re.compile(r"\b(wandb[ ]{1,8}login[ ]{1,8}(?:--[\w-]{1,32}[ ]{1,8}){0,4})((?!-)\S+)"),
-    re.compile(r"\b(sshpass[ ]{1,8}-p[ ]{0,8})(\S+)"),
-    re.compile(r"(?<!\S)((?:-[uU]|--user|--proxy-user)[ =]{1,8}[^\s:]{1,64}:)((?!\d+(?:\s|\Z))\S+)"),
+    re.compile(r"(?i)\b(login[ \t\n]{1,8}\S{1,128}[ \t\n]{1,8}password[ \t\n]{1,8}[\"']?)(\S+?)" + _CLOSED),  # ~/.netrc
+    re.compile(r"\b(wandb[ ]{1,8}login[ ]{1,8}(?:--[\w-]{1,32}[ ]{1,8}){0,4}[\"']?)((?!-)\S+?)" + _CLOSED),
+    re.compile(r"\b(sshpass[ ]{1,8}-p[ ]{0,8}[\"']?)(\S+?)" + _CLOSED),
+    re.compile(r"(?<!\S)((?:-[uU]|--user|--proxy-user)[ =]{1,8}[^\s:]{1,64}:)((?!\d+(?:\s|\Z))\S+?)" + _CLOSED),
 )
 # a name and the sign behind it; of an option the value may be the next word
 _NAME = re.compile(r"(?<![\w.-])([\w.-]+)(?:([\"']?[ \t]*[=:][ \t]*)|[ \t]+(?!-))")

@@ -9,10 +9,12 @@ that are left out are counted in a line of their own (job_lines.LEFT_OUT), so th
 
 from __future__ import annotations
 
-import os
+import collections
 import re
 import time
 import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.text_stream import Stream
 
 HEAD_BYTES = 12 * 1024
 TAIL_BYTES = 20 * 1024
@@ -58,8 +60,26 @@ class Numbered(t.NamedTuple):
 
 def of_file(path: str, limit: float = LIMIT_S) -> str:
     """The text of a log, shortened where it is long; OSError when it cannot be read."""
-    with open(path, "rb") as stream:
-        return _text(_Reader(limit).read(stream, os.fstat(stream.fileno()).st_size))
+    with open(path, "rb") as raw:
+        return _text(_Reader(limit).read(Stream(raw)))
+
+
+def _blocks(stream: Stream) -> t.Iterator[tuple[bytes, int]]:
+    """(block, bytes that follow it); of a file whose size is not known, LAST_BYTES where it is more."""
+    following = stream.size
+    waiting: collections.deque[bytes] = collections.deque()
+    for block in iter(lambda: stream.read(BLOCK_BYTES), b""):
+        if following is not None:
+            following -= len(block)
+            yield block, following
+            continue
+        waiting.append(block)
+        if len(waiting) > LAST_BYTES // BLOCK_BYTES:
+            yield waiting.popleft(), LAST_BYTES
+    left = sum(map(len, waiting))
+    for block in waiting:
+        left -= len(block)
+        yield block, left
 
 
 def _text(lines: t.Sequence[Numbered]) -> str:
@@ -86,13 +106,12 @@ class _Reader:
         self.after = 0
         self.alike: dict[bytes, int] = {}
 
-    def read(self, stream: t.BinaryIO, size: int) -> list[Numbered]:
+    def read(self, stream: Stream) -> list[Numbered]:
         """Read a file; where there is no time for all of it, its first and last part, the rest is only counted."""
-        number, held, offset = 1, b"", 0
-        for block in iter(lambda: stream.read(BLOCK_BYTES), b""):
-            offset += len(block)
-            in_time = offset > size - LAST_BYTES or time.monotonic() < self.deadline
-            ends = self.sizes["head"] < HEAD_BYTES or offset > size - 2 * max(TAIL_BYTES, BLOCK_BYTES)
+        number, held = 1, b""
+        for block, following in _blocks(stream):
+            in_time = following < LAST_BYTES or time.monotonic() < self.deadline
+            ends = self.sizes["head"] < HEAD_BYTES or following < 2 * max(TAIL_BYTES, BLOCK_BYTES)
             rows = (held + block).split(b"\n")
             if self.after or ends or (in_time and any(word in held or word in block for word in _LITERALS)):
                 for at, row in enumerate(rows[:-1]):

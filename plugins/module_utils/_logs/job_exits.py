@@ -14,6 +14,7 @@ import re
 import signal
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.translated import english
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_lines import NOBODY, Line, split, time_of
 
 
@@ -87,10 +88,11 @@ def exits(lines: t.Sequence[Line], nodes: t.Mapping[str, str] = NOBODY) -> list[
 def _singles(lines: t.Sequence[Line]) -> t.Iterator[Exit]:
     """Ends that one line tells."""
     for line in lines:
-        if not _LOOK.search(line.text):
+        text = english(line.text)
+        if not _LOOK.search(text):
             continue
         for pattern in _PATTERNS:
-            match = pattern.search(line.text)
+            match = pattern.search(text)
             if match:
                 said = {key: value for key, value in match.groupdict().items() if value}
                 code = _code(said)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.translated import english
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import nccl_failure
 
 # How near to the cause: a cause by itself; a connection that could not be had; waiting for somebody who does not come;
@@ -44,6 +45,12 @@ def _kind(name: str, weight: int, pattern: str, *, alone: bool = False) -> Kind:
 
 
 _FOREIGN = r"^(?!.*(?:https?:|huggingface\.co|hf\.co|wandb|pypi|github\.com))"
+
+# A shell that does not find what should start the job: without it there is none.
+_SHELL = r"^(?:\S{1,200}: (?:line )?\d{1,6}: |-?\w{0,5}sh: (?:(?:line )?\d{1,6}: )?|)"
+_LAUNCHERS = (
+    r"(?:torchrun|deepspeed|accelerate|python[\d.]*|mpirun|mpiexec|srun|llamafactory-cli|swift|axolotl|xtuner|composer)"
+)
 
 # The first that fits names the line.
 KINDS: t.Sequence[Kind] = (
@@ -84,9 +91,10 @@ KINDS: t.Sequence[Kind] = (
     _kind("pdsh_missing", ROOT, r"launcher 'pdsh' not installed|pdsh: (?:command )?not found", alone=True),
     _kind("pdsh_module", ROOT, r"No such rcmd module", alone=True),
     # the rendezvous and names
-    _kind("port_in_use", ROOT, r"EADDRINUSE|[Aa]ddress already in use|errno: ?98\b|another process is utilizing it"),
+    _kind("port_in_use", ROOT, r"EADDRINUSE|[Aa]ddress already in use|(?:errno: ?|\[Errno )98\b"
+          r"|another process is utilizing it"),
     _kind("port_privileged", ROOT, r"errno: ?13\b.{0,80}[Pp]ermission denied|EACCES"),
-    _kind("address_not_own", ROOT, r"errno: ?99\b|[Cc]annot assign requested address|EADDRNOTAVAIL"),
+    _kind("address_not_own", ROOT, r"(?:errno: ?|\[Errno )99\b|[Cc]annot assign requested address|EADDRNOTAVAIL"),
     _kind("loopback", ROOT, r"(?:[Cc]onnect|[Gg]loo|refused|timed out).{0,240}\b127\.0\.1\.1\b"
           r"|(?:connectFullMesh|[Gg]loo).{0,240}\b127\.0\.0\.1\b|Using the loopback address as fallback"),
     _kind("gloo_mesh", CONNECT, r"connectFullMesh failed"),
@@ -103,8 +111,11 @@ KINDS: t.Sequence[Kind] = (
           r"|waitForInput.{0,300}(?:timed out|timeout)|[Tt]imed out (?:after|waiting) .{0,60}clients"
           r"|rendezvous.{0,40}timed out", alone=True),
     _kind("clients_missing", WAIT, r"store based barrier"),
-    _kind("no_route", ROOT, _FOREIGN + r".*(?:No route to host|errno: ?113\b|Network is unreachable)"),
-    # configuration
+    _kind("no_route", ROOT, _FOREIGN + r".*(?:No route to host|(?:errno: ?|\[Errno )113\b|Network is unreachable)"),
+    # configuration and scripts
+    _kind("line_ends", ROOT, r"\$'\\r': command not found|/\w+(?:\^M|\r): bad interpreter"
+          r"|env: ['\"\u2018\u201c]?\w[\w.]*(?:\\r|\^M|\r)|unexpected token [`']?\$'\S{0,40}\\r'"
+          r"|error: .{0,200}\w\\r'", alone=True),
     _kind("hostfile_line", ROOT, r"Hostfile contains a bad entry|Hostfile is (?:empty|not formatted)"),
     _kind("hostfile_twice", ROOT, r"Hostfile contains multiple entries"),
     _kind("accelerate_key", ROOT, r"config file at .{1,300} had unknown keys"),
@@ -166,7 +177,13 @@ KINDS: t.Sequence[Kind] = (
           r"|FileNotFoundError: .{0,400}(?i:model|checkpoint|ckpt|safetensors|global_step|tokenizer|config\.json"
           r"|dataset|/data)"),
     _kind("file_missing", ROOT, r"has no (?:file|directory) /|can't open file", alone=True),
+    _kind("file_missing", ROOT, r"^-?\w{0,5}sh: (?:(?:line )?\d{1,6}: )?\S+\.(?:sh|py): No such file or directory$",
+          alone=True),
     _kind("file_missing", ROOT, r"FileNotFoundError|NotADirectoryError|No such file or directory"),
+    _kind("command_missing", ROOT, rf"{_SHELL}(?:\S*/)?{_LAUNCHERS}: (?:command )?not found"
+          rf"|(?:zsh|-?z?sh): command not found: {_LAUNCHERS}", alone=True),
+    _kind("not_permitted", ROOT, r"^-?\w{0,5}sh: (?:(?:line )?\d{1,6}: )?\S+\.(?:sh|py): Permission denied$",
+          alone=True),
     _kind("command_missing", ROOT, r": (?:line \d+: )?(?:\S+: )?(?:command not found|not found)$"),
     _kind("not_permitted", ROOT, r"PermissionError|\[Errno 13\]|Permission denied|Read-only file system"),
     _kind("loss_scale", ROOT, r"loss scale already at minimum"),
@@ -176,8 +193,8 @@ KINDS: t.Sequence[Kind] = (
           r"|\[?(?:127\.0\.0\.1|localhost)\]?:"
           r"\d{1,5} \(errno: 111)"),
     _kind("master_silent", CONNECT, r"timed out after .{0,40}(?:trying to connect|connecting) to"),
-    _kind("refused", CONNECT, r"Connection refused|errno: ?111\b"),
-    _kind("connect_timeout", CONNECT, r"connect\w* .{0,160}timed out|Connection timed out|errno: ?110\b"),
+    _kind("refused", CONNECT, r"Connection refused|(?:errno: ?|\[Errno )111\b"),
+    _kind("connect_timeout", CONNECT, r"connect\w* .{0,160}timed out|Connection timed out|(?:errno: ?|\[Errno )110\b"),
     _kind("store_connection", CONNECT, r"RendezvousConnectionError|connection to the C10d store has failed"),
     _kind("lost", LOST, r"closed by (?:remote )?peer|reset by peer|Broken pipe|recvValue failed|sendBytes failed"
           r"|communicator was aborted|remote process exited|Failed to recv, got 0 bytes|server has shut ?down"
@@ -219,7 +236,7 @@ ABOUT_NCCL = re.compile(
 
 def classify(text: str) -> Said | None:
     """What a line says, its tags taken off; None when it names no failure."""
-    text = text[:MOST_CHARACTERS]
+    text = english(text[:MOST_CHARACTERS])
     if not _WORTH.search(text) or " NCCL INFO " in text:
         return None
     exception = bool(EXCEPTION.match(text)) or bool(_TERMINATE.match(text))

@@ -13,6 +13,8 @@ import re
 import types
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.collected import unwrap
+
 LEFT_OUT = re.compile(r"\[trainmesh: lines (\d+) to (\d+) are left out\]\Z")
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]{0,20}[A-Za-z]|\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|[=>()][0-9A-Z]?)")
 _SETTING_UP = re.compile(r"(?i)load|download|fetch|map|token|generat|convert|resolv|filter|sav|packing|preprocess")
@@ -26,7 +28,8 @@ _RANK = re.compile(r"\[[Rr]ank ?(?P<rank>\d{1,7})\]:? ?")
 _TEE = re.compile(
     r"\[(?:(?P<host>[A-Za-z_][\w.-]{0,120}):|(?P<role>[A-Za-z_](?:[\w.-]{0,120}?[A-Za-z_.-])??))(?P<local>\d{1,4})\]: ?"
 )
-_HOST = re.compile(r"(?P<host>[A-Za-z0-9][\w.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]): ?")
+# pdsh and clush; parallel --tag has a tabulator
+_HOST = re.compile(r"(?P<host>[A-Za-z0-9][\w.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?:: ?|\t)")
 _TASK = re.compile(r"\d{1,5}: ")
 # accelerate test, Ray
 _WRAP = re.compile(
@@ -34,7 +37,14 @@ _WRAP = re.compile(
     r"|\(\w{1,80}(?:\([^()\n]{0,80}\))? pid=\d{1,10}(?:, ip=(?P<ip>[\w.:]{2,45}))?\) ?"
 )
 # collectors: kubectl logs --timestamps and --prefix, docker compose, journald, stern (a name before the rank's tag)
-_STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d) ")
+_STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)[ \t](?:std(?:out|err) [FP] )?")
+# what a pipe such as ts puts before every line; only where a traceback stands behind it as well
+_ANY_STAMP = re.compile(
+    rf"{_STAMP.pattern}|"
+    r"\[?(?:\d{4}[-/]\d\d[-/]\d\d[T ]|[A-Z][a-z]{2} [ \d]\d )?\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?\]?:?"
+    r"[ \t]"
+)
+_STAMPED = re.compile(rf"(?:[\w.-]{{1,253}}: )?(?:{_ANY_STAMP.pattern})" r"(?:Traceback \(most recent| {2}File \")")
 _COLLECTED = re.compile(
     r"\[pod/(?P<pod>[\w.-]{1,253})/[\w.-]{1,253}\] "
     r"|[A-Z][a-z]{2} [ \d]\d [\d:]{8} (?P<host>[\w.-]{1,253}) [\w./-]{1,60}(?:\[\d{1,10}\])?: "
@@ -110,11 +120,18 @@ def rows(text: str) -> t.Iterator[tuple[int, str]]:
         mark = LEFT_OUT.match(raw)
         if mark:
             shift = int(mark[2]) - at
-        for part in raw.split("\r") if "\r" in raw else (raw,):
+        for part in _parts(raw):
             row = plain(part[:MOST_CHARACTERS]).rstrip()
             row = BAR.sub("", row) if "%|" in row else row
             if row.strip():
                 yield at + shift, row
+
+
+def _parts(raw: str) -> t.Iterable[str]:
+    """What a line is made of: texts that were written over each other, or those in an object of a collector."""
+    if raw.startswith("{"):
+        return unwrap(raw)
+    return raw.split("\r") if "\r" in raw else (raw,)
 
 
 def bars(text: str) -> t.Iterator[int]:
@@ -130,9 +147,10 @@ def bars(text: str) -> t.Iterator[int]:
 def split(text: str, nodes: t.Mapping[str, str] = NOBODY) -> list[Line]:
     """The lines of a log; ``nodes`` are words known to be hosts, with the names that the lines shall have for them."""
     given = list(rows(text))
-    hosts, tasks = tags([row for _number, row in given], nodes)
+    stamps = _ANY_STAMP if any(_STAMPED.match(row) for _number, row in given) else _STAMP
+    hosts, tasks = tags([stamps.sub("", row, count=1) if stamps.match(row) else row for _number, row in given], nodes)
     of_tasks = task_nodes([row for _number, row in given]) if tasks else {}
-    lines = (_line(number, row, hosts, tasks) for number, row in given)
+    lines = (_line(number, row, hosts, tasks, stamps) for number, row in given)
     placed = (
         line if line.node else line._replace(node=of_tasks.get(line.stream.partition(":")[0], "")) for line in lines
     )
@@ -171,10 +189,10 @@ def tags(texts: t.Sequence[str], nodes: t.Container[str] = ()) -> tuple[set[str]
     return hosts, len(texts) > 1 and tasks
 
 
-def _line(number: int, text: str, hosts: t.Container[str], tasks: bool) -> Line:
+def _line(number: int, text: str, hosts: t.Container[str], tasks: bool, stamps: re.Pattern[str]) -> Line:
     """One line, all its tags taken off."""
     node, rank, local, stream, rest = "", None, None, "", text
-    stamp = _STAMP.match(rest)
+    stamp = stamps.match(rest)
     rest = rest[stamp.end() :] if stamp else rest
     collected = _COLLECTED.match(rest)
     if collected:
@@ -200,10 +218,12 @@ def _line(number: int, text: str, hosts: t.Container[str], tasks: bool) -> Line:
         if not match or match.end() == 0:
             break
         stream, rest = stream + match[0].rstrip(), rest[match.end() :]
+        behind = None if stamp else stamps.match(rest)
+        stamp, rest = stamp or behind, rest[behind.end() :] if behind else rest
     killed, ended = _RAY_NODE.match(rest), _SRUN.match(rest)
     node = killed["ip"] if killed else node or (ended["node"] if ended else "")
     if rank is None:
         inner = _INNER_RANK.search(rest, 0, 200)
         rank = int(inner[1]) if inner else None
     time = time_of(rest)
-    return Line(number, stream, node, rank, local, time_of(text) if time is None and stamp else time, rest)
+    return Line(number, stream, node, rank, local, time_of(stamp[0]) if time is None and stamp else time, rest)

@@ -17,6 +17,7 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.job_user import user_name
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.secrets import masked
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.text_stream import Stream
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import disk as fabric_disk
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_excerpt
 
@@ -279,7 +280,8 @@ def managed(prefix: str) -> Record:
 
 def handed_in(files: t.Iterable[t.Mapping[str, t.Any]]) -> list[Record]:
     """``kind``, ``path``, ``cluster``, ``exists``, ``text`` (masked, at most 64 KiB), ``error`` of each file."""
-    readers = {"job_log": job_excerpt.of_file, "nccl_log": ends_of, "kernel_log": ends_of}
+    readers = dict.fromkeys(("nccl_log", "kernel_log", "ds_report", "collect_env"), ends_of)
+    readers["job_log"] = job_excerpt.of_file
     return [
         {
             "kind": wish["kind"],
@@ -299,13 +301,13 @@ def beginning_of(path: str) -> str:
 
 def ends_of(path: str) -> str:
     """The beginning of a log, which says how a job was started, and its end, where it failed: 64 KiB in whole lines."""
-    with open(path, "rb") as stream:
+    with open(path, "rb") as raw:
+        stream = Stream(raw)
         text = stream.read(MAX_TEXT)
-        size = os.fstat(stream.fileno()).st_size
-        if size > len(text):
-            stream.seek(size - MAX_TEXT + MAX_HEAD)
-            head, tail = text[:MAX_HEAD].rpartition(b"\n")[0], stream.read(MAX_TEXT - MAX_HEAD).partition(b"\n")[2]
-            text = head + b"\n" + tail
+        rest = stream.last(MAX_TEXT - MAX_HEAD, MAX_TEXT) if stream.size is None or stream.size > MAX_TEXT else b""
+        if rest:
+            tail = (text[MAX_HEAD:] + rest)[-(MAX_TEXT - MAX_HEAD) :].partition(b"\n")[2]
+            text = text[:MAX_HEAD].rpartition(b"\n")[0] + b"\n" + tail
     return text.decode("utf-8", "replace")
 
 

@@ -411,6 +411,11 @@ CAUSES: t.Mapping[str, Cause] = {
         "A path that the job needs is not on every node",
         "Bring it to the same path on every node",
     ),
+    "line_ends": Cause(
+        "file-unparsable",
+        "A script has the line ends of Windows: the shell takes the carriage return for a part of each last word",
+        "sed -i 's/\\r$//' SCRIPT on every node that has it, and git config core.autocrlf input where it comes from",
+    ),
     "command_missing": Cause(
         "path-differs",
         "A program is not on the PATH of the launched ranks, which is not that of a login",

@@ -126,7 +126,7 @@ def environment_file(text: str) -> tuple[dict[str, str], tuple[Problem, ...]]:
         elif not equals:
             problems.append(Problem(number, "no_value", line))
         else:
-            values[name.strip()] = value
+            values[name.strip()] = value.strip()
     return values, tuple(problems)
 
 

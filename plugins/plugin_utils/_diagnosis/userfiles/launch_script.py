@@ -17,11 +17,17 @@ import functools
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import expansion, shell
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import (
+    by_environment,
+    characters,
+    expansion,
+    shell,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.expansion import Variable
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import Problem
 
 DEEPSPEED, ACCELERATE, TORCHRUN, PDSH, COLOSSALAI = "deepspeed", "accelerate", "torchrun", "pdsh", "colossalai"
+COMPOSER, PYTHON = "composer", "python"
 # Options without a value, dashes as underscores; all others of a launcher take one.
 _FLAGS: t.Mapping[str, frozenset[str]] = {
     DEEPSPEED: frozenset(
@@ -36,16 +42,19 @@ _FLAGS: t.Mapping[str, frozenset[str]] = {
     TORCHRUN: frozenset("standalone module m no_python run_path use_env help h".split()),
     PDSH: frozenset("S N k q h V b".split()),
     COLOSSALAI: frozenset(("help",)),
+    COMPOSER: frozenset("version v verbose m module_mode c command_mode h help".split()),
 }
 _SHORT: t.Mapping[str, t.Mapping[str, str]] = {
     DEEPSPEED: {"H": "hostfile", "i": "include", "e": "exclude"},
     COLOSSALAI: {"H": "host"},
+    COMPOSER: {"n": "nproc"},
 }
 _MODULES = {
     "torch.distributed.run": TORCHRUN,
     "torch.distributed.launch": TORCHRUN,
     "deepspeed.launcher.runner": DEEPSPEED,
     "accelerate.commands.launch": ACCELERATE,
+    "composer.cli.launcher": COMPOSER,
 }
 _TORCHRUN_ENVIRONMENT = {
     "NNODES": "nnodes",
@@ -104,7 +113,7 @@ _NO_LAUNCH = frozenset(("install", "uninstall", "show", "echo", "-v", "pull", "b
 _DECLARATIONS = frozenset(("export", "declare", "typeset", "local", "readonly"))
 _ASSIGNED = re.compile(r"([A-Za-z_]\w*)(\+?)=(.*)", re.DOTALL)
 _LAUNCHES = re.compile(
-    r"\b(?:torchrun|deepspeed|accelerate|llamafactory-cli|swift|xtuner|axolotl|colossalai|torch\.distributed\.\w+|pdsh)\b"
+    r"\b(?:torchrun|deepspeed|accelerate|llamafactory-cli|swift|xtuner|axolotl|colossalai|composer|fabric|lightning|torch\.distributed\.\w+|pdsh)\b"
 )
 _UNSET_TEST = re.compile(r"-z\s|!\s+-v\s|-n\s.*\|\||\+x\}")
 _DEEPEST = 3  # commands inside quoted commands
@@ -170,7 +179,8 @@ class Script:
     """A launch script; ``problems`` are ``comment``, ``blank`` (behind a backslash) and ``comment_line``.
 
     ``lines`` are (number, text) of the command lines, continued ones in one, comments left out; ``writes`` what is put
-    into files; ``batch`` says that a batch system starts the script, once; ``unclosed`` are quotes that nobody closes.
+    into files; ``batch`` says that a batch system starts the script, once; ``unclosed`` are quotes that nobody closes;
+    ``odd`` characters in the commands that only look like blanks or hyphens.
     """
 
     variables: t.Mapping[str, Variable]
@@ -181,25 +191,31 @@ class Script:
     lines: tuple[tuple[int, str], ...] = ()
     batch: bool = False
     unclosed: tuple[Problem, ...] = ()
+    odd: tuple[Problem, ...] = ()
 
 
 @functools.lru_cache(maxsize=256)
 def launch_script(text: str) -> Script:
     """Read a script."""
-    text = text.replace("\r\n", "\n")
+    given = text.replace("\r\n", "\n").split("\n")
+    text = characters.as_meant(text)
     lines = text.split("\n")
     batch = bool(re.search(r"^#(?:SBATCH|PBS|BSUB|\$)\s", text, re.MULTILINE))
     reader = _Reader({}, (), batch)
     reader.read(text, 0)
+    launched = [command for command in reader.commands if command.launcher != PYTHON]
+    commands = launched or reader.commands  # beside a launcher, python prepares something
+    starts = {command.line for command in commands}
     return Script(
         reader.variables,
-        tuple(reader.commands),
+        tuple(commands),
         tuple(broken(lines)),
         tuple(reader.loops),
         tuple(reader.writes),
         tuple((number, line.strip()) for number, line in joined(lines) if not line.lstrip().startswith("#")),
         batch,
         tuple(Problem(line, "unclosed", what) for line, what in shell.unclosed(text)),
+        tuple(characters.odd((at, line) for at, line in _as_given(lines, given) if at in starts)),
     )
 
 
@@ -342,7 +358,24 @@ class _Reader:
         written = _parsed(expansion.words(simple.words[place:], known, written=True), references)
         if value and value.launcher:
             self._command(simple, line, value, written if written and written.launcher == value.launcher else value)
+        elif value and written and value.tool == written.tool == PYTHON and not REMOTE & set(value.through):
+            self._plain(simple, line, value, written)
         self._inner(simple, line, value)
+
+    def _plain(self, simple: shell.Simple, line: int, value: _Parsed, written: _Parsed) -> None:
+        """Take up ``python train.py`` where the environment says which node it is, and who is the master."""
+        options = by_environment.plain(value.rest, self._given(value, written=False))
+        references = by_environment.plain(value.rest, self._given(written, written=True))
+        if options is not None and references is not None:
+            once = self._once or bool(REMOTE & set(self._through))
+            script = next((word for word in value.rest if not word.startswith("-")), None)
+            self.commands.append(
+                Command(
+                    PYTHON, line, options, tuple(value.rest), script, tuple(value.rest), value.environment, False,
+                    references, PYTHON, (*self._through, *value.through), once,
+                    simple.conditional, "for" in simple.inside or "while" in simple.inside,
+                )
+            )  # fmt: skip
 
     def _command(self, simple: shell.Simple, line: int, found: _Parsed, references: _Parsed) -> None:
         options, script, arguments = self._options(found, written=False)
@@ -368,19 +401,22 @@ class _Reader:
             )
         )
 
+    def _given(self, found: _Parsed, written: bool) -> dict[str, str]:
+        """The environment of a command: what is exported, and what stands in front of it."""
+        exported = {name: one for name, one in self.variables.items() if one.exported}
+        given = {name: one.written if written else one.value for name, one in exported.items()}
+        return {**given, **found.environment}
+
     def _options(self, found: _Parsed, written: bool) -> tuple[dict[str, str | None], str | None, list[str]]:
         """The options of a launcher, those among them that the environment gives."""
-        given = {
-            name: variable.written if written else variable.value
-            for name, variable in self.variables.items()
-            if variable.exported
-        }
-        given.update(found.environment)
+        given = self._given(found, written)
         if found.tool in TOOLS:
             names = TOOLS[found.tool].environment
             options: dict[str, str | None] = {option: given[name] for name, option in names.items() if name in given}
             return options, next((word for word in found.rest if not word.startswith("-")), None), found.rest
         options, script, arguments = _options(found.launcher, found.rest)
+        if found.launcher == COMPOSER:
+            options = by_environment.composer(options, given)
         if found.launcher == TORCHRUN:
             for name, value in given.items():
                 if name.startswith("PET_"):
@@ -439,10 +475,10 @@ def _parsed(words: list[str], environment: t.Mapping[str, str]) -> _Parsed | Non
             known[name] = value
         elif base in _WRAPPERS:
             through.append(base)
+        elif re.fullmatch(r"python[\d.]*", base):
+            return _Parsed("", PYTHON, words[at + 1 :], known, tuple(through))  # it hands the rest on as it likes
         elif not through or words[at] in _NO_LAUNCH or at > 60:
             return None
-        elif re.fullmatch(r"python[\d.]*", base):
-            return None  # a program of its own, which hands the rest on as it likes
         elif through[-1] in _SCRIPT_RUNNERS and not words[at].startswith("-"):
             return None  # a script of its own, and its arguments
         elif words[at].startswith("--export="):
@@ -461,8 +497,12 @@ def _launcher(words: list[str]) -> tuple[str, str, list[str]]:
     if name in (ACCELERATE, COLOSSALAI):
         starts = words[1:2] == (["launch"] if name == ACCELERATE else ["run"])
         return (name, name, words[2:]) if starts else ("", "", [])
-    if name in (DEEPSPEED, TORCHRUN, PDSH):
+    if name in (DEEPSPEED, TORCHRUN, PDSH, COMPOSER):
         return name, name, words[1:]
+    if name in ("fabric", "lightning"):
+        behind = 2 if name == "fabric" else 3
+        starts = words[1:behind] == ["run", "model"][: behind - 1]
+        return (TORCHRUN, "fabric", by_environment.fabric(words[behind:])) if starts else ("", "", [])
     if name == "axolotl":
         return _axolotl(words[1:])
     name = _TOOL_NAMES.get(name, name)
@@ -541,6 +581,13 @@ def joined(lines: t.Sequence[str]) -> t.Iterator[tuple[int, str]]:
         held, start = "", 0
     if held:
         yield start, held
+
+
+def _as_given(lines: t.Sequence[str], given: t.Sequence[str]) -> t.Iterator[tuple[int, str]]:
+    """The command lines as they are meant, with the characters that they were given with."""
+    starts = [number for number, _line in joined(lines)]
+    for start, end in zip(starts, [*starts[1:], len(lines) + 1], strict=True):
+        yield start, " ".join(given[start - 1 : end - 1])
 
 
 def _in_comment(line: str) -> bool:

@@ -14,7 +14,9 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userf
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import integer
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import (
     ACCELERATE,
+    COMPOSER,
     DEEPSPEED,
+    PYTHON,
     TORCHRUN,
     Command,
 )
@@ -23,8 +25,9 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files imp
 OPEN = 0
 """The number of nodes is set from outside."""
 
-_NODES = {TORCHRUN: "nnodes", ACCELERATE: "num_machines"}
-_RANK = {TORCHRUN: "node_rank", ACCELERATE: "machine_rank", DEEPSPEED: "node_rank"}
+BY_HAND = (TORCHRUN, ACCELERATE, COMPOSER, PYTHON)
+_NODES = {TORCHRUN: "nnodes", COMPOSER: "nnodes", PYTHON: "nnodes", ACCELERATE: "num_machines"}
+_RANK = {**dict.fromkeys((TORCHRUN, COMPOSER, PYTHON, DEEPSPEED), "node_rank"), ACCELERATE: "machine_rank"}
 
 
 class Start(t.NamedTuple):
@@ -84,7 +87,7 @@ def starts(case: Case) -> list[Start]:
         if script.batch or any(command.once for command in script.commands):
             continue
         for command in script.commands:
-            by_hand = command.launcher in (TORCHRUN, ACCELERATE) or "no_ssh" in command.options
+            by_hand = command.launcher in BY_HAND or "no_ssh" in command.options
             nodes = _nodes(case, copy, command)
             if by_hand and nodes != 1 and "help" not in command.options:
                 found.append(Start(copy, script, command, nodes))

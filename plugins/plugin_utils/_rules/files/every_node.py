@@ -28,6 +28,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userf
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import integer
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import (
     ACCELERATE,
+    PYTHON,
     TOOLS,
     TORCHRUN,
 )
@@ -144,17 +145,19 @@ def no_master(case: Case) -> t.Iterator[Answer]:
         tool = start.name in TOOLS
         if tool and by_hand.rank_text(start) in ("0", None):
             continue  # its variables may come from outside
+        fabric = start.name == "fabric"
         lacks = "MASTER_ADDR is not set" if tool else "no --master_addr and no --rdzv_endpoint"
+        lacks = "no --main-address" if fabric else lacks
         exported = "MASTER_ADDR" in start.script.variables and not tool
         yield finding(
             "master-addr-malformed",
             FAIL,
             start.copy.host,
             f"{start.place}: {start.name} for {start.nodes} nodes, {lacks}"
-            + ("; torchrun does not read MASTER_ADDR" if exported else ""),
+            + (f"; {start.name} does not read MASTER_ADDR" if exported else ""),
             "The master then is 127.0.0.1, which means every node itself: each waits alone.",
-            f"--master_addr {dig(case.plan, 'master.address', 'ADDRESS')} --master_port "
-            f"{dig(case.plan, 'master.port', 29500)}, on every node.",
+            f"{'--main-address' if fabric else '--master_addr'} {dig(case.plan, 'master.address', 'ADDRESS')} "
+            f"{'--main-port' if fabric else '--master_port'} {dig(case.plan, 'master.port', 29500)}, on every node.",
         )
 
 
@@ -191,7 +194,7 @@ def ranks(case: Case) -> t.Iterator[Answer]:
 
 def _looped(case: Case) -> t.Iterator[Answer]:
     """A loop over hosts that gives each of them the same rank."""
-    for copy, script, command in common.commands(case, TORCHRUN, ACCELERATE):
+    for copy, script, command in common.commands(case, *by_hand.BY_HAND):
         start = Start(copy, script, command, by_hand.nodes_of(command))
         number = integer(by_hand.rank_text(start))
         sent = command.looped and _SENT & set(command.through)
@@ -285,8 +288,9 @@ def _duplicate(case: Case, start: Start, group: t.Sequence[Start], said: str) ->
 
 
 def _finding(severity: str, start: Start, seen: str) -> Answer:
-    tool = start.name in TOOLS
-    option = "NODE_RANK" if tool else "--machine_rank" if start.command.launcher == ACCELERATE else "--node_rank"
+    tool = start.name in TOOLS or start.command.launcher == PYTHON
+    option = "NODE_RANK (RANK where that counts the processes)" if start.command.launcher == PYTHON else "NODE_RANK"
+    option = option if tool else "--machine_rank" if start.command.launcher == ACCELERATE else "--node_rank"
     return finding(
         "node-rank-duplicate",
         severity,

@@ -24,15 +24,17 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import integer
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import (
     ACCELERATE,
+    COMPOSER,
     DEEPSPEED,
     PDSH,
+    PYTHON,
     TORCHRUN,
     Command,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files._starts import nodes_of, several_nodes
 
-JOBS = (DEEPSPEED, ACCELERATE, TORCHRUN)
+JOBS = (DEEPSPEED, ACCELERATE, TORCHRUN, COMPOSER, PYTHON)
 _RANDOM = re.compile(r"\bshuf\b|\bRANDOM\b|random|\bmktemp\b|\bjot\b|urandom")
 _PDSH_PLACEHOLDER = re.compile(r"(?<!%)%[hun]\b")
 EPHEMERAL = (32768, 60999)  # Linux without a setting of its own: Documentation/networking/ip-sysctl
@@ -314,7 +316,7 @@ def standard_input(case: Case) -> t.Iterator[Answer]:
 )
 def hardcoded_world(case: Case) -> t.Iterator[Answer]:
     """A number of ranks in the training script's own arguments."""
-    for copy, _script, command in common.commands(case, *JOBS):
+    for copy, _script, command in common.commands(case, DEEPSPEED, ACCELERATE, TORCHRUN):
         given = integer(command.argument("world_size"))
         ranks = common.world_size(case, copy.host)
         if given and ranks and given != ranks and not _explicit(command):

@@ -12,6 +12,7 @@ import difflib
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import at_least, key, table
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import shortened
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
@@ -24,7 +25,8 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import formats
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import characters, formats
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import Script
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 
 NEAR = 0.8
@@ -46,6 +48,7 @@ def near(name: str, known: t.Iterable[str]) -> str:
         "file-unparsable",
         layer="launcher",
         severity=FAIL,
+        also=(WARN,),
         title="A configuration file cannot be parsed",
         symptom="`JSONDecodeError`, `cannot start any token`",
         source="gpt-neox#680, dolly#161, Accelerate utils/deepspeed.py",
@@ -86,6 +89,48 @@ def unparsable(case: Case) -> t.Iterator[Answer]:
                 cause.format(what="a script that bash can read"),
                 f"bash -n {copy.path} shows where bash gives up.",
             )
+        yield from _characters(copy, script)
+    for kind in ("deepspeed_json", "accelerate"):
+        for copy in common.copies(case, kind):
+            yield from _undecodable(copy)
+
+
+_LOOKALIKE = "A character that looks like a blank or a hyphen and is none: the shell takes it for a part of a word."
+_RETURN = "The shell takes the carriage return for a part of each last word"
+_OF_SCRIPTS = {
+    "utf16": (FAIL, "An editor of Windows, or PowerShell's >, wrote it.", "iconv -f UTF-16 -t UTF-8 {path} > new.sh"),
+    "carriage": (FAIL, "All of the script is one line, a comment if the first one is.", "sed -i 's/\\r/\\n/g' {path}"),
+    "windows": (FAIL, f"{_RETURN}: lines are not continued, names are not found.", "sed -i 's/\\r$//' {path}"),
+    "windows_luck": (WARN, f"{_RETURN}.", "sed -i 's/\\r$//' {path}"),
+    "mark": (WARN, "The kernel does not see its #!: only a shell that is told to read it runs it.",
+             "sed -i '1s/^\\xef\\xbb\\xbf//' {path}"),
+}  # fmt: skip
+
+
+def _characters(copy: common.Copy, script: Script) -> t.Iterator[Answer]:
+    """Encodings, line ends and characters that a shell does not read as a person does."""
+    for problem in characters.encoding(copy.text):
+        severity, cause, fix = _OF_SCRIPTS[problem.what]
+        place = f"{copy.at(problem.line)}: {problem.text}"
+        yield finding("file-unparsable", severity, copy.host, place, cause, fix.format(path=copy.path))
+    for problem in script.odd:
+        fix = f"grep -nP '[^\\x00-\\x7F]' {copy.path} shows them all; type them anew."
+        yield finding("file-unparsable", FAIL, copy.host, f"{copy.at(problem.line)}: {problem.text}", _LOOKALIKE, fix)
+
+
+def _undecodable(copy: common.Copy) -> t.Iterator[Answer]:
+    """Bytes that are no UTF-8; where a long text was cut off, its last character does not count."""
+    for number, line in enumerate(copy.text[:-1].split("\n"), 1):
+        if "\ufffd" in line and "\0" not in copy.text:
+            yield finding(
+                "file-unparsable",
+                FAIL,
+                copy.host,
+                f"{copy.at(number)}: a byte that is not UTF-8: {shortened(line.strip(), 80)}",
+                "The file has another encoding than the programs that read it: `UnicodeDecodeError`.",
+                f"iconv -f ISO-8859-1 -t UTF-8 {copy.path} > new, if that is how it was written.",
+            )
+            return
 
 
 @rule("acc-unknown-key", needs=("user",), applies=common.given("accelerate"))

@@ -122,6 +122,7 @@ SAMPLES = {
     "model_missing": "OSError: Can't load tokenizer for '/x'.",
     "file_missing": "python: can't open file '/job/train.py': [Errno 2] No such file or directory",
     "command_missing": "run.sh: line 3: torchrun: command not found",
+    "line_ends": "run.sh: line 2: $'\\r': command not found",
     "not_permitted": "PermissionError: [Errno 13] Permission denied: '/x'",
     "loss_scale": "Exception: Current loss scale already at minimum - cannot decrease scale anymore.",
     "wait_gloo": "RuntimeError: [x] Timed out waiting 1800000ms for recv operation to complete",

@@ -8,6 +8,7 @@ The lines are made after the formats of torchrun, DeepSpeed, Accelerate, Open MP
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import typing as t
@@ -125,6 +126,69 @@ LOST += "was a network error, NCCL version 2.21.5\nncclRemoteError: A call faile
 def test_what_collects_logs_puts_something_before_each_line(tag: str, hosts: tuple[str, ...]) -> None:
     text = traceback("[rank3]: step 7", tag) + traceback(f"[rank3]: {OOM}", tag)
     assert told(case({"node2": text})) == [("mem-gpu-oom", hosts, "fail")]
+
+
+def docker(text: str) -> str:
+    return "".join(json.dumps({"log": f"{row}\n", "stream": "stderr"}) + "\n" for row in text.splitlines())
+
+
+def before(stamp: str) -> t.Callable[[str], str]:
+    return lambda text: "".join(f"{stamp}{row}\n" for row in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        docker,
+        before("2026-11-29T07:45:12.123456789Z stderr F "),
+        before("2026-11-29T07:45:12.123Z\t"),
+        before("[2026-11-29 07:45:12] "),
+        before("Nov 29 07:45:12 "),
+        before("[07:45:12] "),
+        before("gpu2\t"),
+        before("gpu2: [2026-11-29 07:45:12] "),
+    ],
+)
+@pytest.mark.parametrize(
+    ("error", "rule"),
+    [("ModuleNotFoundError: No module named 'peft'", "ver-python-torch-differs"), ("ValueError: x", "job-failed")],
+)
+def test_an_exception_behind_what_keeps_lines(kept: t.Callable[[str], str], error: str, rule: str) -> None:
+    assert told(case({"node2": kept("step 1\n" + traceback(error))})) == [(rule, ("node2",), "fail")]
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("run.sh: line 3: torchrun: command not found", "path-differs"),
+        ("sh: 1: deepspeed: not found", "path-differs"),
+        ("zsh: command not found: accelerate", "path-differs"),
+        ("run.sh: Zeile 3: /opt/x/torchrun: Kommando nicht gefunden.", "path-differs"),
+        ("run.sh：行 3：torchrun：未找到命令", "path-differs"),
+        ("bash: run.sh: No such file or directory", "path-differs"),
+        ("bash: ./run.sh: Permission denied", "path-not-permitted"),
+        ("bash: ./run.sh: 权限不够", "path-not-permitted"),
+        ("run.sh: line 2: $'\\r': command not found", "file-unparsable"),
+        ("bash: ./run.sh: /bin/bash^M: bad interpreter: No such file or directory", "file-unparsable"),
+        ("/usr/bin/env: \u2018bash\\r\u2019: No such file or directory", "file-unparsable"),
+        ("t.py: error: argument --port: invalid int value: '29500\\r'", "file-unparsable"),
+        ("run.sh: Zeile 3:  4711 Getötet                torchrun train.py", "job-rank-killed"),
+        ("run.sh: 行 3:  4711 段错误               （核心已转储） python train.py", "job-rank-killed"),
+        ("OSError: [Errno 28] Auf dem Gerät ist kein Speicherplatz mehr verfügbar", "disk-full"),
+        ("OSError: [Errno 98] 地址已在使用", "rdzv-errno-98"),
+    ],
+)
+def test_what_shells_say_in_any_language(line: str, rule: str) -> None:
+    assert told(case({"node2": f"starting\n{line}\n"})) == [(rule, ("node2",), "fail")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["setup.sh: line 9: nvidia-settings: command not found", "ls: cannot access '/x.sh': No such file or directory",
+     "Got 权限不够 once", "3 of 4 Killed processes were ours", "bash: /root/.profile: Permission denied"],
+)  # fmt: skip
+def test_what_shells_say_of_other_things(line: str) -> None:
+    assert told(case({"node2": f"{line}\nstep 1\n"})) == []
 
 
 def test_who_was_out_of_memory_is_the_node_that_slurm_or_ray_names() -> None:

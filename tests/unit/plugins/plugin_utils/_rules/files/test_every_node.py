@@ -268,3 +268,77 @@ def test_ray():
     assert ids(case(script(head[0], "python3 -m verl.trainer.main_ppo trainer.nnodes=1"))) == {}
     joined = ["if [ $1 = 0 ]; then ray start --head; else ray start --address=10.0.0.1:6379; fi", *head[1:]]
     assert ids(case(script(*joined))) == {}
+
+
+FABRIC = "fabric run --devices=8 --num-nodes=2 --main-address=10.0.0.1 --node-rank={rank} /t.py --lr 1"
+COMPOSED = "composer -n 8 --world_size 16 --node_rank {rank} --master_addr 10.0.0.1 --master_port 29500 /t.py"
+PLAIN = "MASTER_ADDR=10.0.0.1 MASTER_PORT=29500 NODE_RANK={rank} python /t.py --trainer.num_nodes=2"
+RAW = "RANK={rank} WORLD_SIZE=2 MASTER_ADDR=10.0.0.1 MASTER_PORT=29500 python3 -u /t.py"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        FABRIC,
+        "lightning run model /t.py --num_nodes 2 --main-address 10.0.0.1 --node_rank {rank} --devices 8",
+        COMPOSED,
+        "nohup composer -n 8 --world_size=16 --base_rank=$((8 * {rank})) --master_addr 10.0.0.1 /t.py &",
+        "export NODE_RANK={rank} MASTER_ADDR=10.0.0.1 MASTER_PORT=29500 WORLD_SIZE=16; composer --nproc 8 /t.py",
+        PLAIN,
+        PLAIN.replace("--trainer.num_nodes=2", "fit --num_nodes 2"),
+        "export MASTER_ADDR=10.0.0.1 NODE_RANK={rank}; nohup python -u -m job.train trainer.num_nodes=2 &",
+        RAW,
+    ],
+)
+def test_other_ways_to_say_which_node_it_is(line):
+    assert ids(case(*each(line.format(rank=0), line.format(rank=1)))) == {}
+    assert ids(case(script(line.format(rank="$1")))) == {}
+    twice = case(*each(line.format(rank=0), line.format(rank=0) + "\necho other"))
+    assert ids(twice) in ({("node-rank-duplicate", "fail"): BOTH}, {}) and (ids(twice) or "$((" in line)
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (FABRIC.replace("--main-address=10.0.0.1 ", "").format(rank="$1"), ("master-addr-malformed", "fail")),
+        (COMPOSED.replace("10.0.0.1", "localhost").format(rank="$1"), ("master-addr-malformed", "fail")),
+        (COMPOSED.replace("10.0.0.1", "$(hostname -i)").format(rank="$1"), ("master-addr-differs", "fail")),
+        (PLAIN.replace("10.0.0.1", "$(hostname)").format(rank="$1"), ("master-addr-differs", "fail")),
+        (COMPOSED.replace("29500", "$RANDOM").format(rank="$1"), ("master-port-random", "fail")),
+    ],
+)
+def test_what_goes_wrong_with_them(line, found):
+    assert ids(case(script(line)))[found] == BOTH
+    assert {identity for identity, _severity in ids(case(script(line)))} == {found[0]}
+
+
+@pytest.mark.parametrize("line", [FABRIC, COMPOSED, PLAIN, RAW])
+def test_ranks_that_count_from_one(line):
+    found = case(*each(line.format(rank=1), line.format(rank=2)))
+    assert ids(found) == {("node-rank-duplicate", "fail"): ("node2",)}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "fabric run --devices=8 /t.py",
+        "fabric run /t.py --strategy ddp --num_nodes=1",
+        "fabric consolidate /x --node-rank 1",
+        "composer /t.py",
+        "composer -n 8 /t.py --node_rank 1",
+        "nohup composer -n 8 train.py > log 2>&1 &",
+        "composer -n 8 --world_size 16 /t.py",
+        "composer -n 8 --world_size $WORLD_SIZE --node_rank $NODE_RANK --master_addr $MASTER_ADDR /t.py",
+        "export MASTER_ADDR=localhost MASTER_PORT=29511 RANK=0 WORLD_SIZE=1; python /t.py",
+        "export MASTER_ADDR=localhost MASTER_PORT=29500; python /t.py",
+        "for r in 0 1; do RANK=$r LOCAL_RANK=$r WORLD_SIZE=2 MASTER_ADDR=localhost python /t.py & done",
+        "export NODE_RANK=0 MASTER_ADDR=localhost; python /prepare.py",
+        "export NODE_RANK=$SLURM_NODEID MASTER_ADDR=$(scontrol show hostnames | head -n 1); srun python /t.py",
+        "python /t.py --num_nodes 2",
+        "python -c 'import os' --num_nodes 2",
+        "NODE_RANK=1 MASTER_ADDR=a python -V",
+        "export NODE_RANK=0 MASTER_ADDR=10.0.0.1; python /prepare.py; torchrun --standalone /t.py",
+    ],
+)
+def test_what_is_no_start_on_each_node(line):
+    assert ids(case(script(line))) == {}

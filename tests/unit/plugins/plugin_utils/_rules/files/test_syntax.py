@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.secrets import masked
 from ansible_collections.trainmesh.cluster.tests.unit.samples.user_files import (
     BOTH,
     GOOD_JSON,
     GOOD_YAML,
+    STANDARD,
     case,
     findings,
     ids,
@@ -128,3 +130,80 @@ def test_the_near_name_of_an_unknown_key():
 
 def test_scripts_in_order():
     assert ids(case(script("echo ok"))) == {}
+
+
+RUN = (
+    "#!/bin/bash",
+    "export NCCL_DEBUG=WARN  # a comment",
+    "torchrun --nnodes=2 --node_rank=$1 --nproc_per_node=8 --master_addr=10.0.0.1 --master_port=29500 /t.py --lr 1",
+)
+
+
+def written(*lines, end="\n", before=""):
+    return ("launch_script", before + end.join((*lines, "")))
+
+
+@pytest.mark.parametrize(
+    ("given", "severity", "words"),
+    [
+        (written(*RUN, end="\r\n"), "warn", "line ends of Windows"),
+        (written("export A=1", *RUN, end="\r\n"), "fail", "line 1: the line ends of Windows (CR LF): export A=1"),
+        (written(*RUN[:2], "torchrun --standalone \\", "  /t.py", end="\r\n"), "fail", "line 3"),
+        (written(*RUN, "if true", "then", "  echo", "fi", end="\r\n"), "fail", "line 5"),
+        (written(*RUN, end="\r"), "fail", "carriage return alone"),
+        (written(*RUN, before="\ufeff"), "warn", "byte order mark"),
+        (("launch_script", "\ufffd\ufffd" + "\0".join(written(*RUN)[1])), "fail", "16 bits"),
+        (written(*RUN[:2], RUN[2].replace("--node_rank", "\u2013node_rank")), "fail", "line 3: a dash in the place of"),
+        (written(*RUN[:2], RUN[2].replace("--lr", "\u2014lr")), "fail", "a dash"),
+        (written(*RUN[:2], RUN[2].replace(" --lr", "\u00a0--lr")), "fail", "a no-break space"),
+        (written(*RUN[:2], RUN[2].replace(" --lr", " \\\n \u3000--lr")), "fail", "line 3: a no-break space"),
+        (written(*RUN[:2], RUN[2].replace("torchrun", "torchrun\u200b")), "fail", "without a width"),
+    ],
+)
+def test_a_script_whose_characters_no_shell_reads(given, severity, words):
+    broken = case(given)
+    assert ids(broken) == {("file-unparsable", severity): BOTH}
+    assert words in findings(broken)[0].evidence["node1"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        written(*RUN),
+        written(*RUN[:2], RUN[2] + " --prompt '\u4f60\u3000\u597d \u2014 a'", "echo \u2014done\u00a0now"),
+        written(*RUN, "# \u2013nnodes is a dash", "cat <<EOF > a", "\u2013nnodes\u00a0", "EOF"),
+        written(*RUN, 'printf "a\r\n"'),
+    ],
+)
+def test_characters_that_do_no_harm(given):
+    assert ids(case(given)) == {}
+
+
+def test_a_file_that_is_no_utf8():
+    latin = '{"train_micro_batch_size_per_gpu": 1,\n "note": "gr\ufffdn"}'
+    assert ids(case(("deepspeed_json", latin))) == {("file-unparsable", "fail"): BOTH}
+    assert "line 2: a byte that is not UTF-8" in findings(case(("deepspeed_json", latin)))[0].evidence["node1"]
+    good = STANDARD.format(rank=0)
+    broken = {("file-unparsable", "fail"): BOTH}
+    assert ids(case(yaml(good + "# gr\ufffdn\n"))) == broken | ids(case(yaml(good)))
+
+
+def test_the_line_ends_of_an_environment_file_are_stripped_by_deepspeed():
+    assert ("nccl-ifname-absent-on-node", "fail") not in ids(case(("deepspeed_env", "NCCL_SOCKET_IFNAME=eth0\r\n")))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "torchrun --nnodes=2 --log_key canary0123456789 --node_rank=$1 --master_addr=10.0.0.1 /t.py",
+        "export HF_TOKEN=canary0123456789\ntorchrun --nnodes=2 --node_rank=$1 --master_addr=10.0.0.1 /t.py",
+        'echo -e "machine x\\n login me password canary0123456789" > ~/.netrc',
+        "x='login me password canary0123456789'",
+        "r=$(curl -u me:canary0123456789)",
+        "sshpass -p 'canary0123456789' ssh node2 true",
+    ],
+)
+def test_a_secret_that_was_hidden_breaks_no_script(line):
+    text = masked("\n".join((*RUN[:2], line, RUN[2], "")))
+    assert "canary" not in text
+    assert ids(case(("launch_script", text))) == {}
