@@ -31,7 +31,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import clu
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.authority import Authority
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.nodes import Host, logins_at_once
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.trust import Seen, Trust
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import lockfile
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import lockfile, wanted
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.conda import Installer
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.pythons import Pythons
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import Tools
@@ -64,6 +64,9 @@ class ActionModule(ActionBase):
             hosts, refused = nodes.checked([self._host(name, hostvars, name in live) for name in names])
             options = {**self._options(hostvars[names[0]], hosts), "refused": refused}
             options["installs"] = action.runs(variables, "python_env", "torch_stack")
+            if options["requirements"] and options["installs"] and not read_only:
+                options["requirements_file"] = wanted.path_of(options["requirements"], given["state_dir"])
+                options["user_lines"] = wanted.Reader(options["requirements_file"])
             options["conda_problem"] = functools.partial(self._conda_problem, given["state_dir"], dict(options))
             options["conda_lock_python"] = self._locked_python(options["conda_lock"])
             options["python_problem"] = self._pythons(given["state_dir"], options).problem
@@ -117,7 +120,7 @@ class ActionModule(ActionBase):
         """What the roles of this run would change, for each node of it."""
         hostvars, key = variables["hostvars"], str(variables["trainmesh_run_key"])
         desired = changes.Desired({**plan, "identity": identity}, key, role_inputs.launch_scripts())
-        lock = self._lock(plan["stack"], state_dir)
+        lock, why = self._lock(plan["stack"], state_dir)
         roles = [role for role in changes.ROLES if action.runs(variables, role)]
         found = {}
         for name in (name for name in plan["order"] if name in live):
@@ -126,6 +129,7 @@ class ActionModule(ActionBase):
                 env=hostvars[name]["trainmesh_env"] if "trainmesh_env" in stored else {},
                 ssh_port=int(hostvars[name]["trainmesh_ssh_port"] or 0) if "trainmesh_ssh_port" in stored else 0,
                 lock=lock,
+                lock_why=why,
                 overridden={role: role_inputs.overridden(role, stored) for role in roles},
                 block=(facts.get("trainmesh_facts_fabric") or {}).get("cluster_block"),
             )
@@ -134,21 +138,22 @@ class ActionModule(ActionBase):
         return found
 
     @staticmethod
-    def _lock(stack: t.Mapping[str, t.Any], state_dir: str) -> t.Mapping[str, str] | None:
-        """The packages of the lock; None where there is none for this plan, or none that can be read."""
+    def _lock(stack: t.Mapping[str, t.Any], state_dir: str) -> tuple[t.Mapping[str, str] | None, str]:
+        """(the packages of the lock, why it has to be made): None where none is for this plan, or none can be read."""
         wish = lockfile.Wish(
             python_version=stack["python_version"],
             platform=stack["platform"],
             torch_build=stack["torch_build"],
             requirements=tuple(stack["requirements"]),
             torch_backend=stack["torch_backend"] or "",
+            limits=wanted.limits_of(stack["requirements_file"]),
         )
         store = Store(os.path.abspath(state_dir), wish, Tools("", ""))
         try:
             text = store.lock_text()
+            return (lockfile.read(text).versions, "") if text else (None, store.why_new())
         except ValueError:
-            return None  # the role says what is wrong with it
-        return lockfile.read(text).versions if text else None
+            return None, ""  # the role says what is wrong with it
 
     @staticmethod
     def _lost(leaving: t.Iterable[str], rows: t.Mapping[str, t.Any]) -> list[str]:

@@ -29,6 +29,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import exp
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.cluster import HIGH_PORT
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import controller
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import sources as wheels_sources
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import wanted
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import ToolError, Tools
 
 display = Display()
@@ -144,6 +145,7 @@ class ActionModule(ActionBase):
         faults += self._controller(variables, names)
         if not faults and self._installs(variables):
             faults += self._sources(next(iter(hosts.values())), inventory_sources.origin)
+            faults += self._requirements(next(iter(hosts.values())), inventory_sources.state_dir(variables))
         if faults:
             head = f"The inventory has {len(faults)} fault(s); no machine was touched."
             return {**result, "failed": True, "msg": action.numbered(head, faults)}
@@ -194,6 +196,17 @@ class ActionModule(ActionBase):
                 index = Tools("", "", wishes["index_url"], insecure=True).index
         at = origin(values.get(PREFIX + "index_url")) if wheels_sources.is_forgeable(wishes["index_url"]) else ""
         return [f"{at}: {fault}" if at else fault for fault in wheels_sources.faults(wishes, index)]
+
+    @staticmethod
+    def _requirements(values: t.Mapping[str, t.Any], state_dir: str) -> list[str]:
+        """What is wrong with the user's own file of requirements."""
+        given = inventory_variables.read(values, "cluster")["requirements"]
+        try:
+            if given:
+                wanted.read(wanted.path_of(given, state_dir))
+        except wanted.FileFault as error:
+            return error.faults
+        return []
 
     @staticmethod
     def _controller(variables: t.Mapping[str, t.Any], names: t.Iterable[str]) -> list[str]:

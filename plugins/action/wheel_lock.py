@@ -13,7 +13,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import node_variables
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import lockfile
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import lockfile, wanted
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import ToolError, Tools
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.wheelhouse import Store
 
@@ -25,6 +25,7 @@ ARGUMENTS = {
     "torch_build": {"type": "str", "default": ""},
     "torch_backend": {"type": "str", "default": ""},
     "requirements": {"type": "list", "elements": "str", "required": True},
+    "requirements_file": {"type": "str", "default": ""},
     "index_url": {"type": "str", "default": "", "no_log": True},
     "index_insecure": {"type": "bool", "default": False},
     "torch_index_url": {"type": "str", "default": "", "no_log": True},
@@ -45,14 +46,16 @@ class ActionModule(ActionBase):
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         _report, args = self.validate_argument_spec(argument_spec=ARGUMENTS)
         variables = task_vars or {}
-        store = self._store(args)
+        notes: list[str] = []
         try:
+            store = self._store(args)
+            notes = store.notes
             node_variables.refuse(variables["hostvars"], variables["ansible_play_hosts_all"])
             with contextlib.nullcontext() if self._task.check_mode else store.alone():
                 result.update(self._make(store, args))
         except (ToolError, ValueError, OSError) as error:
             result.update(failed=True, msg=str(error))
-        for note in store.notes:
+        for note in notes:
             action.warn(note)
         return result
 
@@ -77,6 +80,7 @@ class ActionModule(ActionBase):
             torch_build=args["torch_build"],
             requirements=tuple(args["requirements"]),
             torch_backend=args["torch_backend"],
+            limits=wanted.limits_of(args["requirements_file"]),
         )
         return Store(
             state_dir=os.path.abspath(args["state_dir"]),

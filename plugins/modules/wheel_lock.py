@@ -56,6 +56,13 @@ options:
     type: list
     elements: str
     required: true
+  requirements_file:
+    description: >-
+      File of the user on the controller that some of O(requirements) come from: the lock keeps to its constraints, and
+      of a package with hashes there takes only files that have one of these. Empty for none.
+    type: str
+    default: ""
+    version_added: "1.1.0"
   index_url:
     description: Package index instead of the one that pip is configured with. Empty for none.
     type: str

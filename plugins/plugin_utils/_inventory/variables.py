@@ -249,6 +249,13 @@ VARIABLES: dict[str, Variable] = {
     "deepspeed": Variable("cluster", None, "Version of deepspeed; default: the tested set.", _VERSION),
     "accelerate": Variable("cluster", None, "Version of accelerate; default: the tested set.", _VERSION),
     "extra_packages": Variable("cluster", [], "Additional requirement lines for the environment.", requirements),
+    "requirements": Variable(
+        "cluster",
+        "",
+        "Your own C(requirements.txt), C(pyproject.toml), C(uv.lock) or C(pylock.toml), which joins the lock; a path "
+        "on the controller, a relative one begins beside the inventory.",
+        text,
+    ),
     "wheelhouse": Variable(
         "cluster",
         "",

@@ -71,13 +71,14 @@ def _is_port(change: Change) -> bool:
 class Given(t.NamedTuple):
     """What the roles take for a node from elsewhere than the plan.
 
-    ``lock`` are the packages of the lock (None where it has to be made), ``overridden`` the variables that the
-    inventory sets by role, ``block`` what the node's facts say of the block in its hosts file.
+    ``lock`` are the packages of the lock (None where it has to be made, ``lock_why`` says why), ``overridden`` the
+    variables that the inventory sets by role, ``block`` what the node's facts say of the block in its hosts file.
     """
 
     env: t.Mapping[str, t.Any] = {}
     ssh_port: int = 0
     lock: t.Mapping[str, str] | None = None
+    lock_why: str = ""
     overridden: t.Mapping[str, t.Sequence[str]] = {}
     block: t.Mapping[str, t.Any] | None = None
 
@@ -265,7 +266,7 @@ def _torch_stack(desired: Desired, _name: str, present: Part, given: Given) -> F
     if present["handout"]:
         yield "copied packages", "an installation was interrupted"
     if given.lock is None or stack["lock_update"]:
-        yield "packages", "the lock has to be made"
+        yield "packages", f"the lock has to be made{f': {given.lock_why}' if given.lock_why else ''}"
         return
     wish = {packages.normal(each): str(version) for each, version in given.lock.items()}
     if present["python"] != stack["python_version"]:

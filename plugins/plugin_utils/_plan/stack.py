@@ -50,7 +50,8 @@ def make(
         "platform": _platform(cluster, faults),
         "torch_build": choice.build,
         "torch_backend": choice.uv_torch_backend,
-        "requirements": _requirements(choice, options, tested, faults),
+        "requirements": _requirements(choice, options, tested, python.version, cluster.nodes[0].arch, faults),
+        "requirements_file": options.get("requirements_file", ""),
     }
     digest = hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()[:16]
     # no address that may hold a password: the roles take index and installer from the inventory
@@ -80,16 +81,37 @@ def _platform(cluster: Cluster, faults: list[Fault]) -> str:
 
 
 def _requirements(
-    choice: BuildChoice, options: t.Mapping[str, t.Any], tested: t.Mapping[str, t.Any], faults: list[Fault]
+    choice: BuildChoice,
+    options: t.Mapping[str, t.Any],
+    tested: t.Mapping[str, t.Any],
+    python_version: str,
+    arch: str,
+    faults: list[Fault],
 ) -> list[str]:
-    lines = [choice.torch_requirement]
-    for companion in options["torch_companions"]:
+    """The lines of the stack, of the inventory and of the user's file, which is read by ``options["user_lines"]``."""
+    read = options.get("user_lines")
+    named = [name for name in ("torchvision", "torchaudio") if read and name in read.names]
+    lines, versions = [choice.torch_requirement], {"torch": _bare(choice.torch_requirement)}
+    for companion in dict.fromkeys([*options["torch_companions"], *named]):
         version = getattr(choice, companion)
         if version:
             tag = f"+{choice.build}" if "+" in choice.torch_requirement else ""
             lines.append(f"{companion}=={version}{tag}")
-        else:
+            versions[companion] = version
+        elif companion in options["torch_companions"]:
             unknown = f"no {companion} is known to match {choice.torch_requirement}"
             faults.append(Fault(f"trainmesh_torch_companions: {unknown}"))
-    lines += [f"{name}=={options[name] or tested[name]}" for name in ("deepspeed", "accelerate")]
-    return [*lines, *tested["also"], *options["extra_packages"]]
+    for name in ("deepspeed", "accelerate"):
+        versions[name] = options[name] or tested[name]
+        lines.append(f"{name}=={versions[name]}")
+    lines += [*tested["also"], *options["extra_packages"]]
+    if read:
+        own, wrong = read(versions, choice.build, python_version, arch)
+        lines += own
+        faults += [Fault(one) for one in wrong]
+    return list(dict.fromkeys(lines))
+
+
+def _bare(requirement: str) -> str:
+    """The version of an exact requirement without the tag of its build."""
+    return requirement.partition("==")[2].partition("+")[0]

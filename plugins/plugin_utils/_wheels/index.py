@@ -141,6 +141,26 @@ def reasons(answer: str) -> str:
     return " ".join(said) or "nothing"
 
 
+def is_conflict(answer: str) -> bool:
+    """Whether uv says that packages contradict each other, and not that one can't be had."""
+    text = " ".join(answer.split())
+    if re.search(r"not found in the package registry|no versions? of|was not found|only the following versions", text):
+        return False
+    return "unsatisfiable" in text and ("depends on" in text or text.count("you require") > 1 or " and " in text)
+
+
+def conflict(answer: str, places: t.Mapping[str, str]) -> str:
+    """One message for packages that contradict each other; ``places`` are the lines of the user's file by package."""
+    text = re.sub(r" hint: .*", "", " ".join(reasons(answer).split()))
+    text = re.sub(r", we can conclude that your requirements are unsatisfiable\.?|No solution found when resolving "
+                  r"dependencies:? ?", "", text).strip()  # fmt: skip
+    named = [
+        f"{name} stands in {place}" for name, place in places.items() if re.search(rf"(?<![\w-]){name}(?![\w-])", text)
+    ]
+    where = f" {', '.join(named[:4])}: change that." if named else " Change one of them in the inventory."
+    return f"The packages asked for contradict each other. uv says: {text[:900].rstrip('.')}.{where}"
+
+
 def explain(answer: str, places: t.Sequence[str], wanted: t.Sequence[str], note: str = "") -> str:
     """One message for a resolution that failed: what was wanted, where it was looked for, what to set.
 

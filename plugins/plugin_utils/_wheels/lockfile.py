@@ -21,6 +21,7 @@ import urllib.parse
 import tomllib
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.index import redacted
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.wanted import NO_LIMITS, VARIABLE, Limits
 
 with contextlib.suppress(ImportError):  # ansible-core brings it; only its own test of imports is without
     from packaging import tags
@@ -51,6 +52,7 @@ class Wish:
     torch_build: str
     requirements: tuple[str, ...]
     torch_backend: str = ""
+    limits: Limits = NO_LIMITS
 
     @property
     def head(self) -> tuple[str, ...]:
@@ -61,6 +63,7 @@ class Wish:
             f"# platform {self.platform}",
             f"# torch build {self.torch_build or 'any'}",
             *(f"# asked for {line}" for line in self.requirements),
+            *self.limits.head,
         )
 
 
@@ -283,6 +286,35 @@ def wheel_of(name: str, version: str, filenames: t.Iterable[str]) -> list[str]:
         ):
             found.append(filename)
     return sorted(found)
+
+
+def within(package: Package, limits: Limits) -> Package:
+    """The package with those of its files that the user's hashes allow; raises ValueError where these allow none."""
+    allowed = dict(limits.hashes).get(package.name)
+    if allowed is None:
+        return package
+    wheels = tuple(file for file in package.wheels if file.sha256 in allowed)
+    source = package.source if package.source and package.source.sha256 in allowed else None
+    if wheels or source:
+        return dataclasses.replace(package, wheels=wheels, source=source)
+    place = dict(limits.places).get(package.name, VARIABLE)
+    raise ValueError(
+        f"{place}: no file of {package.name} {package.version} on {package.origin or 'the index'} has one of the "
+        "hashes given for it: correct them, or take them away"
+    )
+
+
+def asked_anew(old: t.Sequence[str], new: t.Sequence[str]) -> str:
+    """What is asked for now and was not, and what no more, for the plan."""
+    start = "# asked for "
+    parts = []
+    for word, rows, other in (("adds", new, old), ("drops", old, new)):
+        names = [row.removeprefix(start) for row in rows if row.startswith(start) and row not in other]
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        parts += [f"{word} {', '.join(names[:4])}{more}"] if names else []
+    limits = [row for row in (*old, *new) if row.startswith("# within ")]
+    parts += ["other constraints"] if len(set(limits)) != len(limits) / 2 else []
+    return "; ".join(parts)
 
 
 def changed_head(old: t.Sequence[str], new: t.Sequence[str]) -> str:

@@ -48,8 +48,10 @@ class Resolver:
             second = answer.err if backend else second
             if "--no-index" not in options or self.tools.index.no_index:
                 failures.append(answer.err)
-            if failures and "torch" not in failures[0]:
+            if failures and ("torch" not in failures[0] or index.is_conflict(failures[0])):
                 break
+        if index.is_conflict(failures[0]):
+            raise ToolError(index.conflict(failures[0], dict(self.wish.limits.places)))
         note = ""
         if "torch" in failures[0]:
             note = torch_index.note(
@@ -112,10 +114,20 @@ class Resolver:
     def _compile(
         self, source: str, target: str, options: list[str], variables: t.Mapping[str, str] | None = None
     ) -> command.Outcome:
-        answer = self.tools.compile(source, target, options, variables or {})
+        limits = self._constraints(os.path.dirname(target))
+        answer = self.tools.compile(source, target, [*options, *limits], variables or {})
         if answer.timed_out:
             raise ToolError(_SILENT)
         return answer
+
+    def _constraints(self, directory: str) -> list[str]:
+        """uv's option for the constraints of the user's file, which are written into ``directory``."""
+        lines = self.wish.limits.constraints
+        if not lines:
+            return []
+        path = os.path.join(directory, "constraints.txt")
+        write(path, "".join(f"{line}\n" for line in lines))
+        return ["--constraint", path]
 
     def _checked(self, packages: list[lockfile.Package]) -> list[lockfile.Package]:
         wrong = lockfile.wrong_build(packages, self.wish.torch_build)

@@ -110,6 +110,11 @@ class Store:
         text = text_of(self.lock_path)
         return text if text and lockfile.read(text).head == self.wish.head else ""
 
+    def why_new(self) -> str:
+        """What has changed since the lock on disk was made, in few words; empty where there is none."""
+        text = text_of(self.lock_path)
+        return lockfile.asked_anew(lockfile.read(text).head, self.wish.head) if text else ""
+
     # -- making the lock ---------------------------------------------------------------------------
 
     def make(self, check_mode: bool, update: bool = False) -> str:
@@ -137,7 +142,7 @@ class Store:
             if os.path.exists(self.pylock_path):
                 write(os.path.join(scratch, "pylock.toml"), text_of(self.pylock_path))  # its versions are preferred
             packages, backend = self._resolver(self._built.offer(old, scratch)).resolve(scratch)
-            packages = [kept(package, old, self.wish) for package in packages]
+            packages = [kept(lockfile.within(package, self.wish.limits), old, self.wish) for package in packages]
             packages, extras = self._built.complete(packages, old)
             extras.update(self._uv_entry(old, update))
             uv = f"uv {self.tools.uv_version}"
