@@ -17,7 +17,7 @@ from check_layout import our_files
 
 SHIPPED = {
     *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"),
-    *("changelogs", "docs", "meta", "playbooks", "plugins", "roles"),
+    *("changelogs", "docs", "examples", "meta", "playbooks", "plugins", "roles"),
 }
 MADE_BY_BUILD = {"FILES.json", "MANIFEST.json"}
 

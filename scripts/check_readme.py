@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Check that what the project's guides tell a reader to type, or point at, exists.
 
-Looks at README.md, CONTRIBUTING.md, SECURITY.md, docs/ and the roles' READMEs: in code blocks, at every
+Looks at README.md, CONTRIBUTING.md, SECURITY.md, docs/ and the READMEs of examples and roles: in code blocks, at every
 ``make TARGET``, playbook, script and module; everywhere, at our variables; in the text, at relative links and their
 headings. Prints one line for each fault and exits 1 if there is any.
 """
@@ -29,7 +29,7 @@ SHELL = {"", "bash", "console", "sh", "shell"}
 
 def documents() -> list[pathlib.Path]:
     """The guides that users and contributors read."""
-    names = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/**/*.md", "roles/*/README.md"]
+    names = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/**/*.md", "examples/*.md", "roles/*/README.md"]
     return sorted(path for name in names for path in ROOT.glob(name))
 
 
