@@ -42,11 +42,12 @@ class Answer(t.NamedTuple):
 class _Call:
     """A command on one node, while it runs."""
 
-    def __init__(self, command: t.Sequence[str], limit: float, directory: str) -> None:
-        self.process = subprocess.Popen(
-            list(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            start_new_session=True, cwd=directory,
-        )  # fmt: skip
+    def __init__(self, command: t.Sequence[str], limit: float, directory: str, given: str) -> None:
+        with open(given, "rb") as source:
+            self.process = subprocess.Popen(
+                list(command), stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                start_new_session=True, cwd=directory,
+            )  # fmt: skip
         self.deadline = time.monotonic() + limit
         self.parts: dict[int, list[bytes]] = {1: [], 2: []}
         self.open = 2
@@ -94,8 +95,14 @@ def understood(answers: t.Mapping[str, Answer]) -> tuple[dict[str, t.Any], dict[
     return said, silent
 
 
-def on(installation: Installation, names: t.Sequence[str], command: str, limit: float) -> dict[str, Answer]:
-    """Run a shell command on each of the nodes, in the home directory; the answers in the order of the names."""
+def on(
+    installation: Installation, names: t.Sequence[str], command: str, limit: float, given: str = os.devnull,
+    options: t.Sequence[str] = (),
+) -> dict[str, Answer]:  # fmt: skip
+    """Run a shell command on each of the nodes, in the home directory; the answers in the order of the names.
+
+    ``given`` is a file for its standard input, ``options`` are more of ssh.
+    """
     own, account = own_name(installation), pwd.getpwuid(os.geteuid())
     waiting, found = list(names), {}
     calls: dict[str, _Call] = {}
@@ -105,9 +112,9 @@ def on(installation: Installation, names: t.Sequence[str], command: str, limit: 
             while waiting and len(calls) < AT_ONCE:
                 name = waiting.pop(0)
                 here = name == own
-                words = [account.pw_shell or "/bin/sh", "-c", command] if here else [*SSH, name, command]
+                words = [account.pw_shell or "/bin/sh", "-c", command] if here else [*SSH, *options, name, command]
                 try:
-                    calls[name] = _Call(words, limit, account.pw_dir if here else "/")
+                    calls[name] = _Call(words, limit, account.pw_dir if here else "/", given)
                 except OSError as error:
                     found[name] = Answer(255, "", f"{words[0]}: {error.strerror}")
                     continue

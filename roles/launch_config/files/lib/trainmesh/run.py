@@ -43,6 +43,7 @@ def add_to(commands: t.Any, prefix: str) -> None:
     add("-m", "--module", action="store_true", help="the next word is a Python module, not a file")
     add("--no-python", action="store_true", help="the next word is a program to run as it is")
     add("--nodes", metavar="A,B", help="train on these nodes alone, in the order of the hostfile")
+    add("--sync", action="store_true", help="bring the current directory to the nodes first (see trainmesh sync)")
     add("--detach", action="store_true", help="go on when the terminal closes; see trainmesh logs, ps and stop")
     secrets = f"secrets belong in {prefix}/etc/job.env on every node"
     add("--env", metavar="KEY=VALUE", action="append", default=[], help="set a variable for every rank (may be "
@@ -65,6 +66,8 @@ def run(prefix: str, options: argparse.Namespace, words: t.Sequence[str]) -> int
     installation = find(prefix)
     job = made(installation, options, words)
     if options.node_only:
+        if options.sync:
+            raise Refused("--sync copies from the head to all nodes: not with --node-only")
         starts = launchers.part(installation, job)
         by_hand = {**starts.environment, "TRAINMESH_NODE_ONLY": "1"}
         return start_part(starts._replace(environment=by_hand), installation)
@@ -76,6 +79,11 @@ def run(prefix: str, options: argparse.Namespace, words: t.Sequence[str]) -> int
         pairs = [f"{name}={value}" for name, value in environment.items()]
         sys.stdout.write(" ".join(map(shlex.quote, ["env", "-i", *pairs, *command])) + "\n")
         return 0
+    if options.sync:
+        from trainmesh import sync  # which needs this module
+
+        sync.only_head(installation)
+        sync.before_run(installation, job.directory, [node.name for node in job.nodes])
     if options.detach:
         return detached(installation, job, command, environment)
     return followed(installation, job, command, environment)
