@@ -37,7 +37,7 @@ HEADER = (
 # Each may import from those before it.
 ROOMS = {
     "module_utils": (
-        *("_base", "_logs", "_gpu", "_config", "_fabric", "_install", "_software", "_apply", "_stack"),
+        *("_base", "_logs", "_gpu", "_config", "_fabric", "_packages", "_install", "_software", "_apply", "_stack"),
         *("_user", "_node", "_probe", "_collective", "_speed", "_jobs", "_local_nodes"),
     ),
     "plugin_utils": (

@@ -24,7 +24,9 @@ options:
     type: str
     default: ""
   key_fingerprint:
-    description: Fingerprint that the key must have; empty for that of the vendor's key.
+    description:
+      - Fingerprint that the key must have; empty for that of the vendor's key.
+      - Needed for RHEL 10 and Fedora, where that is not known here.
     type: str
     default: ""
 """

@@ -17,8 +17,9 @@ description:
   - Otherwise installs library, tools, kernel module and headers, without anything for screens. All packages are chosen
     and downloaded with lists and sources of their own before the node is changed. The module is built before an
     installed one is given up.
-  - A failure leaves the node as it was. The installed packages are held, so that no upgrade gives library and module
-    different versions; C(nouveau) is turned off; C(nvidia-peermem) is loaded at boot where there are RDMA adapters.
+  - A failure leaves the node as it was. The installed packages are held (dnf: C(versionlock)), so that no upgrade
+    gives library and module different versions; C(nouveau) is turned off; C(nvidia-peermem) is loaded at boot where
+    there are RDMA adapters.
   - On a node with NVSwitches installs the fabric manager of exactly the driver's version.
   - "Sources of the tables: see C(_software/driver_table.py) and C(_gpu/generation.py)."
 options:
@@ -29,8 +30,8 @@ options:
   source:
     description:
       - V(distribution) adds the components of the distribution that hold the driver (Debian C(contrib) and
-        C(non-free), Ubuntu C(restricted)), from the mirrors that the node has.
-      - V(vendor) adds the vendor's repository.
+        C(non-free), Ubuntu C(restricted)), from the mirrors that the node has. The RHEL family and Fedora have none.
+      - V(vendor) adds the vendor's repository, for apt or dnf.
     type: str
     choices: [distribution, vendor]
     default: distribution
@@ -104,8 +105,8 @@ import dataclasses
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import SoftwareError
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_sources import Wish, key_of
 
 OPTIONS = {
@@ -138,7 +139,7 @@ def main() -> None:
     )
     try:
         result = driver.converge(wish, module.check_mode)
-    except SoftwareError as error:
+    except Fault as error:
         module.fail_json(msg=f"The driver is as it was: {error}")
     for note in result.notes:
         module.warn(note)

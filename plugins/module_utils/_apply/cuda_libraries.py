@@ -10,8 +10,9 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import umask
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install import cuda_libraries, distribution
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import cuda_libraries
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages import installation
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault, Transaction
 
 OPTIONS: dict[str, dict[str, t.Any]] = {
     "cudnn": {"type": "str"},
@@ -33,7 +34,7 @@ def converge(module: AnsibleModule, given: t.Mapping[str, t.Any]) -> dict[str, t
 
 
 def _converge(module: AnsibleModule, given: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    manager = distribution.manager(limit=given["timeout"])
+    manager = installation.manager(limit=given["timeout"])
     asked = {name: given[name] for name in cuda_libraries.NAMES if given[name]}
     versions: dict[str, str] = {}
     missing = []
@@ -53,10 +54,10 @@ def _converge(module: AnsibleModule, given: t.Mapping[str, t.Any]) -> dict[str, 
             raise
         module.warn(f"not known before the lists of packages are read: {error}")
         names = dict.fromkeys(missing, "")
-        diff = distribution.diff_of(distribution.Transaction(new=names))
+        diff = installation.diff_of(Transaction(new=names))
         return {"changed": True, "versions": versions, "missing": missing, "diff": [diff]}
-    found = distribution.judged(manager, manager.transaction(wants), (), what)
+    found = installation.judged(manager, manager.transaction(wants), (), what)
     if not module.check_mode:
-        distribution.apply(manager, wants, found, what)
+        installation.apply(manager, wants, found, what)
     versions.update({want.name: want.version for want in wants})
-    return {"changed": True, "versions": versions, "missing": missing, "diff": [distribution.diff_of(found)]}
+    return {"changed": True, "versions": versions, "missing": missing, "diff": [installation.diff_of(found)]}

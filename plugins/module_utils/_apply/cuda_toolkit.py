@@ -18,13 +18,18 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base import tex
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import (
     cuda_toolkit,
-    distribution,
     runfile,
     session_limits,
 )
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault, Want
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver, driver_sources, files, system
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import Apt, SoftwareError
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages import installation, system
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.manager import Manager
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import (
+    Fault,
+    Transaction,
+    Unknown,
+    Want,
+)
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver, driver_sources, files
 
 CONNECT_SECONDS = 60
 OPTIONS: dict[str, dict[str, t.Any]] = {
@@ -56,7 +61,7 @@ class Todo:
     groups: list[list[Want]] = dataclasses.field(default_factory=list)
     wants: list[Want] = dataclasses.field(default_factory=list)
     repository: dict[str, files.Content] = dataclasses.field(default_factory=dict)
-    packages: distribution.Transaction = dataclasses.field(default_factory=distribution.Transaction)
+    packages: Transaction = dataclasses.field(default_factory=Transaction)
     runfiles: list[runfile.Wanted] = dataclasses.field(default_factory=list)
     files: list[textfile.Change] = dataclasses.field(default_factory=list)
 
@@ -64,7 +69,7 @@ class Todo:
     def diffs(self) -> list[dict[str, str]]:
         """Before and after of all of it."""
         diffs = files.diff(self.repository)
-        diffs += [distribution.diff_of(self.packages)] if self.groups else []
+        diffs += [installation.diff_of(self.packages)] if self.groups else []
         for one in self.runfiles:
             path = cuda_toolkit.PLACE.format(cuda_toolkit.release_of(one.version))
             diffs.append({"before_header": path, "after_header": path, "before": "", "after": f"{one.name}\n"})
@@ -112,7 +117,7 @@ def _bin_of_first(given: t.Mapping[str, t.Any], todo: Todo) -> str:
     return cuda_toolkit.PLACE.format(cuda_toolkit.release_of(first["version"])) + "/bin"
 
 
-def _judge(module: AnsibleModule, given: t.Mapping[str, t.Any], tree: Tree, todo: Todo) -> distribution.Manager | None:
+def _judge(module: AnsibleModule, given: t.Mapping[str, t.Any], tree: Tree, todo: Todo) -> Manager | None:
     releases = [cuda_toolkit.release_of(one["version"]) for one in given["toolkits"]]
     double = sorted({release for release in releases if releases.count(release) > 1})
     if double:
@@ -158,21 +163,21 @@ def _is_there(one: t.Mapping[str, t.Any], tree: Tree, todo: Todo) -> bool:
 
 def _judge_packages(
     module: AnsibleModule, given: t.Mapping[str, t.Any], todo: Todo, missing: t.Sequence[t.Mapping[str, t.Any]]
-) -> distribution.Manager:
+) -> Manager:
     what = f"CUDA {', '.join(one['version'] for one in missing if not one['runfile'])}: "
-    manager = distribution.manager(limit=given["timeout"])
-    if manager.name == "apt" and any(one["source"] == "vendor" and not one["runfile"] for one in missing):
+    manager = installation.manager(limit=given["timeout"])
+    if any(one["source"] == "vendor" and not one["runfile"] for one in missing):
         todo.repository = _repository(given)
     if not module.check_mode:
         files.write(todo.repository)
         manager.refresh()
     try:
-        todo.wants, todo.packages = distribution.planned(manager, todo.groups, (), what)
-    except distribution.Unknown as error:
+        todo.wants, todo.packages = installation.planned(manager, todo.groups, (), what)
+    except Unknown as error:
         if not module.check_mode:
             raise Fault(f"{error}; a toolkit may also come from the vendor's repository or as a runfile") from None
         module.warn(f"not known before the lists of packages are read: {error}")
-        todo.packages = distribution.Transaction(new={group[0].name: "" for group in todo.groups})
+        todo.packages = Transaction(new={group[0].name: "" for group in todo.groups})
     return manager
 
 
@@ -195,18 +200,20 @@ def _repository(given: t.Mapping[str, t.Any]) -> dict[str, files.Content]:
             shutil.rmtree(room, ignore_errors=True)
             os.makedirs(room, mode=0o755, exist_ok=True)
             try:
-                return files.compare(driver_sources.open_sources(Apt(room, wish.limit), wish, system.read()))
+                return files.compare(
+                    driver_sources.open_sources(installation.manager(limit=wish.limit, room=room), wish, system.read())
+                )
             finally:
                 shutil.rmtree(room, ignore_errors=True)
-    except (SoftwareError, OSError) as error:
+    except (Fault, OSError) as error:
         raise Fault(f"CUDA: {error}") from None
 
 
 def _apply(
-    module: AnsibleModule, given: t.Mapping[str, t.Any], tree: Tree, todo: Todo, manager: distribution.Manager | None
+    module: AnsibleModule, given: t.Mapping[str, t.Any], tree: Tree, todo: Todo, manager: Manager | None
 ) -> None:
     if manager:
-        distribution.apply(manager, todo.wants, todo.packages, "CUDA: ")
+        installation.apply(manager, todo.wants, todo.packages, "CUDA: ")
     for one in todo.runfiles:
         todo.there[one.version] = runfile.install(one, _open, given["timeout"])
     for version in (one["version"] for one in given["toolkits"]):

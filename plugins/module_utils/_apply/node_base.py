@@ -22,11 +22,12 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.clock im
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.host import container
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import (
     account,
-    distribution,
     node_base,
     session_limits,
 )
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages import installation
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.manager import Manager, reason
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault, Transaction, Unknown, Want
 
 UNIT_SECONDS = 60.0
 OPTIONS: dict[str, dict[str, t.Any]] = {
@@ -45,15 +46,15 @@ class Todo:
     """What has to be done."""
 
     missing: list[str] = dataclasses.field(default_factory=list)
-    wants: list[distribution.Want] = dataclasses.field(default_factory=list)
-    packages: distribution.Transaction = dataclasses.field(default_factory=distribution.Transaction)
+    wants: list[Want] = dataclasses.field(default_factory=list)
+    packages: Transaction = dataclasses.field(default_factory=Transaction)
     files: list[textfile.Change] = dataclasses.field(default_factory=list)
     account: account.Present | None = None
 
     @property
     def diffs(self) -> list[dict[str, str]]:
         """Before and after of all of it."""
-        found = [distribution.diff_of(self.packages)] if self.missing else []
+        found = [installation.diff_of(self.packages)] if self.missing else []
         return [*found, *(change.diff for change in self.files)]
 
 
@@ -100,28 +101,26 @@ def _judge_account(given: t.Mapping[str, t.Any], todo: Todo) -> str:
     return problem
 
 
-def _judge_packages(
-    module: AnsibleModule, given: t.Mapping[str, t.Any], tree: Tree, todo: Todo
-) -> distribution.Manager | None:
+def _judge_packages(module: AnsibleModule, given: t.Mapping[str, t.Any], tree: Tree, todo: Todo) -> Manager | None:
     """What is missing, in which packages, and whether they can be had."""
     parts = [part for part in node_base.PARTS if part in given["parts"] and part != "limits"]
     python = node_base.python_at(given["python"]) if "python_headers" in parts else None
     todo.missing = [part for part in parts if not node_base.is_there(part, python, tree)]
     if not todo.missing:
         return None
-    manager = distribution.manager(limit=given["timeout"])
+    manager = installation.manager(limit=given["timeout"])
     groups = [group for part in todo.missing for group in node_base.packages_of(part, manager.name, python)]
     if not module.check_mode:
         manager.refresh()
     may_remove = node_base.TIME_DAEMONS if "chrony" in todo.missing else ()
     try:
-        todo.wants, todo.packages = distribution.planned(manager, groups, may_remove, f"{', '.join(todo.missing)}: ")
-    except distribution.Unknown as error:
+        todo.wants, todo.packages = installation.planned(manager, groups, may_remove, f"{', '.join(todo.missing)}: ")
+    except Unknown as error:
         if not module.check_mode:
             raise
         # only a real run reads the lists anew
         module.warn(f"not known before the lists of packages are read: {error}")
-        todo.packages = distribution.Transaction(new={group[0].name: "" for group in groups})
+        todo.packages = Transaction(new={group[0].name: "" for group in groups})
     return manager
 
 
@@ -135,19 +134,19 @@ def _judge_limits(given: t.Mapping[str, t.Any], tree: Tree, todo: Todo) -> None:
 
 
 def _apply(
-    module: AnsibleModule, given: t.Mapping[str, t.Any], tree: Tree, todo: Todo, manager: distribution.Manager | None
+    module: AnsibleModule, given: t.Mapping[str, t.Any], tree: Tree, todo: Todo, manager: Manager | None
 ) -> None:
     if todo.account:
         account.create(given["user"], given["uid"], todo.account)
     if manager:
-        distribution.apply(manager, todo.wants, todo.packages, f"{', '.join(todo.missing)}: ")
+        installation.apply(manager, todo.wants, todo.packages, f"{', '.join(todo.missing)}: ")
         _verify_parts(module, given, tree, todo, manager)
     if todo.files:
         _write_limits(module, given, tree, todo)
 
 
 def _verify_parts(
-    module: AnsibleModule, given: t.Mapping[str, t.Any], tree: Tree, todo: Todo, manager: distribution.Manager
+    module: AnsibleModule, given: t.Mapping[str, t.Any], tree: Tree, todo: Todo, manager: Manager
 ) -> None:
     """What was installed does what it is for; a clock daemon runs."""
     python = node_base.python_at(given["python"]) if "python_headers" in todo.missing else None
@@ -161,7 +160,7 @@ def _verify_parts(
         )
 
 
-def _start_chrony(module: AnsibleModule, tree: Tree, manager: distribution.Manager) -> None:
+def _start_chrony(module: AnsibleModule, tree: Tree, manager: Manager) -> None:
     systemctl, unit = which("systemctl"), node_base.UNITS[manager.name]
     outcome = command.run([systemctl, "enable", "--now", unit], UNIT_SECONDS) if systemctl else None
     if time_source(tree):
@@ -169,7 +168,7 @@ def _start_chrony(module: AnsibleModule, tree: Tree, manager: distribution.Manag
     if container(tree, os.environ):
         module.warn("chrony is installed and does not run: this is a container, whose clock is that of its host")
         return
-    why = distribution.reason(outcome, UNIT_SECONDS) if outcome else "there is no systemctl"
+    why = reason(outcome, UNIT_SECONDS) if outcome else "there is no systemctl"
     raise Fault(f"chrony is installed and does not run ({why}): see journalctl -u {unit}")
 
 

@@ -16,7 +16,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import path_of
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault
 
 Runner = t.Callable[..., command.Outcome]
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault, Manager, Want
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.manager import Manager
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault, Want
 
 NAMES = ("cudnn", "nccl")
 ANY = "any"

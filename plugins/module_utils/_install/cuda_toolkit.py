@@ -16,7 +16,8 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command, textfile
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault
+from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.nvcc import nvcc_version
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault
 
 Runner = t.Callable[..., command.Outcome]
 
@@ -28,7 +29,6 @@ PROFILE = "/etc/profile.d/trainmesh-cuda.sh"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ASK_SECONDS = 20.0
 VERSION = re.compile(r"(\d{1,2}\.\d{1,2})(?:\.\d{1,3})?\Z")
-_RELEASE = re.compile(r"release (\d{1,3}\.\d{1,3}), V(\d{1,3}\.\d{1,3}\.\d{1,5})")
 _PATH_LINE = re.compile(r"(?m)^[ \t]*(?:export[ \t]+)?PATH=[\"']?([^\"'\n]*)")
 
 
@@ -38,12 +38,6 @@ class Toolkit(t.NamedTuple):
     path: str
     version: str
     bin: str
-
-
-def nvcc_version(text: str) -> tuple[str, str] | None:
-    """(release, version) from ``nvcc --version``, such as ("12.6", "12.6.85"); None when not said."""
-    match = _RELEASE.search(text)
-    return (match.group(1), match.group(2)) if match else None
 
 
 def release_of(version: str) -> str:

@@ -18,7 +18,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs imp
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import which
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.clock import time_source
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.host import container
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault, Want
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault, Want
 
 Runner = t.Callable[..., command.Outcome]
 

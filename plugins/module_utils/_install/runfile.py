@@ -20,8 +20,10 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import path_of, which
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install import cuda_toolkit, distribution
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import cuda_toolkit
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages import installation
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.manager import MOST_REASON
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault
 
 Runner = t.Callable[..., command.Outcome]
 Opener = t.Callable[[str], t.Any]
@@ -124,7 +126,7 @@ def _reason(outcome: command.Outcome, limit: float) -> str:
     logged = [line.strip() for line in (Tree().text(LOG) or "").splitlines() if "[ERROR]" in line]
     lines = logged[-3:] or [line.strip() for line in outcome.text.splitlines() if line.strip()][-3:]
     hint = "; the installer does not know the node's gcc" if re.search(r"gcc|compiler", " ".join(lines)) else ""
-    return "; ".join(lines)[: distribution.MOST_REASON] + hint if lines else f"exit status {outcome.rc}"
+    return "; ".join(lines)[:MOST_REASON] + hint if lines else f"exit status {outcome.rc}"
 
 
 def _local(wanted: Wanted, path: str) -> int:
@@ -135,7 +137,7 @@ def _local(wanted: Wanted, path: str) -> int:
 
 def _check_space(wanted: Wanted, path: str, work: str, size: int, download: int) -> None:
     """Raises Fault where the disk is too small for the toolkit, what is unpacked, and what is still to download."""
-    distribution.check_spaces(
+    installation.check_spaces(
         {path: size * TOOLKIT_SIZES, work: size * UNPACKED_SIZES + download}, f"CUDA {wanted.version}: "
     )
 

@@ -19,7 +19,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base import com
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import path_of, which
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import ssh_session
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault
 
 Runner = t.Callable[..., command.Outcome]
 Limits = dict[str, int]

@@ -12,11 +12,11 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import path_of
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import SoftwareError
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault
 
 SOURCES = "/usr/src"
 TREE = "/var/lib/dkms"
-_ERROR = re.compile(r"(?i)\b(?:fatal )?error\b|No rule to make|not found|No space left")
+_ERROR = re.compile(r"(?i)\b(?:fatal )?error\b|No rule to make|not found|No space left|\*\*\* .*Stop\.")
 _SHOWN = 3
 
 
@@ -40,22 +40,23 @@ def sources(version: str, place: str = SOURCES) -> list[Source]:
 
 
 def install(version: str, kernel: str, limit: float, run: t.Callable[..., command.Outcome] = command.run) -> None:
-    """Build and install the modules of this version for a kernel; raises SoftwareError."""
+    """Build and install the modules of this version for a kernel; raises Fault."""
     found = sources(version)
     if not found:
-        raise SoftwareError(f"no source of the module {version} is in {SOURCES}, and none for {kernel} is installed")
+        raise Fault(f"no source of the module {version} is in {SOURCES}, and none for {kernel} is installed")
     for source in found:
         words = ["install", "--force", "-m", source.name, "-v", source.version, "-k", kernel]
         _check(run([path_of("dkms"), *words], limit), kernel, TREE, limit)
 
 
-def trial(packages: t.Sequence[str], version: str, kernel: str, directory: str, limit: float,
-          run: t.Callable[..., command.Outcome] = command.run) -> None:  # fmt: skip
-    """Build the module out of packages that are not installed yet, beside those of the node; raises SoftwareError."""
+def trial(unpack: t.Callable[[str, str], None], packages: t.Sequence[str], version: str, kernel: str, directory: str,
+          limit: float, run: t.Callable[..., command.Outcome] = command.run) -> None:  # fmt: skip
+    """Build the module out of packages that are not installed yet, beside those of the node; raises Fault."""
     for path in packages:
-        outcome = run([path_of("dpkg-deb"), "-x", path, directory], limit)
-        if not outcome.ok:
-            raise SoftwareError(f"{os.path.basename(path)} could not be unpacked: {outcome.text.strip()[-300:]}")
+        try:
+            unpack(path, directory)
+        except Fault as error:
+            raise Fault(f"{os.path.basename(path)} could not be unpacked: {error}") from None
     place, tree = f"{directory}{SOURCES}", f"{directory}/dkms"
     os.makedirs(tree, exist_ok=True)
     for source in sources(version, place):
@@ -66,15 +67,15 @@ def trial(packages: t.Sequence[str], version: str, kernel: str, directory: str, 
 
 def _check(outcome: command.Outcome, kernel: str, tree: str, limit: float) -> None:
     if outcome.timed_out:
-        raise SoftwareError(f"building the module for kernel {kernel} did not end within {limit:.0f} s")
+        raise Fault(f"building the module for kernel {kernel} did not end within {limit:.0f} s")
     if not outcome.ok:
-        raise SoftwareError(f"the module could not be built for kernel {kernel}: {reason(tree, outcome.text)}")
+        raise Fault(f"the module could not be built for kernel {kernel}: {reason(tree, outcome.text)}")
 
 
 def reason(tree: str, text: str) -> str:
     """The lines of the newest build log that say why, else the last of what was printed."""
-    lines = _logged(f"{tree}/*/*") or [line.strip()[:300] for line in text.splitlines() if line.strip()]
-    return "; ".join(lines[:_SHOWN]) or "dkms does not say why"
+    last = [line.strip()[:300] for line in text.splitlines() if line.strip()][-_SHOWN:]
+    return "; ".join(_logged(f"{tree}/*/*")[:_SHOWN] or last) or "dkms does not say why"
 
 
 def failure(version: str, tree: str = TREE) -> str:

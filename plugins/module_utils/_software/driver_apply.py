@@ -13,13 +13,14 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command, file_write
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import path_of, which
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.machine import Machine
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.manager import Manager
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault, Transaction, Want
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software import (
     dkms,
     driver_plan,
     driver_present,
     files,
 )
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import Apt, SoftwareError, Steps
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_plan import Choice
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_present import Present
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_sources import ROOM
@@ -52,10 +53,11 @@ def record(path: str = "") -> dict[str, t.Any]:
 
 
 def install(
-    apt: Apt,
+    manager: Manager,
     choice: Choice,
-    wanted: t.Sequence[str],
-    steps: Steps,
+    wanted: t.Sequence[Want],
+    drops: t.Sequence[str],
+    steps: Transaction,
     changes: t.Mapping[str, files.Content],
     present: Present,
     limit: float,
@@ -63,34 +65,49 @@ def install(
     ours: t.Mapping[str, t.Any],
 ) -> None:
     """Install, and take everything back where that fails."""
-    old = {name: before for name, (before, _new) in steps.install.items() if before}
-    old |= {name: before for name, before in steps.remove.items() if before}
-    kept = apt.keep_old(old, f"{ROOM}/old") if old else []
-    held = sorted(set(ours.get("held", [])) & apt.held())
+    old, keys = dict(steps.before), manager.keys()
+    kept = manager.keep_old(old, f"{ROOM}/old") if old else []
+    held = sorted(set(ours.get("held", [])) & manager.held())
     try:
         files.write(changes)
     except OSError as error:
-        raise SoftwareError(f"{error.filename or 'a file'} could not be written: {error.strerror}") from None
+        raise Fault(f"{error.filename or 'a file'} could not be written: {error.strerror}") from None
     try:
-        apt.install(wanted)
+        _install(manager, wanted, drops)
         _have_module(choice, present, limit)
-        _hold(apt, held, result.held)
-        _remember(choice, steps, changes, result.held, ours)
-    except SoftwareError as error:
+        _hold(manager, held, result.held)
+        _remember(choice, steps, changes, result.held, manager.keys() - keys, ours)
+    except Fault as error:
         why = "" if choice.recipe.prebuilt else dkms.failure(choice.version)  # its log goes with the packages
         files.restore(changes)
-        raise SoftwareError(f"{error}{why}{_taken_back(apt, steps, old, kept, held)}") from None
+        back = _taken_back(manager, steps, old, kept, held, manager.keys() - keys)
+        raise Fault(f"{error}{why}{back}") from None
     _start(present, choice, result, limit)
 
 
-def _taken_back(apt: Apt, steps: Steps, old: t.Mapping[str, str], kept: t.Sequence[str], held: t.Sequence[str]) -> str:
+def _install(manager: Manager, wanted: t.Sequence[Want], drops: t.Sequence[str]) -> None:
+    try:
+        manager.install(wanted, drops)
+    except Fault as error:
+        raise Fault(f"the packages could not be installed: {error}") from None
+
+
+def _taken_back(
+    manager: Manager,
+    steps: Transaction,
+    old: t.Mapping[str, str],
+    kept: t.Sequence[str],
+    held: t.Sequence[str],
+    keys: t.Collection[str],
+) -> str:
     """Undo an installation; what is still to be said about it."""
     try:
         if kept:
-            apt.put_back(kept)
-        apt.remove([name for name, (before, _new) in steps.install.items() if not before])
-        apt.hold(held)
-    except SoftwareError as error:
+            manager.put_back(kept)
+        manager.remove(sorted(manager.left_of(list(steps.new))))
+        manager.hold(held)
+        manager.forget_keys(keys)
+    except Fault as error:
         return f". Not all of it could be taken back: {error}"
     if old and not kept:
         return f". The old {', '.join(sorted(old)[:3])} is no longer offered, and could not be put back"
@@ -98,54 +115,66 @@ def _taken_back(apt: Apt, steps: Steps, old: t.Mapping[str, str], kept: t.Sequen
 
 
 def _have_module(choice: Choice, present: Present, limit: float) -> None:
-    """Make sure that the module for the kernel is there, of the version of the library; raises SoftwareError."""
+    """Make sure that the module for the kernel is there, of the version of the library; raises Fault."""
     version, _kind = driver_present.installed_module(Machine(), present.kernel)
     if version != choice.version and not choice.recipe.prebuilt:
         dkms.install(choice.version, present.kernel, limit)
         version, _kind = driver_present.installed_module(Machine(), present.kernel)
     if version != choice.version:
         have = f"is of driver {version}" if version else "is missing"
-        raise SoftwareError(f"the module for kernel {present.kernel} {have}, and the library of {choice.version}")
+        raise Fault(f"the module for kernel {present.kernel} {have}, and the library of {choice.version}")
 
 
-def _hold(apt: Apt, before: t.Sequence[str], after: t.Sequence[str]) -> None:
-    """Hold the packages of the new driver, and none of the old one any more; those that are gone are held by nobody."""
-    installed = apt.installed()
-    apt.hold([name for name in before if name in installed and name not in after], is_held=False)
-    apt.hold(after)
+def _hold(manager: Manager, before: t.Sequence[str], after: t.Sequence[str]) -> None:
+    """Hold the packages of the new driver, and none of the old one any more."""
+    manager.hold(manager.releasable([name for name in before if name not in after]), is_held=False)
+    manager.hold(after)
 
 
 def _remember(
     choice: Choice,
-    steps: Steps,
+    steps: Transaction,
     changes: t.Mapping[str, files.Content],
     held: t.Sequence[str],
+    keys: t.Collection[str],
     ours: t.Mapping[str, t.Any],
 ) -> None:
-    """Write down what is to go with the driver one day; raises SoftwareError."""
-    added = sorted({*ours.get("added", []), *(name for name, (old, _new) in steps.install.items() if not old)})
+    """Write down what is to go with the driver one day; raises Fault."""
+    added = sorted({*ours.get("added", []), *steps.new})
     content = {
         "version": choice.version,
         "packages": [name for name in added if driver_plan.is_driver(name)],
         "added": added,
         "held": held,
+        "keys": sorted({*ours.get("keys", []), *keys}),
         "files": sorted({*ours.get("files", []), *changes}),
     }
     try:
         os.makedirs(os.path.dirname(RECORD), mode=0o755, exist_ok=True)
         file_write.replace(RECORD, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n", 0o644)
     except OSError as error:
-        raise SoftwareError(f"{RECORD} could not be written: {error.strerror}") from None
+        raise Fault(f"{RECORD} could not be written: {error.strerror}") from None
+
+
+def _initramfs(kernel: str) -> list[str]:
+    """The command that makes the initramfs anew; empty where the node has none of those known here."""
+    if program := which("update-initramfs"):
+        return [program, "-u", "-k", kernel]
+    if program := which("dracut"):
+        return [program, "--force", "--kver", kernel]
+    return []
 
 
 def _start(present: Present, choice: Choice, result: Result, limit: float) -> None:
     """Rebuild the initramfs where nouveau may be in it, load the module, and start the services."""
     systemctl = which("systemctl")
-    if present.nouveau and (program := which("update-initramfs")):
-        outcome = command.run([program, "-u", "-k", present.kernel], limit)
+    words = _initramfs(present.kernel) if present.nouveau else []
+    if words:
+        outcome = command.run(words, limit)
         if not outcome.ok:
             reason = outcome.text.strip()[-300:] or f"it did not end within {limit:.0f} s"
-            result.notes.append(f"nouveau may come back at the next boot: update-initramfs failed: {reason}")
+            name = os.path.basename(words[0])
+            result.notes.append(f"nouveau may come back at the next boot: {name} failed: {reason}")
     services = ["nvidia-persistenced", *(["nvidia-fabricmanager"] if present.nvswitches else [])]
     if present.devices and not present.loaded and not present.nouveau and present.kernel == present.running:
         outcome = command.run([path_of("modprobe"), "nvidia"], 120)

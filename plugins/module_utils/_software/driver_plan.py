@@ -10,25 +10,28 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu import generation
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver_table
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import (
-    Archive,
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.apt import Archive
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import (
+    Fault,
     Package,
-    SoftwareError,
-    Steps,
+    Transaction,
+    Want,
     upstream,
 )
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.system import OF_RPM, System
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver_table
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_present import Present, numbers
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_table import OPEN, PROPRIETARY, Recipe
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.system import System
 
 BUILD_BYTES = 800 * 10**6  # what building the module takes beside the packages; measured with 535 and 550: 0.5 GB
 LISTS_BYTES = 200 * 10**6  # package lists and what apt makes of them; apt hangs where a disk is full
 ROOM_BYTES = 200 * 10**6  # what is left free
 SHOWN = 5
+RPM_SOURCE = "trainmesh-nvidia"  # what dnf calls the repository
 # Packages whose version is that of the driver, in any distribution.
 _MARKS = re.compile(
-    r"libcuda1|libnvidia-(?:ml1|compute)|nvidia-(?:smi|driver-cuda|utils)|nvidia-(?:open-)?(?:kernel-)?dkms"
+    r"libcuda1|libnvidia-(?:ml1|compute)|nvidia-(?:smi|driver-cuda|utils)|nvidia-(?:open-)?(?:kernel-)?dkms|"
+    r"kmod-nvidia-\w+-dkms"
 )
 
 
@@ -37,7 +40,7 @@ class Choice(t.NamedTuple):
 
     version: str
     recipe: Recipe
-    wanted: tuple[str, ...]
+    wanted: tuple[Want, ...]
 
 
 def branch_of(version: str | None) -> int:
@@ -58,14 +61,14 @@ def is_split(present: Present) -> bool:
 
 
 def refuse(present: Present, branch: str, packages: t.Collection[str], users: t.Sequence[str]) -> None:
-    """Raise SoftwareError where nothing may be installed here. ``packages`` of the driver are installed."""
+    """Raise Fault where nothing may be installed here. ``packages`` of the driver are installed."""
     if present.contained and present.kernel == present.running:
-        raise SoftwareError(
+        raise Fault(
             "this is a container, whose kernel is that of its host: install the driver there, and take "
             "trainmesh_driver out of the container's variables"
         )
     if present.from_runfile or (present.library and not packages):
-        raise SoftwareError(
+        raise Fault(
             f"driver {present.library or present.module or present.loaded} was installed here without packages (by a "
             f"NVIDIA-Linux-*.run file), and packages of branch {branch} would be mixed with it: run "
             "nvidia-uninstall on the node, or leave trainmesh_driver out of its variables"
@@ -74,17 +77,17 @@ def refuse(present: Present, branch: str, packages: t.Collection[str], users: t.
 
 
 def refuse_users(users: t.Sequence[str]) -> None:
-    """Raise SoftwareError while anybody uses the GPUs."""
+    """Raise Fault while anybody uses the GPUs."""
     if users:
         more = f" and {len(users) - SHOWN} more" if len(users) > SHOWN else ""
-        raise SoftwareError(
+        raise Fault(
             f"processes use the GPUs, and a new driver would stop them: {', '.join(users[:SHOWN])}{more}. Stop them, "
             "or wait for their end"
         )
 
 
 def kinds(present: Present, wish: str, branch: str) -> list[str]:
-    """The kinds of module that work with the GPUs of this node, the better one first; raises SoftwareError."""
+    """The kinds of module that work with the GPUs of this node, the better one first; raises Fault."""
     fits = generation.modules(present.devices)
     works = {OPEN: fits.open, PROPRIETARY: fits.proprietary and int(branch) <= driver_table.LAST_WITH_PROPRIETARY}
     found = [kind for kind in (OPEN, PROPRIETARY) if works[kind] and wish in ("auto", kind)]
@@ -99,8 +102,8 @@ def kinds(present: Present, wish: str, branch: str) -> list[str]:
         fix = "trainmesh_driver_module: auto"
     else:
         why = f"one driver can't serve all GPUs here ({ids}): some need the open kernel module, others the proprietary"
-        raise SoftwareError(f"{why}; take one kind out of the node")
-    raise SoftwareError(f"{why}: set {fix}")
+        raise Fault(f"{why}; take one kind out of the node")
+    raise Fault(f"{why}: set {fix}")
 
 
 def choose(groups: t.Sequence[t.Sequence[Recipe]], packages: t.Mapping[str, Package], branch: str) -> Choice | None:
@@ -122,19 +125,19 @@ def _of_recipe(recipe: Recipe, packages: t.Mapping[str, Package], branch: str) -
     if not common or (recipe.prebuilt and recipe.prebuilt not in packages):
         return None
     best = max(common, key=numbers)
-    wanted = [f"{name}={each[best]}" for name, each in zip(recipe.driver, offered)]
-    beside = [name for name in (recipe.prebuilt, *recipe.beside) if name in packages]
+    wanted = [Want(name, each[best]) for name, each in zip(recipe.driver, offered)]
+    beside = [Want(name) for name in (recipe.prebuilt, *recipe.beside) if name in packages]
     return Choice(best, recipe, (*wanted, *beside))
 
 
 def to_drop(
-    installed: t.Mapping[str, str], packages: t.Mapping[str, Package], choice: Choice, wanted: t.Sequence[str]
+    installed: t.Mapping[str, str], packages: t.Mapping[str, Package], choice: Choice, wanted: t.Sequence[Want]
 ) -> list[str]:
-    """What of an older driver has to go, in apt's words: all that there is no package of the new version of."""
-    chosen = {word.partition("=")[0] for word in wanted}
+    """What of an older driver has to go: all that there is no package of the new version of."""
+    chosen = {want.name for want in wanted}
     old = {upstream(version) for name, version in installed.items() if _MARKS.match(name)}
     return [
-        f"{name}-"
+        name
         for name, version in sorted(installed.items())
         if name not in chosen and upstream(version) in old - {choice.version} and not _offers(packages, name, choice)
     ]
@@ -151,14 +154,21 @@ def branches(packages: t.Mapping[str, Package]) -> list[str]:
     return [str(each) for each in sorted(found - {0})]
 
 
-def unsupported(system: System) -> str:
-    """Why nothing is installed on this distribution, and what to do instead."""
-    own = "with the tools of the distribution"
-    if system.family == "rhel":
-        own = "from RPM Fusion (akmod-nvidia) or with dnf from the vendor's repository (nvidia-open)"
+def unsupported(system: System, source: str) -> str:
+    """Why nothing is installed on this distribution from there, and what to do instead; empty where it can be."""
+    if system.family in OF_RPM:
+        if source == "vendor":
+            return ""
+        return (
+            f"{system.name} has no NVIDIA driver of its own: set trainmesh_driver_source: vendor for the vendor's "
+            "repository; or install the one of RPM Fusion by hand (dnf install akmod-nvidia xorg-x11-drv-nvidia-cuda), "
+            "which is then left alone if it is of the branch or newer"
+        )
+    if system.family in driver_table.ORIGINS:
+        return ""
     return (
-        f"a driver is installed on Debian and Ubuntu only, and this is {system.name}: install it {own}; a driver of "
-        "the branch or newer is then left alone"
+        f"a driver is installed on Debian, Ubuntu, the RHEL family and Fedora only, and this is {system.name}: install "
+        "it with the tools of the distribution; a driver of the branch or newer is then left alone"
     )
 
 
@@ -171,17 +181,17 @@ def unavailable(system: System, source: str, branch: str, offered: t.Sequence[st
     return f"driver {branch} is not in {place}; {have}: {fix}{f' ({told})' if told else ''}"
 
 
-def fabric_manager(packages: t.Mapping[str, Package], choice: Choice, branch: str, source: str) -> str:
-    """The package of the fabric manager, of exactly the driver's version; raises SoftwareError."""
+def fabric_manager(packages: t.Mapping[str, Package], choice: Choice, branch: str, source: str) -> Want:
+    """The package of the fabric manager, of exactly the driver's version; raises Fault."""
     found = []
     for name in driver_table.fabric_managers(branch):
         for version in packages[name].versions if name in packages else ():
             found.append(upstream(version))
             if upstream(version) == choice.version:
-                return f"{name}={version}"
+                return Want(name, version)
     have = f"only {', '.join(sorted(set(found), key=numbers))}" if found else "none"
     fix = "set trainmesh_driver_source: vendor" if source != "vendor" else "set trainmesh_driver to another branch"
-    raise SoftwareError(
+    raise Fault(
         f"this node has NVSwitches, whose fabric manager must be of exactly the driver's version, {choice.version}, "
         f"and the sources have {have}: {fix}"
     )
@@ -193,19 +203,18 @@ def is_driver(name: str) -> bool:
     return any(fnmatch.fnmatchcase(bare, pattern) for pattern in driver_table.NAMES)
 
 
-def object_to(steps: Steps, held: t.Collection[str], ours: t.Collection[str]) -> None:
-    """Raise SoftwareError where an installation would go against what somebody wants on this node."""
-    changed = [name for name, (old, _new) in steps.install.items() if old is not None]
-    against = sorted((set(held) - set(ours)) & {*changed, *steps.remove, *steps.install})
+def object_to(steps: Transaction, held: t.Collection[str], ours: t.Collection[str], unhold: str) -> None:
+    """Raise Fault where an installation would go against what somebody wants on this node."""
+    against = sorted((set(held) - set(ours)) & {*steps.after, *steps.removed})
     if against:
         names = " ".join(against)
-        raise SoftwareError(
+        raise Fault(
             f"{', '.join(against)} may not be changed: somebody has put a hold on it. If that is no longer wanted, run "
-            f"apt-mark unhold {names}"
+            f"{unhold} {names}"
         )
-    foreign = sorted(name for name in steps.remove if not _may_go(name))
+    foreign = sorted(name for name in steps.removed if not _may_go(name))
     if foreign:
-        raise SoftwareError(
+        raise Fault(
             f"it would remove {', '.join(foreign[:SHOWN])}, which the driver does not go together with: remove it by "
             "hand if it is not needed"
         )
@@ -215,24 +224,24 @@ def _may_go(name: str) -> bool:
     return is_driver(name) or name.startswith(("glx-", "libegl-nvidia", "libgl"))
 
 
-def object_to_removal(steps: Steps, names: t.Collection[str]) -> None:
-    """Raise SoftwareError where somebody else's packages would go with ours."""
-    others = sorted(set(steps.remove) - set(names))
+def object_to_removal(steps: Transaction, names: t.Collection[str]) -> None:
+    """Raise Fault where somebody else's packages would go with ours."""
+    others = sorted(set(steps.removed) - set(names))
     if others:
-        raise SoftwareError(f"{', '.join(others[:SHOWN])} need the driver: remove them first")
+        raise Fault(f"{', '.join(others[:SHOWN])} need the driver: remove them first")
 
 
-def to_hold(steps: Steps, version: str, installed: t.Mapping[str, str]) -> list[str]:
+def to_hold(steps: Transaction, version: str, installed: t.Mapping[str, str]) -> list[str]:
     """The packages that must stay of one version: all of the driver with this one."""
-    after = {**installed, **{name: new for name, (_old, new) in steps.install.items()}}
+    after = {**installed, **steps.after}
     return sorted(name for name, have in after.items() if is_driver(name) and upstream(have) == version)
 
 
 def disk_faults(needs: t.Iterable[tuple[str, int, int]]) -> None:
-    """Raise SoftwareError where a file system is too small: (directory, bytes needed, bytes free)."""
+    """Raise Fault where a file system is too small: (directory, bytes needed, bytes free)."""
     for place, needed, free in needs:
         if free < needed + ROOM_BYTES:
-            raise SoftwareError(
+            raise Fault(
                 f"{place} has {free / 1e9:.1f} GB free, and the driver takes {(needed + ROOM_BYTES) / 1e9:.1f} GB "
                 "there: make room"
             )
@@ -251,6 +260,12 @@ def deb_source(uri: str, suite: str, components: str, key: str) -> str:
     lines += [f"Components: {components}"] if components else []
     lines += [f"Signed-By: {key}"] if key else []
     return "\n".join([*lines, ""])
+
+
+def rpm_source(url: str, key: str) -> str:
+    """A repository in dnf's format. Modules (nvidia-driver:570-dkms) hide nothing of it: holds keep the version."""
+    lines = ["# trainmesh.cluster", f"[{RPM_SOURCE}]", "name=NVIDIA driver and CUDA", f"baseurl={url}", "enabled=1"]
+    return "\n".join([*lines, "gpgcheck=1", f"gpgkey=file://{key}", "module_hotfixes=1", ""])
 
 
 def missing_components(system: System, archives: t.Sequence[Archive], signed_by: t.Mapping[str, str]) -> list[str]:

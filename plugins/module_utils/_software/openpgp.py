@@ -40,6 +40,26 @@ def binary(content: bytes) -> bytes:
     return packets
 
 
+def armored(packets: bytes) -> bytes:
+    """Keys in text form, the only one that rpm reads."""
+    text = base64.b64encode(packets).decode()
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+    check = base64.b64encode(_crc24(packets).to_bytes(3, "big")).decode()
+    head, tail = (f"-----{word} PGP PUBLIC KEY BLOCK-----" for word in ("BEGIN", "END"))
+    return "\n".join([head, "", *lines, f"={check}", tail, ""]).encode()
+
+
+def _crc24(content: bytes) -> int:
+    """RFC 4880, 6.1."""
+    crc = 0xB704CE
+    for byte in content:
+        crc ^= byte << 16
+        for _bit in range(8):
+            crc <<= 1
+            crc ^= 0x1864CFB if crc & 0x1000000 else 0
+    return crc
+
+
 def fingerprints(packets: bytes) -> list[str]:
     """The fingerprints of the primary keys, 40 capital digits each; raises KeyFault on anything else in there."""
     found, at = [], 0

@@ -16,7 +16,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.cuda_toolkit import nvcc_version
+from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.nvcc import nvcc_version
 from ansible_collections.trainmesh.cluster.plugins.module_utils._stack.libraries import (
     executable,
     files_named,

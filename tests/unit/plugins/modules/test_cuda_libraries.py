@@ -8,16 +8,16 @@ from __future__ import annotations
 import pytest
 from ansible.module_utils import basic
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install import distribution
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Transaction
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages import installation
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.apt import Apt
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault, Transaction
 from ansible_collections.trainmesh.cluster.plugins.modules import cuda_libraries
 from ansible_collections.trainmesh.cluster.tests.unit.samples import documented, modules
 
 NCCL, CUDNN = "2.27.5-1+cuda12.9", "9.10.2.21-1"
 
 
-class Node(distribution.Apt):
+class Node(Apt):
     """A node with the vendor's repository."""
 
     def __init__(self):
@@ -45,24 +45,24 @@ class Node(distribution.Apt):
     def left_of(self, names):
         return set(self.installed(names))
 
-    def transaction(self, wants):
+    def transaction(self, wants, drops=()):
         return Transaction(new={want.name: want.version for want in wants})
 
-    def install(self, wants, _removes):
+    def install(self, wants, drops=(), removes=True):
         self.calls.append(sorted(want.name for want in wants))
         self.there.update({want.name: want.version for want in wants[: 1 if self.fails else None]})
-        return command.Outcome(100 if self.fails else 0, "", "E: Failed to fetch b.deb" * self.fails, False, False, 0.1)
+        if self.fails:
+            raise Fault("Failed to fetch b.deb")
 
-    def remove(self, names):
+    def remove(self, names, forced=False):
         for name in names:
             self.there.pop(name)
-        return command.Outcome(0, "", "", False, False, 0.1)
 
 
 @pytest.fixture
 def node(monkeypatch):
     found = Node()
-    monkeypatch.setattr(distribution, "manager", lambda **_options: found)
+    monkeypatch.setattr(installation, "manager", lambda **_options: found)
     return found
 
 

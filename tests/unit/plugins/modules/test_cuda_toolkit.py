@@ -11,20 +11,20 @@ import pytest
 from ansible.module_utils import basic
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import cuda_toolkit as apply_cuda_toolkit
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import cuda_toolkit as install_cuda_toolkit
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install import distribution, runfile, session_limits
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import runfile, session_limits
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install.cuda_toolkit import Toolkit
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault, Transaction
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages import installation
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.apt import Apt
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault, Transaction
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver, driver_sources
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import SoftwareError
 from ansible_collections.trainmesh.cluster.plugins.modules import cuda_toolkit
 from ansible_collections.trainmesh.cluster.tests.unit.samples import documented, modules
 
 SUM = f"sha256:{'0' * 64}"
 
 
-class Node(distribution.Apt):
+class Node(Apt):
     """A node with repositories, and the toolkits that it has by release."""
 
     def __init__(self, place):
@@ -45,17 +45,16 @@ class Node(distribution.Apt):
     def installed(self, names):
         return dict.fromkeys(names, "1")
 
-    def transaction(self, wants):
+    def transaction(self, wants, drops=()):
         return Transaction(new={want.name: want.version for want in wants}, disk=2**20)
 
-    def install(self, wants, _removes):
+    def install(self, wants, drops=(), removes=True):
         self.calls += [f"{want.name}={want.version}" for want in wants]
         for want in wants:
             if want.name.startswith("cuda"):
                 self.add("12.6", want.version.partition("-")[0])
             else:
                 self.toolkits["11.8"] = Toolkit("/usr", "11.8", "/usr/bin")
-        return command.Outcome(0, "", "", False, False, 0.1)
 
     def add(self, release, version):
         path = f"{self.place}/cuda-{release}"
@@ -69,7 +68,7 @@ class Node(distribution.Apt):
 @pytest.fixture
 def node(monkeypatch, tmp_path):
     found = Node(tmp_path)
-    monkeypatch.setattr(distribution, "manager", lambda **_options: found)
+    monkeypatch.setattr(installation, "manager", lambda **_options: found)
     monkeypatch.setattr(install_cuda_toolkit, "present", found.present)
     for name, value in {"PLACE": "cuda-{}", "ENVIRONMENT": "environment", "PROFILE": "trainmesh-cuda.sh"}.items():
         monkeypatch.setattr(install_cuda_toolkit, name, f"{tmp_path}/{value}")
@@ -197,7 +196,7 @@ def test_it_goes_again_where_the_toolkit_can_not_be_had(capsys, node, vendor):
 @pytest.mark.usefixtures("vendor")
 def test_a_repository_that_is_not_trusted_changes_nothing(capsys, node, monkeypatch):
     def refuse(*_arguments):
-        raise SoftwareError("the key is not the one that is trusted")
+        raise Fault("the key is not the one that is trusted")
 
     monkeypatch.setattr(driver_sources, "open_sources", refuse)
     answer = modules.run(cuda_toolkit, capsys, toolkits=[{"version": "12.6", "source": "vendor"}])

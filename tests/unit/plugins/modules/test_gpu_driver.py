@@ -7,8 +7,8 @@ import base64
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import SoftwareError
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_apply import Result
 from ansible_collections.trainmesh.cluster.plugins.modules import gpu_driver
 from ansible_collections.trainmesh.cluster.tests.unit.samples import documented, modules
@@ -32,7 +32,7 @@ def test_the_answer_is_what_was_done(monkeypatch, capsys):
 
 def test_a_failure_says_that_nothing_was_changed(monkeypatch, capsys):
     def converge(_wish, _check):
-        raise SoftwareError("no room")
+        raise Fault("no room")
 
     monkeypatch.setattr(driver, "converge", converge)
     answer = modules.run(gpu_driver, capsys, branch="570")

@@ -11,14 +11,16 @@ import pytest
 from ansible.module_utils import basic
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import node_base as apply_node_base
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install import account, distribution, session_limits
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import account, session_limits
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import node_base as install_node_base
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault, Transaction, Want
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages import installation
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.apt import Apt
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault, Transaction, Want
 from ansible_collections.trainmesh.cluster.plugins.modules import node_base
 from ansible_collections.trainmesh.cluster.tests.unit.samples import documented, modules
 
 
-class Packages(distribution.Apt):
+class Packages(Apt):
     """A distribution with a few packages, and the parts that they bring."""
 
     def __init__(self):
@@ -39,20 +41,19 @@ class Packages(distribution.Apt):
     def installed(self, names):
         return {name: self.offered[name] for name in names if name in self.there}
 
-    def transaction(self, wants):
+    def transaction(self, wants, drops=()):
         return Transaction(new={want.name: want.version for want in wants}, removed=self.removes, disk=2**20)
 
-    def install(self, wants, removes):
+    def install(self, wants, drops=(), removes=True):
         self.calls.append(("install", [want.name for want in wants], removes))
         self.there |= {want.name for want in wants}
-        return distribution.command.Outcome(0, "", "", False, False, 0.1)
 
 
 @pytest.fixture
 def packages(monkeypatch, tmp_path):
     node = Packages()
     brings = {"compilers": "g++", "libaio": "libaio-dev", "chrony": "chrony", "ninja": "ninja-build"}
-    monkeypatch.setattr(distribution, "manager", lambda **_options: node)
+    monkeypatch.setattr(installation, "manager", lambda **_options: node)
     monkeypatch.setattr(install_node_base, "is_there", lambda part, *_rest: brings[part] in node.there)
     monkeypatch.setattr(session_limits, "FILE", str(tmp_path / "90-trainmesh.conf"))
     monkeypatch.setattr(session_limits, "pam_change", lambda _tree: None)
@@ -191,7 +192,7 @@ def test_a_number_needs_a_user(capsys, user):
 def test_the_first_of_two_names_of_a_package_that_there_is():
     node = Packages()
     node.offered = {"python3-dev": "3.11"}
-    wants, _found = distribution.planned(node, [[Want("python3.11-dev"), Want("python3-dev")]], (), "")
+    wants, _found = installation.planned(node, [[Want("python3.11-dev"), Want("python3-dev")]], (), "")
     assert wants == [Want("python3-dev", "3.11")]
 
 

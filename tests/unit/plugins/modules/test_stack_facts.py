@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import pathlib
 import sys
 import typing as t
 
@@ -59,3 +61,19 @@ def test_a_user_that_cannot_be_is_refused(
     result = run({"user": user}, capsys)
     assert result["failed"]
     assert user in result["msg"]
+
+
+def test_the_facts_carry_no_installer_of_packages_to_the_nodes() -> None:
+    """Ansible sends all that a module imports; an installer in there costs every node of every run."""
+    plugins = pathlib.Path(stack_facts.__file__).parents[1]
+    found, queue = set[str](), [pathlib.Path(stack_facts.__file__)]
+    for path in queue:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and ".plugins.module_utils." in (node.module or ""):
+                inside = (node.module or "").partition(".plugins.")[2].split(".")
+                names = ["/".join(inside), *("/".join([*inside, alias.name]) for alias in node.names)]
+                files = {plugins / f"{name}.py" for name in names} - set(queue)
+                queue += sorted(each for each in files if each.is_file())
+                found |= {name.split("/")[1] for name in names}
+    assert {"_stack", "_base"} <= found
+    assert not found & {"_packages", "_software", "_apply"}

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install import cuda_libraries, distribution
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault, Want
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import cuda_libraries
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.manager import Manager
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault, Want
 
 
-class Node(distribution.Manager):
+class Node(Manager):
     """What is installed, and what the repositories have."""
 
     name = "apt"

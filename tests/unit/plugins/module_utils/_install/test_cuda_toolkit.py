@@ -15,7 +15,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base import tex
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import cuda_toolkit
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install.cuda_toolkit import Toolkit
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault
 
 
 def make(place, nvcc, version=""):

@@ -13,8 +13,8 @@ import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import node_base
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install.node_base import Python
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory import parsers
 
 

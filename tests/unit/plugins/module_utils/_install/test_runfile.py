@@ -13,9 +13,10 @@ import urllib.error
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install import cuda_toolkit, distribution, runfile
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import cuda_toolkit, runfile
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install.runfile import Wanted
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages import installation
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault
 
 URL = "https://user:hidden@mirror.example/cuda_12.6.3_linux.run?token=hidden"
 # As the vendor's does, it changes the link and the linker's directories, and would take the driver along unasked.
@@ -199,7 +200,7 @@ def test_a_file_that_is_not_there_may_be_copied_yet(node):
 def test_a_disk_that_is_too_small_is_told_before_anything_is_run(node, monkeypatch):
     before = listing(node)
     full = types.SimpleNamespace(f_bavail=10, f_frsize=4096)
-    monkeypatch.setattr(distribution.os, "statvfs", lambda _path: full)
+    monkeypatch.setattr(installation.os, "statvfs", lambda _path: full)
     with pytest.raises(Fault, match="MiB are needed on the disk of"):
         runfile.install(wanted(node), refuse, 30)
     assert listing(node) == before

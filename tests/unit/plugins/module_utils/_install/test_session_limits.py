@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import session_limits
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install.distribution import Fault
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault
 
 WANTED = {"memlock": -1, "nofile": 1048576}
 LIMITS = """\

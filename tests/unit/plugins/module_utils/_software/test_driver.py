@@ -9,31 +9,33 @@ import json
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.apt import Apt
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault, Package, Transaction, Want
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.system import System
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver, driver_apply, driver_sources
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import Package, SoftwareError, Steps
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_sources import Wish
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.system import System
-from ansible_collections.trainmesh.cluster.tests.unit.plugins.module_utils._software.test_driver_plan import BARE
+from ansible_collections.trainmesh.cluster.tests.unit.plugins.module_utils._software.test_driver_plan import BARE, steps
 
 DEBIAN = System("debian", "12", "bookworm", "Debian 12", "x86_64")
 NEW = "535.309.01-0+deb12u1"
 NAMES = ("nvidia-kernel-dkms", "libcuda1", "libnvidia-ml1", "nvidia-smi", "linux-headers-6.1.0-57-amd64")
 
 
-class Node:
+class Node(Apt):
     """A node as apt and the readers show it; ``calls`` are those that would change or download something."""
 
     def __init__(self, monkeypatch, tmp_path, **changes) -> None:
+        super().__init__()
         self.present = BARE._replace(**changes)
         self.calls: list[str] = []
         self.holds: set[str] = set()
         self.have: dict[str, str] = {}
         self.offered = {name: Package(None, NEW, (NEW,)) for name in NAMES}
-        self.would = Steps(dict.fromkeys(NAMES, (None, NEW)), {})
+        self.would = steps(dict.fromkeys(NAMES, (None, NEW)), {})
         room = str(tmp_path / "room")
         monkeypatch.setattr(driver, "ROOM", room)
         monkeypatch.setattr(driver, "LOCK", f"{room}.lock")
-        monkeypatch.setattr(driver, "Apt", lambda _room, _limit: self)
+        monkeypatch.setattr(driver.installation, "manager", lambda **_options: self)
         monkeypatch.setattr(driver.system, "read", lambda: DEBIAN)
         monkeypatch.setattr(driver.driver_present, "read", lambda _machine, _kernel: self.present)
         monkeypatch.setattr(driver.driver_present, "users", list)
@@ -42,37 +44,37 @@ class Node:
         monkeypatch.setattr(driver_apply, "install", lambda *_words: self.calls.append("install"))
         monkeypatch.setattr(driver.dkms, "trial", lambda *_words: self.calls.append("trial"))
         monkeypatch.setattr(driver, "which", lambda name: f"/usr/sbin/{name}")
-        self.archives = room
 
     def packages(self, names):
         return {name: self.offered[name] for name in names if name in self.offered}
 
-    def installed(self):
+    def installed(self, names=None):
         return self.have
 
     def held(self):
         return self.holds
 
     def hold(self, names, is_held=True):
-        self.calls.append(f"hold {' '.join(names)}")
+        if names:
+            self.calls.append(f"hold {' '.join(names)}")
 
     def prepare(self, _files):
         pass
 
-    def steps(self, wanted):
-        self.wanted = wanted
+    def transaction(self, wants, drops=()):
+        self.wanted = wants
         return self.would
 
-    def removal(self, names):
-        return Steps({}, dict.fromkeys(names, "1"))
+    def downloaded(self):
+        return []
 
-    def remove(self, names):
+    def removal(self, names):
+        return Transaction(removed=tuple(names))
+
+    def remove(self, names, forced=False):
         self.calls.append(f"remove {' '.join(names)}")
 
-    def sizes(self, _wanted):
-        return 1, 1
-
-    def download(self, _wanted):
+    def download(self, wants, drops=()):
         self.calls.append("download")
 
 
@@ -104,7 +106,7 @@ def test_check_mode_tells_all_and_installs_nothing(node, tmp_path):
     result = driver.converge(wish(), check=True)
     assert result.changed and result.version == "535.309.01" and result.module == "proprietary"
     assert here.calls == ["download"] and not (tmp_path / "room").exists()
-    assert f"libcuda1={NEW}" in here.wanted and "linux-headers-6.1.0-57-amd64" in here.wanted
+    assert Want("libcuda1", NEW) in here.wanted and Want("linux-headers-6.1.0-57-amd64") in here.wanted
     assert result.held == ["libcuda1", "libnvidia-ml1", "nvidia-kernel-dkms", "nvidia-smi"]
     assert any("blacklist nouveau" in each["after"] for each in result.diff)
     assert driver.converge(wish(), check=False).changed and here.calls[-1] == "install"
@@ -121,7 +123,7 @@ def test_two_runs_do_not_meet(node, tmp_path):
     here = node()
     with open(tmp_path / "room.lock", "w", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        with pytest.raises(SoftwareError, match="another installation runs on this node"):
+        with pytest.raises(Fault, match="another installation runs on this node"):
             driver.converge(dataclasses.replace(wish(), limit=0.0), check=False)
     assert here.calls == []
 
@@ -129,9 +131,7 @@ def test_two_runs_do_not_meet(node, tmp_path):
 def test_headers_that_nobody_has(node):
     here = node(headers=False)
     del here.offered["linux-headers-6.1.0-57-amd64"]
-    with pytest.raises(
-        SoftwareError, match=r"can't be built for kernel 6\.1\.0-57-amd64: linux-headers-6\.1\.0-57-amd64"
-    ):
+    with pytest.raises(Fault, match=r"can't be built for kernel 6\.1\.0-57-amd64: linux-headers-6\.1\.0-57-amd64"):
         driver.converge(wish(), check=False)
     assert here.calls == []
 
@@ -146,7 +146,7 @@ def test_adapters_secure_boot_and_no_gpu(node, monkeypatch):
 
 def test_a_branch_that_is_not_there(node):
     node()
-    with pytest.raises(SoftwareError, match=r"driver 570 is not in the sources of Debian 12; it offers 535"):
+    with pytest.raises(Fault, match=r"driver 570 is not in the sources of Debian 12; it offers 535"):
         driver.converge(wish("570"), check=True)
 
 
@@ -154,7 +154,7 @@ def test_another_distribution(node, monkeypatch):
     node()
     rocky = DEBIAN._replace(family="rhel", name="Rocky Linux 9.4")
     monkeypatch.setattr(driver.system, "read", lambda: rocky)
-    with pytest.raises(SoftwareError, match="RPM Fusion"):
+    with pytest.raises(Fault, match="RPM Fusion"):
         driver.converge(wish(), check=True)
 
 

@@ -8,16 +8,16 @@ import json
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault, Want
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver_apply, files
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import SoftwareError, Steps
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_apply import Result
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_plan import Choice
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_table import Recipe
-from ansible_collections.trainmesh.cluster.tests.unit.plugins.module_utils._software.test_driver_plan import BARE
+from ansible_collections.trainmesh.cluster.tests.unit.plugins.module_utils._software.test_driver_plan import BARE, steps
 
 CHOICE = Choice("570.1.1", Recipe("open", ("nvidia-kernel-open-dkms", "libcuda1")), ())
-FRESH = Steps({"libcuda1": (None, "570.1.1-1"), "gcc": (None, "12")}, {})
-UPGRADE = Steps({"libcuda1": ("535.1.1-1", "570.1.1-1"), "gcc": (None, "12")}, {"nvidia-smi": "535.1.1-1"})
+FRESH = steps({"libcuda1": (None, "570.1.1-1"), "gcc": (None, "12")}, {})
+UPGRADE = steps({"libcuda1": ("535.1.1-1", "570.1.1-1"), "gcc": (None, "12")}, {"nvidia-smi": "535.1.1-1"})
 
 
 class Packages:
@@ -32,14 +32,20 @@ class Packages:
     def held(self):
         return {"libcuda1", "unrelated"}
 
-    def installed(self):
-        return {"libcuda1": "1", "nvidia-modprobe": "1"}
+    def keys(self):
+        return {"gpg-pubkey-old", *(["gpg-pubkey-new"] if any(call[0] == "install" for call in self.calls) else [])}
+
+    def left_of(self, names):
+        return set(names)
+
+    def releasable(self, names):
+        return [name for name in names if name != "nvidia-smi"]
 
     def __getattr__(self, name):
         def call(*words, **named):
             self.calls.append((name, *words, *named.items()))
             if name == self.fails:
-                raise SoftwareError(f"{name} failed")
+                raise Fault(f"{name} failed")
 
         return call
 
@@ -55,10 +61,11 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def install(place, apt, steps, ours=()):
+def install(place, apt, found, ours=()):
     changes = files.compare({str(place / "modprobe.conf"): b"blacklist nouveau\n"})
     result = Result(True, held=["libcuda1"])
-    driver_apply.install(apt, CHOICE, ["libcuda1=570.1.1-1"], steps, changes, BARE, 10, result, {"held": list(ours)})
+    wanted, record = [Want("libcuda1", "570.1.1-1")], {"held": list(ours)}
+    driver_apply.install(apt, CHOICE, wanted, [], found, changes, BARE, 10, result, record)
     return result
 
 
@@ -69,6 +76,7 @@ def test_what_was_installed_is_held_and_remembered(place):
     record = json.loads((place / "record.json").read_text())
     assert record["packages"] == ["libcuda1"], "compilers stay when the driver goes"
     assert record["files"] == [str(place / "modprobe.conf")]
+    assert record["keys"] == ["gpg-pubkey-new"], "what rpm trusts since then goes with the driver"
 
 
 def test_what_is_gone_need_not_be_released(place):
@@ -80,39 +88,40 @@ def test_what_is_gone_need_not_be_released(place):
 
 def test_a_hold_that_fails_takes_all_back(place):
     apt = Packages(fails="hold")
-    with pytest.raises(SoftwareError, match="hold failed"):
+    with pytest.raises(Fault, match="hold failed"):
         install(place, apt, FRESH)
-    assert ("remove", ["libcuda1", "gcc"]) in apt.calls and not (place / "record.json").exists()
+    assert ("remove", ["gcc", "libcuda1"]) in apt.calls and not (place / "record.json").exists()
 
 
 def test_a_failed_installation_is_taken_back(place):
     apt = Packages(fails="install")
-    with pytest.raises(SoftwareError, match=r"^install failed$"):
+    with pytest.raises(Fault, match=r"could not be installed: install failed$"):
         install(place, apt, FRESH)
-    assert ("remove", ["libcuda1", "gcc"]) in apt.calls
+    assert ("remove", ["gcc", "libcuda1"]) in apt.calls
     assert not (place / "modprobe.conf").exists() and not (place / "record.json").exists()
 
 
 def test_a_failed_upgrade_gets_the_old_packages_and_holds_back(place):
     apt = Packages(fails="install")
-    with pytest.raises(SoftwareError, match=r"^install failed$"):
+    with pytest.raises(Fault, match=r"could not be installed: install failed$"):
         install(place, apt, UPGRADE, ours=["libcuda1"])
     assert apt.calls[1:] == [
         ("put_back", ["libcuda1.deb", "nvidia-smi.deb"]),
         ("remove", ["gcc"]),
         ("hold", ["libcuda1"]),
+        ("forget_keys", {"gpg-pubkey-new"}),
     ]
 
 
 def test_what_can_not_be_taken_back_is_told(place):
-    with pytest.raises(SoftwareError, match="is no longer offered, and could not be put back"):
+    with pytest.raises(Fault, match="is no longer offered, and could not be put back"):
         install(place, Packages(fails="install", kept=False), UPGRADE)
 
     class Both(Packages):
         def remove(self, _names):
-            raise SoftwareError("dpkg is broken")
+            raise Fault("dpkg is broken")
 
-    with pytest.raises(SoftwareError, match=r"Not all of it could be taken back: dpkg is broken"):
+    with pytest.raises(Fault, match=r"Not all of it could be taken back: dpkg is broken"):
         install(place, Both(fails="install"), FRESH)
 
 
@@ -121,9 +130,9 @@ def test_a_module_that_is_not_there_afterwards_is_built_or_the_installation_fail
     monkeypatch.setattr(driver_apply.driver_present, "installed_module", lambda _machine, _kernel: (None, None))
     monkeypatch.setattr(driver_apply.dkms, "install", lambda *words: built.append(words))
     apt = Packages()
-    with pytest.raises(SoftwareError, match=r"the module for kernel 6\.1\.0-57-amd64 is missing"):
+    with pytest.raises(Fault, match=r"the module for kernel 6\.1\.0-57-amd64 is missing"):
         install(place, apt, FRESH)
-    assert built == [("570.1.1", "6.1.0-57-amd64", 10)] and ("remove", ["libcuda1", "gcc"]) in apt.calls
+    assert built == [("570.1.1", "6.1.0-57-amd64", 10)] and ("remove", ["gcc", "libcuda1"]) in apt.calls
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver_plan
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import (
-    Archive,
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.apt import Archive
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import (
+    Fault,
     Package,
-    SoftwareError,
-    Steps,
+    Transaction,
+    Want,
 )
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.system import System
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver_plan
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_present import Present
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_table import Recipe
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.system import System
 
 DEBIAN = System("debian", "12", "bookworm", "Debian 12", "x86_64")
 A100, V100, B200 = 0x20B0, 0x1DB1, 0x2901
@@ -36,6 +37,17 @@ BARE = Present(
 )
 OPEN = Recipe("open", ("nvidia-open-kernel-dkms", "libcuda1"), ("nvidia-persistenced",))
 CLOSED = Recipe("proprietary", ("nvidia-kernel-dkms", "libcuda1"), ("nvidia-persistenced",))
+
+
+def steps(install: dict, remove: dict) -> Transaction:
+    """Of name to (old or None, new), and of name to old of what goes."""
+    old = {name: before for name, (before, _new) in install.items() if before}
+    return Transaction(
+        new={name: new for name, (before, new) in install.items() if not before},
+        upgraded={name: new for name, (before, new) in install.items() if before},
+        removed=tuple(remove),
+        before={**old, **remove},
+    )
 
 
 def package(*versions: str, installed: str | None = None) -> Package:
@@ -78,7 +90,7 @@ def test_a_good_driver_is_left_alone(changes, branch, good):
     ],
 )
 def test_what_is_not_touched(changes, packages, users, told):
-    with pytest.raises(SoftwareError, match=told):
+    with pytest.raises(Fault, match=told):
         driver_plan.refuse(BARE._replace(**changes), "570", packages, users)
 
 
@@ -112,7 +124,7 @@ def test_kinds_of_module(devices, wish, branch, kinds):
     ],
 )
 def test_no_kind_of_module(devices, wish, branch, told):
-    with pytest.raises(SoftwareError, match=told):
+    with pytest.raises(Fault, match=told):
         driver_plan.kinds(BARE._replace(devices=devices), wish, branch)
 
 
@@ -120,17 +132,17 @@ def test_the_newest_driver_that_is_offered_in_full():
     choice = driver_plan.choose([[OPEN], [CLOSED]], OFFERED, "535")
     assert choice is not None and (choice.version, choice.recipe) == ("535.309.01", CLOSED)
     assert choice.wanted == (
-        "nvidia-kernel-dkms=535.309.01-0+deb12u1",
-        "libcuda1=535.309.01-0+deb12u1",
-        "nvidia-persistenced",
+        Want("nvidia-kernel-dkms", "535.309.01-0+deb12u1"),
+        Want("libcuda1", "535.309.01-0+deb12u1"),
+        Want("nvidia-persistenced"),
     )
 
 
 def test_the_open_module_takes_the_library_of_its_version():
     choice = driver_plan.choose([[OPEN]], OFFERED, "535")
     assert choice is not None and choice.wanted[:2] == (
-        "nvidia-open-kernel-dkms=535.261.03-1",
-        "libcuda1=535.261.03-1",
+        Want("nvidia-open-kernel-dkms", "535.261.03-1"),
+        Want("libcuda1", "535.261.03-1"),
     )
 
 
@@ -147,7 +159,7 @@ def test_a_prebuilt_module_must_be_there():
     choice = driver_plan.choose([[built, dkms]], offered, "570")
     assert choice is not None and choice.recipe is dkms
     choice = driver_plan.choose([[built, dkms]], {**offered, built.prebuilt: package("6.8.0-60.63")}, "570")
-    assert choice is not None and choice.wanted[-1] == built.prebuilt
+    assert choice is not None and choice.wanted[-1].name == built.prebuilt
 
 
 def test_a_branch_that_is_not_offered():
@@ -160,10 +172,11 @@ def test_a_branch_that_is_not_offered():
 
 
 def test_other_distributions_are_told_what_to_do():
-    assert "RPM Fusion (akmod-nvidia)" in driver_plan.unsupported(
-        System("rhel", "9.4", "", "Rocky Linux 9.4", "x86_64")
-    )
-    assert "this is openSUSE" in driver_plan.unsupported(System("", "15", "", "openSUSE", "x86_64"))
+    rocky = System("rhel", "9.4", "", "Rocky Linux 9.4", "x86_64")
+    told = driver_plan.unsupported(rocky, "distribution")
+    assert "trainmesh_driver_source: vendor" in told and "RPM Fusion" in told and "akmod-nvidia" in told
+    assert driver_plan.unsupported(rocky, "vendor") == driver_plan.unsupported(DEBIAN, "distribution") == ""
+    assert "this is openSUSE" in driver_plan.unsupported(System("", "15", "", "openSUSE", "x86_64"), "vendor")
 
 
 def test_packages_of_the_old_driver_go_where_there_are_none_of_the_new_one():
@@ -179,45 +192,45 @@ def test_packages_of_the_old_driver_go_where_there_are_none_of_the_new_one():
         "nvidia-container-toolkit": "1.17.8-1",
     }
     offered = {"libnvidia-ml1": package("570.1-1", "535.309.01-1"), "nvidia-smi": package("535.309.01-1")}
-    assert driver_plan.to_drop(installed, offered, choice, choice.wanted) == ["nvidia-smi-"]
+    assert driver_plan.to_drop(installed, offered, choice, choice.wanted) == ["nvidia-smi"]
 
 
 def test_the_fabric_manager_is_of_exactly_the_version():
     choice = driver_plan.choose([[CLOSED]], OFFERED, "535")
     assert choice is not None
     fits = {"nvidia-fabricmanager-535": package("535.400.01-1", "535.309.01-1")}
-    assert driver_plan.fabric_manager(fits, choice, "535", "vendor") == "nvidia-fabricmanager-535=535.309.01-1"
-    with pytest.raises(SoftwareError, match=r"535\.309\.01, and the sources have only 535\.400\.01: set .*another"):
+    assert driver_plan.fabric_manager(fits, choice, "535", "vendor") == Want("nvidia-fabricmanager-535", "535.309.01-1")
+    with pytest.raises(Fault, match=r"535\.309\.01, and the sources have only 535\.400\.01: set .*another"):
         driver_plan.fabric_manager({"nvidia-fabricmanager": package("535.400.01-1")}, choice, "535", "vendor")
-    with pytest.raises(SoftwareError, match="have none: set trainmesh_driver_source: vendor"):
+    with pytest.raises(Fault, match="have none: set trainmesh_driver_source: vendor"):
         driver_plan.fabric_manager({}, choice, "535", "distribution")
 
 
 def test_holds_of_others_are_respected_and_ours_are_not_in_the_way():
-    steps = Steps({"libcuda1": ("535.1.1-1", "570.1.1-1"), "dkms": (None, "3.0")}, {"nvidia-kernel-dkms": "535.1.1-1"})
-    driver_plan.object_to(steps, {"libcuda1", "unrelated"}, ["libcuda1"])
-    with pytest.raises(SoftwareError, match="apt-mark unhold libcuda1"):
-        driver_plan.object_to(steps, {"libcuda1"}, [])
-    with pytest.raises(SoftwareError, match="nvidia-kernel-dkms may not be changed"):
-        driver_plan.object_to(steps, {"nvidia-kernel-dkms"}, [])
+    found = steps({"libcuda1": ("535.1.1-1", "570.1.1-1"), "dkms": (None, "3.0")}, {"nvidia-kernel-dkms": "535.1.1-1"})
+    driver_plan.object_to(found, {"libcuda1", "unrelated"}, ["libcuda1"], "apt-mark unhold")
+    with pytest.raises(Fault, match="apt-mark unhold libcuda1"):
+        driver_plan.object_to(found, {"libcuda1"}, [], "apt-mark unhold")
+    with pytest.raises(Fault, match=r"nvidia-kernel-dkms may not be changed.*dnf versionlock delete nvidia-"):
+        driver_plan.object_to(found, {"nvidia-kernel-dkms"}, [], "dnf versionlock delete")
 
 
 def test_nothing_foreign_is_removed():
-    with pytest.raises(SoftwareError, match="would remove postgresql"):
-        driver_plan.object_to(Steps({}, {"postgresql": "15", "nvidia-smi": "1"}), set(), [])
-    with pytest.raises(SoftwareError, match="ollama need the driver"):
-        driver_plan.object_to_removal(Steps({}, {"ollama": "1", "libcuda1": "1"}), ["libcuda1"])
+    with pytest.raises(Fault, match="would remove postgresql"):
+        driver_plan.object_to(steps({}, {"postgresql": "15", "nvidia-smi": "1"}), set(), [], "")
+    with pytest.raises(Fault, match="ollama need the driver"):
+        driver_plan.object_to_removal(steps({}, {"ollama": "1", "libcuda1": "1"}), ["libcuda1"])
 
 
 def test_what_is_held_is_the_driver_of_this_version_and_nothing_else():
-    steps = Steps({"libcuda1": (None, "535.309.01-0+deb12u1"), "gcc": (None, "4:12.2.0-3")}, {})
+    found = steps({"libcuda1": (None, "535.309.01-0+deb12u1"), "gcc": (None, "4:12.2.0-3")}, {})
     installed = {"nvidia-smi": "535.309.01-0+deb12u1", "nvidia-container-toolkit": "1.17.8-1"}
-    assert driver_plan.to_hold(steps, "535.309.01", installed) == ["libcuda1", "nvidia-smi"]
+    assert driver_plan.to_hold(found, "535.309.01", installed) == ["libcuda1", "nvidia-smi"]
 
 
 def test_a_full_disk_is_told_before():
     driver_plan.disk_faults([("/usr", 10**9, 2 * 10**9)])
-    with pytest.raises(SoftwareError, match=r"/usr has 1\.1 GB free, and the driver takes 1\.2 GB there"):
+    with pytest.raises(Fault, match=r"/usr has 1\.1 GB free, and the driver takes 1\.2 GB there"):
         driver_plan.disk_faults([("/usr", 10**9, 11 * 10**8)])
 
 

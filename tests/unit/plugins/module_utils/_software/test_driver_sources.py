@@ -8,10 +8,12 @@ import threading
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.apt import Apt
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.dnf import Dnf
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.system import System
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver_sources
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.apt import SoftwareError
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_sources import Wish
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.system import System
 from ansible_collections.trainmesh.cluster.tests.unit.plugins.module_utils._software.test_openpgp import (
     ONE,
     TWO,
@@ -23,10 +25,11 @@ DEBIAN = System("debian", "12", "bookworm", "Debian 12", "x86_64")
 URL = "http://mirror.example/debian12"
 
 
-class Room:
+class Room(Apt):
     """apt that reads no list."""
 
     def __init__(self, told: str = "") -> None:
+        super().__init__()
         self.told, self.prepared = told, []
 
     def prepare(self, files):
@@ -53,12 +56,60 @@ def own(monkeypatch):
 def test_the_source_names_the_one_key_it_is_signed_with():
     room = Room()
     wanted = driver_sources.open_sources(room, wish(), DEBIAN)
-    source = wanted[f"/etc/apt/{driver_sources.SOURCE}"].decode()
+    source = wanted[driver_sources.SOURCE].decode()
     assert f"URIs: {URL}\nSuites: /\nSigned-By: {driver_sources.KEYRING}\n" in source
     assert wanted[driver_sources.KEYRING] == ONE
-    inside = room.prepared[0]
-    assert f"Signed-By: {driver_sources.ROOM}/key.gpg".encode() in inside[driver_sources.SOURCE]
-    assert inside["key.gpg"] == ONE
+    assert room.prepared == [wanted]
+
+
+class Repositories(Dnf):
+    """dnf that reads no list."""
+
+    def __init__(self, etc, told: str = "") -> None:
+        super().__init__(etc=str(etc))
+        self.told, self.prepared = told, []
+
+    def prepare(self, files):
+        self.prepared.append(files)
+
+    def refresh(self):
+        return self.told
+
+
+ROCKY = System("rhel", "9.4", "", "Rocky Linux 9.4", "x86_64")
+
+
+def test_a_repository_of_dnf_names_the_one_key_in_text_form(tmp_path):
+    room = Repositories(tmp_path)
+    wanted = driver_sources.open_sources(room, wish(), ROCKY)
+    text = wanted[driver_sources.RPM_SOURCE].decode()
+    assert f"baseurl={URL}\n" in text and "gpgcheck=1\n" in text
+    assert f"gpgkey=file://{driver_sources.RPM_KEY}\n" in text
+    assert wanted[driver_sources.RPM_KEY].startswith(b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n")
+    assert room.prepared == [wanted]
+
+
+def test_a_repository_of_dnf_that_the_user_has_already(tmp_path):
+    (tmp_path / "cuda.repo").write_text(f"[cuda-rhel9]\nbaseurl = {URL}/\nenabled=1\n")
+    room = Repositories(tmp_path)
+    assert driver_sources.open_sources(room, wish(key=b""), ROCKY) == {}
+    assert "--setopt=cuda-rhel9.module_hotfixes=1" in room._options()
+
+
+def test_a_repository_of_dnf_that_can_not_be_read(tmp_path):
+    told = "Error: Failed to download metadata for repo 'other': x\nError: Failed to download metadata for repo "
+    with pytest.raises(Fault, match=r"could not be read: Error: .*'trainmesh-nvidia': 404$"):
+        driver_sources.open_sources(Repositories(tmp_path, f"{told}'trainmesh-nvidia': 404"), wish(), ROCKY)
+    assert driver_sources.open_sources(Repositories(tmp_path, told.splitlines()[0]), wish(), ROCKY)
+
+
+def test_a_key_that_is_not_known_here_is_asked_for(tmp_path):
+    ten = ROCKY._replace(version="10.0")
+    with pytest.raises(Fault, match=r"fingerprint .* is not known here: set trainmesh_driver_key_fingerprint"):
+        driver_sources.open_sources(Repositories(tmp_path), wish(fingerprint=""), ten)
+    fedora = ROCKY._replace(family="fedora", version="43")
+    with pytest.raises(Fault, match="set trainmesh_driver_key to its URL or file"):
+        driver_sources.open_sources(Repositories(tmp_path), wish(key=b""), fedora)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +122,7 @@ def test_the_source_names_the_one_key_it_is_signed_with():
 )
 def test_a_key_that_is_not_the_pinned_one(changes, told):
     room = Room()
-    with pytest.raises(SoftwareError, match=told):
+    with pytest.raises(Fault, match=told):
         driver_sources.open_sources(room, wish(**changes), DEBIAN)
     assert room.prepared == []
 
@@ -83,12 +134,12 @@ def test_a_repository_that_the_user_has_already_is_left_as_it_is(own):
 
 def test_a_repository_that_can_not_be_read():
     room = Room(f"E: The repository '{URL}  Release' is not signed.\nW: Failed to fetch http://other.example")
-    with pytest.raises(SoftwareError, match=r"could not be read: E: The repository .* is not signed\.$"):
+    with pytest.raises(Fault, match=r"could not be read: E: The repository .* is not signed\.$"):
         driver_sources.open_sources(room, wish(), DEBIAN)
 
 
 def test_a_distribution_without_a_repository_of_the_vendor():
-    with pytest.raises(SoftwareError, match="trainmesh_driver_source: distribution"):
+    with pytest.raises(Fault, match="trainmesh_driver_source: distribution"):
         driver_sources.open_sources(Room(), wish(repository=""), DEBIAN._replace(version="11"))
 
 
@@ -105,6 +156,6 @@ def test_a_key_that_was_cut_off():
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Half)
     threading.Thread(target=server.handle_request, daemon=True).start()
-    with pytest.raises(SoftwareError, match=r"cut off|could not be read"):
+    with pytest.raises(Fault, match=r"cut off|could not be read"):
         driver_sources.fetch(f"http://127.0.0.1:{server.server_port}/key.pub")
     server.server_close()

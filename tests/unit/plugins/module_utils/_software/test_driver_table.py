@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Want
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.system import System
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver_table
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.system import System
 
 DEBIAN = System("debian", "12", "bookworm", "Debian 12", "x86_64")
 UBUNTU = System("ubuntu", "24.04", "noble", "Ubuntu 24.04", "x86_64")
@@ -41,7 +42,10 @@ def test_the_vendor_dropped_the_branch_from_ubuntus_names():
     [
         (DEBIAN, "debian12"),
         (UBUNTU, "ubuntu2404"),
-        (ROCKY, ""),
+        (ROCKY, "rhel9"),
+        (ROCKY._replace(version="10.0"), "rhel10"),
+        (ROCKY._replace(version="7.9"), ""),
+        (ROCKY._replace(family="fedora", version="43"), "fedora43"),
         (UBUNTU._replace(version="24.10"), ""),
         (DEBIAN._replace(version="11"), ""),
     ],
@@ -63,4 +67,44 @@ def test_new_kernels_get_their_headers():
         "linux-image-generic-hwe-22.04",
         "linux-image-amd64-dbg",
     ]
-    assert driver_table.later_headers(images) == ["linux-headers-amd64", "linux-headers-generic-hwe-22.04"]
+    assert [want.name for want in driver_table.later_headers(DEBIAN, "6.1.0-57-amd64", images)] == [
+        "linux-headers-amd64",
+        "linux-headers-generic-hwe-22.04",
+    ]
+
+
+def test_packages_of_the_rhel_family_and_fedora():
+    for system in (ROCKY, ROCKY._replace(family="fedora", version="43")):
+        (found,) = driver_table.recipes(system, "vendor", "570", "open", "5.14.0-427.el9.x86_64")
+        assert found.driver == ("kmod-nvidia-open-dkms", "nvidia-driver-cuda")
+        (found,) = driver_table.recipes(system, "vendor", "570", "proprietary", "5.14.0-427.el9.x86_64")
+        assert found.driver[0] == "kmod-nvidia-latest-dkms"
+        assert driver_table.recipes(system, "distribution", "570", "open", "") == []
+
+
+@pytest.mark.parametrize(
+    ("kernel", "want"),
+    [
+        ("5.14.0-427.13.1.el9_4.x86_64", Want("kernel-devel", "5.14.0-427.13.1.el9_4")),
+        ("5.14.0-427.13.1.el9_4.aarch64+64k", Want("kernel-64k-devel", "5.14.0-427.13.1.el9_4")),
+        ("5.14.0-427.13.1.el9_4.x86_64+rt", Want("kernel-rt-devel", "5.14.0-427.13.1.el9_4")),
+        ("5.15.0-209.161.7.2.el9uek.x86_64", Want("kernel-uek-devel", "5.15.0-209.161.7.2.el9uek")),
+    ],
+)
+def test_headers_are_those_of_the_kernel_and_its_flavour(kernel, want):
+    assert driver_table.headers(ROCKY, kernel) == [want]
+
+
+def test_new_kernels_of_the_rhel_family_get_their_headers():
+    kernel = "5.14.0-427.el9.x86_64"
+    assert driver_table.later_headers(ROCKY, kernel, ["kernel-core"]) == [
+        Want("kernel-devel-matched", "5.14.0-427.el9")
+    ]
+    assert driver_table.later_headers(ROCKY, kernel, ["kernel-uek-core"]) == []
+
+
+def test_a_key_without_a_fingerprint_that_is_certain_has_none():
+    assert driver_table.vendor_key(ROCKY) == ("D42D0685.pub", "610C7B14E068A878070DA4E99CD0A493D42D0685")
+    assert driver_table.vendor_key(ROCKY._replace(version="10.1")) == ("CDF6BA43.pub", "")
+    assert driver_table.vendor_key(ROCKY._replace(family="fedora", version="43")) == ("", "")
+    assert driver_table.vendor_key(DEBIAN)[0] == "3bf863cc.pub"

@@ -66,3 +66,9 @@ def test_each_primary_key_counts_and_no_subkey():
 def test_anything_else_is_refused(content, told):
     with pytest.raises(openpgp.KeyFault, match=told):
         openpgp.pinned(content, fingerprint(key(1)))
+
+
+def test_the_text_form_is_read_back_and_ends_with_its_checksum():
+    text = openpgp.armored(ONE)
+    assert openpgp.binary(text) == ONE
+    assert b"\n=" in text and openpgp._crc24(b"123456789") == 0x21CF02  # the check value of CRC-24/OPENPGP

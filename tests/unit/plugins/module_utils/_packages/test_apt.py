@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software import apt
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages import apt, model
 
 POLICY = """\
 libcuda1:
@@ -69,18 +69,13 @@ def test_only_the_archives_of_the_distribution_count():
     assert apt.parse_archives(ARCHIVES, "Ubuntu") == []
 
 
-def test_installed_is_what_dpkg_has_in_full_also_if_it_is_held():
-    text = "ii  gcc 4:12.2\nhi  libcuda1 535.309.01-0+deb12u1\nrc  nvidia-smi 470.1-1\niF  dkms 3.0\nun  gnupg \n"
-    assert apt.parse_installed(text) == {"gcc": "4:12.2", "libcuda1": "535.309.01-0+deb12u1"}
-
-
-def test_steps_of_a_simulation():
-    steps = apt.parse_steps(STEPS)
-    assert steps.install == {
-        "libcuda1": ("535.261.03-1", "535.309.01-0+deb12u1"),
-        "dkms": (None, "3.0.10-8+deb12u1"),
-    }
-    assert steps.remove == {"nvidia-kernel-dkms": "535.261.03-1", "old": "1.0"}
+def test_what_a_simulation_says():
+    found = apt.parse_transaction(STEPS, "Need to get 303 MB of archives.")
+    assert found.new == {"dkms": "3.0.10-8+deb12u1"}
+    assert found.upgraded == {"libcuda1": "535.309.01-0+deb12u1"}
+    assert found.removed == ("nvidia-kernel-dkms", "old")
+    assert found.before == {"libcuda1": "535.261.03-1", "nvidia-kernel-dkms": "535.261.03-1", "old": "1.0"}
+    assert found.download == 303 * 10**6
 
 
 @pytest.mark.parametrize(
@@ -96,19 +91,8 @@ def test_steps_of_a_simulation():
     ],
 )
 def test_sizes(text, sizes):
-    assert apt.parse_sizes(text) == sizes
-
-
-def test_sizes_are_asked_for_without_an_installation(tmp_path):
-    """--assume-no is no promise: apt asks nothing, and installs, where no package comes along."""
-    argvs = []
-
-    def run(argv, _limit, **_options):
-        argvs.append(argv)
-        return Outcome(0, "Need to get 303 MB of archives.", "", False, False, 0.1)
-
-    assert apt.Apt(str(tmp_path), 30, run).sizes(["libcuda1"]) == (303 * 10**6, 0)
-    assert "--print-uris" in argvs[0] and "--download-only" in argvs[0]
+    found = apt.parse_transaction("", text)
+    assert (found.download, found.disk) == sizes
 
 
 @pytest.mark.parametrize(
@@ -122,13 +106,7 @@ def test_sizes_are_asked_for_without_an_installation(tmp_path):
     ],
 )
 def test_upstream(version, upstream):
-    assert apt.upstream(version) == upstream
-
-
-def test_an_error_is_what_apt_says_without_logins():
-    text = "Get:1 x\nErr:2 https://me:secret@mirror.example x\n  404\nE: Failed to fetch https://me:secret@mirror.example/a.deb"
-    assert apt.explained(text).startswith("Err:2 ") and "secret" not in apt.explained(text)
-    assert apt.explained("something\n\nunknown") == "something unknown"
+    assert model.upstream(version) == upstream
 
 
 class Programs:
@@ -156,8 +134,9 @@ def room(tmp_path, run) -> apt.Apt:
     lists = tmp_path / "lists"
     lists.mkdir()
     (lists / "deb.debian.org_debian_InRelease").write_text("x")
-    found = apt.Apt(str(tmp_path / "room"), 10, run, str(etc))
-    found.prepare({"sources.list.d/ours.sources": b"ours", "key.gpg": b"key"}, str(lists))
+    found = apt.Apt(run, 10, str(tmp_path / "room"), str(etc))
+    key = "/usr/share/keyrings/ours.gpg"
+    found.prepare({"/etc/apt/sources.list.d/ours.sources": f"Signed-By: {key}".encode(), key: b"key"}, str(lists))
     return found
 
 
@@ -165,18 +144,31 @@ def test_the_room_has_the_sources_of_the_node_and_ours(tmp_path):
     run = Programs()
     found = room(tmp_path, run)
     assert sorted(path.name for path in (tmp_path / "room/sources.list.d").iterdir()) == ["ours.sources", "own.list"]
+    key = tmp_path / "room/usr-share-keyrings-ours.gpg"
+    assert key.read_bytes() == b"key"
+    assert (tmp_path / "room/sources.list.d/ours.sources").read_text() == f"Signed-By: {key}"
     assert (tmp_path / "room/lists/deb.debian.org_debian_InRelease").exists()
     assert sorted(path.name for path in (tmp_path / "etc/sources.list.d").iterdir()) == ["own.list"]
     found.refresh()
     assert f"Dir::State::Lists={tmp_path}/room/lists" in run.lines[0] and run.lines[0].endswith("update")
 
 
+def test_a_room_is_told_of_holds_by_those_who_use_it(tmp_path):
+    run = Programs()
+    found = room(tmp_path, run)
+    found.transaction([model.Want("libcuda1", "1")], ["nvidia-kernel-dkms"])
+    found.install([model.Want("libcuda1", "1")])
+    for line in run.lines:
+        assert "--ignore-hold --allow-change-held-packages" in line
+    assert run.lines[0].endswith("install libcuda1=1 nvidia-kernel-dkms-") and "--no-download" in run.lines[2]
+
+
 def test_lists_that_some_source_lacks_are_told_and_a_killed_apt_is_an_error(tmp_path):
     text = "Get:1 x\nErr:2 http://other.example x\nE: The repository 'http://other.example' is not signed.\n"
     found = room(tmp_path, Programs(update=Outcome(100, text, "", False, False, 1.0)))
     assert found.refresh().splitlines()[0] == "Err:2 http://other.example x"
-    killed = apt.Apt(found.directory, 10, Programs(update=Outcome(-15, "", "", False, False, 1.0)))
-    with pytest.raises(apt.SoftwareError, match="ended with -15"):
+    killed = apt.Apt(Programs(update=Outcome(-15, "", "", False, False, 1.0)), 10, found.room)
+    with pytest.raises(model.Fault, match="ended with -15"):
         killed.refresh()
 
 
@@ -190,15 +182,16 @@ def test_lists_that_some_source_lacks_are_told_and_a_killed_apt_is_an_error(tmp_
 )
 def test_a_download_that_fails_says_why(tmp_path, text):
     found = room(tmp_path, Programs(install=failed(text)))
-    with pytest.raises(apt.SoftwareError, match=r"could not be downloaded: E: "):
-        found.download(["libcuda1=1"])
+    with pytest.raises(model.Fault, match=r"could not be downloaded: \w"):
+        found.download([model.Want("libcuda1", "1")])
 
 
 def test_old_versions_are_kept_whole_or_not_at_all(tmp_path):
     def run(argv, limit, *, env=None, cwd=None):
+        (tmp_path / "old").mkdir(exist_ok=True)
         (tmp_path / "old/libcuda1_1_amd64.deb").write_text("deb")
         return Outcome(0, "", "", False, False, 0)
 
-    found = apt.Apt(str(tmp_path / "room"), 10, run)
+    found = apt.Apt(run, 10, str(tmp_path / "room"))
     assert len(found.keep_old({"libcuda1": "1"}, str(tmp_path / "old"))) == 1
     assert found.keep_old({"libcuda1": "1", "nvidia-smi": "1"}, str(tmp_path / "old")) == []

@@ -13,10 +13,11 @@ PATHS = ("/etc/os-release", "/usr/lib/os-release")
 _LINE = re.compile(r"""(?m)^([A-Z_]+)=(?:"([^"\n]*)"|'([^'\n]*)'|(\S*))[ \t]*$""")
 # Which rebuild what: packages of the one on the right fit.
 _LIKE = {"rocky": "rhel", "almalinux": "rhel", "ol": "rhel", "centos": "rhel", "rhel": "rhel"}
+OF_RPM = ("rhel", "fedora")
 
 
 class System(t.NamedTuple):
-    """``family`` is debian, ubuntu, rhel, or empty for one that is not known here; ``arch`` is of the kernel."""
+    """``family`` is debian, ubuntu, rhel, fedora, or empty for none known here; ``arch`` is of the kernel."""
 
     family: str
     version: str
@@ -35,7 +36,7 @@ def parse(text: str, arch: str) -> System:
     """The distribution that an os-release names."""
     values = {name: first or second or third for name, first, second, third in _LINE.findall(text)}
     name = values.get("ID", "").lower()
-    family = name if name in ("debian", "ubuntu") else _LIKE.get(name, "")
+    family = name if name in ("debian", "ubuntu", "fedora") else _LIKE.get(name, "")
     shown = values.get("PRETTY_NAME") or name or "this distribution"
     return System(family, values.get("VERSION_ID", ""), values.get("VERSION_CODENAME", ""), shown, arch)
 
