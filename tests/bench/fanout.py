@@ -45,7 +45,7 @@ def commands(names: str) -> dict[str, list[str]]:
     if shutil.which("pdsh"):
         found["pdsh"] = ["pdsh", "-S", "-R", "ssh", "-f", "128", "-w", names, "true"]
     if shutil.which("clush"):
-        found["clush"] = ["clush", "-f", "128", "-S", "-b", "-w", names, "true"]
+        found["clush"] = ["clush", "-q", "-f", "128", "-S", "-b", "-w", names, "true"]
     return found
 
 
