@@ -28,7 +28,15 @@ options:
         description: A module of this collection.
         type: str
         required: true
-        choices: [node_name, hosts_entries, ssh_mesh, cluster_firewall, file_set, reserved_port, nccl_conf]
+        choices:
+          - node_name
+          - hosts_entries
+          - ssh_mesh
+          - cluster_firewall
+          - file_set
+          - command_link
+          - reserved_port
+          - nccl_conf
       options:
         description: Its options, as its documentation describes them.
         type: dict
@@ -49,6 +57,7 @@ seealso:
   - module: trainmesh.cluster.ssh_mesh
   - module: trainmesh.cluster.cluster_firewall
   - module: trainmesh.cluster.file_set
+  - module: trainmesh.cluster.command_link
   - module: trainmesh.cluster.reserved_port
   - module: trainmesh.cluster.nccl_conf
 """
@@ -88,6 +97,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import (
     cluster_firewall,
+    command_link,
     file_set,
     hosts_entries,
     nccl_conf,
@@ -102,6 +112,7 @@ STEPS: dict[str, types.ModuleType] = {
     "ssh_mesh": ssh_mesh,
     "cluster_firewall": cluster_firewall,
     "file_set": file_set,
+    "command_link": command_link,
     "reserved_port": reserved_port,
     "nccl_conf": nccl_conf,
 }

@@ -21,7 +21,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._install.package
 # Below a prefix of root's, these are the job user's; below a prefix of the user's, all is.
 OF_THE_USER = ("env", "var", "workspace")
 MANIFESTS = {manifest_of(name) for name in ("files", "secrets")}
-OURS = {*OF_THE_USER, "bin", "conda", "etc", "libexec", "share", "tools", *MANIFESTS}
+OURS = {*OF_THE_USER, "activate", "bin", "conda", "etc", "lib", "libexec", "share", "tools", *MANIFESTS}
 DIRECTORIES = ("workspace", "var", "var/cache", "var/tools")
 # Directories that a login shell of root or a plain user may leave out of its search path.
 _SEARCH = os.pathsep.join(

@@ -28,6 +28,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base import (
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import (
     certificates,
+    command_link,
     file_set,
     firewall,
     hosts_file,
@@ -71,6 +72,7 @@ class Places(t.NamedTuple):
     nccl_conf: str = "/etc/nccl.conf"
     reserved: str = "/proc/sys/net/ipv4/ip_local_reserved_ports"
     handout: str = "/var/cache/trainmesh/wheels"
+    command: str = command_link.PATH
 
 
 PLACES = Places()
@@ -218,6 +220,7 @@ def _launch_config(wish: Wish, places: Places) -> Part:
     return {
         "reserved": [wish.port] if reserved_ports.holds(textfile.read_text(places.reserved), wish.port) else [],
         "nccl_conf": _digest(wish, textfile.settled(textfile.read_text(places.nccl_conf))),
+        "link": command_link.state(places.command, f"{wish.prefix}/bin/trainmesh").reason,
     }
 
 

@@ -110,6 +110,7 @@ def _launch_config(node: Node) -> list[tuple[str, Arguments]]:
             "file_set",
             {"path": place["prefix"], "user": place["user"], "files": [*files, *role_inputs.launch_scripts()]},
         ),
+        ("command_link", {"target": f"{place['prefix']}/bin/trainmesh"}),
         *([("reserved_port", {"port": port})] if port else []),
         ("nccl_conf", {"settings": settings, "backup": node.backup("launch_config")}),
     ]

@@ -231,6 +231,7 @@ def _firewall(desired: Desired, name: str, present: Part, _given: Given) -> Foun
 def _launch_config(desired: Desired, name: str, present: Part, given: Given) -> Found:
     node = desired.plan["nodes"][name]
     yield "launch files", desired.reason(present["files"], desired.launch_files(name))
+    yield "trainmesh on the search path", present["link"]
     secret = desired.digest(file_set.rows(file_set.wish_of(role_inputs.job_env(given.env))))
     yield "environment variables of the jobs", desired.reason(present["secrets"], secret)
     port = node["reserved_port"]

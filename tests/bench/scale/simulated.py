@@ -116,6 +116,7 @@ def present(desired: changes.Desired, name: str) -> dict[str, t.Any]:
         "launch_config": {
             "files": desired.launch_files(name),
             "secrets": desired.digest(secrets),
+            "link": "",
             "reserved": [node["reserved_port"]],
             "nccl_conf": desired.digest(node["nccl_conf"]),
         },

@@ -215,7 +215,10 @@ def test_the_pdsh_stand_in_passes_the_status_on(prefix, tmp_path, script, status
 def test_the_pdsh_stand_in_ends_with_the_leader_of_the_run(prefix, tmp_path, begun):
     real = tmp_path / "real"
     real.mkdir()
-    executable(real / "pdsh", f"#!/bin/bash\necho $$ >{tmp_path}/pid\nexec sleep 25\n")
+    # as pdsh does, which leaves its connections when a signal ends it
+    executable(
+        real / "pdsh", f"#!/bin/bash\nsetsid sleep 25 &\necho $! >{tmp_path}/ssh\necho $$ >{tmp_path}/pid\nwait\n"
+    )
     leader = begun(["sleep", "60"])
     variables = {"PATH": f"{prefix}/libexec/path:{real}:/usr/bin:/bin", "TRAINMESH_LEADER": str(leader.pid)}
     process = begun([str(prefix / "libexec/path/pdsh")], env=variables)
@@ -225,10 +228,11 @@ def test_the_pdsh_stand_in_ends_with_the_leader_of_the_run(prefix, tmp_path, beg
     leader.kill()
     leader.wait()
     assert process.wait(20) == 143
-    status = pathlib.Path("/proc", (tmp_path / "pid").read_text().strip(), "status")
-    while status.exists() and "\tZ (" not in status.read_text():
-        assert time.monotonic() < end, "pdsh is still there"
-        time.sleep(0.05)
+    for name in ("pid", "ssh"):
+        status = pathlib.Path("/proc", (tmp_path / name).read_text().strip(), "status")
+        while status.exists() and "\tZ (" not in status.read_text():
+            assert time.monotonic() < end, f"{name} is still there"
+            time.sleep(0.05)
 
 
 def test_stop_ends_the_processes_of_the_run_and_no_others(prefix, begun):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -292,6 +293,42 @@ def test_a_full_disk_ends_the_log_and_not_the_job():
     both.take(1, b"n1: a\nn1: b\n")
     assert sink.data == b"n1: a\nn1: b\n"
     assert log.error == both.incomplete() == "No space left on device"
+
+
+def test_the_last_words_have_room_in_a_full_log(tmp_path, monkeypatch):
+    """A disk of 4000 bytes, which the ranks have filled."""
+    real = os.write
+
+    def write(target, data):
+        room = 4000 - os.fstat(target).st_size
+        if room <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(target, data[:room])
+
+    monkeypatch.setattr(os, "write", write)
+    log = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    sink = relay.Sink(log, own=True)
+    both = relay.Relay({"n1"}, {1: sink, 2: sink}, None)
+    both.take(1, b"n1: step\n" * 1000)
+    both.say("trainmesh: one")
+    both.say("trainmesh: two")
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert lines[-3:] == ["... here lines are missing: No space left on device", "trainmesh: one", "trainmesh: two"]
+    assert both.incomplete() == "No space left on device"
+
+
+def test_the_log_has_the_last_words_when_the_terminal_is_closed(tmp_path):
+    class Closed(Terminal):
+        def _write(self, data):
+            raise OSError(errno.EIO, "Input/output error")
+
+    log = relay.Sink(os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT))
+    both = relay.Relay({"n1"}, {1: Closed(True), 2: Closed(True)}, log)
+    with pytest.raises(OSError):
+        both.take(1, b"n1: begun\n")
+    both.say("trainmesh: the last line")
+    both.close()
+    assert (tmp_path / "log").read_text() == "n1: begun\ntrainmesh: the last line\n"
 
 
 def test_a_full_disk_below_the_output_does_not_end_the_job(cluster):

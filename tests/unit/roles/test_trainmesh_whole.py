@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -151,6 +152,21 @@ def test_nothing_is_left_after_ctrl_c_and_a_closed_terminal(node, number):
                 os.kill(pid, signal.SIGKILL)
             except OSError:
                 pass
+
+
+def test_a_launcher_that_is_killed_on_its_node_ends_the_job_and_is_told(node):
+    (node.root / "workspace/train.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(60)")
+    (node.root / "env/bin/torchrun").write_text(
+        (node.root / "env/bin/torchrun")
+        .read_text()
+        .replace("while any", "time.sleep(2); os.kill(os.getpid(), 9)\nwhile any")
+    )
+    result = node.run("--run-id", "whole-5", "train.py", env=environment(node))
+    assert result.returncode == 1
+    assert re.search(
+        r"rank \d on node1 failed first.*: its launcher on this node, process \d+, was killed", result.stderr
+    )
+    assert left(node, "whole-5") == []
 
 
 def test_nothing_is_left_when_the_leader_is_killed(node):

@@ -31,6 +31,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import f
 from ansible_collections.trainmesh.cluster.plugins.module_utils._node import present
 from ansible_collections.trainmesh.cluster.plugins.modules import (
     cluster_firewall,
+    command_link,
     file_set,
     hosts_entries,
     nccl_conf,
@@ -55,6 +56,7 @@ STEPS = {
     "ssh_mesh": ssh_mesh,
     "cluster_firewall": cluster_firewall,
     "file_set": file_set,
+    "command_link": command_link,
     "reserved_port": reserved_port,
     "nccl_conf": nccl_conf,
 }
@@ -106,7 +108,7 @@ class Node:
         self.path, self.capsys = path, capsys
         self.home, self.prefix = path / "home", path / "opt"
         self.places = present.Places(
-            *(str(path / name) for name in ("hosts", "hostname", "nccl.conf", "reserved", "wheels"))
+            *(str(path / name) for name in ("hosts", "hostname", "nccl.conf", "reserved", "wheels", "bin/trainmesh"))
         )
         self.backends, self.port, self.ssh_port, self.env = ("firewalld", "ufw"), 29500, 0, {"HF_TOKEN": "a secret"}
         self.active = ["ufw"]
@@ -198,11 +200,10 @@ class Node:
         plan, prefix, user = self.plan, str(self.prefix), ME.pw_name
         if role in changes.AT_ONCE:
             given = self.apply(role)
-            paths = {"hosts_entries": self.places.hosts, "nccl_conf": self.places.nccl_conf}
             steps = [
                 (
                     STEPS[step["name"]],
-                    {**step["options"], **({"path": paths[step["name"]]} if step["name"] in paths else {})},
+                    {**step["options"], **({"path": self.paths[step["name"]]} if step["name"] in self.paths else {})},
                 )
                 for step in given["steps"]
             ]
@@ -220,6 +221,12 @@ class Node:
             tools = [{"command": name} for name in changes.commands(plan, "node1")]
             return [(python_env, {**where, "kind": stack["python_env"], "python": stack["python"], "tools": tools})]
         return [(python_stack, {**where, "packages": self.lock or {}, "torch_build": stack["torch_build"]})]
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Where modules write on this node that would else write on the host itself."""
+        places = self.places
+        return {"hosts_entries": places.hosts, "nccl_conf": places.nccl_conf, "command_link": places.command}
 
     def make_environment(self) -> None:
         """What the roles' commands make: the environment, the packages of the lock, and their record."""

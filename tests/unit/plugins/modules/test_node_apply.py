@@ -88,8 +88,8 @@ def test_one_start_does_what_the_roles_do(tmp_path, monkeypatch, capsys):
     assert all(node.would_change(role) for role in roles)
     given = node.apply(*roles)
     for step in given["steps"]:
-        if step["name"] in ("hosts_entries", "nccl_conf"):
-            step["options"]["path"] = getattr(node.places, {"hosts_entries": "hosts"}.get(step["name"], step["name"]))
+        if step["name"] in node.paths:
+            step["options"]["path"] = node.paths[step["name"]]
     modules.run(node_apply, capsys, **given)
     assert not [role for role in roles if node.would_change(role)]
     assert node.changes(*roles) == []

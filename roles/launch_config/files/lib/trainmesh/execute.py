@@ -15,7 +15,7 @@ import typing as t
 
 from trainmesh import fanout
 from trainmesh.installation import Installation, Refused, find
-from trainmesh.run import chosen_nodes
+from trainmesh.run import chosen_nodes, seconds
 
 ABOUT = """Runs a command on every node and shows what they have answered; equal answers are shown once.
 
@@ -35,17 +35,6 @@ def add_to(commands: t.Any, _prefix: str) -> None:
     parser.add_argument("--limit", metavar="SECONDS", type=seconds, default=seconds("86400"),
                         help="end it after this time (default: a day)")  # fmt: skip
     parser.set_defaults(action=execute, sub=parser, before_script=True)
-
-
-def seconds(text: str) -> float:
-    """A time limit."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"a number of seconds, not {text}")
-    return value
 
 
 def execute(prefix: str, options: argparse.Namespace, words: t.Sequence[str]) -> int:

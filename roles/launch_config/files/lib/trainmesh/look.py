@@ -98,6 +98,9 @@ def table(said: t.Mapping[str, t.Any], ended: bool) -> list[str]:
         by_hand = any(found.get("by_hand") for found in nodes.values())
         if known and not record.get("goes_on") and not run.startswith(("check-", "exec-")) and not by_hand:
             notes.append(f"{run}: nothing on the head leads it any more: trainmesh stop {run}")
+    for run, record in records.items():
+        if run not in living and record.get("goes_on"):  # it begins, or waits for a node before a restart
+            rows.append((run, span(max(0.0, time.time() - record["started"])), record["launcher"], "-", shown(record)))
     if len(rows) == 1:
         lines = ["no run goes on"]
     else:
@@ -227,6 +230,6 @@ def follow(source: t.BinaryIO, installation: Installation, run: str) -> int:
         time.sleep(POLL_SECONDS)
     status = record.get("status") if record else None
     if status is None:
-        sys.stderr.write(f"trainmesh logs: how the run {run} ended is not known\n")
+        sys.stderr.write(f"trainmesh logs: how the run {run} ended is not known: what led it on the head was killed\n")
         return 1
     return int(status)

@@ -27,6 +27,7 @@ from trainmesh.job import Told, told
 PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGCONT")
 BAR_SECONDS = 0.5  # between two states of a progress bar
 DRAIN_SECONDS = 2.0  # for what others hold open after the program has ended
+ORPHAN_SECONDS = 0.5
 GRACE_SECONDS = 10.0  # from SIGTERM to SIGKILL when nobody reads any more
 REFUSED = 66  # exit status of a rank that can't be started
 PIPE_BYTES = 4096  # what a pipe takes at once: lines of several ranks do not run into each other
@@ -217,6 +218,7 @@ class Rank:
         for target in (1, 2):
             poller.register(target, 0)  # tells when the reader has gone
         ended: float | None = None
+        parent = os.getppid()
         while sources and (ended is None or time.monotonic() < ended + DRAIN_SECONDS):
             for source, event in poller.poll(1000):
                 if source == waker:
@@ -230,6 +232,8 @@ class Rank:
                     self._abandoned(process)
             if ended is None and process.poll() is not None:
                 ended = time.monotonic()
+            if ended is None and os.getppid() != parent:
+                self._orphaned(process, parent)
         for stream in self.streams:
             self._quietly(stream.end)
 
@@ -247,6 +251,13 @@ class Rank:
             if self.process is not None:
                 self._abandoned(self.process)
 
+    def _orphaned(self, process: subprocess.Popen[bytes], parent: int) -> None:
+        """The launcher on this node has gone without a word: say so, and end the program."""
+        time.sleep(ORPHAN_SECONDS)  # somebody may be about to end all processes of the run
+        if self.asked is None and process.poll() is None:
+            self._say(f"its launcher on this node, process {parent}, was killed")
+        self._abandoned(process)
+
     def _abandoned(self, process: subprocess.Popen[bytes]) -> None:
         """Nobody reads the output any more: end the program, and this process with it."""
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -262,9 +273,13 @@ class Rank:
         """Say how the program ended."""
         lines = [line.decode("utf-8", "replace") for stream in self.streams for line in stream.last]
         cause = ending.cause(status, lines, memory)
-        which = f"rank {self.number} on {node()}" if self.number else f"the program on {node()}"
         how = f"{ending.status_words(status)} of process {self.process.pid if self.process else 0}"
-        text = f"trainmesh-rank: {which} failed: {how}{': ' if cause else ''}{cause}\n"
+        self._say(f"{how}{': ' if cause else ''}{cause}")
+
+    def _say(self, how: str) -> None:
+        """Tell the head that this rank has failed."""
+        which = f"rank {self.number} on {node()}" if self.number else f"the program on {node()}"
+        text = f"trainmesh-rank: {which} failed: {how}\n"
         stream = self.streams[1]
         self._quietly(lambda: write(stream.target, stream.tag + text.encode()))
 

@@ -9,6 +9,7 @@ is one line at the bottom that is written over; elsewhere it is a line every few
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -18,6 +19,7 @@ import typing as t
 
 FILE_BAR_SECONDS = 5.0
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+ROOM = 64 << 10  # bytes of a log that are given up for its last lines
 LONGEST = 500  # characters of a line that is kept
 LAST_LINES = 40  # of each rank
 MOST_RANKS = 4096
@@ -31,6 +33,14 @@ _FAILED = re.compile(
 _CONSEQUENCE = re.compile(
     r"closed by (?:remote )?peer|reset by peer|Broken pipe|[Tt]imed out|[Tt]imeout|recvValue failed|ncclRemoteError"
     r"|remote process exited|Connection closed|SIGTERM|SIGABRT"
+)
+
+
+# What pdsh says when ssh itself has ended, and ssh before it.
+_LOST = re.compile(r"pdsh@\S+: (?P<node>\S+): ssh exited with exit code 255")
+_SSH = re.compile(
+    r"Timeout, server|[Cc]onnection (?:to|closed|reset|timed|refused)|No route to host|Host is down|Broken pipe"
+    r"|Permission denied|Host key verification|not resolve|kex_exchange|Network is unreachable"
 )
 
 
@@ -49,11 +59,15 @@ class Failure(t.NamedTuple):
 
 
 class Sink:
-    """Where lines go: a terminal, a pipe or a file. A full disk ends what is written there, not the job."""
+    """Where lines go: a terminal, a pipe or a file. A full disk ends what is written there, not the job.
 
-    def __init__(self, target: int) -> None:
-        self.target = target
+    In a log, which is ours (``own``), the last words are worth more than what the ranks have written before.
+    """
+
+    def __init__(self, target: int, own: bool = False) -> None:
+        self.target, self.own = target, own
         self.error = ""
+        self.missing = ""  # why something is missing, when the rest has been given up for the last words
         self.live = os.isatty(target)
         self.progress = b""
         self.shown_at = 0.0
@@ -63,6 +77,18 @@ class Sink:
         if self.live and self.progress:
             text = b"\r\x1b[K" + text
         self._write(text + b"\n" + (self._cut(self.progress) if self.live else b""))
+
+    def last_words(self, text: bytes) -> None:
+        """A line of our own, for which room is made where the disk is full."""
+        if self.error and self.own and not self.missing:
+            self.missing = self.error
+            with contextlib.suppress(OSError):
+                size = os.fstat(self.target).st_size
+                os.ftruncate(self.target, size - min(ROOM, size // 2))
+                self.error = ""
+                self._write(f"\n... here lines are missing: {self.missing}\n".encode())
+        self.end_bar()
+        self.line(text)
 
     def state(self, text: bytes) -> None:
         """A progress bar has changed."""
@@ -111,6 +137,9 @@ class Relay:
         self.rests: dict[int, bytes] = dict.fromkeys(sinks, b"")
         self.last: dict[tuple[str, str], list[str]] = {}
         self.failures: list[Failure] = []
+        self.lost: dict[str, str] = {}  # nodes to which the connection has ended, with ssh's reason
+        self.reasons: dict[str, str] = {}
+        self.heard = 0.0  # when a rank has written its first line
 
     def take(self, stream: int, data: bytes) -> None:
         """Bytes of the launcher's stream 1 or 2; empty at its end."""
@@ -124,22 +153,23 @@ class Relay:
     def say(self, text: str) -> None:
         """A line of our own."""
         for sink in self._of(2):
-            sink.end_bar()
-            sink.line(text.encode("utf-8", "replace"))
+            with contextlib.suppress(OSError):  # the terminal may be closed, and the log is still there
+                sink.last_words(text.encode("utf-8", "replace"))
 
     def close(self) -> None:
         """Leave the terminal's last line clean."""
         for sink in self.sinks.values():
-            sink.end_bar()
+            with contextlib.suppress(OSError):
+                sink.end_bar()
 
     def incomplete(self) -> str:
         """Why something of the output is missing; an empty text when nothing is."""
-        return next(
-            (sink.error for sink in [*self.sinks.values(), *([self.log] if self.log else [])] if sink.error), ""
-        )
+        sinks = [*self.sinks.values(), *([self.log] if self.log else [])]
+        return next((sink.error or sink.missing for sink in sinks if sink.error or sink.missing), "")
 
     def _of(self, stream: int) -> list[Sink]:
-        return [self.sinks[stream], *([self.log] if self.log else [])]
+        """The log first: writing to a terminal that is closed raises."""
+        return [*([self.log] if self.log else []), self.sinks[stream]]
 
     def _line(self, stream: int, line: bytes) -> None:
         match = _LINE.match(line)
@@ -152,6 +182,10 @@ class Relay:
                 sink.state(line.replace(b"\r", b"", 1))
             return
         rank, text = (match["rank"] or b"").decode(), match["text"].decode("utf-8", "replace")
+        if not rank:
+            self._note_lost(host, text)
+        elif not self.heard:
+            self.heard = time.monotonic()
         failed = _FAILED.search(text)
         if failed:
             node, rank = failed["node"] or failed["alone"], failed["rank"] or ""
@@ -162,6 +196,14 @@ class Relay:
             kept.append(text[:LONGEST])
             del kept[:-LAST_LINES]
         self._stays(stream, line)
+
+    def _note_lost(self, host: str, text: str) -> None:
+        """Keep what ssh says of a node, and which nodes pdsh has lost."""
+        lost = _LOST.match(text)
+        if lost:
+            self.lost.setdefault(lost["node"], self.reasons.get(lost["node"], ""))
+        elif host and _SSH.search(text):
+            self.reasons[host] = text.strip()[:LONGEST]
 
     def _stays(self, stream: int, line: bytes) -> None:
         for sink in self._of(stream):

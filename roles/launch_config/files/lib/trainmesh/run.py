@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
 import time
 import typing as t
 
 from trainmesh import launchers, runs
+from trainmesh.again import Attempts, Wish
 from trainmesh.installation import Installation, Node, Refused, find
 from trainmesh.job import RUN_ID, VARIABLE, Job, check_port, here, place, told
-from trainmesh.relay import Relay, Sink, outputs
-from trainmesh.supervise import Supervisor
+from trainmesh.relay import Sink, outputs
 
 ABOUT = """Runs a job on every node.
 
@@ -56,9 +57,31 @@ def add_to(commands: t.Any, prefix: str) -> None:
         "(default deepspeed_pdsh or deepspeed_standard)")  # fmt: skip
     add("--bars", choices=("first", "all", "none"), default="first", help="whose progress bars are shown (default: "
         "those of rank 0)")  # fmt: skip
+    add("--restarts", metavar="N", type=count, default=0, help="start it again, at most N times, after a rank has "
+        "failed or a node was away: the script goes on from its checkpoint (TRAINMESH_RESTART counts)")  # fmt: skip
+    add("--wait", metavar="SECONDS", type=seconds, default=seconds("600"), help="how long a restart waits for "
+        "nodes that are away (default 600)")  # fmt: skip
     add("--node-only", action="store_true", help="for torchrun and accelerate-standard: this node's part alone")
     add("--dry-run", action="store_true", help="print the command instead of running it")
     parser.set_defaults(action=run, sub=parser, before_script=True)
+
+
+def count(text: str) -> int:
+    """A number of restarts."""
+    if not re.fullmatch(r"[0-9]{1,6}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"a number, not {text}")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time limit."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"a number of seconds, not {text}")
+    return value
 
 
 def run(prefix: str, options: argparse.Namespace, words: t.Sequence[str]) -> int:
@@ -84,9 +107,8 @@ def run(prefix: str, options: argparse.Namespace, words: t.Sequence[str]) -> int
 
         sync.only_head(installation)
         sync.before_run(installation, job.directory, [node.name for node in job.nodes])
-    if options.detach:
-        return detached(installation, job, command, environment)
-    return followed(installation, job, command, environment)
+    wish = Wish(options.restarts, options.wait)
+    return detached(installation, job, wish) if options.detach else followed(installation, job, wish)
 
 
 def made(installation: Installation, options: argparse.Namespace, words: t.Sequence[str]) -> Job:
@@ -142,18 +164,14 @@ def chosen_nodes(installation: Installation, names: str | None) -> tuple[list[No
     return [node for node in nodes if node.name in wanted], True
 
 
-def followed(
-    installation: Installation, job: Job, command: t.Sequence[str], environment: t.Mapping[str, str],
-    sinks: t.Mapping[int, Sink] | None = None,
-) -> int:  # fmt: skip
+def followed(installation: Installation, job: Job, wish: Wish, sinks: t.Mapping[int, Sink] | None = None) -> int:
     """Run it in the foreground."""
     record = runs.begin(installation, job)
     status, log = 70, None
     try:
         if runs.logged(job) and sinks is None:
-            log = Sink(opened(installation, job))
-        relay = Relay(installation.names(), sinks or outputs(), log)
-        status = Supervisor(installation, job, relay).run(command, environment)
+            log = Sink(opened(installation, job), own=True)
+        status = Attempts(installation, job, wish, sinks or outputs(), log).run()
     finally:
         runs.end(installation, job, record, status)
     return status
@@ -169,7 +187,7 @@ def opened(installation: Installation, job: Job) -> int:
         raise Refused(f"{path} can't be written: {error.strerror}") from None
 
 
-def detached(installation: Installation, job: Job, command: t.Sequence[str], environment: t.Mapping[str, str]) -> int:
+def detached(installation: Installation, job: Job, wish: Wish) -> int:
     """Run it in a session of its own, in which no terminal's end is heard; its only output is the log."""
     before = runs.read(launchers.directory_of(installation, job.run_id))
     if before is not None and runs.goes_on(before):
@@ -191,10 +209,10 @@ def detached(installation: Installation, job: Job, command: t.Sequence[str], env
         os.dup2(nothing.fileno(), 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    only = Sink(log)
+    only = Sink(log, own=True)
     status = 70
     try:
-        status = followed(installation, job, command, environment, {1: only, 2: only})
+        status = followed(installation, job, wish, {1: only, 2: only})
     except Refused as error:
         sys.stderr.write(f"trainmesh run: {error}\n")
     finally:

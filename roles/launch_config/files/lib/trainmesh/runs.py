@@ -17,6 +17,7 @@ from trainmesh.launchers import directory_of, run_files
 from trainmesh.words import masked
 
 RECORD, LOG = "run.json", "log"
+RESTARTS = "restarts"  # there while a run may be started again; trainmesh-stop takes it away
 KEPT_RUNS = 100
 
 
@@ -76,7 +77,7 @@ def forget_old(installation: Installation) -> None:
     """Remove record and log of all but the newest runs that have ended; what else is in their directories stays."""
     for record in all_of(installation)[KEPT_RUNS:]:
         if not goes_on(record):
-            for name in (RECORD, LOG):
+            for name in (RECORD, LOG, RESTARTS):
                 with contextlib.suppress(OSError):
                     os.unlink(f"{directory_of(installation, record['run_id'])}/{name}")
             with contextlib.suppress(OSError):

@@ -36,12 +36,13 @@ _RESTARTS = re.compile(r"max[-_]restarts(?!=0)|elastic")
 class Supervisor:
     """One run of a launcher."""
 
-    def __init__(self, installation: Installation, job: Job, relay: Relay) -> None:
-        self.installation, self.job, self.relay = installation, job, relay
+    def __init__(self, installation: Installation, job: Job, relay: Relay, again: bool = False) -> None:
+        """``again``: the job may be started once more, as far as nobody else has stopped it."""
+        self.installation, self.job, self.relay, self.again = installation, job, relay, again
         self.signal = 0
         self.failed = 0.0  # when the first rank failed
         self.broken = False  # nobody reads our own output any more
-        self.restarts = any(_RESTARTS.search(word) for word in job.launcher_arguments)
+        self.elastic = any(_RESTARTS.search(word) for word in job.launcher_arguments)
 
     def run(self, command: t.Sequence[str], environment: t.Mapping[str, str]) -> int:
         """Start it and follow it to its end; the exit status as a shell has it, not 0 when any rank failed."""
@@ -75,15 +76,25 @@ class Supervisor:
             status = self._status(process)
             if status:
                 self._stop(selector, process)
+        signal.set_wakeup_fd(-1)
+        os.close(waker)
+        os.close(woken)
         self._report(status)
         return status
+
+    def end(self, status: int) -> None:
+        """The last line."""
+        if status and logged(self.job):
+            log = f"{directory_of(self.installation, self.job.run_id)}/log"
+            self.say(f"trainmesh: the run {self.job.run_id} ended with status {status}; its log is {log}")
+        self.relay.close()
 
     def _note(self, number: int, _frame: t.Any) -> None:
         self.signal = self.signal or number
 
     def _given_up(self) -> bool:
         """Whether a rank has failed so long ago that nothing more is to come."""
-        return bool(self.relay.failures) and not self.restarts and time.monotonic() > self.failed + FAILED_SECONDS
+        return bool(self.relay.failures) and not self.elastic and time.monotonic() > self.failed + FAILED_SECONDS
 
     def _follow(
         self, selector: selectors.BaseSelector, process: subprocess.Popen[bytes], enough: t.Callable[[], object]
@@ -126,14 +137,15 @@ class Supervisor:
         if status < 0:
             return 128 - status
         # DeepSpeed's launcher ends with 0 when a signal has ended one of its children
-        return status or int(bool(self.relay.failures) and not self.restarts)
+        return status or int(bool(self.relay.failures) and not self.elastic)
 
     def _stop(self, selector: selectors.BaseSelector, process: subprocess.Popen[bytes]) -> None:
         """End the run on every node, and hear what is still said."""
         if self.signal:
-            self._say(f"trainmesh: stopping the run {self.job.run_id} on every node")
+            self.say(f"trainmesh: stopping the run {self.job.run_id} on every node")
         deadline = time.monotonic() + STOP_SECONDS
         words = [f"{self.installation.prefix}/bin/trainmesh-stop", "--quiet", self.job.run_id]
+        words[2:2] = ["--restart"] if self.again else []
         environment = {name: value for name, value in os.environ.items() if name != "TRAINMESH_RUN_ID"}
         # a second Ctrl-C would leave ranks behind
         stopper = subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -145,27 +157,26 @@ class Supervisor:
         process.wait()
         if stopper.poll() is None:
             stopper.kill()
-            self._say("trainmesh: not every node has answered: look with trainmesh-stop " + self.job.run_id)
+            self.say("trainmesh: not every node has answered: look with trainmesh-stop " + self.job.run_id)
         stopper.wait()
 
     def _report(self, status: int) -> None:
         """Say last what a user wants to know first: which rank failed, why, and what it wrote."""
         failure = None if self.signal else self.relay.first_failure()
-        if failure is not None and status and logged(self.job):
-            for line in [*told(failure, len(self.relay.failures)), *advice(self.installation.prefix, failure.how)]:
-                self._say(line)
+        if status and logged(self.job):
+            if failure is not None:
+                for line in [*told(failure, len(self.relay.failures)), *advice(self.installation.prefix, failure.how)]:
+                    self.say(line)
+            if not self.signal and (failure is None or failure.follows):
+                for node, why in self.relay.lost.items():
+                    self.say(f"trainmesh: the connection to {node} has ended{': ' if why else ''}{why}")
         missing = self.relay.incomplete()
         if missing:
-            self._say(f"trainmesh: not all of the output could be written: {missing}")
-        if status and logged(self.job):
-            log = f"{directory_of(self.installation, self.job.run_id)}/log"
-            self._say(f"trainmesh: the run {self.job.run_id} ended with status {status}; its log is {log}")
-        with contextlib.suppress(OSError):
-            self.relay.close()
+            self.say(f"trainmesh: not all of the output could be written: {missing}")
 
-    def _say(self, text: str) -> None:
-        with contextlib.suppress(OSError):
-            self.relay.say(text)
+    def say(self, text: str) -> None:
+        """A line of our own."""
+        self.relay.say(text)
 
 
 def told(failure: Failure, count: int) -> list[str]:

@@ -62,6 +62,19 @@ def remove(name):
     return lambda node: (node.path / name).unlink()
 
 
+def link(node, target=""):
+    """Exchange the link to the command, or take it away."""
+    if os.path.lexists(node.places.command):
+        os.unlink(node.places.command)
+    if target:
+        os.symlink(target, node.places.command)
+
+
+def write_new(path):
+    with open(path, "w", encoding="ascii") as stream:
+        stream.write("theirs")
+
+
 def planned(**wish):
     return lambda node: setattr(node, "plan", node.planned(**wish))
 
@@ -174,6 +187,10 @@ FILES = {
         node.plan["nodes"]["node1"].update(reserved_port=29500),
         (node.path / "reserved").write_text("8080,29000-30000\n"),
     ),
+    "no link to the command": lambda node: link(node),
+    "a link that leads nowhere": lambda node: link(node, "/nowhere/bin/trainmesh"),
+    "a link of others": lambda node: link(node, "/bin/sh"),
+    "a program of others in its place": lambda node: (link(node), write_new(node.places.command)),
     "one node more": planned(nodes=4),
     "another ZeRO stage": planned(zero_stage=3),
 }
