@@ -74,6 +74,9 @@ def answers(number: int, names: t.Sequence[str], desired: changes.Desired | None
     if desired:
         every["present"] = present(desired, name)
     named = {f"trainmesh_facts_{part}": found for part, found in every.items()}
+    told = {"node_facts": {"ansible_facts": {**named, "trainmesh_facts_errors": {}}}}
+    if not desired:  # it is set up, and not tested
+        return told
     links = {other: healthy.link() for other in names if other != name}
     row = healthy.row(name, names)
     if len(names) > probe_arguments.FEW_NODES:  # then each node is tried by one name
@@ -81,7 +84,7 @@ def answers(number: int, names: t.Sequence[str], desired: changes.Desired | None
     odd, common = alike.fold_timed(row, {other: (other, healthy.address(other)) for other in names})
     mesh = {"row": odd, "alike": common, "load": LOAD, "unreached": {}}
     return {
-        "node_facts": {"ansible_facts": {**named, "trainmesh_facts_errors": {}}},
+        **told,
         "port_listener": {"problems": {}},
         "mesh_probe": {"folded": json.dumps(mesh)},
         "link_probe": {"folded": json.dumps({"row": links, "load": LOAD})},
