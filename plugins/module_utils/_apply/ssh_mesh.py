@@ -102,7 +102,7 @@ def _leave(module: AnsibleModule, home: str, changes: list[textfile.Change], bac
     kind = remove.shared_by(home, disk.mounts(Tree()))
     others = [] if kind else shared_home.others_in(home)
     if others:
-        module.warn(f"the blocks in {home}/.ssh stay: {', '.join(others)} have this home too")
+        module.warn(f"the blocks in {home}/.ssh stay: {', '.join(others)} have this home")
         return {"changed": False, "files": [], "diff": []}
     if kind:
         module.warn(f"the blocks in {home}/.ssh stay: it lies on {kind}, which the other nodes may use as well")
