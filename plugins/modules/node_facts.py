@@ -187,6 +187,9 @@ ansible_facts:
         host_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIF1"]
         user: trainer
         home: /home/trainer
+        ssh_directory:
+          {"inode": 131072, "device": 64769, "machine": "6b2cbb9e-1f0c-4a7e-9d0e-2f3a4b5c6d7e", "fs_type": "nfs4",
+           "source": "192.0.2.11:/home", "local": false}
     trainmesh_facts_present:
       description:
         - The present state of what the roles manage, by role. Texts are digests under O(present.key), empty where

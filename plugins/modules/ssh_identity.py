@@ -65,12 +65,42 @@ home:
   returned: always
   type: str
   sample: /root
+ssh_directory:
+  description: Where C(~/.ssh) is, or the home where that is still to be made. By it nodes with one home are known.
+  returned: always
+  type: dict
+  contains:
+    inode:
+      description: Its inode.
+      type: int
+      sample: 1310725
+    device:
+      description: The number of its device, which means something on this machine alone.
+      type: int
+      sample: 64769
+    machine:
+      description: The boot ID of the kernel, which the containers of one machine share.
+      type: str
+      sample: 6b2cbb9e-1f0c-4a7e-9d0e-2f3a4b5c6d7e
+    fs_type:
+      description: The type of its file system.
+      type: str
+      sample: nfs4
+    source:
+      description: What is mounted there.
+      type: str
+      sample: 192.0.2.11:/home
+    local:
+      description: Whether no other machine can have this file system.
+      type: bool
+      sample: false
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import ssh_identity
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import shared_home
 
 
 def main() -> None:
@@ -87,7 +117,7 @@ def main() -> None:
     options = {name: module.params[name] for name in ("comment", "create", "rotate")}
     with job_user.working_for(module, module.params["user"]):
         try:
-            found = ssh_identity.converge(ssh_identity.Wish(**options), module.check_mode)
+            found = shared_home.identity(ssh_identity.Wish(**options), module.check_mode)
         except (ValueError, OSError) as error:
             module.fail_json(msg=str(error))
     module.exit_json(**found)

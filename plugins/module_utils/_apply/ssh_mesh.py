@@ -16,7 +16,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user, line_check, textfile
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import certificates, ssh_files
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import disk
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import disk, shared_home
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import remove
 
 OPTIONS: dict[str, dict[str, t.Any]] = {
@@ -100,6 +100,10 @@ def _check_config(module: AnsibleModule, config: str) -> None:
 def _leave(module: AnsibleModule, home: str, changes: list[textfile.Change], backup: bool) -> dict[str, t.Any]:
     """Take our blocks out, and remove our directory with the key in it."""
     kind = remove.shared_by(home, disk.mounts(Tree()))
+    others = [] if kind else shared_home.others_in(home)
+    if others:
+        module.warn(f"the blocks in {home}/.ssh stay: {', '.join(others)} have this home")
+        return {"changed": False, "files": [], "diff": []}
     if kind:
         module.warn(f"the blocks in {home}/.ssh stay: it lies on {kind}, which the other nodes may use as well")
         return {"changed": False, "files": [], "diff": []}

@@ -15,6 +15,7 @@ import typing as t
 
 _TEXTS = ("log", "MESSAGE", "message", "msg", "event")
 _TRACEBACKS = ("exc_info", "exception", "exc_text", "traceback", "stack_trace", "stack")
+_PROGRESS = ("epoch", "step", "global_step", "iteration", "loss")
 MOST_CHARACTERS = 256 * 1024
 
 
@@ -32,9 +33,16 @@ def unwrap(line: str) -> list[str]:
     said = str(_text(found[name])).rstrip("\n").split("\n")
     if name == "MESSAGE":
         return [f"{_syslog(found)}{row}" for row in said]
+    said[0] = f"{said[0]}{_progress(found)}"
     for each in _TRACEBACKS:
         said += (_text(found.get(each)) or "").rstrip("\n").split("\n")
     return [row for row in said if row.strip()]
+
+
+def _progress(found: t.Mapping[str, t.Any]) -> str:
+    """How far a training is, as a logger keeps it beside its text."""
+    told = [(name, found.get(name)) for name in _PROGRESS]
+    return "".join(f", {name} {value}" for name, value in told if type(value) in (int, float))
 
 
 def _text(value: t.Any) -> str | None:

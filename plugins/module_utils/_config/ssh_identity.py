@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
+import tempfile
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command, search_path
@@ -53,16 +55,35 @@ def converge(wish: Wish, check: bool) -> dict[str, t.Any]:
 
 
 def _make(key: str, comment: str, home: str) -> None:
-    """Make what is missing of a key pair."""
+    """Make what is missing of a key pair.
+
+    Of several nodes with one home that do so at the same time one makes the key, and all have it then: the private half
+    is linked into place, which fails where another one is, and its public half follows from it.
+    """
     keygen = search_path.which("ssh-keygen")
     if not keygen:
         raise ValueError("there is no ssh-keygen here: install the OpenSSH client")
     ssh_files.close(ssh_files.directories(home))
-    if os.path.exists(key):  # a private key without its public half: derive that
-        with open(f"{key}.pub", "w", encoding="utf-8") as stream:
+    with tempfile.TemporaryDirectory(prefix=".new-key-", dir=os.path.dirname(key)) as own:
+        if not os.path.exists(key):
+            _run([keygen, "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", f"{own}/key"])
+            _link(f"{own}/key", key)
+        with open(f"{own}/public", "w", encoding="utf-8") as stream:
             stream.write(_run([keygen, "-y", "-P", "", "-f", key]))
-    else:
-        _run([keygen, "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", key])
+        os.chmod(f"{own}/public", 0o644)
+        os.replace(f"{own}/public", f"{key}.pub")
+
+
+def _link(made: str, key: str) -> None:
+    """Put a file in its place, unless one is there; on file systems without links by its name alone."""
+    try:
+        os.link(made, key)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            raise
+        os.rename(made, key)
 
 
 def _run(argv: list[str]) -> str:

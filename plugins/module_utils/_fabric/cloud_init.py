@@ -12,9 +12,14 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs imp
 
 PROGRAMS = ("/usr/bin/cloud-init", "/usr/local/bin/cloud-init")
 MAIN, DROP_INS = "/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d"
-# What the cloud itself gave, which goes above the files.
+# What the cloud's vendor and its user gave, which goes above the files, the user's last.
+VENDORS = "/var/lib/cloud/instance/vendor-cloud-config.txt"
 GIVEN = "/var/lib/cloud/instance/cloud-config.txt"
 _SETTING = re.compile(r"^(manage_etc_hosts|preserve_hostname)\s*:\s*[\"']?([\w-]+)")
+# an entry of the list of modules: a name, old ones with dashes, or [name, how often], which is each boot by itself
+_MODULE = re.compile(
+    r"^\s*-\s*(?:\[\s*)?[\"']?(?:cc[_-])?update[_-]etc[_-]hosts[\"']?\s*(?:,\s*[\"']?([\w-]+)[\"']?\s*\])?"
+)
 _TRUE = ("true", "yes", "on", "1", "template")
 
 
@@ -30,7 +35,8 @@ def read(files: Tree) -> dict[str, t.Any] | None:
         return None
     drop_ins = [f"{DROP_INS}/{name}" for name in files.names(DROP_INS) if name.endswith(".cfg")]
     found: dict[str, tuple[str, str]] = {}
-    for path in (MAIN, *sorted(drop_ins), GIVEN):
+    paths = (MAIN, *sorted(drop_ins), VENDORS, GIVEN)
+    for path in paths:
         for number, line in enumerate((files.text(path) or "").splitlines(), 1):
             match = _SETTING.match(line)
             if match:
@@ -38,14 +44,20 @@ def read(files: Tree) -> dict[str, t.Any] | None:
     hosts, hosts_line = found.get("manage_etc_hosts", ("false", ""))
     keeps, name_line = found.get("preserve_hostname", ("false", ""))
     return {
-        "writes_hosts": hosts in _TRUE and "update_etc_hosts" in _modules(files),
+        "writes_hosts": hosts in _TRUE and _runs(files, paths),
         "hosts_line": hosts_line or None,
         "keeps_name": keeps in _TRUE,
         "name_line": name_line or None,
-        "given": hosts_line.startswith(GIVEN),
+        "given": hosts_line.startswith((VENDORS, GIVEN)),
     }
 
 
-def _modules(files: Tree) -> str:
-    """The lines of the configuration that are no comments; the list of modules is among them."""
-    return "\n".join(line for line in (files.text(MAIN) or "").splitlines() if not line.lstrip().startswith("#"))
+def _runs(files: Tree, paths: t.Iterable[str]) -> bool:
+    """Whether the module that writes the file runs at each boot; the last list of modules counts."""
+    runs = False
+    for path in paths:
+        text = files.text(path) or ""
+        if re.search(r"(?m)^cloud_init_modules\s*:", text):
+            found = filter(None, map(_MODULE.match, text.splitlines()))
+            runs = any((match.group(1) or "always") == "always" for match in found)
+    return runs

@@ -21,6 +21,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs imp
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.threads import in_threads
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import ssh_identity
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import facts as fabric_facts
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import shared_home
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu import facts as gpu_facts
 from ansible_collections.trainmesh.cluster.plugins.module_utils._node import present
 from ansible_collections.trainmesh.cluster.plugins.module_utils._stack import facts as stack_facts
@@ -99,7 +100,7 @@ def _user(options: t.Mapping[str, t.Any], limit: float) -> dict[str, t.Any]:
 def _start_identity(options: t.Mapping[str, t.Any], check: bool) -> isolated.Process:
     wish = ssh_identity.Wish(options["key_comment"], options["create_key"], options["rotate_key"])
     account = job_user.account(options["user"]) if options["user"] else None
-    return isolated.start(functools.partial(ssh_identity.converge, wish, check), account)
+    return isolated.start(functools.partial(shared_home.identity, wish, check), account)
 
 
 def _present_wish(options: t.Mapping[str, t.Any]) -> present.Wish:

@@ -68,6 +68,8 @@ def _hosts(node: Node) -> list[tuple[str, Arguments]]:
 
 def _ssh_mesh(node: Node) -> list[tuple[str, Arguments]]:
     ssh, of_node = node.plan["ssh"], node.plan["nodes"][node.name]
+    if of_node["ssh_home_of"]:
+        return []  # one node writes the files of a home that several have
     keys = [*of_node["authority_lines"], *ssh["authorized_keys"], *of_node["loopback_key"]]
     known_hosts, config = (ssh["known_hosts"], ssh["config"]) if of_node["logs_in"] else ([], "")
     return [

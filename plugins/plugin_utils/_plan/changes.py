@@ -200,14 +200,15 @@ def _ssh_mesh(desired: Desired, name: str, present: Part, given: Given) -> Found
         "certificate": "ssh certificate",
     }
     wish = ssh_files.wanted_state(keys, known_hosts, config, node["certificate"])
-    for field, want in wish._asdict().items():
+    writes = not node["ssh_home_of"]
+    for field, want in wish._asdict().items() if writes else ():
         yield titles[field], desired.reason(present[field], desired.digest(want))
     if node["sshd_certificates"]:
         wanted = certificates.wanted_of_sshd(node["host_certificates"], ssh["revoked"])
         yield CERTIFICATES, desired.reason(present["sshd_certificates"], desired.digest(wanted))
-    for path in present["open"]:
+    for path in present["open"] if writes else ():
         yield path, "not there, or its mode is not that which ssh asks for"
-    if ssh_files.is_told(present["next"], keys):
+    if writes and ssh_files.is_told(present["next"], keys):
         yield "ssh key", "the next key takes its place"
     if given.ssh_port and given.ssh_port not in present["ports"]:
         yield f"{SSHD_PORT} {given.ssh_port}", "sshd does not have it, or does not answer there"

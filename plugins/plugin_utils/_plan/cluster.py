@@ -12,7 +12,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base import lin
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster, Node
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.torch_builds import GpuFact, choose_precision
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import addresses as plan_addresses
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import fault, node_check
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import fault, node_check, shared_home
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import nodes as plan_nodes
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import stack as plan_stack
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.fault import Fault
@@ -71,7 +71,7 @@ def make(hosts: t.Sequence[Host], options: Options, memory: Memory, strict: bool
         launchers=tuple(options["launchers"]),
         ssh_topology=options["ssh_topology"],
     )
-    _check_cluster(cluster, hosts, draft)
+    _check_cluster(cluster, hosts, draft, str(options.get("ssh_trust", "keys")))
     if options.get("installs", True) and options.get("packages_install", True):
         draft.faults += [fault for host in hosts for fault in plan_nodes.package_faults(host)]
     stack = _stack(cluster, hosts, options, gpus, draft, strict)
@@ -195,9 +195,14 @@ def address_faults(nodes: t.Sequence[Node]) -> list[Fault]:
     return found
 
 
-def _check_cluster(cluster: Cluster, hosts: t.Sequence[Host], draft: Draft) -> None:
+def _check_cluster(cluster: Cluster, hosts: t.Sequence[Host], draft: Draft, ssh_trust: str) -> None:
     """What can only be judged over all nodes together."""
     draft.faults += address_faults(cluster.nodes)
+    homes = homes_of(cluster, hosts)
+    for home in homes if ssh_trust == "ca" else []:
+        found = f"{', '.join(home)} have one home, and so one key for all their certificates"
+        draft.faults.append(Fault(f"trainmesh_ssh_trust: ca: {found}: give each a home of its own, or set keys"))
+    draft.reasons += [f"{', '.join(home)} have one home: {home[0]} writes the ssh files of it" for home in homes]
     same = [node.name for node in cluster.nodes[1:] if node.public_key and node.public_key == cluster.head.public_key]
     if same and cluster.ssh_topology == "head":
         advice = "give each node a home of its own, or make the key of a cloned machine anew, or set mesh"
@@ -223,6 +228,7 @@ def _check_cluster(cluster: Cluster, hosts: t.Sequence[Host], draft: Draft) -> N
 def _data(cluster: Cluster, options: Options, managed: bool, hosts: t.Sequence[Host]) -> dict[str, t.Any]:
     """The plain data that the roles read."""
     reserving = {host.name for host in hosts if plan_nodes.may_be_given_away(host, cluster.master_port)}
+    homes = {name: home for home in homes_of(cluster, hosts) for name in home}
     return {
         "managed": managed,
         "head": cluster.head.name,
@@ -248,10 +254,40 @@ def _data(cluster: Cluster, options: Options, managed: bool, hosts: t.Sequence[H
         "nodes": {
             node.name: {
                 **_node_data(cluster, node, managed),
+                **_home_data(cluster, node, homes.get(node.name, [])),
                 "reserved_port": cluster.master_port if node.name in reserving else 0,
             }
             for node in cluster.nodes
         },
+    }
+
+
+def homes_of(cluster: Cluster, hosts: t.Sequence[Host]) -> list[list[str]]:
+    """The nodes that share a home, each time in rank order; of those not reached nothing is known."""
+    known = {host.name: host.identity for host in hosts if host.identity}
+    return shared_home.groups(
+        [
+            shared_home.Place(
+                node.name,
+                known[node.name].get("ssh_directory") or {},
+                node.public_key,
+                {node.address, *node.addresses, *node.sources},
+                {node.name, *node.names},
+            )
+            for node in cluster.nodes
+            if node.name in known
+        ]
+    )
+
+
+def _home_data(cluster: Cluster, node: Node, home: t.Sequence[str]) -> dict[str, t.Any]:
+    """Who writes the ssh files of a home that several nodes have (empty: the node itself), and who has it."""
+    if len(home) < 2:
+        return {"ssh_home_of": "", "ssh_home": []}
+    return {
+        "ssh_home_of": home[0] if home[0] != node.name else "",
+        "ssh_home": list(home),
+        "loopback_key": ssh.loopback_key(cluster.node(home[0]), home),
     }
 
 

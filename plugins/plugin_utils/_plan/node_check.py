@@ -74,7 +74,13 @@ SHAPES: dict[str, Shape] = {
         **dict.fromkeys(("cpus", "memory_bytes"), int),
     },
     "gpu": {"status": str, "driver_version": str, "gpus": [{"name": str, "compute_capability": _CAPABILITY}]},
-    "identity": {"user": _maybe(_text(r"\w[\w.@$\\-]{0,127}")), "home": str, "public_key": str, "host_keys": [str]},
+    "identity": {
+        "user": _maybe(_text(r"\w[\w.@$\\-]{0,127}")),
+        "home": str,
+        "public_key": str,
+        "host_keys": [str],
+        "ssh_directory": {"inode": int, "device": int, "machine": str, "fs_type": str, "source": str, "local": bool},
+    },
     "sshd": {"maxstartups": (str, int)},
     "stack": {"base": _BASE, "python": {"path": str, "kind": str, "version": str}},
 }

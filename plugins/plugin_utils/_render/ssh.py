@@ -28,14 +28,19 @@ def authorized_keys(cluster: Cluster, names: t.Container[str] | None = None) -> 
     return [_key_line(node, sources[node.name]) for node in nodes if node.public_key or node.reachable]
 
 
-def loopback_key(node: Node) -> list[str]:
-    """The line with which a node may log in to itself by a loopback address; no other node gets it."""
-    return [_key_line(node, ["127.0.0.0/8", "::1"])] if node.public_key or node.reachable else []
+def loopback_key(node: Node, home: t.Sequence[str] = ()) -> list[str]:
+    """The line with which a node may log in to itself by a loopback address; no other node gets it.
+
+    Nodes with one ``home`` have one key, and this line says who they are: by it a node that leaves sees the others.
+    """
+    names = list(home) or [node.name]
+    return [_key_line(node, ["127.0.0.0/8", "::1"], names)] if node.public_key or node.reachable else []
 
 
-def _key_line(node: Node, sources: t.Iterable[str]) -> str:
+def _key_line(node: Node, sources: t.Iterable[str], names: t.Sequence[str] = ()) -> str:
     """``restrict`` forbids all forwarding and ~/.ssh/rc; launchers, rsync, git and mpirun run commands only."""
-    return f'restrict,pty,from="{",".join(sources)}" {node.public_key or NOT_YET} trainmesh {node.name}'
+    who = " ".join(names or [node.name])
+    return f'restrict,pty,from="{",".join(sources)}" {node.public_key or NOT_YET} trainmesh {who}'
 
 
 def authority_key(public_key: str, principal: str) -> str:

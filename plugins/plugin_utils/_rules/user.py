@@ -57,7 +57,10 @@ def is_root(case: Case) -> t.Iterable[Answer]:
     needs=("user",),
 )
 def shared_home(case: Case) -> t.Iterable[Answer]:
-    """One ~/.ssh for several nodes: the same inode and the same keys, and a network file system on one of them."""
+    """One ~/.ssh for several nodes: the same inode and the same keys, and a network file system on one of them.
+
+    What the plan knows of a home goes before it.
+    """
     groups: dict[tuple[t.Any, ...], list[str]] = {}
     for host in live(case, "user"):
         facts = case.user[host]
@@ -65,8 +68,16 @@ def shared_home(case: Case) -> t.Iterable[Answer]:
         if dig(facts, "ssh_dir_inode") is not None:
             groups.setdefault((dig(facts, "ssh_dir_inode"), dig(facts, "home"), keys), []).append(host)
     for hosts in groups.values():
-        if len(hosts) < 2 or not any(dig(case.user[host], "caches.home.local") is False for host in hosts):
+        shared = any(dig(case.user[host], "caches.home.local") is False for host in hosts)
+        planned = any(dig(case.node(host), "ssh_home") for host in hosts)
+        if len(hosts) < 2 or not (shared or planned):
             continue
+        writer = (dig(case.node(hosts[0]), "ssh_home") or [""])[0]
+        keys_said = (
+            f"the ssh files are written once, by {writer}"
+            if planned
+            else "see that the key's from= names every one of these nodes"
+        )
         for host in hosts:
             kind = dig(case.user[host], "caches.home.fs_type", "an unknown file system")
             yield finding(
@@ -76,6 +87,5 @@ def shared_home(case: Case) -> t.Iterable[Answer]:
                 f"{dig(case.user[host], 'home')}/.ssh is inode {dig(case.user[host], 'ssh_dir_inode')} on {kind}",
                 f"{', '.join(hosts)} have one home: one key, one authorized_keys and one known_hosts count for all of "
                 "them, and so do the caches of compiled code.",
-                "Set TORCH_EXTENSIONS_DIR and TRITON_CACHE_DIR to a local directory in trainmesh_env; and see that the "
-                "key's from= names every one of these nodes.",
+                f"Set TORCH_EXTENSIONS_DIR and TRITON_CACHE_DIR to a local directory in trainmesh_env; {keys_said}.",
             )

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Starts of a job that name node and master in other ways than torchrun's options.
 
-Lightning's ``fabric run`` is torchrun with other names; MosaicML's ``composer`` counts ranks in the place of nodes and
+Lightning's ``fabric run`` is torchrun with other names, TRL's commands take the options of ``accelerate launch`` among
+their own; MosaicML's ``composer`` counts ranks in the place of nodes and
 falls back on the environment; and ``python train.py`` with NODE_RANK or RANK and MASTER_ADDR is what Lightning and
 ``init_process_group("env://")`` read. Sources: lightning 2.5 fabric/cli.py and environments/lightning.py, composer
 0.32 cli/launcher.py, torch 2.14 distributed/rendezvous.py.
@@ -21,6 +22,11 @@ _FABRIC = {
     "num_nodes": "nnodes", "node_rank": "node_rank", "main_address": "master_addr", "main_port": "master_port",
     "devices": "nproc_per_node", "accelerator": "", "strategy": "", "precision": "",
 }  # fmt: skip
+_TRL = {
+    "num_machines": "num_machines", "machine_rank": "machine_rank", "main_process_ip": "main_process_ip",
+    "main_process_port": "main_process_port", "num_processes": "num_processes", "config_file": "config_file",
+    "accelerate_config": "config_file",
+}  # fmt: skip
 _COMPOSER = {
     "LOCAL_WORLD_SIZE": "nproc", "WORLD_SIZE": "world_size", "BASE_RANK": "base_rank", "NODE_RANK": "node_rank",
     "MASTER_ADDR": "master_addr", "MASTER_PORT": "master_port",
@@ -31,10 +37,24 @@ _LOOPBACK = re.compile(r"(?:127\.|localhost|::1)")
 
 def fabric(words: t.Sequence[str]) -> list[str]:
     """The words behind ``fabric run`` as torchrun has them."""
-    options, rest, at = [], [], 0
+    options, rest = _picked(words, _FABRIC)
+    return [*options, *rest]
+
+
+def trl(words: t.Sequence[str]) -> list[str]:
+    """The words behind ``trl sft`` and its kin as ``accelerate launch`` has them: its options stand among TRL's own."""
+    options, rest = _picked(words, _TRL)
+    return [*options, "-m", "trl", *rest]
+
+
+def _picked(words: t.Sequence[str], table: t.Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """(the options of a table under the launcher's names, the other words)."""
+    options: list[str] = []
+    rest: list[str] = []
+    at = 0
     while at < len(words):
         name, equals, value = words[at].partition("=")
-        option = _FABRIC.get(name[2:].replace("-", "_")) if name.startswith("--") else None
+        option = table.get(name[2:].replace("-", "_")) if name.startswith("--") else None
         if option is None:
             rest.append(words[at])
         else:
@@ -42,7 +62,7 @@ def fabric(words: t.Sequence[str]) -> list[str]:
             value = value if equals else words[at] if at < len(words) else ""
             options += [f"--{option}={value}"] if option else []
         at += 1
-    return [*options, *rest]
+    return options, rest
 
 
 def composer(options: Options, given: t.Mapping[str, str]) -> Options:

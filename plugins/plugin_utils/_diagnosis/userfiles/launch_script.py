@@ -108,12 +108,13 @@ _LOCAL = frozenset(
     "ncu strace su bash sh zsh eval source . xargs script faketime catchsegv watch builtin nsenter chroot".split()
 )
 _WRAPPERS = REMOTE | _LOCAL
+_TRL_TRAINS = frozenset("sft dpo grpo kto rloo reward".split())
 _SCRIPT_RUNNERS = frozenset(("bash", "sh", "zsh", "source", "."))
 _NO_LAUNCH = frozenset(("install", "uninstall", "show", "echo", "-v", "pull", "build", "cp", "which", "grep", "pkill"))
 _DECLARATIONS = frozenset(("export", "declare", "typeset", "local", "readonly"))
 _ASSIGNED = re.compile(r"([A-Za-z_]\w*)(\+?)=(.*)", re.DOTALL)
 _LAUNCHES = re.compile(
-    r"\b(?:torchrun|deepspeed|accelerate|llamafactory-cli|swift|xtuner|axolotl|colossalai|composer|fabric|lightning|torch\.distributed\.\w+|pdsh)\b"
+    r"\b(?:torchrun|deepspeed|accelerate|llamafactory-cli|swift|xtuner|axolotl|colossalai|composer|fabric|lightning|tune|trl|torch\.distributed\.\w+|pdsh)\b"
 )
 _UNSET_TEST = re.compile(r"-z\s|!\s+-v\s|-n\s.*\|\||\+x\}")
 _DEEPEST = 3  # commands inside quoted commands
@@ -503,6 +504,10 @@ def _launcher(words: list[str]) -> tuple[str, str, list[str]]:
         behind = 2 if name == "fabric" else 3
         starts = words[1:behind] == ["run", "model"][: behind - 1]
         return (TORCHRUN, "fabric", by_environment.fabric(words[behind:])) if starts else ("", "", [])
+    if name == "tune" and words[1:2] == ["run"] and words[2:3] and words[2].startswith("-"):
+        return TORCHRUN, "tune", words[2:]  # torchtune hands these options on
+    if name == "trl" and words[1:2] and words[1] in _TRL_TRAINS:
+        return ACCELERATE, "trl", by_environment.trl(words[2:])
     if name == "axolotl":
         return _axolotl(words[1:])
     name = _TOOL_NAMES.get(name, name)

@@ -190,7 +190,7 @@ def test_a_look_makes_no_key_and_a_run_makes_one(home: pathlib.Path, capsys: pyt
     identity = made["ansible_facts"]["trainmesh_facts_identity"]
     assert made["changed"] and identity["public_key"].startswith("ssh-ed25519 ")
     assert (home / ".ssh/trainmesh/id_ed25519.pub").read_text().endswith(" trainmesh node1\n")
-    assert set(identity) == {"public_key", "host_keys", "user", "home"}
+    assert set(identity) == {"public_key", "host_keys", "user", "home", "ssh_directory"}
     again = run({**WHOLE, "create_key": True}, capsys)
     assert (again["changed"], again["ansible_facts"]["trainmesh_facts_identity"]) == (False, identity)
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import errno
 import os
 import pathlib
 import pwd
@@ -12,6 +14,7 @@ import types
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import ssh_identity as identity_code
 from ansible_collections.trainmesh.cluster.plugins.modules import ssh_identity
 from ansible_collections.trainmesh.cluster.tests.unit.samples import documented, modules
 
@@ -46,6 +49,26 @@ def test_a_lost_public_half_is_made_from_the_private_one(key, capsys):
     made = identity(capsys)["public_key"]
     os.unlink(f"{key}.pub")
     assert identity(capsys)["public_key"].split()[:2] == made.split()[:2]
+
+
+def test_nodes_with_one_home_make_one_key_at_the_same_time(tmp_path):
+    key = str(tmp_path / ".ssh/trainmesh/id_ed25519")
+
+    def make(_node):
+        identity_code._make(key, "trainmesh node", str(tmp_path))
+        return pathlib.Path(key).read_text(), pathlib.Path(f"{key}.pub").read_text()
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(make, range(8)))) == 1
+    assert sorted(os.listdir(os.path.dirname(key))) == ["id_ed25519", "id_ed25519.pub"]
+
+
+def test_a_file_system_without_links_has_a_key_too(key, capsys, monkeypatch):
+    def refused(*_paths):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    assert identity(capsys)["public_key"] and key.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(("arguments", "changed"), [({"check": True}, True), ({"create": False}, False)])

@@ -19,6 +19,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.collected 
         ({"level": "ERROR", "message": "failed", "exc_info": "Traceback (most\n  File x\nKeyError: 'x'"},
          ["failed", "Traceback (most", "  File x", "KeyError: 'x'"]),
         ({"msg": "step 7", "ts": 1.5}, ["step 7"]),
+        ({"event": "train", "loss": 1.5, "step": 7, "pid": 12}, ["train, step 7, loss 1.5"]),
         ({"MESSAGE": "NVRM: x", "_HOSTNAME": "gpu4", "SYSLOG_IDENTIFIER": "kernel",
           "__REALTIME_TIMESTAMP": "1733139298123456"}, ["2024-12-02T11:34:58+00:00 gpu4 kernel: NVRM: x"]),
         ({"MESSAGE": [103, 114, 195, 188, 110], "_HOSTNAME": "gpu4", "_COMM": "python3"},

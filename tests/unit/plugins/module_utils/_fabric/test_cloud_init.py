@@ -50,6 +50,19 @@ def test_it_writes_the_file_of_names_anew(tmp_path: Path) -> None:
         ({"etc/cloud/cloud.cfg": CFG.replace("true", "template")}, True),
         ({"etc/cloud/cloud.cfg": CFG.replace("  - update_etc", "  # - update_etc")}, False),
         ({"etc/cloud/cloud.cfg": MODULES}, False),
+        ({"etc/cloud/cloud.cfg": CFG.replace("update_etc_hosts", "update-etc-hosts")}, True),
+        ({"etc/cloud/cloud.cfg": CFG.replace("update_etc_hosts", "[update_etc_hosts, always]")}, True),
+        ({"etc/cloud/cloud.cfg": CFG.replace("update_etc_hosts", "[ update_etc_hosts, once-per-instance ]")}, False),
+        ({"etc/cloud/cloud.cfg.d/50-modules.cfg": "cloud_init_modules:\n  - seed_random\n"}, False),
+        ({"etc/cloud/cloud.cfg": "x: 1\n", "etc/cloud/cloud.cfg.d/50-modules.cfg": CFG}, True),
+        ({cloud_init.VENDORS[1:]: "manage_etc_hosts: false\n"}, False),
+        (
+            {
+                cloud_init.VENDORS[1:]: "manage_etc_hosts: true\n",
+                "etc/cloud/cloud.cfg.d/99-x.cfg": "manage_etc_hosts: false\n",
+            },
+            True,
+        ),
     ],
 )
 def test_the_last_word_counts(tmp_path: Path, files: dict[str, str], writes: bool) -> None:
@@ -61,3 +74,8 @@ def test_the_last_word_counts(tmp_path: Path, files: dict[str, str], writes: boo
 def test_one_that_is_switched_off_does_nothing(tmp_path: Path, file: str) -> None:
     assert read(tmp_path, {"etc/cloud/cloud.cfg": CFG, file: ""}) is None
     assert cloud_init.read(Tree(str(tmp_path / "nowhere"))) is None
+
+
+def test_what_the_vendor_gave_goes_above_the_files(tmp_path: Path) -> None:
+    found = read(tmp_path, {"etc/cloud/cloud.cfg": CFG, cloud_init.VENDORS[1:]: "manage_etc_hosts: true\n"})
+    assert found and found["given"] is True

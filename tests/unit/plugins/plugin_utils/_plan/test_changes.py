@@ -258,6 +258,12 @@ def test_ssh_mesh(node, deviation):
     settles(node, "ssh_mesh")
 
 
+def test_of_a_home_that_several_nodes_have_one_is_written(node):
+    assert node.changes("ssh_mesh")
+    node.plan["nodes"]["node1"]["ssh_home_of"] = "node2"
+    assert node.changes("ssh_mesh") == []
+
+
 def test_the_next_key_is_told_of(node):
     node.run("ssh_mesh")
     told = next(line for line in node.plan["ssh"]["authorized_keys"] if line.endswith("node1"))

@@ -209,6 +209,30 @@ def test_keys_open_only_from_their_own_node():
     assert not any("127." in line or "::1" in line for line in made["ssh"]["authorized_keys"])
 
 
+def with_one_home(number):
+    directory = {"inode": 7, "device": 40, "machine": f"m{number}", "fs_type": "nfs4", "source": "filer:/home"}
+    one = host(number)
+    identity = {**one.identity, "public_key": public_key("KEY1"), "ssh_directory": {**directory, "local": False}}
+    return one._replace(identity=identity)
+
+
+def test_one_node_writes_the_files_of_a_home_that_several_have():
+    made = plan([host(1), with_one_home(2), with_one_home(3)])
+    assert {name: node["ssh_home_of"] for name, node in made["nodes"].items()} == {
+        "node1": "",
+        "node2": "",
+        "node3": "node2",
+    }
+    line = f'restrict,pty,from="127.0.0.0/8,::1" {public_key("KEY1")} trainmesh node2 node3'
+    assert made["nodes"]["node2"]["loopback_key"] == made["nodes"]["node3"]["loopback_key"] == [line]
+    named = [text.partition(" ")[0] for text in made["ssh"]["authorized_keys"]]
+    assert [text.count(f"10.0.0.1{at}") for at, text in enumerate(named, 1)] == [1, 1, 1]  # from= has every node
+    assert any("node2, node3 have one home: node2 writes" in reason for reason in made["reasons"])
+    assert (
+        "one key for all their certificates" in faults([host(1), with_one_home(2), with_one_home(3)], ssh_trust="ca")[0]
+    )
+
+
 def test_a_remembered_node_without_a_key_has_no_line():
     node = dataclasses.replace(plan([host(1)])["model"].head, public_key="", reachable=False)
     assert ssh.loopback_key(node) == []

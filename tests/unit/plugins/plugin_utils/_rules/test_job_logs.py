@@ -157,6 +157,12 @@ def test_an_exception_behind_what_keeps_lines(kept: t.Callable[[str], str], erro
     assert told(case({"node2": kept("step 1\n" + traceback(error))})) == [(rule, ("node2",), "fail")]
 
 
+def test_a_training_that_goes_on_in_objects_is_not_accused() -> None:
+    steps = "".join(json.dumps({"event": "train", "loss": 1.5, "step": at}) + "\n" for at in range(9))
+    for error in (f"{traceback('ValueError: x')}", "run.sh: line 3: python: command not found\n"):
+        assert told(case({"node2": docker(error) + steps})) == []
+
+
 @pytest.mark.parametrize(
     ("line", "rule"),
     [

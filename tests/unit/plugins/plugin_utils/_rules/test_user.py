@@ -58,3 +58,13 @@ def test_homes_that_are_only_alike_are_not():
     for number, name in enumerate(apart.order):
         apart.user[name]["ssh_dir_inode"] = number
     assert list(shared_home(clones)) == list(shared_home(apart)) == list(shared_home(healthy_case())) == []
+
+
+def test_a_home_that_the_plan_knows_of():
+    case = healthy_case()
+    one_home(case, "node1", "node2", local=True)  # containers of one machine
+    for name in ("node1", "node2"):
+        case.plan["nodes"][name]["ssh_home"] = ["node1", "node2"]
+    items = list(shared_home(case))
+    assert [item.hosts for item in items] == [("node1",), ("node2",)]
+    assert "written once, by node1" in items[0].remedy

@@ -272,6 +272,11 @@ def test_ray():
 
 FABRIC = "fabric run --devices=8 --num-nodes=2 --main-address=10.0.0.1 --node-rank={rank} /t.py --lr 1"
 COMPOSED = "composer -n 8 --world_size 16 --node_rank {rank} --master_addr 10.0.0.1 --master_port 29500 /t.py"
+TUNED = "tune run --nnodes 2 --nproc_per_node 8 --node_rank {rank} --master_addr 10.0.0.1 lora --config /x.yaml"
+TRL = (
+    "trl sft --config /x.yaml --use_peft --num_machines 2 --machine_rank={rank} --main_process_ip 10.0.0.1 "
+    "--main_process_port 29500 --num_processes 16"
+)
 PLAIN = "MASTER_ADDR=10.0.0.1 MASTER_PORT=29500 NODE_RANK={rank} python /t.py --trainer.num_nodes=2"
 RAW = "RANK={rank} WORLD_SIZE=2 MASTER_ADDR=10.0.0.1 MASTER_PORT=29500 python3 -u /t.py"
 
@@ -282,6 +287,8 @@ RAW = "RANK={rank} WORLD_SIZE=2 MASTER_ADDR=10.0.0.1 MASTER_PORT=29500 python3 -
         FABRIC,
         "lightning run model /t.py --num_nodes 2 --main-address 10.0.0.1 --node_rank {rank} --devices 8",
         COMPOSED,
+        TUNED,
+        TRL,
         "nohup composer -n 8 --world_size=16 --base_rank=$((8 * {rank})) --master_addr 10.0.0.1 /t.py &",
         "export NODE_RANK={rank} MASTER_ADDR=10.0.0.1 MASTER_PORT=29500 WORLD_SIZE=16; composer --nproc 8 /t.py",
         PLAIN,
@@ -301,6 +308,8 @@ def test_other_ways_to_say_which_node_it_is(line):
     ("line", "found"),
     [
         (FABRIC.replace("--main-address=10.0.0.1 ", "").format(rank="$1"), ("master-addr-malformed", "fail")),
+        (TUNED.replace("--master_addr 10.0.0.1 ", "").format(rank="$1"), ("master-addr-malformed", "fail")),
+        (TRL.replace("10.0.0.1", "$(hostname)").format(rank="$1"), ("master-addr-differs", "fail")),
         (COMPOSED.replace("10.0.0.1", "localhost").format(rank="$1"), ("master-addr-malformed", "fail")),
         (COMPOSED.replace("10.0.0.1", "$(hostname -i)").format(rank="$1"), ("master-addr-differs", "fail")),
         (PLAIN.replace("10.0.0.1", "$(hostname)").format(rank="$1"), ("master-addr-differs", "fail")),
@@ -312,7 +321,7 @@ def test_what_goes_wrong_with_them(line, found):
     assert {identity for identity, _severity in ids(case(script(line)))} == {found[0]}
 
 
-@pytest.mark.parametrize("line", [FABRIC, COMPOSED, PLAIN, RAW])
+@pytest.mark.parametrize("line", [FABRIC, COMPOSED, TUNED, TRL, PLAIN, RAW])
 def test_ranks_that_count_from_one(line):
     found = case(*each(line.format(rank=1), line.format(rank=2)))
     assert ids(found) == {("node-rank-duplicate", "fail"): ("node2",)}
@@ -325,6 +334,11 @@ def test_ranks_that_count_from_one(line):
         "fabric run /t.py --strategy ddp --num_nodes=1",
         "fabric consolidate /x --node-rank 1",
         "composer /t.py",
+        "nohup tune run lora_finetune_single_device --config /x.yaml &",
+        "tune download meta-llama/x --node_rank 0",
+        "tune run --nproc_per_node 8 lora --config /x.yaml",
+        "trl sft --config /x.yaml",
+        "trl chat --machine_rank 0",
         "composer -n 8 /t.py --node_rank 1",
         "nohup composer -n 8 train.py > log 2>&1 &",
         "composer -n 8 --world_size 16 /t.py",
