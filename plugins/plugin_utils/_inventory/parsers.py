@@ -245,6 +245,30 @@ def paths(value: t.Any) -> list[str]:
     return [absolute(path) for path in texts(value)]
 
 
+def syncs(value: t.Any) -> list[dict[str, t.Any]]:
+    """A list of paths on the head, or of C({src: ..., dest: ...}) with what C(trainmesh sync) can be told."""
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("expected a list of paths, or of {src: ..., dest: ...}")
+    found = []
+    for place, item in enumerate(value, 1):
+        entry = dict(item) if isinstance(item, t.Mapping) else {"dest": item}
+        unknown = set(entry) - {"src", "dest", "delete", "exclude", "gitignore", "bwlimit"}
+        if unknown or "dest" not in entry:
+            raise ValueError(
+                f"entry {place}: expected dest, and if need be src, delete, exclude, gitignore and bwlimit, "
+                f"found {', '.join(map(str, entry))}"
+            )
+        if not isinstance(entry["dest"], str) or not entry["dest"].startswith("/") or "\n" in entry["dest"]:
+            raise ValueError(f"entry {place}: expected an absolute path on the nodes, found {entry['dest']!r}")
+        for name in ("delete", "gitignore"):
+            entry[name] = boolean(entry.get(name, False))
+        entry["exclude"] = texts(entry.get("exclude", []))
+        if not re.match(r"(?:[1-9]\d*(?:\.\d+)?[KMG]?)?\Z", str(entry.setdefault("bwlimit", "")), re.IGNORECASE):
+            raise ValueError(f"entry {place}: expected a bwlimit such as 50M, found {entry['bwlimit']}")
+        found.append(entry)
+    return found
+
+
 def files(value: t.Any) -> list[dict[str, t.Any]]:
     """A list of ``{kind, path}``; ``cluster: true`` says of a launch script that it starts the whole cluster's job."""
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, t.Mapping) for item in value):

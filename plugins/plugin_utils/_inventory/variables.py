@@ -38,6 +38,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.parse
     python,
     repository,
     requirements,
+    syncs,
     text,
     texts,
 )
@@ -308,6 +309,12 @@ VARIABLES: dict[str, Variable] = {
     ),
     "launchers": Variable("cluster", list(LAUNCHERS[:4]), "Launchers to set up and verify.", launchers),
     "env": Variable("cluster", {}, "Environment variables for the jobs.", environment),
+    "sync": Variable(
+        "cluster",
+        [],
+        "What sync.yml brings to every node: paths of the head, or C({src, dest}) with C(src) on the controller.",
+        syncs,
+    ),
     "packages_install": Variable("cluster", True, "Install missing distribution packages (pdsh, rsync).", boolean),
     "rotate_keys": Variable(
         "cluster", False, "Rotate the ssh keys of all nodes in this run; set it on the command line.", boolean

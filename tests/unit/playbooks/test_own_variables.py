@@ -51,4 +51,4 @@ def test_playbooks_that_begin_with_a_task_for_all_keep_the_hosts_apart_first() -
         if registers_once(path) and "trainmesh.cluster.plan" not in imported:
             begin[path.stem] = imported[0]
     assert begin.pop("verification", None) is None, "which follows a plan"
-    assert set(begin) == {"bootstrap", "plan", "teardown"} and set(begin.values()) == {FIRST}
+    assert set(begin) == {"bootstrap", "plan", "sync", "teardown"} and set(begin.values()) == {FIRST}

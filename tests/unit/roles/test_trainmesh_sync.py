@@ -479,3 +479,17 @@ def test_run_brings_the_directory_first(nodes):
     assert done.returncode == 64 and "started" not in done.stdout
     assert "node3: FAILED: ssh: connect to host node3" in done.stderr
     assert done.stderr.splitlines()[-1].endswith("is not the same on every node (see above): the job was not started")
+
+
+def test_the_controller_can_only_send_to_what_is_a_destination(nodes):
+    program = nodes.at("node1") / "prefix/bin/trainmesh"
+
+    def receive(place, delete="0", dry="0"):
+        words = [program, "sync-part", "receive", place, delete, dry, "--version"]
+        return subprocess.run(words, capture_output=True, text=True, check=False, env=nodes.environment)
+
+    for place in ("/etc", "/", str(nodes.at("node1") / "prefix/etc")):
+        assert receive(place).returncode == 64
+    assert "is a home" in receive(os.path.expanduser("~"), delete="1").stderr
+    assert receive(nodes.root / "new/place", dry="1").returncode == 0 and not (nodes.root / "new").exists()
+    assert receive(nodes.root / "new/place").stdout.startswith("rsync  version") and (nodes.root / "new/place").is_dir()

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A node's part of a sync, asked for by the head with ``trainmesh sync-part``: look, send, take, check.
+"""A node's part of a sync, asked for with ``trainmesh sync-part``: look, send, take, hash, check; receive.
 
 The answer is the last line, as JSON. An empty line every second tells when nobody reads any more: then the part ends,
 and rsync with it, so that nothing goes on when the head or the connection to it is gone.
@@ -45,6 +45,8 @@ def main(prefix: str, words: t.Sequence[str]) -> int:
     parts: dict[str, t.Callable[..., t.Any]] = {"look": looked, "send": send, "hash": content, "check": check}
     if question == "take":
         take(rest[0], words[2:])
+    if question == "receive":
+        receive(installation, rest[0], rest[1] == "1", rest[2] == "1", words[4:])
     if question not in parts:
         raise Refused(f"there is no part {question}")
     with Pulse() as pulse:
@@ -310,6 +312,19 @@ def take(base: str, words: t.Sequence[str]) -> t.NoReturn:
     except OSError as error:
         raise Refused(f"{base} can't be used here: {error.strerror}") from None
     os.execve(program, ["rsync", *words], environment())
+
+
+def receive(installation: Installation, base: str, delete: bool, dry: bool, words: t.Sequence[str]) -> t.NoReturn:
+    """The same for the controller, which has not asked before whether this is a destination."""
+    danger = dangerous(installation.prefix, base, delete)
+    if danger:
+        raise Refused(danger)
+    if dry and not os.path.lexists(base):  # as if it were there
+        base = f"{installation.prefix}/var/sync.empty"
+    trouble = made(base, 0o755)
+    if trouble:
+        raise Refused(trouble)
+    take(base, words)
 
 
 def content(_installation: Installation, _pulse: Pulse, base: str) -> dict[str, t.Any]:

@@ -63,6 +63,11 @@ def test_an_empty_inventory_says_what_was_expected():
         (everywhere(trainmesh_python="/opt/py/bin/python3", trainmesh_python_env="conda"), ["conda", "a version"]),
         (everywhere(trainmesh_conda_installer_checksum="0a1b2c"), ["checksum with its algorithm"]),
         (everywhere(trainmesh_torch="latest"), ["trainmesh_torch", "exact version"]),
+        (everywhere(trainmesh_sync="/data"), ["trainmesh_sync", "list of paths"]),
+        (everywhere(trainmesh_sync=["data"]), ["trainmesh_sync", "entry 1", "absolute path", "'data'"]),
+        (everywhere(trainmesh_sync=[{"src": "/a"}]), ["entry 1", "expected dest", "found src"]),
+        (everywhere(trainmesh_sync=["/a", {"dest": "/b", "remove": True}]), ["entry 2", "found dest, remove"]),
+        (everywhere(trainmesh_sync=[{"dest": "/b", "bwlimit": "fast"}]), ["entry 1", "50M", "found fast"]),
         (with_("node2", trainmesh_prefix="/data"), ["node2", "one value for the whole cluster"]),
     ],
 )
