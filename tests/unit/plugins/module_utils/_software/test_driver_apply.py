@@ -11,7 +11,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command im
 from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault, Want
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver_apply, files
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_apply import Result
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_plan import Choice
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_plan import Choice, Order
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_table import Recipe
 from ansible_collections.trainmesh.cluster.tests.unit.plugins.module_utils._software.test_driver_plan import BARE, steps
 
@@ -65,7 +65,7 @@ def install(place, apt, found, ours=()):
     changes = files.compare({str(place / "modprobe.conf"): b"blacklist nouveau\n"})
     result = Result(True, held=["libcuda1"])
     wanted, record = [Want("libcuda1", "570.1.1-1")], {"held": list(ours)}
-    driver_apply.install(apt, CHOICE, wanted, [], found, changes, BARE, 10, result, record)
+    driver_apply.install(apt, Order(CHOICE, wanted, [], {}), found, changes, BARE, 10, result, record)
     return result
 
 
