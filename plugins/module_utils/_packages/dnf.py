@@ -240,7 +240,9 @@ class Dnf(Manager):
         wanted = self._words([Want(name, version) for name, version in versions.items()])
         words = ["reinstall", "-y", "--downloadonly", f"--setopt=destdir={directory}", *wanted]
         outcome = self._dnf(self.limit, *words)
-        files = sorted(glob.glob(f"{directory}/*.rpm"))
+        # a package that they lack by now may come along
+        names = tuple(f"{word}." for word in wanted)
+        files = [path for path in sorted(glob.glob(f"{directory}/*.rpm")) if os.path.basename(path).startswith(names)]
         return files if outcome.ok and len(files) == len(versions) else []
 
     def put_back(self, files: t.Sequence[str]) -> None:

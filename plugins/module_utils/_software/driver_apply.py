@@ -76,7 +76,8 @@ def install(
         _hold(manager, held, result.held)
         _remember(choice, steps, changes, result.held, manager.keys() - keys, ours)
     except Fault as error:
-        why = "" if choice.recipe.prebuilt else dkms.failure(choice.version)  # its log goes with the packages
+        # its log goes with the packages
+        why = "" if choice.recipe.prebuilt or "could not be built" in str(error) else dkms.failure(choice.version)
         files.restore(changes)
         back = _taken_back(manager, steps, old, kept, held, manager.keys() - keys)
         raise Fault(f"{error}{why}{back}") from None
@@ -102,7 +103,7 @@ def _taken_back(
     try:
         if kept:
             manager.put_back(kept)
-        manager.remove(sorted(manager.left_of(list(steps.new))))
+        _remove_new(manager, sorted(manager.left_of(list(steps.new))))
         manager.hold(held)
         manager.forget_keys(keys)
     except Fault as error:
@@ -110,6 +111,14 @@ def _taken_back(
     if old and not kept:
         return f". The old {', '.join(sorted(old)[:3])} is no longer offered, and could not be put back"
     return ""
+
+
+def _remove_new(manager: Manager, names: t.Sequence[str]) -> None:
+    """Remove what has come along; raises Fault where more would go with it, such as a driver not put back."""
+    others = sorted(set(manager.removal(names).removed) - set(names))
+    if others:
+        raise Fault(f"{', '.join(names)} stays, which {', '.join(others[: driver_plan.SHOWN])} need by now")
+    manager.remove(names)
 
 
 def _have_module(choice: Choice, present: Present, limit: float) -> None:

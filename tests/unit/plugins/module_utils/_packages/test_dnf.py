@@ -252,3 +252,15 @@ def test_what_holds_packages_is_missing_where_dnf_does_not_know_the_word():
     assert dnf.Dnf(Commands()).holder() == []
     with pytest.raises(model.Fault, match="a could not be held by dnf versionlock: No such command"):
         dnf.Dnf(Commands(versionlock=outcome("No such command: versionlock.", 1))).hold(["a"])
+
+
+def test_old_versions_are_kept_whole_or_not_at_all(tmp_path):
+    def run(_argv, _limit, **_options):
+        for name in ("a-1-1.x86_64.rpm", "a-libs-1-1.x86_64.rpm", "dkms-3-1.noarch.rpm"):
+            (tmp_path / name).write_text("")
+        return outcome()
+
+    found = dnf.Dnf(run)
+    kept = found.keep_old({"a": "1-1", "a-libs": "1-1"}, str(tmp_path))
+    assert [os.path.basename(path) for path in kept] == ["a-1-1.x86_64.rpm", "a-libs-1-1.x86_64.rpm"]
+    assert found.keep_old({"a": "1-1", "gone": "1-1"}, str(tmp_path)) == []
