@@ -22,7 +22,9 @@ def run(
     tmp_path: pathlib.Path, file: str, name: str, facts: dict[str, dict[str, t.Any]]
 ) -> subprocess.CompletedProcess[str]:
     """The task of this name, on nodes with these facts."""
-    task = next(one for one in yaml.safe_load((TASKS / file).read_text()) if one["name"] == name)
+    tasks = yaml.safe_load((TASKS / file).read_text())
+    inner = [one for outer in tasks for key in ("block", "rescue", "always") for one in outer.get(key, [])]
+    task = next(one for one in [*tasks, *inner] if one["name"] == name)
     hosts = {host: {"ansible_connection": "local", **values} for host, values in facts.items()}
     (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
     play = {"hosts": "all", "gather_facts": False, "vars_files": [str(VARS)], "tasks": [task]}
@@ -99,3 +101,23 @@ def test_a_node_that_may_not_be_rebooted_is_told_of_and_not_rebooted(tmp_path):
     assert told.count("skipped=1") == 2
     done = run(tmp_path, "driver.yml", "driver | Note that the node is to be rebooted", facts)
     assert done.stdout.count("ok: [") == 1 and "ok: [plain]" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        (
+            {"msg": "Timed out waiting for last boot time check (timeout=60)", "rebooted": True},
+            "node1 did not come back within 60 s of its reboot (Timed out waiting",
+        ),
+        (
+            {"msg": "Reboot command failed, error was: Failed to connect to bus", "rebooted": False},
+            "node1 could not be rebooted (Reboot command failed",
+        ),
+    ],
+)
+def test_a_node_that_does_not_come_back_is_named_with_the_reason(tmp_path, result, told):
+    facts = {"node1": {"ansible_failed_result": result, "gpu_software_reboot_timeout": 60}}
+    done = run(tmp_path, "reboot.yml", "reboot | Fail if the node does not come back", facts)
+    assert done.returncode == 2 and told in " ".join(done.stdout.split())
+    assert "Nodes after it were not rebooted" in " ".join(done.stdout.split())
