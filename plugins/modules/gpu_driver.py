@@ -17,7 +17,7 @@ description:
   - Otherwise installs library, tools, kernel module and headers, without anything for screens. All packages are chosen
     and downloaded with lists and sources of their own before the node is changed. The module is built before an
     installed one is given up.
-  - A failure leaves the node as it was. The installed packages are held (dnf: C(versionlock)), so that no upgrade
+  - A failure leaves the node as it was. The installed packages are held, with dnf by C(versionlock), so that no upgrade
     gives library and module different versions; C(nouveau) is turned off; C(nvidia-peermem) is loaded at boot where
     there are RDMA adapters.
   - On a node with NVSwitches installs the fabric manager of exactly the driver's version.
@@ -99,6 +99,17 @@ reboot_reason:
   returned: success
   type: str
   sample: nouveau has the GPUs
+busy:
+  description: Processes that use the GPUs and would end with a reboot, where one is needed.
+  returned: success
+  type: list
+  elements: str
+  sample: [1234 (python3)]
+boot_id:
+  description: Id of the boot that the kernel of this node runs in; hosts that share a kernel have the same.
+  returned: success
+  type: str
+  sample: 5b0fb5f3-ec0c-4c00-8f47-f5c0b00597d9
 """
 
 import dataclasses
@@ -106,7 +117,7 @@ import dataclasses
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver, driver_present
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_sources import Wish, key_of
 
 OPTIONS = {
@@ -145,7 +156,8 @@ def main() -> None:
         module.warn(note)
     answer = dataclasses.asdict(result)
     del answer["notes"]
-    module.exit_json(**answer, reboot_needed=bool(result.reboot_reason))
+    busy = driver_present.users() if result.reboot_reason else []
+    module.exit_json(**answer, reboot_needed=bool(result.reboot_reason), busy=busy, boot_id=driver_present.boot_id())
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The image of the embedded nodes, built on this machine.
 
-Where a registry answers, it is an ordinary build on a Debian base; elsewhere C(mmdebstrap) makes the
-same from the machine's own package source, so that a mirror or a network without registry is enough.
+Where a registry answers, it is an ordinary build on a base of the Debian or RHEL family; elsewhere C(mmdebstrap) makes
+that of Debian from the machine's own package source, so that a mirror or a network without registry is enough.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._local_nodes.nod
 REPOSITORY = "trainmesh-node"
 BASE = "debian:12"  # pulled where no base is asked for; without a registry that is this machine's own release
 RECIPE_FILES = ("Dockerfile", "packages.txt", "packages_sshd.txt", "init.sh", "finish.sh")
+RECIPE_FILES_OF_RPM = ("Dockerfile.rpm", "packages_rpm.txt", "init.sh", "finish.sh")
+RPM_BASE = re.compile(r"(?:^|/)(?:rockylinux|almalinux|oraclelinux|centos|fedora)(?:[:/@]|\Z)")
 PULL_LIMIT = 180.0
 BUILD_LIMIT = 900.0
 BUILD_PREFIX = "trainmesh-image-"  # the number of the building process follows
@@ -50,7 +52,7 @@ ALL_KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 def recipe_tag(recipe_dir: str, kind: str = "") -> str:
     """The image's name: it carries a hash of the recipe and the kind, so that another one is a new image."""
     digest = hashlib.sha256(f"1\0{kind}".encode() if kind else b"1")
-    for name in RECIPE_FILES:
+    for name in RECIPE_FILES_OF_RPM if RPM_BASE.search(kind) else RECIPE_FILES:
         with open(os.path.join(recipe_dir, name), "rb") as stream:
             digest.update(name.encode() + b"\0" + stream.read())
     return f"{REPOSITORY}:{digest.hexdigest()[:12]}"
@@ -71,7 +73,11 @@ def ensure_image(host: Host, recipe_dir: str, kind: str, *, apply: bool) -> tupl
     pulled = base or BASE
     outcome = host.docker("pull", "-q", pulled, limit=PULL_LIMIT)
     if outcome.ok:
-        arguments = ["--build-arg", f"BASE={pulled}", "--build-arg", f"PACKAGES={packages}"]
+        arguments = ["--build-arg", f"BASE={pulled}"]
+        if RPM_BASE.search(pulled):
+            arguments += ["-f", os.path.join(recipe_dir, "Dockerfile.rpm")]
+        else:
+            arguments += ["--build-arg", f"PACKAGES={packages}"]
         outcome = host.docker("build", "-q", *arguments, "-t", tag, recipe_dir, limit=BUILD_LIMIT)
         if outcome.ok:
             return True, tag, f"built on {pulled}"

@@ -121,7 +121,7 @@ class Dnf(Manager):
         found = [f"--setopt={name}.module_hotfixes=1" for name in self._unfiltered]
         if not self._has_room:
             return found
-        # holds are judged before; dnf 5 has them built in, see install()
+        # holds are judged before; for dnf 5 see suspend()
         locks = [] if self._is_5() else ["--disableplugin=versionlock"]
         room = [f"reposdir={self.room}/repositories", f"cachedir={self.room}/cache", "keepcache=1", "timeout=60"]
         return [*found, *locks, *(f"--setopt={setting}" for setting in [*room, "*.skip_if_unavailable=1"])]
@@ -240,7 +240,9 @@ class Dnf(Manager):
         wanted = self._words([Want(name, version) for name, version in versions.items()])
         words = ["reinstall", "-y", "--downloadonly", f"--setopt=destdir={directory}", *wanted]
         outcome = self._dnf(self.limit, *words)
-        files = sorted(glob.glob(f"{directory}/*.rpm"))
+        # a package that they lack by now may come along
+        names = tuple(f"{word}." for word in wanted)
+        files = [path for path in sorted(glob.glob(f"{directory}/*.rpm")) if os.path.basename(path).startswith(names)]
         return files if outcome.ok and len(files) == len(versions) else []
 
     def put_back(self, files: t.Sequence[str]) -> None:
@@ -256,6 +258,14 @@ class Dnf(Manager):
         if not outcome.ok:
             what = f"{', '.join(names)} could not be {'held' if is_held else 'released'} by dnf versionlock"
             raise Fault(f"{what}: {reason(outcome, QUERY_SECONDS)}")
+
+    def suspend(self, names: t.Sequence[str]) -> None:
+        if self._is_5():  # its locks are built in, and no option leaves them out
+            self.hold(names, is_held=False)
+
+    def resume(self, names: t.Sequence[str]) -> None:
+        if self._is_5() and names:
+            self.hold(sorted(self.installed(names)))
 
     def releasable(self, names: t.Sequence[str]) -> list[str]:
         have = self.held() if names else set()  # also of packages that are gone

@@ -167,6 +167,12 @@ class Manager:
         """Hold packages, or release them."""
         raise NotImplementedError
 
+    def suspend(self, names: t.Sequence[str]) -> None:
+        """Let holds of these packages be in no way of an installation, until resume(); most have an option for that."""
+
+    def resume(self, names: t.Sequence[str]) -> None:
+        """Hold them again, where suspend() has released them and they are still there."""
+
     def releasable(self, names: t.Sequence[str]) -> list[str]:
         """Those of these names that a hold may be left of; apt forgets it with the package."""
         have = self.installed() if names else {}

@@ -32,7 +32,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._software import
     files,
 )
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_apply import Result
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_plan import Choice
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_plan import Choice, Order
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_present import Present
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_sources import ROOM, Wish
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_table import Recipe
@@ -117,7 +117,7 @@ def _settled(wish: Wish, present: Present, check: bool) -> Result:
 def _install(
     manager: Apt | Dnf, wish: Wish, node: System, present: Present, installed: t.Mapping[str, str], check: bool
 ) -> Result:
-    """Decide, download, install."""
+    """Decide what to install, and do it."""
     os.makedirs(ROOM, mode=0o755, exist_ok=True)
     driver_plan.disk_faults([(ROOM, driver_plan.LISTS_BYTES, _free(ROOM))])
     wanted_files = driver_sources.open_sources(manager, wish, node)
@@ -126,20 +126,48 @@ def _install(
     if isinstance(manager, Apt):  # dnf takes the versions that it is told, and packages name those that they need
         wanted_files = {**wanted_files, PREFERENCES: driver_plan.pin(choice.version).encode()}
         manager.prepare(wanted_files)
-    wanted_files = {**wanted_files, **_settings(present)}
-    steps, ours = _steps(manager, wanted, drops), driver_apply.record()
+    wanted_files, ours = {**wanted_files, **_settings(present)}, driver_apply.record()
+    with _over_holds(manager, sorted(set(ours.get("held", [])) & manager.held()), check):
+        order = Order(choice, wanted, drops, wanted_files)
+        return _installed(manager, order, present, installed, wish.limit, check, ours)
+
+
+@contextlib.contextmanager
+def _over_holds(manager: Apt | Dnf, names: t.Sequence[str], check: bool) -> t.Iterator[None]:
+    """What an earlier run has held is not in the way; it is held again unless the new driver is there."""
+    manager.suspend(names)
+    is_there = False
+    try:
+        yield
+        is_there = not check
+    finally:
+        if not is_there:
+            manager.resume(names)
+
+
+def _installed(
+    manager: Apt | Dnf,
+    order: Order,
+    present: Present,
+    installed: t.Mapping[str, str],
+    limit: float,
+    check: bool,
+    ours: t.Mapping[str, t.Any],
+) -> Result:
+    """Judge what the installation would do, download, install."""
+    choice, steps = order.choice, _steps(manager, order.wanted, order.drops)
     driver_plan.object_to(steps, manager.held(), ours.get("held", []), manager.unhold)
     _check_disk(steps)
-    changes = files.compare(wanted_files)
+    changes = files.compare(order.files)
     result = Result(True, choice.version, choice.recipe.module, sorted(steps.after), diff=files.diff(changes))
     result.held = driver_plan.to_hold(steps, choice.version, installed)
     result.diff.append(_steps_diff(steps))
     result.notes += _notes(present, choice)
-    manager.download(wanted, drops)
+    manager.download(order.wanted, order.drops)
     if not choice.recipe.prebuilt and present.module:  # else the node's own module would be gone before it is known
-        _try_build(manager, choice, present, wish.limit)
+        _try_build(manager, choice, present, limit)
     if not check:
-        driver_apply.install(manager, choice, wanted, drops, steps, changes, present, wish.limit, result, ours)
+        driver_apply.install(manager, order, steps, changes, present, limit, result, ours)
     return result
 
 

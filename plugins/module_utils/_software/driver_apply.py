@@ -14,14 +14,14 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base import com
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.search_path import path_of, which
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.machine import Machine
 from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.manager import Manager
-from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault, Transaction, Want
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault, Transaction
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software import (
     dkms,
     driver_plan,
     driver_present,
     files,
 )
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_plan import Choice
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_plan import Choice, Order
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_present import Present
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_sources import ROOM
 
@@ -54,9 +54,7 @@ def record(path: str = "") -> dict[str, t.Any]:
 
 def install(
     manager: Manager,
-    choice: Choice,
-    wanted: t.Sequence[Want],
-    drops: t.Sequence[str],
+    order: Order,
     steps: Transaction,
     changes: t.Mapping[str, files.Content],
     present: Present,
@@ -65,7 +63,7 @@ def install(
     ours: t.Mapping[str, t.Any],
 ) -> None:
     """Install, and take everything back where that fails."""
-    old, keys = dict(steps.before), manager.keys()
+    choice, old, keys = order.choice, dict(steps.before), manager.keys()
     kept = manager.keep_old(old, f"{ROOM}/old") if old else []
     held = sorted(set(ours.get("held", [])) & manager.held())
     try:
@@ -73,21 +71,22 @@ def install(
     except OSError as error:
         raise Fault(f"{error.filename or 'a file'} could not be written: {error.strerror}") from None
     try:
-        _install(manager, wanted, drops)
+        _install(manager, order)
         _have_module(choice, present, limit)
         _hold(manager, held, result.held)
         _remember(choice, steps, changes, result.held, manager.keys() - keys, ours)
     except Fault as error:
-        why = "" if choice.recipe.prebuilt else dkms.failure(choice.version)  # its log goes with the packages
+        # its log goes with the packages
+        why = "" if choice.recipe.prebuilt or "could not be built" in str(error) else dkms.failure(choice.version)
         files.restore(changes)
         back = _taken_back(manager, steps, old, kept, held, manager.keys() - keys)
         raise Fault(f"{error}{why}{back}") from None
     _start(present, choice, result, limit)
 
 
-def _install(manager: Manager, wanted: t.Sequence[Want], drops: t.Sequence[str]) -> None:
+def _install(manager: Manager, order: Order) -> None:
     try:
-        manager.install(wanted, drops)
+        manager.install(order.wanted, order.drops)
     except Fault as error:
         raise Fault(f"the packages could not be installed: {error}") from None
 
@@ -104,7 +103,7 @@ def _taken_back(
     try:
         if kept:
             manager.put_back(kept)
-        manager.remove(sorted(manager.left_of(list(steps.new))))
+        _remove_new(manager, sorted(manager.left_of(list(steps.new))))
         manager.hold(held)
         manager.forget_keys(keys)
     except Fault as error:
@@ -112,6 +111,14 @@ def _taken_back(
     if old and not kept:
         return f". The old {', '.join(sorted(old)[:3])} is no longer offered, and could not be put back"
     return ""
+
+
+def _remove_new(manager: Manager, names: t.Sequence[str]) -> None:
+    """Remove what has come along; raises Fault where more would go with it, such as a driver not put back."""
+    others = sorted(set(manager.removal(names).removed) - set(names))
+    if others:
+        raise Fault(f"{', '.join(names)} stays, which {', '.join(others[: driver_plan.SHOWN])} need by now")
+    manager.remove(names)
 
 
 def _have_module(choice: Choice, present: Present, limit: float) -> None:

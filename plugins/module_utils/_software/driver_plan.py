@@ -43,6 +43,15 @@ class Choice(t.NamedTuple):
     wanted: tuple[Want, ...]
 
 
+class Order(t.NamedTuple):
+    """What is to be installed: packages, those of an older driver that have to go, and files."""
+
+    choice: Choice
+    wanted: t.Sequence[Want]
+    drops: t.Sequence[str]
+    files: t.Mapping[str, bytes]
+
+
 def branch_of(version: str | None) -> int:
     """The branch of a version, 0 for none."""
     return numbers(version or "0")[0]

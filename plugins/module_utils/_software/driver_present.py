@@ -130,6 +130,15 @@ def users(proc: str = "/proc") -> list[str]:
     return found
 
 
+def boot_id(proc: str = "/proc") -> str:
+    """The id of the boot that the kernel runs in; empty where it can't be read."""
+    try:
+        with open(f"{proc}/sys/kernel/random/boot_id", encoding="ascii", errors="replace") as stream:
+            return stream.read().strip()
+    except OSError:
+        return ""
+
+
 def _has_gpu(directory: str) -> bool:
     try:
         names = os.listdir(directory)

@@ -108,7 +108,8 @@ VARIABLES: dict[str, Variable] = {
     "driver_source": Variable(
         "host",
         "distribution",
-        "Where the driver's packages come from: the C(distribution), or the repository of the C(vendor).",
+        "Where the driver's packages come from: the C(distribution), or the repository of the C(vendor), "
+        "which the RHEL family and Fedora need.",
         choice("distribution", "vendor"),
     ),
     "driver_module": Variable(

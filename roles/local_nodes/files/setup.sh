@@ -80,8 +80,10 @@ if [ "$ssh_port" != 22 ]; then
     # Newer releases listen through a socket unit, older ones in the service itself.
     if systemctl is-active -q ssh.socket </dev/null; then
         systemctl restart ssh.socket </dev/null
-    else
+    elif systemctl cat ssh.service >/dev/null 2>&1 </dev/null; then
         systemctl restart ssh.service </dev/null
+    else # the RHEL family
+        systemctl restart sshd.service </dev/null
     fi
 fi
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import types
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ import pytest
 from ansible_collections.trainmesh.cluster.plugins.module_utils._local_nodes.docker import LocalNodesError
 from ansible_collections.trainmesh.cluster.plugins.module_utils._local_nodes.image import (
     RECIPE_FILES,
+    RECIPE_FILES_OF_RPM,
+    RPM_BASE,
     SUITES,
     apt_sources,
+    ensure_image,
     mmdebstrap_argv,
     packages_file,
     recipe_tag,
@@ -198,3 +202,40 @@ def test_the_recipe_of_an_ordinary_container_has_neither_systemd_nor_sudo() -> N
     names = {name: set((files / packages_file(name)).read_text().split()) for name in ("", "sshd")}
     assert names["sshd"] < names[""]
     assert names[""] - names["sshd"] >= {"systemd", "systemd-sysv", "sudo", "ufw", "firewalld"}
+
+
+@pytest.mark.parametrize(
+    ("base", "is_rpm"),
+    [
+        ("rockylinux/rockylinux:9", True),
+        ("rockylinux:9", True),
+        ("registry.example/almalinux:10", True),
+        ("fedora:43", True),
+        ("ubuntu:24.04", False),
+        ("debian:12", False),
+        ("registry.example/fedora-mirror/debian:12", False),
+    ],
+)
+def test_which_bases_have_dnf(base: str, is_rpm: bool) -> None:
+    assert bool(RPM_BASE.search(base)) is is_rpm
+
+
+@pytest.mark.parametrize("init", ["", "+sshd"])
+def test_a_base_of_the_rhel_family_is_built_with_its_own_recipe(recipe: Path, init: str) -> None:
+    for name in RECIPE_FILES_OF_RPM:
+        (recipe / name).write_text("systemd\n")
+    calls: list[list[str]] = []
+
+    class Host:
+        def docker(self, *words: str, limit: float = 0) -> types.SimpleNamespace:
+            calls.append(list(words))
+            return types.SimpleNamespace(ok=words[0] != "image")
+
+    base = "rockylinux/rockylinux:9"
+    changed, tag, how = ensure_image(Host(), str(recipe), base + init, apply=True)  # type: ignore[arg-type]
+    assert changed and how == f"built on {base}" and tag == recipe_tag(str(recipe), base + init)
+    assert calls[-1][:6] == ["build", "-q", "--build-arg", f"BASE={base}", "-f", str(recipe / "Dockerfile.rpm")]
+    before = recipe_tag(str(recipe), "debian:12")
+    (recipe / "packages_rpm.txt").write_text("systemd\nrsync\n")
+    assert recipe_tag(str(recipe), base + init) != tag
+    assert recipe_tag(str(recipe), "debian:12") == before

@@ -232,6 +232,19 @@ def test_a_lock_stays_when_its_package_goes_and_is_replaced_by_that_of_another_v
     ]
 
 
+def test_locks_of_dnf_5_are_taken_off_for_an_installation_and_put_back(monkeypatch):
+    run = Commands(**{"-q": outcome("a\t1-1\n")})
+    found = dnf.Dnf(run)
+    found.suspend(["a", "b"])
+    found.resume(["a", "b"])
+    assert run.lines == [], "dnf 4 has an option"
+    monkeypatch.setattr(dnf.Dnf, "_is_5", lambda _self: True)
+    found.suspend(["a", "b"])
+    found.resume(["a", "b"])
+    locks = [line.partition("versionlock ")[2] for line in run.lines if "versionlock" in line]
+    assert locks == ["delete a b", "delete a", "add a"], "b has gone"
+
+
 def test_what_holds_packages_is_missing_where_dnf_does_not_know_the_word():
     assert dnf.Dnf(Commands(versionlock=outcome("No such command: versionlock.", 1))).holder() == [
         "python3-dnf-plugin-versionlock"
@@ -239,3 +252,15 @@ def test_what_holds_packages_is_missing_where_dnf_does_not_know_the_word():
     assert dnf.Dnf(Commands()).holder() == []
     with pytest.raises(model.Fault, match="a could not be held by dnf versionlock: No such command"):
         dnf.Dnf(Commands(versionlock=outcome("No such command: versionlock.", 1))).hold(["a"])
+
+
+def test_old_versions_are_kept_whole_or_not_at_all(tmp_path):
+    def run(_argv, _limit, **_options):
+        for name in ("a-1-1.x86_64.rpm", "a-libs-1-1.x86_64.rpm", "dkms-3-1.noarch.rpm"):
+            (tmp_path / name).write_text("")
+        return outcome()
+
+    found = dnf.Dnf(run)
+    kept = found.keep_old({"a": "1-1", "a-libs": "1-1"}, str(tmp_path))
+    assert [os.path.basename(path) for path in kept] == ["a-1-1.x86_64.rpm", "a-libs-1-1.x86_64.rpm"]
+    assert found.keep_old({"a": "1-1", "gone": "1-1"}, str(tmp_path)) == []

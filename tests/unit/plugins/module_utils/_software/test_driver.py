@@ -170,3 +170,25 @@ def test_removal_takes_what_is_ours_and_nothing_else(node, tmp_path):
     assert driver.converge(wish("absent"), check=True).packages == ["libcuda1"] and ours.exists()
     assert driver.converge(wish("absent"), check=False).changed
     assert here.calls == ["remove libcuda1"] and not ours.exists() and not (tmp_path / "record.json").exists()
+
+
+def test_holds_are_suspended_and_stay_off_only_where_the_new_driver_is_there(node, tmp_path, monkeypatch):
+    here = node(module="525.1.1", library="525.1.1")
+    here.have = {"libcuda1": "525.1.1-1"}
+    here.holds = {"libcuda1"}
+    here.suspend = lambda names: here.calls.append(f"suspend {' '.join(names)}")
+    here.resume = lambda names: here.calls.append(f"resume {' '.join(names)}")
+    (tmp_path / "record.json").write_text(json.dumps({"held": ["libcuda1", "gone"]}))
+    driver.converge(wish(), check=False)
+    assert here.calls == ["suspend libcuda1", "download", "trial", "install"]
+    here.calls.clear()
+    driver.converge(wish(), check=True)
+    assert here.calls[-1] == "resume libcuda1"
+
+    def fails(*_words):
+        raise Fault("no")
+
+    monkeypatch.setattr(driver_apply, "install", fails)
+    with pytest.raises(Fault):
+        driver.converge(wish(), check=False)
+    assert here.calls[-1] == "resume libcuda1"

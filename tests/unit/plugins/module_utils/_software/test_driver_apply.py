@@ -8,10 +8,10 @@ import json
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
-from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault, Want
+from ansible_collections.trainmesh.cluster.plugins.module_utils._packages.model import Fault, Transaction, Want
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software import driver_apply, files
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_apply import Result
-from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_plan import Choice
+from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_plan import Choice, Order
 from ansible_collections.trainmesh.cluster.plugins.module_utils._software.driver_table import Recipe
 from ansible_collections.trainmesh.cluster.tests.unit.plugins.module_utils._software.test_driver_plan import BARE, steps
 
@@ -24,7 +24,7 @@ class Packages:
     """apt without packages: remembers what it was asked, and fails where it is told to."""
 
     def __init__(self, fails: str = "", kept: bool = True) -> None:
-        self.fails, self.kept, self.calls = fails, kept, []
+        self.fails, self.kept, self.calls, self.needs = fails, kept, [], ()
 
     def keep_old(self, packages, directory):
         return [f"{name}.deb" for name in sorted(packages)] if self.kept else []
@@ -37,6 +37,9 @@ class Packages:
 
     def left_of(self, names):
         return set(names)
+
+    def removal(self, names):
+        return Transaction(removed=(*names, *self.needs))
 
     def releasable(self, names):
         return [name for name in names if name != "nvidia-smi"]
@@ -65,7 +68,7 @@ def install(place, apt, found, ours=()):
     changes = files.compare({str(place / "modprobe.conf"): b"blacklist nouveau\n"})
     result = Result(True, held=["libcuda1"])
     wanted, record = [Want("libcuda1", "570.1.1-1")], {"held": list(ours)}
-    driver_apply.install(apt, CHOICE, wanted, [], found, changes, BARE, 10, result, record)
+    driver_apply.install(apt, Order(CHOICE, wanted, [], {}), found, changes, BARE, 10, result, record)
     return result
 
 
@@ -123,6 +126,16 @@ def test_what_can_not_be_taken_back_is_told(place):
 
     with pytest.raises(Fault, match=r"Not all of it could be taken back: dpkg is broken"):
         install(place, Both(fails="install"), FRESH)
+
+
+def test_what_came_along_stays_where_the_driver_would_go_with_it(place):
+    apt = Packages(fails="install", kept=False)
+    apt.needs = ("nvidia-driver-cuda",)
+    with pytest.raises(
+        Fault, match=r"Not all of it could be taken back: gcc stays, which nvidia-driver-cuda need by now"
+    ):
+        install(place, apt, UPGRADE)
+    assert not any(call[0] == "remove" for call in apt.calls)
 
 
 def test_a_module_that_is_not_there_afterwards_is_built_or_the_installation_fails(place, monkeypatch):

@@ -90,3 +90,11 @@ def test_who_uses_a_gpu(tmp_path):
         (tmp_path / pid / "fd/3").symlink_to(target)
     (tmp_path / "self").mkdir()
     assert driver_present.users(str(tmp_path)) == ["10 (python3)"]
+
+
+def test_the_boot_of_the_kernel(tmp_path):
+    assert driver_present.boot_id(str(tmp_path)) == ""
+    place = tmp_path / "sys/kernel/random"
+    place.mkdir(parents=True)
+    (place / "boot_id").write_text("5b0fb5f3-ec0c-4c00-8f47-f5c0b00597d9\n")
+    assert driver_present.boot_id(str(tmp_path)) == "5b0fb5f3-ec0c-4c00-8f47-f5c0b00597d9"
