@@ -25,11 +25,11 @@ KEPT = 2  # checkpoints
 def options(name: str) -> argparse.ArgumentParser:
     """The command line that all scripts share."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--save-every", type=int, default=20, metavar="STEPS")
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--save-every", type=int, default=10, metavar="STEPS")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("checkpoints", name), metavar="DIRECTORY")
     parser.add_argument("--fail-rank", type=int, metavar="RANK", help="this rank fails, to see what happens")
-    parser.add_argument("--fail-step", type=int, default=30, metavar="STEP", help="before this step")
+    parser.add_argument("--fail-step", type=int, default=15, metavar="STEP", help="before this step")
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # deepspeed passes it; so does LOCAL_RANK
     return parser
 

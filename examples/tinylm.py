@@ -4,7 +4,7 @@
 """A small language model and the text that it learns: nothing is downloaded.
 
 The model is a GPT in small: it reads characters and predicts the next one. The text is made of sentences and sums, so
-that the loss falls within a few dozen steps, from 3.7 (guessing one of 41 characters) to less than 2.
+that the loss falls within a few dozen steps, from 3.7 (guessing one of 41 characters) to about 1.5.
 """
 
 from __future__ import annotations

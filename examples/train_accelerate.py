@@ -47,10 +47,11 @@ def main() -> None:
     if begin:
         accelerator.load_state(str(checkpoints(options.out)[begin]))
         accelerator.step = 0  # it goes on counting micro-batches, and of those a step now may have more or fewer
-        accelerator.print(f"resumed at step {begin} on {ranks} ranks", flush=True)
+        if accelerator.is_main_process:  # accelerator.print() is for one process of each node
+            print(f"resumed at step {begin} on {ranks} ranks", flush=True)
     losses = train(accelerator, model, optimizer, begin, options)
-    if losses:
-        accelerator.print(f"trained to step {options.steps} on {ranks} ranks: loss {losses[0]:.3f} -> {losses[-1]:.3f}")
+    if accelerator.is_main_process and losses:
+        print(f"trained to step {options.steps} on {ranks} ranks: loss {losses[0]:.3f} -> {losses[-1]:.3f}", flush=True)
     accelerator.wait_for_everyone()
     cluster.leave()
 

@@ -11,6 +11,7 @@ torch for any number of ranks, and each node must have room for it: 12 bytes for
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import typing as t
 import warnings
@@ -76,12 +77,19 @@ def train_step(engine: t.Any, parts: t.Iterable[tuple[torch.Tensor, float]], dev
 
 
 def gathered(engine: t.Any) -> dict[str, dict[str, torch.Tensor]]:
-    """The state of all ranks: names of parameters to whole tensors. All ranks must call it, in the same order."""
-    state: dict[str, dict[str, torch.Tensor]] = {name: {} for name in ("model", *MOMENTS)}
+    """The state of all ranks, names of parameters to whole tensors, in the one process of each node that saves it.
+
+    All ranks must call it, since each gives its part.
+    """
+    state: dict[str, dict[str, torch.Tensor]] = {kind: {} for kind in ("model", *MOMENTS)}
     for name, parameter in engine.module.named_parameters():
-        state["model"][name] = safe_get_full_fp32_param(parameter).cpu().clone()
-        for moment in MOMENTS:
-            state[moment][name] = safe_get_full_optimizer_state(parameter, moment).cpu().clone()
+        for kind, values in state.items():
+            if kind == "model":
+                whole = safe_get_full_fp32_param(parameter)
+            else:
+                whole = safe_get_full_optimizer_state(parameter, kind)
+            if os.environ["LOCAL_RANK"] == "0":
+                values[name] = whole.cpu().clone()
     return state
 
 
