@@ -52,7 +52,10 @@ def main(prefix: str, words: t.Sequence[str]) -> int:
 
 def parser(prefix: str) -> argparse.ArgumentParser:
     """The commands."""
-    made = Parser(prog="trainmesh", description="The daily work on the cluster, from its head.")
+    made = Parser(
+        prog="trainmesh", description="The daily work on the cluster, from its head.",
+        epilog="trainmesh COMMAND --help tells more of each.",
+    )  # fmt: skip
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (run, sync, look, execute, doctor, top, env):
         module.add_to(commands, prefix)

@@ -17,7 +17,7 @@ from trainmesh.installation import Installation, Refused, find
 from trainmesh.job import RUN_ID
 from trainmesh.launchers import directory_of
 
-ANSWER_SECONDS = 15.0
+ANSWER_SECONDS = 30.0
 FOLLOWED_LINES = 50
 POLL_SECONDS = 0.3
 BLOCK = 1 << 16
@@ -75,15 +75,15 @@ def ps(prefix: str, options: argparse.Namespace) -> int:
     fanout.may_reach(installation)
     names = [node.name for node in installation.nodes()]
     said, silent = fanout.ask(installation, names, ["ps"], ANSWER_SECONDS)
-    for line in table(said, options.all):
+    for line in table(said, options.all, bool(silent)):
         sys.stdout.write(line + "\n")
     for name, trouble in silent.items():
         sys.stdout.write(f"{name}: not known ({trouble})\n")
     return 1 if silent else 0
 
 
-def table(said: t.Mapping[str, t.Any], ended: bool) -> list[str]:
-    """The runs, one a line."""
+def table(said: t.Mapping[str, t.Any], ended: bool, silent: bool = False) -> list[str]:
+    """The runs, one a line; ``silent``: some nodes have not answered."""
     records = {each["run_id"]: each for answer in said.values() for each in answer.get("runs") or []}
     known = any(answer.get("runs") is not None for answer in said.values())  # whether the head has answered
     living: dict[str, dict[str, t.Any]] = {}
@@ -102,7 +102,7 @@ def table(said: t.Mapping[str, t.Any], ended: bool) -> list[str]:
         if run not in living and record.get("goes_on"):  # it begins, or waits for a node before a restart
             rows.append((run, span(max(0.0, time.time() - record["started"])), record["launcher"], "-", shown(record)))
     if len(rows) == 1:
-        lines = ["no run goes on"]
+        lines = ["no run goes on" + (" where nodes have answered" if silent else "")]
     else:
         lines = aligned(rows)
     if ended:

@@ -28,7 +28,7 @@ from trainmesh.runs import logged
 
 FAILED_SECONDS = 8.0  # from the first rank that failed to the end of the job: the others may have to say why
 DRAIN_SECONDS = 3.0  # for what others hold open after the launcher has ended
-STOP_SECONDS = 60.0  # for stopping on every node
+STOP_SECONDS = 80.0  # for stopping on every node
 SHOWN_LINES = 20
 _RESTARTS = re.compile(r"max[-_]restarts(?!=0)|elastic")
 
