@@ -10,7 +10,7 @@ import os
 import sys
 import typing as t
 
-from trainmesh import doctor, env, execute, facts, look, run, top
+from trainmesh import doctor, env, execute, facts, look, plan_memory, run, top
 from trainmesh.installation import Refused
 
 USAGE_STATUS = 64
@@ -52,7 +52,7 @@ def parser(prefix: str) -> argparse.ArgumentParser:
     """The commands."""
     made = Parser(prog="trainmesh", description="The daily work on the cluster, from its head.")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (run, look, execute, doctor, top, env):
+    for module in (run, look, execute, doctor, top, env, plan_memory):
         module.add_to(commands, prefix)
     return made
 
