@@ -331,6 +331,13 @@ def test_a_smaller_batch_is_told(gpus):
     assert done.returncode == 1 and "fits with zero" in done.stdout
 
 
+def test_a_strategy_that_does_not_fit_says_what_would(gpus):
+    words = ["--params", "3.9e9", "--batch", "16", "--precision", "fp16", "--strategy", "zero2_offload"]
+    done = plan(gpus, *words, "--checkpointing", "off", "--attention", "eager")
+    assert done.returncode == 1 and "zero2_offload does not fit with a micro batch of 16." in done.stdout
+    assert "activation checkpointing takes less: leave out --checkpointing off" in done.stdout
+
+
 def test_everything_as_json(gpus, config):
     done = plan(gpus, "--model", config, "--json")
     data = json.loads(done.stdout)

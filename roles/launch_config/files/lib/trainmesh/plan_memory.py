@@ -231,7 +231,7 @@ def advice(setup: Setup, needs: t.Sequence[Need], best: Need | None, precision: 
         lines.append(f"  with activation checkpointing: {saving.batch} (a third more computation)")
     if best.checkpointing:
         lines.append("  switch it on: model.gradient_checkpointing_enable(), or the Trainer's --gradient_checkpointing")
-    if setup.host is not None and best.loading > setup.host:
+    if setup.gpus and setup.host is not None and best.loading > setup.host:
         lines.append(
             f"  loading: {setup.ranks_per_node} ranks that each build the model in host memory in float32 take up to "
             f"{gib(best.loading)} of {gib(setup.host)}: build it under torch.device('cuda'), or in {precision}"
@@ -245,6 +245,10 @@ def nothing_fits(setup: Setup, needs: t.Sequence[Need], best: Need | None) -> li
     """What fits instead."""
     what = f"{best.strategy.name} does not fit" if best else "Nothing fits"
     lines = [f"{what} with a micro batch of {setup.batch}."]
+    if best and best.batch:
+        lines.append(f"  --batch {best.batch} does")
+    if not any(each.checkpointing for each in needs):
+        lines.append("  activation checkpointing takes less: leave out --checkpointing off")
     smaller = max(needs, key=lambda each: each.batch)
     if smaller.batch:
         first = next(each for each in needs if each.batch)
