@@ -21,7 +21,8 @@ class Node:
 
     ``rank`` is the node rank, ``address`` the data address (the one on the route to the other
     nodes), ``ssh_port`` the port on which the peers reach its sshd, ``compute_capability`` that of
-    its weakest GPU. ``addresses`` are all its global addresses, ``sources`` those from which the
+    its weakest GPU, ``gpu_memory_mib`` that of its smallest one, ``memory_bytes`` what jobs may use of
+    the host's. ``addresses`` are all its global addresses, ``sources`` those from which the
     peers see its connections, ``host_keys`` and ``public_key`` lines as OpenSSH writes them.
     ``reachable`` is False when this run could not reach the node and
     its values are those remembered from an earlier one.
@@ -39,6 +40,7 @@ class Node:
     addresses: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
+    gpu_memory_mib: int | None = None
     compute_capability: str | None = None
     driver_version: str | None = None
     cpus: int = 1

@@ -72,8 +72,12 @@ SHAPES: dict[str, Shape] = {
         "os": dict.fromkeys(("id", "id_like", "version_id"), str),
         **dict.fromkeys(("glibc", "arch", "hostname", "fqdn"), str),
         **dict.fromkeys(("cpus", "memory_bytes"), int),
+        "cgroup_limits": {"memory_bytes": int},
     },
-    "gpu": {"status": str, "driver_version": str, "gpus": [{"name": str, "compute_capability": _CAPABILITY}]},
+    "gpu": {
+        **dict.fromkeys(("status", "driver_version"), str),
+        "gpus": [{"name": str, "memory_mib": int, "compute_capability": _CAPABILITY}],
+    },
     "identity": {
         "user": _maybe(_text(r"\w[\w.@$\\-]{0,127}")),
         "home": str,
@@ -142,6 +146,7 @@ FIELDS: dict[str, tuple[t.Callable[[t.Any], bool], str]] = {
     "fqdn": (line_check.is_host, "a host name"),
     "aliases": (_each(line_check.is_host), "host names"),
     "gpus": (_each(_is_label), "names of GPUs"),
+    "gpu_memory_mib": (_maybe(_whole(0, 1 << 30)), "a number of MiB"),
     "compute_capability": (_CAPABILITY, "a compute capability such as 8.0"),
     "driver_version": (_VERSION, "a version"),
     "cpus": (_whole(1, 1 << 20), "a number of cores"),

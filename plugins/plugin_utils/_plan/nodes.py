@@ -132,6 +132,8 @@ def build_node(host: Host, rank: int, domain: str, use_gpus: bool, chosen: str |
     address = addresses.of_host(host) if chosen is None else chosen
     hostname = host_name(host.name, host.wish.get("hostname"))
     capabilities = [gpu["compute_capability"] for gpu in gpus if gpu.get("compute_capability")]
+    sizes = [gpu["memory_mib"] for gpu in gpus if gpu.get("memory_mib")]
+    limits = [host.fabric.get("memory_bytes"), (host.fabric.get("cgroup_limits") or {}).get("memory_bytes")]
     weakest = min(capabilities, key=key, default=None)
     return Node(
         name=host.name,
@@ -146,10 +148,11 @@ def build_node(host: Host, rank: int, domain: str, use_gpus: bool, chosen: str |
         addresses=tuple(dict.fromkeys([address, *own_addresses(host)])),
         sources=ssh_sources.of_host(host.fabric, address),
         gpus=tuple(str(gpu.get("name")) for gpu in gpus),
+        gpu_memory_mib=min(sizes, default=None),
         compute_capability=weakest,
         driver_version=host.gpu.get("driver_version"),
         cpus=int(host.fabric.get("cpus") or 1),
-        memory_bytes=host.fabric.get("memory_bytes"),
+        memory_bytes=min((limit for limit in limits if limit is not None), default=None),
         home=str(host.identity.get("home") or ""),
         public_key=str(host.identity.get("public_key") or ""),
         host_keys=tuple(host.identity.get("host_keys") or ()),

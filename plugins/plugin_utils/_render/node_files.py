@@ -65,6 +65,9 @@ def describe(cluster: Cluster) -> dict[str, t.Any]:
                 "ssh_port": node.ssh_port,
                 "interface": node.interface,
                 "gpus": list(node.gpus),
+                "gpu_memory_mib": node.gpu_memory_mib,
+                # whole GiB: the last bytes change with each kernel
+                "memory_gib": None if node.memory_bytes is None else node.memory_bytes >> 30,
             }
         )
         first += node.slots

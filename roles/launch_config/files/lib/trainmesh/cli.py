@@ -10,7 +10,7 @@ import os
 import sys
 import typing as t
 
-from trainmesh import doctor, env, execute, facts, look, run, sync, sync_node, top
+from trainmesh import doctor, env, execute, facts, look, plan_memory, run, sync, sync_node, top
 from trainmesh.installation import Refused
 
 USAGE_STATUS = 64
@@ -57,7 +57,7 @@ def parser(prefix: str) -> argparse.ArgumentParser:
         epilog="trainmesh COMMAND --help tells more of each.",
     )  # fmt: skip
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (run, sync, look, execute, doctor, top, env):
+    for module in (run, sync, look, execute, doctor, top, env, plan_memory):
         module.add_to(commands, prefix)
     return made
 

@@ -368,3 +368,13 @@ def test_logins_at_once_stay_below_what_the_strictest_sshd_takes(starts, most):
 def test_where_the_nodes_may_look_for_a_host_that_the_controller_could_not_reach(row, node, wanted):
     found = nodes.unreached({"node3": {"ok": False, **row}}, {"node3": node} if node else {})
     assert found == ([{"name": "node3", "addresses": wanted[0], "port": wanted[1]}] if wanted else [])
+
+
+def test_a_node_has_the_memory_of_its_smallest_gpu_and_what_its_container_may_use():
+    cards = [gpu(memory_mib=40960), gpu(memory_mib=24564), gpu(memory_mib=None)]
+    limited = {"memory_bytes": 1 << 40, "cgroup_limits": {"memory_bytes": 1 << 36, "pids": None, "cpus": None}}
+    node = nodes.build_node(host(1, gpus=cards, fabric=limited), 0, "trainmesh.internal", use_gpus=True)
+    assert (node.gpu_memory_mib, node.memory_bytes) == (24564, 1 << 36)
+    free = {"memory_bytes": 1 << 40, "cgroup_limits": {"memory_bytes": None, "pids": None, "cpus": None}}
+    node = nodes.build_node(host(1, fabric=free), 0, "trainmesh.internal", use_gpus=True)
+    assert (node.gpu_memory_mib, node.memory_bytes) == (None, 1 << 40)

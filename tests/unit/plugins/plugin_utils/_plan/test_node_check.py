@@ -60,6 +60,8 @@ LIES: dict[str, dict[str, t.Any]] = {
     "a cluster's name": {"fabric": {"cluster_block": {"id": "abcdef12\n10.0.0.9 node1", "nodes": []}}},
     "a capability": {"gpu": {"gpus": [{"name": "a", "compute_capability": "x.y"}], "status": "ok"}},
     "a GPU with escapes": {"gpu": {"gpus": [{"name": "\x1b]0;a\x07"}], "status": "ok"}},
+    "a memory of a GPU that is none": {"gpu": {"gpus": [{"name": "a", "memory_mib": "80GB"}], "status": "ok"}},
+    "a limit of memory that is none": {"fabric": {"cgroup_limits": {"memory_bytes": "1G"}}},
     "a word as a port": {"fabric": {"sshd": {"ports": ["22\n"]}}},
     "a port too high": {"fabric": {"sshd": {"ports": [70000]}}},
     "a list for keys": {"fabric": {"routes": []}, "stack": {"base": [1]}},

@@ -157,6 +157,12 @@ def test_the_description_numbers_global_ranks_over_the_nodes():
     assert [node["ranks"] for node in describe(make_cluster(2, 1, 3))["nodes"]] == [[0, 1], [2], [3, 4, 5]]
 
 
+def test_the_description_tells_memory_in_units_that_a_new_kernel_does_not_change():
+    nodes = (make_node(0, memory_bytes=(126 << 30) + 5, gpu_memory_mib=24564), make_node(1))
+    rows = describe(Cluster(nodes, "trainer", "/opt/trainmesh", 29500, "bf16"))["nodes"]
+    assert [(row["memory_gib"], row["gpu_memory_mib"]) for row in rows] == [(126, 24564), (None, None)]
+
+
 def test_paths_are_unique_and_sorted():
     shared, own = ([file["path"] for file in files] for files in both(make_cluster(2, 2)))
     assert shared == sorted(set(shared)) and own == sorted(set(own)) and not {*shared} & {*own}
