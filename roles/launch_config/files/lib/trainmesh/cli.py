@@ -10,7 +10,7 @@ import os
 import sys
 import typing as t
 
-from trainmesh import doctor, env, execute, facts, look, run, top
+from trainmesh import doctor, env, execute, facts, look, node_packages, packages, run, top
 from trainmesh.installation import Refused
 
 USAGE_STATUS = 64
@@ -27,10 +27,12 @@ def main(prefix: str, words: t.Sequence[str]) -> int:
     """Carry out one command; the exit status."""
     name = "trainmesh"
     try:
-        if words[:1] == ["part"]:  # this and the next one are what the head asks of other nodes
+        if words[:1] == ["part"]:  # this and the next two are what the head asks of other nodes
             return run.part(prefix, words[1:])
         if words[:1] == ["here"]:
             return facts.answer(prefix, words[1:])
+        if words[:1] == ["packages"]:
+            return node_packages.answer(prefix, words[1:])
         own = parser(prefix).parse_args(words[:1])
         name = f"trainmesh {own.command}"
         if "before_script" in own:
@@ -52,7 +54,7 @@ def parser(prefix: str) -> argparse.ArgumentParser:
     """The commands."""
     made = Parser(prog="trainmesh", description="The daily work on the cluster, from its head.")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (run, look, execute, doctor, top, env):
+    for module in (run, look, execute, doctor, top, env, packages):
         module.add_to(commands, prefix)
     return made
 
