@@ -93,6 +93,8 @@ class ActionModule(ActionBase):
         plan["warnings"] += self._lost([name for name in members if name not in names], rows)
         for warning in plan["warnings"]:
             action.warn(warning)
+        if not read_only:
+            plan["reasons"] += self._added(plan, hostvars, live, given["state_dir"])
         action.show(self._summary(plan))
         differs = {} if read_only else self._changes(plan, identity, variables, live, given["state_dir"])
         if not read_only:
@@ -154,6 +156,27 @@ class ActionModule(ActionBase):
             return (lockfile.read(text).versions, "") if text else (None, store.why_new())
         except ValueError:
             return None, ""  # the role says what is wrong with it
+
+    def _added(
+        self, plan: t.Mapping[str, t.Any], hostvars: t.Mapping[str, t.Any], live: t.Collection[str], state_dir: str
+    ) -> list[str]:
+        """What was added with ``trainmesh pip install`` on the nodes, and is not in the lock.
+
+        It never joins the lock by itself: a node does not say what the controller fetches and builds.
+        """
+        if plan["head"] not in live:
+            return []
+        present = action.facts(hostvars, plan["head"]).get("trainmesh_facts_present")
+        stack = present.get("torch_stack") if isinstance(present, dict) else None
+        pins = [str(pin) for pin in stack.get("added") or []] if isinstance(stack, dict) else []
+        if not pins:
+            return []
+        lock = self._lock(plan["stack"], state_dir)[0] or {}
+        rest = [pin for pin in pins if pin.partition("==")[0] not in lock]
+        advice = (
+            "name them in trainmesh_extra_packages or in the file of trainmesh_requirements, or new nodes lack them"
+        )
+        return [f"added with trainmesh pip install, and not in the lock: {', '.join(rest)}: {advice}"] if rest else []
 
     @staticmethod
     def _lost(leaving: t.Iterable[str], rows: t.Mapping[str, t.Any]) -> list[str]:

@@ -9,6 +9,7 @@ What is installed is read from the names of the dist-info directories, the build
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import typing as t
@@ -19,7 +20,9 @@ _DIST_INFO = re.compile(r"(?P<name>.+)-(?P<version>[^-]+)\.dist-info\Z")
 _VERSION = re.compile(r"^__version__\s*=\s*['\"]([^'\"]+)", re.MULTILINE)
 _CUDA = re.compile(r"^cuda\b[^=\n]*=\s*['\"](\d+)\.(\d+)", re.MULTILINE)
 _ASK = "import sys; print('%d.%d' % sys.version_info[:2])"
+_ADDED = re.compile(r"[a-z0-9][a-z0-9-]*==[A-Za-z0-9.!+_-]+\Z")
 START_SECONDS = 30.0
+MOST_ADDED = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +125,16 @@ def text_of(path: str) -> str:
             return stream.read()
     except OSError:
         return ""
+
+
+def added(prefix: str) -> list[str]:
+    """What ``trainmesh pip install`` was asked for on this node, with versions; what is no package is left out."""
+    try:
+        record = json.loads(text_of(f"{prefix}/var/added/record.json") or "{}")
+        found = [f"{name}=={record['packages'][name]}" for name in record.get("roots", [])]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return []
+    return [pin for pin in found if _ADDED.match(pin)][:MOST_ADDED]
 
 
 def plan(wish: t.Mapping[str, str], python: str, build: str, have: Have) -> Plan:

@@ -260,4 +260,5 @@ def _torch_stack(wish: Wish, there: Part) -> Part:
         "packages": _digest(wish, packages.brought(have)),
         "torch_build": have.torch_build,
         "unfinished": have.unfinished,
+        "added": packages.added(wish.prefix),
     }

@@ -142,7 +142,11 @@ def on_some_nodes(case: Case) -> t.Iterator[Answer]:
             python = text(case.stack[host], "python.path") or "python"
             install = f"{python} -m pip install {' '.join(lacking[:8])}"
             if dig(case.plan, "managed") is True:
-                install = "Set trainmesh_extra_packages to what the jobs need and run site.yml"
+                prefix = dig(case.plan, "prefix", "/opt/trainmesh")
+                install = (
+                    f"{prefix}/bin/trainmesh pip install {' '.join(lacking[:8])} on the head, or set "
+                    "trainmesh_extra_packages to what the jobs need and run site.yml"
+                )
             yield finding(
                 "ver-package-on-some-nodes",
                 WARN,

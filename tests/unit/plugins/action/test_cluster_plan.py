@@ -126,3 +126,24 @@ def test_what_was_not_read_is_a_change_and_a_look_has_none(monkeypatch, tmp_path
     assert answer["plays"]["node2"] == ["apply", "python_env", "torch_stack"]
     looked = answer_of(monkeypatch, tmp_path, args={"read_only": True})[0]
     assert (looked["changes"], looked["plays"]) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("present", "lock", "told"),
+    [
+        (None, {}, ""),
+        ({"unknown": "x"}, {}, ""),
+        ({"torch_stack": {"added": []}}, {}, ""),
+        ({"torch_stack": {"added": ["wandb==0.21", "click==8"]}}, {"click": "8"}, "wandb==0.21: name them in"),
+        ({"torch_stack": {"added": ["wandb==0.21"]}}, {"wandb": "0.22"}, ""),
+        ({"torch_stack": {"added": ["wandb==0.21"]}}, None, "wandb==0.21: name them in"),
+    ],
+)
+def test_what_was_added_on_the_nodes_is_told_until_it_is_in_the_lock(monkeypatch, present, lock, told):
+    monkeypatch.setattr(cluster_plan.action, "facts", lambda _hostvars, _name: {"trainmesh_facts_present": present})
+    monkeypatch.setattr(ActionModule, "_lock", staticmethod(lambda _stack, _place: (lock, "")))
+    action, plan = ActionModule.__new__(ActionModule), {"head": "node1", "stack": {}}
+    rows = action._added(plan, {}, {"node1"}, "/x")
+    assert told in "".join(rows) and bool(rows) is bool(told)
+    assert "click" not in "".join(rows)
+    assert action._added(plan, {}, set(), "/x") == []

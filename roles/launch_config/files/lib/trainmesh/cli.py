@@ -10,7 +10,20 @@ import os
 import sys
 import typing as t
 
-from trainmesh import doctor, env, execute, facts, look, plan_memory, run, sync, sync_node, top
+from trainmesh import (
+    doctor,
+    env,
+    execute,
+    facts,
+    look,
+    node_packages,
+    packages,
+    plan_memory,
+    run,
+    sync,
+    sync_node,
+    top,
+)
 from trainmesh.installation import Refused
 
 USAGE_STATUS = 64
@@ -27,12 +40,14 @@ def main(prefix: str, words: t.Sequence[str]) -> int:
     """Carry out one command; the exit status."""
     name = "trainmesh"
     try:
-        if words[:1] == ["part"]:  # these three are what the head asks of other nodes
+        if words[:1] == ["part"]:  # these four are what the head asks of other nodes
             return run.part(prefix, words[1:])
         if words[:1] == ["here"]:
             return facts.answer(prefix, words[1:])
         if words[:1] == ["sync-part"]:
             return sync_node.main(prefix, words[1:])
+        if words[:1] == ["packages"]:
+            return node_packages.answer(prefix, words[1:])
         own = parser(prefix).parse_args(words[:1])
         name = f"trainmesh {own.command}"
         if "before_script" in own:
@@ -57,7 +72,7 @@ def parser(prefix: str) -> argparse.ArgumentParser:
         epilog="trainmesh COMMAND --help tells more of each.",
     )  # fmt: skip
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (run, sync, look, execute, doctor, top, env, plan_memory):
+    for module in (run, sync, look, execute, doctor, top, env, packages, plan_memory):
         module.add_to(commands, prefix)
     return made
 

@@ -188,7 +188,7 @@ def same_environment(said: t.Mapping[str, t.Any]) -> Check:
         more = [f"and {len(words) - MOST_SHOWN} more"] if len(words) > MOST_SHOWN else []
         evidence.append(f"{name}: {', '.join([*words[:MOST_SHOWN], *more])}")
     return Check("every node has the same environment", not evidence, shorter(evidence),
-                 "run site.yml; packages of your own belong in trainmesh_extra_packages")  # fmt: skip
+                 "run site.yml; packages of your own: trainmesh pip install, or trainmesh_extra_packages")  # fmt: skip
 
 
 def same_code(said: t.Mapping[str, t.Any], directory: str) -> Check:

@@ -220,3 +220,22 @@ def test_root_acts_as_the_user_and_comes_back_while_commands_cannot(tmp_path):
         ids = command.run(["grep", "-E", "^[UG]id:", "/proc/self/status"], 10).out.split()
     assert os.geteuid() == 0
     assert "0" not in ids
+
+
+@pytest.mark.parametrize(
+    ("record", "found"),
+    [
+        (None, []),
+        ("not json", []),
+        ("[]", []),
+        ('{"roots": ["wandb", "gone"], "packages": {"wandb": "0.21"}}', []),
+        ('{"roots": ["wandb"], "packages": {"wandb": "0.21", "click": "8"}}', ["wandb==0.21"]),
+        ('{"roots": ["-e", "wandb"], "packages": {"-e": "1", "wandb": "0.21+cpu"}}', ["wandb==0.21+cpu"]),
+        ('{"roots": ["a"], "packages": {"a": "1; import os"}}', []),
+    ],
+)
+def test_what_was_added_is_read_and_nothing_but_packages(tmp_path, record, found):
+    if record is not None:
+        (tmp_path / "var/added").mkdir(parents=True)
+        (tmp_path / "var/added/record.json").write_text(record)
+    assert install_packages.added(str(tmp_path)) == found
