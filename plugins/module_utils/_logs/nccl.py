@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.collected import unwrap
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import nccl_worlds
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl_failure import first_cause
 
@@ -68,7 +69,8 @@ class Line(t.NamedTuple):
 def split(text: str) -> t.Iterator[Line]:
     """The lines, those that run into each other apart again; ``number`` counts from 1 in the file."""
     known: set[str] = set()
-    for number, raw in enumerate(re.split(r"\r?\n|\r", text), start=1):
+    rows = enumerate(re.split(r"\r?\n|\r", text), start=1)
+    for number, raw in ((number, part) for number, row in rows for part in unwrap(row)):
         line = ANSI.sub("", raw) if "[" in raw else raw
         starts = list(PREFIX.finditer(line))
         hosts: list[str] = []

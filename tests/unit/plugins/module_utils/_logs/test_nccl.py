@@ -111,6 +111,13 @@ def test_what_launchers_put_in_front(prefix: str) -> None:
     assert (got["hosts"], got["init_complete_lines"]) == (["a1", "b2"], 2)
 
 
+def test_lines_that_a_collector_keeps_as_objects() -> None:
+    line = "gpu2:174:239 [0] enqueue.cc:802 NCCL WARN Cuda failure 'out of memory'"
+    kept = "".join(json.dumps({"log": f"{each}\n", "stream": "stdout"}) + "\n" for each in ("step 1", line))
+    (found,) = [each for each in split(kept) if each.level]
+    assert (found.host, found.text, found.number) == ("gpu2", "Cuda failure 'out of memory'", 2)
+
+
 def test_glued_lines_come_apart_at_known_hosts() -> None:
     glued = "a1:1:1 [0] NCCL INFO Connected all ringsa1:1:2 [1] NCCL INFO comm 0x1 rank 1 nranks 2 x - Init COMPLETE"
     lines = list(split(glued))
