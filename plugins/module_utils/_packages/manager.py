@@ -24,7 +24,7 @@ QUERY_SECONDS = 120.0
 REFRESH_SECONDS = 600.0
 MOST_REASON = 500
 _NAMED = re.compile(
-    r"E: |W: |Err:|Error:? |dpkg: error|error: |No match for argument|All matches were filtered|Problem|"
+    r"E: |W: |Err:|Error: |dpkg: error|error: |No match for argument|All matches were filtered|Problem|"
     r"Public key for |GPG key at |The GPG keys listed |\[MIRROR\]|.*At least \d+\w* more space"
 )
 _UNMET = re.compile(
