@@ -15,7 +15,7 @@ import zipfile
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import fetch, lockfile
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import build, fetch, lockfile
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.build import build_requirements
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.index import Index
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import ToolError, Tools, sha256_of
@@ -393,6 +393,22 @@ def test_a_wheel_that_no_lock_vouches_for_is_built_again(tmp_path):
     (place / "deepspeed-0.19.8-py3-none-any.whl").write_text("evil")
     one = store(tmp_path, Programs(WHEELS, ("deepspeed-0.19.8",)))
     assert lockfile.read(one.make(check_mode=False)).pins["deepspeed"].hashes != (sha("evil"),)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("uv build: ModuleNotFoundError: No module named 'torch'", "--no-build-isolation --on NODE deepspeed"),
+        ("uv build: error: no space left", "uv build: error: no space left"),
+    ],
+)
+def test_a_build_that_needs_a_node_says_so(tmp_path, monkeypatch, said, told):
+    def fail(*_args):
+        raise ToolError(said)
+
+    monkeypatch.setattr(build.Builder, "build", fail)
+    with pytest.raises(ToolError, match=told):
+        store(tmp_path, Programs(WHEELS, ("deepspeed-0.19.8",))).make(check_mode=False)
 
 
 def test_builds_see_neither_tokens_nor_the_index(tmp_path, monkeypatch):
