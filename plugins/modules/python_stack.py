@@ -39,7 +39,9 @@ options:
     type: str
     default: ""
   state:
-    description: Whether to compare only, or to install what differs.
+    description: >-
+      Whether to compare only, or to install what differs. Where only packages that users have installed are of the lock
+      now, V(read) writes that down, and nothing is to install.
     type: str
     choices: [read, present]
     default: read
@@ -141,7 +143,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user, umask
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import packages, uv
 
 
@@ -156,6 +158,7 @@ def summary(plan: packages.Plan) -> str:
     parts += [f"{name} {old} instead of {new}" for name, old, new in plan.different]
     parts += [f"{name} is of an earlier lock" for name in plan.stale]
     parts += ["an installation did not end"] if plan.unfinished else []
+    parts += [f"{', '.join(plan.unrecorded[:4])} joined the lock"] if plan.unrecorded else []
     return "; ".join(parts)
 
 
@@ -168,8 +171,11 @@ class Result(t.NamedTuple):
     command: list[str]
 
 
-def converge(params: dict[str, t.Any], wish: dict[str, str], apply: bool) -> Result:
-    """Compare, install where that is asked for, and prove it; raises ValueError, OSError or InstallError."""
+def converge(params: dict[str, t.Any], wish: dict[str, str], apply: bool, may_note: bool) -> Result:
+    """Compare, install where that is asked for, and prove it; raises ValueError, OSError or InstallError.
+
+    Where all packages of the lock are there already, only the record of them is written.
+    """
     python, build, directory = (params[name] for name in ("python_version", "torch_build", "directory"))
     offline, limit = params["offline"], params["timeout"]
     where = uv.paths(params["prefix"])
@@ -177,6 +183,9 @@ def converge(params: dict[str, t.Any], wish: dict[str, str], apply: bool) -> Res
     with job_user.acting_as(params["user"]):
         have = packages.read(where.environment, where.marker, where.record)
         plan = packages.plan(wish, python, build, have)
+        if plan.unrecorded and may_note:
+            with uv.alone(where, limit), umask.readable():
+                uv.note(where, list(wish))
         if plan.is_empty or not apply:
             return Result(plan, have, have, [])
         with uv.alone(where, limit):
@@ -212,11 +221,12 @@ def main() -> None:
     wanted = params["state"] == "present"
     handed = bool(params["directory"]) and os.path.isdir(params["directory"])
     try:
-        result = converge(params, wish, wanted and not module.check_mode)
+        result = converge(params, wish, wanted and not module.check_mode, not module.check_mode)
     except (ValueError, OSError, uv.InstallError) as error:
         module.fail_json(msg=str(error))
     plan = result.plan
-    changed = wanted and not plan.is_empty
+    noted = bool(plan.unrecorded)
+    changed = noted or (wanted and not plan.is_empty)
     module.exit_json(
         changed=changed,
         equal=plan.is_empty or bool(result.command),
@@ -227,7 +237,7 @@ def main() -> None:
         torch_build=result.now.torch_build,
         directory_exists=handed,
         command=result.command,
-        diff=packages.diff_of(wish, plan, result.before) if changed else {},
+        diff=packages.diff_of(wish, plan, result.before) if changed and not noted else {},
     )
 
 

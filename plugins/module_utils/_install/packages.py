@@ -42,13 +42,17 @@ class Have:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What would have to be done, in the words of the user: empty when the environment equals the lock."""
+    """What would have to be done, in the words of the user: empty when the environment equals the lock.
+
+    ``unrecorded`` are packages that users have installed and that are of the lock now, where nothing else is to do.
+    """
 
     missing: tuple[str, ...] = ()
     different: tuple[tuple[str, str, str], ...] = ()
     stale: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     unfinished: bool = False
+    unrecorded: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -157,7 +161,9 @@ def plan(wish: t.Mapping[str, str], python: str, build: str, have: Have) -> Plan
     if not changes_torch and is_other_build(wish, build, have.torch_build):
         problems.append(f"torch is the build {have.torch_build}, not {build}")
     stale = sorted(name for name in have.earlier if name not in wish and name in have.packages)
-    return Plan(tuple(missing), tuple(different), tuple(stale), tuple(problems), have.unfinished)
+    result = Plan(tuple(missing), tuple(different), tuple(stale), tuple(problems), have.unfinished)
+    new = tuple(sorted(name for name in wish if name not in have.earlier))
+    return dataclasses.replace(result, unrecorded=new) if result.is_empty else result
 
 
 def brought(have: Have) -> list[tuple[str, list[str]]]:

@@ -178,10 +178,15 @@ def _install(
             *found.stale,
         ]
         _run(run, remove, seconds, environment(where, directory, index))
-    file_write.replace(where.record, "".join(f"{name}\n" for name in sorted(names)).encode(), 0o644)
+    note(where, names)
     os.remove(where.marker)
     shutil.rmtree(where.cache, ignore_errors=True)
     return command
+
+
+def note(where: Paths, names: t.Iterable[str]) -> None:
+    """Write down which packages are those of the lock: the next run knows by it what an earlier lock brought."""
+    file_write.replace(where.record, "".join(f"{name}\n" for name in sorted(names)).encode(), 0o644)
 
 
 def _run(

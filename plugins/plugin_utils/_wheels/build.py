@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import re
 import sys
 import tarfile
 import tempfile
@@ -21,7 +22,7 @@ import zipfile
 import tomllib
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import umask
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import fetch, lockfile
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import fetch, index, lockfile
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.lockfile import File, Lock, Package, Pin, Wish
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import (
     ExchangedError,
@@ -190,7 +191,13 @@ class Built:
         entry = {**_source(package), **known}.get(f"source {package.name}")
         os.makedirs(self.directory, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.lock_dir) as scratch:
-            used = Builder(self.tools, self.places).build(package, entry.hashes[0] if entry else "", pins, scratch)
+            builder = Builder(self.tools, self.places)
+            try:
+                used = builder.build(package, entry.hashes[0] if entry else "", pins, scratch)
+            except ToolError as error:
+                if not re.search(r"No module named|nvcc|CUDA_HOME", str(error)):
+                    raise
+                raise ToolError(index.unbuilt(package.name, str(error))) from error
             name = built_name(scratch)
             if not name or not lockfile.wheel_fits(name, self.wish.platform, self.wish.python_version):
                 raise ToolError(

@@ -149,6 +149,11 @@ def is_conflict(answer: str) -> bool:
     return "unsatisfiable" in text and ("depends on" in text or text.count("you require") > 1 or " and " in text)
 
 
+def is_final(answer: str) -> bool:
+    """Whether another index would not help."""
+    return is_conflict(answer) or bool(build_failure(answer))
+
+
 def conflict(answer: str, places: t.Mapping[str, str]) -> str:
     """One message for packages that contradict each other; ``places`` are the lines of the user's file by package."""
     text = re.sub(r" hint: .*", "", " ".join(reasons(answer).split()))
@@ -159,6 +164,28 @@ def conflict(answer: str, places: t.Mapping[str, str]) -> str:
     ]
     where = f" {', '.join(named[:4])}: change that." if named else " Change one of them in the inventory."
     return f"The packages asked for contradict each other. uv says: {text[:900].rstrip('.')}.{where}"
+
+
+_CAUSE = re.compile(
+    r"ModuleNotFoundError: No module named '[\w.]+'|\S*(?:nvcc|CUDA_HOME)\b.*|error: command .* failed.*|\w*Error: .*"
+)
+
+
+def build_failure(answer: str) -> str:
+    """One message for a package that uv can't build here; empty where that is not what failed."""
+    name = re.search(r"Failed to build `?([A-Za-z0-9._-]+)", answer)
+    return unbuilt(name[1], answer) if name else ""
+
+
+def unbuilt(name: str, text: str) -> str:
+    """Why a package can't be built on the controller, and where it can; ``text`` is what its build says."""
+    cause = _CAUSE.search(text)
+    why = masked(cause[0].strip())[:300] if cause else "its build failed"
+    return (
+        f"{name} has no wheel, and the controller can't build it: {why}. What compiles against torch or CUDA is built "
+        f"once on a node: trainmesh pip install --no-build-isolation --on NODE {name} on the head. To have it in the "
+        "lock, copy its wheel from var/added/wheels there into the directory of trainmesh_wheelhouse."
+    )
 
 
 def explain(answer: str, places: t.Sequence[str], wanted: t.Sequence[str], note: str = "") -> str:

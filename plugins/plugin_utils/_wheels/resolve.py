@@ -48,8 +48,10 @@ class Resolver:
             second = answer.err if backend else second
             if "--no-index" not in options or self.tools.index.no_index:
                 failures.append(answer.err)
-            if failures and ("torch" not in failures[0] or index.is_conflict(failures[0])):
+            if failures and ("torch" not in failures[0] or index.is_final(failures[0])):
                 break
+        if unbuilt := index.build_failure(failures[0]):
+            raise ToolError(unbuilt)
         if index.is_conflict(failures[0]):
             raise ToolError(index.conflict(failures[0], dict(self.wish.limits.places)))
         note = ""

@@ -135,7 +135,7 @@ class Store:
         if check_mode:
             with tempfile.TemporaryDirectory() as scratch:
                 packages, _backend = self._resolver().resolve(scratch)
-            return _preview(self.wish, packages)
+            return _preview(self.wish, [lockfile.within(package, self.wish.limits) for package in packages])
         os.makedirs(self.lock_dir, exist_ok=True)
         old = None if update else self._old()
         with tempfile.TemporaryDirectory(dir=self.lock_dir) as scratch:

@@ -263,4 +263,8 @@ def test_the_reason_of_pip_is_told_without_a_login():
     conflict = node_packages.reason(
         "The conflict is caused by:\n    you want a\n    b wants c\n\nTo fix", "ERROR: no\n"
     )
+    built = node_packages.reason(
+        "", "Traceback\nModuleNotFoundError: No module named 'torch'\nERROR: Failed to build 'x'\n"
+    )
+    assert "--no-build-isolation builds it with those of the environment" in built
     assert "Caused by: you want a; b wants c (What is installed stays" in conflict

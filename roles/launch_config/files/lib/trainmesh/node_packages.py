@@ -36,6 +36,9 @@ _KEPT = ("(What is installed stays as it is, and is a constraint here: the inven
 _ELSEWHERE = ("(pip on this node knows no index that has it: name it in trainmesh_extra_packages and run site.yml, by "
               "which the controller fetches it, or give --index-url or --find-links.)")  # fmt: skip
 
+_ISOLATED = ("(Its build needs packages that it does not name: --no-build-isolation builds it with those of the "
+             "environment, such as torch; what is missing there, install first.)")  # fmt: skip
+
 Record = dict[str, t.Any]
 
 
@@ -170,6 +173,8 @@ def reason(out: str, err: str) -> str:
     if conflict:
         rows = [line.strip() for line in causes.splitlines()[1:]]
         errors += ["Caused by:", "; ".join(rows[: rows.index("") if "" in rows else len(rows)]), _KEPT]
+    elif re.search(r"No module named '(?:torch|packaging|ninja|psutil|wheel|setuptools)'", err):
+        errors = [*errors[-2:], _ISOLATED]
     elif re.search(r"No matching distribution|Could not find a version|ConnectionError|Retrying", err):
         errors.append(_ELSEWHERE)
     return without_logins(" ".join((errors or ["no reason"])[-LAST_LINES:]))[-1500:]

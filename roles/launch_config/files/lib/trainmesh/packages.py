@@ -24,7 +24,7 @@ from trainmesh.installation import Installation, Refused, find
 from trainmesh.node_packages import normal
 from trainmesh.words import encode
 
-STATE_SECONDS, STEP_SECONDS, FETCH_SECONDS, COPY_SECONDS = 30.0, 1800.0, 6 * 3600.0, 3600.0
+STATE_SECONDS, STEP_SECONDS, FETCH_SECONDS, COPY_SECONDS = 60.0, 1800.0, 6 * 3600.0, 3600.0
 COPIES_AT_ONCE = 16
 ABOUT = """Installs Python packages into the environment of every node, or of none: what fails on one is undone on all.
 

@@ -27,6 +27,16 @@ UNKNOWN = """  cause: Because x was not found in the package registry and you re
   requirements are unsatisfiable."""
 
 
+BUILD = """error: Failed to build `flash-attn==2.8.3`
+  cause: The build backend returned an error
+         Traceback (most recent call last):
+           File "<string>", line 22, in <module>
+         ModuleNotFoundError: No module named 'torch'
+
+hint: This error likely indicates that `flash-attn@2.8.3` depends on `torch`, but doesn't declare it.
+"""
+
+
 @pytest.mark.parametrize(
     ("answer", "is_one"), [(CONFLICT, True), (OLDER, True), (ABSENT, False), (UNKNOWN, False), ("dns error", False)]
 )
@@ -42,3 +52,14 @@ def test_a_conflict_names_the_line_of_the_user():
         "pydantic<2. pydantic stands in /x/requirements.txt:3: change that."
     )
     assert index.conflict(OLDER, {}).endswith("numpy==1.26.4. Change one of them in the inventory.")
+
+
+def test_what_the_controller_cannot_build_is_built_on_a_node():
+    text = index.build_failure(BUILD)
+    assert text.startswith(
+        "flash-attn has no wheel, and the controller can't build it: ModuleNotFoundError: No module "
+    )
+    assert "trainmesh pip install --no-build-isolation --on NODE flash-attn" in text
+    assert index.is_final(BUILD) and index.is_final(CONFLICT) and not index.is_final(ABSENT)
+    assert "nvcc was not found" in index.build_failure("Failed to build `x==1`\n  /bin/sh: nvcc was not found\n")
+    assert index.build_failure(CONFLICT) == ""

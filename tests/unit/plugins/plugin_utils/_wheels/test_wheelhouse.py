@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import os
@@ -15,7 +16,7 @@ import zipfile
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import fetch, lockfile
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import build, fetch, lockfile, wanted
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.build import build_requirements
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.index import Index
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import ToolError, Tools, sha256_of
@@ -183,10 +184,10 @@ def test_groups_that_take_turns_keep_their_own_lock(tmp_path):
     programs.wheels = {**WHEELS, "numpy-2.4.6-py3-none-any.whl": "numpy"}
     two = store(tmp_path, programs, extra=("numpy",)).make(check_mode=False)
     programs.wheels, programs.fails = {}, ["compile"]  # whatever the index has by now, or without one
-    for wanted, extra in ((one, ()), (two, ("numpy",)), (one, ())):
+    for expected, extra in ((one, ()), (two, ("numpy",)), (one, ())):
         turn = store(tmp_path, programs, extra=extra)
-        assert turn.make(check_mode=True) == wanted
-        assert turn.make(check_mode=False) == turn.lock_text() == wanted
+        assert turn.make(check_mode=True) == expected
+        assert turn.make(check_mode=False) == turn.lock_text() == expected
         assert "used again" in turn.notes[0]
         assert turn.complete()[1] is False
     assert len(list((tmp_path / "lock").glob("requirements-*.txt"))) == 1
@@ -393,6 +394,31 @@ def test_a_wheel_that_no_lock_vouches_for_is_built_again(tmp_path):
     (place / "deepspeed-0.19.8-py3-none-any.whl").write_text("evil")
     one = store(tmp_path, Programs(WHEELS, ("deepspeed-0.19.8",)))
     assert lockfile.read(one.make(check_mode=False)).pins["deepspeed"].hashes != (sha("evil"),)
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_the_hashes_of_the_user_count_in_check_mode_too(tmp_path, check_mode):
+    one = store(tmp_path, Programs(WHEELS, ("deepspeed-0.19.8",)))
+    limits = wanted.Limits(hashes=(("torch", ("0" * 64,)),), places=(("torch", "r.txt:1"),))
+    one.wish = dataclasses.replace(one.wish, limits=limits)
+    with pytest.raises(ValueError, match=r"r\.txt:1: no file of torch"):
+        one.make(check_mode)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("uv build: ModuleNotFoundError: No module named 'torch'", "--no-build-isolation --on NODE deepspeed"),
+        ("uv build: error: no space left", "uv build: error: no space left"),
+    ],
+)
+def test_a_build_that_needs_a_node_says_so(tmp_path, monkeypatch, said, told):
+    def fail(*_args):
+        raise ToolError(said)
+
+    monkeypatch.setattr(build.Builder, "build", fail)
+    with pytest.raises(ToolError, match=told):
+        store(tmp_path, Programs(WHEELS, ("deepspeed-0.19.8",))).make(check_mode=False)
 
 
 def test_builds_see_neither_tokens_nor_the_index(tmp_path, monkeypatch):
