@@ -10,7 +10,7 @@ import os
 import sys
 import typing as t
 
-from trainmesh import doctor, env, execute, facts, look, run, sync, sync_node, top
+from trainmesh import doctor, env, execute, facts, look, run, sync, top
 from trainmesh.installation import Refused
 
 USAGE_STATUS = 64
@@ -27,12 +27,10 @@ def main(prefix: str, words: t.Sequence[str]) -> int:
     """Carry out one command; the exit status."""
     name = "trainmesh"
     try:
-        if words[:1] == ["part"]:  # these three are what the head asks of other nodes
+        if words[:1] == ["part"]:  # this and the next one are what the head asks of other nodes
             return run.part(prefix, words[1:])
         if words[:1] == ["here"]:
             return facts.answer(prefix, words[1:])
-        if words[:1] == ["sync-part"]:
-            return sync_node.main(prefix, words[1:])
         own = parser(prefix).parse_args(words[:1])
         name = f"trainmesh {own.command}"
         if "before_script" in own:
