@@ -130,6 +130,7 @@ def main() -> None:
     parser.add_argument("--mbit", type=int, default=20, help="what each node can send")
     parser.add_argument("--mib", type=int, default=20, help="size of the file")
     parser.add_argument("--image", required=True, help="of the demo cluster: docker images trainmesh-node")
+    parser.add_argument("--only", metavar="WORD", default="", help="what has this word in its name")
     given = parser.parse_args()
     names = [f"n{number}" for number in range(1, given.nodes + 1)]
     remove()
@@ -144,6 +145,8 @@ def main() -> None:
         print("| | s | copies' time | beside rsync |\n|---|---|---|---|")
         first = 0.0
         for name, command in ways(names).items():
+            if given.only not in name:
+                continue
             seconds = measure(names, command)
             first = first or seconds
             print(f"| {name} | {seconds:.1f} | {seconds / one:.1f} | {seconds / first:.2f} |", flush=True)

@@ -23,6 +23,15 @@ def main() -> int:
         except Refused as error:
             sys.stderr.write(f"trainmesh-rank: {rank.refused()}{error}\n")
             return rank.REFUSED
+    if sys.argv[1:2] == ["sync-part"]:  # is started often as well, while somebody waits
+        from trainmesh import sync_node
+        from trainmesh.installation import Refused
+
+        try:
+            return sync_node.main(prefix, sys.argv[2:])
+        except Refused as error:
+            sys.stderr.write(f"trainmesh: {error}\n")
+            return sync_node.REFUSED
     from trainmesh import cli
 
     os.umask(0o022)

@@ -21,7 +21,6 @@ from trainmesh import (
     plan_memory,
     run,
     sync,
-    sync_node,
     top,
 )
 from trainmesh.installation import Refused
@@ -40,12 +39,10 @@ def main(prefix: str, words: t.Sequence[str]) -> int:
     """Carry out one command; the exit status."""
     name = "trainmesh"
     try:
-        if words[:1] == ["part"]:  # these four are what the head asks of other nodes
+        if words[:1] == ["part"]:  # these three are what the head asks of other nodes
             return run.part(prefix, words[1:])
         if words[:1] == ["here"]:
             return facts.answer(prefix, words[1:])
-        if words[:1] == ["sync-part"]:
-            return sync_node.main(prefix, words[1:])
         if words[:1] == ["packages"]:
             return node_packages.answer(prefix, words[1:])
         own = parser(prefix).parse_args(words[:1])

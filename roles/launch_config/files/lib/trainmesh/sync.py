@@ -18,7 +18,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import typing as t
 
@@ -214,9 +213,14 @@ class Sync:
         prefix, files = self.installation.prefix, self.what.files
         sync_node.keep(self.installation, sync_node.NAMES, "".join(f"./{file.name}\0" for file in files))
         sync_node.keep(self.installation, sync_node.RULES, "".join(f"{rule}\n" for rule in self.what.rules))
-        with tempfile.TemporaryDirectory(dir=f"{prefix}/var", prefix="sync.") as place:
-            pack(f"{place}/plain", self._told())
-            yield f"{place}/plain", f"{place}/hashed"
+        plain, hashed = f"{prefix}/var/sync.plain", f"{prefix}/var/sync.hashed"
+        pack(plain, self._told())
+        try:
+            yield plain, hashed
+        finally:
+            for path in (plain, hashed):
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
 
     def _told(self, **more: t.Any) -> dict[str, t.Any]:
         base, files = self.what.base, self.what.files

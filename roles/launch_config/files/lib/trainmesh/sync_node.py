@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A node's part of a sync, asked for with ``trainmesh sync-part``: look, send, take, hash, check; receive.
+"""A node's part of a sync, asked for with ``trainmesh sync-part``: look, send, hash, check, receive.
 
 The answer is the last line, as JSON. An empty line every second tells when nobody reads any more: then the part ends,
 and rsync with it, so that nothing goes on when the head or the connection to it is gone.
@@ -27,12 +27,13 @@ import typing as t
 from trainmesh.fanout import SSH
 from trainmesh.installation import Installation, Refused, find, user
 from trainmesh.sync_files import MARKER, MISSING, PARTIAL, File, dangerous, environment, first_trouble, rsync, see
-from trainmesh.words import decode, encode
+from trainmesh.words import decode
 
 NAMES, RULES = "var/sync.names", "var/sync.rules"  # of the sync that goes on; there is one at a time
 ALIVE = ("-oServerAliveInterval=5", "-oServerAliveCountMax=4")  # a node that hangs is given up after 20 s
 TOLD = 20  # names in an answer
 HASHERS = 8
+REFUSED = 64
 NETWORK = re.compile(r"nfs4?|lustre|ceph|beegfs\w*|gpfs|cifs|smb3|gfs2|ocfs2|glusterfs|fuse\.(?:ceph|gluster|juice)\w*")
 DELETED = re.compile(r"\*deleting +(.+)")
 DONE = re.compile(r"\s*(\d+)\s+\d+%")
@@ -43,8 +44,6 @@ def main(prefix: str, words: t.Sequence[str]) -> int:
     installation = find(prefix)
     question, *rest = [decode(word) for word in words]
     parts: dict[str, t.Callable[..., t.Any]] = {"look": looked, "send": send, "hash": content, "check": check}
-    if question == "take":
-        take(rest[0], words[2:])
     if question == "receive":
         receive(installation, rest[0], rest[1] == "1", rest[2] == "1", words[4:])
     if question not in parts:
@@ -251,9 +250,8 @@ def send(installation: Installation, pulse: Pulse, target: str, base: str, how: 
     program = rsync()
     if program is None:
         return {"trouble": MISSING, "status": 1}
-    take_there = f"{shlex.quote(installation.prefix)}/bin/trainmesh sync-part take {encode(base)}"
     words = [program, "-aSOJ", "--no-D", "--outbuf=N", f"--rsh={shlex.join([*SSH, *ALIVE])}"]
-    words += [f"--rsync-path={take_there}"]
+    words += [f"--rsync-path=cd {shlex.quote(base)} && exec rsync"]
     if how.endswith("delete"):
         words += ["-i", "--delete", "--existing", "--ignore-existing", f"--filter=. {installation.prefix}/{RULES}"]
         words += ["-n"] if how.startswith("would") else []
@@ -302,29 +300,18 @@ def followed(pulse: Pulse, words: t.Sequence[str], read: t.Callable[[str], None]
     return process.wait(), errors.decode("utf-8", "replace")
 
 
-def take(base: str, words: t.Sequence[str]) -> t.NoReturn:
-    """Become the rsync that another node's rsync talks to."""
-    program = rsync()
-    if program is None:
-        raise Refused(MISSING)
-    try:
-        os.chdir(base)
-    except OSError as error:
-        raise Refused(f"{base} can't be used here: {error.strerror}") from None
-    os.execve(program, ["rsync", *words], environment())
-
-
 def receive(installation: Installation, base: str, delete: bool, dry: bool, words: t.Sequence[str]) -> t.NoReturn:
-    """The same for the controller, which has not asked before whether this is a destination."""
+    """Become the rsync that the controller's talks to, which has not asked before whether this is a destination."""
     danger = dangerous(installation.prefix, base, delete)
     if danger:
         raise Refused(danger)
     if dry and not os.path.lexists(base):  # as if it were there
         base = f"{installation.prefix}/var/sync.empty"
-    trouble = made(base, 0o755)
-    if trouble:
-        raise Refused(trouble)
-    take(base, words)
+    program, trouble = rsync(), made(base, 0o755)
+    if trouble or program is None:
+        raise Refused(trouble or MISSING)
+    os.chdir(base)
+    os.execve(program, ["rsync", *words], environment())
 
 
 def content(_installation: Installation, _pulse: Pulse, base: str) -> dict[str, t.Any]:
