@@ -13,7 +13,6 @@ from __future__ import annotations
 import collections
 import hashlib
 import ipaddress
-import itertools
 import json
 import re
 import typing as t
@@ -63,10 +62,10 @@ def _form(row: Row, own: Own) -> str | None:
     """A row with words for the node's own name and address; None where that could not be undone."""
     text = json.dumps(row, sort_keys=True)
     form = text.replace(json.dumps(own[1]), ADDRESS).replace(json.dumps(own[0]), NAME)
-    return form if _is_sound(form) and not (NAME in text or ADDRESS in text) else None
+    return form if is_sound(form) and not (NAME in text or ADDRESS in text) else None
 
 
-def _is_sound(form: str) -> bool:
+def is_sound(form: str) -> bool:
     """Whether it is no larger, and no deeper, than that of an honest node."""
     return len(form) <= LONGEST_FORM and form.count("[") + form.count("{") <= MOST_BRACKETS
 
@@ -77,7 +76,7 @@ def _filled(form: str, own: Own) -> t.Any:
 
 def restored(form: str, expected: t.Mapping[str, Own]) -> dict[str, t.Any]:
     """The rows of all that are as the form says. Raises ValueError for a form that fold() does not make."""
-    if not _is_sound(form):
+    if not is_sound(form):
         raise ValueError("the common form of facts is too large")
     return {name: _filled(form, own) for name, own in expected.items()}
 
@@ -91,20 +90,6 @@ def fold_timed(rows: t.Mapping[str, Row], expected: t.Mapping[str, Own]) -> tupl
         return dict(rows), None
     alike = {name: [float(text) for text in _SECONDS.findall(texts[name])] for name in plain if name not in odd}
     return {name: row for name, row in rows.items() if name not in alike}, {"form": common["form"], "seconds": alike}
-
-
-def restored_timed(common: Common, expected: t.Mapping[str, Own]) -> dict[str, t.Any]:
-    """The rows that fold_timed() left out. Raises ValueError for what it does not make."""
-    form, seconds = str(common.get("form")), common.get("seconds")
-    if not _is_sound(form) or not isinstance(seconds, t.Mapping):
-        raise ValueError("the common form of rows is too large, or has no seconds")
-    parts, rows = form.split(SECONDS), {}
-    for name, times in seconds.items():
-        if name not in expected or not isinstance(times, list) or len(times) != len(parts) - 1:
-            raise ValueError("the seconds are not those of the common form")
-        between = [*(json.dumps(float(time)) for time in times), ""]
-        rows[name] = _filled("".join(itertools.chain.from_iterable(zip(parts, between))), expected[name])
-    return rows
 
 
 def digest(rows: t.Sequence[t.Mapping[str, t.Any]]) -> str:

@@ -15,6 +15,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import alike
 from ansible_collections.trainmesh.cluster.plugins.module_utils._user import ssh
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import timed
 
 Facts = t.Mapping[str, t.Any]
 FABRIC, USER = "trainmesh_facts_fabric", "trainmesh_facts_user"
@@ -64,7 +65,7 @@ def mesh(row: t.Any, common: t.Any, nodes: t.Mapping[str, t.Any]) -> t.Any:
         return row
     own = {name: (str(node["hostname"]), str(node["address"])) for name, node in nodes.items()}
     try:
-        every = {**alike.restored_timed(dict(common), own), **row}
+        every = {**timed.restored(common, own), **row}
     except (TypeError, ValueError, OverflowError):
         return row
     return {name: every[name] for name in dict.fromkeys([*nodes, *every]) if name in every}

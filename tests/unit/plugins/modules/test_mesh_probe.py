@@ -14,8 +14,8 @@ import threading
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import alike
 from ansible_collections.trainmesh.cluster.plugins.modules import mesh_probe
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import timed
 from ansible_collections.trainmesh.cluster.tests.unit.samples import documented
 
 # Several test runs on one machine share the names of the control sockets.
@@ -60,7 +60,7 @@ def test_what_is_the_same_for_all_targets_is_returned_once(tmp_path):
     assert {*answer} - {"invocation"} == {"changed", "folded"} and not answer.get("invocation")
     folded = json.loads(answer["folded"])
     own = {target["name"]: (target["hostname"], target["address"]) for target in targets}
-    assert (rc, folded["row"]) == (0, {}) and alike.restored_timed(folded["alike"], own) == whole["row"]
+    assert (rc, folded["row"]) == (0, {}) and timed.restored(folded["alike"], own) == whole["row"]
     port = free_ports(1)[0]
     rc, answer = run("mesh_probe", tmp_path, targets=targets, log_in=False, fold=True, ports=[port])
     odd = json.loads(answer["folded"])
