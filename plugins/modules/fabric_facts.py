@@ -109,7 +109,8 @@ ansible_facts:
           description:
             - What cloud-init will do at the next boot, V(null) where it is not there or switched off. C(writes_hosts)
               is whether it writes C(/etc/hosts) anew, C(keeps_name) whether it leaves the host name alone, with the
-              lines that say so; C(given) whether the cloud's own data does.
+              lines that say so; C(given) whether the cloud's own data does. C(needs) are the lines of
+              a drop-in that M(trainmesh.cluster.cloud_init) writes, C(foreign) whether its name is taken.
           type: dict
           sample: null
         name_service:

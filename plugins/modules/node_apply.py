@@ -31,6 +31,7 @@ options:
         choices:
           - node_name
           - hosts_entries
+          - cloud_init
           - ssh_mesh
           - cluster_firewall
           - file_set
@@ -54,6 +55,7 @@ extends_documentation_fragment:
 seealso:
   - module: trainmesh.cluster.node_name
   - module: trainmesh.cluster.hosts_entries
+  - module: trainmesh.cluster.cloud_init
   - module: trainmesh.cluster.ssh_mesh
   - module: trainmesh.cluster.cluster_firewall
   - module: trainmesh.cluster.file_set
@@ -96,6 +98,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import (
+    cloud_init,
     cluster_firewall,
     command_link,
     file_set,
@@ -109,6 +112,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import (
 STEPS: dict[str, types.ModuleType] = {
     "node_name": node_name,
     "hosts_entries": hosts_entries,
+    "cloud_init": cloud_init,
     "ssh_mesh": ssh_mesh,
     "cluster_firewall": cluster_firewall,
     "file_set": file_set,

@@ -38,6 +38,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._config import (
     sshd,
     sshd_return,
 )
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import cloud_init
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import firewall as fabric_firewall
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import packages, uv
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import prefix as install_prefix
@@ -73,6 +74,7 @@ class Places(t.NamedTuple):
     reserved: str = "/proc/sys/net/ipv4/ip_local_reserved_ports"
     handout: str = "/var/cache/trainmesh/wheels"
     command: str = command_link.PATH
+    root: str = "/"
 
 
 PLACES = Places()
@@ -145,11 +147,14 @@ def _digest(wish: Wish, value: t.Any) -> str:
 
 
 def _hosts(wish: Wish, places: Places) -> Part:
+    files = Tree(places.root)
+    ours = "" if cloud_init.is_foreign(files) else textfile.read_text(files.path(cloud_init.OURS))
     return {
         "kernel": os.uname().nodename,
         "file": textfile.read_text(places.hostname).strip(),
         "may_set": kernel_name.may_set(textfile.read_text(kernel_name.STATUS)),
         "block": _digest(wish, hosts_file.settled(textfile.read_text(places.hosts))),
+        "cloud_init": {"text": _digest(wish, ours), "needs": cloud_init.drop_in_lines(files)},
     }
 
 

@@ -193,6 +193,13 @@ VARIABLES: dict[str, Variable] = {
         "Firewall in which to allow traffic from the nodes.",
         choice("auto", "none", "firewalld", "ufw"),
     ),
+    "cloud_init": Variable(
+        "cluster",
+        "leave",
+        "C(keep_ours) writes a drop-in by which cloud-init leaves C(/etc/hosts) and the host name alone at a boot, "
+        "on nodes where it would not; C(leave) removes it.",
+        choice("leave", "keep_ours"),
+    ),
     "ssh_topology": Variable(
         "cluster",
         "mesh",

@@ -12,6 +12,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import firewall
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import cloud_init
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import role_inputs
 
 Arguments = dict[str, t.Any]
@@ -52,6 +53,7 @@ def arguments(node: Node, roles: t.Container[str]) -> Arguments:
 
 
 def _hosts(node: Node) -> list[tuple[str, Arguments]]:
+    keeps = node.own("hosts_cloud_init", node.plan["cloud_init"]) == cloud_init.KEEP_OURS
     return [
         ("node_name", {"name": node.own("hosts_hostname", node.plan["nodes"][node.name]["hostname"])}),
         (
@@ -63,6 +65,7 @@ def _hosts(node: Node) -> list[tuple[str, Arguments]]:
                 "backup": node.backup("hosts"),
             },
         ),
+        ("cloud_init", {"state": "present" if keeps else "absent"}),
     ]
 
 

@@ -21,6 +21,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._config import (
     kernel_name,
     ssh_files,
 )
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import cloud_init
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import packages
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import prefix as install_prefix
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import role_inputs
@@ -90,7 +91,7 @@ class Desired:
         """``key`` is that of the digests in the present states, ``scripts`` are role_inputs.launch_scripts()."""
         self.plan, self._scripts, self._key = plan, scripts, key
         # no entries, a file that is not there, or is the user's alone, and two lists of rules without any
-        empty: tuple[t.Any, ...] = ([], ("", None), ([], None), ([], 0o600), ([], []), ("", {}, ""))
+        empty: tuple[t.Any, ...] = ([], ("", None), ([], None), ([], 0o600), ([], []), ("", {}, ""), "")
         self._nothing = {self.digest(value) for value in empty}
 
     def digest(self, value: t.Any) -> str:
@@ -175,6 +176,17 @@ def _hosts(desired: Desired, name: str, present: Part, given: Given) -> Found:
         yield "host name", f"is {' and '.join(dict.fromkeys(names.values()))} instead of {wanted}"
     why = desired.reason(present["block"], desired.hosts_block)
     yield "/etc/hosts block", why and (_members(desired.entries, given.block) or why)
+    yield from _drop_in(desired, present["cloud_init"])
+
+
+def _drop_in(desired: Desired, present: Part) -> Found:
+    """What cloud-init is told: which of the lines is needed, only the node can say."""
+    asked = desired.plan["cloud_init"] == cloud_init.KEEP_OURS
+    wanted = cloud_init.drop_in(present["needs"] if asked else [])
+    why = desired.reason(present["text"], desired.digest(wanted))
+    if why and not wanted:
+        why = "not needed any more" if asked else "trainmesh_cloud_init does not ask for it"
+    yield cloud_init.OURS, why
 
 
 def _members(entries: t.Sequence[tuple[str, t.Sequence[str]]], block: t.Mapping[str, t.Any] | None) -> str:

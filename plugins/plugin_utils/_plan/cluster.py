@@ -9,6 +9,7 @@ import dataclasses
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import line_check
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import cloud_init
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Cluster, Node
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.torch_builds import GpuFact, choose_precision
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import addresses as plan_addresses
@@ -74,6 +75,8 @@ def make(hosts: t.Sequence[Host], options: Options, memory: Memory, strict: bool
     _check_cluster(cluster, hosts, draft, str(options.get("ssh_trust", "keys")))
     if options.get("installs", True) and options.get("packages_install", True):
         draft.faults += [fault for host in hosts for fault in plan_nodes.package_faults(host)]
+    if options["cloud_init"] == cloud_init.KEEP_OURS:
+        draft.faults += [fault for host in hosts for fault in plan_nodes.cloud_init_faults(host)]
     stack = _stack(cluster, hosts, options, gpus, draft, strict)
     if draft.faults and strict:
         raise PlanError(draft.faults)
@@ -249,6 +252,7 @@ def _data(cluster: Cluster, options: Options, managed: bool, hosts: t.Sequence[H
             "revoked": "",
         },
         "firewall": options["firewall"],
+        "cloud_init": options["cloud_init"],
         "probe_ports": [cluster.master_port, HIGH_PORT],
         "env": sorted(options["env"]),  # the names: values may be secret, and the plan is printed and kept
         "nodes": {

@@ -68,6 +68,7 @@ SHAPES: dict[str, Shape] = {
         "port_range": {"low": int, "high": int, "reserved": str},
         "disks": {"*": {"existing": str}},
         "cluster_block": {"id": _maybe(_text("[0-9a-f]{8,32}")), "head": str, "nodes": [{"address": str, "name": str}]},
+        "cloud_init": {"needs": [str], "foreign": bool},
         "python": {"version": str},
         "os": dict.fromkeys(("id", "id_like", "version_id"), str),
         **dict.fromkeys(("glibc", "arch", "hostname", "fqdn"), str),

@@ -10,6 +10,7 @@ import types
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import kernel_name, reserved_ports
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import cloud_init
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.host_names import host_name, is_host_name
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.model import Node
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import key
@@ -208,6 +209,12 @@ def package_faults(host: Host) -> list[Fault]:
         f"{' '.join(lacking)} by hand (pdsh is in EPEL), or set trainmesh_packages_install: false"
     )
     return [Fault(found, host.name)]
+
+
+def cloud_init_faults(host: Host) -> list[Fault]:
+    """A file of others in the place of the drop-in that is asked for."""
+    found = host.fabric.get("cloud_init") or {}
+    return [Fault(cloud_init.taken(), host.name)] if found.get("needs") and found.get("foreign") else []
 
 
 def kept_name(host: Host, node: Node) -> list[str]:

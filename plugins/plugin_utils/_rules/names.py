@@ -442,10 +442,6 @@ def cloud_init(case: Case) -> t.Iterable[Answer]:
         if dig(found, "writes_hosts") is not True or not (managed or dig(case.fabric[host], "cluster_block")):
             continue
         name = "" if dig(found, "keeps_name") else f"; {dig(found, 'name_line', 'preserve_hostname is not set')}"
-        drop_in = (
-            "printf 'manage_etc_hosts: false\\npreserve_hostname: true\\n' > /etc/cloud/cloud.cfg.d/99-trainmesh.cfg"
-        )
-        given = "; the cloud's own data goes above it: comment update_etc_hosts out in /etc/cloud/cloud.cfg as well"
         yield finding(
             "name-cloud-init-resets",
             WARN,
@@ -453,8 +449,25 @@ def cloud_init(case: Case) -> t.Iterable[Answer]:
             f"{dig(found, 'hosts_line', 'manage_etc_hosts')}{name}",
             "cloud-init owns /etc/hosts there: the names of the nodes go at the next boot"
             + ("." if dig(found, "keeps_name") else ", and the host name may be set back too."),
-            f"{drop_in} on each{given if dig(found, 'given') else ''}.",
+            _cloud_init_remedy(found, managed),
         )
+
+
+def _cloud_init_remedy(found: t.Any, managed: bool) -> str:
+    """Where a drop-in helps: ours, or one by hand on a cluster that we do not manage; else the module is taken out."""
+    if "manage_etc_hosts: false" not in dig(found, "needs", []):
+        return (
+            "sed -i '/update[_-]etc[_-]hosts/s/^/# /' /etc/cloud/cloud.cfg /etc/cloud/cloud.cfg.d/*.cfg there: "
+            "the line stands above the drop-in that trainmesh_cloud_init: keep_ours writes"
+            + (", in what the cloud gives." if dig(found, "given") else ".")
+        )
+    if managed:
+        return (
+            "trainmesh_cloud_init: keep_ours in the inventory, and site.yml: it writes a drop-in by which cloud-init "
+            "leaves /etc/hosts and the host name alone."
+        )
+    drop_in = "printf 'manage_etc_hosts: false\\npreserve_hostname: true\\n' > /etc/cloud/cloud.cfg.d/99-names.cfg"
+    return f"{drop_in} on each."
 
 
 @rule("master-addr-malformed")

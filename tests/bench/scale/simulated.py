@@ -104,6 +104,7 @@ def present(desired: changes.Desired, name: str) -> dict[str, t.Any]:
             **dict.fromkeys(("kernel", "file"), node["hostname"]),
             "may_set": True,
             "block": desired.hosts_block,
+            "cloud_init": {"text": desired.digest(""), "needs": []},
         },
         "ssh_mesh": {
             **{field: desired.digest(value) for field, value in wanted._asdict().items()},

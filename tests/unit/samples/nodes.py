@@ -17,6 +17,7 @@ import venv
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import cloud_init as apply_cloud_init
 from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import node_name as apply_node_name
 from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import reserved_port as apply_reserved_port
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import search_path
@@ -30,6 +31,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._config import (
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import firewall as fabric_firewall
 from ansible_collections.trainmesh.cluster.plugins.module_utils._node import present
 from ansible_collections.trainmesh.cluster.plugins.modules import (
+    cloud_init,
     cluster_firewall,
     command_link,
     file_set,
@@ -53,6 +55,7 @@ KEY = "the key of this run"
 STEPS = {
     "node_name": node_name,
     "hosts_entries": hosts_entries,
+    "cloud_init": cloud_init,
     "ssh_mesh": ssh_mesh,
     "cluster_firewall": cluster_firewall,
     "file_set": file_set,
@@ -108,7 +111,10 @@ class Node:
         self.path, self.capsys = path, capsys
         self.home, self.prefix = path / "home", path / "opt"
         self.places = present.Places(
-            *(str(path / name) for name in ("hosts", "hostname", "nccl.conf", "reserved", "wheels", "bin/trainmesh"))
+            *(
+                str(path / name)
+                for name in ("hosts", "hostname", "nccl.conf", "reserved", "wheels", "bin/trainmesh", "root")
+            )
         )
         self.backends, self.port, self.ssh_port, self.env = ("firewalld", "ufw"), 29500, 0, {"HF_TOKEN": "a secret"}
         self.active = ["ufw"]
@@ -133,6 +139,7 @@ class Node:
         monkeypatch.setattr(
             os, "uname", lambda: types.SimpleNamespace(nodename=(self.path / "kernel").read_text().strip())
         )
+        monkeypatch.setattr(apply_cloud_init, "ROOT", self.places.root)
         monkeypatch.setattr(apply_node_name, "PATH", self.places.hostname)
         monkeypatch.setattr(apply_node_name, "which", lambda _name: None)
         monkeypatch.setattr(apply_node_name, "required", lambda _module, name: str(self.path / "bin" / name))

@@ -37,8 +37,9 @@ def test_only_roles_with_changes_have_steps(tmp_path, monkeypatch, capsys):
     assert names(run(node, [row("firewall"), row("torch_stack")], monkeypatch)) == ["cluster_firewall"]
     every = [row(role) for role in ("hosts", "ssh_mesh", "firewall", "launch_config")]
     found = run(node, every, monkeypatch)
-    assert names(found)[:5] == ["node_name", "hosts_entries", "ssh_mesh", "cluster_firewall", "file_set"]
-    assert found["steps"][3]["options"]["backends"] == ["ufw"]
+    first = ["node_name", "hosts_entries", "cloud_init", "ssh_mesh", "cluster_firewall", "file_set"]
+    assert names(found)[:6] == first
+    assert found["steps"][4]["options"]["backends"] == ["ufw"]
 
 
 def test_a_port_of_sshd_is_no_step(tmp_path, monkeypatch, capsys):
@@ -48,10 +49,15 @@ def test_a_port_of_sshd_is_no_step(tmp_path, monkeypatch, capsys):
 
 def test_variables_of_the_roles_go_before_the_plan(tmp_path, monkeypatch, capsys):
     node = Node(tmp_path, monkeypatch, capsys)
-    wish = {"hosts_hostname": "other", "firewall_interface": "eth7", "trainmesh_backup": "false"}
+    wish = {
+        "hosts_hostname": "other",
+        "hosts_cloud_init": "keep_ours",
+        "firewall_interface": "eth7",
+        "trainmesh_backup": "false",
+    }
     found = run(node, [row("hosts"), row("firewall")], monkeypatch, **wish)
     options = {step["name"]: step["options"] for step in found["steps"]}
-    assert options["node_name"] == {"name": "other"}
+    assert options["node_name"] == {"name": "other"} and options["cloud_init"] == {"state": "present"}
     assert options["cluster_firewall"]["interface"] == "eth7"
     assert options["hosts_entries"]["backup"] == "false"
 

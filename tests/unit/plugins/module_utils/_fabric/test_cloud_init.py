@@ -31,6 +31,8 @@ def test_it_writes_the_file_of_names_anew(tmp_path: Path) -> None:
         "keeps_name": False,
         "name_line": "/etc/cloud/cloud.cfg line 3: preserve_hostname: false",
         "given": False,
+        "needs": ["manage_etc_hosts: false", "preserve_hostname: true"],
+        "foreign": False,
     }
 
 
@@ -79,3 +81,36 @@ def test_one_that_is_switched_off_does_nothing(tmp_path: Path, file: str) -> Non
 def test_what_the_vendor_gave_goes_above_the_files(tmp_path: Path) -> None:
     found = read(tmp_path, {"etc/cloud/cloud.cfg": CFG, cloud_init.VENDORS[1:]: "manage_etc_hosts: true\n"})
     assert found and found["given"] is True
+
+
+OURS = cloud_init.OURS[1:]
+HOSTS, NAME = "manage_etc_hosts: false", "preserve_hostname: true"
+
+
+@pytest.mark.parametrize(
+    ("files", "needs"),
+    [
+        ({}, [HOSTS, NAME]),
+        ({"etc/cloud/cloud.cfg": CFG.replace("preserve_hostname: false", NAME)}, [HOSTS]),
+        ({"etc/cloud/cloud.cfg": MODULES}, [NAME]),
+        ({"etc/cloud/cloud.cfg.d/50-x.cfg": f"{HOSTS}\n{NAME}\n"}, []),
+        # our own drop-in does not make itself superfluous, one of another does
+        ({OURS: cloud_init.drop_in([HOSTS, NAME])}, [HOSTS, NAME]),
+        ({OURS: f"{HOSTS}\n{NAME}\n"}, []),
+        # what stands above ours decides
+        ({cloud_init.GIVEN[1:]: "manage_etc_hosts: true\n"}, [NAME]),
+        ({cloud_init.VENDORS[1:]: "preserve_hostname: false\n"}, [HOSTS]),
+        ({"etc/cloud/cloud.cfg.d/99_custom.cfg": "manage_etc_hosts: true\n"}, [NAME]),
+        ({"etc/cloud/cloud-init.disabled": ""}, []),
+    ],
+)
+def test_a_drop_in_says_what_is_needed(tmp_path: Path, files: dict[str, str], needs: list[str]) -> None:
+    read(tmp_path, {"etc/cloud/cloud.cfg": CFG, **files})
+    assert cloud_init.drop_in_lines(Tree(str(tmp_path))) == needs
+
+
+def test_with_our_drop_in_the_names_stay(tmp_path: Path) -> None:
+    found = read(tmp_path, {"etc/cloud/cloud.cfg": CFG, OURS: cloud_init.drop_in([HOSTS, NAME])})
+    assert found and (found["writes_hosts"], found["keeps_name"], found["foreign"]) == (False, True, False)
+    found = read(tmp_path, {OURS: "# by hand\n"})
+    assert found and (found["writes_hosts"], found["foreign"]) == (True, True)

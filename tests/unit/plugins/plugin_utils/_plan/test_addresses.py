@@ -142,3 +142,14 @@ def test_packages_that_ansible_can_not_install(system: t.Any, tools: t.Any, refu
     found = nodes.package_faults(one._replace(fabric={**one.fabric, "os": system}, stack={"tools": tools}))
     assert bool(found) is refused
     assert all("dnf install pdsh rsync by hand" in fault.text for fault in found)
+
+
+@pytest.mark.parametrize(
+    ("needs", "foreign", "refused"),
+    [(["manage_etc_hosts: false"], True, True), ([], True, False), (["manage_etc_hosts: false"], False, False)],
+)
+def test_a_drop_in_of_others_in_the_place_of_ours(needs: list[str], foreign: bool, refused: bool) -> None:
+    one, told = host("gpu1", card("eth0", "10.0.0.11/24")), {"needs": needs, "foreign": foreign}
+    found = nodes.cloud_init_faults(one._replace(fabric={**one.fabric, "cloud_init": told}))
+    assert bool(found) is refused and all("99-trainmesh.cfg: expected no file, or ours" in each.text for each in found)
+    assert nodes.cloud_init_faults(one._replace(fabric={**one.fabric, "cloud_init": None})) == []

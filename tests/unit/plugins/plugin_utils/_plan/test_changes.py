@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import textfile
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import certificates
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import cloud_init
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import prefix
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import changes
 from ansible_collections.trainmesh.cluster.tests.unit.samples.clusters import public_key
@@ -118,6 +119,45 @@ HOSTS = {
     "another mode": mode("hosts", 0o600),
     "one node more": planned(nodes=4),
     "one node less": planned(nodes=2),
+}
+
+CLOUD_CFG = "manage_etc_hosts: true\ncloud_init_modules:\n - update_etc_hosts\n"
+KEEP_OURS = planned(cloud_init="keep_ours")
+
+
+def with_cloud_init(node, cfg=CLOUD_CFG):
+    """Install cloud-init on the node."""
+    for name, text in {"usr/bin/cloud-init": "", "etc/cloud/cloud.cfg": cfg}.items():
+        (node.path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (node.path / "root" / name).write_text(text)
+
+
+def drop_in(node):
+    return node.path / "root" / cloud_init.OURS[1:]
+
+
+def foreign_drop_in(node):
+    drop_in(node).parent.mkdir(exist_ok=True)
+    drop_in(node).write_text("manage_etc_hosts: true\n")
+
+
+CLOUD_INIT = {
+    "not asked for": (),
+    "asked for": (KEEP_OURS,),
+    "edited": (KEEP_OURS, lambda node: node.run("hosts"), append(f"root{cloud_init.OURS}", "x: 1\n")),
+    "one line not needed": (
+        KEEP_OURS,
+        lambda node: node.run("hosts"),
+        lambda node: with_cloud_init(node, f"preserve_hostname: true\n{CLOUD_CFG}"),
+    ),
+    "taken back": (KEEP_OURS, lambda node: node.run("hosts"), planned()),
+    "switched off": (
+        KEEP_OURS,
+        lambda node: node.run("hosts"),
+        lambda node: (node.path / "root/etc/cloud/cloud-init.disabled").touch(),
+    ),
+    "one of others": (KEEP_OURS, foreign_drop_in),
+    "one of others, not asked for": (foreign_drop_in,),
 }
 
 SSH = "home/.ssh"
@@ -243,6 +283,30 @@ def test_hosts(node, deviation):
     node.run("hosts")
     deviation(node)
     settles(node, "hosts")
+
+
+@pytest.mark.parametrize("deviations", CLOUD_INIT.values(), ids=CLOUD_INIT)
+def test_cloud_init(node, deviations):
+    node.run("hosts")
+    with_cloud_init(node)
+    for deviation in deviations:
+        deviation(node)
+    settles(node, "hosts")
+
+
+def test_the_drop_in_of_cloud_init_is_told_and_removed(node):
+    KEEP_OURS(node)
+    node.run("hosts")
+    assert not drop_in(node).exists(), "there is no cloud-init"
+    with_cloud_init(node)
+    assert [(change.what, change.why) for change in node.changes("hosts")] == [(cloud_init.OURS, "not there")]
+    node.run("hosts")
+    assert "manage_etc_hosts: false\n" in drop_in(node).read_text() and not node.changes("hosts")
+    planned()(node)
+    (found,) = node.changes("hosts")
+    assert found.why == "trainmesh_cloud_init does not ask for it"
+    node.run("hosts")
+    assert not drop_in(node).exists() and not node.changes("hosts")
 
 
 def settles(node, role):

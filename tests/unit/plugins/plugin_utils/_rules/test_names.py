@@ -235,10 +235,14 @@ def test_cloud_init_that_takes_the_names_back():
     case = healthy_case()
     line = "/etc/cloud/cloud.cfg line 4: manage_etc_hosts: true"
     case.fabric["node2"]["cloud_init"] = {"writes_hosts": True, "hosts_line": line, "keeps_name": True, "given": False}
+    case.fabric["node2"]["cloud_init"]["needs"] = ["manage_etc_hosts: false"]
     found = one(case)
     assert (found.rule, found.severity, found.hosts) == ("name-cloud-init-resets", "warn", ("node2",))
-    assert found.evidence["node2"] == line and found.remedy.startswith("printf 'manage_etc_hosts: false\\n")
-    case.fabric["node2"]["cloud_init"]["given"] = True
-    assert "comment update_etc_hosts out" in one(case).remedy
+    assert found.evidence["node2"] == line and found.remedy.startswith("trainmesh_cloud_init: keep_ours")
+    case.plan["managed"], case.fabric["node2"]["cluster_block"] = False, {"id": "abcdef12"}
+    assert one(case).remedy.startswith("printf 'manage_etc_hosts: false\\n")
+    case.plan["managed"] = True
+    case.fabric["node2"]["cloud_init"].update(given=True, needs=[])
+    assert one(case).remedy.startswith("sed -i '/update[_-]etc[_-]hosts/") and "the cloud gives" in one(case).remedy
     case.fabric["node2"]["cloud_init"]["writes_hosts"] = False
     assert told(case) == {}
