@@ -67,6 +67,7 @@ home:
   sample: /root
 ssh_directory:
   description: Where C(~/.ssh) is, or the home where that is still to be made. By it nodes with one home are known.
+    Empty where there is no home.
   returned: always
   type: dict
   contains:

@@ -30,11 +30,14 @@ def identity(wish: ssh_identity.Wish, check: bool) -> dict[str, t.Any]:
 
 def directory_of(home: str) -> dict[str, t.Any]:
     """Where ~/.ssh is, or the home where that is still to be made: ``inode``, ``device``, ``machine`` (its running
-    kernel), ``fs_type``, ``source`` and ``local`` of the file system."""
+    kernel), ``fs_type``, ``source`` and ``local`` of the file system; nothing where there is no home."""
     path = os.path.realpath(f"{home}/.ssh" if os.path.isdir(f"{home}/.ssh") else home)
+    try:
+        found = os.stat(path)
+    except OSError:
+        return {}
     tree = Tree()
     mount = disk.mount_of(disk.mounts(tree), path)
-    found = os.stat(path)
     return {
         "inode": found.st_ino,
         "device": found.st_dev,

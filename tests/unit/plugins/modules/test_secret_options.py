@@ -25,8 +25,9 @@ REASONS = {
     """,
     "answers of other modules, which are no more secret than those": "collective gate results",
     "directories and programs, which every user of a node can look for": """
-        base base_conda base_prefix base_python command commands creates dest devices_root directory images launcher
-        mode path paths prefix python recipe removes root script state_dir tools wheelhouse
+        base base_conda base_prefix base_python command commands creates dest devices_root directory exclude images
+        launcher mode path paths prefix python recipe removes requirements_file root script src state_dir
+        target tools wheelhouse
     """,
     "versions, processors, checksums, and requirement lines as they stand in the lock": """
         arch checksum cuda cudnn nccl packages platform python_version requirements torch_backend torch_build
@@ -34,7 +35,7 @@ REASONS = {
     """,
     "a source of packages, without a password in its address": "repository",
     "true, false or auto, as inventories write it": "speed",
-    "numbers of runs, and limits of processes": "run_id runs memlock",
+    "numbers of runs, and limits of processes and copies": "run_id runs memlock bwlimit",
     "keys and settings of ssh without a private key, and their digests": "comment config digest known_hosts",
     "mappings and lists whose own options are looked at": "defaults files toolkits",
     "settings of NCCL and Gloo for a probe or a node, and of launchers": "environment options settings",
