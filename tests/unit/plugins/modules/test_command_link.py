@@ -51,7 +51,7 @@ def test_what_others_have_put_there_stays(run, state):
     run.path.symlink_to("/bin/sh")
     result = run(state=state)
     assert not result["changed"] and os.readlink(run.path) == "/bin/sh"
-    assert "leads to /bin/sh" in links.state(str(run.path), str(run.target)).reason
+    assert "leads to /bin/sh" in links.state(str(run.path), str(run.target)).foreign
     run.path.unlink()
     run.path.write_text("theirs")
     assert not run(state=state)["changed"] and run.path.read_text() == "theirs"
