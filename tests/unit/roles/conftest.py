@@ -55,14 +55,8 @@ class Installation:
     def call(self, *words, **options):
         return subprocess.run(
             [str(word) for word in words],
-            **{
-                "cwd": self.root / "workspace",
-                "capture_output": True,
-                "text": True,
-                "timeout": 60,
-                "check": False,
-                **options,
-            },
+            check=False,
+            **{"cwd": self.root / "workspace", "capture_output": True, "text": True, "timeout": 60, **options},
         )
 
     def run(self, *words, **options):

@@ -230,7 +230,7 @@ def test_a_detached_run_outlives_its_terminal(cluster):
     os.close(follower)
     assert process.wait(20) == 0
     os.close(leader)  # the terminal is gone: its session gets SIGHUP
-    wait_for(lambda: (cluster.root / "end").exists())
+    wait_for((cluster.root / "end").exists)
     wait_for(lambda: records(cluster, "r1")["ended"])
     assert records(cluster, "r1")["status"] == 0
     assert (cluster.root / "var/runs/r1/log").read_text() == "node1: begun\nnode1: done\n"
@@ -365,8 +365,8 @@ def test_a_bar_and_lines_of_both_streams_share_one_terminal(cluster):
     assert process.wait(20) == 0
     shown = os.read(leader, 1 << 16)
     os.close(leader)
-    bar = b"\r\x1b[Knode1: [rank0]:  50%|##"
-    assert shown == bar + b"\r\x1b[Knode1: [rank0]: hello\r\nnode1: [rank0]:  50%|##\r\x1b[K"
+    state = b"\r\x1b[Knode1: [rank0]:  50%|##"
+    assert shown == state + b"\r\x1b[Knode1: [rank0]: hello\r\nnode1: [rank0]:  50%|##\r\x1b[K"
 
 
 def test_the_checks_read_what_is_shown():

@@ -354,7 +354,7 @@ def test_a_second_sync_at_the_same_time_is_refused(nodes):
     (nodes.data / "model").write_bytes(os.urandom(4 << 20))
     process = begun(nodes, "--bwlimit", "1M")
     try:
-        assert wait_for(lambda: (nodes.at("node2") / "data").exists())
+        assert wait_for((nodes.at("node2") / "data").exists)
         done = nodes.sync()
         assert done.returncode == 64 and "another sync goes on" in done.stderr
     finally:

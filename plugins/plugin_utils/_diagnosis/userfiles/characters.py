@@ -61,7 +61,7 @@ def encoding(text: str) -> t.Iterator[Problem]:
         yield Problem(0, "carriage", "its lines end with a carriage return alone: for the shell it is one line")
     elif 2 * sum(line.endswith("\r") for line in lines) >= len(lines):
         broken = next((at for at, line in enumerate(lines, 1) if _BREAKS.search(line)), 0)
-        at = broken or next(at for at, line in enumerate(lines, 1) if line.endswith("\r"))
+        at = broken or next((at for at, line in enumerate(lines, 1) if line.endswith("\r")), 0)
         shown = lines[at - 1].strip()[:80]
         yield Problem(at, "windows" if broken else "windows_luck", f"the line ends of Windows (CR LF): {shown}")
     if text.startswith(BOM):

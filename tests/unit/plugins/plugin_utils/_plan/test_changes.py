@@ -227,7 +227,7 @@ FILES = {
         node.plan["nodes"]["node1"].update(reserved_port=29500),
         (node.path / "reserved").write_text("8080,29000-30000\n"),
     ),
-    "no link to the command": lambda node: link(node),
+    "no link to the command": link,
     "a link that leads nowhere": lambda node: link(node, "/nowhere/bin/trainmesh"),
     "a link of others": lambda node: link(node, "/bin/sh"),
     "a program of others in its place": lambda node: (link(node), write_new(node.places.command)),

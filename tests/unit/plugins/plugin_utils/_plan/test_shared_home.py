@@ -32,14 +32,18 @@ def places(*directories, keys=None):
         (places(NFS, NFS, NFS), [["gpu1", "gpu2", "gpu3"]]),
         (places(DISK, NFS, NFS), [["gpu1", "gpu2", "gpu3"]]),  # the first one exports it
         (places(NFS, {**NFS, "source": "filer.example.org:/home"}), [["gpu1", "gpu2"]]),  # one server, two names
-        (places({**NFS, "fs_type": "lustre", "source": "10.0.0.5@tcp:/fs"}, {**NFS, "fs_type": "lustre",
-                                                                          "source": "10.0.0.6@tcp:/fs"}),
-         [["gpu1", "gpu2"]]),
+        (
+            places(
+                {**NFS, "fs_type": "lustre", "source": "10.0.0.5@tcp:/fs"},
+                {**NFS, "fs_type": "lustre", "source": "10.0.0.6@tcp:/fs"},
+            ),
+            [["gpu1", "gpu2"]],
+        ),
         (places({**DISK, "machine": "one"}, {**DISK, "machine": "one"}), [["gpu1", "gpu2"]]),  # containers
         (places(NFS, NFS, {**NFS, "inode": 78}, {**NFS, "inode": 78}), [["gpu1", "gpu2"], ["gpu3", "gpu4"]]),
         (places(DISK, {**NFS, "source": "gpu1:/home"}), [["gpu1", "gpu2"]]),
     ],
-)  # fmt: skip
+)
 def test_one_home(given, groups):
     assert shared_home.groups(given) == groups
 
