@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import sys
@@ -268,3 +269,35 @@ def test_the_reason_of_pip_is_told_without_a_login():
     )
     assert "--no-build-isolation builds it with those of the environment" in built
     assert "Caused by: you want a; b wants c (What is installed stays" in conflict
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["wandb", "--index-url", "https://me:secret@index.example.org/simple"],
+        ["wandb", "--extra-index-url=https://token@index.example.org/simple"],
+        ["git+https://token@git.example.org/theirs.git"],
+        ["theirs @ https://me:secret@files.example.org/theirs-1.0-py3-none-any.whl"],
+        ["wandb", "-f", "https://me:secret@files.example.org/"],
+    ],
+)
+def test_a_login_is_not_shown_to_the_nodes(words):
+    parser = argparse.ArgumentParser()
+    packages.add_to(parser.add_subparsers(), "/nowhere")
+    options = parser.parse_args(["pip", "install", *words])
+    with pytest.raises(packages.Refused, match=r"pip\.conf") as refused:
+        options.action("/nowhere", options)
+    assert "secret" not in str(refused.value) and "token" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "https://files.example.org/theirs-1.0-py3-none-any.whl",
+        "theirs @ https://files.example.org/theirs-1.0-py3-none-any.whl",
+        "git+ssh://git@git.example.org/theirs.git",
+    ],
+)
+def test_an_address_without_a_secret_is_taken_as_it_is(word):
+    packages.only_public([word])
+    assert packages._whole(word) == word

@@ -34,6 +34,7 @@ anew or gets a new node, name it in trainmesh_extra_packages or in the file of t
 site.yml says what is not there yet.
 """
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+LOGIN = re.compile(r"(?<!ssh)://[^/\s@]+@")  # ssh://git@HOST names a user and no secret
 
 
 def add_to(commands: t.Any, _prefix: str) -> None:
@@ -174,6 +175,7 @@ def install(prefix: str, options: argparse.Namespace) -> int:
     wrong = [word for word in asked if word.startswith("-")]
     if wrong:
         raise Refused(f"{wrong[0]} is no package (--help lists the options)")
+    only_public([*asked, *_pip_options(options)])
     cluster = read(prefix)
     only_equal(cluster)
     on = options.on or cluster.own
@@ -212,13 +214,22 @@ def _is_place(word: str) -> bool:
 
 
 def _whole(word: str) -> str:
-    """A path as every node and directory understands it."""
+    """A path as every node and directory understands it; an address, as ``NAME @ URL`` too, stays as it is."""
+    if "://" in word:
+        return word
     is_path = word.startswith((".", "/", "~")) or (os.path.exists(word) and "/" in word) or word.endswith(".whl")
     return os.path.abspath(os.path.expanduser(word)) if is_path else word
 
 
+def only_public(words: t.Iterable[str]) -> None:
+    """Refused for an address with a login: every user of a node sees it in the process list."""
+    if any(LOGIN.search(word) for word in words):
+        raise Refused("an address with a user name or a password in it could be read by every user of the nodes: put "
+                      "the login into ~/.netrc, or the whole address into ~/.config/pip/pip.conf")  # fmt: skip
+
+
 def _pip_options(options: argparse.Namespace) -> list[str]:
-    """The options for pip. Addresses with a login belong into its configuration: here everybody sees them."""
+    """The options for pip."""
     words = ["--no-index"] if options.no_index else []
     words += ["--pre"] if options.pre else []
     words += ["--no-build-isolation"] if options.no_build_isolation else []
