@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who copies to whom: every node that has it serves one that has not, which makes a binomial tree.
+"""Which node copies to which: every node that has it serves one that has not, which makes a binomial tree.
 
 Nothing is planned ahead: whoever is idle takes the next one. So a dead node has no subtree that could be lost with it,
 and a slow one serves fewer others.
@@ -74,7 +74,7 @@ class Tree:
         self.each, self.grows = each, grows
         self.running: list[Transfer] = []
         self.done: dict[str, dict[str, t.Any]] = {}
-        self.took: dict[str, tuple[str, float]] = {}  # from whom, in how many seconds
+        self.took: dict[str, tuple[str, float]] = {}  # its source, and the seconds
         self.failed: dict[str, str] = {}
         self.tried: dict[str, dict[str, str]] = collections.defaultdict(dict)
         self.strikes: collections.Counter[str] = collections.Counter()
