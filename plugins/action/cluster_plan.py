@@ -21,6 +21,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import (
     changes,
     changes_text,
     conda,
+    environments,
     membership,
     nodes,
     removed_keys,
@@ -73,6 +74,7 @@ class ActionModule(ActionBase):
             path = os.path.join(given["state_dir"], "cluster.json")
             memory = state.load(path, group, {host.name: host.ansible_host for host in hosts})
             plan = plan_cluster.make(hosts, options, memory.nodes, strict=not read_only)
+            self._environments(plan, hosts, hostvars, options["installs"] and not read_only)
             removed = self._removed(memory, plan["model"], self._user_facts(hostvars, names, live))
             identity = self._identity(hosts, plan, memory, options["takeover"], strict=not read_only)
             seen = Seen.of(hosts, self._user_facts(hostvars, names, live), memory.nodes, identity)
@@ -110,6 +112,19 @@ class ActionModule(ActionBase):
         place["changes"] = {name: [change._asdict() for change in found] for name, found in differs.items() if found}
         place["plays"] = {name: changes.plays(found) for name, found in differs.items() if found}
         return {**result, **plan, "changed": False, "unreached": unreached, **place}
+
+    @staticmethod
+    def _environments(
+        plan: t.Mapping[str, t.Any], hosts: t.Sequence[Host], hostvars: t.Mapping[str, t.Any], installs: bool
+    ) -> None:
+        """Where the environment of each node is made; raises PlanError where there is no room beside the one in use."""
+        reached = [host for host in hosts if host.fabric and host.name in plan["nodes"]]
+        presents = {host.name: action.facts(hostvars, host.name).get("trainmesh_facts_present") for host in reached}
+        disks = {host.name: (host.fabric.get("disks") or {}).get(plan["prefix"]) or {} for host in reached}
+        free = {name: disk.get("free_bytes") for name, disk in disks.items()}
+        faults = environments.enter(plan, presents, free)
+        if faults and installs:
+            raise plan_cluster.PlanError(faults)
 
     def _changes(
         self,

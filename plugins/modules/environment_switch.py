@@ -1,0 +1,218 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which of the environments is the one in use."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: environment_switch
+short_description: Verify an environment, and make it the one in use
+version_added: "1.0.0"
+author: [trainmesh.cluster contributors (@trainmesh)]
+description:
+  - With O(state=verified) imports packages from an environment below C(environments) in the prefix, and lets torch add
+    on the processor and on every GPU. Changes nothing.
+  - With O(state=current) lets C(env) below the prefix lead to that environment. The one that was in use before stays,
+    and older ones are removed.
+  - Where C(env) is still a directory, it is moved to C(environments) first.
+  - Fails, in both states, while a job runs on the node from C(env): so no node is switched before all can be.
+options:
+  prefix:
+    description: Directory of everything.
+    type: path
+    required: true
+  user:
+    description: User who owns the environments.
+    type: str
+    required: true
+  name:
+    description: Name of the environment below C(environments).
+    type: str
+    required: true
+  state:
+    description: What to do.
+    type: str
+    choices: [verified, current]
+    default: verified
+  packages:
+    description: Modules that must be there to import; used with O(state=verified).
+    type: list
+    elements: str
+    default: [torch, deepspeed, accelerate]
+  torch_build:
+    description: Build of torch that the plan asks for, such as V(cpu) or V(cu126). Empty asks for none.
+    type: str
+    default: ""
+  gpus:
+    description: GPUs that torch must find at the least.
+    type: int
+    default: 0
+  timeout:
+    description: Seconds that the imports may take.
+    type: int
+    default: 600
+extends_documentation_fragment:
+  - trainmesh.cluster.attributes
+seealso:
+  - module: trainmesh.cluster.python_stack
+"""
+
+EXAMPLES = r"""
+- name: Verify the new environment
+  trainmesh.cluster.environment_switch:
+    prefix: /opt/trainmesh
+    user: train
+    name: torch-2.14.0-cu126-py3.11
+    torch_build: cu126
+    gpus: 8
+  become: true
+
+- name: Switch to the new environment
+  trainmesh.cluster.environment_switch:
+    prefix: /opt/trainmesh
+    user: train
+    name: torch-2.14.0-cu126-py3.11
+    state: current
+  become: true
+"""
+
+RETURN = r"""
+before:
+  description: Name of the environment that was in use; empty where there was none.
+  returned: success
+  type: str
+  sample: torch-2.13.0-cu126-py3.11
+removed:
+  description: Environments that were removed, or would be in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [torch-2.12.0-cu126-py3.11]
+torch:
+  description: What torch says of itself; empty where it was not asked.
+  returned: success
+  type: dict
+  sample: {version: 2.14.0+cu126, cuda: "12.6", gpus: 8}
+"""
+
+import contextlib
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user, root_path
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import environments, switch
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user.processes import processes
+
+SHOWN = 5
+
+
+def running(prefix: str, moves: bool) -> list[str]:
+    """The processes that have ``env`` in their command line; where it is moved, all that are of a job of ours too."""
+    return [
+        f"{job['pid']} of {job['user']} ({job['command']})"
+        for job in processes(Tree(), prefix, {os.getpid()})
+        if f"{prefix}/env/" in job["command"] or (moves and job["ours"])
+    ]
+
+
+def look(params: t.Mapping[str, t.Any]) -> switch.Change:
+    """What is to do: read as the user, as it runs the interpreter. Raises SwitchError, ValueError, OSError."""
+    with job_user.acting_as(params["user"]):
+        environments.base(params["prefix"], params["name"])
+        return switch.plan(params["prefix"], params["name"])
+
+
+def refuse_running(params: t.Mapping[str, t.Any], change: switch.Change) -> None:
+    """Raises SwitchError while jobs run that a switch would lead to another environment."""
+    prefix, name = params["prefix"], params["name"]
+    jobs = running(prefix, bool(change.moved)) if change.before != change.after else []
+    if jobs:
+        raise switch.SwitchError(
+            f"{prefix}/env can't lead to {name} while jobs run from it: {', '.join(jobs[:SHOWN])}. Wait for their end, "
+            "or stop them (trainmesh stop --all), and run this again: the new environment is kept, and only the switch "
+            "is left to do"
+        )
+
+
+def verify(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What torch says; raises SwitchError, ValueError."""
+    prefix, name = params["prefix"], params["name"]
+    with job_user.acting_as(params["user"]):
+        base = environments.base_of(prefix, name)
+        base = base if os.path.isdir(f"{base}/env") else prefix  # a directory that is to get this name
+        return switch.verify(base, params["packages"], params["torch_build"], params["gpus"], params["timeout"])
+
+
+def converge(params: t.Mapping[str, t.Any], change: switch.Change) -> None:
+    """Let ``env`` lead to the environment; raises SwitchError, ValueError, OSError."""
+    prefix, user, name = params["prefix"], params["user"], params["name"]
+    if change.moved != name:
+        switch.check(prefix, name)
+    account = job_user.account(user)
+    roots = os.geteuid() == 0 and root_path.is_roots(prefix)
+    with contextlib.nullcontext() if roots else job_user.acting_as(user):
+        if change.moved:
+            switch.lay_out(prefix, change.moved, account.pw_uid, account.pw_gid)
+            with job_user.acting_as(user):
+                switch.copy_records(prefix, change.moved)
+        if change.before != change.after:
+            switch.link(prefix, change)
+        with job_user.acting_as(user):
+            switch.remove_records(prefix)
+        switch.remove(prefix, change.remove)
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "prefix": {"type": "path", "required": True},
+            "user": {"type": "str", "required": True},
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["verified", "current"], "default": "verified"},
+            "packages": {"type": "list", "elements": "str", "default": ["torch", "deepspeed", "accelerate"]},
+            "torch_build": {"type": "str", "default": ""},
+            "gpus": {"type": "int", "default": 0},
+            "timeout": {"type": "int", "default": 600},
+        },
+        supports_check_mode=True,
+    )
+    params, torch = module.params, dict[str, t.Any]()
+    switches = params["state"] == "current"
+    try:
+        change = look(params)
+        if not module.check_mode:
+            refuse_running(params, change)  # also before the first node is switched
+        if not switches and not module.check_mode:
+            torch = verify(params)
+        elif not change.is_empty and not module.check_mode:
+            converge(params, change)
+    except (switch.SwitchError, ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
+    changed = switches and not change.is_empty
+    before = change.moved or os.path.basename(os.path.dirname(change.before))
+    module.exit_json(
+        changed=changed,
+        before=before,
+        removed=list(change.remove) if switches else [],
+        torch=torch,
+        diff=_diff(params["prefix"], change) if changed else {},
+    )
+
+
+def _diff(prefix: str, change: switch.Change) -> dict[str, str]:
+    before = [f"env -> {change.before}" if change.before else "env"] if change.moved or change.before else []
+    before += [f"{environments.DIRECTORY}/{name}" for name in change.remove]
+    after = [f"env -> {change.after}"]
+    after += [f"{environments.DIRECTORY}/{change.moved}/env"] if change.moved else []
+    text = ("".join(f"{line}\n" for line in lines) for lines in (before, after))
+    return {"before_header": prefix, "after_header": prefix, **dict(zip(("before", "after"), text))}
+
+
+if __name__ == "__main__":
+    main()

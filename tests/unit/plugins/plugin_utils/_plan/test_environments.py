@@ -1,0 +1,77 @@
+# Copyright: (c) 2026, trainmesh.cluster contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import environments
+
+OLD, NEW, CPU = "torch-2.13.0-cu126-py3.11", "torch-2.14.0-cu126-py3.11", "torch-2.14.0-cpu-py3.11"
+STACK = {
+    "requirements": ["torch==2.14.0+cu126", "deepspeed==0.19.8"],
+    "torch_build": "cu126",
+    "python_env": "venv",
+    "python_version": "3.11",
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({}, NEW),
+        ({"requirements": ["torchvision==0.29.0", "torch==2.13.0"]}, OLD),
+        ({"python_env": "conda"}, "torch-2.14.0-cu126-conda-py3.11"),
+        ({"python_version": ""}, ""),
+        ({"requirements": ["torch>=2"]}, ""),
+        ({"requirements": []}, ""),
+    ],
+)
+def test_the_name_of_what_the_plan_asks_for(more, name):
+    assert environments.wanted({**STACK, **more}) == name
+
+
+def told(**more):
+    found = {"linked": "", "content": OLD, "fixed": False, "whole": [], **more}
+    return {"of": ["train", "/opt/trainmesh"], "torch_stack": {"environments": found}}
+
+
+def plan(*names, **stack):
+    return {"user": "train", "prefix": "/opt/trainmesh", "stack": {**STACK, **stack}, "nodes": {n: {} for n in names}}
+
+
+def test_each_node_gets_its_target_and_those_that_were_not_read_keep_what_they_have():
+    cluster = plan("node1", "node2", "node3")
+    faults = environments.enter(cluster, {"node1": told(), "node2": told(linked=OLD, whole=[NEW])}, {})
+    assert faults == []
+    found = {name: node["environment"] for name, node in cluster["nodes"].items()}
+    assert found["node1"] == {"name": NEW, "switch": NEW, "before": OLD, "kept": False}
+    assert found["node2"] == {"name": NEW, "switch": NEW, "before": OLD, "kept": True}
+    assert found["node3"] == {"name": "", "switch": "", "before": "", "kept": False}
+
+
+@pytest.mark.parametrize(
+    "present",
+    [
+        None,
+        "nothing",
+        {},
+        {**told(), "of": ["other", "/opt/trainmesh"]},
+        {**told(), "torch_stack": {"unknown": "OSError"}},
+        told(whole=None),
+        told(linked=["x"]),
+        told(content=3),
+    ],
+)
+def test_a_node_that_says_nothing_sensible_is_not_switched(present):
+    cluster = plan("node1")
+    assert environments.enter(cluster, {"node1": present}, {"node1": 0}) == []
+    assert cluster["nodes"]["node1"]["environment"] == environments.NONE._asdict()
+
+
+def test_room_is_asked_for_where_a_second_one_is_made():
+    nodes = {"full": told(), "kept": told(whole=[NEW, CPU]), "roomy": told(), "untold": told(), "first": told(content="")}
+    free = {"full": 4 << 30, "kept": 0, "roomy": 9 << 30, "first": 0}
+    (fault,) = environments.enter(plan(*nodes), nodes, free)
+    assert fault.hosts == ("full",) and "an environment beside the one in use needs about 8192 MiB" in fault
+    assert environments.enter(plan(*nodes, torch_build="cpu"), nodes, free) == []
