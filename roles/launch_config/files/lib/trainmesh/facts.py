@@ -73,12 +73,12 @@ def answer(prefix: str, words: t.Sequence[str]) -> int:
 def environment(installation: Installation) -> dict[str, t.Any]:
     """The Python of the environment and its packages, by the directories that pip leaves."""
     packages = {}
-    for path in glob.glob(f"{glob.escape(installation.prefix)}/env/lib/python3*/site-packages/*.dist-info"):
+    for path in glob.glob(f"{glob.escape(installation.base)}/env/lib/python3*/site-packages/*.dist-info"):
         name, _dash, version = os.path.basename(path)[: -len(".dist-info")].rpartition("-")
         if name.startswith("~"):  # what pip has left of a package that it could not remove
             continue
         packages[re.sub(r"[-_.]+", "-", name).lower()] = version
-    versions = glob.glob(f"{glob.escape(installation.prefix)}/env/lib/python3*")
+    versions = glob.glob(f"{glob.escape(installation.base)}/env/lib/python3*")
     return {"python": sorted(map(os.path.basename, versions)), "packages": packages}
 
 

@@ -70,7 +70,8 @@ def test_a_node_that_says_nothing_sensible_is_not_switched(present):
 
 
 def test_room_is_asked_for_where_a_second_one_is_made():
-    nodes = {"full": told(), "kept": told(whole=[NEW, CPU]), "roomy": told(), "untold": told(), "first": told(content="")}
+    nodes = {name: told() for name in ("full", "roomy", "untold")}
+    nodes |= {"kept": told(whole=[NEW, CPU]), "first": told(content="")}
     free = {"full": 4 << 30, "kept": 0, "roomy": 9 << 30, "first": 0}
     (fault,) = environments.enter(plan(*nodes), nodes, free)
     assert fault.hosts == ("full",) and "an environment beside the one in use needs about 8192 MiB" in fault
