@@ -109,14 +109,20 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._install import 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._user.processes import processes
 
 SHOWN = 5
+MAX_MAPS = 4 << 20
 
 
 def running(prefix: str, moves: bool) -> list[str]:
-    """The processes that have ``env`` in their command line; where it is moved, all that are of a job of ours too."""
+    """The jobs that would go on with another environment: they have ``env`` in their command line.
+
+    Where it is moved these are also those that have opened its libraries, by whatever name they were started.
+    """
+    tree = Tree()
     return [
         f"{job['pid']} of {job['user']} ({job['command']})"
-        for job in processes(Tree(), prefix, {os.getpid()})
-        if f"{prefix}/env/" in job["command"] or (moves and job["ours"])
+        for job in processes(tree, prefix, {os.getpid()})
+        if f"{prefix}/env/" in job["command"]
+        or (moves and f"{prefix}/env/" in (tree.text(f"/proc/{job['pid']}/maps", MAX_MAPS) or ""))
     ]
 
 

@@ -14,6 +14,7 @@ import tempfile
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import environments, prefix, switch
 from ansible_collections.trainmesh.cluster.plugins.modules import environment_switch, python_env, python_stack
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import changes
@@ -207,8 +208,10 @@ def test_nothing_is_switched_under_a_running_job(node, monkeypatch, job, is_refu
 def test_the_first_switch_moves_what_any_job_may_have_open(node, monkeypatch):
     want(node, "2.14.0")
     install(node)
-    running = {"pid": 7, "user": "train", "ours": True, "command": "python train.py"}
+    running = {"pid": 7, "user": "train", "ours": False, "command": "python train.py"}
     monkeypatch.setattr(environment_switch, "processes", lambda *_any: [running])
+    maps = f"7f00-7f01 r-xp 0 08:01 7 {node.prefix}/env/lib/python{VERSION}/site-packages/torch/lib/libtorch_cpu.so\n"
+    monkeypatch.setattr(Tree, "text", lambda _tree, path, _most: {"/proc/7/maps": maps}.get(path))
     for answer in (verified(node), call(node, "current")):
         assert answer["failed"] and "7 of train" in answer["msg"] and not (node.prefix / "env").is_symlink()
 
