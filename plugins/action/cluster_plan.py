@@ -188,9 +188,8 @@ class ActionModule(ActionBase):
             return []
         lock = self._lock(plan["stack"], state_dir)[0] or {}
         rest = [pin for pin in pins if pin.partition("==")[0] not in lock]
-        advice = (
-            "name them in trainmesh_extra_packages or in the file of trainmesh_requirements, or new nodes lack them"
-        )
+        lacking = "the new environment lacks them" if environments.is_new(plan) else "new nodes lack them"
+        advice = f"name them in trainmesh_extra_packages or in the file of trainmesh_requirements, or {lacking}"
         return [f"added with trainmesh pip install, and not in the lock: {', '.join(rest)}: {advice}"] if rest else []
 
     @staticmethod

@@ -39,7 +39,15 @@ def enter(plan: t.Mapping[str, t.Any], presents: t.Mapping[str, t.Any], free: t.
     new = [name for name, each in targets.items() if each.name and not each.kept and each.before]
     needed = CPU_BYTES if plan["stack"].get("torch_build") == "cpu" else GPU_BYTES
     rows = {name: {"free_bytes": free.get(name)} for name in new}
-    return python.room(rows, new, needed, "an environment beside the one in use", plan["prefix"])
+    faults = python.room(rows, new, needed, "an environment beside the one in use", plan["prefix"])
+    way = f"or do without a way back: empty the one in use first (rm -rf {plan['prefix']}/env/*)"
+    return [Fault(f"{one}, {way}", *one.hosts) for one in faults]
+
+
+def is_new(plan: t.Mapping[str, t.Any]) -> bool:
+    """Whether some node gets an environment that is made now."""
+    targets = [node["environment"] for node in plan["nodes"].values() if "environment" in node]
+    return any(target["name"] and not target["kept"] for target in targets)
 
 
 def _told(present: t.Any, whose: t.Sequence[str]) -> t.Mapping[str, t.Any]:

@@ -71,7 +71,7 @@ def answer(prefix: str, words: t.Sequence[str]) -> int:
 
 
 def environment(installation: Installation) -> dict[str, t.Any]:
-    """The Python of the environment and its packages, by the directories that pip leaves."""
+    """The name of the environment (none for a directory ``env``), its Python and the packages that pip has left there."""
     packages = {}
     for path in glob.glob(f"{glob.escape(installation.base)}/env/lib/python3*/site-packages/*.dist-info"):
         name, _dash, version = os.path.basename(path)[: -len(".dist-info")].rpartition("-")
@@ -79,7 +79,8 @@ def environment(installation: Installation) -> dict[str, t.Any]:
             continue
         packages[re.sub(r"[-_.]+", "-", name).lower()] = version
     versions = glob.glob(f"{glob.escape(installation.base)}/env/lib/python3*")
-    return {"python": sorted(map(os.path.basename, versions)), "packages": packages}
+    python = sorted(map(os.path.basename, versions))
+    return {"name": installation.environment, "python": python, "packages": packages}
 
 
 def configuration(installation: Installation) -> dict[str, str]:

@@ -89,7 +89,6 @@ def state(installation: Installation) -> Record:
     os.makedirs(f"{directory(installation)}/wheels", exist_ok=True)
     return {
         **facts.environment(installation),
-        "environment": installation.environment,
         "needs": needs(installation),
         "locked": installation_text(installation, "var/stack-packages").split(),
         "record": read(installation, RECORD),
