@@ -105,11 +105,12 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user, root_path
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install import environments, switch
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import environments, switch, uv
 from ansible_collections.trainmesh.cluster.plugins.module_utils._user.processes import processes
 
 SHOWN = 5
 MAX_MAPS = 4 << 20
+LOCK_SECONDS = 60.0
 
 
 def running(prefix: str, moves: bool) -> list[str]:
@@ -154,9 +155,24 @@ def verify(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         return switch.verify(base, params["packages"], params["torch_build"], params["gpus"], params["timeout"])
 
 
-def converge(params: t.Mapping[str, t.Any], change: switch.Change) -> None:
-    """Let ``env`` lead to the environment; raises SwitchError, ValueError, OSError."""
-    prefix, user, name = params["prefix"], params["user"], params["name"]
+def converge(params: t.Mapping[str, t.Any]) -> switch.Change:
+    """Let ``env`` lead to the environment; raises SwitchError, InstallError, ValueError, OSError.
+
+    Nothing is installed meanwhile, and of nodes that share the prefix one does it.
+    """
+    prefix, user = params["prefix"], params["user"]
+    with contextlib.ExitStack() as stack:
+        with job_user.acting_as(user):  # the lock lies in a directory of the user's
+            stack.enter_context(uv.alone(uv.paths(environments.base(prefix)), LOCK_SECONDS))
+        change = look(params)
+        if not change.is_empty:
+            refuse_running(params, change)
+            apply(prefix, user, params["name"], change)
+        return change
+
+
+def apply(prefix: str, user: str, name: str, change: switch.Change) -> None:
+    """Move, link and remove: as root where the prefix is root's, and the records as the user."""
     if change.moved != name:
         switch.check(prefix, name)
     account = job_user.account(user)
@@ -197,8 +213,8 @@ def main() -> None:
         if not switches and not module.check_mode:
             torch = verify(params)
         elif not change.is_empty and not module.check_mode:
-            converge(params, change)
-    except (switch.SwitchError, ValueError, OSError) as error:
+            change = converge(params)
+    except (switch.SwitchError, uv.InstallError, ValueError, OSError) as error:
         module.fail_json(msg=str(error))
     changed = switches and not change.is_empty
     before = change.moved or os.path.basename(os.path.dirname(change.before))

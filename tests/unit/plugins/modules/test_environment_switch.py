@@ -10,18 +10,20 @@ import os
 import pathlib
 import pwd
 import subprocess
+import sys
 import tempfile
 
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install import environments, prefix, switch
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import environments, prefix, switch, uv
 from ansible_collections.trainmesh.cluster.plugins.modules import environment_switch, python_env, python_stack
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import changes
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import environments as plan_environments
 from ansible_collections.trainmesh.cluster.tests.unit.samples import documented, modules
 from ansible_collections.trainmesh.cluster.tests.unit.samples.nodes import ME, VERSION, Node
 
+NAME = ME.pw_name  # before the fixture exchanges the accounts
 OLD, NEW, NEWEST = (f"torch-{version}-cpu-py{VERSION}" for version in ("2.13.0", "2.14.0", "2.15.0"))
 
 
@@ -235,8 +237,7 @@ def test_an_interrupted_switch_goes_on(node, monkeypatch, module, step):
         if step in ("rename", "replace"):  # nothing is tidied up by a process that was killed
             patch.setattr(os, "unlink", lambda _path: None)
         with pytest.raises(Killed):
-            change = environment_switch.look({"prefix": str(node.prefix), "user": ME.pw_name, "name": NEW})
-            environment_switch.converge({"prefix": str(node.prefix), "user": ME.pw_name, "name": NEW}, change)
+            environment_switch.converge({"prefix": str(node.prefix), "user": ME.pw_name, "name": NEW})
     want(node, "2.14.0")
     if target(node)["switch"]:
         install(node)
@@ -246,6 +247,39 @@ def test_an_interrupted_switch_goes_on(node, monkeypatch, module, step):
     assert rows(node) == []
     upgrade(node, "2.13.0")
     assert torch_of(node) == "2.13.0+cpu"
+
+
+def test_of_nodes_that_share_the_prefix_one_switches(node):
+    want(node, "2.14.0")
+    install(node)
+    # two that have looked at the same time
+    program = f"""
+import sys
+from ansible_collections.trainmesh.cluster.plugins.modules import environment_switch
+environment_switch.processes = lambda *_any: []
+sys.stdin.readline()
+change = environment_switch.converge({{"prefix": {str(node.prefix)!r}, "user": {NAME!r}, "name": {NEW!r}}})
+print("nothing" if change.is_empty else "switched")
+"""
+    started = [
+        subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+        for _number in range(2)
+    ]  # fmt: skip
+    for process in started:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert sorted(process.communicate(timeout=60)[0] for process in started) == ["nothing\n", "switched\n"]
+    assert torch_of(node) == "2.14.0+cpu" and sorted(environments.whole(str(node.prefix))) == [OLD, NEW]
+
+
+def test_an_installation_that_runs_holds_the_switch_back(node, monkeypatch):
+    want(node, "2.14.0")
+    install(node)
+    monkeypatch.setattr(environment_switch, "LOCK_SECONDS", 0.0)
+    with uv.alone(uv.paths(str(node.prefix)), 0.0):
+        answer = call(node, "current")
+    assert answer["failed"] and "another installation runs" in answer["msg"] and torch_of(node) == "2.13.0+cpu"
 
 
 def test_a_node_with_a_directory_gets_the_link_of_the_others(node):
@@ -330,7 +364,7 @@ def test_root_switches_and_runs_nothing_of_the_users(capsys, monkeypatch):
         answers = [modules.run(environment_switch, capsys, state=state, **given) for state in ("verified", "current")]
         assert [answer["changed"] for answer in answers] == [False, True], answers
         assert os.readlink(f"{path}/env") == f"environments/{new}/env"
-        assert sorted(environments.whole(path)) == [old, new] and os.listdir(f"{path}/var") == []
+        assert sorted(environments.whole(path)) == [old, new] and os.listdir(f"{path}/var") == ["stack-installing.lock"]
         owners = {name: os.lstat(f"{path}/{name}").st_uid for name in ("env", "environments", f"environments/{old}")}
         assert set(owners.values()) == {0}
         theirs = [

@@ -71,7 +71,7 @@ def answer(prefix: str, words: t.Sequence[str]) -> int:
 
 
 def environment(installation: Installation) -> dict[str, t.Any]:
-    """The name of the environment (none for a directory ``env``), its Python and the packages that pip has left there."""
+    """The environment: its name (none for a directory ``env``), its Python, and the packages that pip left there."""
     packages = {}
     for path in glob.glob(f"{glob.escape(installation.base)}/env/lib/python3*/site-packages/*.dist-info"):
         name, _dash, version = os.path.basename(path)[: -len(".dist-info")].rpartition("-")
