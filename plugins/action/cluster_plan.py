@@ -115,7 +115,7 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _environments(
-        plan: t.Mapping[str, t.Any], hosts: t.Sequence[Host], hostvars: t.Mapping[str, t.Any], installs: bool
+        plan: dict[str, t.Any], hosts: t.Sequence[Host], hostvars: t.Mapping[str, t.Any], installs: bool
     ) -> None:
         """Where the environment of each node is made; raises PlanError where there is no room beside the one in use."""
         reached = [host for host in hosts if host.fabric and host.name in plan["nodes"]]
@@ -125,6 +125,7 @@ class ActionModule(ActionBase):
         faults = environments.enter(plan, presents, free)
         if faults and installs:
             raise plan_cluster.PlanError(faults)
+        plan["reasons"] += environments.left(plan, presents)
 
     def _changes(
         self,
@@ -138,6 +139,10 @@ class ActionModule(ActionBase):
         hostvars, key = variables["hostvars"], str(variables["trainmesh_run_key"])
         desired = changes.Desired({**plan, "identity": identity}, key, role_inputs.launch_scripts())
         lock, why = self._lock(plan["stack"], state_dir)
+        own_locks = {
+            each["name"]: self._lock({**plan["stack"], **each}, f"{state_dir}/environments/{each['name']}")[0]
+            for each in plan["stack"].get("environments") or []
+        }
         roles = [role for role in changes.ROLES if action.runs(variables, role)]
         found = {}
         for name in (name for name in plan["order"] if name in live):
@@ -147,6 +152,7 @@ class ActionModule(ActionBase):
                 ssh_port=int(hostvars[name]["trainmesh_ssh_port"] or 0) if "trainmesh_ssh_port" in stored else 0,
                 lock=lock,
                 lock_why=why,
+                own_locks=own_locks,
                 overridden={role: role_inputs.overridden(role, stored) for role in roles},
                 block=(facts.get("trainmesh_facts_fabric") or {}).get("cluster_block"),
             )

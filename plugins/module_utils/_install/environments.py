@@ -23,6 +23,8 @@ OF_THE_USER = ("env", "var")
 DIRECTORIES = ("var", "var/cache", "var/tools")
 RECORDS = ("environment.json", "stack-packages", "added")
 """What belongs to one environment and lies in C(var) beside it, the claim of it first."""
+# The names that users give in trainmesh_environments.
+OWN = re.compile(r"(?!torch-)[a-z][a-z0-9_-]{0,31}\Z", re.ASCII)
 _NAME = re.compile(r"torch-[A-Za-z0-9._+-]+\Z", re.ASCII)
 _LINK = re.compile(rf"{DIRECTORY}/(torch-[A-Za-z0-9._+-]+)/env\Z", re.ASCII)
 
@@ -37,6 +39,11 @@ def name_of(torch: str, build: str, kind: str, python: str) -> str:
         return ""
     name = "-".join(["torch", version, *([build] if build else []), *([] if kind == "venv" else [kind]), f"py{python}"])
     return name if _NAME.match(name) else ""
+
+
+def is_name(text: str) -> bool:
+    """Whether this is a name that name_of() may have made."""
+    return bool(_NAME.match(text))
 
 
 def base_of(prefix: str, name: str) -> str:
@@ -55,7 +62,7 @@ def linked(prefix: str) -> str:
 
 def base(prefix: str, name: str = "") -> str:
     """The directory of an environment by its name, or of the one in use; raises ValueError for what is no name."""
-    if name and not _NAME.match(name):
+    if name and not _NAME.match(name) and not OWN.match(name):
         raise ValueError(f"{name} is no name of an environment, such as torch-2.13.0-cpu-py3.11")
     return base_of(prefix, name or linked(prefix))
 
@@ -67,9 +74,17 @@ def is_fixed(prefix: str) -> bool:
 
 
 def names(prefix: str) -> list[str]:
-    """All environments that were made side by side, whole or not."""
+    """All environments of which one is in use, whole or not."""
     try:
         return sorted(name for name in os.listdir(f"{prefix}/{DIRECTORY}") if _NAME.match(name))
+    except OSError:
+        return []
+
+
+def own(prefix: str) -> list[str]:
+    """The environments with names that users have given."""
+    try:
+        return sorted(name for name in os.listdir(f"{prefix}/{DIRECTORY}") if OWN.match(name))
     except OSError:
         return []
 

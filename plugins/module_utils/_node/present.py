@@ -270,4 +270,19 @@ def _torch_stack(wish: Wish, there: Part) -> Part:
         "unfinished": have.unfinished,
         "added": packages.added(base),
         "environments": environments.read(wish.prefix, environments.content_of(found, have)),
+        "own": {name: _own(wish, name) for name in environments.own(wish.prefix)},
+    }
+
+
+def _own(wish: Wish, name: str) -> Part:
+    """An environment with a name of the user's."""
+    base = environments.base_of(wish.prefix, name)
+    found, where = install_prefix.environment_there(base), uv.paths(base)
+    have = packages.read(where.environment, where.marker, where.record, found[1] if found else "")
+    return {
+        "environment": found,
+        "claim": _digest(wish, install_prefix.read_claim(base)),
+        "packages": _digest(wish, packages.brought(have)),
+        "torch_build": have.torch_build,
+        "unfinished": have.unfinished,
     }

@@ -27,7 +27,7 @@ def wanted(stack: t.Mapping[str, t.Any]) -> str:
 
 
 def enter(plan: t.Mapping[str, t.Any], presents: t.Mapping[str, t.Any], free: t.Mapping[str, t.Any]) -> list[Fault]:
-    """Put the target of each node into the plan; returns a fault for each node with too little room for a second one.
+    """Put the target of each node into the plan; returns a fault for each node with too little room for what is made.
 
     ``presents`` are the present states of the nodes of this run, ``free`` the bytes that are free below the prefix.
     """
@@ -36,12 +36,41 @@ def enter(plan: t.Mapping[str, t.Any], presents: t.Mapping[str, t.Any], free: t.
     targets = environments.targets(found, wanted(plan["stack"]))
     for name, node in plan["nodes"].items():
         node["environment"] = targets.get(name, NONE)._asdict()
-    new = [name for name, each in targets.items() if each.name and not each.kept and each.before]
-    needed = CPU_BYTES if plan["stack"].get("torch_build") == "cpu" else GPU_BYTES
-    rows = {name: {"free_bytes": free.get(name)} for name in new}
-    faults = python.room(rows, new, needed, "an environment beside the one in use", plan["prefix"])
-    way = f"or do without a way back: empty the one in use first (rm -rf {plan['prefix']}/env/*)"
-    return [Fault(f"{one}, {way}", *one.hosts) for one in faults]
+    size = CPU_BYTES if plan["stack"].get("torch_build") == "cpu" else GPU_BYTES
+    faults: list[Fault] = []
+    for name, target in targets.items():
+        beside = [target.name] if target.name and not target.kept and target.before else []
+        made = beside + [each for each in own_names(plan) if each not in _own(presents[name])]
+        what = f"what is made in environments ({', '.join(made)})"
+        lack = python.room({name: {"free_bytes": free.get(name)}}, [name], size * len(made), what, plan["prefix"])
+        way = f", or do without a way back: empty the one in use first (rm -rf {plan['prefix']}/env/*)"
+        faults += [Fault(f"{one}{way if beside else ''}", name) for one in lack]
+    return faults
+
+
+def own_names(plan: t.Mapping[str, t.Any]) -> list[str]:
+    """The names in trainmesh_environments."""
+    return [each["name"] for each in plan["stack"].get("environments") or []]
+
+
+def _own(present: t.Any) -> list[str]:
+    """The environments with names of the users' that a node has."""
+    own = present["torch_stack"].get("own")
+    return sorted(name for name in own if environments.OWN.match(str(name))) if isinstance(own, dict) else []
+
+
+def left(plan: t.Mapping[str, t.Any], presents: t.Mapping[str, t.Any]) -> list[str]:
+    """Environments that trainmesh_environments names no more: they stay, as jobs may use them."""
+    whose, nodes = [plan["user"], plan["prefix"]], dict[str, list[str]]()
+    for node, each in presents.items():
+        for name in _own(each) if _told(each, whose) else []:
+            if name not in own_names(plan):
+                nodes.setdefault(name, []).append(node)
+    return [
+        f"trainmesh_environments names {name} no more, and it stays on {', '.join(where)}: "
+        f"rm -rf {plan['prefix']}/{environments.DIRECTORY}/{name} as root when nobody needs it"
+        for name, where in nodes.items()
+    ]
 
 
 def is_new(plan: t.Mapping[str, t.Any]) -> bool:
@@ -58,7 +87,8 @@ def _told(present: t.Any, whose: t.Sequence[str]) -> t.Mapping[str, t.Any]:
     told = stack.get("environments") if isinstance(stack, dict) else None
     if not isinstance(told, dict) or not isinstance(told.get("whole"), list):
         return {}
-    return told if all(isinstance(told.get(each, ""), str) for each in ("linked", "content")) else {}
+    names = [told.get(each, "") for each in ("linked", "content")]
+    return told if all(isinstance(name, str) and (not name or environments.is_name(name)) for name in names) else {}
 
 
 def words(target: t.Mapping[str, t.Any]) -> str:

@@ -10,6 +10,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -94,6 +95,14 @@ def test_a_job_has_the_environment_in_use_or_the_one_that_is_named(cluster, laun
     assert f"{cluster.root}/env/" not in text
 
 
+def test_a_job_may_have_an_environment_of_the_users(cluster):
+    (cluster.root / "environments/vision").mkdir(parents=True)
+    shutil.copytree(cluster.root / "env", cluster.root / "environments/vision/env")
+    text = dry(cluster, "--launcher", "deepspeed", "--environment", "vision")
+    assert f" {bin_of(cluster, 'vision')}/python {bin_of(cluster, 'vision')}/deepspeed " in text
+    assert " environment=vision " in text and " environment=" not in dry(cluster, "--launcher", "deepspeed")
+
+
 def test_every_node_and_rank_keeps_to_the_environment_that_the_job_has_started_with(cluster):
     cluster.side_by_side(OLD, NEW)
     words = dry(cluster, "--launcher", "torchrun").split()
@@ -109,7 +118,7 @@ def test_every_node_and_rank_keeps_to_the_environment_that_the_job_has_started_w
     assert cluster.call(*rank, env={"PATH": "/usr/bin:/bin"}).stdout == f"new {bin_of(cluster, NEW)}\n"
 
 
-@pytest.mark.parametrize("name", ["torch-2.12.0-cpu-py3.11", "../../etc", ""])
+@pytest.mark.parametrize("name", ["vision", "torch-2.12.0-cpu-py3.11", "../../etc", ""])
 def test_an_environment_that_is_not_there_is_told_with_those_that_are(cluster, name):
     cluster.side_by_side(OLD, NEW)
     result = cluster.run("--environment", name, "train.py")

@@ -153,6 +153,7 @@ def upgraded(monkeypatch, free, installs=True):
     """A plan for torch 2.14 over two nodes that have 2.13, with so many bytes free."""
     stack = {"requirements": ["torch==2.14.0"], "torch_build": "cpu", "python_env": "venv", "python_version": "3.11"}
     plan = {"user": "root", "prefix": "/opt/one", "stack": stack, "head": "node1", "nodes": {"node1": {}, "node2": {}}}
+    plan["reasons"] = []
     told = {"linked": "", "content": "torch-2.13.0-cpu-py3.11", "fixed": False, "whole": []}
     present = {"of": ["root", "/opt/one"], "torch_stack": {"environments": told, "added": ["wandb==0.21"]}}
     monkeypatch.setattr(cluster_plan.action, "facts", lambda _hostvars, _name: {"trainmesh_facts_present": present})

@@ -378,3 +378,34 @@ def test_root_switches_and_runs_nothing_of_the_users(capsys, monkeypatch):
 
 def test_the_options_are_those_of_the_documentation(monkeypatch):
     documented.check(environment_switch, monkeypatch)
+
+
+OWN = {"name": "vision", "torch_build": "cpu", "requirements": ["torch==2.12.0"]}
+OWN_LOCK = {"torch": "2.12.0+cpu"}
+
+
+def own_rows(node, lock):
+    found = node.changes("torch_stack", own_locks={"vision": lock})
+    return [change.why for change in found if change.what == "environments/vision"]
+
+
+def test_an_environment_of_the_users_is_made_once_and_told_when_it_differs(node):
+    node.plan["stack"]["environments"] = [OWN]
+    assert own_rows(node, OWN_LOCK) == ["not there"]
+    assert changes.plays(node.changes("torch_stack", own_locks={"vision": OWN_LOCK})) == ["environments", "torch_stack"]
+    node.plan["nodes"]["node1"]["environment"] = {**plan_environments.NONE._asdict(), "name": "vision"}
+    main, node.lock = node.lock, OWN_LOCK
+    install(node)
+    node.lock = main
+    want(node, "2.13.0")
+    assert own_rows(node, OWN_LOCK) == [] and node.changes("torch_stack", own_locks={"vision": OWN_LOCK}) == []
+    assert own_rows(node, None) == ["the lock has to be made"]
+    assert own_rows(node, {"torch": "2.12.1+cpu"}) == ["differs from the plan"]
+    (node.prefix / "environments/vision/var/stack-installing").touch()
+    assert own_rows(node, OWN_LOCK) == ["an installation did not end"]
+    (node.prefix / "environments/vision/var/stack-installing").unlink()
+    upgrade(node, "2.14.0")
+    assert upgrade(node, "2.15.0")["removed"] == [OLD], "it is none of those that are switched"
+    assert own_rows(node, OWN_LOCK) == []
+    (node.prefix / "environments/vision/env/pyvenv.cfg").unlink()
+    assert own_rows(node, OWN_LOCK) == ["the environment is incomplete or its interpreter does not run"]

@@ -12,7 +12,7 @@ import re
 import typing as t
 
 # What the playbooks make beside each other; the link env leads to the one in use.
-ENVIRONMENT = re.compile(r"torch-[A-Za-z0-9._+-]+", re.ASCII)
+ENVIRONMENT = re.compile(r"[a-z][A-Za-z0-9._+-]*", re.ASCII)
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 

@@ -53,7 +53,7 @@ def add_to(commands: t.Any, prefix: str) -> None:
     add("--launcher-arg", metavar="A", action="append", default=[], help="one more argument for the launcher itself "
         "(may be repeated)")  # fmt: skip
     add("--environment", metavar="NAME", help=f"another environment than the one in use: one of {prefix}/environments, "
-        "such as that of before an upgrade")  # fmt: skip
+        "that of before an upgrade or one of trainmesh_environments")  # fmt: skip
     add("--run-id", metavar="ID", help="name of the run (default: date and process number)")
     add("--config", metavar="NAME", help=f"for Accelerate: a file of {prefix}/etc/accelerate or an absolute path "
         "(default deepspeed_pdsh or deepspeed_standard)")  # fmt: skip

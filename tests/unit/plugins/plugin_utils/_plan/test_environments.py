@@ -61,6 +61,8 @@ def test_each_node_gets_its_target_and_those_that_were_not_read_keep_what_they_h
         told(whole=None),
         told(linked=["x"]),
         told(content=3),
+        told(content="torch-2.13.0; rm -rf /"),
+        told(linked="../../etc"),
     ],
 )
 def test_a_node_that_says_nothing_sensible_is_not_switched(present):
@@ -74,5 +76,25 @@ def test_room_is_asked_for_where_a_second_one_is_made():
     nodes |= {"kept": told(whole=[NEW, CPU]), "first": told(content="")}
     free = {"full": 4 << 30, "kept": 0, "roomy": 9 << 30, "first": 0}
     (fault,) = environments.enter(plan(*nodes), nodes, free)
-    assert fault.hosts == ("full",) and "an environment beside the one in use needs about 8192 MiB" in fault
+    assert fault.hosts == ("full",) and f"made in environments ({NEW}) needs about 8192 MiB" in fault
+    assert "rm -rf /opt/trainmesh/env/*" in fault
     assert environments.enter(plan(*nodes, torch_build="cpu"), nodes, free) == []
+
+
+def with_own(*names):
+    present = told(content=NEW)
+    return {**present, "torch_stack": {**present["torch_stack"], "own": {name: {} for name in names}}}
+
+
+def test_environments_of_the_users_need_room_where_they_are_new():
+    nodes, free = {"new": with_own(), "old": with_own("nlp", "vision")}, {"new": 15 << 30, "old": 0}
+    cluster = plan(*nodes, environments=[{"name": "vision"}, {"name": "nlp"}])
+    (fault,) = environments.enter(cluster, nodes, free)
+    assert fault.hosts == ("new",) and "(vision, nlp) needs about 16384 MiB" in fault and "rm -rf" not in fault
+
+
+def test_environments_that_are_named_no_more_are_told():
+    nodes = {"node1": with_own("nlp", "vision", "x; reboot"), "node2": with_own("nlp"), "node3": None, "node4": told()}
+    cluster = plan(*nodes, environments=[{"name": "vision"}])
+    (reason,) = environments.left(cluster, nodes)
+    assert "names nlp no more, and it stays on node1, node2: rm -rf /opt/trainmesh/environments/nlp" in reason
