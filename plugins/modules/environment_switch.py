@@ -28,7 +28,8 @@ options:
     type: str
     required: true
   name:
-    description: Name of the environment below C(environments).
+    description: >-
+      Name of the environment below C(environments). One of C(trainmesh_environments) can be verified only.
     type: str
     required: true
   state:
@@ -206,9 +207,12 @@ def main() -> None:
     )
     params, torch = module.params, dict[str, t.Any]()
     switches = params["state"] == "current"
+    own = bool(environments.OWN.match(params["name"]))
+    if own and switches:
+        module.fail_json(msg=f"{params['name']} is one of trainmesh_environments, of which none is the one in use")
     try:
         change = look(params)
-        if not module.check_mode:
+        if not module.check_mode and not own:
             refuse_running(params, change)  # also before the first node is switched
         if not switches and not module.check_mode:
             torch = verify(params)

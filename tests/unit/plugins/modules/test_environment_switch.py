@@ -409,3 +409,16 @@ def test_an_environment_of_the_users_is_made_once_and_told_when_it_differs(node)
     assert own_rows(node, OWN_LOCK) == []
     (node.prefix / "environments/vision/env/pyvenv.cfg").unlink()
     assert own_rows(node, OWN_LOCK) == ["the environment is incomplete or its interpreter does not run"]
+
+
+def test_an_environment_of_the_users_is_verified_while_jobs_run_and_never_switched_to(node, monkeypatch):
+    node.plan["nodes"]["node1"]["environment"] = {**plan_environments.NONE._asdict(), "name": "vision"}
+    node.lock = OWN_LOCK
+    install(node)
+    running = {"pid": 7, "user": "train", "ours": True, "command": f"{node.prefix}/env/bin/python train.py"}
+    monkeypatch.setattr(environment_switch, "processes", lambda *_any: [running])
+    given = {"name": "vision", "packages": ["torch"]}
+    assert call(node, "verified", **given)["torch"]["version"] == "2.12.0+cpu"
+    answer = call(node, "current", **given)
+    assert answer["failed"] and "of which none is the one in use" in answer["msg"]
+    assert not (node.prefix / "env").is_symlink()
