@@ -240,12 +240,12 @@ def environments(value: t.Any, parts: t.Mapping[str, t.Callable[[t.Any], t.Any]]
     if not isinstance(value, list):
         raise ValueError("expected a list of environments, such as [{name: vision, torch: 2.12.0}]")
     result: list[dict[str, t.Any]] = []
-    for item in value:
+    for at, item in enumerate(value, 1):
         name = item.get("name") if isinstance(item, t.Mapping) else None
         if not isinstance(name, str) or not own_names.OWN.match(name):
             raise ValueError(
-                f"{item!r}: expected a name of at most 32 small letters, digits, _ and -, and not one that begins "
-                "with torch-"
+                f"environment {at}: expected a name of at most 32 small letters, digits, _ and -, and not one that "
+                "begins with torch-"
             )
         unknown = sorted(set(map(str, item)) - {"name", *parts})
         if unknown:

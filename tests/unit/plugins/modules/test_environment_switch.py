@@ -422,3 +422,11 @@ def test_an_environment_of_the_users_is_verified_while_jobs_run_and_never_switch
     answer = call(node, "current", **given)
     assert answer["failed"] and "of which none is the one in use" in answer["msg"]
     assert not (node.prefix / "env").is_symlink()
+
+
+def test_what_the_inventory_sets_by_role_hides_neither_switch_nor_environments(node):
+    want(node, "2.14.0")
+    node.plan["stack"]["environments"] = [OWN]
+    found = node.changes("torch_stack", overridden={"torch_stack": ["torch_stack_timeout"]})
+    assert {change.what for change in found} == {changes.EVERYTHING, "environments/vision", changes.SWITCH}
+    assert changes.plays(found) == ["environment", "environments", "torch_stack"]
