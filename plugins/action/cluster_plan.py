@@ -21,6 +21,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import (
     changes,
     changes_text,
     conda,
+    environments,
     membership,
     nodes,
     removed_keys,
@@ -73,6 +74,7 @@ class ActionModule(ActionBase):
             path = os.path.join(given["state_dir"], "cluster.json")
             memory = state.load(path, group, {host.name: host.ansible_host for host in hosts})
             plan = plan_cluster.make(hosts, options, memory.nodes, strict=not read_only)
+            self._environments(plan, hosts, hostvars, options["installs"] and not read_only)
             removed = self._removed(memory, plan["model"], self._user_facts(hostvars, names, live))
             identity = self._identity(hosts, plan, memory, options["takeover"], strict=not read_only)
             seen = Seen.of(hosts, self._user_facts(hostvars, names, live), memory.nodes, identity)
@@ -111,6 +113,20 @@ class ActionModule(ActionBase):
         place["plays"] = {name: changes.plays(found) for name, found in differs.items() if found}
         return {**result, **plan, "changed": False, "unreached": unreached, **place}
 
+    @staticmethod
+    def _environments(
+        plan: dict[str, t.Any], hosts: t.Sequence[Host], hostvars: t.Mapping[str, t.Any], installs: bool
+    ) -> None:
+        """Where the environment of each node is made; raises PlanError where there is no room beside the one in use."""
+        reached = [host for host in hosts if host.fabric and host.name in plan["nodes"]]
+        presents = {host.name: action.facts(hostvars, host.name).get("trainmesh_facts_present") for host in reached}
+        disks = {host.name: (host.fabric.get("disks") or {}).get(plan["prefix"]) or {} for host in reached}
+        free = {name: disk.get("free_bytes") for name, disk in disks.items()}
+        faults = environments.enter(plan, presents, free)
+        if faults and installs:
+            raise plan_cluster.PlanError(faults)
+        plan["reasons"] += environments.left(plan, presents)
+
     def _changes(
         self,
         plan: t.Mapping[str, t.Any],
@@ -123,6 +139,10 @@ class ActionModule(ActionBase):
         hostvars, key = variables["hostvars"], str(variables["trainmesh_run_key"])
         desired = changes.Desired({**plan, "identity": identity}, key, role_inputs.launch_scripts())
         lock, why = self._lock(plan["stack"], state_dir)
+        own_locks = {
+            each["name"]: self._lock({**plan["stack"], **each}, f"{state_dir}/environments/{each['name']}")[0]
+            for each in plan["stack"].get("environments") or []
+        }
         roles = [role for role in changes.ROLES if action.runs(variables, role)]
         found = {}
         for name in (name for name in plan["order"] if name in live):
@@ -132,6 +152,7 @@ class ActionModule(ActionBase):
                 ssh_port=int(hostvars[name]["trainmesh_ssh_port"] or 0) if "trainmesh_ssh_port" in stored else 0,
                 lock=lock,
                 lock_why=why,
+                own_locks=own_locks,
                 overridden={role: role_inputs.overridden(role, stored) for role in roles},
                 block=(facts.get("trainmesh_facts_fabric") or {}).get("cluster_block"),
             )
@@ -173,9 +194,8 @@ class ActionModule(ActionBase):
             return []
         lock = self._lock(plan["stack"], state_dir)[0] or {}
         rest = [pin for pin in pins if pin.partition("==")[0] not in lock]
-        advice = (
-            "name them in trainmesh_extra_packages or in the file of trainmesh_requirements, or new nodes lack them"
-        )
+        lacking = "the new environment lacks them" if environments.is_new(plan) else "new nodes lack them"
+        advice = f"name them in trainmesh_extra_packages or in the file of trainmesh_requirements, or {lacking}"
         return [f"added with trainmesh pip install, and not in the lock: {', '.join(rest)}: {advice}"] if rest else []
 
     @staticmethod

@@ -22,6 +22,12 @@ options:
     description: Directory of everything, the same on every node.
     type: path
     required: true
+  environment:
+    description:
+      - Name of an environment below C(environments) in O(prefix), which is made beside the one in use.
+      - Empty for the one in use, C(env) in O(prefix).
+    type: str
+    default: ""
   user:
     description: The job user. A module that starts as root makes the prefix and then works as this user.
     type: str
@@ -103,6 +109,11 @@ environment:
       description: What is wrong with it, in words.
       type: str
       sample: there is no environment yet
+base:
+  description: The directory in which C(env) and C(var) of the environment lie.
+  returned: always
+  type: str
+  sample: /opt/trainmesh
 interpreter:
   description: Interpreter to make a venv with; empty when none has to be made.
   returned: always
@@ -144,12 +155,15 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user, root_path, umask
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import environments
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import prefix as install_prefix
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install.packages import text_of
 
 
-def make_prefix(prefix: str, user: str, check_mode: bool) -> list[str]:
-    """Make the prefix; returns the paths that change.
+def make_prefix(
+    prefix: str, user: str, check_mode: bool, names: tuple[str, ...] = install_prefix.OF_THE_USER
+) -> list[str]:
+    """Make the prefix, and in it directories of these names for the user; returns the paths that change.
 
     It is root's, with directories of the user's in it, except where others than root could put a link in its way,
     where the user has other things, and where this is not root: there all is the user's.
@@ -158,10 +172,10 @@ def make_prefix(prefix: str, user: str, check_mode: bool) -> list[str]:
     fault = install_prefix.owner_fault(prefix, account.pw_uid, user)
     if fault:
         raise install_prefix.Fault(fault)
-    changed = install_prefix.prefix_to_make(prefix, account.pw_uid)
+    changed = install_prefix.prefix_to_make(prefix, account.pw_uid, names)
     if changed and not check_mode:
         if install_prefix.is_laid_out_by_root(prefix):
-            root_path.lay_out(prefix, install_prefix.OF_THE_USER, account.pw_uid, account.pw_gid)
+            root_path.lay_out(prefix, names, account.pw_uid, account.pw_gid)
         else:
             make_as(account, prefix)
     return changed
@@ -182,9 +196,10 @@ def make_as(account: pwd.struct_passwd, prefix: str) -> None:
         raise install_prefix.Fault(f"{prefix} belongs to another user than {name}: change its owner")
 
 
-def make_directories(prefix: str, check_mode: bool) -> list[str]:
-    """Make the directories below the prefix; returns those that change."""
+def make_directories(prefix: str, base: str, check_mode: bool) -> list[str]:
+    """Make the directories below the prefix and the base; returns those that change."""
     wanted = install_prefix.absent_directories(prefix)
+    wanted += environments.absent_directories(base) if base != prefix else []
     if not check_mode:
         for path in wanted:
             os.makedirs(path, mode=0o755, exist_ok=True)
@@ -214,13 +229,16 @@ def prepare(params: dict[str, t.Any], check_mode: bool) -> tuple[list[str], inst
 
 def _prepare(params: dict[str, t.Any], check_mode: bool) -> tuple[list[str], install_prefix.Environment, str]:
     prefix, kind, version = (params[name] for name in ("prefix", "kind", "python_version"))
+    base = environments.base(prefix, params.get("environment", ""))
     changed = make_prefix(prefix, params["user"], check_mode)
+    if base != prefix:
+        changed += make_prefix(base, params["user"], check_mode, environments.OF_THE_USER)
     with job_user.acting_as(params["user"]):
-        changed += make_directories(prefix, check_mode)
-        found = install_prefix.environment(prefix, kind, version)
+        changed += make_directories(prefix, base, check_mode)
+        found = install_prefix.environment(base, kind, version)
         is_new_venv = found.state != "ok" and kind == "venv"
         interpreter = _interpreter(params) if is_new_venv else ""
-        changed += claim(prefix, kind, version, found.state, check_mode)
+        changed += claim(base, kind, version, found.state, check_mode)
     return changed, found, interpreter
 
 
@@ -240,6 +258,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "prefix": {"type": "path", "required": True},
+            "environment": {"type": "str", "default": ""},
             "user": {"type": "str", "required": True},
             "kind": {"type": "str", "choices": ["venv", "conda"], "default": "venv"},
             "python": {"type": "str", "default": "/usr/bin/python3"},
@@ -259,6 +278,7 @@ def main() -> None:
     module.exit_json(
         changed=bool(changed),
         environment={"state": found.state, "python": found.python, "reason": found.reason},
+        base=environments.base(module.params["prefix"], module.params["environment"]),
         interpreter=interpreter,
         python_missing=found.state != "ok" and module.params["kind"] == "venv" and not interpreter,
         missing=missing,

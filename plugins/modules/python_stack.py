@@ -22,6 +22,12 @@ options:
     description: Directory that holds the environment.
     type: path
     required: true
+  environment:
+    description: >-
+      Name of an environment below C(environments) in O(prefix), beside the one in use. Empty for the one in use, C(env)
+      in O(prefix).
+    type: str
+    default: ""
   user:
     description: User who owns the environment. A module that starts as root works as this user.
     type: str
@@ -144,7 +150,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import job_user, umask
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install import packages, uv
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import environments, packages, uv
 
 
 def summary(plan: packages.Plan) -> str:
@@ -178,7 +184,7 @@ def converge(params: dict[str, t.Any], wish: dict[str, str], apply: bool, may_no
     """
     python, build, directory = (params[name] for name in ("python_version", "torch_build", "directory"))
     offline, limit = params["offline"], params["timeout"]
-    where = uv.paths(params["prefix"])
+    where = uv.paths(environments.base(params["prefix"], params.get("environment", "")))
     index = uv.read_index(directory) if apply else {}  # before the rights to read it are gone
     with job_user.acting_as(params["user"]):
         have = packages.read(where.environment, where.marker, where.record)
@@ -204,6 +210,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "prefix": {"type": "path", "required": True},
+            "environment": {"type": "str", "default": ""},
             "user": {"type": "str", "required": True},
             "packages": {"type": "dict", "required": True},
             "python_version": {"type": "str", "required": True},

@@ -21,7 +21,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._install.package
 # Below a prefix of root's, these are the job user's; below a prefix of the user's, all is.
 OF_THE_USER = ("env", "var", "workspace")
 MANIFESTS = {manifest_of(name) for name in ("files", "secrets")}
-OURS = {*OF_THE_USER, "activate", "bin", "conda", "etc", "lib", "libexec", "share", "tools", *MANIFESTS}
+OURS = {*OF_THE_USER, "environments", "activate", "bin", "conda", "etc", "lib", "libexec", "share", "tools", *MANIFESTS}
 DIRECTORIES = ("workspace", "var", "var/cache", "var/tools")
 # Directories that a login shell of root or a plain user may leave out of its search path.
 _SEARCH = os.pathsep.join(
@@ -232,7 +232,8 @@ def owner_fault(prefix: str, uid: int, user: str) -> str:
         return f"{prefix} is there and is not a directory"
     remedy = "change its owner, or set another trainmesh_prefix"
     names = set(os.listdir(prefix))
-    is_ours = info.st_uid == 0 and (not MANIFESTS.isdisjoint(names) or names <= set(OF_THE_USER) or read_claim(prefix))
+    is_laid_out = not MANIFESTS.isdisjoint(names) or names <= {*OF_THE_USER, "environments"} or read_claim(prefix)
+    is_ours = info.st_uid == 0 and is_laid_out
     if info.st_uid != uid and names and not is_ours:
         return f"{prefix} belongs to another user than {user} and is not empty: {remedy}"
     var = f"{prefix}/var"
@@ -246,10 +247,13 @@ def is_laid_out_by_root(prefix: str) -> bool:
     return os.geteuid() == 0 and root_path.is_roots(os.path.dirname(prefix)) and may_be_roots(prefix)
 
 
-def prefix_to_make(prefix: str, uid: int) -> list[str]:
-    """The prefix and the directories that lie in it from the start, as far as they have to be made or to change."""
+def prefix_to_make(prefix: str, uid: int, names: t.Sequence[str] = OF_THE_USER) -> list[str]:
+    """The prefix and the directories that lie in it from the start, as far as they have to be made or to change.
+
+    ``names`` are those of the user's.
+    """
     if is_laid_out_by_root(prefix):
-        return to_lay_out(prefix, uid)
+        return to_lay_out(prefix, uid, names)
     return [] if os.path.isdir(prefix) and os.lstat(prefix).st_uid == uid else [prefix]
 
 
@@ -261,13 +265,13 @@ def may_be_roots(prefix: str) -> bool:
         return True
 
 
-def to_lay_out(prefix: str, uid: int) -> list[str]:
+def to_lay_out(prefix: str, uid: int, names: t.Sequence[str] = OF_THE_USER) -> list[str]:
     """The prefix and the user's directories in it, as far as root still has to make them or to change their owner."""
     try:
         info = os.lstat(prefix)
     except FileNotFoundError:
-        return [prefix, *(f"{prefix}/{name}" for name in OF_THE_USER)]
-    paths = [f"{prefix}/{name}" for name in OF_THE_USER]
+        return [prefix, *(f"{prefix}/{name}" for name in names)]
+    paths = [f"{prefix}/{name}" for name in names]
     absent = [path for path in paths if not os.path.lexists(path) or _is_left(path, uid)]
     return ([prefix] if root_path.others_may_write(info) else []) + absent
 

@@ -14,7 +14,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._config import f
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import disk
 
 # What the roles make below the prefix, beside the files that the manifests name.
-OURS = ("env", "var")
+OURS = ("env", "environments", "var")
 WORKSPACE = "workspace"
 _MANIFEST = re.compile(r"\.trainmesh-[a-z]{1,32}\.json\Z")
 

@@ -40,7 +40,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._config import (
 )
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import cloud_init
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import firewall as fabric_firewall
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install import packages, uv
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import environments, packages, uv
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import prefix as install_prefix
 
 TIMEOUT_S = 60.0
@@ -250,20 +250,39 @@ def _roots_prefix(wish: Wish, account: pwd.struct_passwd) -> Part:
 
 
 def _environment(wish: Wish) -> Part:
+    base = environments.base(wish.prefix)
+    absent = environments.absent_directories(base) if base != wish.prefix else []
     return {
-        "directories": install_prefix.absent_directories(wish.prefix),
-        "environment": install_prefix.environment_there(wish.prefix),
-        "claim": _digest(wish, install_prefix.read_claim(wish.prefix)),
+        "directories": [*install_prefix.absent_directories(wish.prefix), *absent],
+        "environment": install_prefix.environment_there(base),
+        "claim": _digest(wish, install_prefix.read_claim(base)),
     }
 
 
 def _torch_stack(wish: Wish, there: Part) -> Part:
-    where, found = uv.paths(wish.prefix), there.get("environment")
+    base, found = environments.base(wish.prefix), there.get("environment")
+    where = uv.paths(base)
     have = packages.read(where.environment, where.marker, where.record, found[1] if found else None)
     return {
         "python": have.python,
         "packages": _digest(wish, packages.brought(have)),
         "torch_build": have.torch_build,
         "unfinished": have.unfinished,
-        "added": packages.added(wish.prefix),
+        "added": packages.added(base),
+        "environments": environments.read(wish.prefix, environments.content_of(found, have)),
+        "own": {name: _own(wish, name) for name in environments.own(wish.prefix)},
+    }
+
+
+def _own(wish: Wish, name: str) -> Part:
+    """An environment with a name of the user's."""
+    base = environments.base_of(wish.prefix, name)
+    found, where = install_prefix.environment_there(base), uv.paths(base)
+    have = packages.read(where.environment, where.marker, where.record, found[1] if found else "")
+    return {
+        "environment": found,
+        "claim": _digest(wish, install_prefix.read_claim(base)),
+        "packages": _digest(wish, packages.brought(have)),
+        "torch_build": have.torch_build,
+        "unfinished": have.unfinished,
     }

@@ -10,6 +10,7 @@ import pwd
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import command
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import environments
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import prefix as install_prefix
 
 Record = dict[str, t.Any]
@@ -49,7 +50,8 @@ def prefix_problem(prefix: str) -> str | None:
     except (OSError, KeyError):
         return None
     state = "there" if is_there else "absent"
-    return problem or install_prefix.claim_fault(prefix, state, install_prefix.read_claim(prefix)) or None
+    claim = install_prefix.read_claim(environments.base(prefix))
+    return problem or install_prefix.claim_fault(prefix, state, claim) or None
 
 
 def _interpreter(wish: Wish, run: t.Callable[..., command.Outcome], limit: float) -> Record:

@@ -13,6 +13,8 @@ import re
 import typing as t
 import urllib.parse
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import environments as own_names
+
 USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 CHECKSUM = re.compile(r"(sha256:[0-9a-fA-F]{64}|sha384:[0-9a-fA-F]{96}|sha512:[0-9a-fA-F]{128})?\Z")
@@ -230,6 +232,31 @@ def environment(value: t.Any) -> dict[str, str]:
         if not re.match(r"[\w@%+=:,./-]*\Z", str(content)):
             raise ValueError(f"{name}: expected a value without blanks, quotes or shell signs, as launchers pass it on")
         result[str(name)] = str(content)
+    return result
+
+
+def environments(value: t.Any, parts: t.Mapping[str, t.Callable[[t.Any], t.Any]]) -> list[dict[str, t.Any]]:
+    """Environments beside that of all jobs; ``parts`` read what each may have of its own."""
+    if not isinstance(value, list):
+        raise ValueError("expected a list of environments, such as [{name: vision, torch: 2.12.0}]")
+    result: list[dict[str, t.Any]] = []
+    for at, item in enumerate(value, 1):
+        name = item.get("name") if isinstance(item, t.Mapping) else None
+        if not isinstance(name, str) or not own_names.OWN.match(name):
+            raise ValueError(
+                f"environment {at}: expected a name of at most 32 small letters, digits, _ and -, and not one that "
+                "begins with torch-"
+            )
+        unknown = sorted(set(map(str, item)) - {"name", *parts})
+        if unknown:
+            raise ValueError(f"{name}: expected no {', '.join(unknown)}, but {', '.join(parts)}")
+        if name in (one["name"] for one in result):
+            raise ValueError(f"{name} is there twice")
+        try:
+            own = {part: parts[part](item[part]) for part in parts if item.get(part) is not None}
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+        result.append({"name": name, **own})
     return result
 
 

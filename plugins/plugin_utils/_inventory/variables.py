@@ -28,6 +28,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._inventory.parse
     directory,
     driver_branch,
     environment,
+    environments,
     files,
     fingerprints,
     launchers,
@@ -59,6 +60,7 @@ class Variable:
     read: t.Callable[[t.Any], t.Any]
 
 
+OF_AN_ENVIRONMENT = ("torch", "deepspeed", "accelerate", "torch_companions", "extra_packages")
 _PORT = number(1, 65535, "a TCP port")
 _VERSION = pattern(re.compile(r"\d+(\.\d+)+([a-z]+\d+|\.post\d+)?\Z"), "an exact version such as 2.13.0")
 _NAME = pattern(HOST_NAME, "a host name of letters, digits, dots and dashes")
@@ -291,6 +293,13 @@ VARIABLES: dict[str, Variable] = {
         False,
         "Recreate the lock and accept the current hashes, for one run: C(-e trainmesh_lock_update=true).",
         boolean,
+    ),
+    "environments": Variable(
+        "cluster",
+        [],
+        "More environments, for C(trainmesh run --environment NAME): each has a C(name) and its own C(torch), "
+        "C(deepspeed), C(accelerate), C(torch_companions) and C(extra_packages), as the variables of these names.",
+        lambda value: environments(value, {name: VARIABLES[name].read for name in OF_AN_ENVIRONMENT}),
     ),
     "conda_installer": Variable(
         "cluster", "", "URL or controller path of an installer of conda; default: the newest Miniforge.", text

@@ -22,8 +22,9 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._config import (
     ssh_files,
 )
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import cloud_init
-from ansible_collections.trainmesh.cluster.plugins.module_utils._install import packages
+from ansible_collections.trainmesh.cluster.plugins.module_utils._install import environments, packages
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install import prefix as install_prefix
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import environments as plan_environments
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import role_inputs
 
 EVERYTHING = "everything"
@@ -31,6 +32,7 @@ DIFFERS = "differs from the plan"
 NOT_THERE = "not there"
 SSHD_PORT = "sshd port"
 CERTIFICATES = "certificates of sshd"
+SWITCH = "environment in use"
 AT_ONCE = ("hosts", "ssh_mesh", "firewall", "launch_config")
 """The roles whose work M(trainmesh.cluster.node_apply) does in one start; a port of sshd has a task of its own."""
 
@@ -57,6 +59,8 @@ def plays(found: t.Sequence[Change]) -> list[str]:
     parts = ["sshd_certificates"] if any(change.what == CERTIFICATES for change in found) else []
     parts += ["apply"] if at_once(found) else []
     parts += ["sshd_port"] if any(map(_is_port, found)) else []
+    parts += ["environment"] if any(change.what == SWITCH for change in found) else []
+    parts += ["environments"] if any(map(_is_own, found)) else []
     return parts + [role for role in ROLES if role not in AT_ONCE and any(change.role == role for change in found)]
 
 
@@ -69,17 +73,23 @@ def _is_port(change: Change) -> bool:
     return change.what.startswith(SSHD_PORT)
 
 
+def _is_own(change: Change) -> bool:
+    return change.role == "torch_stack" and change.what.startswith(f"{environments.DIRECTORY}/")
+
+
 class Given(t.NamedTuple):
     """What the roles take for a node from elsewhere than the plan.
 
     ``lock`` are the packages of the lock (None where it has to be made, ``lock_why`` says why), ``overridden`` the
-    variables that the inventory sets by role, ``block`` what the node's facts say of the block in its hosts file.
+    variables that the inventory sets by role, ``own_locks`` are
+    those of trainmesh_environments by name, ``block`` what the node's facts say of the block in its hosts file.
     """
 
     env: t.Mapping[str, t.Any] = {}
     ssh_port: int = 0
     lock: t.Mapping[str, str] | None = None
     lock_why: str = ""
+    own_locks: t.Mapping[str, t.Mapping[str, str] | None] = {}
     overridden: t.Mapping[str, t.Sequence[str]] = {}
     block: t.Mapping[str, t.Any] | None = None
 
@@ -150,6 +160,10 @@ def _of_role(role: str, compare: Compare, desired: Desired, name: str, present: 
         except (LookupError, TypeError, ValueError, AttributeError) as error:  # a node may say anything
             reason = f"the present state can't be understood: {type(error).__name__}: {error}"
     yield EVERYTHING, reason
+    if role == "torch_stack":
+        yield from ((_own_place(each), reason) for each in _own_environments(desired))
+    if role == "torch_stack" and _target(desired, name)["switch"]:
+        yield SWITCH, plan_environments.words(_target(desired, name))
     if role == "ssh_mesh" and desired.plan["nodes"][name]["sshd_certificates"]:
         yield CERTIFICATES, reason
     if role == "ssh_mesh" and given.ssh_port:
@@ -254,12 +268,16 @@ def _launch_config(desired: Desired, name: str, present: Part, given: Given) -> 
 
 
 def _python_env(desired: Desired, name: str, present: Part, _given: Given) -> Found:
-    stack = desired.plan["stack"]
+    stack, target = desired.plan["stack"], _target(desired, name)
     for path in [*present["prefix"], *present["directories"]]:
         yield path, "not there, or of another owner"
     missing = [each for each in present["missing"] if each in commands(desired.plan, name)]
     if missing:
         yield ", ".join(missing), NOT_THERE
+    if target["name"]:
+        place = f"{environments.DIRECTORY}/{target['name']}"
+        yield place, "" if target["kept"] else "beside the one in use" if target["before"] else NOT_THERE
+        return
     kind, version = stack["python_env"], stack["python_version"]
     want = desired.digest(install_prefix.claim_text(kind, version))
     yield "record of the environment", desired.reason(present["claim"], want)
@@ -270,18 +288,61 @@ def _python_env(desired: Desired, name: str, present: Part, _given: Given) -> Fo
         yield "Python environment", found.reason
 
 
+def _target(desired: Desired, name: str) -> t.Mapping[str, t.Any]:
+    """Where the environment of a node is made, and whether the node is switched to it."""
+    return desired.plan["nodes"][name].get("environment") or plan_environments.NONE._asdict()
+
+
 def commands(plan: Plan, name: str) -> list[str]:
     """The commands that a node needs."""
     return install_prefix.commands(plan["launchers"], name == plan["head"])
 
 
-def _torch_stack(desired: Desired, _name: str, present: Part, given: Given) -> Found:
+def _own_environments(desired: Desired) -> t.Sequence[t.Mapping[str, t.Any]]:
+    rows: t.Sequence[t.Mapping[str, t.Any]] = desired.plan["stack"].get("environments") or []
+    return rows
+
+
+def _own_place(own: t.Mapping[str, t.Any]) -> str:
+    return f"{environments.DIRECTORY}/{own['name']}"
+
+
+def _own(desired: Desired, own: t.Mapping[str, t.Any], there: Part, lock: t.Mapping[str, str] | None) -> str:
+    """What is to do in an environment of trainmesh_environments; empty for nothing."""
     stack = desired.plan["stack"]
+    kind, version = stack["python_env"], stack["python_version"]
+    if not there:
+        return NOT_THERE
+    if lock is None or stack["lock_update"]:
+        return "the lock has to be made"
+    found = install_prefix.judged(there["environment"], kind, version)
+    wish = {packages.normal(each): str(version) for each, version in lock.items()}
+    if found.state != "ok":
+        return found.reason
+    if there["unfinished"]:
+        return "an installation did not end"
+    if packages.is_other_build(wish, own["torch_build"], there["torch_build"]):
+        return f"torch is the build {there['torch_build']} instead of {own['torch_build']}"
+    claim = desired.digest(install_prefix.claim_text(kind, version))
+    return desired.reason(there["claim"], claim) or desired.reason(
+        there["packages"], desired.digest(packages.locked(wish))
+    )
+
+
+def _torch_stack(desired: Desired, name: str, present: Part, given: Given) -> Found:
+    stack, target = desired.plan["stack"], _target(desired, name)
     if present["handout"]:
         yield "copied packages", "an installation was interrupted"
+    if target["switch"]:
+        yield SWITCH, plan_environments.words(target)
+    for own in _own_environments(desired):
+        there = (present.get("own") or {}).get(own["name"]) or {}
+        yield _own_place(own), _own(desired, own, there, given.own_locks.get(own["name"]))
     if given.lock is None or stack["lock_update"]:
         yield "packages", f"the lock has to be made{f': {given.lock_why}' if given.lock_why else ''}"
         return
+    if target["name"]:
+        return  # the role compares it with the lock
     wish = {packages.normal(each): str(version) for each, version in given.lock.items()}
     if present["python"] != stack["python_version"]:
         yield "packages", f"the environment has no Python {stack['python_version']} that runs"

@@ -98,6 +98,8 @@ def _stack(
     unfit: list[Fault] = []
     software = {host.name: {**host.stack, **_free(host, options["prefix"])} for host in hosts if host.stack}
     stack = plan_stack.make(cluster, software, options, gpus, unfit, draft.reasons)
+    if stack:
+        stack["environments"] = plan_stack.own(stack, cluster.nodes[0].arch, options, gpus, unfit)
     if strict and not options.get("installs", True):
         draft.warnings += [f"what this run leaves out would be refused: {one}" for one in unfit]
     else:

@@ -15,8 +15,9 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.torch_bu
     BuildChoice,
     GpuFact,
     choose_build,
+    requires_python,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import prefix
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import common_python, prefix
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import python as plan_python
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan.fault import Fault
 
@@ -64,6 +65,46 @@ def make(
         "python_installs": list(python.installs),
         "key": digest,
     }
+
+
+def own(
+    main: t.Mapping[str, t.Any],
+    arch: str,
+    options: t.Mapping[str, t.Any],
+    gpus: list[GpuFact],
+    faults: list[Fault],
+) -> list[dict[str, t.Any]]:
+    """The environments of trainmesh_environments: what each has instead of the stack ``main``.
+
+    Python and the versions that it does not name are those of all jobs, the packages are its own.
+    """
+    rows = []
+    for wish in options.get("environments") or []:
+        mine = {**options, "user_lines": None, "torch_companions": [], "extra_packages": [], **wish}
+        own_faults: list[Fault] = []
+        try:
+            asked = [] if options["torch_build"] == "cpu" else gpus
+            choice = choose_build(mine["torch"] or table("stack")["torch"], options["torch_build"], asked)
+            lines = _requirements(choice, mine, table("stack"), main["python_version"], arch, own_faults)
+            span = requires_python(_bare(choice.torch_requirement))
+            if main["python_version"] and span and not common_python.fits(main["python_version"], span):
+                own_faults.append(
+                    Fault(f"torch {_bare(choice.torch_requirement)} has wheels for Python {span[0]} to {span[1]}, and "
+                          f"the environments have {main['python_version']}")
+                )  # fmt: skip
+            rows.append(
+                {
+                    "name": wish["name"],
+                    "torch_build": choice.build,
+                    "torch_backend": choice.uv_torch_backend,
+                    "requirements": lines,
+                    "requirements_file": "",
+                }
+            )
+        except ValueError as error:
+            own_faults.append(Fault(str(error)))
+        faults += [Fault(f"trainmesh_environments: {wish['name']}: {one}") for one in own_faults]
+    return rows
 
 
 def _platform(cluster: Cluster, faults: list[Fault]) -> str:

@@ -19,6 +19,7 @@ WRITERS = {
     "module_utils/_config/ssh_identity.py": "the public half of the job user's own key, as that user",
     "module_utils/_config/sshd_return.py": "a marker in a directory that it makes for itself",
     "module_utils/_install/runfile.py": "the toolkit that it has just installed, and a scratch directory of root's",
+    "module_utils/_install/switch.py": "records below the job user's var, as that user",
     "module_utils/_install/uv.py": "files below the job user's var, as that user",
     "module_utils/_jobs/launch.py": "the log of a job, as the job user",
     "module_utils/_local_nodes/image.py": "a scratch directory of the demo cluster's image",

@@ -49,6 +49,17 @@ class Installation:
         (self.root / path).write_text(text)
         (self.root / path).chmod(0o755)
 
+    def side_by_side(self, *names):
+        """Environments beside each other, of which the first was the directory ``env``; the last is in use."""
+        for name in names:
+            place = self.root / "environments" / name
+            place.mkdir(parents=True)
+            if name == names[0]:
+                (self.root / "env").rename(place / "env")
+            else:
+                shutil.copytree(self.root / "environments" / names[0] / "env", place / "env")
+        (self.root / "env").symlink_to(f"environments/{names[-1]}/env")
+
     def real_python(self):
         self.program("env/bin/python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
 

@@ -166,6 +166,23 @@ def test_the_environment_is_shown(shell):
     assert (result.returncode, result.stdout.splitlines()[-1][:16]) == (1, "node3: not known")
 
 
+def test_environments_beside_each_other_are_shown(cluster, shell):
+    old, new = "torch-2.8.0-cpu-py3.12", "torch-2.9.1-cpu-py3.12"
+    cluster.side_by_side(old, new)
+    lines = shell("env").stdout.splitlines()
+    assert lines[:2] == [f"{cluster.root}/environments/{old}", f"{cluster.root}/environments/{new} (in use)"]
+    assert lines[2].endswith("/env: python3.12, 2 packages")
+
+
+@pytest.mark.parametrize(("name", "word"), [("torch-2.8.0-cpu-py3.12", "torch-2.8.0-cpu-py3.12"), ("", "env")])
+def test_a_node_that_was_not_switched_is_told(name, word):
+    environment = alike()["environment"]
+    nodes = {each: alike(environment={**environment, "name": "torch-2.9.1-cpu-py3.12"}) for each in "ab"}
+    check = doctor.same_environment({**nodes, "c": alike(environment={**environment, "name": name})})
+    assert check.ok is False
+    assert check.evidence == [f"c: {word} is in use (elsewhere torch-2.9.1-cpu-py3.12)"]
+
+
 def test_top_shows_gpus_their_runs_and_strangers(cluster, shell):
     path = cluster.root / "etc/cluster.env"
     path.write_text(path.read_text().replace("DEVICE=cpu", "DEVICE=cuda"))

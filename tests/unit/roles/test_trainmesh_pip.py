@@ -152,6 +152,36 @@ def test_a_package_and_what_it_needs_go_to_all_nodes_and_away_again(nodes):
     assert nodes.call("list").stdout == "nothing was added with trainmesh pip install\n"
 
 
+def side_by_side(nodes, name, node):
+    """Give a node the link to an environment, and that environment its records."""
+    root, base = nodes.root(node), nodes.root(node) / "environments" / name
+    (base / "var").mkdir(parents=True)
+    (root / "env").rename(base / "env")
+    (root / "env").symlink_to(f"environments/{name}/env")
+    (root / "var/stack-packages").rename(base / "var/stack-packages")
+    (base.parent / "index.json").write_text(json.dumps(INDEX))
+
+
+def test_what_is_added_belongs_to_the_environment_in_use(nodes):
+    name = "torch-2.13.0-cpu-py3.11"
+    for node in ("node1", "node2", "node3"):
+        side_by_side(nodes, name, node)
+    done = nodes.call("install", "wandb")
+    assert done.returncode == 0, done.stderr
+    for node in ("node1", "node2", "node3"):
+        record = json.loads((nodes.root(node) / f"environments/{name}/var/added/record.json").read_text())
+        assert record["roots"] == ["wandb"] and not (nodes.root(node) / "var/added").exists()
+    assert nodes.all_have("click-8", "wandb-0.21")
+    assert nodes.call("list").stdout == "wandb==0.21 with click\n"
+    assert nodes.call("uninstall", "wandb").returncode == 0 and nodes.all_have()
+
+
+def test_nodes_with_other_environments_in_use_are_told(nodes):
+    side_by_side(nodes, "torch-2.13.0-cpu-py3.11", "node1")
+    done = nodes.call("install", "wandb")
+    assert done.returncode == 64 and "have other environments in use: run the site playbook" in done.stderr
+
+
 def test_what_fails_on_one_node_is_undone_on_all(nodes):
     (nodes.root("node3") / "broken").touch()
     done = nodes.call("install", "wandb")

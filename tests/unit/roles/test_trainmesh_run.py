@@ -10,6 +10,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -74,6 +75,63 @@ def test_command_lines_can_be_read(cluster, launcher):
     assert f"trainmesh-run=r1 in={cluster.root}/workspace" in text
     assert f"script={cluster.root}/workspace/train.py --lr 1 a+20b" in text
     assert "TRAINMESH_RUN_ID=r1" in text
+
+
+OLD, NEW = "torch-2.13.0-cpu-py3.11", "torch-2.14.0-cpu-py3.11"
+
+
+def bin_of(cluster, name):
+    return f"{cluster.root}/environments/{name}/env/bin"
+
+
+@pytest.mark.parametrize("launcher", ["deepspeed", "accelerate"])
+@pytest.mark.parametrize(("options", "name"), [([], NEW), (["--environment", OLD], OLD), (["--environment", NEW], NEW)])
+def test_a_job_has_the_environment_in_use_or_the_one_that_is_named(cluster, launcher, options, name):
+    cluster.side_by_side(OLD, NEW)
+    text = dry(cluster, "--launcher", launcher, *options)
+    # with its own Python before it: the script of one that was moved names the one in use
+    assert f" {bin_of(cluster, name)}/python {bin_of(cluster, name)}/{launcher} " in text
+    assert f"PATH={cluster.root}/libexec/path:{bin_of(cluster, name)}:" in text and f" environment={name} " in text
+    assert f"{cluster.root}/env/" not in text
+
+
+def test_a_job_may_have_an_environment_of_the_users(cluster):
+    (cluster.root / "environments/vision").mkdir(parents=True)
+    shutil.copytree(cluster.root / "env", cluster.root / "environments/vision/env")
+    text = dry(cluster, "--launcher", "deepspeed", "--environment", "vision")
+    assert f" {bin_of(cluster, 'vision')}/python {bin_of(cluster, 'vision')}/deepspeed " in text
+    assert " environment=vision " in text and " environment=" not in dry(cluster, "--launcher", "deepspeed")
+
+
+def test_every_node_and_rank_keeps_to_the_environment_that_the_job_has_started_with(cluster):
+    cluster.side_by_side(OLD, NEW)
+    words = dry(cluster, "--launcher", "torchrun").split()
+    (cluster.root / "env").unlink()
+    (cluster.root / "env").symlink_to(f"environments/{OLD}/env")  # meanwhile all nodes are switched
+    part = cluster.call(cluster.root / "bin/trainmesh", *words[words.index("part") :])
+    got = json.loads(part.stdout)
+    assert got["argv"][0] == f"{bin_of(cluster, NEW)}/torchrun"
+    rank = got["argv"][got["argv"].index(f"{cluster.root}/libexec/trainmesh-rank") :]
+    (cluster.root / "environments" / NEW / "env/bin/python").write_text(
+        f"#!{sys.executable}\nimport os\nprint('new', os.environ['PATH'].split(':')[0])\n"
+    )
+    assert cluster.call(*rank, env={"PATH": "/usr/bin:/bin"}).stdout == f"new {bin_of(cluster, NEW)}\n"
+
+
+@pytest.mark.parametrize("name", ["vision", "torch-2.12.0-cpu-py3.11", "../../etc", ""])
+def test_an_environment_that_is_not_there_is_told_with_those_that_are(cluster, name):
+    cluster.side_by_side(OLD, NEW)
+    result = cluster.run("--environment", name, "train.py")
+    assert (result.returncode, len(result.stderr.splitlines())) == (64, 1)
+    assert f"there is no {name} here; in {cluster.root}/environments: {OLD}, {NEW}" in result.stderr
+
+
+def test_where_there_is_one_environment_its_name_is_env(cluster):
+    text = dry(cluster, "--launcher", "torchrun")
+    assert " environment=" not in text
+    (cluster.root / "env").rename(cluster.root / "disk")
+    (cluster.root / "env").symlink_to(cluster.root / "disk")  # a link of the user's
+    assert dry(cluster, "--launcher", "torchrun") == text
 
 
 def test_a_subset_of_the_nodes_is_a_world_of_its_own(cluster):

@@ -51,6 +51,21 @@ from ansible_collections.trainmesh.cluster.tests.unit.samples.clusters import gp
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 ME = pwd.getpwuid(os.geteuid())
 KEY = "the key of this run"
+SITE = f"env/lib/python{VERSION}/site-packages"
+# As much of torch as a sum needs.
+TORCH = """
+from . import version
+__version__ = version.__version__
+class cuda:
+    device_count = staticmethod(lambda: 0)
+class ones:
+    def __init__(self, *size, device):
+        self.size = size
+    def __matmul__(self, other):
+        return self
+    def sum(self):
+        return 1.0 * self.size[0] ** 3
+"""
 
 STEPS = {
     "node_name": node_name,
@@ -235,19 +250,26 @@ class Node:
         places = self.places
         return {"hosts_entries": places.hosts, "nccl_conf": places.nccl_conf, "command_link": places.command}
 
-    def make_environment(self) -> None:
-        """What the roles' commands make: the environment, the packages of the lock, and their record."""
-        venv.create(self.prefix / "env", symlinks=True)
-        (self.site / "torch").mkdir()
-        (self.site / "torch/version.py").write_text("__version__ = '2.13.0+cpu'\n")
-        for name, version in (self.lock or {}).items():
-            self.install(name, version)
-        (self.prefix / "var/stack-packages").write_text("".join(f"{name}\n" for name in sorted(self.lock or {})))
+    def make_environment(self, name: str = "") -> None:
+        """What the roles' commands make: the environment, the packages of the lock, and their record.
 
-    def install(self, name: str, version: str) -> None:
-        """Put a package into the environment, as far as its metadata goes."""
-        (self.site / f"{name}-{version}.dist-info").mkdir()
-        (self.site / f"{name}-{version}.dist-info/RECORD").touch()
+        ``name`` is that of one beside the one in use.
+        """
+        base = self.prefix / "environments" / name if name else self.prefix
+        venv.create(base / "env", symlinks=True)
+        torch = base / SITE / "torch"
+        torch.mkdir()
+        (torch / "version.py").write_text(f"__version__ = '{(self.lock or {}).get('torch')}'\ncuda = None\n")
+        (torch / "__init__.py").write_text(TORCH)
+        for package, version in (self.lock or {}).items():
+            self.install(package, version, base)
+        (base / "var/stack-packages").write_text("".join(f"{package}\n" for package in sorted(self.lock or {})))
+
+    def install(self, name: str, version: str, base: pathlib.Path | None = None) -> None:
+        """Put a package into an environment, as far as its metadata goes."""
+        site = (base or self.prefix) / SITE
+        (site / f"{name}-{version}.dist-info").mkdir()
+        (site / f"{name}-{version}.dist-info/RECORD").touch()
 
     def uninstall(self, name: str) -> None:
         """Take a package out."""
@@ -257,7 +279,7 @@ class Node:
     @property
     def site(self) -> pathlib.Path:
         """Where the environment has its packages."""
-        return self.prefix / f"env/lib/python{VERSION}/site-packages"
+        return self.prefix / SITE
 
     @property
     def key(self) -> pathlib.Path:

@@ -142,8 +142,39 @@ def test_what_was_not_read_is_a_change_and_a_look_has_none(monkeypatch, tmp_path
 def test_what_was_added_on_the_nodes_is_told_until_it_is_in_the_lock(monkeypatch, present, lock, told):
     monkeypatch.setattr(cluster_plan.action, "facts", lambda _hostvars, _name: {"trainmesh_facts_present": present})
     monkeypatch.setattr(ActionModule, "_lock", staticmethod(lambda _stack, _place: (lock, "")))
-    action, plan = ActionModule.__new__(ActionModule), {"head": "node1", "stack": {}}
+    action, plan = ActionModule.__new__(ActionModule), {"head": "node1", "stack": {}, "nodes": {}}
     rows = action._added(plan, {}, {"node1"}, "/x")
     assert told in "".join(rows) and bool(rows) is bool(told)
     assert "click" not in "".join(rows)
     assert action._added(plan, {}, set(), "/x") == []
+
+
+def upgraded(monkeypatch, free, installs=True):
+    """A plan for torch 2.14 over two nodes that have 2.13, with so many bytes free."""
+    stack = {"requirements": ["torch==2.14.0"], "torch_build": "cpu", "python_env": "venv", "python_version": "3.11"}
+    plan = {"user": "root", "prefix": "/opt/one", "stack": stack, "head": "node1", "nodes": {"node1": {}, "node2": {}}}
+    plan["reasons"] = []
+    told = {"linked": "", "content": "torch-2.13.0-cpu-py3.11", "fixed": False, "whole": []}
+    present = {"of": ["root", "/opt/one"], "torch_stack": {"environments": told, "added": ["wandb==0.21"]}}
+    monkeypatch.setattr(cluster_plan.action, "facts", lambda _hostvars, _name: {"trainmesh_facts_present": present})
+    disks = {"disks": {"/opt/one": {"free_bytes": free}}}
+    ActionModule._environments(plan, [host(1, fabric=disks), host(2, fabric=disks), host(3)], {}, installs)
+    return plan
+
+
+def test_an_upgrade_is_made_beside_and_what_was_added_is_told(monkeypatch):
+    plan = upgraded(monkeypatch, 3 << 30)
+    name = "torch-2.14.0-cpu-py3.11"
+    expected = {"name": name, "switch": name, "before": "torch-2.13.0-cpu-py3.11", "kept": False}
+    assert [node["environment"] for node in plan["nodes"].values()] == [expected, expected]
+    monkeypatch.setattr(ActionModule, "_lock", staticmethod(lambda _stack, _place: ({}, "")))
+    (reason,) = ActionModule.__new__(ActionModule)._added(plan, {}, {"node1"}, "/x")
+    assert "wandb==0.21" in reason and reason.endswith("or the new environment lacks them")
+
+
+def test_an_upgrade_without_room_is_refused_where_something_is_installed(monkeypatch):
+    with pytest.raises(cluster_plan.plan_cluster.PlanError) as refused:
+        upgraded(monkeypatch, 1 << 30)
+    assert [fault.hosts for fault in refused.value.faults] == [("node1",), ("node2",)]
+    assert "rm -rf /opt/one/env/*" in refused.value.faults[0]
+    assert upgraded(monkeypatch, 1 << 30, installs=False)["nodes"]["node1"]["environment"]["switch"]

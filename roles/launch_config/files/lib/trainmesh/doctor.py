@@ -180,6 +180,8 @@ def same_environment(said: t.Mapping[str, t.Any]) -> Check:
     for name, others in odd(said, lambda facts: facts["environment"]).items():
         mine = said[name]["environment"]
         words = [] if mine["python"] == others["python"] else [f"{' '.join(mine['python']) or 'no Python'}"]
+        if mine.get("name", "") != others.get("name", ""):
+            words.insert(0, f"{mine.get('name') or 'env'} is in use (elsewhere {others.get('name') or 'env'})")
         both = {**others["packages"], **mine["packages"]}
         for package in sorted(both):
             here, there = mine["packages"].get(package), others["packages"].get(package)

@@ -46,7 +46,8 @@ def execute(prefix: str, options: argparse.Namespace, words: t.Sequence[str]) ->
     names = [node.name for node in chosen_nodes(installation, options.nodes)[0]]
     # the mark by which trainmesh-stop finds what is to be ended with it
     run = f"exec-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    settings = f'export TRAINMESH_RUN_ID={run} PATH={shlex.quote(installation.bin)}:"$PATH"; '
+    path = shlex.quote(f"{installation.prefix}/env/bin")  # on each node that of its own link
+    settings = f'export TRAINMESH_RUN_ID={run} PATH={path}:"$PATH"; '
     try:
         answers = fanout.on(installation, names, settings + " ".join(words), options.limit)
     except KeyboardInterrupt:

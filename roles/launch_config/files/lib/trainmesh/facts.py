@@ -71,15 +71,16 @@ def answer(prefix: str, words: t.Sequence[str]) -> int:
 
 
 def environment(installation: Installation) -> dict[str, t.Any]:
-    """The Python of the environment and its packages, by the directories that pip leaves."""
+    """The environment: its name (none for a directory ``env``), its Python, and the packages that pip left there."""
     packages = {}
-    for path in glob.glob(f"{glob.escape(installation.prefix)}/env/lib/python3*/site-packages/*.dist-info"):
+    for path in glob.glob(f"{glob.escape(installation.base)}/env/lib/python3*/site-packages/*.dist-info"):
         name, _dash, version = os.path.basename(path)[: -len(".dist-info")].rpartition("-")
         if name.startswith("~"):  # what pip has left of a package that it could not remove
             continue
         packages[re.sub(r"[-_.]+", "-", name).lower()] = version
-    versions = glob.glob(f"{glob.escape(installation.prefix)}/env/lib/python3*")
-    return {"python": sorted(map(os.path.basename, versions)), "packages": packages}
+    versions = glob.glob(f"{glob.escape(installation.base)}/env/lib/python3*")
+    python = sorted(map(os.path.basename, versions))
+    return {"name": installation.environment, "python": python, "packages": packages}
 
 
 def configuration(installation: Installation) -> dict[str, str]:

@@ -11,6 +11,8 @@ import pwd
 import re
 import typing as t
 
+# What the playbooks make beside each other; the link env leads to the one in use.
+ENVIRONMENT = re.compile(r"[a-z][A-Za-z0-9._+-]*", re.ASCII)
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -27,15 +29,32 @@ class Node(t.NamedTuple):
 
 
 class Installation(t.NamedTuple):
-    """The directory, and what its ``cluster.env`` and ``node.env`` say."""
+    """The directory, and what its ``cluster.env`` and ``node.env`` say.
+
+    ``environment`` is the name of one of several environments, and empty for a directory ``env``: what has begun with
+    one goes on with it, also when the link leads to another one meanwhile.
+    """
 
     prefix: str
     values: t.Mapping[str, str]
+    environment: str = ""
+
+    @property
+    def base(self) -> str:
+        """The directory of the environment and its records."""
+        return base_of(self.prefix, self.environment)
 
     @property
     def bin(self) -> str:
         """The programs of the environment."""
-        return f"{self.prefix}/env/bin"
+        return f"{self.base}/env/bin"
+
+    def program(self, name: str) -> list[str]:
+        """The beginning of a command that calls a script of the environment.
+
+        The Python stands before it where there are several: a script of one that was moved names another.
+        """
+        return [*([f"{self.bin}/python"] if self.environment else []), f"{self.bin}/{name}"]
 
     @property
     def path(self) -> str:
@@ -71,14 +90,41 @@ class Installation(t.NamedTuple):
             raise Refused(f"{self.prefix}/{name} can't be read ({error.strerror}): run the site playbook") from None
 
 
-def find(prefix: str) -> Installation:
-    """The installation; Refused for another user than the one whose jobs these are, and where files are missing."""
+def base_of(prefix: str, environment: str) -> str:
+    """The directory of an environment by its name."""
+    return f"{prefix}/environments/{environment}" if environment else prefix
+
+
+def linked(prefix: str) -> str:
+    """The name of the environment in use; empty where ``env`` is a directory, or leads elsewhere."""
+    try:
+        first, _slash, rest = os.readlink(f"{prefix}/env").partition("/")
+    except OSError:
+        return ""
+    name = rest[: -len("/env")]
+    return name if first == "environments" and rest == f"{name}/env" and ENVIRONMENT.fullmatch(name) else ""
+
+
+def environments(prefix: str) -> list[str]:
+    """The names of all environments that can be started."""
+    try:
+        names = sorted(filter(ENVIRONMENT.fullmatch, os.listdir(f"{prefix}/environments")))
+    except OSError:
+        return []
+    return [name for name in names if os.access(f"{base_of(prefix, name)}/env/bin/python", os.X_OK)]
+
+
+def find(prefix: str, environment: str | None = None) -> Installation:
+    """The installation; Refused for another user than the one whose jobs these are, and where files are missing.
+
+    ``environment`` is the name of another environment than the one in use.
+    """
     only_owner(prefix)
     bare = Installation(prefix, {})
     values: dict[str, str] = {}
     for name in ("etc/cluster.env", "etc/node.env"):
         values.update(settings(bare.text(name)))
-    return Installation(prefix, values)
+    return Installation(prefix, values, linked(prefix) if environment is None else environment)
 
 
 def only_owner(prefix: str) -> None:

@@ -20,7 +20,10 @@ KINDS = ("script", "module", "program")
 
 
 class Job(t.NamedTuple):
-    """``nodes`` are those that train, ``chosen`` is true when they are not all; ``variables`` are ``KEY=VALUE``."""
+    """``nodes`` are those that train, ``chosen`` is true when they are not all; ``variables`` are ``KEY=VALUE``.
+
+    ``environment`` is the name of the environment on every node; empty for the directory ``env``.
+    """
 
     run_id: str
     launcher: str
@@ -35,6 +38,7 @@ class Job(t.NamedTuple):
     bars: str
     nodes: t.Sequence[Node]
     chosen: bool
+    environment: str = ""
 
     @property
     def master(self) -> str:
@@ -50,6 +54,8 @@ class Job(t.NamedTuple):
         """What every rank is told, in plain characters."""
         told = [f"trainmesh-run={self.run_id}", f"in={encode(self.directory)}"]
         told += [f"set={encode(pair)}" for pair in self.variables]
+        if self.environment:
+            told.append(f"environment={encode(self.environment)}")
         if self.bars != "first":
             told.append(f"bars={self.bars}")
         if self.chosen:

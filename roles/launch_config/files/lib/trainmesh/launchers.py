@@ -98,7 +98,7 @@ def deepspeed(installation: Installation, job: Job) -> list[str]:
     """DeepSpeed starts every rank of every node over pdsh."""
     alone = ["--force_multi"] if job.chosen and len(job.nodes) == 1 else []  # else it would be started here
     return [
-        *(f"{installation.bin}/deepspeed", "--hostfile", hostfile(installation, job)),
+        *(*installation.program("deepspeed"), "--hostfile", hostfile(installation, job)),
         *("--master_addr", job.master, "--master_port", str(job.port), "--no_ssh_check", *alone),
         *(*job.launcher_arguments, "--no_python", installation.rank_program, *job.rank_words()),
     ]
@@ -116,7 +116,7 @@ def accelerate(installation: Installation, job: Job) -> list[str]:
         if len(job.nodes) == 1 and not installation.is_head():
             raise Refused("Accelerate starts a job of one node on this node alone: use --launcher deepspeed")
     return [
-        *(f"{installation.bin}/accelerate", "launch", "--config_file", config_file(installation, job.config)),
+        *(*installation.program("accelerate"), "launch", "--config_file", config_file(installation, job.config)),
         *("--main_process_port", str(job.port), *chosen, *job.launcher_arguments),
         *("--no_python", installation.rank_program, *job.rank_words()),
     ]
@@ -168,7 +168,7 @@ def part(installation: Installation, job: Job) -> Part:
     slots, starts = values["TRAINMESH_NODE_SLOTS"], [*job.launcher_arguments]
     rank_command = [installation.rank_program, *job.rank_words()]
     if job.launcher == "torchrun":
-        words = [f"{installation.bin}/torchrun", "--nnodes", count, "--node-rank", rank, "--nproc-per-node", slots]
+        words = [*installation.program("torchrun"), "--nnodes", count, "--node-rank", rank, "--nproc-per-node", slots]
         words += ["--master-addr", master, "--master-port", str(job.port), *starts, "--no-python", *rank_command]
         return Part(words, environment(installation, job))
     chosen = []
@@ -176,7 +176,7 @@ def part(installation: Installation, job: Job) -> Part:
         total = str(int(slots) * len(names))  # Accelerate gives each node its share of it
         chosen = ["--num_machines", count, "--machine_rank", rank, "--num_processes", total]
         chosen += ["--main_process_ip", master]
-    words = [f"{installation.bin}/accelerate", "launch", "--config_file", config_file(installation, job.config)]
+    words = [*installation.program("accelerate"), "launch", "--config_file", config_file(installation, job.config)]
     words += ["--main_process_port", str(job.port), *chosen, *starts, "--no_python", *rank_command]
     return Part(words, environment(installation, job))
 

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """This node's part of ``trainmesh pip``: what the head asks of every node, in steps that can be taken back.
 
-``var/added`` holds the wheels, the record of what was added, and while a step is not settled what it has changed.
+``var/added`` beside the environment holds the wheels, the record of what was added, and while a step is not settled
+what it has changed.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def answer(prefix: str, words: t.Sequence[str]) -> int:
 
 def directory(installation: Installation) -> str:
     """Where what was added is kept."""
-    return f"{installation.prefix}/var/added"
+    return f"{installation.base}/var/added"
 
 
 @contextlib.contextmanager
@@ -70,7 +71,7 @@ def alone(installation: Installation, seconds: float = 0.0) -> t.Iterator[None]:
     """One installation at a time: the playbooks take the same lock. That of a call that was ended goes on by itself."""
     deadline = time.monotonic() + seconds
     os.makedirs(f"{directory(installation)}/wheels", exist_ok=True)
-    with open(f"{installation.prefix}/var/stack-installing.lock", "w", encoding="utf-8") as stream:
+    with open(f"{installation.base}/var/stack-installing.lock", "w", encoding="utf-8") as stream:
         while True:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -92,7 +93,7 @@ def state(installation: Installation) -> Record:
         "locked": installation_text(installation, "var/stack-packages").split(),
         "record": read(installation, RECORD),
         "pending": read(installation, PENDING),
-        "unfinished": os.path.exists(f"{installation.prefix}/var/stack-installing"),
+        "unfinished": os.path.exists(f"{installation.base}/var/stack-installing"),
         "free": shutil.disk_usage(f"{installation.prefix}/var").free,
         "glibc": platform.libc_ver()[1],
     }
@@ -101,7 +102,7 @@ def state(installation: Installation) -> Record:
 def needs(installation: Installation) -> dict[str, list[str]]:
     """The names that the metadata of each package asks for; those of its extras are left out."""
     found = {}
-    for path in glob.glob(f"{glob.escape(installation.prefix)}/env/lib/python3*/site-packages/*.dist-info/METADATA"):
+    for path in glob.glob(f"{glob.escape(installation.base)}/env/lib/python3*/site-packages/*.dist-info/METADATA"):
         name = normal(os.path.basename(os.path.dirname(path))[: -len(".dist-info")].rpartition("-")[0])
         with open(path, encoding="utf-8", errors="replace") as source:
             head = source.read().partition("\n\n")[0]
@@ -126,8 +127,8 @@ def sha256(path: str) -> str:
 
 
 def installation_text(installation: Installation, name: str) -> str:
-    """A file below the directory; empty where there is none."""
-    with contextlib.suppress(OSError), open(f"{installation.prefix}/{name}", encoding="utf-8") as source:
+    """A file beside the environment; empty where there is none."""
+    with contextlib.suppress(OSError), open(f"{installation.base}/{name}", encoding="utf-8") as source:
         return source.read()
     return ""
 

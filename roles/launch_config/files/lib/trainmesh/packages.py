@@ -160,6 +160,8 @@ def only_equal(cluster: Cluster) -> None:
     for name, said in cluster.states.items():
         if said["unfinished"]:
             raise Refused(f"{name}: an installation of the site playbook did not end: run it again")
+        if said.get("name", "") != head.get("name", ""):
+            raise Refused(f"{name} and {cluster.own} have other environments in use: run the site playbook")
         other = [each for each in head["locked"] if said["packages"].get(each) != head["packages"].get(each)]
         if said["python"] != head["python"] or sorted(said["locked"]) != sorted(head["locked"]) or other:
             what = f" ({', '.join(other[:3])})" if other else ""

@@ -21,7 +21,7 @@ import time
 import typing as t
 
 from trainmesh import ending
-from trainmesh.installation import Refused
+from trainmesh.installation import Refused, base_of
 from trainmesh.job import Told, told
 
 PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGCONT")
@@ -67,7 +67,7 @@ def prepare(prefix: str, rank: Told) -> None:
     """Set what the program's environment has beside the files that libexec/trainmesh-rank has read."""
     given = os.environ
     given["TRAINMESH_RUN_ID"] = rank.run_id
-    given["PATH"] = f"{prefix}/env/bin:{SYSTEM_PATH}"
+    given["PATH"] = f"{base_of(prefix, rank.options.get('environment', ''))}/env/bin:{SYSTEM_PATH}"
     given["PYTHONUNBUFFERED"] = "1"
     given["PYTHONPATH"] = rank.directory
     if given.get("TRAINMESH_DEVICE") == "cpu":
@@ -89,7 +89,7 @@ def prepare(prefix: str, rank: Told) -> None:
 
 def command(prefix: str, rank: Told) -> list[str]:
     """The program and its arguments."""
-    python = [f"{prefix}/env/bin/python", "-u"]
+    python = [f"{base_of(prefix, rank.options.get('environment', ''))}/env/bin/python", "-u"]
     if rank.kind == "script":
         return [*python, rank.program, *rank.local_rank, *rank.arguments]
     if rank.kind == "module":

@@ -15,7 +15,7 @@ import typing as t
 
 from trainmesh import launchers, runs
 from trainmesh.again import Attempts, Wish
-from trainmesh.installation import Installation, Node, Refused, find
+from trainmesh.installation import Installation, Node, Refused, environments, find
 from trainmesh.job import RUN_ID, VARIABLE, Job, check_port, here, place, told
 from trainmesh.relay import Sink, outputs
 
@@ -52,6 +52,8 @@ def add_to(commands: t.Any, prefix: str) -> None:
     add("--master-port", metavar="N", help="port of the rendezvous; give a second job another one")
     add("--launcher-arg", metavar="A", action="append", default=[], help="one more argument for the launcher itself "
         "(may be repeated)")  # fmt: skip
+    add("--environment", metavar="NAME", help=f"another environment than the one in use: one of {prefix}/environments, "
+        "that of before an upgrade or one of trainmesh_environments")  # fmt: skip
     add("--run-id", metavar="ID", help="name of the run (default: date and process number)")
     add("--config", metavar="NAME", help=f"for Accelerate: a file of {prefix}/etc/accelerate or an absolute path "
         "(default deepspeed_pdsh or deepspeed_standard)")  # fmt: skip
@@ -86,7 +88,10 @@ def seconds(text: str) -> float:
 
 def run(prefix: str, options: argparse.Namespace, words: t.Sequence[str]) -> int:
     """Run a job; ``words`` are the script and its arguments."""
-    installation = find(prefix)
+    installation = find(prefix, options.environment)
+    if options.environment is not None and options.environment not in environments(prefix):
+        there = ", ".join(environments(prefix)) or "none"
+        raise Refused(f"--environment: there is no {options.environment} here; in {prefix}/environments: {there}")
     job = made(installation, options, words)
     if options.node_only:
         if options.sync:
@@ -147,6 +152,7 @@ def made(installation: Installation, options: argparse.Namespace, words: t.Seque
         options.bars,
         nodes,
         chosen,
+        installation.environment,
     )
 
 
@@ -222,15 +228,15 @@ def detached(installation: Installation, job: Job, wish: Wish) -> int:
 
 def part(prefix: str, words: t.Sequence[str]) -> int:
     """This node's part of a job that the head has started everywhere."""
-    installation = find(prefix)
     options, arguments, rank_words = launchers.part_words(words)
     rank = told(rank_words)
+    installation = find(prefix, rank.options.get("environment", ""))
     wanted = rank.options.get("nodes", "")
     nodes, chosen = chosen_nodes(installation, wanted or None)
     job = Job(
         rank.run_id, options["launcher"], int(options["port"]), rank.kind, rank.program, rank.arguments,
         rank.variables, rank.directory, arguments, options.get("config", ""), rank.options.get("bars", "first"),
-        nodes, chosen,
+        nodes, chosen, installation.environment,
     )  # fmt: skip
     return start_part(launchers.part(installation, job), installation)
 

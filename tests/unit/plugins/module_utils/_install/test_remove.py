@@ -43,6 +43,14 @@ def test_an_installation_goes_whole(prefix):
     assert remove.plan(str(prefix), LOCAL) == remove.Plan([], [])
 
 
+def test_environments_beside_the_one_in_use_go_with_the_link(prefix):
+    base = prefix / "environments/torch-2.13.0-cpu-py3.11"
+    base.mkdir(parents=True)
+    (prefix / "env").rename(base / "env")
+    (prefix / "env").symlink_to("environments/torch-2.13.0-cpu-py3.11/env")
+    assert take_off(prefix).keep == [] and not prefix.exists()
+
+
 def test_what_a_user_has_put_there_stays(prefix):
     mine = [prefix / "workspace/train.py", prefix / "etc/notes", prefix / "data/set/1"]
     for path in mine:

@@ -129,3 +129,30 @@ def test_a_login_does_not_go_into_package_sources():
     assert read("http://mirror.lan/cuda") == "http://mirror.lan/cuda"
     with pytest.raises(ValueError, match="readable by everybody"):
         read("https://me:secret@mirror.lan/cuda")
+
+
+def test_environments_are_read_as_the_variables_of_the_same_names():
+    wish = [{"name": "vision", "torch": "2.12.0", "extra_packages": ["timm==1.0.9"]}, {"name": "old-2", "torch": None}]
+    found = read({"trainmesh_environments": wish}, "cluster")["environments"]
+    assert found == [{"name": "vision", "torch": "2.12.0", "extra_packages": ["timm==1.0.9"]}, {"name": "old-2"}]
+    assert read({}, "cluster")["environments"] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("vision", "expected a list of environments"),
+        ({"vision": {}}, "expected a list of environments"),
+        (["vision"], "expected a name"),
+        ([{"torch": "2.12.0"}], "expected a name"),
+        ([{"name": "../x"}], "expected a name"),
+        ([{"name": "torch-2.12.0"}], "begins with torch-"),
+        ([{"name": "a"}, {"name": "a"}], "a is there twice"),
+        ([{"name": "a", "python": "3.12", "torch": "2.12.0"}], "a: expected no python, but torch, deepspeed"),
+        ([{"name": "a", "torch": "latest"}], "a: expected an exact version"),
+        ([{"name": "a", "extra_packages": ["--index-url x"]}], "a: expected requirements"),
+    ],
+)
+def test_environments_that_can_not_be_read_are_told(value, message):
+    with pytest.raises(ValueError, match=message):
+        read({"trainmesh_environments": value}, "cluster")

@@ -378,3 +378,19 @@ def test_a_node_has_the_memory_of_its_smallest_gpu_and_what_its_container_may_us
     free = {"memory_bytes": 1 << 40, "cgroup_limits": {"memory_bytes": None, "pids": None, "cpus": None}}
     node = nodes.build_node(host(1, fabric=free), 0, "trainmesh.internal", use_gpus=True)
     assert (node.gpu_memory_mib, node.memory_bytes) == (None, 1 << 40)
+
+
+def test_each_environment_has_its_own_packages_and_else_what_all_jobs_have():
+    wish = [{"name": "vision", "torch": "2.12.0", "torch_companions": ["torchvision"]}, {"name": "nlp"}]
+    made = plan([host(1)], deepspeed="0.19.8", extra_packages=["wandb==0.21"], environments=wish)
+    main, (vision, nlp) = made["stack"]["requirements"], made["stack"]["environments"]
+    assert [vision["name"], nlp["name"], nlp["torch_build"]] == ["vision", "nlp", made["stack"]["torch_build"]]
+    assert "torch==2.12.0" in vision["requirements"][0] and "deepspeed==0.19.8" in vision["requirements"]
+    assert any(line.startswith("torchvision==") for line in vision["requirements"])
+    assert nlp["requirements"] == [line for line in main if line != "wandb==0.21"]
+    assert plan([host(1)])["stack"]["environments"] == []
+
+
+def test_an_environment_that_can_not_be_had_is_refused_by_its_name():
+    found = faults([host(1)], environments=[{"name": "old", "torch": "1.0.0", "torch_companions": ["torchvision"]}])
+    assert [fault for fault in found if fault.startswith("trainmesh_environments: old: ")]
