@@ -85,6 +85,11 @@ before:
   returned: success
   type: str
   sample: torch-2.13.0-cu126-py3.11
+held:
+  description: Whether it failed because jobs run on the node, and for nothing else.
+  returned: failure
+  type: bool
+  sample: true
 removed:
   description: Environments that were removed, or would be in check mode.
   returned: success
@@ -114,6 +119,10 @@ MAX_MAPS = 4 << 20
 LOCK_SECONDS = 60.0
 
 
+class Held(switch.SwitchError):
+    """Jobs run on the node, and everything else is well."""
+
+
 def running(prefix: str, moves: bool) -> list[str]:
     """The jobs that would go on with another environment: they have ``env`` in their command line.
 
@@ -136,11 +145,11 @@ def look(params: t.Mapping[str, t.Any]) -> switch.Change:
 
 
 def refuse_running(params: t.Mapping[str, t.Any], change: switch.Change) -> None:
-    """Raises SwitchError while jobs run that a switch would lead to another environment."""
+    """Raises Held while jobs run that a switch would lead to another environment."""
     prefix, name = params["prefix"], params["name"]
     jobs = running(prefix, bool(change.moved)) if change.before != change.after else []
     if jobs:
-        raise switch.SwitchError(
+        raise Held(
             f"{prefix}/env can't lead to {name} while jobs run from it: {', '.join(jobs[:SHOWN])}. Wait for their end, "
             "or stop them (trainmesh stop --all), and run this again: the new environment is kept, and only the switch "
             "is left to do"
@@ -219,7 +228,7 @@ def main() -> None:
         elif not change.is_empty and not module.check_mode:
             change = converge(params)
     except (switch.SwitchError, uv.InstallError, ValueError, OSError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), held=isinstance(error, Held))
     changed = switches and not change.is_empty
     before = change.moved or os.path.basename(os.path.dirname(change.before))
     module.exit_json(

@@ -9,7 +9,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import action, whole
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.job_result import verdict
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, Hosts
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, Hosts, dig
 
 UNREACHED = "unreachable"
 LEFT = "lost during the run; the error of its last task is above"
@@ -47,6 +47,7 @@ def assemble(
         jobs=_verdicts(plan, _found(probes, "records", "records"), jobs.results),
         reach=_reach(hostvars, live),
         unreached=_found(probes, "mesh", "unreached"),
+        switch=_switch(plan, hostvars, live),
         lost={name: _lost(hostvars, name) for name in every if name not in live},
         excluded=tuple(name for name in [*plan["order"], *(plan.get("left_out") or ())] if name not in every),
         skipped=jobs.skipped,
@@ -115,6 +116,22 @@ def _lost(hostvars: Hosts, name: str) -> str:
     """Why a host is no longer in the run: never reached if nothing ever was, else failed on the way."""
     row = ((action.stored(hostvars, name).get("trainmesh_reach") or {}).get("hosts") or {}).get(name) or {}
     return LEFT if action.facts(hostvars, name).get("trainmesh_facts_fabric") or row.get("ok") else UNREACHED
+
+
+def _switch(plan: Data, hostvars: Hosts, live: t.Sequence[str]) -> dict[str, Data]:
+    """The nodes that keep their environment though the plan has another one; a run that only looks has none."""
+    wanted = {name: dig(node, "environment.switch", "") for name, node in plan["nodes"].items()}
+    stored = {name: action.stored(hostvars, name) for name in live}
+    if not any("__torch_stack_verified" in values for values in stored.values()):
+        return {}
+    found: dict[str, Data] = {}
+    for name in filter(wanted.get, plan["order"]):
+        tried, done = (dig(stored.get(name), f"__torch_stack_{each}", {}) for each in ("verified", "changed_switch"))
+        if name not in stored or tried.get("failed") or done.get("failed") or done.get("skipped"):
+            refused: Data = next((each for each in (tried, done) if each.get("failed")), {})
+            why = {"held": refused.get("held") is True, "why": str(refused["msg"])} if "msg" in refused else {}
+            found[name] = {"name": wanted[name], **why}
+    return found
 
 
 def _verdicts(

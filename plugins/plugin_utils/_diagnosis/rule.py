@@ -72,8 +72,9 @@ class Case:
     was during ``mesh``, ``links`` and ``speed``. ``speed`` are the answers of speed_probe, ``collective`` is that of
     collective_probe, None when it was not run. ``jobs`` are the verdicts on the launchers' jobs. ``reach`` is what the
     controller saw of each host (reach_check), ``unreached`` what each node saw of those that it could not reach
-    (mesh_probe). ``lost`` are nodes that left the run, and why; ``excluded``
-    those that the user left out of it (--limit). ``skipped`` says why jobs and collectives were not run,
+    (mesh_probe). ``switch`` are the nodes to be switched to another environment that were not, with its ``name``, and
+    ``held`` and ``why`` where one was refused (environment_switch). ``lost`` are nodes that left the run, and why;
+    ``excluded`` those that the user left out of it (--limit). ``skipped`` says why jobs and collectives were not run,
     empty when they were. ``thresholds`` are the limits in force, by name.
     """
 
@@ -91,6 +92,7 @@ class Case:
     jobs: t.Sequence[Data] = ()
     reach: Hosts = dataclasses.field(default_factory=dict)
     unreached: Hosts = dataclasses.field(default_factory=dict)
+    switch: Hosts = dataclasses.field(default_factory=dict)
     lost: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     excluded: tuple[str, ...] = ()
     skipped: str = ""

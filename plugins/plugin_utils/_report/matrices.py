@@ -41,14 +41,14 @@ def build(case: Case) -> dict[str, t.Any]:
     }
 
 
-def _attempts(found: t.Mapping[Pair, list[Attempt]], names: list[str]) -> dict[str, t.Any]:
+def _attempts(found: t.Mapping[Pair, t.Sequence[Attempt]], names: list[str]) -> dict[str, t.Any]:
     """One word for all attempts of a pair: a node is asked under several names, or on several ports."""
-    cells = [[_word(found.get((source, target), [])) for target in names] for source in names]
+    cells = [[_word(found.get((source, target), ())) for target in names] for source in names]
     failed = [
         {"from": source, "to": target, "what": item.what, "failure": item.failure or "other", "evidence": item.evidence}
         for source in names
         for target in names
-        for item in sorted(found.get((source, target), []))
+        for item in sorted(found.get((source, target), ()))
         if not item.ok
     ]
     return {"names": names, "cells": cells, "failed": failed}
@@ -61,7 +61,7 @@ def _planned(matrix: dict[str, t.Any], sources: t.Collection[str]) -> dict[str, 
     return {**matrix, "cells": cells}
 
 
-def _word(attempts: list[Attempt]) -> str:
+def _word(attempts: t.Sequence[Attempt]) -> str:
     for item in attempts:
         if not item.ok:
             return item.failure or "other"
