@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pathlib
@@ -29,6 +30,12 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
 }
 LIBRARY = pathlib.Path(__file__).parents[2] / "roles/launch_config/files/lib/trainmesh"
 PARTIAL = ".trainmesh-partial"
+# A line with the password for sudo, then what rsync says; the shell becomes ssh, so that rsync waits for ssh alone. The
+# password is in the environment of rsync and of this shell, which are the user's own, and in no arguments.
+WITH_PASSWORD = """word=$TRAINMESH_BECOME_PASSWORD
+unset TRAINMESH_BECOME_PASSWORD
+exec "$@" < <(printf '%s\\n' "$word"; unset word; exec cat)
+"""
 MARK = "="  # begins the lines that tell of a change
 SHOWN = 200
 
@@ -70,18 +77,19 @@ class ActionModule(ActionBase):
             raise AnsibleError("rsync is missing on the controller: install its package")
         if args["delete"] and whole and not os.listdir(source):
             raise AnsibleError(f"src, {source}, is empty: delete would empty {args['dest']} too")
-        with tempfile.NamedTemporaryFile("w", prefix="trainmesh-", encoding="utf-8", errors="surrogateescape") as rules:
-            rules.write("".join(f"{rule}\n" for rule in filters(source, args)) if whole else "")
-            rules.flush()
+        receiver, password = self._receiver(args, whole)
+        with contextlib.ExitStack() as files:
+            rules = files.enter_context(_file("".join(f"{rule}\n" for rule in filters(source, args)) if whole else ""))
+            wrapper = ["bash", files.enter_context(_file(WITH_PASSWORD))] if password else []
             words = [program, "-rlptSOJ", "--no-D", f"--partial-dir={PARTIAL}", f"--out-format={MARK}%i %n"]
-            words += [f"--filter=. {rules.name}"] if whole else []
+            words += [f"--filter=. {rules}"] if whole else []
             words += ["--delete", "--force"] if args["delete"] and whole else []
             words += [f"--bwlimit={args['bwlimit']}"] if args["bwlimit"] else []
             words += ["--dry-run"] if self._task.check_mode else []
-            words += [f"--rsh={shlex.join(self._ssh())}", f"--rsync-path={self._receiver(args, whole)}"]
+            words += [f"--rsh={shlex.join([*wrapper, *self._ssh()])}", f"--rsync-path={receiver}"]
             host = self._connection.host
             to = f"[{host}]:./" if ":" in host else f"{host}:./"
-            done = run([*words, f"{source}/" if whole else source, to])
+            done = run([*words, f"{source}/" if whole else source, to], password)
         if done.returncode not in (0, 24):
             raise AnsibleError(f"rsync to {host}: {reason(done.stderr)}")
         return [line[1:] for line in done.stdout.splitlines() if line.startswith(MARK)]
@@ -94,23 +102,50 @@ class ActionModule(ActionBase):
         words = [os.fsdecode(word) for word in self._connection._build_command("ssh", "ssh", "-T")]
         return words[next(at for at, word in enumerate(words) if os.path.basename(word) == "ssh") :]
 
-    def _receiver(self, args: t.Mapping[str, t.Any], whole: bool) -> str:
-        """The program that rsync talks to: it looks whether the destination is one, and becomes rsync."""
+    def _receiver(self, args: t.Mapping[str, t.Any], whole: bool) -> tuple[str, str]:
+        """The program that rsync talks to, and the password that it reads first.
+
+        It becomes the job user, looks whether the destination is one, and becomes rsync.
+        """
         login = self._low_level_execute_command("id -un", sudoable=False)["stdout"].split()
-        user = args["user"] or (login[-1] if login else "")
-        become = [] if not login or user == login[-1] else ["sudo", "-n", "-u", user]
-        if become and login[-1] == "root":
-            become = ["runuser", "-u", user, "--"]
+        become, password = self._become(login[-1] if login else "", args["user"])
         place = args["dest"] if whole else os.path.dirname(args["dest"])
         flags = ["1" if flag else "0" for flag in (args["delete"] and whole, self._task.check_mode)]
         words = [f"{args['prefix']}/bin/trainmesh", "sync-part", "receive", encoded(os.path.normpath(place)), *flags]
-        return shlex.join([*become, *words])
+        return shlex.join([*become, *words]), password
+
+    def _become(self, login: str, user: str | None) -> tuple[list[str], str]:
+        """How to become the job user, and the password for it: rsync's own way has no place for Ansible's become."""
+        if not login or user in (None, login):
+            return [], ""
+        if login == "root":
+            return ["runuser", "-u", str(user), "--"], ""
+        # -k: what sudo still remembers now it may have forgotten when rsync starts
+        asked = self._low_level_execute_command("sudo -k -n true", sudoable=False)
+        plugin = self._connection.become
+        password = plugin.get_option("become_pass", playcontext=self._play_context) if plugin else None
+        if not asked["rc"]:
+            return ["sudo", "-n", "-u", str(user)], ""
+        if not password:
+            raise AnsibleError(f"{login} has to become {user}, and sudo asks for a password: give it with -K or as "
+                               "ansible_become_password")  # fmt: skip
+        return ["sudo", "-k", "-S", "-p", "", "-u", str(user)], str(password)
 
 
-def run(words: t.Sequence[str]) -> subprocess.CompletedProcess[str]:
+@contextlib.contextmanager
+def _file(text: str) -> t.Iterator[str]:
+    """The path of a file with this text, for as long as it is needed."""
+    with tempfile.NamedTemporaryFile("w", prefix="trainmesh-", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+        file.flush()
+        yield file.name
+
+
+def run(words: t.Sequence[str], password: str = "") -> subprocess.CompletedProcess[str]:
     """Run rsync with messages in English, and with nothing of the user's own settings for it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RSYNC_", "LC_", "LANG"))}
-    return subprocess.run(list(words), env={**kept, "LC_ALL": "C"}, stdin=subprocess.DEVNULL, capture_output=True,
+    kept |= {"LC_ALL": "C"} | ({"TRAINMESH_BECOME_PASSWORD": password} if password else {})
+    return subprocess.run(list(words), env=kept, stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, errors="replace", check=False)  # fmt: skip
 
 
@@ -141,4 +176,6 @@ def reason(text: str) -> str:
     """The line that says why."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("rsync error:", "rsync: connection unexpectedly"))]
+    if any("try again" in line or "incorrect password" in line.lower() for line in lines):
+        return "sudo did not take the password (ansible_become_password, or that of -K)"
     return (telling or lines or ["no reason given"])[0]

@@ -48,7 +48,8 @@ options:
     type: path
     default: /opt/trainmesh
   user:
-    description: The user who owns the files. By default the login user; another one needs sudo without a password.
+    description: The user who owns the files. By default the login user. To act as another one takes
+      root or sudo, whose password is that of the task's C(become).
     type: str
 attributes:
   check_mode:

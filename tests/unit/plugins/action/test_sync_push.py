@@ -34,7 +34,7 @@ def push(tmp_path):
         (tmp_path / path).write_text(text)
         (tmp_path / path).chmod(0o755)
 
-    def start(src, dest, check_mode=False, transport="ssh", login="ann", **more):
+    def start(src, dest, check_mode=False, transport="ssh", login="ann", sudo=(0, None), **more):
         args = {"src": str(src), "dest": str(dest), "prefix": str(tmp_path / "prefix"), **more}
         task = mock.Mock(args=args, async_val=0, check_mode=check_mode)
         connection = mock.Mock(transport=transport, host="gpu1")
@@ -44,8 +44,12 @@ def push(tmp_path):
             os.fsencode(tmp_path / "ssh"),
             b'-oControlPath="/a b"',
         ]
+        connection.become = mock.Mock(get_option=lambda *_any, **_more: sudo[1])
         action = ActionModule(task, connection, mock.Mock(), DataLoader(), *[mock.Mock()] * 2)
-        action._low_level_execute_command = lambda *_words, **_more: {"stdout": f"Welcome\n{login}\n"}
+        action._low_level_execute_command = lambda words, **_more: {
+            "stdout": f"Welcome\n{login}\n",
+            "rc": sudo[0] if words.startswith("sudo") else 0,
+        }
         return action.run(task_vars={})
 
     return start
@@ -97,12 +101,48 @@ def test_another_job_user(push, source, tmp_path, monkeypatch, login, become):
     from ansible_collections.trainmesh.cluster.plugins.action import sync_push
 
     called = []
-    monkeypatch.setattr(sync_push, "run", lambda words: called.append(words) or mock.Mock(returncode=0, stdout=""))
+    monkeypatch.setattr(
+        sync_push, "run", lambda words, _password: called.append(words) or mock.Mock(returncode=0, stdout="")
+    )
     push(source, "/data/a b", login=login, user="ann")
     (there,) = [word.partition("=")[2] for word in called[0] if word.startswith("--rsync-path=")]
     command = f"{tmp_path}/prefix/bin/trainmesh sync-part receive /data/a+20b 0 0"
     assert there == f"{become} {command}".strip()
     assert called[0][-1] == "gpu1:./"
+
+
+@pytest.fixture
+def sudo(tmp_path, monkeypatch):
+    """A sudo that asks for the password, reads no more of its input than that line, and notes its arguments."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/sudo").write_text(
+        f"""#!/bin/bash
+printf '%s\\n' "$*" "$(env)" >>{tmp_path}/sudo.log
+while [ "$1" != -u ]; do shift; done
+read -r word
+[ "$word" = 'p w"d $x' ] || {{ echo 'Sorry, try again.' >&2; exit 1; }}
+shift 2; exec "$@"
+"""
+    )
+    (tmp_path / "bin/sudo").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    return tmp_path / "sudo.log"
+
+
+def test_a_sudo_that_asks_gets_the_password_before_the_files(push, source, tmp_path, sudo):
+    (source / "two\nlines").write_bytes(bytes(range(256)) * 4000)
+    answer = push(source, tmp_path / "node", login="bob", user="ann", sudo=(1, 'p w"d $x'))
+    assert answer["changed"] and (tmp_path / "node/two\nlines").read_bytes() == (source / "two\nlines").read_bytes()
+    assert "-k -S -p  -u ann " in sudo.read_text() and "p w" not in sudo.read_text()
+    again = push(source, tmp_path / "node", login="bob", user="ann", sudo=(1, 'p w"d $x'))
+    assert again["changed"] is False
+
+
+def test_a_password_that_is_wrong_or_missing_is_told_and_ends(push, source, tmp_path, sudo):
+    wrong = push(source, tmp_path / "node", login="bob", user="ann", sudo=(1, "no"))
+    assert wrong["msg"] == "rsync to gpu1: sudo did not take the password (ansible_become_password, or that of -K)"
+    missing = push(source, tmp_path / "node", login="bob", user="ann", sudo=(1, None))
+    assert "sudo asks for a password: give it with -K" in missing["msg"]
 
 
 def test_what_can_not_be_is_told(push, source, tmp_path):
