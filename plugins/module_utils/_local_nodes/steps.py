@@ -29,6 +29,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._local_nodes.ima
 WORKERS = 4
 SETUP_LIMIT = 180.0  # seconds for the first boot of one node on a busy machine
 SSH_LIMIT = 60.0  # seconds until sshd greets
+NETWORK_S = 60.0  # seconds until a network has lost its containers
 
 Params = t.Mapping[str, t.Any]
 Result = dict[str, t.Any]
@@ -265,9 +266,9 @@ def absent(params: Params, *, apply: bool) -> Result:
         made = host.need("list the containers", "ps", "-a", "--filter", ours, "--format", "{{.Names}}").split()
         networks = host.need("list the networks", "network", "ls", "--filter", ours, "--format", "{{.Name}}").split()
         if apply and made:
-            host.need("remove the nodes", "rm", "-f", "-v", *made, limit=180)
-        if apply and networks:
-            host.need("remove the networks", "network", "rm", *networks)
+            host.need("remove the nodes", "rm", "-f", "-v", *made, limit=180 + 10 * len(made))
+        if apply:
+            _remove_networks(host, networks)
         removed = sorted(made) + sorted(networks) + (remove_images(host, apply=apply) if purge else [])
     if purge:
         stopped, remark = stop_engine(host, apply=apply)
@@ -275,6 +276,20 @@ def absent(params: Params, *, apply: bool) -> Result:
     summary = "nothing to remove" if answers else "nothing was removed, as no Docker Engine answers"
     summary = "; ".join(filter(None, [f"removed {', '.join(removed)}" if removed else summary, remark]))
     return {"changed": bool(removed), "looked": bool(answers), "summary": summary, "diff": _diff(removed, [])}
+
+
+def _remove_networks(host: Host, networks: t.Iterable[str]) -> None:
+    """Each for itself: on a busy machine a network has its containers for a while after they are gone."""
+    deadline = time.monotonic() + NETWORK_S
+    for network in networks:
+        while True:
+            try:
+                host.need("remove the networks", "network", "rm", network)
+                break
+            except LocalNodesError as error:
+                if "active endpoints" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
 
 
 STEPS: dict[str, t.Callable[..., Result]] = {

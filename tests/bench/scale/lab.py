@@ -94,8 +94,14 @@ class Nodes:
         if found:
             docker("rm", "-f", "-v", *found)
         network = nodes.network_name(self.cluster)
-        if network in docker("network", "ls", "--format", "{{.Name}}").split():
-            docker("network", "rm", network)
+        deadline = time.monotonic() + WAIT_S
+        while network in docker("network", "ls", "--format", "{{.Name}}").split():
+            try:
+                docker("network", "rm", network)
+            except MeasurementError:  # on a busy machine it has containers for a while after they are gone
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(2)
         shutil.rmtree(self.directory, ignore_errors=True)
         self.hosts = {}
 

@@ -177,6 +177,17 @@ def test_nodes_go_before_their_networks_and_check_mode_removes_neither(
     assert all("label=io.trainmesh.local-nodes=x" in argv for argv in host.asked if argv[0] == "ps")
 
 
+def test_a_network_that_still_has_containers_is_removed_when_they_have_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    host, busy = cluster(), "error while removing network: network x has active endpoints"
+    answers = iter([said(busy, 1), said(busy, 1), said("")])
+    host.answers["network rm"] = lambda _argv: next(answers)
+    monkeypatch.setattr(steps.time, "sleep", lambda _seconds: None)
+    assert "trainmesh-x" in absent(monkeypatch, host)["summary"] and next(answers, None) is None
+    host.answers["network rm"] = lambda _argv: said("permission denied", 1)
+    with pytest.raises(LocalNodesError, match="could not remove the networks: permission denied"):
+        absent(monkeypatch, host)
+
+
 @pytest.mark.parametrize(("answers", "words"), [(True, "nothing to remove"), (False, "no Docker Engine answers")])
 def test_a_user_to_whom_no_engine_answers_is_not_told_that_there_is_nothing(
     monkeypatch: pytest.MonkeyPatch, answers: bool, words: str
