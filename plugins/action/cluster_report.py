@@ -30,6 +30,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import run
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import data as report_data
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._report import run, terminal, write
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.collective import expected_mbps
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.ports import PORT_TAKEN
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.python_env import NO_TORCH
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
@@ -137,7 +138,7 @@ class ActionModule(ActionBase):
             return f"{', '.join(away)} {'is' if len(away) == 1 else 'are'} not in this run"
         if judged.failed:
             return "skipped: fix the failures above first"
-        return next((answer.why for answer in judged.untested if answer.rule == NO_TORCH), "")
+        return next((answer.why for answer in judged.untested if answer.rule in (NO_TORCH, PORT_TAKEN)), "")
 
     def _report(
         self,

@@ -47,7 +47,14 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._either_e
     rules,
     words,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.pdsh import held_by_orphans, port_holder
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.pdsh import (
+    held_by_orphans,
+    port_holder,
+    processes,
+)
+
+PORT_TAKEN = "rdzv-errno-98"
+"""While a job runs no other one can be started: what could not be tested under this id says so."""
 
 TOOLS = ("firewalld", "ufw")
 EADDRINUSE, EADDRNOTAVAIL, EACCES = 98, 99, 13
@@ -449,6 +456,13 @@ def _taken(case: Case, severity: str, host: str, port: str, number: t.Any, text:
                 f"Wait for it, or {dig(case.plan, 'prefix', '/opt/trainmesh')}/bin/trainmesh-stop {check} on {host}."
             )
             yield finding("rdzv-errno-98", severity, host, f"port {port} is held, {who}", cause, remedy)
+            return
+        if pid and pid in {
+            dig(item, "pid") for item in processes(case, host)
+        }:  # those of dead runs were left out above
+            yield Untested(
+                PORT_TAKEN, (host,), f"a job runs, and holds port {port}: {who}; verify again when it has ended"
+            )
             return
         stop = (
             f"kill {pid} on {host} if it is left over" if pid else f"ss -ltnp 'sport = :{port}' on {host} tells by whom"

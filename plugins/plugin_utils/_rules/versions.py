@@ -58,8 +58,11 @@ _CACHES = ("torch_extensions", "triton")
     needs=("stack",),
 )
 def replaced(case: Case) -> t.Iterator[Answer]:
-    """Another torch than the plan's on every node; where nodes differ, ver-python-torch-differs says so."""
-    if dig(case.plan, "managed") is not True:
+    """Another torch than the plan's on every node; where nodes differ, ver-python-torch-differs says so.
+
+    One that was made beside it and could not be put into use has a finding of its own.
+    """
+    if dig(case.plan, "managed") is not True or case.switch:
         return
     pins = [match for line in texts(case.plan, "stack.requirements") if (match := _PIN.match(line))]
     installed = {host: text(facts, "packages.torch") for host, facts in case.stack.items()}

@@ -161,6 +161,21 @@ def test_a_check_run_of_ours_is_no_stranger(run):
     assert ("kill 77" in found.remedy) is not bool(run)
 
 
+@pytest.mark.parametrize("run", ["20260102-030405", None])  # of trainmesh run, and typed as tutorials say
+@pytest.mark.parametrize("host", ["node1", "node2"])
+def test_a_job_that_runs_is_no_fault_and_the_jobs_are_not_tested(run, host):
+    case = healthy_case()
+    case.listeners[host] = {MASTER: [98, "Address already in use"]}
+    launcher = {"pid": 77, "user": "ann", "kind": "torchrun", "run_id": run, "age_seconds": 9000}
+    case.user["node1"]["processes"] = [{**launcher, "pid": 7}]
+    case.user[host]["processes"] = [*case.user[host]["processes"], launcher]
+    case.user[host]["port_owners"] = {MASTER: {"pid": 77, "user": "ann", "command": "torchrun train.py"}}
+    assert told(case) == {}
+    (only,) = untested(case)
+    assert (only.rule, only.hosts) == ("rdzv-errno-98", (host,))
+    assert "a job runs" in only.why and "77 of ann: torchrun train.py" in only.why
+
+
 def test_a_stranger_on_a_port_that_was_free():
     case = healthy_case()
     case.mesh["node2"]["node3"]["tcp"][MASTER] = call(False, "stranger", "something else answers there")
