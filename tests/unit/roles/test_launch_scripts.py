@@ -169,6 +169,7 @@ def test_a_run_is_stopped_from_where_somebody_logs_in(prefix, tmp_path, topology
     in_a_star(prefix, rank)
     path = prefix / "etc/cluster.env"
     path.write_text(path.read_text().replace("TOPOLOGY=head", f"TOPOLOGY={topology}"))
+    (prefix / "etc/hosts").write_text("node1\nnode2\n")
     executable(tmp_path / "pdsh", '#!/bin/sh\necho "$@"\n')
     env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     result = call(prefix, prefix / "bin/trainmesh-stop", "no-such-run", env=env)
