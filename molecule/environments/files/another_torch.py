@@ -40,7 +40,8 @@ def main() -> None:
             record.append(f"{name},sha256={digest},{len(content)}")
             entry.filename = name
             outside.writestr(entry, content, zipfile.ZIP_DEFLATED, compresslevel=1)
-        outside.writestr(where, "\n".join([*record, f"{where},,", ""]))
+        # of no particular date: the same wheel each time, as the lock has its hash
+        outside.writestr(zipfile.ZipInfo(where), "\n".join([*record, f"{where},,", ""]))
 
 
 if __name__ == "__main__":

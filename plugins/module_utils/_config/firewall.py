@@ -4,7 +4,8 @@
 """Let the cluster's addresses in through firewalld or ufw.
 
 All TCP, because torch, NCCL and gloo use ephemeral ports both ways (launchers choose only the
-rendezvous port); nothing else is opened, and neither firewall is switched off.
+rendezvous port); nothing else is opened, and neither firewall is switched off. Addresses that fill a block of a power
+of two are one rule: thirty nodes in a row are six, and a command for each would be most of what a first run costs them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _UFW_ADDED = re.compile(r"^ufw (?:prepend )?allow from (\S+)(?: to any)? proto t
 
 
 class Plan(t.NamedTuple):
-    """Addresses that had access and shall have it, and the commands that make it so."""
+    """Addresses and blocks of them that had access and shall have it, and the commands that make it so."""
 
     before: list[str]
     after: list[str]
@@ -31,29 +32,33 @@ def backends(kind: str) -> list[str]:
     return {"auto": ["firewalld", "ufw"], "none": []}.get(kind, [kind])
 
 
-def by_family(addresses: t.Iterable[str]) -> dict[int, list[str]]:
-    """Addresses by IP version, sorted."""
-    families: dict[int, list[str]] = {4: [], 6: []}
-    for address in {str(ipaddress.ip_address(item)) for item in addresses}:
-        families[ipaddress.ip_address(address).version].append(address)
-    return {version: sorted(items, key=ipaddress.ip_address) for version, items in families.items()}
+def ordered(sources: t.Iterable[str]) -> list[str]:
+    """Every address or block once, IPv4 first; a block of one is written as an address."""
+    found = {ipaddress.ip_network(source, strict=False) for source in sources}
+    return [_text(each) for each in sorted(found, key=lambda each: (each.version, int(each[0]), each.prefixlen))]
 
 
-def ordered(addresses: t.Iterable[str]) -> list[str]:
-    """Every address once, IPv4 first."""
-    families = by_family(addresses)
-    return families[4] + families[6]
+def blocks(addresses: t.Iterable[str]) -> list[str]:
+    """The fewest blocks that hold these addresses and no others."""
+    found = {ipaddress.ip_network(str(ipaddress.ip_address(each))) for each in addresses}
+    four = ipaddress.collapse_addresses(each for each in found if isinstance(each, ipaddress.IPv4Network))
+    six = ipaddress.collapse_addresses(each for each in found if isinstance(each, ipaddress.IPv6Network))
+    return [*map(_text, four), *map(_text, six)]
+
+
+def _text(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
+    return str(network.network_address if network.prefixlen == network.max_prefixlen else network)
 
 
 def ufw_addresses(show_added: str) -> list[str]:
-    """Addresses of our rules in the output of C(ufw show added)."""
+    """Addresses and blocks of our rules in the output of C(ufw show added)."""
     found = (_UFW_ADDED.match(line.strip()) for line in show_added.splitlines())
     return ordered(match.group(1) for match in found if match)
 
 
 def plan_ufw(have: t.Sequence[str], want: t.Sequence[str]) -> Plan:
-    """One rule an address, put ahead of the user's rules so that a deny below can't win."""
-    after = ordered(want)
+    """One rule a block, put ahead of the user's rules so that a deny below can't win."""
+    after = blocks(want)
     commands = []
     for address in after:
         if address not in have:
@@ -65,14 +70,14 @@ def plan_ufw(have: t.Sequence[str], want: t.Sequence[str]) -> Plan:
 
 
 def rich_rule(address: str) -> str:
-    """The rule of one address. Its priority marks it as ours, and puts it ahead of the zone's reject rules."""
-    version = ipaddress.ip_address(address).version
+    """The rule of one address or block. Its priority marks it as ours, and puts it ahead of the zone's reject rules."""
+    version = ipaddress.ip_network(address).version
     source = f'source address="{address}"'
     return f'rule priority="{PRIORITY}" family="ipv{version}" {source} protocol value="tcp" accept'
 
 
 def firewalld_addresses(rich_rules: str) -> list[str]:
-    """Addresses of our rules in the output of C(firewall-cmd --list-rich-rules)."""
+    """Addresses and blocks of our rules in the output of C(firewall-cmd --list-rich-rules)."""
     ours = (line for line in rich_rules.splitlines() if f'priority="{PRIORITY}"' in line)
     found = (re.search(r'source address="([^"]+)"', line) for line in ours)
     return ordered(match.group(1) for match in found if match)
@@ -91,12 +96,12 @@ def zones_of(active_zones: str) -> dict[str, str]:
 
 
 def plan_firewalld(runtime: t.Sequence[str], permanent: t.Sequence[str], want: t.Sequence[str], zone: str) -> Plan:
-    """One rich rule an address in the zone that the peers' packets enter.
+    """One rich rule a block in the zone that the peers' packets enter.
 
     Rules are changed in the running firewall and in its configuration, without a reload, which
     would drop what users have added to the running one only.
     """
-    after = ordered(want)
+    after = blocks(want)
     commands = []
     for have, where in ((runtime, []), (permanent, ["--permanent"])):
         options = [f"--add-rich-rule={rich_rule(address)}" for address in after if address not in have]

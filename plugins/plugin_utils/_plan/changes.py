@@ -136,7 +136,7 @@ class Desired:
     @functools.cached_property
     def rules(self) -> dict[str, str]:
         """The digest of the rules by firewall; firewalld has them running and kept."""
-        addresses = firewall.ordered(node["address"] for node in self.plan["nodes"].values())
+        addresses = firewall.blocks(node["address"] for node in self.plan["nodes"].values())
         return {"ufw": self.digest(addresses), "firewalld": self.digest([addresses, addresses])}
 
 

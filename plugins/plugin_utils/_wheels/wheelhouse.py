@@ -247,11 +247,25 @@ class Store:
             batch = missing[start : start + BATCH]
             done = len(lock.pins) - len(missing) + start
             self.say(f"wheelhouse: {done} of {len(lock.pins)} wheels; fetching {', '.join(batch)}")
-            self._fetch(lock, batch, backend_host, seconds)
+            try:
+                self._fetch(lock, batch, backend_host, seconds)
+            except ToolError as error:  # pip says then that versions conflict
+                raise ToolError(f"{error}{self._exchanged(lock, batch)}") from error
         have, missing = self._present(lock)
         if missing:
             raise ToolError(f"no wheel of the lock's hash could be fetched for {', '.join(missing)}")
         return have, True
+
+    def _exchanged(self, lock: lockfile.Lock, names: t.Sequence[str]) -> str:
+        """What is to be said of wheels that have the names of locked ones, and another content."""
+        there = wheels_in(self.house_dir)
+        found = [file for name in names for file in lockfile.wheel_of(name, lock.pins[name].version, there)]
+        if not found:
+            return ""
+        return (
+            f". In {self.house_dir}, {', '.join(found)} is not the file that was locked (its SHA-256 is another): put "
+            "that back, or make a new lock with -e trainmesh_lock_update=true"
+        )
 
     def _fetch(
         self,

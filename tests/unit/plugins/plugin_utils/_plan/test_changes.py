@@ -245,8 +245,11 @@ FIREWALL = {
     "a rule of others": append("ufw.rules", "ufw allow 443/tcp\n"),
     "a rule too many": append("ufw.rules", RULE.format("10.0.0.99")),
     "a rule twice": append("ufw.rules", RULE.format("10.0.0.11")),
-    "a rule too few": replace("ufw.rules", RULE.format("10.0.0.12"), ""),
-    "a rule without our mark": replace("ufw.rules", RULE.format("10.0.0.12"), "ufw allow from 10.0.0.12\n"),
+    "a rule too few": replace("ufw.rules", RULE.format("10.0.0.12/31"), ""),
+    "a rule without our mark": replace("ufw.rules", RULE.format("10.0.0.12/31"), "ufw allow from 10.0.0.12/31\n"),
+    "a rule for each node, as of an earlier release": replace(
+        "ufw.rules", RULE.format("10.0.0.12/31"), RULE.format("10.0.0.12") + RULE.format("10.0.0.13")
+    ),
     "the other firewall": lambda node: setattr(node, "active", ["firewalld"]),
     "both firewalls": lambda node: setattr(node, "active", ["firewalld", "ufw"]),
     "no firewall": lambda node: setattr(node, "active", []),
@@ -259,7 +262,7 @@ FIREWALL = {
     "one node more": planned(nodes=4),
 }
 FIREWALLD = {
-    "a running rule too few": replace("running.training", "10.0.0.12", "10.0.0.99"),
+    "a running rule too few": replace("running.training", "10.0.0.12/31", "10.0.0.99"),
     "a kept rule too few": remove("permanent.training"),
     "the rules of another zone": lambda node: (
         (node.path / "running.training").rename(node.path / "running.public"),

@@ -12,6 +12,7 @@ import os
 import pathlib
 import tarfile
 import zipfile
+from unittest import mock
 
 import pytest
 
@@ -283,6 +284,20 @@ def test_a_damaged_wheel_is_fetched_again(tmp_path):
     files, _fetched = one.fill(10, check_mode=False)
     pathlib.Path(files[0]).write_text("half", encoding="utf-8")
     assert one.fill(10, check_mode=False)[1] is True
+
+
+def test_a_wheel_that_was_exchanged_is_named_where_the_index_has_none(tmp_path, monkeypatch):
+    one = store(tmp_path, Programs(WHEELS), "auto")
+    one.make(check_mode=False)
+    files, _fetched = one.fill(10, check_mode=False)
+    pathlib.Path(files[0]).write_text("another build", encoding="utf-8")
+    monkeypatch.setattr(one, "_fetch", mock.Mock(side_effect=ToolError("pip download: versions conflict")))
+    with pytest.raises(ToolError, match=r"not the file that was locked.*trainmesh_lock_update") as told:
+        one.fill(10, check_mode=False)
+    assert os.path.basename(files[0]) in str(told.value) and "versions conflict" in str(told.value)
+    os.remove(files[0])
+    with pytest.raises(ToolError, match=r"versions conflict$"):
+        one.fill(10, check_mode=False)
 
 
 def test_a_lock_from_elsewhere_gets_its_wheel_built(tmp_path):
