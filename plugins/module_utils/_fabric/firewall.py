@@ -16,7 +16,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import run
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules, packet_filter
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules, filter_sets, packet_filter
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.units import unit_active
 
 SBIN = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin"
@@ -152,7 +152,8 @@ def _loaded(rules: Rules, mark: str) -> bool | None:
 def read_rules(files: Tree, limit: float) -> Rules:
     """Ask nft and iptables what they have loaded; only as root and on the real node.
 
-    The old iptables is only asked when its filter table is loaded, because asking would load it.
+    The old iptables is only asked when its filter table is loaded, because asking would load it. ``chains`` has the
+    rules for IPv6 too, ``iptables`` those of IPv4.
     """
     if os.geteuid() != 0 or files.root != "/":
         return Rules(None, None, None)
@@ -160,25 +161,29 @@ def read_rules(files: Tree, limit: float) -> Rules:
     ruleset = run([nft, "-j", "-t", "list", "ruleset"], limit) if nft else None
     text = ruleset.out if ruleset is not None and ruleset.ok else ""
     blocking, marks = (parse_nft(text) if text else None) or (None, None)
-    listed = _listed_by_iptables(files, limit)
-    chains = filter_rules.nftables(text) if text else None
-    for program, lines in (listed or {}).items():
-        chains = {**(chains or {}), **filter_rules.iptables(lines, program)}
+    chains = filter_rules.nftables(filter_sets.of_nft(nft, text, limit, run)) if nft and text else None
+    listed = _listed_by_iptables(files, limit, "ip")
+    for program, lines in {**(listed or {}), **(_listed_by_iptables(files, limit, "ip6") or {})}.items():
+        sets = filter_sets.of_ipset(shutil.which("ipset", path=SBIN), lines, limit, run)
+        chains = {**(chains or {}), **filter_rules.iptables(lines, program, sets)}
     return Rules(blocking, marks, _of_input(listed), chains)
 
 
-def _listed_by_iptables(files: Tree, limit: float) -> dict[str, str] | None:
-    """``iptables -S`` by program, IPv4 first: nothing where its table is not loaded, None if it can't be asked."""
-    legacy = "filter" in (files.text("/proc/net/ip_tables_names") or "").split()
-    found = [shutil.which(name, path=SBIN) for name in ("iptables-legacy", "iptables", "iptables-nft")]
-    programs = [path for path in found if path]
+def _listed_by_iptables(files: Tree, limit: float, family: str) -> dict[str, str] | None:
+    """``iptables -S`` by program, both where both have tables: nothing where none is loaded, None if it can't be asked.
+
+    ``family`` is ip or ip6. What iptables itself says of nft's tables holds the conditions that nft can't show.
+    """
+    legacy = "filter" in (files.text(f"/proc/net/{family}_tables_names") or "").split()
+    names = (f"{family}tables-legacy", f"{family}tables", f"{family}tables-nft")
+    programs = [path for path in (shutil.which(name, path=SBIN) for name in names) if path]
     if not programs:
         return None
-    program = programs[0] if legacy else next((path for path in programs if _is_nft(path)), None)
-    if program is None:
-        return {}
-    listed = run([program, "-w", "1", "-S"], limit)
-    return {os.path.basename(program): listed.out} if listed.ok else None
+    by_nft = [path for path in programs if _is_nft(path)][:1]
+    asked = list(dict.fromkeys([*(programs[:1] if legacy else []), *by_nft]))
+    outcomes = {os.path.basename(path): run([path, "-w", "1", "-S"], limit) for path in asked}
+    found = {name: outcome.out for name, outcome in outcomes.items() if outcome.ok}
+    return found if found or not asked else None
 
 
 def _of_input(listed: t.Mapping[str, str] | None) -> list[str] | None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import firewall
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filtered, firewall
 
 NOTHING = firewall.Rules(None, None, None)
 OPEN = firewall.Rules([], [], ["-P INPUT ACCEPT"])
@@ -240,8 +240,21 @@ def test_the_old_iptables_is_not_asked_when_that_would_load_its_table(monkeypatc
 
 def test_the_old_iptables_is_asked_when_its_table_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = {"iptables": "/usr/sbin/xtables-nft-multi", "iptables-legacy": "/usr/sbin/xtables-legacy-multi"}
-    commands = Commands(installed, {"/usr/sbin/iptables-legacy": done("-P INPUT DROP\n")})
-    assert as_root(monkeypatch, commands, "nat\nfilter\n").iptables == ["-P INPUT DROP"]
+    outputs = {"/usr/sbin/iptables-legacy": done("-P INPUT DROP\n"), "/usr/sbin/iptables": done("-P INPUT ACCEPT\n")}
+    rules = as_root(monkeypatch, Commands(installed, outputs), "nat\nfilter\n")
+    assert rules.iptables == ["-P INPUT DROP", "-P INPUT ACCEPT"]
+    assert sorted(rules.chains or {}) == ["iptables INPUT", "iptables-legacy INPUT"]
+
+
+def test_the_rules_for_ipv6_are_read_beside_those_for_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"iptables": "/usr/sbin/xtables-nft-multi", "ip6tables": "/usr/sbin/xtables-nft-multi"}
+    outputs = {"/usr/sbin/iptables": done("-P INPUT ACCEPT\n"), "/usr/sbin/ip6tables": done("-P INPUT DROP\n")}
+    rules = as_root(monkeypatch, Commands(installed, outputs), "")
+    assert rules.iptables == ["-P INPUT ACCEPT"]
+    ways = {"10.0.0.12": ("10.0.0.11", "eth0"), "fd00::12": ("fd00::11", "eth0")}
+    rows = filtered.rows(rules.chains, ways, None) or []
+    assert {(row["rule"], row["undo"]) for row in rows} == {("-P INPUT DROP", "ip6tables -P INPUT ACCEPT")}
+    assert all(row["peers"] == ["fd00::12"] for row in rows)
 
 
 def test_a_tool_that_fails_or_hangs_leaves_its_rules_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
