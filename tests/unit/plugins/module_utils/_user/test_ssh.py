@@ -65,6 +65,8 @@ def test_sshd_says_it_itself(tmp_path, monkeypatch):
         **dict.fromkeys(("maxauthtries", "maxsessions", "requiredrsasize")),
         **dict.fromkeys(("authenticationmethods", "forcecommand", "chrootdirectory", "revokedkeys")),
         "refused_types": [],
+        "persourcepenalties": None,
+        "fips": False,
         "lines": {},
         "certificates": {
             "host": [],
