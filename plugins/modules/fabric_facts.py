@@ -197,6 +197,11 @@ ansible_facts:
           description: Interface, gateway and own address of the default route; V(null) without one.
           type: dict
           sample: {interface: eth0, gateway: 10.77.0.1, address: 10.77.0.12}
+        source_rules:
+          description: The networks of own addresses for whose packets rules of routing say where they leave.
+          type: list
+          elements: str
+          sample: []
         strict_reverse_path:
           description:
             - The interfaces that drop a packet whose answer would leave by another one, as C(rp_filter) 1 has it;

@@ -16,6 +16,7 @@ import typing as t
 
 RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR = 16, 18, 20, 22
 RTM_NEWRULE, RTM_GETRULE = 32, 34
+FRA_SRC = 2
 USUAL_RULES = 3  # local, main and default: ip-rule(8)
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 REQUEST_DUMP = 0x301
@@ -28,6 +29,7 @@ LIMIT_S = 2.0
 _HEADER = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
+_RULE = struct.Struct("=BBBBBBBBI")
 _ATTRIBUTE = struct.Struct("=HH")
 
 
@@ -156,8 +158,22 @@ def _address(body: bytes) -> Address | None:
 
 def has_policy_routing(datagrams: t.Iterable[bytes]) -> bool:
     """Whether there are rules of routing for IPv4 beside the usual ones: then the main table alone does not decide."""
-    rules = [body for data in datagrams for kind, body in messages(data) if kind == RTM_NEWRULE]
-    return sum(body[:1] == bytes([socket.AF_INET]) for body in rules) > USUAL_RULES
+    return len(_rules(datagrams)) > USUAL_RULES
+
+
+def _rules(datagrams: t.Iterable[bytes]) -> list[bytes]:
+    bodies = [body for data in datagrams for kind, body in messages(data) if kind == RTM_NEWRULE]
+    return [body for body in bodies if len(body) >= _RULE.size and body[0] == socket.AF_INET]
+
+
+def source_rules(datagrams: t.Iterable[bytes]) -> list[str]:
+    """The networks of which rules of routing for IPv4 say where their packets leave (ip rule add from NETWORK)."""
+    found = []
+    for body in _rules(datagrams):
+        source, size = attributes(body, _RULE.size).get(FRA_SRC, b""), body[2]
+        if len(source) == 4 and 0 < size <= 32:
+            found.append(f"{socket.inet_ntoa(source)}/{size}")
+    return list(dict.fromkeys(found))
 
 
 def _number(raw: bytes | None) -> int | None:

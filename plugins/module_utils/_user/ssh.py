@@ -63,7 +63,8 @@ def server(tree: Tree, user: str, host: str, peer: str, run: Runner, limit: floa
             settings = ssh_config.settings(outcome.out)
             shown = server_certificates(tree, settings)
             lines = refusing_lines(tree, settings)
-            told = {"source": "sshd -T", "problem": None, "certificates": shown, "lines": lines}
+            told: Record = {"source": "sshd -T", "problem": None, "certificates": shown, "lines": lines}
+            told.update({name: settings.get(name, []) for name in _LISTS})  # a group may have a blank in its name
             return {**_of_server(tree, settings), **told}
         why = f"no answer within {limit:.0f} s" if outcome.timed_out else " ".join(outcome.text.split())[:300]
         problem = f"sshd -T: {why or 'no answer'}"

@@ -15,6 +15,7 @@ import ipaddress
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.line_check import is_loopback
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.source_rules import told_apart
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import ssh_sources
 
 if t.TYPE_CHECKING:
@@ -175,12 +176,21 @@ def _of_two_cards(hosts: t.Sequence[Host], held: t.Mapping[str, list[Held]], fou
     for name, inside in several.items():
         taken = next((each.interface for each in inside.values() if each.address == found[name]), "")
         network = next(iter(inside.values())).network
+        if _have_own_ways(hosts, name, [each.address for each in inside.values()], found[name]):
+            continue
         warnings.append(
             f"{name}: {' and '.join(sorted(inside))} are both in {network}: the kernel sends by whichever route stands "
             f"first, which may differ on each node and after each boot. The plan takes {taken or 'neither'} "
             f"({found[name]}); trainmesh_address decides, and narrower masks or rules by source end it"
         )
     return warnings
+
+
+def _have_own_ways(hosts: t.Sequence[Host], name: str, held: list[str], chosen: str) -> bool:
+    """Whether rules by source keep the cards of a host apart, and what it sends unasked leaves by the chosen one."""
+    fabric = next(host.fabric for host in hosts if host.name == name)
+    sources = {route.get("source") for route in (fabric.get("routes") or {}).values()}
+    return told_apart(fabric.get("source_rules") or (), held) and not sources & {*held} - {chosen}
 
 
 def _preferred(host: Host, inside: t.Mapping[str, Held], now: str, by_speed: bool) -> str:

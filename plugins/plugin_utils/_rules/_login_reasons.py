@@ -355,12 +355,23 @@ def _chroot(login: Login) -> Refusal | None:
     return _option(login, "chrootdirectory", f"ChrootDirectory {place}", wish, cause)
 
 
+_SHARED_HOMES = {"nfs_t": "use_nfs_home_dirs", "cifs_t": "use_samba_home_dirs", "fusefs_t": "use_fusefs_home_dirs"}
+
+
 def _labels(login: Login) -> Refusal | None:
     found = dig(login.account, "labels", {})
     if not isinstance(found, t.Mapping) or not found:
         return None
     shown = ", ".join(f"{path} is {kind}" for path, kind in found.items())
     paths = shlex.join(sorted(map(str, found)))
+    shared = next((kind for kind in _SHARED_HOMES if kind in found.values()), "")
+    if shared:
+        cause = "SELinux does not let sshd read the keys of a home on a file system of another machine."
+        return Refusal(
+            f"SELinux is enforcing, and {shown}",
+            cause,
+            f"setsebool -P {_SHARED_HOMES[shared]} on, on {login.item.target}",
+        )
     return Refusal(
         f"SELinux is enforcing, and {shown}",
         "SELinux does not let sshd read the keys of the user: their files have another context than ssh_home_t.",

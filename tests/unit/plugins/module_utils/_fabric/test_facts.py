@@ -66,6 +66,7 @@ KEYS = {
     "shm",
     "ssh_session",
     "sshd",
+    "source_rules",
     "strict_reverse_path",
     "unprivileged_port_start",
     "virtual",

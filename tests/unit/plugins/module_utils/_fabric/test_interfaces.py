@@ -149,6 +149,18 @@ def test_rules_of_routing_beside_the_usual_ones() -> None:
     assert netlink.has_policy_routing(netlink.dump(netlink.RTM_GETRULE)) in (True, False)
 
 
+def test_rules_by_source() -> None:
+    def by_source(size: int, *parts: bytes) -> bytes:
+        return message(netlink.RTM_NEWRULE, bytes([socket.AF_INET, 0, size, 0, 0, 0, 0, 1, *[0] * 4]) + b"".join(parts))
+
+    own, other = attribute(netlink.FRA_SRC, bytes([10, 0, 5, 15])), attribute(15, struct.pack("=I", 100))
+    assert netlink.source_rules([by_source(32, own, other) + by_source(0, other), by_source(24, own)]) == [
+        "10.0.5.15/32",
+        "10.0.5.15/24",
+    ]
+    assert netlink.source_rules([by_source(32), by_source(33, own), b"\x00"]) == []
+
+
 def test_the_default_route_with_the_lowest_metric_is_taken() -> None:
     assert net.parse_ipv4_default(ROUTES) == ("eth0", "192.0.2.1")
     assert net.parse_ipv6_default(ROUTES6) == ("eth0", "fe80::1")

@@ -100,6 +100,16 @@ def two_cards(name: str, number: int, source: str, fast: int | None = 10000, slo
     return host(name, *cards, source=source, ansible_host=f"10.0.3.{number}")
 
 
+def test_two_cards_that_rules_by_source_keep_apart_are_not_told() -> None:
+    hosts = [two_cards(f"gpu{number}", number, f"10.0.5.{number}") for number in (1, 2)]
+    ruled = [
+        one._replace(fabric={**one.fabric, "source_rules": [f"10.0.3.{at}/32"]}) for at, one in enumerate(hosts, 1)
+    ]
+    assert addresses.choose(ruled) == ({"gpu1": "10.0.5.1", "gpu2": "10.0.5.2"}, [])
+    wide = [one._replace(fabric={**one.fabric, "source_rules": ["10.0.0.0/20"]}) for one in hosts]
+    assert len(addresses.choose(wide).warnings) == 2
+
+
 def test_of_two_cards_in_one_subnet_the_fast_one_is_taken_everywhere_and_told() -> None:
     found = addresses.choose([two_cards("gpu1", 15, "10.0.5.15"), two_cards("gpu2", 12, "10.0.3.12")])
     assert found.addresses == {"gpu1": "10.0.5.15", "gpu2": "10.0.5.12"}

@@ -70,6 +70,7 @@ def failing(failure, sshd=None, account=None, pairs=None, evidence=""):
         ("other", {"forcecommand": "/usr/bin/menu"}, {}, "Take ForceCommand out"),
         ("other", {"maxsessions": 0}, {}, "Set MaxSessions 10"),
         ("other", {"chrootdirectory": "/srv/%u"}, {}, "Take ChrootDirectory out for trainer"),
+        ("permission", {}, {"labels": {"/home/trainer": "nfs_t"}}, "setsebool -P use_nfs_home_dirs on"),
         ("permission", {}, {"labels": {"/data/a/.ssh/authorized_keys": "default_t"}}, "restorecon -Rv /data/a/.ssh"),
     ],
 )
