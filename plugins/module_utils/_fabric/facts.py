@@ -233,7 +233,7 @@ def _firewalls(run: Gathering, network: Facts) -> Facts:
     return {
         "firewalls": run.part("firewalls", lambda: firewall.firewalls(run.files, run.left(), loaded)),
         "filtered": run.part("filtered", lambda: filtered.rows(loaded.chains, ways, uid)),
-        "filtered_at_boot": run.part("filtered_at_boot", lambda: filtered.at_boot(run.files, ways, uid)),
+        "filtered_at_boot": run.part("filtered_at_boot", lambda: filtered.at_boot(run.files, ways, uid, run.left())),
     }
 
 

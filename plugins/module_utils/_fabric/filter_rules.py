@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import run
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import packet_filter as pf
 
@@ -70,6 +72,8 @@ SAVED = (
     Saved("/etc/sysconfig/iptables", "iptables.service", "iptables-save > /etc/sysconfig/iptables"),
 )
 
+NFT_UNIT, NFT_FILES = "nftables.service", ("/etc/nftables.conf", "/etc/sysconfig/nftables.conf")
+SBIN = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin"
 _SAVED_IPV6 = {
     "/etc/iptables/rules.v4": "/etc/iptables/rules.v6",
     "/etc/iptables/iptables.rules": "/etc/iptables/ip6tables.rules",
@@ -86,6 +90,23 @@ def saved(files: Tree) -> tuple[Saved, dict[str, pf.Chain]] | None:
             ipv6 = files.text(_SAVED_IPV6[place.file], LARGEST_SAVED) or ""
             return place, {**iptables(_as_listed(text)), **iptables(_as_listed(ipv6), "ip6tables")}
     return None
+
+
+def saved_nft(files: Tree, limit: float, ask: t.Callable[..., t.Any] = run) -> tuple[Saved, dict[str, pf.Chain]] | None:
+    """The rules that nftables.service loads at boot; None where it loads none, or where they can't be had.
+
+    nft itself reads the file, in a network namespace that is there for this alone: nothing of the node changes.
+    """
+    programs = [shutil.which(name, path=SBIN) for name in ("unshare", "nft")]
+    wants = [name for name in files.names("/etc/systemd/system") if name.endswith((".wants", ".requires"))]
+    if None in programs or not any(files.has(f"/etc/systemd/system/{name}/{NFT_UNIT}") for name in wants):
+        return None
+    file = next((place for place in NFT_FILES if files.has(place)), "")
+    script = f'{programs[1]} -f "$1" && {programs[1]} -j list ruleset'
+    answer = ask([programs[0], "-n", "--", "/bin/sh", "-c", script, "sh", file], limit) if file else None
+    chains = nftables(answer.out) if answer is not None and answer.ok else None
+    save = f"(echo flush ruleset; nft list ruleset) > {file}"
+    return (Saved(file, NFT_UNIT, save), chains) if chains else None
 
 
 def _as_listed(text: str) -> str:
@@ -260,9 +281,9 @@ def nftables(text: str) -> dict[str, pf.Chain] | None:
             if "rule" in item:
                 rules.setdefault(_key(item["rule"], item["rule"]["chain"]), []).extend(_understood(item["rule"]))
         for head in heads:  # the packets of the other devices do not come here
-            if head.get("dev"):
+            if head["family"] == "netdev" or head.get("dev"):
                 own = rules.get(_key(head, head["name"]), [])
-                rules[_key(head, head["name"])] = [_on_device(rule, head["dev"]) for rule in own]
+                rules[_key(head, head["name"])] = [_on_device(rule, head.get("dev")) for rule in own]
         return {
             _key(head, head["name"]): _nft_chain(head, tuple(rules.get(_key(head, head["name"]), ())))
             for head in heads
@@ -289,6 +310,9 @@ def _key(item: t.Mapping[str, t.Any], chain: t.Any) -> str:
 
 
 def _on_device(rule: pf.Rule, devices: t.Any) -> pf.Rule:
+    """A rule for the packets of one device, or several; nft before 1.0.7 does not say of which."""
+    if not devices:
+        return rule._replace(sure=False)
     names = devices if isinstance(devices, list) else [devices]
     return rule._replace(matches=(*rule.matches, pf.Match("iif", tuple(map(str, names)))))
 
@@ -300,7 +324,7 @@ def _nft_chain(head: t.Mapping[str, t.Any], rules: tuple[pf.Rule, ...]) -> pf.Ch
     if table in IPTABLES_TABLES and str(head["name"]).isupper():
         tool = "iptables"
     hook = str(head.get("hook") or "") if head.get("type", "filter") in ("filter", "route") else ""
-    policy = "" if head.get("dev") else policy
+    policy = "" if head["family"] == "netdev" or head.get("dev") else policy
     family = {"ip": "ipv4", "ip6": "ipv6"}.get(str(head["family"]), "")
     place = f"{head['family']} {table} {head['name']}"
     undo = f"nft 'chain {place} {{ policy accept; }}'"

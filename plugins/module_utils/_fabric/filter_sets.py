@@ -16,7 +16,7 @@ import typing as t
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import run
 
 Runner = t.Callable[..., t.Any]
-Place = tuple[str, str, str]
+Place = tuple[str, str, str, str]
 Elements = dict[Place, list[t.Any]]
 
 MOST_SETS, MOST_ELEMENTS = 16, 100_000
@@ -25,41 +25,52 @@ _NAMED = re.compile(r"--match-set (\S+) (?:src|dst)(?= |\Z)", re.MULTILINE)
 
 
 def of_nft(nft: str, text: str, limit: float, ask: Runner = run) -> str:
-    """The list of rules with the elements of the sets that rules of filters compare addresses and ports with."""
+    """The list of rules with the elements of the sets, and of the maps of verdicts, that rules of filters name."""
     try:
         objects = json.loads(text)["nftables"]
-        wanted = list(dict.fromkeys(place for place, _match in _references(objects)))[:MOST_SETS]
+        named = [reference for rule in objects for reference in _references(rule)]
+        wanted = list(dict.fromkeys(reference.place for reference in named))[:MOST_SETS]
         if not wanted:
             return text
         end, found = time.monotonic() + limit, Elements()
         for place in wanted:
             left = end - time.monotonic()
-            answer = ask([nft, "-j", "list", "set", *place], left) if left > 0 else None
-            elements = _elements(answer.out) if answer is not None and answer.ok else None
+            answer = ask([nft, "-j", "list", *place], left) if left > 0 else None
+            elements = _elements(answer.out, place[0]) if answer is not None and answer.ok else None
             if elements is not None:
                 found[place] = elements
-        for place, match in _references(objects):
+        for place, holder, key in named:
             if place in found:
-                match["right"] = {"set": found[place], "named": place[2]}
+                holder[key] = {"set": found[place], "named": place[3]}
         return json.dumps({"nftables": objects})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return text
 
 
-def _references(objects: t.Iterable[t.Any]) -> t.Iterator[tuple[Place, dict[str, t.Any]]]:
-    """(family, table and name of a set, the match that compares with it) of the rules; those of nat are left out."""
-    rules = [item["rule"] for item in objects if isinstance(item, dict) and "rule" in item]
-    for rule in rules:
-        for part in rule.get("expr", []):
-            match = part.get("match")
-            right = match.get("right") if isinstance(match, dict) else None
-            if isinstance(right, str) and right.startswith("@") and "payload" in match["left"]:
-                yield (str(rule["family"]), str(rule["table"]), right[1:]), match
+class Reference(t.NamedTuple):
+    """A set or map that a rule names: kind, family, table and name, and the part of the rule that has the name."""
+
+    place: Place
+    holder: dict[str, t.Any]
+    key: str
 
 
-def _elements(text: str) -> list[t.Any] | None:
-    sets = [item["set"] for item in json.loads(text)["nftables"] if "set" in item]
-    found = sets[0].get("elem", []) if sets else None
+def _references(item: t.Any) -> t.Iterator[Reference]:
+    """What a rule compares addresses and ports with; what NAT rewrites is no match."""
+    rule = item.get("rule") if isinstance(item, dict) else None
+    if not isinstance(rule, dict):
+        return
+    for part in rule.get("expr", []):
+        for kind, statement, left, key in (("set", "match", "left", "right"), ("map", "vmap", "key", "data")):
+            holder = part.get(statement) or {}
+            name = holder.get(key)
+            if isinstance(name, str) and name.startswith("@") and "payload" in holder[left]:
+                yield Reference((kind, str(rule["family"]), str(rule["table"]), name[1:]), holder, key)
+
+
+def _elements(text: str, kind: str) -> list[t.Any] | None:
+    listed = [item[kind] for item in json.loads(text)["nftables"] if kind in item]
+    found = listed[0].get("elem", []) if listed else None
     return found if isinstance(found, list) and len(found) <= MOST_ELEMENTS else None
 
 

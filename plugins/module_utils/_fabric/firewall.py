@@ -19,7 +19,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs imp
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules, filter_sets, packet_filter
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.units import unit_active
 
-SBIN = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin"
+SBIN = filter_rules.SBIN
 IPTABLES_TABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
 # Chains of INPUT by which ufw and the iptables backend of firewalld are known.
 UFW_MARK, FIREWALLD_MARK = "ufw-before-input", "INPUT_ZONES"

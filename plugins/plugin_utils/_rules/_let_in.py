@@ -109,14 +109,15 @@ def _command(case: Case, host: str, tool: str, peers: t.Sequence[str], kept: t.S
     if tool == "nftables" or (tool == "iptables" and place):
         chain = shlex.join(place.groups()) if place else _chain(case, host)
         family = "ip6" if any(_is_ipv6(peer) for peer in peers) else "ip"
-        return f"nft insert rule {chain} {family} saddr '{{ {', '.join(peers)} }}' accept"
+        accept = f"nft insert rule {chain} {family} saddr '{{ {', '.join(peers)} }}' accept"
+        return accept + _lasting(case, host, by_nft=True)
     if tool == "iptables":
         found = re.fullmatch(r"(ip6?tables(?:-legacy|-nft)?) (\S+)", text(row, "chain"))
         commands = []
         for peer in peers:
             program = found[1] if found else "ip6tables" if _is_ipv6(peer) else "iptables"
             commands.append(f"{program} -I {shlex.quote(found[2] if found else 'INPUT')} -s {peer} -j ACCEPT")
-        return " && ".join(commands) + _lasting(case, host)
+        return " && ".join(commands) + _lasting(case, host, by_nft=False)
     return ""
 
 
@@ -127,10 +128,11 @@ def _is_ipv6(address: str) -> bool:
         return False
 
 
-def _lasting(case: Case, host: str) -> str:
-    """What makes rules of iptables last where a service loads saved ones at boot."""
-    save = dig(case.fabric.get(host), "filtered_at_boot.save")
-    return f" && {save}" if save else ""
+def _lasting(case: Case, host: str, by_nft: bool) -> str:
+    """What makes rules last where a service loads saved ones of the kind at boot."""
+    saved = dig(case.fabric.get(host), "filtered_at_boot", {})
+    of_the_kind = (text(saved, "unit") == "nftables.service") is by_nft
+    return f" && {text(saved, 'save')}" if text(saved, "save") and of_the_kind else ""
 
 
 def _afterwards(case: Case, host: str) -> str:

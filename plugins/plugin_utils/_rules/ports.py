@@ -275,7 +275,7 @@ def flushed(case: Case) -> t.Iterable[Answer]:
         "fw-comes-back-at-boot",
         layer="network",
         severity=WARN,
-        title="Saved iptables rules shut the nodes out at the next boot",
+        title="Saved firewall rules shut the nodes out at the next boot",
         symptom="all is well until the reboot, then errno 113",
         source="netfilter-persistent(8), canonical-ubuntu images of Oracle",
     ),
@@ -299,7 +299,7 @@ def comes_back(case: Case) -> t.Iterable[Answer]:
                 WARN,
                 host,
                 f"{dig(saved, 'file')}, loaded by {dig(saved, 'unit')}: {shorten(kept)}",
-                "The rules of iptables that are loaded at boot keep the other nodes out, and those of now do not.",
+                "The rules that are loaded at boot keep the other nodes out, and those of now do not.",
                 f"{dig(saved, 'save')} keeps the rules of now; or take that line out of {dig(saved, 'file')}.",
             )
 

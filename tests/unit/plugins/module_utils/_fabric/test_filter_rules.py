@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import packet_filter as pf
@@ -127,6 +128,7 @@ def test_a_mark_is_uncertain_once_a_rule_sets_it() -> None:
 
 def test_a_chain_at_the_ingress_of_a_device() -> None:
     text = ruleset([match(payload("ip", "saddr"), "10.0.0.12"), {"drop": None}], hook="ingress", family="netdev")
+    assert [hit[2] for hit in kept(text, OUT._replace(direction=pf.IN))] == [False]
     text = text.replace('"hook"', '"dev": "eth0", "hook"')
     packet = OUT._replace(direction=pf.IN)
     assert kept(text, packet) == [("nft delete rule netdev mine c handle 7", pf.EVERY_PORT, True)]
@@ -194,6 +196,27 @@ def test_saved_rules_for_ipv6_come_with_those_for_ipv4(tmp_path: Path) -> None:
 def test_saved_rules_that_nobody_loads(tmp_path: Path) -> None:
     assert filter_rules.saved(boot(tmp_path, "etc/iptables/rules.v4", "other.service", SAVED)) is None
     assert filter_rules.saved(Tree(str(tmp_path / "nowhere"))) is None
+
+
+def test_rules_that_the_service_of_nftables_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filter_rules.shutil, "which", lambda name, path: f"/usr/bin/{name}")
+    tree = boot(tmp_path, "etc/nftables.conf", "nftables.service", "x")
+    asked: list[list[str]] = []
+
+    def ask(argv: list[str], limit: float) -> Outcome:
+        asked.append(argv)
+        return Outcome(0, ruleset(policy="drop", hook="input"), "", False, False, 0.0)
+
+    found = filter_rules.saved_nft(tree, 1, ask)
+    assert found and (found[0].file, found[0].unit) == ("/etc/nftables.conf", "nftables.service")
+    assert [hit.rule.text for hit in pf.blocked(found[1], OUT._replace(direction=pf.IN))] == [
+        "inet mine c: policy drop"
+    ]
+    assert asked[0][:2] == ["/usr/bin/unshare", "-n"] and asked[0][-1] == "/etc/nftables.conf"
+    assert filter_rules.saved_nft(tree, 1, lambda argv, limit: Outcome(1, "", "no", False, False, 0.0)) is None
+    (tmp_path / "etc/nftables.conf").unlink()
+    assert filter_rules.saved_nft(tree, 1, ask) is None
+    assert filter_rules.saved_nft(Tree(str(tmp_path / "nowhere")), 1, ask) is None
 
 
 JSON = st.recursive(

@@ -65,6 +65,27 @@ def test_a_set_that_does_not_tell_leaves_its_rules_uncertain(ask: t.Any) -> None
     assert [(peers, sure) for peers, sure, _rule, _undo in rows(text)] == [(None, False)]
 
 
+def test_a_map_of_verdicts() -> None:
+    key = {"payload": {"protocol": "tcp", "field": "dport"}}
+    head = {"chain": {**HEAD["chain"], "policy": "drop"}}
+    rule = {"rule": {**PLACE, "chain": "in", "expr": [{"vmap": {"key": key, "data": "@ports"}}]}}
+    asked = []
+
+    def ask(argv: list[str], limit: float) -> Outcome:
+        asked.append(argv)
+        elements = [[{"range": [1, 1023]}, {"accept": None}], [29500, {"drop": None}]]
+        answer = {"nftables": [{"map": {"name": "ports", "elem": elements}}]}
+        return Outcome(0, json.dumps(answer), "", False, False, 0.0)
+
+    text = filter_sets.of_nft("nft", json.dumps({"nftables": [head, rule]}), 1, ask)
+    assert asked == [["nft", "-j", "list", "map", "inet", "guard", "ports"]]
+    found = filtered.rows(filter_rules.nftables(text), PEERS, None) or []
+    assert [(row["sure"], row["ports"]) for row in found if not row["answers"]] == [
+        (True, [[29500, 29500]]),
+        (True, [[1024, 29499], [29501, 65535]]),
+    ]
+
+
 def test_nothing_is_asked_where_no_rule_names_a_set_or_no_time_is_left() -> None:
     def never(*arguments: t.Any) -> t.Any:
         raise AssertionError(arguments)

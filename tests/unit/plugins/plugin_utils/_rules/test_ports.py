@@ -433,6 +433,17 @@ def test_saved_rules_are_told_with_the_command_that_keeps_those_of_now():
     assert "site.yml does not change it" in now.remedy
 
 
+def test_rules_of_nftables_are_kept_by_nft():
+    case = healthy_case()
+    saved = {"file": "/etc/nftables.conf", "unit": "nftables.service", "save": "(x) > /etc/nftables.conf", "rows": []}
+    row = kept("in", rule="inet filter input: policy drop", tool="nftables", chain="table inet filter chain input")
+    case.fabric["node2"].update(filtered=[row], filtered_at_boot=saved)
+    fail_calls(case, towards("node2"), "timeout")
+    assert "accept && (x) > /etc/nftables.conf. nftables.service loads" in one(case).remedy
+    case.fabric["node2"]["filtered"] = [kept("in", rule="-A INPUT -j DROP", chain="iptables INPUT")]
+    assert "(x)" not in one(case).remedy
+
+
 def test_a_firewall_whose_rules_were_flushed():
     case = healthy_case()
     gone = {"name": "ufw", "active": False, "evidence": "its rules are not loaded", "flushed": True}
