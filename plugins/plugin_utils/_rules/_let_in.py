@@ -81,9 +81,13 @@ def open_up(case: Case, host: str, sources: t.Sequence[str], kept: t.Sequence[Da
     told = list(dict.fromkeys(filter(None, (by_writer(row, peers) for row in kept))))
     if told and all(by_writer(row, peers) for row in kept):
         return f"On {host}: {'; '.join(told)}."
-    tools = list(dict.fromkeys(text(row, "tool") for row in kept))
-    tools = tools or ([] if lets_all_in(case, host) else active(case, host))
-    commands = [*told, *filter(None, (_command(case, host, tool, peers, kept) for tool in tools))]
+    rest = [row for row in kept if not by_writer(row, peers)]
+    tools = list(dict.fromkeys(text(row, "tool") for row in rest))
+    found = [_command(case, host, text(row, "tool"), peers, row) for row in rest]
+    if not kept and not lets_all_in(case, host):
+        tools = active(case, host)
+        found = [_command(case, host, tool, peers, {}) for tool in tools]
+    commands = [*told, *dict.fromkeys(filter(None, found))]
     if commands:
         ours = next((tool for tool in TOOLS if tool in tools), None)
         site = f", or run site.yml with trainmesh_firewall: {ours}" if ours else _afterwards(case, host)
@@ -97,9 +101,8 @@ def open_up(case: Case, host: str, sources: t.Sequence[str], kept: t.Sequence[Da
     )
 
 
-def _command(case: Case, host: str, tool: str, peers: t.Sequence[str], kept: t.Sequence[Data]) -> str:
-    """How one front lets the peers in, above the rule that keeps them out."""
-    row = next((row for row in kept if text(row, "tool") == tool), {})
+def _command(case: Case, host: str, tool: str, peers: t.Sequence[str], row: Data) -> str:
+    """How one front lets the peers in, above the rule that keeps them out, where that is known."""
     if tool == "firewalld":
         added = " ".join(f"--add-source={peer}" for peer in peers)
         return f"firewall-cmd --permanent --zone=trusted {added} && firewall-cmd --reload"

@@ -220,14 +220,16 @@ def _closed(
 
 
 def _kept(case: Case, host: str, pairs: t.Sequence[Pair], bad: t.Mapping[Pair, t.Any]) -> list[Data]:
-    """The rules by which the node keeps these connections out."""
-    found = {
-        text(row, "rule"): row
-        for pair in pairs
-        for item in bad[pair][1]
-        for row in rules(case, host, pair[0], item.what, "in")[:1]
-        if pair[1] == host
-    }
+    """The rules by which the node keeps these connections out; of those that may, where none is certain, the first.
+
+    What one chain lets in the next one may still keep out: each certain rule has to let them in.
+    """
+    found: dict[tuple[str, str], Data] = {}
+    for pair in [pair for pair in pairs if pair[1] == host]:
+        for item in bad[pair][1]:
+            every = rules(case, host, pair[0], item.what, "in")
+            for row in [row for row in every if dig(row, "sure") is True] or every[:1]:
+                found[text(row, "chain"), text(row, "rule")] = row
     return list(found.values())
 
 
@@ -328,7 +330,8 @@ def wrong_tool(case: Case) -> t.Iterable[Answer]:
     hit = {pair[1] for pair in blocked(case)}
     for host in case.fabric:
         found = active(case, host)
-        if tool in TOOLS and found and tool not in found and host not in hit | absent(case):
+        harmless = host in hit | absent(case) or lets_all_in(case, host)
+        if tool in TOOLS and found and tool not in found and not harmless:
             cause = f"trainmesh_firewall opens {tool}, which is not the firewall that is in force there."
             evidence = f"active: {', '.join(found)}"
             yield finding(

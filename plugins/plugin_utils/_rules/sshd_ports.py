@@ -13,6 +13,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
     names,
     node,
     number,
+    shorten,
     text,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
@@ -169,7 +170,7 @@ def _blocked(case: Case, item: Attempt, port: int) -> Finding:
     if kept:
         calls = [each for each in ssh_results(case, *NET_FAILURES) if each.target == item.target]
         sources = dict.fromkeys(each.source for each in calls if _kept_out(case, each, port))
-        line, remedy = text(kept[0], "rule"), open_up(case, item.target, list(sources), kept[:1])
+        line, remedy = shorten(text(row, "rule") for row in kept), open_up(case, item.target, list(sources), kept)
         cause = f"A rule of its firewall keeps the nodes named here from its sshd on port {port}."
         return finding("ssh-port-blocked", FAIL, item.target, f"{line}; {seen}", cause, remedy)
     return finding(

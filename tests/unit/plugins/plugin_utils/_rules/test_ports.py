@@ -345,6 +345,22 @@ def test_a_firewall_that_lets_the_nodes_in_is_not_told_to_open():
     assert found.remedy.startswith("No rule or route of node2 or of node1, node3 keeps these packets back")
 
 
+def test_each_chain_that_keeps_nodes_out_has_to_let_them_in():
+    case = healthy_case()
+    old = kept("in", chain="iptables-legacy INPUT", rule="-A INPUT -s 10.0.0.0/24 -j DROP")
+    new = kept("in", chain="iptables INPUT", rule="-P INPUT DROP")
+    banned = kept("in", chain="iptables f2b-all", rule="-A f2b-all -s 10.0.0.0/24 -j DROP")
+    case.fabric["node2"]["filtered"] = [old, new, banned]
+    fail_calls(case, towards("node2"), "timeout")
+    remedy = one(case).remedy
+    for words in (
+        "fail2ban-client unban ",
+        "iptables-legacy -I INPUT -s 10.0.0.11",
+        "; iptables -I INPUT -s 10.0.0.11",
+    ):
+        assert words in remedy
+
+
 @pytest.mark.parametrize(
     ("chain", "rule", "fix"),
     [
