@@ -23,6 +23,8 @@ SBIN = filter_rules.SBIN
 IPTABLES_TABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
 # Chains of INPUT by which ufw and the iptables backend of firewalld are known.
 UFW_MARK, FIREWALLD_MARK = "ufw-before-input", "INPUT_ZONES"
+EVERYBODY, NOBODY = "everybody", "nobody"
+STRANGERS = ("198.51.100.1", "2001:db8::1")  # RFC 5737 and 3849: no rule names these
 NEEDS_ROOT = "the rules can only be read by root"
 
 
@@ -118,6 +120,8 @@ def nftables(files: Tree, rules: Rules) -> dict[str, t.Any] | None:
     if rules.nft is not None:
         if not rules.nft:
             return _entry("nftables", False, "no rule of its own drops or rejects")
+        if _strangers(rules, "nftables") == NOBODY:
+            return _entry("nftables", False, "its rules keep out only whom they name")
         found = rules.nft[0]
         evidence = f"table {found.family} {found.table} chain {found.chain}: {found.verdict}"
         return {**_entry("nftables", True, evidence), "blocking": [found.family, found.table, found.chain]}
@@ -133,14 +137,31 @@ def iptables(files: Tree, rules: Rules) -> dict[str, t.Any] | None:
         return _entry("iptables", None, NEEDS_ROOT) if installed and rules.nft is None else None
     if any(mark in rule for mark in (UFW_MARK, FIREWALLD_MARK) for rule in rules.iptables):
         return _entry("iptables", False, "INPUT is kept by ufw or firewalld")
+    if _strangers(rules, "iptables") == NOBODY:
+        return _entry("iptables", False, "INPUT keeps out only whom it names")
     for rule in rules.iptables:
         policy = rule.startswith("-P ") and not rule.endswith(" ACCEPT")
         if policy or " -j DROP" in rule or " -j REJECT" in rule:
             return _entry("iptables", True, rule)
     for rule in rules.iptables:
         if " -j " in rule and " -j ACCEPT" not in rule and " -j RETURN" not in rule:
-            return _entry("iptables", None, f"INPUT jumps to a chain that was not read: {rule}")
+            known = _strangers(rules, "iptables") == EVERYBODY
+            why = "INPUT keeps strangers out" if known else "INPUT jumps to a chain that was not judged"
+            return _entry("iptables", True if known else None, f"{why}: {rule}")
     return _entry("iptables", False, "INPUT accepts everything")
+
+
+def _strangers(rules: Rules, tool: str) -> str:
+    """Whether the rules of a front keep a stranger out: EVERYBODY or NOBODY; empty where that is not certain."""
+    if rules.chains is None:
+        return ""
+    found = [
+        hit
+        for stranger in STRANGERS
+        for hit in packet_filter.blocked(rules.chains, packet_filter.Packet(packet_filter.IN, False, "", stranger))
+        if hit.chain.tool == tool
+    ]
+    return NOBODY if not found else EVERYBODY if all(hit.sure for hit in found) else ""
 
 
 def _loaded(rules: Rules, mark: str) -> bool | None:

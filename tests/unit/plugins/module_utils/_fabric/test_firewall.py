@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filtered, firewall
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules, filtered, firewall
 
 NOTHING = firewall.Rules(None, None, None)
 OPEN = firewall.Rules([], [], ["-P INPUT ACCEPT"])
@@ -198,6 +198,34 @@ def test_nftables_without_root_is_unknown_never_inactive(tmp_path: Path) -> None
 def test_iptables_is_active_if_a_rule_of_its_own_blocks(tmp_path: Path, lines: list[str], active: bool | None) -> None:
     found = firewall.iptables(Tree(str(tmp_path)), firewall.Rules(None, None, lines))
     assert (found or {})["active"] is active
+
+
+BANS = "-P INPUT ACCEPT\n-N f2b\n-A INPUT -p tcp -j f2b\n-A f2b -s 10.0.0.13/32 -j DROP"
+
+
+@pytest.mark.parametrize(
+    ("text", "active"),
+    [
+        (BANS, False),
+        (f"{BANS}\n-A INPUT -m conntrack --ctstate INVALID -j DROP", False),
+        (f"{BANS}\n-A f2b -j DROP", True),
+        (f"{BANS}\n-A f2b -m recent --update --name x --rsource -j DROP", None),
+    ],
+)
+def test_rules_against_some_are_no_firewall_against_strangers(tmp_path: Path, text: str, active: bool | None) -> None:
+    lines = [line for line in text.splitlines() if line.split()[1] == "INPUT"]
+    rules = firewall.Rules(None, None, lines, filter_rules.iptables(text))
+    assert (firewall.iptables(Tree(str(tmp_path)), rules) or {})["active"] is active
+
+
+@pytest.mark.parametrize(("policy", "active"), [("accept", False), ("drop", True)])
+def test_nftables_that_bans_some_is_no_firewall_against_strangers(tmp_path: Path, policy: str, active: bool) -> None:
+    compare = {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "10.0.0.13"}
+    head = chain("guard", "in", type="filter", hook="input", prio=0, policy=policy)
+    text = nft(head, rule("guard", "in", {"match": compare}, {"drop": None}))
+    blocking, marks = firewall.parse_nft(text) or ([], [])
+    rules = firewall.Rules(blocking, marks, None, filter_rules.nftables(text))
+    assert (firewall.nftables(Tree(str(tmp_path)), rules) or {})["active"] is active
 
 
 class Commands:
