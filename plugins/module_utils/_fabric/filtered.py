@@ -46,7 +46,8 @@ def rows(
                 return None
             for key in _kept(chains, direction, address, own, interface, uid):
                 found.setdefault(key, []).append(address)
-    return [_row(key, kept, len(tried)) for key, kept in itertools.islice(found.items(), MOST_ROWS)]
+    certain_first = sorted(found.items(), key=lambda item: item[0][-1] is not True)
+    return [_row(key, kept, len(tried)) for key, kept in certain_first[:MOST_ROWS]]
 
 
 def at_boot(files: Tree, peers: t.Mapping[str, tuple[str, str]], uid: int | None, limit: float = SECONDS) -> Row | None:

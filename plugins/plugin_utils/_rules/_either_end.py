@@ -159,7 +159,8 @@ def undo(row: Data, peers: t.Sequence[str]) -> str:
     tool, out = text(row, "tool"), dig(row, "direction") == "out"
     way = "outgoing" if out else "incoming"
     if tool == "ufw" and text(row, "rule").startswith("-P "):
-        return f"ufw default allow {way}, or ufw allow {'out to' if out else 'from'} PEER"
+        allow = " && ".join(f"ufw allow {'out to' if out else 'from'} {peer}" for peer in peers)
+        return f"{allow}; or ufw default allow {way}"
     if tool == "ufw":
         return f"ufw status numbered, then ufw delete NUMBER of the rule that denies {way} packets"
     if tool == "firewalld":
