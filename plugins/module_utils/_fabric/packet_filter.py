@@ -155,6 +155,7 @@ class _Walk:
     def chain(self, chain: Chain, depth: int) -> None:
         """Go through the rules of one chain; ports that a rule returns are judged by nobody below it."""
         returned: tuple[Spans, Spans] = ((), ())
+        perhaps: list[tuple[Spans, int]] = []  # what may have been returned, and what was kept back until then
         for rule in chain.rules:
             if not self.left and not self.doubt:
                 break
@@ -168,6 +169,9 @@ class _Walk:
                 self.accept(ports, sure)
             elif rule.verdict == RETURN and sure:
                 returned = self.give_back(returned, ports)
+            elif rule.verdict == RETURN:
+                perhaps.append((_both(self.left, ports), len(self.found)))
+                self.accept(ports, False)
             elif rule.verdict in (JUMP, GOTO) and rule.target in self.chains and depth < DEEPEST:
                 self.below(rule, ports, sure, depth)
                 if rule.verdict == GOTO and sure:  # what comes back from there goes on above this chain
@@ -175,6 +179,15 @@ class _Walk:
             elif rule.verdict != PASS:
                 self.accept(ports, False)
         self.left, self.doubt = joined(self.left, returned[0]), joined(self.doubt, returned[1])
+        for ports, start in perhaps:
+            self.come_back(ports, start)
+
+    def come_back(self, ports: Spans, start: int) -> None:
+        """Of ports that may have been returned those go on unjudged that nothing let through behind that rule."""
+        let = _without(_without(ports, self.left), self.doubt)
+        for hit in self.found[start:]:
+            let = _without(let, hit.ports)
+        self.left, self.doubt = joined(self.left, _without(ports, let)), joined(_without(self.doubt, ports), let)
 
     def give_back(self, returned: tuple[Spans, Spans], ports: Spans) -> tuple[Spans, Spans]:
         """These ports leave the chain unjudged, beside those that have left it."""
@@ -198,10 +211,11 @@ class _Walk:
 
     def block(self, chain: Chain, rule: Rule, ports: Spans, sure: bool) -> None:
         """Note what the rule keeps back; where it may not be about them, they go on to the next."""
-        hit, perhaps = _both(self.left, ports), _both(self.doubt, ports)
+        hit = _both(self.left, ports)
+        perhaps = _without(_both(self.doubt, ports), hit)
         if hit:
             self.found.append(Blocked(chain, rule, hit, sure))
-        elif perhaps:
+        if perhaps:
             self.found.append(Blocked(chain, rule, perhaps, False))
         if sure:
             self.accept(ports, True)

@@ -117,11 +117,30 @@ def test_a_rule_that_may_keep_packets_back_leaves_them_to_the_next_one() -> None
 def test_a_chain_that_may_be_asked_leaves_what_it_keeps_back_to_the_next_rule() -> None:
     jump = "-A INPUT -m recent --update --hitcount 6 --name ssh --rsource -j limit"
     lines = ("-P INPUT DROP", "-N limit", jump, "-A limit -p tcp -m tcp --dport 22 -j ACCEPT", "-A limit -j REJECT")
-    assert kept(IN, *lines) == [
-        ("-A limit -j REJECT", ((1, 21), (23, 65535)), False),
+    policy = [("-P INPUT DROP", ((1, 21), (23, 65535)), True), ("-P INPUT DROP", ((22, 22),), False)]
+    assert kept(IN, *lines) == [("-A limit -j REJECT", ((1, 21), (23, 65535)), False), *policy]
+    assert kept(IN, *lines[:-1]) == policy
+
+
+def test_what_a_limit_returns_goes_on_above() -> None:
+    limit = "-A flood -m limit --limit 25/sec --limit-burst 50 -j RETURN"
+    lines = (
+        "-P INPUT DROP",
+        "-N flood",
+        "-A INPUT -p tcp -j flood",
+        "-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT",
+        limit,
+    )
+    assert kept(IN, *lines, "-A flood -j DROP") == [
+        ("-A flood -j DROP", pf.EVERY_PORT, False),
         ("-P INPUT DROP", ((1, 21), (23, 65535)), True),
     ]
-    assert kept(IN, *lines[:-1]) == [("-P INPUT DROP", ((1, 21), (23, 65535)), True)]
+    assert kept(IN, *lines) == [("-P INPUT DROP", ((1, 21), (23, 65535)), True)]
+    assert kept(IN, *lines, "-A flood -p tcp -m tcp --dport 80 -j ACCEPT", "-A flood -j DROP") == [
+        ("-A flood -j DROP", ((1, 79), (81, 65535)), False),
+        ("-P INPUT DROP", ((1, 21), (23, 79), (81, 65535)), True),
+        ("-P INPUT DROP", ((80, 80),), False),
+    ]
 
 
 def test_a_mark_that_a_rule_on_the_way_may_set_is_uncertain() -> None:
