@@ -187,7 +187,7 @@ Ends = t.Callable[[str, list[str]], int]
 
 def _read_step(tree: Tree, path: str, depth: int, found: list[Module], ends: Ends) -> bool:
     """Whether what stands below is reached at any rate: a module that is sufficient may end the step before."""
-    skip = False
+    skip = 0
     for line in lines_of(tree, path):
         words = re.sub(r"\[[^\]]*\]", lambda match: match[0].replace(" ", "_"), line.text).split()
         included = words[1] if words[0] == "@include" and len(words) > 1 else ""
@@ -197,7 +197,8 @@ def _read_step(tree: Tree, path: str, depth: int, found: list[Module], ends: End
             if _is_final(control) and not skip:
                 found.append((line, module, words[3:]))
             # [success=1 ...] leaves out what stands below it, mostly the pam_deny.so that ends the step
-            skip = control.startswith("[") and bool(re.search(r"success=\d", control))
+            jump = re.search(r"success=(\d)", control) if control.startswith("[") else None
+            skip = int(jump[1]) if jump and ends(module, words[3:]) != NO else max(0, skip - 1)
             if (control == "sufficient" or "success=done" in control) and ends(module, words[3:]) != NO:
                 return False
         if included and depth < DEEPEST and not _read_step(tree, _place(tree, included), depth + 1, found, ends):

@@ -144,6 +144,10 @@ SLURM = "-account required pam_slurm_adopt.so\n"
         ("account sufficient pam_listfile.so item=group sense=allow file=/etc/groups\n" + SLURM, False),
         ("account sufficient pam_succeed_if.so user ingroup users\n" + SLURM, False),
         ("account sufficient pam_duo.so\n" + SLURM, False),
+        ("account [success=1 default=ignore] pam_succeed_if.so user ingroup wheel\n" + SLURM, True),
+        ("account [success=1 default=ignore] pam_succeed_if.so user ingroup users\n" + SLURM, False),
+        ("account [success=2 default=ignore] pam_unix.so\naccount optional pam_x.so\n" + SLURM, False),
+        ("account [success=1 default=ignore] pam_unix.so\naccount optional pam_x.so\n" + SLURM, True),
         (SLURM.replace("\n", " action_no_jobs=ignore\n"), False),
     ],
 )
