@@ -197,6 +197,18 @@ ansible_facts:
           description: Interface, gateway and own address of the default route; V(null) without one.
           type: dict
           sample: {interface: eth0, gateway: 10.77.0.1, address: 10.77.0.12}
+        source_rules:
+          description: The networks of own addresses for whose packets rules of routing say where they leave.
+          type: list
+          elements: str
+          sample: []
+        strict_reverse_path:
+          description:
+            - The interfaces that drop a packet whose answer would leave by another one, as C(rp_filter) 1 has it;
+              none where rules of routing beside the usual ones decide.
+          type: list
+          elements: str
+          sample: []
         routes:
           description:
             - How each of O(peers) is reached. C(interface) is the one that has the source address.
@@ -334,9 +346,9 @@ ansible_facts:
               peers: [10.0.0.12]
         filtered_at_boot:
           description:
-            - The rules of iptables that an enabled service loads at boot, V(null) where none does. C(file) and C(unit)
-              say from where and by whom, C(save) is the command that keeps the rules of now, C(rows) are as in
-              RV(ansible_facts.trainmesh_facts_fabric.filtered).
+            - The rules of iptables or nftables that an enabled service loads at boot, V(null) where none does. C(file)
+              and C(unit) say from where and by whom, C(save) is the command that keeps the rules of now, C(rows) are as
+              in RV(ansible_facts.trainmesh_facts_fabric.filtered).
           type: dict
           sample: null
         port_range:
@@ -360,9 +372,11 @@ ansible_facts:
           type: int
           sample: 2
         cgroup_limits:
-          description: Memory, processors, and processes and threads that the container may use; V(null) is unlimited.
+          description:
+            - Memory, processors, and processes and threads that the container may use; V(null) is unlimited.
+            - C(login) has the C(pids) that a login of the job user may have by systemd, and the C(unit) that says so.
           type: dict
-          sample: {memory_bytes: null, pids: null, cpus: null}
+          sample: {memory_bytes: null, pids: null, cpus: null, login: null}
         shm:
           description: Size and free space of C(/dev/shm), V(null) when nothing is mounted there.
           type: dict

@@ -12,7 +12,7 @@ short_description: Ensure the job user has an ssh key, and read the node's host 
 version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
-  - Makes an ed25519 key pair for the job user, in C(~/.ssh/trainmesh), unless there is one. The
+  - Makes an ed25519 key pair for the job user, in C(~/.ssh/trainmesh), unless there is one (ecdsa in FIPS mode). The
     private key never leaves the node.
   - Reads the public host keys of the node from its files. They come over Ansible's own, authenticated connection, so
     that the other nodes can pin them without trusting a key scan.

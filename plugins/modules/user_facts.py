@@ -166,6 +166,7 @@ ansible_facts:
             allowgroups: []
             denygroups: []
             maxstartups: 10:30:100
+            persourcepenalties: null
             ports: [22]
             usepam: true
             maxauthtries: 6
@@ -176,6 +177,7 @@ ansible_facts:
             chrootdirectory: null
             revokedkeys: null
             refused_types: []
+            fips: false
             lines: {usepam: "/etc/ssh/sshd_config line 85: usepam yes"}
             problem: null
             certificates: {host: [], drop_in: false, problem: ""}

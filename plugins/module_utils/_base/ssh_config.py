@@ -18,7 +18,7 @@ _KINDS = (
     (TRAILING, r"garbage at end of line|extra arguments at end of line|keyword .* extra arguments|Bad number|Bad port"),
 )
 _LINE = re.compile(r"\s*([A-Za-z]+)(?:\s*=\s*|\s+)(\S.*)")
-SERVER = "/etc/ssh/sshd_config"
+SERVER, SERVER_OF_PACKAGE = "/etc/ssh/sshd_config", "/usr/etc/ssh/sshd_config"  # the second on SUSE, without the first
 MAX_INCLUDES = 200
 Settings = dict[str, list[str]]
 
@@ -43,8 +43,12 @@ def server_settings(tree: Tree, path: str = SERVER) -> Settings | None:
 
     Include is followed, and reading ends at the first Match. Format: sshd_config(5).
     """
-    text = tree.text(path)
+    text = tree.text(_server_file(tree, path))
     return None if text is None else _gathered(_lines(tree, text, [0]))
+
+
+def _server_file(tree: Tree, path: str) -> str:
+    return SERVER_OF_PACKAGE if path == SERVER and not tree.has(path) and tree.has(SERVER_OF_PACKAGE) else path
 
 
 class Line(t.NamedTuple):
@@ -59,7 +63,7 @@ class Line(t.NamedTuple):
 def server_lines(tree: Tree, path: str = SERVER) -> list[Line]:
     """Every line of sshd's files, those of Match blocks too, in the order in which sshd reads them."""
     found: list[Line] = []
-    _numbered(tree, path, found, [0])
+    _numbered(tree, _server_file(tree, path), found, [0])
     return found
 
 

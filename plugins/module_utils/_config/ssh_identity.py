@@ -16,6 +16,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs imp
 from ansible_collections.trainmesh.cluster.plugins.module_utils._config import ssh_files
 
 KEYGEN_S = 60.0
+FIPS = "/proc/sys/crypto/fips_enabled"
 
 
 class Wish(t.NamedTuple):
@@ -66,7 +67,8 @@ def _make(key: str, comment: str, home: str) -> None:
     ssh_files.close(ssh_files.directories(home))
     with tempfile.TemporaryDirectory(prefix=".new-key-", dir=os.path.dirname(key)) as own:
         if not os.path.exists(key):
-            _run([keygen, "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", f"{own}/key"])
+            kind = "ecdsa" if Tree().line(FIPS) == "1" else "ed25519"  # FIPS 140 knows no ed25519 everywhere
+            _run([keygen, "-q", "-t", kind, "-N", "", "-C", comment, "-f", f"{own}/key"])
             _link(f"{own}/key", key)
         with open(f"{own}/public", "w", encoding="utf-8") as stream:
             stream.write(_run([keygen, "-y", "-P", "", "-f", key]))

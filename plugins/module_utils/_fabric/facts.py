@@ -181,6 +181,8 @@ def _network(run: Gathering, resolution: Facts) -> Facts:
     return {
         "interfaces": found,
         "default_route": run.part("default_route", lambda: net.default_route(run.files, found)),
+        "source_rules": run.part("rules", lambda: netlink.source_rules(netlink.dump(netlink.RTM_GETRULE))) or [],
+        "strict_reverse_path": run.part("reverse_path", lambda: _strict_reverse_path(run, found)) or [],
         "routes": run.part("routes", lambda: _routes(run, resolution, found)) or {},
         "rdma": devices,
         "peermem": pci.peermem(run.rdma_files),
@@ -188,6 +190,12 @@ def _network(run: Gathering, resolution: Facts) -> Facts:
         "iommu": run.part("iommu", lambda: pci.iommu(run.files)),
         "acs": run.part("acs", lambda: pci.acs(run.files)),
     }
+
+
+def _strict_reverse_path(run: Gathering, found: t.Sequence[Facts]) -> list[str]:
+    """None is told where rules of routing, such as those by source, say where an answer leaves."""
+    strict = net.strict_reverse_path(run.files, found)
+    return [] if not strict or netlink.has_policy_routing(netlink.dump(netlink.RTM_GETRULE)) else strict
 
 
 def _routes(run: Gathering, resolution: Facts, found: t.Sequence[Facts]) -> Facts:
@@ -225,7 +233,7 @@ def _firewalls(run: Gathering, network: Facts) -> Facts:
     return {
         "firewalls": run.part("firewalls", lambda: firewall.firewalls(run.files, run.left(), loaded)),
         "filtered": run.part("filtered", lambda: filtered.rows(loaded.chains, ways, uid)),
-        "filtered_at_boot": run.part("filtered_at_boot", lambda: filtered.at_boot(run.files, ways, uid)),
+        "filtered_at_boot": run.part("filtered_at_boot", lambda: filtered.at_boot(run.files, ways, uid, run.left())),
     }
 
 
@@ -243,10 +251,13 @@ def _machine(run: Gathering) -> Facts:
     files = run.files
     table = run.part("mounts", lambda: disk.mounts(files)) or []
     home = run.wish.account.pw_dir if run.wish.account else None
+    uid = run.wish.account.pw_uid if run.wish.account else os.geteuid()
     return {
         **host.memory(files),
         "cpus": host.cpus(),
-        "cgroup_limits": run.part("cgroup_limits", lambda: host.cgroup_limits(files)),
+        "cgroup_limits": run.part(
+            "cgroup_limits", lambda: {**host.cgroup_limits(files), "login": host.login_tasks(files, uid)}
+        ),
         "shm": run.part("shm", lambda: disk.shared_memory(table)),
         "disks": run.part("disks", lambda: disk.disks(table, run.wish.paths, run.left(), home)) or {},
         "hostname_file_mounted": disk.is_mounted(table, "/etc/hostname"),

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import run
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import packet_filter as pf
 
@@ -20,11 +22,17 @@ IPTABLES_TABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
 _BUILT_IN = {"INPUT": "input", "OUTPUT": "output"}
 # What goes on: the packet is only marked, counted or logged.
 _GOES_ON = frozenset("LOG NFLOG MARK CONNMARK TCPMSS CT NOTRACK TOS DSCP CHECKSUM CLASSIFY SET AUDIT TRACE TTL".split())
-_STATEMENTS = frozenset(("counter", "log", "comment", "ct helper", "mangle", "notrack", "flow"))
+_STATEMENTS = frozenset(("counter", "log", "comment", "ct helper", "mangle", "notrack", "flow", "last"))
 
 
-def iptables(text: str, program: str = "iptables") -> dict[str, pf.Chain]:
-    """The chains of the filter table in the answer of ``iptables -S``. Format: iptables-save(8)."""
+Sets = t.Mapping[str, t.Sequence[str]]
+
+
+def iptables(text: str, program: str = "iptables", sets: Sets | None = None) -> dict[str, pf.Chain]:
+    """The chains of the filter table in the answer of ``iptables -S``. Format: iptables-save(8).
+
+    ``sets`` are the members of sets of ipset, by name; a rule about any other one is unsure.
+    """
     policies: dict[str, str] = {}
     rules: dict[str, list[pf.Rule]] = {}
     for line in text.splitlines():
@@ -38,15 +46,15 @@ def iptables(text: str, program: str = "iptables") -> dict[str, pf.Chain]:
         elif len(words) >= 2 and words[0] == "-N":
             rules.setdefault(words[1], [])
         elif len(words) >= 2 and words[0] == "-A":
-            rules.setdefault(words[1], []).append(_iptables_rule(words, line.strip(), program))
+            rules.setdefault(words[1], []).append(_iptables_rule(words, line.strip(), program, sets or {}))
     found = {}
     for name, own in rules.items():
         of_ufw = name.startswith("ufw") or any(f"{program} ufw-" in rule.target for rule in own)
         hook, place = _BUILT_IN.get(name, ""), f"{program} {name}"
         policy = pf.Rule((), True, pf.BLOCK, "", f"-P {name} DROP", f"{program} -P {name} ACCEPT")
-        found[place] = pf.Chain(
-            place, "ufw" if of_ufw else "iptables", hook, policies.get(name, "") if hook else "", tuple(own), policy
-        )
+        tool, default = "ufw" if of_ufw else "iptables", policies.get(name, "") if hook else ""
+        family = "ipv6" if program.startswith("ip6") else "ipv4"
+        found[place] = pf.Chain(place, tool, hook, default, tuple(own), policy, family)
     return found
 
 
@@ -64,6 +72,14 @@ SAVED = (
     Saved("/etc/sysconfig/iptables", "iptables.service", "iptables-save > /etc/sysconfig/iptables"),
 )
 
+NFT_UNIT, NFT_FILES = "nftables.service", ("/etc/nftables.conf", "/etc/sysconfig/nftables.conf")
+SBIN = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin"
+_SAVED_IPV6 = {
+    "/etc/iptables/rules.v4": "/etc/iptables/rules.v6",
+    "/etc/iptables/iptables.rules": "/etc/iptables/ip6tables.rules",
+    "/etc/sysconfig/iptables": "/etc/sysconfig/ip6tables",
+}
+
 
 def saved(files: Tree) -> tuple[Saved, dict[str, pf.Chain]] | None:
     """The filter rules of iptables that come back at boot; None where no enabled service loads any."""
@@ -71,8 +87,26 @@ def saved(files: Tree) -> tuple[Saved, dict[str, pf.Chain]] | None:
     for place in SAVED:
         text = files.text(place.file, LARGEST_SAVED)
         if text and any(files.has(f"/etc/systemd/system/{name}/{place.unit}") for name in wants):
-            return place, iptables(_as_listed(text))
+            ipv6 = files.text(_SAVED_IPV6[place.file], LARGEST_SAVED) or ""
+            return place, {**iptables(_as_listed(text)), **iptables(_as_listed(ipv6), "ip6tables")}
     return None
+
+
+def saved_nft(files: Tree, limit: float, ask: t.Callable[..., t.Any] = run) -> tuple[Saved, dict[str, pf.Chain]] | None:
+    """The rules that nftables.service loads at boot; None where it loads none, or where they can't be had.
+
+    nft itself reads the file, in a network namespace that is there for this alone: nothing of the node changes.
+    """
+    programs = [shutil.which(name, path=SBIN) for name in ("unshare", "nft")]
+    wants = [name for name in files.names("/etc/systemd/system") if name.endswith((".wants", ".requires"))]
+    if None in programs or not any(files.has(f"/etc/systemd/system/{name}/{NFT_UNIT}") for name in wants):
+        return None
+    file = next((place for place in NFT_FILES if files.has(place)), "")
+    script = f'{programs[1]} -f "$1" && {programs[1]} -j list ruleset'
+    answer = ask([programs[0], "-n", "--", "/bin/sh", "-c", script, "sh", file], limit) if file else None
+    chains = nftables(answer.out) if answer is not None and answer.ok else None
+    save = f"(echo flush ruleset; nft list ruleset) > {file}"
+    return (Saved(file, NFT_UNIT, save), chains) if chains else None
 
 
 def _as_listed(text: str) -> str:
@@ -89,9 +123,10 @@ def _as_listed(text: str) -> str:
     return "\n".join(found)
 
 
-def _iptables_rule(words: list[str], line: str, program: str) -> pf.Rule:
+def _iptables_rule(words: list[str], line: str, program: str, sets: Sets) -> pf.Rule:
     matches: list[pf.Match] = []
-    sure, verdict, target, negated = True, pf.PASS, "", False
+    sure, verdict, target, module, negated, marks = True, pf.PASS, "", "", False, 0
+    undo = shlex.join([program, "-D", *words[1:]])
     rest = iter(words[2:])
     for word in rest:
         if word == "!":
@@ -101,20 +136,58 @@ def _iptables_rule(words: list[str], line: str, program: str) -> pf.Rule:
             name = next(rest, "")
             verdict, target = _iptables_verdict(name, word == "-g")
             target = f"{program} {target}" if target else ""
+            marks = _marks_set(name, list(rest))
             break  # what follows belongs to the target
-        if word in ("-m", "--match", "--comment"):
+        if word in ("-m", "--match"):
+            module = next(rest, "")
+        elif word == "--comment":
+            next(rest, "")
+        elif word == "--match-set":
+            name = next(rest, "")
+            match = _set_match(name, next(rest, ""), sets)
+            undo = shlex.join(["ipset", "del", name, "ADDRESS"]) if match and not negated else undo
+            sure = sure and match is not None
+            matches += [match._replace(negated=negated)] if match else []
+        elif word == "--mark" and module == "connmark":
+            sure = False
             next(rest, "")
         elif word in _OPTIONS:
             match = _OPTIONS[word](next(rest, ""))
             sure = sure and match is not None
             matches += [match._replace(negated=negated)] if match else []
         elif word == "--syn":
-            matches.append(pf.Match("state", ("new",), negated))
+            matches.append(pf.Match("flags", ((_SYN_MASK, pf.SYN),), negated))
+        elif word == "--tcp-flags":
+            matches.append(pf.Match("flags", ((_bits(next(rest, "")), _bits(next(rest, ""))),), negated))
+        elif word in ("-f", "--fragment"):  # of a packet that came in pieces only the first has ports
+            matches.append(pf.Match("never", (), negated))
         else:
             sure = False
         negated = False
-    undo = shlex.join([program, "-D", *words[1:]])
-    return pf.Rule(tuple(matches), sure, verdict, target, line[:LONGEST_TEXT], undo)
+    return pf.Rule(tuple(matches), sure, verdict, target, line[:LONGEST_TEXT], undo, marks)
+
+
+_SYN_MASK = pf.FLAGS["fin"] | pf.SYN | pf.FLAGS["rst"] | pf.ACK
+EVERY_MARK = 0xFFFFFFFF
+
+
+def _bits(text: str) -> int:
+    """The bits of ``SYN,ACK``, ``ALL`` or ``NONE``."""
+    names = text.lower().split(",")
+    return 0x3F if names == ["all"] else sum(pf.FLAGS.get(name, 0) for name in dict.fromkeys(names))
+
+
+def _marks_set(target: str, words: t.Sequence[str]) -> int:
+    """The bits of the packet's mark that a target may set; with CONNMARK they come from the connection."""
+    if target == "CONNMARK":
+        return EVERY_MARK if "--restore-mark" in words else 0
+    if target != "MARK":
+        return 0
+    value = words[1].partition("/")[0] if len(words) > 1 else ""
+    try:
+        return int(value, 0) & EVERY_MARK
+    except ValueError:
+        return EVERY_MARK
 
 
 def _iptables_verdict(name: str, goes: bool) -> tuple[str, str]:
@@ -131,6 +204,12 @@ def _addresses(field: str) -> t.Callable[[str], pf.Match | None]:
         return pf.Match(field, tuple(spans)) if None not in spans else None
 
     return read
+
+
+def _set_match(name: str, way: str, sets: Sets) -> pf.Match | None:
+    field = {"src": "saddr", "dst": "daddr"}.get(way)
+    spans = [pf.span_of(member) for member in sets[name]] if field and name in sets else [None]
+    return pf.Match(str(field), tuple(sorted(span for span in spans if span))) if None not in spans else None
 
 
 def _ports(field: str) -> t.Callable[[str], pf.Match | None]:
@@ -159,6 +238,14 @@ def _uid(text: str) -> pf.Match | None:
     return pf.Match("uid", ((int(low), int(high or low)),)) if low.isdigit() and (high or "0").isdigit() else None
 
 
+def _mark(text: str) -> pf.Match | None:
+    value, slash, mask = text.partition("/")
+    try:
+        return pf.Match("mark", ((int(value, 0), int(mask, 0) if slash else EVERY_MARK),))
+    except ValueError:
+        return None
+
+
 _OPTIONS: dict[str, t.Callable[[str], pf.Match | None]] = {
     "-s": _addresses("saddr"),
     "-d": _addresses("daddr"),
@@ -172,6 +259,8 @@ _OPTIONS: dict[str, t.Callable[[str], pf.Match | None]] = {
     "--dst-type": _words("daddr_type"),
     "--src-type": _words("saddr_type"),
     "--uid-owner": _uid,
+    "--mark": _mark,
+    "--pkt-type": _words("packet_type"),
     **dict.fromkeys(("--dport", "--dports"), _ports("dport")),
     **dict.fromkeys(("--sport", "--sports"), _ports("sport")),
 }
@@ -185,12 +274,16 @@ def nftables(text: str) -> dict[str, pf.Chain] | None:
     try:
         objects = [item for item in json.loads(text)["nftables"] if isinstance(item, dict)]
         heads = [item["chain"] for item in objects if "chain" in item]
-        heads = [head for head in heads if head["family"] in ("ip", "ip6", "inet")]
+        heads = [head for head in heads if head["family"] in ("ip", "ip6", "inet", "netdev")]
         foreign = {_table(head) for head in heads if head["table"] == "filter" and head["name"] in _BUILT_IN}
         rules: dict[str, list[pf.Rule]] = {}
         for item in objects:
             if "rule" in item:
-                rules.setdefault(_key(item["rule"], item["rule"]["chain"]), []).extend(_nft_rules(item["rule"]))
+                rules.setdefault(_key(item["rule"], item["rule"]["chain"]), []).extend(_understood(item["rule"]))
+        for head in heads:  # the packets of the other devices do not come here
+            if head["family"] == "netdev" or head.get("dev"):
+                own = rules.get(_key(head, head["name"]), [])
+                rules[_key(head, head["name"])] = [_on_device(rule, head.get("dev")) for rule in own]
         return {
             _key(head, head["name"]): _nft_chain(head, tuple(rules.get(_key(head, head["name"]), ())))
             for head in heads
@@ -198,6 +291,14 @@ def nftables(text: str) -> dict[str, pf.Chain] | None:
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _understood(item: t.Mapping[str, t.Any]) -> list[pf.Rule]:
+    """The rules of one object; one of a form that is not known may be about any packet, and let it through."""
+    try:
+        return list(_nft_rules(item))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return [pf.Rule((), False, pf.ACCEPT)]
 
 
 def _table(item: t.Mapping[str, t.Any]) -> tuple[str, str]:
@@ -208,27 +309,38 @@ def _key(item: t.Mapping[str, t.Any], chain: t.Any) -> str:
     return f"nft {item['family']} {item['table']} {chain}"
 
 
+def _on_device(rule: pf.Rule, devices: t.Any) -> pf.Rule:
+    """A rule for the packets of one device, or several; nft before 1.0.7 does not say of which."""
+    if not devices:
+        return rule._replace(sure=False)
+    names = devices if isinstance(devices, list) else [devices]
+    return rule._replace(matches=(*rule.matches, pf.Match("iif", tuple(map(str, names)))))
+
+
 def _nft_chain(head: t.Mapping[str, t.Any], rules: tuple[pf.Rule, ...]) -> pf.Chain:
     policy = {"drop": pf.BLOCK, "accept": pf.ACCEPT}.get(str(head.get("policy", "")), "")
     table = str(head["table"])
     tool = "firewalld" if table == "firewalld" else "nftables"
     if table in IPTABLES_TABLES and str(head["name"]).isupper():
         tool = "iptables"
-    hook = str(head.get("hook") or "") if head.get("type", "filter") == "filter" else ""
+    hook = str(head.get("hook") or "") if head.get("type", "filter") in ("filter", "route") else ""
+    policy = "" if head["family"] == "netdev" or head.get("dev") else policy
+    family = {"ip": "ipv4", "ip6": "ipv6"}.get(str(head["family"]), "")
     place = f"{head['family']} {table} {head['name']}"
     undo = f"nft 'chain {place} {{ policy accept; }}'"
     of_policy = pf.Rule((), True, pf.BLOCK, "", f"{place}: policy drop", undo)
-    return pf.Chain(f"table {head['family']} {table} chain {head['name']}", tool, hook, policy, rules, of_policy)
+    return pf.Chain(
+        f"table {head['family']} {table} chain {head['name']}", tool, hook, policy, rules, of_policy, family
+    )
 
 
 def _nft_rules(item: t.Mapping[str, t.Any]) -> t.Iterator[pf.Rule]:
     """One rule, or one for each element of a verdict map."""
     matches: list[pf.Match] = []
-    if item["family"] in ("ip", "ip6"):
-        matches.append(pf.Match("family", ("ipv4" if item["family"] == "ip" else "ipv6",)))
-    sure, words = True, []
+    sure, words, marks = True, [], 0
     place = f"{item['family']} {item['table']} {item['chain']}"
-    undo = f"nft delete rule {place} handle {item.get('handle')}" if item.get("handle") else ""
+    rule_of = ["nft", "delete", "rule", *(str(item[key]) for key in ("family", "table", "chain")), "handle"]
+    undo = shlex.join([*rule_of, str(item.get("handle"))]) if item.get("handle") else ""
     for part in item.get("expr", []):
         name, value = _only(part)
         words.append(_shown(name, value))
@@ -236,6 +348,9 @@ def _nft_rules(item: t.Mapping[str, t.Any]) -> t.Iterator[pf.Rule]:
             match = _nft_match(value)
             sure = sure and match is not None
             matches += [match] if match else []
+            if isinstance(value["right"], dict) and "named" in value["right"] and value.get("op") != "!=":
+                named = [str(item["family"]), str(item["table"]), str(value["right"]["named"])]
+                undo = shlex.join(["nft", "delete", "element", *named, "{ ADDRESS }"])
         elif name == "vmap":
             shown = f"{place}: {' '.join(words)}"[:LONGEST_TEXT]
             for key, verdict in value["data"]["set"] if isinstance(value["data"], dict) else ():
@@ -243,22 +358,38 @@ def _nft_rules(item: t.Mapping[str, t.Any]) -> t.Iterator[pf.Rule]:
                 kind, target = _nft_verdict(verdict, item)
                 own = (*matches, *([one] if one else []))
                 yield pf.Rule(own, sure and one is not None, kind, target, shown, undo)
-            if not isinstance(value["data"], dict):
-                sure = False
+            if not isinstance(value["data"], dict):  # a map with a name, which says for itself what becomes of whom
+                yield pf.Rule(tuple(matches), False, pf.ACCEPT, "", shown, undo)
+        elif name == "mangle":
+            marks |= _nft_marks(value)
         elif name not in _STATEMENTS:
             verdict_of = _nft_verdict(part, item)
             if verdict_of[0] == pf.PASS:
                 sure = False
             else:
                 shown = f"{place}: {' '.join(filter(None, words))}"[:LONGEST_TEXT]
-                yield pf.Rule(tuple(matches), sure, *verdict_of, shown, undo)
+                yield pf.Rule(tuple(matches), sure, *verdict_of, shown, undo, marks)
                 return
+    if marks:
+        yield pf.Rule(tuple(matches), sure, pf.PASS, "", "", undo, marks)
+
+
+def _nft_marks(value: t.Mapping[str, t.Any]) -> int:
+    """The bits of the packet's mark that ``meta mark set`` may set."""
+    if value.get("key") != {"meta": {"key": "mark"}}:
+        return 0
+    given = value.get("value")
+    if isinstance(given, dict) and isinstance(given.get("|"), list):  # mark | 0x1
+        given = given["|"][-1]
+    return given & EVERY_MARK if isinstance(given, int) else EVERY_MARK
 
 
 def _nft_verdict(part: t.Mapping[str, t.Any], item: t.Mapping[str, t.Any]) -> tuple[str, str]:
     name, value = _only(part)
     if name in ("jump", "goto"):
         return (pf.JUMP if name == "jump" else pf.GOTO), _key(item, value["target"])
+    if name == "queue":  # a program decides
+        return pf.JUMP, "queue"
     kinds = {"accept": pf.ACCEPT, "drop": pf.BLOCK, "reject": pf.BLOCK, "return": pf.RETURN}
     if name == "xt" and isinstance(value, dict) and value.get("type") == "target":
         return {"REJECT": pf.BLOCK, "DROP": pf.BLOCK, "ACCEPT": pf.ACCEPT}.get(str(value.get("name")), pf.PASS), ""
@@ -282,6 +413,9 @@ _NFT_FIELDS: dict[tuple[str, ...], str] = {
     ("meta", "protocol"): "ether",
     **{("meta", name): name[:3] for name in ("iifname", "oifname", "iif", "oif")},
     ("meta", "skuid"): "uid",
+    ("meta", "pkttype"): "packet_type",
+    ("meta", "mark"): "mark",
+    ("payload", "tcp", "flags"): "flags",
     ("ct", "state"): "state",
     ("ct", "status"): "status",
     ("fib", "daddr"): "daddr_type",
@@ -297,15 +431,13 @@ def _nft_match(value: t.Mapping[str, t.Any]) -> pf.Match | None:
     if operator not in ("==", "!=", "in") or not isinstance(left, dict):
         return None
     kind, what = _only(left)
+    if kind == "&" or _named(left) in ("flags", "mark"):
+        return _nft_bits(left, operator, value["right"])
+    if kind == "fib" and what.get("result") == "oif" and "saddr" in what.get("flags", ()):
+        return pf.Match("reverse_path", (), (value["right"] is False) != (operator == "!="))
     if kind == "payload" and what.get("protocol") in _OTHER_PROTOCOLS:
         return pf.Match("protocol", (what["protocol"],))
-    names: tuple[str, ...] = (kind, str(what.get("protocol")), str(what.get("field")))
-    if kind == "fib":
-        flags = what.get("flags") or []
-        names = (kind, str([flags] if isinstance(flags, str) else flags)[2:-2]) if what.get("result") == "type" else ()
-    elif kind != "payload":
-        names = (kind, str(what.get("key")))
-    field = _NFT_FIELDS.get(names, "")
+    field = _named(left)
     values = _nft_values(field, value["right"])
     if not field or values is None:
         return None
@@ -314,13 +446,57 @@ def _nft_match(value: t.Mapping[str, t.Any]) -> pf.Match | None:
     return pf.Match(field, values, operator == "!=")
 
 
+def _named(left: t.Mapping[str, t.Any]) -> str:
+    """The field that the left side of a match is about; empty for one that is not known."""
+    kind, what = _only(left)
+    if not isinstance(what, dict):
+        return ""
+    names: tuple[str, ...] = (kind, str(what.get("protocol")), str(what.get("field")))
+    if kind == "fib":
+        flags = what.get("flags") or []
+        names = (kind, str([flags] if isinstance(flags, str) else flags)[2:-2]) if what.get("result") == "type" else ()
+    elif kind != "payload":
+        names = (kind, str(what.get("key")))
+    return _NFT_FIELDS.get(names, "")
+
+
+def _nft_bits(left: t.Mapping[str, t.Any], operator: str, right: t.Any) -> pf.Match | None:
+    """``tcp flags & (fin|syn) == syn``, ``tcp flags syn`` (any of these), ``meta mark & 0x1 == 0x1``."""
+    mask: int | None = None
+    if "&" in left and isinstance(left["&"], list) and len(left["&"]) == 2:
+        left, mask = left["&"][0], _number(left["&"][1])
+        if mask is None:
+            return None
+    field = _named(left) if isinstance(left, dict) and left else ""
+    wanted = _number(right)
+    if field not in ("flags", "mark") or wanted is None:
+        return None
+    if operator == "in":  # any of these bits
+        return pf.Match(field, ((wanted, 0),), True) if field == "flags" else None
+    return pf.Match(field, ((EVERY_MARK if mask is None else mask, wanted),), operator == "!=")
+
+
+def _number(value: t.Any) -> int | None:
+    """A number, or the flags of TCP by name, one or several."""
+    if isinstance(value, dict) and "|" in value:
+        value = value["|"]
+    if isinstance(value, list):
+        parts = [_number(one) for one in value]
+        return None if None in parts else sum(part for part in dict.fromkeys(parts) if part)
+    if isinstance(value, str):
+        return pf.FLAGS.get(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def _nft_values(field: str, right: t.Any) -> tuple[t.Any, ...] | None:
     """The values of the right side as the field has them; None for a named set or anything unknown."""
     if isinstance(right, dict) and "set" in right:
         right = right["set"]
     items = right if isinstance(right, list) else [right]
     values = [_nft_value(field, item.get("elem", item) if isinstance(item, dict) else item) for item in items]
-    return None if None in values else tuple(values)
+    if None in values:
+        return None
+    return tuple(sorted(values)) if field in ("saddr", "daddr") else tuple(values)
 
 
 def _nft_value(field: str, item: t.Any) -> t.Any:
@@ -364,11 +540,17 @@ def _side(value: t.Any) -> str:
     if not isinstance(value, dict):
         return str(value)
     kind, what = _only(value)
+    if "named" in value:
+        return f"@{value['named']}"
     if kind == "payload":
         return f"{what.get('protocol')} {what.get('field')}"
     if kind in ("meta", "ct"):
         key = str(what.get("key"))
         return key if key in ("iif", "oif", "iifname", "oifname") else f"{kind} {key}"
+    if kind == "&" and isinstance(what, list):
+        return " & ".join(map(_side, what))
+    if kind == "|" and isinstance(what, list):
+        return "|".join(map(_side, what))
     if kind == "set":
         return "{ " + ", ".join(map(_side, what)) + " }" if isinstance(what, list) else str(what)
     if kind == "prefix":

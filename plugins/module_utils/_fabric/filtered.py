@@ -9,6 +9,7 @@ Nothing is said of what gets through, so that it costs nothing on a node whose f
 from __future__ import annotations
 
 import itertools
+import os
 import time
 import typing as t
 
@@ -45,19 +46,22 @@ def rows(
                 return None
             for key in _kept(chains, direction, address, own, interface, uid):
                 found.setdefault(key, []).append(address)
-    return [_row(key, kept, len(tried)) for key, kept in itertools.islice(found.items(), MOST_ROWS)]
+    certain_first = sorted(found.items(), key=lambda item: item[0][-1] is not True)
+    return [_row(key, kept, len(tried)) for key, kept in certain_first[:MOST_ROWS]]
 
 
-def at_boot(files: Tree, peers: t.Mapping[str, tuple[str, str]], uid: int | None) -> Row | None:
-    """What the rules that iptables gets at the next boot will keep back: ``file``, ``unit``, ``save`` and ``rows``.
+def at_boot(files: Tree, peers: t.Mapping[str, tuple[str, str]], uid: int | None, limit: float = SECONDS) -> Row | None:
+    """What the rules that are loaded at the next boot will keep back: ``file``, ``unit``, ``save`` and ``rows``.
 
-    None where nothing is loaded then. ``save`` is the command that keeps the rules of now.
+    None where nothing is loaded then; of iptables and nftables what keeps something back. ``save`` is the command that
+    keeps the rules of now. ``limit`` in seconds for asking nft.
     """
-    found = filter_rules.saved(files)
-    if found is None:
-        return None
-    kept = [row for row in rows(found[1], peers, uid) or () if not row["answers"]]
-    return {**found[0]._asdict(), "rows": kept}
+    by_nft = filter_rules.saved_nft(files, limit) if os.geteuid() == 0 and files.root == "/" else None
+    answers = []
+    for found in filter(None, (filter_rules.saved(files), by_nft)):
+        kept = [row for row in rows(found[1], peers, uid) or () if not row["answers"]]
+        answers.append({**found[0]._asdict(), "rows": kept})
+    return max(answers, key=lambda answer: bool(answer["rows"]), default=None)
 
 
 def _kept(

@@ -16,13 +16,15 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import run
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules, packet_filter
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules, filter_sets, packet_filter
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.units import unit_active
 
-SBIN = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin"
+SBIN = filter_rules.SBIN
 IPTABLES_TABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
 # Chains of INPUT by which ufw and the iptables backend of firewalld are known.
 UFW_MARK, FIREWALLD_MARK = "ufw-before-input", "INPUT_ZONES"
+EVERYBODY, NOBODY = "everybody", "nobody"
+STRANGERS = ("198.51.100.1", "2001:db8::1")  # RFC 5737 and 3849: no rule names these
 NEEDS_ROOT = "the rules can only be read by root"
 
 
@@ -118,6 +120,8 @@ def nftables(files: Tree, rules: Rules) -> dict[str, t.Any] | None:
     if rules.nft is not None:
         if not rules.nft:
             return _entry("nftables", False, "no rule of its own drops or rejects")
+        if _strangers(rules, "nftables") == NOBODY:
+            return _entry("nftables", False, "its rules keep out only whom they name")
         found = rules.nft[0]
         evidence = f"table {found.family} {found.table} chain {found.chain}: {found.verdict}"
         return {**_entry("nftables", True, evidence), "blocking": [found.family, found.table, found.chain]}
@@ -133,14 +137,31 @@ def iptables(files: Tree, rules: Rules) -> dict[str, t.Any] | None:
         return _entry("iptables", None, NEEDS_ROOT) if installed and rules.nft is None else None
     if any(mark in rule for mark in (UFW_MARK, FIREWALLD_MARK) for rule in rules.iptables):
         return _entry("iptables", False, "INPUT is kept by ufw or firewalld")
+    if _strangers(rules, "iptables") == NOBODY:
+        return _entry("iptables", False, "INPUT keeps out only whom it names")
     for rule in rules.iptables:
         policy = rule.startswith("-P ") and not rule.endswith(" ACCEPT")
         if policy or " -j DROP" in rule or " -j REJECT" in rule:
             return _entry("iptables", True, rule)
     for rule in rules.iptables:
         if " -j " in rule and " -j ACCEPT" not in rule and " -j RETURN" not in rule:
-            return _entry("iptables", None, f"INPUT jumps to a chain that was not read: {rule}")
+            known = _strangers(rules, "iptables") == EVERYBODY
+            why = "INPUT keeps strangers out" if known else "INPUT jumps to a chain that was not judged"
+            return _entry("iptables", True if known else None, f"{why}: {rule}")
     return _entry("iptables", False, "INPUT accepts everything")
+
+
+def _strangers(rules: Rules, tool: str) -> str:
+    """Whether the rules of a front keep a stranger out: EVERYBODY or NOBODY; empty where that is not certain."""
+    if rules.chains is None:
+        return ""
+    found = [
+        hit
+        for stranger in STRANGERS
+        for hit in packet_filter.blocked(rules.chains, packet_filter.Packet(packet_filter.IN, False, "", stranger))
+        if hit.chain.tool == tool
+    ]
+    return NOBODY if not found else EVERYBODY if all(hit.sure for hit in found) else ""
 
 
 def _loaded(rules: Rules, mark: str) -> bool | None:
@@ -152,7 +173,8 @@ def _loaded(rules: Rules, mark: str) -> bool | None:
 def read_rules(files: Tree, limit: float) -> Rules:
     """Ask nft and iptables what they have loaded; only as root and on the real node.
 
-    The old iptables is only asked when its filter table is loaded, because asking would load it.
+    The old iptables is only asked when its filter table is loaded, because asking would load it. ``chains`` has the
+    rules for IPv6 too, ``iptables`` those of IPv4.
     """
     if os.geteuid() != 0 or files.root != "/":
         return Rules(None, None, None)
@@ -160,25 +182,29 @@ def read_rules(files: Tree, limit: float) -> Rules:
     ruleset = run([nft, "-j", "-t", "list", "ruleset"], limit) if nft else None
     text = ruleset.out if ruleset is not None and ruleset.ok else ""
     blocking, marks = (parse_nft(text) if text else None) or (None, None)
-    listed = _listed_by_iptables(files, limit)
-    chains = filter_rules.nftables(text) if text else None
-    for program, lines in (listed or {}).items():
-        chains = {**(chains or {}), **filter_rules.iptables(lines, program)}
+    chains = filter_rules.nftables(filter_sets.of_nft(nft, text, limit, run)) if nft and text else None
+    listed = _listed_by_iptables(files, limit, "ip")
+    for program, lines in {**(listed or {}), **(_listed_by_iptables(files, limit, "ip6") or {})}.items():
+        sets = filter_sets.of_ipset(shutil.which("ipset", path=SBIN), lines, limit, run)
+        chains = {**(chains or {}), **filter_rules.iptables(lines, program, sets)}
     return Rules(blocking, marks, _of_input(listed), chains)
 
 
-def _listed_by_iptables(files: Tree, limit: float) -> dict[str, str] | None:
-    """``iptables -S`` by program, IPv4 first: nothing where its table is not loaded, None if it can't be asked."""
-    legacy = "filter" in (files.text("/proc/net/ip_tables_names") or "").split()
-    found = [shutil.which(name, path=SBIN) for name in ("iptables-legacy", "iptables", "iptables-nft")]
-    programs = [path for path in found if path]
+def _listed_by_iptables(files: Tree, limit: float, family: str) -> dict[str, str] | None:
+    """``iptables -S`` by program, both where both have tables: nothing where none is loaded, None if it can't be asked.
+
+    ``family`` is ip or ip6. What iptables itself says of nft's tables holds the conditions that nft can't show.
+    """
+    legacy = "filter" in (files.text(f"/proc/net/{family}_tables_names") or "").split()
+    names = (f"{family}tables-legacy", f"{family}tables", f"{family}tables-nft")
+    programs = [path for path in (shutil.which(name, path=SBIN) for name in names) if path]
     if not programs:
         return None
-    program = programs[0] if legacy else next((path for path in programs if _is_nft(path)), None)
-    if program is None:
-        return {}
-    listed = run([program, "-w", "1", "-S"], limit)
-    return {os.path.basename(program): listed.out} if listed.ok else None
+    by_nft = [path for path in programs if _is_nft(path)][:1]
+    asked = list(dict.fromkeys([*(programs[:1] if legacy else []), *by_nft]))
+    outcomes = {os.path.basename(path): run([path, "-w", "1", "-S"], limit) for path in asked}
+    found = {name: outcome.out for name, outcome in outcomes.items() if outcome.ok}
+    return found if found or not asked else None
 
 
 def _of_input(listed: t.Mapping[str, str] | None) -> list[str] | None:

@@ -154,6 +154,43 @@ def cgroup_limits(files: Tree) -> dict[str, t.Any]:
     }
 
 
+def login_tasks(files: Tree, uid: int) -> dict[str, t.Any] | None:
+    """How many processes and threads systemd lets a login of the user have: ``pids``, and the ``unit`` that says so.
+
+    None where nothing limits them. The slice of a user who is not logged in is known by its drop-ins alone.
+    """
+    own = next((line for line in (files.text("/proc/self/cgroup") or "").splitlines() if _counts_pids(line)), "")
+    root = "/sys/fs/cgroup/pids" if ":pids:" in own else "/sys/fs/cgroup"
+    parts = [part for part in own.rpartition(":")[2].split("/") if part]
+    if parts[:1] == ["user.slice"]:
+        parts = ["user.slice", f"user-{uid}.slice"]
+    found: dict[str, int] = {}
+    for depth, unit in enumerate(parts, 1):
+        most = to_int(files.line("/".join([root, *parts[:depth], "pids.max"])))
+        if most is not None:
+            found[unit] = most
+    asked = _asked_of_systemd(files, uid) if parts[:1] == ["user.slice"] and parts[-1] not in found else None
+    if asked:
+        found[parts[-1]] = asked
+    unit = min(found, key=lambda name: found[name], default="")
+    return {"pids": found[unit], "unit": unit} if unit else None
+
+
+def _counts_pids(line: str) -> bool:
+    return line.startswith("0::/") or ":pids:" in line
+
+
+def _asked_of_systemd(files: Tree, uid: int) -> int | None:
+    """TasksMax of the user's slice as a number, by the drop-ins of all users and of this one; the last one counts."""
+    answer = None
+    for unit in ("user-.slice.d", f"user-{uid}.slice.d"):
+        for name in files.names(f"/etc/systemd/system/{unit}"):
+            for line in (files.text(f"/etc/systemd/system/{unit}/{name}") or "").splitlines():
+                key, equals, value = line.partition("=")
+                answer = to_int(value.strip()) if equals and key.strip() == "TasksMax" else answer
+    return answer
+
+
 def cpus() -> int:
     """The number of processors that this process may use."""
     try:

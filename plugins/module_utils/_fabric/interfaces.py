@@ -158,6 +158,17 @@ def refusing_entry(text: str, address: str) -> str | None:
     return str(best[2]) if best and best[3] else None
 
 
+def strict_reverse_path(files: Tree, found: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
+    """The interfaces that drop an IPv4 packet whose answer would leave by another one (rp_filter 1 of ip-sysctl).
+
+    Of the value for all interfaces and that of one the larger counts; 2 is loose.
+    """
+    place = "/proc/sys/net/ipv4/conf"
+    every = files.number(f"{place}/all/rp_filter") or 0
+    names = [str(item["name"]) for item in found if item["kind"] != "loopback" and item["addresses"]]
+    return [name for name in names if max(every, files.number(f"{place}/{name}/rp_filter") or 0) == 1]
+
+
 def default_route(files: Tree, found: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, t.Any] | None:
     """The default route with the lowest metric, IPv4 before IPv6, and the address used on it."""
     route = parse_ipv4_default(files.text("/proc/net/route", 512 * 1024) or "")

@@ -17,7 +17,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs imp
 
 Record = dict[str, t.Any]
 
-SWITCH = "/etc/nsswitch.conf"
+SWITCH, SWITCH_OF_PACKAGE = "/etc/nsswitch.conf", "/usr/etc/nsswitch.conf"  # the second on SUSE, without the first
 RESOLVED = ("/usr/lib/systemd/resolved.conf.d", "/run/systemd/resolved.conf.d", "/etc/systemd/resolved.conf.d")
 NSCD_PIDS = ("/run/nscd/nscd.pid", "/var/run/nscd/nscd.pid", "/run/nscd.pid")
 MOST_NAMES = 16
@@ -27,18 +27,20 @@ _WORD = re.compile(r"\[[^\]]*\]|\S+")
 def read(files: Tree, resolution: t.Mapping[str, Record], entries: t.Sequence[t.Mapping[str, t.Any]]) -> Record | None:
     """What decides on names, where names do not lead as /etc/hosts says, or where not everybody can read it.
 
-    ``names``: {name: the line and the address in /etc/hosts}, ``switch``: ``line`` and ``text`` of the hosts line of
-    nsswitch.conf, None without one. None where all is as it should be.
+    ``names``: {name: the line and the address in /etc/hosts}, ``switch``: ``file``, ``line`` and ``text`` of the hosts
+    line of nsswitch.conf, None without one. None where all is as it should be.
     """
     mode = _mode(files.path("/etc/hosts"))
     missed = _missed(resolution, entries)
     closed = mode is not None and not mode & 0o004
     if not missed and not closed:
         return None
+    place = SWITCH_OF_PACKAGE if not files.has(SWITCH) and files.has(SWITCH_OF_PACKAGE) else SWITCH
+    line = switch(files.text(place) or "")
     return {
         "names": missed,
         "mode": None if mode is None else f"{mode:04o}",
-        "switch": switch(files.text(SWITCH) or ""),
+        "switch": line and {**line, "file": place},
         "resolved_reads_hosts": resolved_reads_hosts(files),
         "nscd": any((files.line(f"/proc/{pid}/comm") or "").endswith("nscd") for pid in _pids(files)),
     }

@@ -15,6 +15,9 @@ import time
 import typing as t
 
 RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR = 16, 18, 20, 22
+RTM_NEWRULE, RTM_GETRULE = 32, 34
+FRA_SRC = 2
+USUAL_RULES = 3  # local, main and default: ip-rule(8)
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 REQUEST_DUMP = 0x301
 ARPHRD = {1: "ethernet", 32: "infiniband", 772: "loopback"}
@@ -26,6 +29,7 @@ LIMIT_S = 2.0
 _HEADER = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
+_RULE = struct.Struct("=BBBBBBBBI")
 _ATTRIBUTE = struct.Struct("=HH")
 
 
@@ -56,7 +60,7 @@ class Address(t.NamedTuple):
 
 
 def dump(kind: int) -> list[bytes]:
-    """Ask the kernel for all objects of a kind (RTM_GETLINK or RTM_GETADDR).
+    """Ask the kernel for all objects of a kind (RTM_GETLINK, RTM_GETADDR or RTM_GETRULE).
 
     Returns the raw datagrams. Raises OSError where netlink is not permitted or does not answer.
     """
@@ -71,10 +75,10 @@ def dump(kind: int) -> list[bytes]:
             datagrams.append(data)
             kinds = [found for found, _body in messages(data)]
             if NLMSG_ERROR in kinds:
-                raise OSError("the kernel refuses to list its interfaces")
+                raise OSError("the kernel refuses to list its network")
             if NLMSG_DONE in kinds:
                 return datagrams
-    raise OSError("the kernel did not finish the list of its interfaces")
+    raise OSError("the kernel did not finish the list of its network")
 
 
 def messages(data: bytes) -> t.Iterator[tuple[int, bytes]]:
@@ -150,6 +154,26 @@ def _address(body: bytes) -> Address | None:
         return None
     name = "ipv4" if size == 4 else "ipv6"
     return Address(number, socket.inet_ntop(family, raw), prefix, name, SCOPES.get(scope, str(scope)))
+
+
+def has_policy_routing(datagrams: t.Iterable[bytes]) -> bool:
+    """Whether there are rules of routing for IPv4 beside the usual ones: then the main table alone does not decide."""
+    return len(_rules(datagrams)) > USUAL_RULES
+
+
+def _rules(datagrams: t.Iterable[bytes]) -> list[bytes]:
+    bodies = [body for data in datagrams for kind, body in messages(data) if kind == RTM_NEWRULE]
+    return [body for body in bodies if len(body) >= _RULE.size and body[0] == socket.AF_INET]
+
+
+def source_rules(datagrams: t.Iterable[bytes]) -> list[str]:
+    """The networks of which rules of routing for IPv4 say where their packets leave (ip rule add from NETWORK)."""
+    found = []
+    for body in _rules(datagrams):
+        source, size = attributes(body, _RULE.size).get(FRA_SRC, b""), body[2]
+        if len(source) == 4 and 0 < size <= 32:
+            found.append(f"{socket.inet_ntoa(source)}/{size}")
+    return list(dict.fromkeys(found))
 
 
 def _number(raw: bytes | None) -> int | None:

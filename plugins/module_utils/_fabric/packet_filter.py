@@ -9,6 +9,7 @@ with a packet whose ports are left open, and what is blocked is told with its po
 
 from __future__ import annotations
 
+import bisect
 import ipaddress
 import typing as t
 
@@ -21,7 +22,10 @@ EPHEMERAL: Span = (32768, 60999)
 OUT, IN = "out", "in"
 ACCEPT, BLOCK, JUMP, GOTO, RETURN, PASS = "accept", "block", "jump", "goto", "return", ""
 YES, NO, MAYBE = 1, 0, -1
-DEEPEST = 32
+DEEPEST, MANY = 32, 64
+# Bits of a TCP header's flags, by the names that iptables and nft have for them.
+FLAGS = {name: 1 << bit for bit, name in enumerate(("fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr"))}
+SYN, ACK = FLAGS["syn"], FLAGS["ack"]
 
 
 class Match(t.NamedTuple):
@@ -35,7 +39,8 @@ class Match(t.NamedTuple):
 class Rule(t.NamedTuple):
     """One rule: its conditions, whether these are all of them (``sure``), and what becomes of the packet.
 
-    ``text`` is the rule as its tool writes it, ``undo`` the command that takes it away.
+    ``text`` is the rule as its tool writes it, ``undo`` the command that takes it away. ``marks`` are the bits of the
+    packet's mark that it may set.
     """
 
     matches: tuple[Match, ...]
@@ -44,13 +49,14 @@ class Rule(t.NamedTuple):
     target: str = ""
     text: str = ""
     undo: str = ""
+    marks: int = 0
 
 
 class Chain(t.NamedTuple):
     """The rules of a chain; ``hook`` (input, output, ...) and ``policy`` are empty for one that others jump to.
 
     ``tool`` is who manages it: iptables, nftables, ufw or firewalld; ``place`` names it in words. ``of_policy`` is the
-    policy as a rule.
+    policy as a rule. ``family`` (ipv4, ipv6) is empty for a chain that sees the packets of both.
     """
 
     place: str
@@ -59,6 +65,7 @@ class Chain(t.NamedTuple):
     policy: str
     rules: tuple[Rule, ...]
     of_policy: Rule = Rule((), True, BLOCK, text="policy drop")
+    family: str = ""
 
 
 class Packet(t.NamedTuple):
@@ -85,7 +92,7 @@ class Blocked(t.NamedTuple):
 
 
 Chains = t.Mapping[str, Chain]
-_HOOKS = {OUT: ("output", "postrouting"), IN: ("prerouting", "input")}
+_HOOKS = {OUT: ("output", "postrouting"), IN: ("ingress", "prerouting", "input")}
 
 
 def can_block(chains: Chains, direction: str) -> bool:
@@ -114,30 +121,45 @@ def _reached(chains: Chains, direction: str) -> list[str]:
 def blocked(chains: Chains, packet: Packet) -> list[Blocked]:
     """What the rules keep back of such packets; what one chain has accepted the next one may still drop."""
     found: list[Blocked] = []
+    marks = _marks(chains, packet.direction)
     for chain in chains.values():
-        if chain.hook in _HOOKS[packet.direction]:
-            walk = _Walk(chains, packet, found)
+        if chain.hook in _HOOKS[packet.direction] and chain.family in ("", _family(packet)):
+            walk = _Walk(chains, packet, found, marks)
             walk.chain(chain, 0)
             if chain.policy == BLOCK:
                 walk.block(chain, chain.of_policy, EVERY_PORT, True)
     return found
 
 
-class _Walk:
-    """One packet on its way: ``left`` are the ports that nobody has judged, ``doubt`` those that somebody may have."""
+def _marks(chains: Chains, direction: str) -> int:
+    """The bits of the mark that rules on the way may set: a packet begins with none."""
+    bits = 0
+    for name in _reached(chains, direction):
+        for rule in chains[name].rules:
+            bits |= rule.marks
+    return bits
 
-    def __init__(self, chains: Chains, packet: Packet, found: list[Blocked]) -> None:
-        self.chains, self.packet, self.found = chains, packet, found
+
+def _family(packet: Packet) -> str:
+    return "ipv6" if ":" in packet.peer else "ipv4"
+
+
+class _Walk:
+    """One packet on its way: ``left`` are the ports that nobody has judged, ``doubt`` those that may be let through."""
+
+    def __init__(self, chains: Chains, packet: Packet, found: list[Blocked], marks: int) -> None:
+        self.chains, self.packet, self.found, self.marks = chains, packet, found, marks
         self.left: Spans = EVERY_PORT
         self.doubt: Spans = ()
 
     def chain(self, chain: Chain, depth: int) -> None:
         """Go through the rules of one chain; ports that a rule returns are judged by nobody below it."""
         returned: tuple[Spans, Spans] = ((), ())
+        perhaps: list[tuple[Spans, int]] = []  # what may have been returned, and what was kept back until then
         for rule in chain.rules:
             if not self.left and not self.doubt:
                 break
-            answer, ports = _fits(rule, self.packet)
+            answer, ports = _fits(rule, self.packet, self.marks)
             if answer == NO or not ports:
                 continue
             sure = answer == YES
@@ -146,32 +168,57 @@ class _Walk:
             elif rule.verdict == ACCEPT:
                 self.accept(ports, sure)
             elif rule.verdict == RETURN and sure:
-                returned = (joined(returned[0], _both(self.left, ports)), joined(returned[1], _both(self.doubt, ports)))
-                self.accept(ports, True)
+                returned = self.give_back(returned, ports)
+            elif rule.verdict == RETURN:
+                perhaps.append((_both(self.left, ports), len(self.found)))
+                self.accept(ports, False)
             elif rule.verdict in (JUMP, GOTO) and rule.target in self.chains and depth < DEEPEST:
                 self.below(rule, ports, sure, depth)
+                if rule.verdict == GOTO and sure:  # what comes back from there goes on above this chain
+                    returned = self.give_back(returned, ports)
             elif rule.verdict != PASS:
                 self.accept(ports, False)
         self.left, self.doubt = joined(self.left, returned[0]), joined(self.doubt, returned[1])
+        for ports, start in perhaps:
+            self.come_back(ports, start)
+
+    def come_back(self, ports: Spans, start: int) -> None:
+        """Of ports that may have been returned those go on unjudged that nothing let through behind that rule."""
+        let = _without(_without(ports, self.left), self.doubt)
+        for hit in self.found[start:]:
+            let = _without(let, hit.ports)
+        self.left, self.doubt = joined(self.left, _without(ports, let)), joined(_without(self.doubt, ports), let)
+
+    def give_back(self, returned: tuple[Spans, Spans], ports: Spans) -> tuple[Spans, Spans]:
+        """These ports leave the chain unjudged, beside those that have left it."""
+        found = joined(returned[0], _both(self.left, ports)), joined(returned[1], _both(self.doubt, ports))
+        self.accept(ports, True)
+        return found
 
     def below(self, rule: Rule, ports: Spans, sure: bool, depth: int) -> None:
         """Into another chain, with the ports of the rule alone."""
         outside = _without(self.left, ports), _without(self.doubt, ports)
-        inside = _both(self.left, ports), _both(self.doubt, ports)
-        self.left, self.doubt = inside if sure else ((), joined(*inside))
+        inside, start = (_both(self.left, ports), _both(self.doubt, ports)), len(self.found)
+        self.left, self.doubt = inside
         self.chain(self.chains[rule.target], depth + 1)
-        if not sure:
-            self.left, self.doubt = (), joined(*inside)
+        if not sure:  # what is let through there may be; what is kept back there may go on here
+            let = _without(inside[0], self.left)
+            for hit in self.found[start:]:
+                let = _without(let, hit.ports) if hit.sure else let
+            self.found[start:] = [hit._replace(sure=False) for hit in self.found[start:]]
+            self.left, self.doubt = _without(inside[0], let), joined(inside[1], let)
         self.left, self.doubt = joined(self.left, outside[0]), joined(self.doubt, outside[1])
 
     def block(self, chain: Chain, rule: Rule, ports: Spans, sure: bool) -> None:
-        """Note what the rule keeps back."""
-        hit, perhaps = _both(self.left, ports), _both(self.doubt, ports)
+        """Note what the rule keeps back; where it may not be about them, they go on to the next."""
+        hit = _both(self.left, ports)
+        perhaps = _without(_both(self.doubt, ports), hit)
         if hit:
             self.found.append(Blocked(chain, rule, hit, sure))
-        elif perhaps:
+        if perhaps:
             self.found.append(Blocked(chain, rule, perhaps, False))
-        self.accept(ports, sure)
+        if sure:
+            self.accept(ports, True)
 
     def accept(self, ports: Spans, sure: bool) -> None:
         """These ports are judged, or may be."""
@@ -182,15 +229,15 @@ class _Walk:
             self.left = _without(self.left, ports)
 
 
-def _fits(rule: Rule, packet: Packet) -> tuple[int, Spans]:
-    """(whether the rule is about the packet, on what ports of the service)."""
+def _fits(rule: Rule, packet: Packet, marks: int) -> tuple[int, Spans]:
+    """(whether the rule is about the packet, on what ports of the service); ``marks`` are the bits that may be set."""
     answer, ports = YES if rule.sure else MAYBE, EVERY_PORT
     for match in rule.matches:
         if match.field == ("sport" if packet.answer else "dport"):
             spans = t.cast(Spans, match.values)
             ports = _without(ports, spans) if match.negated else _both(ports, spans)
             continue
-        fits = _condition(match, packet)
+        fits = _marked(match.values[0], marks) if match.field == "mark" else _condition(match, packet)
         if match.negated and fits != MAYBE:
             fits = NO if fits == YES else YES
         if fits == NO:
@@ -213,26 +260,53 @@ def _condition(match: Match, packet: Packet) -> int:
     if field == "state":
         return YES if ("established" if packet.answer else "new") in values else NO
     if field == "family":
-        return YES if ("ipv6" if ":" in packet.peer else "ipv4") in values else NO
+        return YES if _family(packet) in values else NO
     if field == "uid":
         return MAYBE if packet.uid is None or packet.answer else _number_in(packet.uid, values)
+    return _of_the_kind(field, values, packet)
+
+
+def _of_the_kind(field: str, values: t.Sequence[t.Any], packet: Packet) -> int:
+    """Conditions that all packets of jobs meet alike, or none of them."""
     if field == "status":  # what NAT has done to it; nobody redirects the connections of jobs
         return NO if {"dnat", "snat"} & set(values) else MAYBE
     if field in ("daddr_type", "saddr_type"):
         local = (field == "daddr_type") == (packet.direction == IN)
         return YES if ("local" if local else "unicast") in values else NO
-    return MAYBE
+    if field == "flags":
+        mask, wanted = values[0]
+        return YES if (SYN | ACK if packet.answer else SYN) & mask == wanted else NO
+    if field == "packet_type":
+        return YES if {"host", "unicast", "0"} & set(values) else NO
+    if field == "reverse_path":  # whether there is a route to where the packet came from
+        return YES
+    return NO if field == "never" else MAYBE
 
 
-def _in_networks(address: str, values: t.Iterable[tuple[int, int, int]]) -> int:
-    """Whether an address is in one of the spans (IP version, first, last); MAYBE where it is not known."""
+def _marked(wanted: tuple[int, int], marks: int) -> int:
+    """Whether the packet's mark is (value, mask), by the bits that some rule on the way may have set."""
+    value, mask = wanted
+    if value & ~marks or value & ~mask:
+        return NO
+    return MAYBE if mask & marks else YES
+
+
+def _in_networks(address: str, values: t.Sequence[tuple[int, int, int]]) -> int:
+    """Whether an address is in one of the spans (IP version, first, last); MAYBE where it is not known.
+
+    Where there are many they are those of a set: sorted, and none in another one.
+    """
     if not address:
         return MAYBE
     try:
         known = ipaddress.ip_address(address.split("%", 1)[0])
     except ValueError:
         return MAYBE
-    return YES if any(version == known.version and low <= int(known) <= high for version, low, high in values) else NO
+    number = int(known)
+    if len(values) > MANY:
+        at = bisect.bisect_right(values, (known.version, number, 1 << 128))
+        values = values[max(0, at - 1) : at]
+    return YES if any(version == known.version and low <= number <= high for version, low, high in values) else NO
 
 
 def _in_range(span: Span, values: Spans) -> int:

@@ -50,8 +50,31 @@ def prefix_problem(prefix: str) -> str | None:
     except (OSError, KeyError):
         return None
     state = "there" if is_there else "absent"
-    claim = install_prefix.read_claim(environments.base(prefix))
-    return problem or install_prefix.claim_fault(prefix, state, claim) or None
+    return (
+        mount_fault(prefix, is_there)
+        or problem
+        or install_prefix.claim_fault(prefix, state, install_prefix.read_claim(environments.base(prefix)))
+        or None
+    )
+
+
+def mount_fault(prefix: str, made: bool) -> str:
+    """What the mount of the nearest directory that is there lets nobody do, with the ways out; empty without one.
+
+    ``made``: an environment is there already, which may be read from.
+    """
+    place = os.path.realpath(prefix)
+    while not os.path.exists(place):
+        place = os.path.dirname(place)
+    flags = os.statvfs(place).f_flag
+    option = "noexec" if flags & os.ST_NOEXEC else "read-only" if flags & os.ST_RDONLY and not made else ""
+    if not option:
+        return ""
+    cannot, wish = ("no program can run there", "exec") if flags & os.ST_NOEXEC else ("nothing can be written", "rw")
+    return (
+        f"{prefix} is on a file system that is mounted {option}, so that {cannot}: set trainmesh_prefix to another "
+        f"directory, or mount -o remount,{wish} it, and in /etc/fstab"
+    )
 
 
 def _interpreter(wish: Wish, run: t.Callable[..., command.Outcome], limit: float) -> Record:

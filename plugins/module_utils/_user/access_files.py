@@ -14,6 +14,7 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, to_int
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user import sssd
 
 Record = dict[str, t.Any]
 YES, NO, MAYBE = 1, 0, -1
@@ -21,7 +22,9 @@ YES, NO, MAYBE = 1, 0, -1
 SERVERS = ("/usr/sbin/sshd", "/usr/lib/openssh/sshd-session", "/usr/libexec/openssh/sshd-session")
 LARGEST_PROGRAM = 8 * 1024 * 1024
 MOST_ROWS, MOST_LINES, DEEPEST, LONGEST = 8, 2000, 8, 200
-PAM = "/etc/pam.d"
+# The administrator's files, and those that come with the packages where these may keep theirs (SUSE): pam(8).
+PAM = ("/etc/pam.d", "/usr/lib/pam.d", "/usr/etc/pam.d")
+SLURM = ("pam_slurm.so", "pam_slurm_adopt.so")
 
 
 class Login(t.NamedTuple):
@@ -148,10 +151,11 @@ def _both(one: int, other: int) -> int:
 def pam(tree: Tree, login: Login, peers: t.Sequence[str]) -> list[Record]:
     """What in the account step of sshd's PAM refuses the user: the rows of Line, ``module`` with them.
 
-    Only modules whose refusal counts (required, requisite) and whose files say enough are judged.
+    Only modules whose refusal counts and whose files say enough are judged. Those of Slurm refuse whoever has no job
+    on the node, which the files do not tell: who reads the rows knows whether the login failed.
     """
     found: list[Record] = []
-    for line, module, words in _account_step(tree):
+    for line, module, words in _account_step(tree, login, peers):
         row: Record | None = None
         if module == "pam_access.so":
             row = _access(tree, words, login, peers)
@@ -159,50 +163,81 @@ def pam(tree: Tree, login: Login, peers: t.Sequence[str]) -> list[Record]:
             row = _listfile(tree, line, words, login)
         elif module == "pam_succeed_if.so":
             row = line.refusing([], []) if _succeeds(words, login) == NO else None
-        elif module == "pam_deny.so":
+        elif module == "pam_sss.so":
+            row = None if _is_local(tree, login) else sssd.refusing(tree, login.name, login.groups)
+        elif module == "pam_deny.so" or (module in SLURM and login.uid and "action_no_jobs=ignore" not in words):
             row = line.refusing([], [])
         if row and len(found) < MOST_ROWS:
             found.append({**row, "module": module[:-3]})
     return found
 
 
-def uses_nologin(tree: Tree) -> bool:
-    """Whether PAM shuts out all but root while /etc/nologin is there."""
-    return any(module == "pam_nologin.so" for _line, module, _words in _account_step(tree))
-
-
 Module = tuple[Line, str, list[str]]
 
 
-def _account_step(tree: Tree) -> list[Module]:
+def _account_step(tree: Tree, login: Login, peers: t.Sequence[str]) -> list[Module]:
     """(line, module, its words) of each account module whose refusal is final, files that are included too."""
     found: list[Module] = []
-    _read_step(tree, f"{PAM}/sshd", 0, found)
+    _read_step(tree, _place(tree, "sshd"), 0, found, lambda module, words: _ends(tree, module, words, login, peers))
     return found
 
 
-def _read_step(tree: Tree, path: str, depth: int, found: list[Module]) -> bool:
+Ends = t.Callable[[str, list[str]], int]
+
+
+def _read_step(tree: Tree, path: str, depth: int, found: list[Module], ends: Ends) -> bool:
     """Whether what stands below is reached at any rate: a module that is sufficient may end the step before."""
-    skip = False
+    skip = 0
     for line in lines_of(tree, path):
         words = re.sub(r"\[[^\]]*\]", lambda match: match[0].replace(" ", "_"), line.text).split()
         included = words[1] if words[0] == "@include" and len(words) > 1 else ""
         if words[0].lstrip("-") == "account" and len(words) > 2:
             control, module = words[1], words[2].rpartition("/")[2]
             included = words[2] if control in ("include", "substack") else ""
-            if control in ("required", "requisite") and not skip:
+            if _is_final(control) and not skip:
                 found.append((line, module, words[3:]))
             # [success=1 ...] leaves out what stands below it, mostly the pam_deny.so that ends the step
-            skip = control.startswith("[") and bool(re.search(r"success=\d", control))
-            if control == "sufficient" or "success=done" in control:
+            jump = re.search(r"success=(\d)", control) if control.startswith("[") else None
+            skip = int(jump[1]) if jump and ends(module, words[3:]) != NO else max(0, skip - 1)
+            if (control == "sufficient" or "success=done" in control) and ends(module, words[3:]) != NO:
                 return False
-        if included and depth < DEEPEST and not _read_step(tree, _place(included), depth + 1, found):
+        if included and depth < DEEPEST and not _read_step(tree, _place(tree, included), depth + 1, found, ends):
             return False
     return True
 
 
-def _place(name: str) -> str:
-    return name if name.startswith("/") else f"{PAM}/{name}"
+def _is_final(control: str) -> bool:
+    """Whether a module's refusal ends the login."""
+    return control in ("required", "requisite") or bool(re.search(r"default=(bad|die)", control))
+
+
+def _ends(tree: Tree, module: str, words: list[str], login: Login, peers: t.Sequence[str]) -> int:
+    """Whether a module that is sufficient lets the user in without asking those below it."""
+    if module == "pam_localuser.so":
+        return MAYBE if tree.text("/etc/passwd", 4096) is None else YES if _is_local(tree, login) else NO
+    if module == "pam_usertype.so" and words[:1] in (["issystem"], ["isregular"]):
+        return YES if (login.uid < 1000) == (words[0] == "issystem") else NO
+    if module == "pam_succeed_if.so":
+        return _succeeds(words, login)
+    if module == "pam_listfile.so":
+        return NO if _listfile(tree, Line("", 0, ""), words, login) else MAYBE
+    if module == "pam_access.so":
+        row = _access(tree, words, login, peers)
+        return NO if row and row["peers"] is None else MAYBE
+    return MAYBE
+
+
+def _is_local(tree: Tree, login: Login) -> bool:
+    """Whether the user is in the node's own files, and not of a directory."""
+    rows = (tree.text("/etc/passwd", 1024 * 1024) or "").splitlines()
+    return any(row.startswith(f"{login.name}:") for row in rows)
+
+
+def _place(tree: Tree, name: str) -> str:
+    """The file of a service; that of the administrator goes before that of the package."""
+    if name.startswith("/"):
+        return name
+    return next((f"{place}/{name}" for place in PAM if tree.has(f"{place}/{name}")), f"{PAM[0]}/{name}")
 
 
 def _access(tree: Tree, words: t.Sequence[str], login: Login, peers: t.Sequence[str]) -> Record | None:

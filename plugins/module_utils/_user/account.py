@@ -12,7 +12,6 @@ import datetime
 import grp
 import os
 import pwd
-import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree, to_int
@@ -27,6 +26,8 @@ MOST_GROUPS, LONGEST = 64, 200
 # What SELinux lets sshd read a user's keys from: the policy's ssh_home_t, and what stands in for a home.
 LABELS = frozenset(("ssh_home_t", "sshd_key_t", "user_home_t", "user_home_dir_t", "admin_home_t", "home_root_t"))
 LABELS_OF_KEYS = frozenset(("ssh_home_t", "sshd_key_t"))
+# A label of a whole file system of another machine, and the switch by which homes may be there.
+SHARED_HOMES = {"nfs_t": "use_nfs_home_dirs", "cifs_t": "use_samba_home_dirs", "fusefs_t": "use_fusefs_home_dirs"}
 
 
 def blank() -> Record:
@@ -130,6 +131,11 @@ def labels(tree: Tree, paths: t.Mapping[str, str]) -> dict[str, str] | None:
             continue
         kind = [*label.split(":"), "", "", ""][2]
         fits = LABELS_OF_KEYS if name == "authorized_keys" else LABELS
-        if kind and kind not in fits and not re.fullmatch(r"(nfs|cifs|fusefs)_t", kind):
+        switch = SHARED_HOMES.get(kind)
+        if switch:  # the current value comes first: 1 0 is on until the next boot
+            fits = (
+                frozenset((kind,)) if (tree.line(f"/sys/fs/selinux/booleans/{switch}") or "1").startswith("1") else fits
+            )
+        if kind and kind not in fits:
             found[path] = kind
     return found

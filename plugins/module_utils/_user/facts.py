@@ -270,7 +270,9 @@ def _places(home: str, keys: list[str]) -> Record:
         "config": f"{home}/.ssh/config",
         "identity": next((path for path in identities if os.path.exists(path)), identities[0]),
     }
-    return {name: files.described(path) for name, path in paths.items()}
+    above = files.loose_above(paths["authorized_keys"], home)
+    above = None if above and above["path"] == os.path.realpath(paths["ssh_dir"]) else above
+    return {**{name: files.described(path) for name, path in paths.items()}, **({"above_keys": above} if above else {})}
 
 
 def root_without_password(name: str, uid: int, run: Runner, limit: float) -> bool | None:

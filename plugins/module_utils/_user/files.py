@@ -74,6 +74,22 @@ def described(path: str) -> Record:
     }
 
 
+def loose_above(path: str, home: str) -> Record | None:
+    """The first directory above a file of keys to which others may write, as described(); None without one.
+
+    sshd follows links and looks at each directory from the file up to the home, or to / where the file is elsewhere.
+    """
+    end, directory = os.path.realpath(home), os.path.dirname(os.path.realpath(path))
+    while directory != end:
+        found = described(directory)
+        if found["others_write"]:
+            return found
+        if directory == os.path.dirname(directory):
+            break
+        directory = os.path.dirname(directory)
+    return None
+
+
 def inode_of(path: str) -> int | None:
     """The number of a file in its file system: of a shared one it is the same on every node."""
     try:

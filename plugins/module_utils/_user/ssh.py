@@ -22,6 +22,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._config.ssh_file
 Record = dict[str, t.Any]
 Runner = t.Callable[..., command.Outcome]
 
+FIPS = "/proc/sys/crypto/fips_enabled"
 DEFAULT_KEY_FILES = ".ssh/authorized_keys .ssh/authorized_keys2"
 KEY_NAMES = (f"{OURS}/{KEY_NAME}", "id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk", "id_dsa")
 SERVER_PLACES = ("/usr/sbin/sshd", "/sbin/sshd", "/usr/local/sbin/sshd")
@@ -36,6 +37,7 @@ _REFUSING = frozenset(
         *("pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes", "requiredrsasize"),
     )
 )
+_PLAIN = ("permitrootlogin", "authorizedkeysfile", "maxstartups", "persourcepenalties")
 _UNSET = ("any", "none")
 _NOT_SAID = "not in connection test specification"
 _KEY = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]+) ([A-Za-z0-9+/]+={0,2})(?:\s+(.*))?$")
@@ -61,17 +63,18 @@ def server(tree: Tree, user: str, host: str, peer: str, run: Runner, limit: floa
             settings = ssh_config.settings(outcome.out)
             shown = server_certificates(tree, settings)
             lines = refusing_lines(tree, settings)
-            told = {"source": "sshd -T", "problem": None, "certificates": shown, "lines": lines}
-            return {**_of_server(settings), **told}
+            told: Record = {"source": "sshd -T", "problem": None, "certificates": shown, "lines": lines}
+            told.update({name: settings.get(name, []) for name in _LISTS})  # a group may have a blank in its name
+            return {**_of_server(tree, settings), **told}
         why = f"no answer within {limit:.0f} s" if outcome.timed_out else " ".join(outcome.text.split())[:300]
         problem = f"sshd -T: {why or 'no answer'}"
     found = ssh_config.server_settings(tree)
     if found is None:
         why = "/etc/ssh/sshd_config cannot be read: run this as root"
         nothing: Record = {"source": None, "ports": [], "problem": problem or why, "certificates": None, "lines": {}}
-        return {**_of_server({}), **nothing}
+        return {**_of_server(tree, {}), **nothing}
     told = {"source": "config", "problem": problem, "certificates": None, "lines": refusing_lines(tree, found)}
-    return {**_of_server(found), **told}
+    return {**_of_server(tree, found), **told}
 
 
 def refusing_lines(tree: Tree, found: ssh_config.Settings) -> dict[str, str]:
@@ -109,10 +112,10 @@ def certificate(tree: Tree, path: str) -> str | None:
     return line if certificates.read(line) else None
 
 
-def _of_server(found: ssh_config.Settings) -> Record:
+def _of_server(tree: Tree, found: ssh_config.Settings) -> Record:
     """The settings that decide on logins; the first value counts, lists add up. Format: sshd_config(5)."""
     first = {keyword: values[0] for keyword, values in found.items()}
-    plain = {name: first.get(name) for name in ("permitrootlogin", "authorizedkeysfile", "maxstartups")}
+    plain = {name: first.get(name) for name in _PLAIN}
     words = {name: first.get(name) for name in ("strictmodes", "pubkeyauthentication", "usepam")}
     flags = {name: None if word is None else word.lower() in ("yes", "true") for name, word in words.items()}
     lists = {name: " ".join(found.get(name, [])).split() for name in _LISTS}
@@ -122,7 +125,7 @@ def _of_server(found: ssh_config.Settings) -> Record:
         for name in ("authenticationmethods", "forcecommand", "chrootdirectory", "revokedkeys")
     }
     accepted = first.get("pubkeyacceptedalgorithms") or first.get("pubkeyacceptedkeytypes")
-    refused = {"refused_types": _refused_types(accepted)}
+    refused = {"refused_types": _refused_types(accepted), "fips": tree.line(FIPS) == "1"}
     return {**plain, **flags, **lists, **limits, **odd, **refused, "ports": ssh_config.server_ports(found)}
 
 

@@ -15,6 +15,7 @@ import ipaddress
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.line_check import is_loopback
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.source_rules import told_apart
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._render import ssh_sources
 
 if t.TYPE_CHECKING:
@@ -77,13 +78,14 @@ def _network(address: str, prefix: t.Any) -> str:
     return str(network) if network is not None and network.num_addresses > 1 else ""
 
 
-def of_host(host: Host) -> str:
+def of_host(host: Host, shared: t.Collection[str] = ()) -> str:
     """The data address by one host's facts alone: asked for, or the source of the routes to the other nodes, or the
-    one that ssh came in by."""
+    one that ssh came in by. One of ``shared``, which other hosts have too, is the last choice."""
     if host.wish.get("address"):
         return str(host.wish["address"])
     every = [str(own["address"]) for item in host.fabric.get("interfaces") or [] for own in item["addresses"]]
-    good = {held.address for held in usable(host)}
+    held = sorted(usable(host), key=lambda each: each.address in shared)
+    good = {each.address for each in held} - {*shared}
     routes = (host.fabric.get("routes") or {}).items()
     sources = [route.get("source") for peer, route in routes if route.get("address", peer) not in every]
     counted = collections.Counter(source for source in sources if source and not is_local(source))
@@ -94,7 +96,7 @@ def of_host(host: Host) -> str:
     # A login over loopback stays: nothing better is known then, and the plan refuses it and asks for an address.
     fits = (address for address in known if address in good or address not in every or is_loopback(address))
     best = next(fits, "")
-    return best or next(iter(held.address for held in usable(host)), next(iter(known), _any(host)))
+    return best or next(iter(each.address for each in held), next(iter(known), _any(host)))
 
 
 def _any(host: Host) -> str:
@@ -109,10 +111,30 @@ def _any(host: Host) -> str:
 def choose(hosts: t.Sequence[Host]) -> Choice:
     """The data addresses of all hosts with facts; what the user asked for is never changed."""
     known = [host for host in hosts if host.fabric]
-    found = {host.name: of_host(host) for host in known}
-    held = {host.name: usable(host) for host in known}
+    shared = _shared(known)
+    found = {host.name: of_host(host, shared) for host in known}
+    held = {host.name: [each for each in usable(host) if each.address not in shared] for host in known}
     _into_one_network(known, held, found)
-    return Choice(found, _of_two_cards(known, held, found))
+    alone = {of_host(host) for host in known}
+    told = {address: names for address, names in shared.items() if address in alone - {*found.values()}}
+    return Choice(found, [*_of_shared(told, found), *_of_two_cards(known, held, found)])
+
+
+def _shared(hosts: t.Sequence[Host]) -> dict[str, list[str]]:
+    """{address: its hosts} of those that several have, as virtual machines have 10.0.2.15 behind a NAT each."""
+    holders: dict[str, list[str]] = {}
+    for host in hosts:
+        for address in dict.fromkeys(each.address for each in usable(host)):
+            holders.setdefault(address, []).append(host.name)
+    return {address: names for address, names in holders.items() if len(names) > 1}
+
+
+def _of_shared(shared: t.Mapping[str, list[str]], found: t.Mapping[str, str]) -> list[str]:
+    return [
+        f"{', '.join(names)}: each of them has {address}, as behind a NAT of the hypervisor: it leads to none of them. "
+        f"The plan takes {', '.join(dict.fromkeys(found[name] for name in names))}; trainmesh_address decides"
+        for address, names in shared.items()
+    ]
 
 
 def _network_of(held: t.Sequence[Held], address: str) -> str:
@@ -154,12 +176,21 @@ def _of_two_cards(hosts: t.Sequence[Host], held: t.Mapping[str, list[Held]], fou
     for name, inside in several.items():
         taken = next((each.interface for each in inside.values() if each.address == found[name]), "")
         network = next(iter(inside.values())).network
+        if _have_own_ways(hosts, name, [each.address for each in inside.values()], found[name]):
+            continue
         warnings.append(
             f"{name}: {' and '.join(sorted(inside))} are both in {network}: the kernel sends by whichever route stands "
             f"first, which may differ on each node and after each boot. The plan takes {taken or 'neither'} "
             f"({found[name]}); trainmesh_address decides, and narrower masks or rules by source end it"
         )
     return warnings
+
+
+def _have_own_ways(hosts: t.Sequence[Host], name: str, held: list[str], chosen: str) -> bool:
+    """Whether rules by source keep the cards of a host apart, and what it sends unasked leaves by the chosen one."""
+    fabric = next(host.fabric for host in hosts if host.name == name)
+    sources = {route.get("source") for route in (fabric.get("routes") or {}).values()}
+    return told_apart(fabric.get("source_rules") or (), held) and not sources & {*held} - {chosen}
 
 
 def _preferred(host: Host, inside: t.Mapping[str, Held], now: str, by_speed: bool) -> str:

@@ -61,6 +61,7 @@ SHAPES: dict[str, Shape] = {
                 "addresses": [{"address": str, "scope": str, "prefix": int}],
             }
         ],
+        "source_rules": [str],
         "routes": {"*": {"address": str, "source": str}},
         "ssh_session": {"server_address": str},
         "default_route": {"address": str},

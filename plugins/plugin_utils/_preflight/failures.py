@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import typing as t
 
@@ -111,6 +112,22 @@ def banner(client: Client, evidence: str) -> Stop:
     )
 
 
+SHUT_OUT = "not allowed at this time"  # OpenSSH since 9.8, to an address that PerSourcePenalties shuts out
+
+
+def shut_out(client: Client, greeting: str) -> Stop:
+    """sshd takes no connection from the controller's address for a while."""
+    return Stop(
+        "banner",
+        f"the port says: {greeting}",
+        "sshd of the host shuts the controller's address out for a while, after logins from it that failed or were "
+        "broken off (PerSourcePenalties)",
+        "wait ten minutes and end what logs in there wrongly; at its console PerSourcePenaltyExemptList with the "
+        "address of the controller in /etc/ssh/sshd_config.d/90-penalties.conf, then systemctl reload ssh || systemctl "
+        f"reload sshd, lets {login(client)} in at once",
+    )
+
+
 def hostkey_unknown(client: Client, fingerprint: str, key: str) -> Stop:
     """No known key; ``key`` is its kind and text as in known_hosts, here and below."""
     return Stop(
@@ -192,6 +209,7 @@ def too_many(count: int) -> tuple[str, str]:
     )
 
 
+SLURM = "put 'account sufficient pam_access.so' above pam_slurm in /etc/pam.d/sshd, and +:{user}:ALL into access.conf"
 # What PAM's modules and sshd say to the client of an account that no password opens (pam_unix, pam_nologin).
 _CLOSED = (
     ("account has expired", "the account of {user} has expired", "chage -E -1 {user}"),
@@ -201,6 +219,8 @@ _CLOSED = (
     ("required to change your password", "the password of {user} must be changed", "passwd {user}"),
     ("password change required", "the password of {user} must be changed", "passwd {user}"),
     ("logins are disabled", "logins are disabled on the host", "rm /run/nologin /etc/nologin"),
+    ("no active jobs on this node", "{user} has no job of Slurm there, and pam_slurm wants one", SLURM),
+    ("going down", "the host shuts down, and lets in root only", "systemctl list-jobs"),
     ("booting up", "the host is still booting, and lets in root only", "systemctl is-system-running"),
 )
 
@@ -304,6 +324,15 @@ def python(client: Client, evidence: str, version: tuple[int, ...], manager: str
 
 def shell(client: Client, evidence: str) -> Stop:
     """Logged in, but no command runs: a login shell that refuses, a forced command."""
+    other = re.search(r'login as the user "([^"\s]+)" rather than', evidence)
+    if other:
+        return Stop(
+            "auth",
+            evidence,
+            f"the image of the host admits the key of {client.user} only to say that {other[1]} is to log in",
+            f"ansible_user: {other[1]} for this host, with ansible_become; or take command=... off the line of the key "
+            f"in authorized_keys of {client.user}",
+        )
     return Stop(
         "python",
         evidence,

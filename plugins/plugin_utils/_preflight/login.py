@@ -52,6 +52,7 @@ PROXY_WORDS = (
 
 # Times the limit for the banner of a host that took the connection: with 10 s as long as Ansible waits for it.
 CONNECTED = 1.5
+GREETING = 1.0  # s for the first words of a port that has already answered
 
 
 class Clock:
@@ -230,18 +231,34 @@ def exchange(
         raise words.untested(f"paramiko and this sshd have no algorithm in common ({error})") from None
     except (paramiko.SSHException, EOFError, OSError) as error:
         transport.close()
-        raise _silent(client, _text(error), said()) from None
+        greeting = "" if client.proxy or clock.spent >= clock.given else _greeting(client, clock)
+        raise _silent(client, _text(error), said(), greeting) from None
     if clock.spent < clock.given:
         clock.limit = clock.given
     return transport
 
 
-def _silent(client: Client, error: str, proxy_said: str) -> words.Stop:
-    """No ssh server answered; the proxy may give the reason."""
+def _greeting(client: Client, clock: Clock) -> str:
+    """What the port says at once to whoever connects, where that is no greeting of ssh; paramiko does not tell it."""
+    limit = min(GREETING, clock.left)
+    try:
+        with socket.create_connection((client.hostname, client.port), limit) as near:
+            near.settimeout(limit)
+            text = near.recv(256).decode("ascii", "replace")
+    except (OSError, UnicodeError):
+        return ""
+    line = next(iter(text.splitlines()), "").strip()
+    return "" if line.startswith("SSH-") or not line.isprintable() else line[:100]
+
+
+def _silent(client: Client, error: str, proxy_said: str, greeting: str = "") -> words.Stop:
+    """No ssh server answered; the proxy, or the ``greeting`` of another service, may give the reason."""
+    if words.SHUT_OUT in greeting.lower():
+        return words.shut_out(client, greeting)
     # A server or jump host with many simultaneous connections rejects some (MaxStartups).
     crowded = not proxy_said or any(word in proxy_said.lower() for word in ("reset by", "closed by"))
     if not client.proxy:
-        stop = words.banner(client, error)
+        stop = words.banner(client, f"{error}; the port says: {greeting}" if greeting else error)
         stop.again = True
         return stop
     for text, say in PROXY_WORDS:

@@ -11,22 +11,28 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import node, rows, shorten, text
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import Pair
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import node, rows, shorten, text, texts
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import Pair, tcp_results
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig, once
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._let_in import by_writer, open_up
 
-ROUTE, RULE = "route", "rule"
+ROUTE, RULE, PATH = "route", "rule", "path"
 # What connect(2) says of a route that is there to refuse; see ip-route(8).
 _REFUSALS = {"Invalid argument": "blackhole", "Permission denied": "prohibit", "No route to host": "unreachable"}
 
 
 class Block(t.NamedTuple):
-    """What a node itself keeps back: a route that it lacks or a rule of its own; ``fix`` is a command."""
+    """What a node itself keeps back: a route that it lacks or a rule of its own; ``fix`` is a command.
+
+    ``row`` is the rule, and ``peer`` the node whose packets it is about.
+    """
 
     host: str
     kind: str
     evidence: str
-    fix: str
+    fix: str = ""
+    row: Data | None = None
+    peer: str = ""
 
 
 def route(case: Case, host: str, peer: str) -> Data:
@@ -55,12 +61,14 @@ def no_route(case: Case, host: str, peer: str) -> Block | None:
 
 def rules(case: Case, host: str, peer: str, port: str, direction: str, answers: bool = False) -> list[Data]:
     """The rules of a node that keep back what goes to a peer's data address, or comes from it, certain ones first."""
-    address = str(dig(node(case, peer), "address", ""))
     found = []
     for row in rows(case.fabric.get(host), "filtered"):
-        peers = dig(row, "peers")
-        meant = peers is None or (isinstance(peers, list) and address in peers)
-        if meant and dig(row, "direction") == direction and bool(dig(row, "answers")) is answers and holds(row, port):
+        if (
+            _is_about(case, row, peer)
+            and dig(row, "direction") == direction
+            and bool(dig(row, "answers")) is answers
+            and holds(row, port)
+        ):
             found.append(row)
     return sorted(found, key=lambda row: dig(row, "sure") is not True)
 
@@ -72,15 +80,18 @@ def holds(row: Data, port: str) -> bool:
     return any(isinstance(span, list) and len(span) == 2 and span[0] <= number <= span[1] for span in spans)
 
 
-def own_block(case: Case, pair: Pair, port: str) -> Block | None:
-    """What explains that a connection to a port failed, other than the target's rules on what comes in."""
+def own_block(case: Case, pair: Pair, port: str, silent: bool = False) -> Block | None:
+    """What explains that a connection to a port failed, other than the target's rules on what comes in.
+
+    ``silent``: there was no answer at all.
+    """
     source, target = pair
     if found := no_route(case, source, target):
         return found
     at_target = [row for row in rules(case, target, source, port, "in") if dig(row, "sure") is True]
-    going = rules(case, source, target, port, "out")
+    going = [row for row in rules(case, source, target, port, "out") if not _refuted(case, source, row)]
     if going and (dig(going[0], "sure") is True or not at_target):
-        return _by(source, going, target)
+        return kept_by(source, going[0], target)
     if at_target:
         return None
     if found := no_route(case, target, source):
@@ -88,23 +99,68 @@ def own_block(case: Case, pair: Pair, port: str) -> Block | None:
     for host, peer, direction in ((target, source, "out"), (source, target, "in")):
         kept = [row for row in rules(case, host, peer, port, direction, answers=True) if dig(row, "sure") is True]
         if kept:
-            return _by(host, kept, peer)
-    return None
+            return kept_by(host, kept[0], peer)
+    return _strict_path(case, source, target) if silent else None
 
 
-def _by(host: str, found: t.Sequence[Data], peer: str) -> Block:
-    row = found[0]
+def _strict_path(case: Case, source: str, target: str) -> Block | None:
+    """A target that takes in by one card what it would answer by another, with a strict reverse path filter."""
+    facts, back = case.fabric.get(target), dig(route(case, target, source), "interface")
+    address = str(dig(node(case, target), "address", ""))
+    card = next(
+        (
+            text(item, "name")
+            for item in rows(facts, "interfaces")
+            if any(dig(own, "address") == address for own in dig(item, "addresses", []))
+        ),
+        "",
+    )
+    if not back or not card or back == card or card not in texts(facts, "strict_reverse_path"):
+        return None
+    seen = f"{target} has {address} on {card}, where rp_filter is 1, and its route to {source} leads by {back}"
+    return Block(target, PATH, seen, "sysctl -w net.ipv4.conf.all.rp_filter=2")
+
+
+def _refuted(case: Case, source: str, row: Data) -> bool:
+    """Whether a rule that may be about these packets let others of the kind through."""
+    return dig(row, "sure") is not True and any(
+        _is_about(case, row, target) and holds(row, port) for target, port in _gone_through(case).get(source, ())
+    )
+
+
+@once
+def _gone_through(case: Case) -> dict[str, set[tuple[str, str]]]:
+    """(target, port) of the connections that came about, by their source."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for item in tcp_results(case):
+        if item.ok and item.source != item.target:
+            found.setdefault(item.source, set()).add((item.target, item.what))
+    return found
+
+
+def _is_about(case: Case, row: Data, peer: str) -> bool:
+    peers = dig(row, "peers")
+    return peers is None or (isinstance(peers, list) and str(dig(node(case, peer), "address", "")) in peers)
+
+
+def kept_by(host: str, row: Data, peer: str) -> Block:
+    """What a rule of a node keeps back of a peer's packets, or may keep back."""
     way = "outgoing" if dig(row, "direction") == "out" else "incoming"
     what = f"{way} {'answers' if dig(row, 'answers') else 'packets'}"
-    return Block(host, RULE, f"{host} keeps back {what} ({peer}): {text(row, 'rule')}", undo(row))
+    keeps = "keeps" if dig(row, "sure") is True else "may keep"
+    return Block(host, RULE, f"{host} {keeps} back {what} ({peer}): {text(row, 'rule')}", row=row, peer=peer)
 
 
-def undo(row: Data) -> str:
+def undo(row: Data, peers: t.Sequence[str]) -> str:
     """The command that lets these packets through, by who manages the rule."""
+    written = by_writer(row, peers)
+    if written:
+        return written
     tool, out = text(row, "tool"), dig(row, "direction") == "out"
     way = "outgoing" if out else "incoming"
     if tool == "ufw" and text(row, "rule").startswith("-P "):
-        return f"ufw default allow {way}, or ufw allow {'out to' if out else 'from'} PEER"
+        allow = " && ".join(f"ufw allow {'out to' if out else 'from'} {peer}" for peer in peers)
+        return f"{allow}; or ufw default allow {way}"
     if tool == "ufw":
         return f"ufw status numbered, then ufw delete NUMBER of the rule that denies {way} packets"
     if tool == "firewalld":
@@ -112,15 +168,28 @@ def undo(row: Data) -> str:
     return text(row, "undo") or "take that rule out"
 
 
-def words(blocks: t.Sequence[Block]) -> tuple[str, str]:
+def words(case: Case, blocks: t.Sequence[Block]) -> tuple[str, str]:
     """(cause, remedy) of what one node keeps back."""
     host, kinds = blocks[0].host, {block.kind for block in blocks}
-    fixes = shorten(dict.fromkeys(block.fix for block in blocks))
+    kept = {text(block.row, "rule"): block.row for block in blocks if block.row}
+    peers = list(dict.fromkeys(block.peer for block in blocks if block.row))
+    if kinds == {RULE} and all(dig(row, "direction") == "in" for row in kept.values()):
+        cause = "Rules of its own firewall keep out what other nodes send it, or what they answer."
+        return cause, open_up(case, host, peers, list(kept.values()))
+    addresses = [str(dig(node(case, peer), "address", peer)) for peer in peers]
+    commands = [block.fix for block in blocks if block.fix] + [undo(row, addresses) for row in kept.values()]
+    fixes = shorten(dict.fromkeys(commands))
     if kinds == {ROUTE}:
         cause = (
             "It has no route to the data address of another node, or one that refuses: it neither connects to that "
             "node nor answers it."
         )
         return cause, f"{fixes} on {host}, and in its network configuration; or set trainmesh_address."
+    if kinds == {PATH}:
+        cause = "Its kernel drops what comes in by one card while the answer would leave by another (rp_filter)."
+        return cause, (
+            f"{fixes} on {host}, and the same in /etc/sysctl.d; better, let answers leave by the card that is asked "
+            "(rules by source: ip rule add from ADDRESS table N), or give the cards networks of their own."
+        )
     cause = "Rules of its own firewall keep back what it sends to other nodes, or what they answer."
     return cause, f"{fixes} on {host}, and the same in the configuration that loads the rule."

@@ -99,6 +99,14 @@ def _no_keys(login: Login) -> Refusal | None:
     return _option(login, "pubkeyauthentication", "PubkeyAuthentication no", "Set PubkeyAuthentication yes")
 
 
+def _no_file(login: Login) -> Refusal | None:
+    if str(dig(login.sshd, "authorizedkeysfile", "")).lower() != "none":
+        return None
+    cause = "Its sshd reads no file of keys, and AuthorizedKeysCommand, if there is one, does not know the nodes' keys."
+    wish = "Set AuthorizedKeysFile .ssh/authorized_keys"
+    return _option(login, "authorizedkeysfile", "AuthorizedKeysFile none", wish, cause)
+
+
 def _option(login: Login, keyword: str, value: str, wish: str, cause: str = "") -> Refusal:
     cause = cause or f"The options of its sshd do not let {login.user} in by key."
     return Refusal(login.line(keyword, value), cause, login.change(keyword, wish))
@@ -228,10 +236,16 @@ def _wrappers(login: Login) -> Refusal | None:
     )
 
 
+_OF_SLURM = (
+    "put 'account sufficient pam_access.so' above it, and +:{user}:ALL into /etc/security/access.conf; or start jobs "
+    "by sbatch or srun on all of these nodes"
+)
 _OF_MODULE = {
     "pam_access": "+:{user}:ALL in a line above it lets the user in",
     "pam_listfile": "change the list that it names",
     "pam_succeed_if": "let the user fulfil the condition (usermod -aG GROUP {user}), or take the line out",
+    "pam_sss": "add the user, or a group of it (realm permit {user}), then sss_cache -E && systemctl restart sssd",
+    **dict.fromkeys(("pam_slurm", "pam_slurm_adopt"), _OF_SLURM),
 }
 
 
@@ -242,9 +256,10 @@ def _pam(login: Login) -> Refusal | None:
         if login.is_refused(row):
             how = _OF_MODULE.get(text(row, "module"), "take the line out").format(user=login.user)
             file, number, module = text(row, "file"), dig(row, "line"), text(row, "module")
+            whom = f"{login.user}, who has no job of Slurm there," if module.startswith("pam_slurm") else login.user
             return Refusal(
                 f"{file} line {number}: {text(row, 'text')}",
-                f"{module} of its sshd refuses {login.user} after the key was taken.",
+                f"{module} of its sshd refuses {whom} after the key was taken.",
                 f"Edit line {number} of {file} on {login.item.target}: {how}",
             )
     return None
@@ -272,6 +287,13 @@ def _types(login: Login) -> Refusal | None:
     cause = "Its sshd, or the system's crypto policy, does not accept keys of this type."
     wish = f"Add {' and '.join(sorted(kinds))} to PubkeyAcceptedAlgorithms"
     found = _option(login, keyword, shown, wish, cause)
+    if dig(login.sshd, "fips") is True and kinds == {"ssh-ed25519"}:
+        cause = "The node is in FIPS mode, in which sshd takes no ed25519 keys, whatever its options are."
+        remedy = (
+            "ssh-keygen -t ecdsa -N '' -f ~/.ssh/id_ecdsa as the job user on the nodes named in the evidence, and its "
+            ".pub into authorized_keys of every node (ssh-copy-id); or have all nodes in FIPS mode, or none."
+        )
+        return Refusal(f"fips_enabled is 1; the key of {login.item.source} is ssh-ed25519", cause, remedy)
     return found._replace(evidence=f"{found.evidence[:160]} lacks {', '.join(sorted(kinds))}, the key of the source")
 
 
@@ -333,12 +355,23 @@ def _chroot(login: Login) -> Refusal | None:
     return _option(login, "chrootdirectory", f"ChrootDirectory {place}", wish, cause)
 
 
+_SHARED_HOMES = {"nfs_t": "use_nfs_home_dirs", "cifs_t": "use_samba_home_dirs", "fusefs_t": "use_fusefs_home_dirs"}
+
+
 def _labels(login: Login) -> Refusal | None:
     found = dig(login.account, "labels", {})
     if not isinstance(found, t.Mapping) or not found:
         return None
     shown = ", ".join(f"{path} is {kind}" for path, kind in found.items())
     paths = shlex.join(sorted(map(str, found)))
+    shared = next((kind for kind in _SHARED_HOMES if kind in found.values()), "")
+    if shared:
+        cause = "SELinux does not let sshd read the keys of a home on a file system of another machine."
+        return Refusal(
+            f"SELinux is enforcing, and {shown}",
+            cause,
+            f"setsebool -P {_SHARED_HOMES[shared]} on, on {login.item.target}",
+        )
     return Refusal(
         f"SELinux is enforcing, and {shown}",
         "SELinux does not let sshd read the keys of the user: their files have another context than ssh_home_t.",
@@ -371,6 +404,7 @@ def _today(login: Login) -> str:
 
 _REASONS: tuple[tuple[tuple[str, ...], t.Callable[[Login], Refusal | None]], ...] = (
     ((REFUSED,), _no_keys),
+    ((REFUSED,), _no_file),
     ((REFUSED,), _root),
     ((REFUSED,), _users),
     ((REFUSED,), _groups),

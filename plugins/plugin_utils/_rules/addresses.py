@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base.source_rules import told_apart
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
     absent,
     active_ports,
@@ -21,6 +22,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
     node,
     number,
     rows,
+    texts,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import tcp_results
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
@@ -135,6 +137,8 @@ def one_subnet(case: Case) -> t.Iterable[Answer]:
     for host, (network, inside) in two_cards(case).items():
         chosen = str(dig(data_interface(case, host), "name", ""))
         used = _sends_by(case, host, inside)
+        if used in ("", chosen) and told_apart(texts(case.fabric[host], "source_rules"), inside.values()):
+            continue
         cards = " and ".join(f"{name} ({address})" for name, address in sorted(inside.items()))
         yield finding(
             "net-two-cards-one-subnet",

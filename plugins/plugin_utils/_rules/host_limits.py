@@ -173,6 +173,10 @@ def process_limit(case: Case) -> t.Iterable[Answer]:
             given["a login"] = soft
         if pids is not None:
             given["the container"] = pids
+        unit = text(facts, "cgroup_limits.login.unit")
+        tasks = number(facts, "cgroup_limits.login.pids")
+        if unit and tasks is not None:
+            given[unit] = tasks
         where, most = min(given.items(), key=lambda item: item[1], default=("", wanted))
         if most >= wanted:
             continue
@@ -187,6 +191,9 @@ def process_limit(case: Case) -> t.Iterable[Answer]:
             "Put '* - nproc 65536' into /etc/security/limits.d/90-training.conf (files there that come later in the "
             "alphabet go above it), see that sshd has UsePAM yes, and log in anew."
             if login
+            else f"systemctl set-property {shlex.quote(unit)} TasksMax=infinity, and see that no drop-in of it below "
+            "/etc/systemd/system sets TasksMax lower."
+            if where == unit
             else "Start the container with --pids-limit -1 (Kubernetes: podPidsLimit), or set TasksMax=infinity for "
             "its service.",
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import shlex
 import typing as t
 from collections import abc
 
@@ -242,7 +243,10 @@ def _closed(case: Case, host: str) -> bool:
 def _switched(case: Case, host: str) -> tuple[str, str, str]:
     """(what was seen, cause, remedy) of a resolver that passes /etc/hosts over."""
     facts = dig(case.fabric[host], "name_service", {})
+    place = str(dig(facts, "switch.file", "/etc/nsswitch.conf"))
     first = "sed -i 's/^hosts:.*/hosts: files dns/' /etc/nsswitch.conf"
+    if place != "/etc/nsswitch.conf":  # that of the package, which an update writes anew
+        first = f"cp {shlex.quote(place)} /etc/nsswitch.conf && {first}"
     if _closed(case, host):
         cause = "Only root may read /etc/hosts: the programs of all others do not see its names."
         return f"/etc/hosts has mode {dig(facts, 'mode')}", cause, "chmod 644 /etc/hosts"
@@ -250,7 +254,7 @@ def _switched(case: Case, host: str) -> tuple[str, str, str]:
     if not switch:
         cause = "/etc/nsswitch.conf has no line for hosts, so that the resolver may leave /etc/hosts out."
         return "no line for hosts in /etc/nsswitch.conf", cause, "echo 'hosts: files dns' >> /etc/nsswitch.conf"
-    seen = f"/etc/nsswitch.conf line {dig(switch, 'line')}: {dig(switch, 'text')}"
+    seen = f"{place} line {dig(switch, 'line')}: {dig(switch, 'text')}"
     sources = [str(source) for source in dig(switch, "sources", [])]
     asked = [source for source in sources if not source.startswith("[")]
     resolve = "resolve" in asked and dig(facts, "resolved_reads_hosts") is not False

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import busy as diagnosis_busy
@@ -43,9 +42,16 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._either_e
     ROUTE,
     Block,
     holds,
+    kept_by,
     own_block,
     rules,
     words,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._let_in import (
+    TOOLS,
+    active,
+    lets_all_in,
+    open_up,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.pdsh import (
     held_by_orphans,
@@ -56,7 +62,6 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.pdsh impo
 PORT_TAKEN = "rdzv-errno-98"
 """While a job runs no other one can be started: what could not be tested under this id says so."""
 
-TOOLS = ("firewalld", "ufw")
 EADDRINUSE, EADDRNOTAVAIL, EACCES = 98, 99, 13
 # errno 113, 111 and 110 are what connect(2) says of a REJECT, of a closed port or reset, and of a DROP.
 _IDS = {"no_route": "rdzv-errno-113", "refused": "rdzv-errno-111", "timeout": "rdzv-errno-110"}
@@ -66,65 +71,6 @@ _CAUSES = {
     "timeout": "Connections to the ports of a job get no answer: a firewall or the network drops the packets.",
     "ephemeral": "Only the rendezvous port is open; gloo and NCCL use high ports in both directions, and hang.",
 }
-
-
-def active(case: Case, host: str) -> list[str]:
-    """The firewalls that are known to keep packets out on a node."""
-    return [
-        str(dig(item, "name")) for item in dig(case.fabric.get(host), "firewalls", []) if dig(item, "active") is True
-    ]
-
-
-def open_up(case: Case, host: str, sources: t.Sequence[str]) -> str:
-    """The command that lets the other nodes in, by the firewall that is active on the node."""
-    peers = [str(dig(node(case, source), "address", source)) for source in sources]
-    found = active(case, host)
-    commands = []
-    if "firewalld" in found:
-        added = " ".join(f"--add-source={peer}" for peer in peers)
-        commands.append(f"firewall-cmd --permanent --zone=trusted {added} && firewall-cmd --reload")
-    if "ufw" in found:
-        commands.append(" && ".join(f"ufw allow from {peer}" for peer in peers))
-    if "nftables" in found:
-        commands.append(f"nft insert rule {_chain(case, host)} ip saddr '{{ {', '.join(peers)} }}' accept")
-    if "iptables" in found:
-        commands.append(" && ".join(f"iptables -I INPUT -s {peer} -j ACCEPT" for peer in peers) + _lasting(case, host))
-    ours = next((tool for tool in TOOLS if tool in found), None)
-    if commands:
-        site = f", or run site.yml with trainmesh_firewall: {ours}" if ours else _afterwards(case, host)
-        return f"On {host}: {'; '.join(commands)}{site}"
-    known = all(isinstance(dig(case.fabric.get(each), "filtered"), list) for each in (host, *sources))
-    nobody = f"No rule or route of {host} or of {', '.join(sources)} keeps these packets back" if known else ""
-    nobody = nobody or f"No firewall of {host} is known to be active"
-    return (
-        f"{nobody}: look at security groups, switches and the firewall of the "
-        f"hypervisor between {', '.join(peers)} and {dig(node(case, host), 'address', host)}; all TCP must pass."
-    )
-
-
-def _lasting(case: Case, host: str) -> str:
-    """What makes rules of iptables last where a service loads saved ones at boot."""
-    save = dig(case.fabric.get(host), "filtered_at_boot.save")
-    return f" && {save}" if save else ""
-
-
-def _afterwards(case: Case, host: str) -> str:
-    """What becomes of rules of nftables and iptables at the next boot, which no role looks after."""
-    saved = dig(case.fabric.get(host), "filtered_at_boot")
-    if saved:
-        return (
-            f". {dig(saved, 'unit')} loads {dig(saved, 'file')} at every boot, and site.yml does not change it: "
-            "without the save the rules of now are gone then"
-        )
-    return " (and keep it in its configuration, which site.yml does not change)"
-
-
-def _chain(case: Case, host: str) -> str:
-    """The chain of nftables that blocks, as ``nft`` wants it named."""
-    for item in dig(case.fabric.get(host), "firewalls", []):
-        if dig(item, "name") == "nftables" and dig(item, "blocking"):
-            return shlex.join(map(str, item["blocking"]))
-    return "inet filter input"
 
 
 def _ports_tried(case: Case) -> bool:
@@ -216,7 +162,7 @@ def ports_closed(case: Case) -> t.Iterable[Answer]:
     yield from _left_open(case)
     bad = blocked(case)
     for host, explained in _explained(case, bad).items():
-        yield _own_block(host, explained, bad)
+        yield _own_block(case, host, explained, bad)
         bad = {pair: found for pair, found in bad.items() if pair not in explained}
     for host, pairs in attribute(list(bad), list(by_pair(tcp_results(case)))).items():
         for kind in dict.fromkeys(bad[pair][0] for pair in pairs):
@@ -227,13 +173,19 @@ def _explained(case: Case, bad: t.Mapping[Pair, t.Any]) -> dict[str, dict[Pair, 
     """The failed pairs that routes or rules of a node's own explain: {node: {pair: what it is}}."""
     found: dict[str, dict[Pair, Block]] = {}
     for pair, (_kind, items) in bad.items():
-        blocks = [block for item in items if (block := own_block(case, pair, item.what))]
+        blocks = [block for item in items if (block := own_block(case, pair, item.what, item.failure == "timeout"))]
         if blocks:
             found.setdefault(blocks[0].host, {})[pair] = blocks[0]
+    for host, explained in found.items():  # what keeps the answers of others out mostly keeps their own calls out too
+        told = {text(block.row, "rule") for block in explained.values() if block.row}
+        for pair in [pair for pair in bad if pair[1] == host and not any(pair in each for each in found.values())]:
+            kept = [row for row in _kept(case, host, [pair], bad) if text(row, "rule") in told]
+            if kept:
+                explained[pair] = kept_by(host, kept[0], pair[0])
     return found
 
 
-def _own_block(host: str, explained: t.Mapping[Pair, Block], bad: t.Mapping[Pair, t.Any]) -> Finding:
+def _own_block(case: Case, host: str, explained: t.Mapping[Pair, Block], bad: t.Mapping[Pair, t.Any]) -> Finding:
     """One fault for all that a node itself keeps back, in both directions."""
     blocks = list(explained.values())
     first = min(explained, key=lambda pair: pair[0] != host)  # what the node itself saw
@@ -241,7 +193,7 @@ def _own_block(host: str, explained: t.Mapping[Pair, Block], bad: t.Mapping[Pair
     failed = (f"{item.source} to {item.target}: {item.evidence}" for pair in explained for item in bad[pair][1])
     seen = f"{shorten(block.evidence for block in blocks)}; {shorten(failed)}"
     rule_id = "fw-ephemeral-blocked" if kind == "ephemeral" else _IDS.get(kind, "rdzv-connect-failed")
-    return finding(rule_id, FAIL, host, seen, *words(blocks))
+    return finding(rule_id, FAIL, host, seen, *words(case, blocks))
 
 
 def _closed(
@@ -262,26 +214,30 @@ def _closed(
         yield finding("fw-flushed", FAIL, host, f"{gone[0]}; {seen}", *_reload(gone[1], True))
         return
     seen += f"; active there: {', '.join(found)}" if found else ""
-    seen += _lines(case, host, pairs, bad)
-    if tool in TOOLS and tool not in found and found:
+    kept = _kept(case, host, pairs, bad)
+    seen += f": {shorten(text(row, 'rule') for row in kept)}" if kept else ""
+    kept = [row for row in kept if dig(row, "sure") is True]
+    if tool in TOOLS and tool not in found and found and not lets_all_in(case, host):
         cause = f"trainmesh_firewall opens {tool}, which is not the firewall that is in force there."
-        yield finding("fw-wrong-tool", FAIL, host, seen, cause, open_up(case, host, inbound))
+        yield finding("fw-wrong-tool", FAIL, host, seen, cause, open_up(case, host, inbound, kept))
         return
     rule_id = "fw-ephemeral-blocked" if kind == "ephemeral" else _IDS.get(kind, "rdzv-connect-failed")
     cause = _CAUSES.get(kind, "Connections to the ports of a job fail.")
-    yield finding(rule_id, FAIL, host, seen, cause, open_up(case, host, inbound))
+    yield finding(rule_id, FAIL, host, seen, cause, open_up(case, host, inbound, kept))
 
 
-def _lines(case: Case, host: str, pairs: t.Sequence[Pair], bad: t.Mapping[Pair, t.Any]) -> str:
-    """The rules by which the node keeps these connections out, as their tool writes them."""
-    kept = [
-        text(row, "rule")
-        for pair in pairs
-        for item in bad[pair][1]
-        for row in rules(case, host, pair[0], item.what, "in")[:1]
-        if pair[1] == host
-    ]
-    return f": {shorten(kept)}" if kept else ""
+def _kept(case: Case, host: str, pairs: t.Sequence[Pair], bad: t.Mapping[Pair, t.Any]) -> list[Data]:
+    """The rules by which the node keeps these connections out; of those that may, where none is certain, the first.
+
+    What one chain lets in the next one may still keep out: each certain rule has to let them in.
+    """
+    found: dict[tuple[str, str], Data] = {}
+    for pair in [pair for pair in pairs if pair[1] == host]:
+        for item in bad[pair][1]:
+            every = rules(case, host, pair[0], item.what, "in")
+            for row in [row for row in every if dig(row, "sure") is True] or every[:1]:
+                found[text(row, "chain"), text(row, "rule")] = row
+    return list(found.values())
 
 
 def _flushed(case: Case, host: str) -> tuple[str, str] | None:
@@ -328,7 +284,7 @@ def flushed(case: Case) -> t.Iterable[Answer]:
         "fw-comes-back-at-boot",
         layer="network",
         severity=WARN,
-        title="Saved iptables rules shut the nodes out at the next boot",
+        title="Saved firewall rules shut the nodes out at the next boot",
         symptom="all is well until the reboot, then errno 113",
         source="netfilter-persistent(8), canonical-ubuntu images of Oracle",
     ),
@@ -352,7 +308,7 @@ def comes_back(case: Case) -> t.Iterable[Answer]:
                 WARN,
                 host,
                 f"{dig(saved, 'file')}, loaded by {dig(saved, 'unit')}: {shorten(kept)}",
-                "The rules of iptables that are loaded at boot keep the other nodes out, and those of now do not.",
+                "The rules that are loaded at boot keep the other nodes out, and those of now do not.",
                 f"{dig(saved, 'save')} keeps the rules of now; or take that line out of {dig(saved, 'file')}.",
             )
 
@@ -381,7 +337,8 @@ def wrong_tool(case: Case) -> t.Iterable[Answer]:
     hit = {pair[1] for pair in blocked(case)}
     for host in case.fabric:
         found = active(case, host)
-        if tool in TOOLS and found and tool not in found and host not in hit | absent(case):
+        harmless = host in hit | absent(case) or lets_all_in(case, host)
+        if tool in TOOLS and found and tool not in found and not harmless:
             cause = f"trainmesh_firewall opens {tool}, which is not the firewall that is in force there."
             evidence = f"active: {', '.join(found)}"
             yield finding(

@@ -343,9 +343,14 @@ def failed(case: Case) -> t.Iterable[Answer]:
             cause = "Its sshd accepts connections and closes them before anybody can log in."
             starts = dig(case.user.get(item.target), "sshd.maxstartups", "unknown")
             systemd = dig(case.fabric.get(item.target), "sshd.systemd") is not False
+            penalties = str(dig(case.user.get(item.target), "sshd.persourcepenalties", "no")) != "no"
+            shut_out = (
+                "PerSourcePenalties (who failed to log in is shut out for a while: set PerSourcePenaltyExemptList to "
+                "the networks of the nodes), "
+            )
             remedy = (
                 f"Read {'journalctl -u ssh -u sshd' if systemd else 'the log of sshd'} there; usual reasons are "
-                f"MaxStartups ({starts}), /etc/hosts.deny, "
+                f"MaxStartups ({starts}), {shut_out if penalties else ''}/etc/hosts.deny, "
                 "missing host keys (ssh-keygen -A), or an upgrade without a restart."
             )
             yield finding("ssh-login-failed", FAIL, item.target, seen, cause, remedy)

@@ -171,14 +171,19 @@ def _files_refused(case: Case, item: Attempt) -> Reason | None:
         remedy = f"chown -h {user}: {targets}" if "home" in foreign else f"chown -hR {user}: {targets}"
         return Reason("ssh-wrong-user-keydir", item.target, shown, cause, remedy)
     loose = {key: at for key, at in paths.items() if dig(at, "others_write") or _mode(at) & GROUP_OR_OTHERS_WRITE}
+    above = dig(facts, "paths.above_keys", {})  # ~/.ssh itself is told of above
+    if dig(above, "others_write") and dig(above, "path") not in [dig(at, "path") for at in loose.values()]:
+        loose["above_keys"] = above
     if not loose:
         return None
     shown = ", ".join(f"{dig(at, 'path')} has mode {dig(at, 'mode', 'writable by others')}" for at in loose.values())
-    commands = (["chmod", _WANTED_MODE[key], str(dig(at, "path"))] for key, at in loose.items())
+    commands = (["chmod", _WANTED_MODE.get(key, "go-w"), str(dig(at, "path"))] for key, at in loose.items())
     # As their owner, who can open nothing that is not theirs through a link.
     owner = "root" if any(str(dig(at, "owner", user)) in ("root", "0") for at in loose.values()) else user
     remedy = f"as {owner}: {' && '.join(map(shlex.join, commands))}"
     cause = "sshd ignores the keys of a user whose home, .ssh or authorized_keys others may write to (StrictModes)."
+    if "above_keys" in loose:
+        cause = "sshd ignores keys in a file above which others may write to a directory (StrictModes)."
     return Reason("ssh-perms-too-open", item.target, shown, cause, remedy)
 
 

@@ -13,6 +13,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
     names,
     node,
     number,
+    shorten,
     text,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
@@ -33,7 +34,8 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._either_end import own_block, words
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._either_end import own_block, rules, words
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._let_in import open_up
 
 NET_FAILURES = ("refused", "timeout", "no_route")
 
@@ -159,10 +161,18 @@ def _wrong_port(case: Case, item: Attempt, port: int) -> t.Iterator[Finding]:
 
 
 def _blocked(case: Case, item: Attempt, port: int) -> Finding:
-    seen, own = f"from {item.source}: {item.evidence}", own_block(case, item.pair, str(port))
+    seen = f"from {item.source}: {item.evidence}"
+    own = own_block(case, item.pair, str(port), item.failure == "timeout")
     if own:
-        cause, remedy = words([own])
+        cause, remedy = words(case, [own])
         return finding("ssh-port-blocked", FAIL, own.host, f"{own.evidence}; {seen}", cause, remedy)
+    kept = _kept_out(case, item, port)
+    if kept:
+        calls = [each for each in ssh_results(case, *NET_FAILURES) if each.target == item.target]
+        sources = dict.fromkeys(each.source for each in calls if _kept_out(case, each, port))
+        line, remedy = shorten(text(row, "rule") for row in kept), open_up(case, item.target, list(sources), kept)
+        cause = f"A rule of its firewall keeps the nodes named here from its sshd on port {port}."
+        return finding("ssh-port-blocked", FAIL, item.target, f"{line}; {seen}", cause, remedy)
     return finding(
         "ssh-port-blocked",
         FAIL,
@@ -173,6 +183,11 @@ def _blocked(case: Case, item: Attempt, port: int) -> Finding:
         f"Let the nodes' addresses in to port {port}/tcp in its firewall (trainmesh_firewall and site.yml do), and see "
         "that no device on the way filters it.",
     )
+
+
+def _kept_out(case: Case, item: Attempt, port: int) -> list[Data]:
+    """The rules of the target that certainly keep the source from its sshd."""
+    return [row for row in rules(case, item.target, item.source, str(port), "in") if dig(row, "sure") is True]
 
 
 @rule(

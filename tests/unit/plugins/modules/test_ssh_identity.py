@@ -40,6 +40,13 @@ def test_a_key_is_made_once_and_its_private_half_is_the_users_alone(key, capsys)
     assert (second["user"], second["home"]) == ("trainer", str(key.parents[2]))
 
 
+def test_in_fips_mode_it_is_a_key_that_this_mode_knows(key, capsys, monkeypatch, tmp_path):
+    (tmp_path / "fips_enabled").write_text("1\n")
+    monkeypatch.setattr(identity_code, "FIPS", str(tmp_path / "fips_enabled"))
+    assert identity(capsys)["public_key"].startswith("ecdsa-sha2-nistp256 ")
+    assert key.exists()
+
+
 def test_a_comment_stays_as_it_is(key, capsys):
     modules.run(ssh_identity, capsys, comment="trainmesh $HOME ~")
     assert pathlib.Path(f"{key}.pub").read_text().endswith(" trainmesh $HOME ~\n")

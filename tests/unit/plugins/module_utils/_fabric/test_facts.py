@@ -66,6 +66,8 @@ KEYS = {
     "shm",
     "ssh_session",
     "sshd",
+    "source_rules",
+    "strict_reverse_path",
     "unprivileged_port_start",
     "virtual",
 }

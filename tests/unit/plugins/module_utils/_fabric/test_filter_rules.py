@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import packet_filter as pf
@@ -57,6 +58,11 @@ NEW = {"ct": {"key": "state"}}
         ([match({"meta": {"key": "skuid"}}, 1000), {"reject": {"type": "icmp", "expr": "x"}}], None, True),
         ([match(payload("ip", "daddr"), "@blocked"), {"drop": None}], None, False),
         ([{"limit": {"rate": 5}}, {"drop": None}], None, False),
+        ([match({"meta": {"key": "mark"}}, 51820, "!="), {"drop": None}], None, True),
+        ([match({"&": [payload("tcp", "flags"), {"|": ["syn", "ack"]}]}, "syn"), {"drop": None}], None, True),
+        ([match(payload("tcp", "flags"), "syn", "in"), {"drop": None}], None, True),
+        ([match({"meta": {"key": "pkttype"}}, "host"), {"drop": None}], None, True),
+        ([match({"concat": [payload("ip", "daddr"), payload("tcp", "dport")]}, "@two"), {"drop": None}], None, False),
     ],
 )
 def test_rules_that_keep_packets_in(expression: list[t.Any], ports: pf.Spans | None, sure: bool) -> None:
@@ -74,6 +80,10 @@ def test_rules_that_keep_packets_in(expression: list[t.Any], ports: pf.Spans | N
         [match({"ct": {"key": "status"}}, "dnat", "in"), {"drop": None}],
         [match({"meta": {"key": "skuid"}}, 0), {"drop": None}],
         [TO, {"log": None}],
+        [match({"&": [{"meta": {"key": "mark"}}, 0x8000]}, 0x8000), {"drop": None}],
+        [match({"&": [payload("tcp", "flags"), ["fin", "syn", "rst", "ack"]]}, "syn", "!="), {"drop": None}],
+        [match({"meta": {"key": "pkttype"}}, {"set": ["broadcast", "multicast"]}), {"drop": None}],
+        [match({"fib": {"result": "oif", "flags": ["saddr", "iif"]}}, False), {"drop": None}],
     ],
 )
 def test_rules_about_other_packets(expression: list[t.Any]) -> None:
@@ -86,6 +96,43 @@ def test_a_policy_and_a_verdict_map() -> None:
     text = ruleset([verdicts], policy="drop")
     assert kept(text) == [("nft 'chain inet mine c { policy accept; }'", pf.EVERY_PORT, True)]
     assert kept(text, OUT._replace(answer=True)) == []
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        [{"vmap": {"key": payload("tcp", "dport"), "data": "@verdicts"}}],
+        [{"queue": {"num": 0}}],
+        [{"of a later nft": [1]}, {"accept": None}],
+        [{"match": {"left": payload("tcp", "dport")}}, {"accept": None}],
+    ],
+)
+def test_what_may_let_packets_through_leaves_a_policy_uncertain(expression: list[t.Any]) -> None:
+    assert [sure for _undo, _ports, sure in kept(ruleset(expression, policy="drop"))] == [False]
+
+
+def test_a_policy_of_one_family_says_nothing_of_the_other() -> None:
+    text = ruleset(policy="drop", family="ip6")
+    assert kept(text) == []
+    assert kept(text, OUT._replace(own="fd00::11", peer="fd00::12"))[0][2] is True
+
+
+def test_a_mark_is_uncertain_once_a_rule_sets_it() -> None:
+    mark = {"meta": {"key": "mark"}}
+    drop = [match({"&": [mark, 1]}, 1), {"drop": None}]
+    assert kept(ruleset(drop)) == []
+    assert [hit[2] for hit in kept(ruleset([{"mangle": {"key": mark, "value": 1}}], drop))] == [False]
+    assert [hit[2] for hit in kept(ruleset([{"mangle": {"key": mark, "value": {"|": [mark, 3]}}}], drop))] == [False]
+    assert kept(ruleset([{"mangle": {"key": mark, "value": 4}}], drop)) == []
+
+
+def test_a_chain_at_the_ingress_of_a_device() -> None:
+    text = ruleset([match(payload("ip", "saddr"), "10.0.0.12"), {"drop": None}], hook="ingress", family="netdev")
+    assert [hit[2] for hit in kept(text, OUT._replace(direction=pf.IN))] == [False]
+    text = text.replace('"hook"', '"dev": "eth0", "hook"')
+    packet = OUT._replace(direction=pf.IN)
+    assert kept(text, packet) == [("nft delete rule netdev mine c handle 7", pf.EVERY_PORT, True)]
+    assert kept(text, packet._replace(interface="eth1")) == []
 
 
 def test_what_is_written_of_a_rule_is_near_to_what_nft_lists() -> None:
@@ -137,9 +184,39 @@ def test_saved_rules_that_a_service_loads(tmp_path: Path, file: str, unit: str) 
     ]
 
 
+def test_saved_rules_for_ipv6_come_with_those_for_ipv4(tmp_path: Path) -> None:
+    tree = boot(tmp_path, "etc/iptables/rules.v4", "netfilter-persistent.service", SAVED)
+    reject = "-A INPUT -j REJECT --reject-with icmp6-adm-prohibited"
+    (tmp_path / "etc/iptables/rules.v6").write_text(f"*filter\n:INPUT ACCEPT [0:0]\n{reject}\nCOMMIT\n")
+    found = filter_rules.saved(tree)
+    packet = pf.Packet(pf.IN, False, "fd00::11", "fd00::12")
+    assert found and [hit.rule.text for hit in pf.blocked(found[1], packet)] == [reject]
+
+
 def test_saved_rules_that_nobody_loads(tmp_path: Path) -> None:
     assert filter_rules.saved(boot(tmp_path, "etc/iptables/rules.v4", "other.service", SAVED)) is None
     assert filter_rules.saved(Tree(str(tmp_path / "nowhere"))) is None
+
+
+def test_rules_that_the_service_of_nftables_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filter_rules.shutil, "which", lambda name, path: f"/usr/bin/{name}")
+    tree = boot(tmp_path, "etc/nftables.conf", "nftables.service", "x")
+    asked: list[list[str]] = []
+
+    def ask(argv: list[str], limit: float) -> Outcome:
+        asked.append(argv)
+        return Outcome(0, ruleset(policy="drop", hook="input"), "", False, False, 0.0)
+
+    found = filter_rules.saved_nft(tree, 1, ask)
+    assert found and (found[0].file, found[0].unit) == ("/etc/nftables.conf", "nftables.service")
+    assert [hit.rule.text for hit in pf.blocked(found[1], OUT._replace(direction=pf.IN))] == [
+        "inet mine c: policy drop"
+    ]
+    assert asked[0][:2] == ["/usr/bin/unshare", "-n"] and asked[0][-1] == "/etc/nftables.conf"
+    assert filter_rules.saved_nft(tree, 1, lambda argv, limit: Outcome(1, "", "no", False, False, 0.0)) is None
+    (tmp_path / "etc/nftables.conf").unlink()
+    assert filter_rules.saved_nft(tree, 1, ask) is None
+    assert filter_rules.saved_nft(Tree(str(tmp_path / "nowhere")), 1, ask) is None
 
 
 JSON = st.recursive(

@@ -48,6 +48,13 @@ def test_a_rule_for_one_peer_names_it() -> None:
     ]
 
 
+def test_what_is_certain_is_told_before_what_is_not() -> None:
+    maybe = [f"-A INPUT -m set --match-set country{number} src -j DROP" for number in range(2 * filtered.MOST_ROWS)]
+    rows = of("-P INPUT DROP", "-P OUTPUT ACCEPT", *maybe)
+    assert len(rows) == filtered.MOST_ROWS
+    assert [row["rule"] for row in rows if row["sure"]] == ["-P INPUT DROP"] * 2
+
+
 def test_too_many_rules_are_unknown() -> None:
     many = [f"-A INPUT -s 192.0.2.{number % 250} -j DROP" for number in range(filtered.MOST_RULES + 1)]
     assert filtered.rows(filter_rules.iptables("\n".join(["-P INPUT ACCEPT", *many])), PEERS, None) is None

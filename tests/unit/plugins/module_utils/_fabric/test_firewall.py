@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import firewall
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules, filtered, firewall
 
 NOTHING = firewall.Rules(None, None, None)
 OPEN = firewall.Rules([], [], ["-P INPUT ACCEPT"])
@@ -200,6 +200,34 @@ def test_iptables_is_active_if_a_rule_of_its_own_blocks(tmp_path: Path, lines: l
     assert (found or {})["active"] is active
 
 
+BANS = "-P INPUT ACCEPT\n-N f2b\n-A INPUT -p tcp -j f2b\n-A f2b -s 10.0.0.13/32 -j DROP"
+
+
+@pytest.mark.parametrize(
+    ("text", "active"),
+    [
+        (BANS, False),
+        (f"{BANS}\n-A INPUT -m conntrack --ctstate INVALID -j DROP", False),
+        (f"{BANS}\n-A f2b -j DROP", True),
+        (f"{BANS}\n-A f2b -m recent --update --name x --rsource -j DROP", None),
+    ],
+)
+def test_rules_against_some_are_no_firewall_against_strangers(tmp_path: Path, text: str, active: bool | None) -> None:
+    lines = [line for line in text.splitlines() if line.split()[1] == "INPUT"]
+    rules = firewall.Rules(None, None, lines, filter_rules.iptables(text))
+    assert (firewall.iptables(Tree(str(tmp_path)), rules) or {})["active"] is active
+
+
+@pytest.mark.parametrize(("policy", "active"), [("accept", False), ("drop", True)])
+def test_nftables_that_bans_some_is_no_firewall_against_strangers(tmp_path: Path, policy: str, active: bool) -> None:
+    compare = {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "10.0.0.13"}
+    head = chain("guard", "in", type="filter", hook="input", prio=0, policy=policy)
+    text = nft(head, rule("guard", "in", {"match": compare}, {"drop": None}))
+    blocking, marks = firewall.parse_nft(text) or ([], [])
+    rules = firewall.Rules(blocking, marks, None, filter_rules.nftables(text))
+    assert (firewall.nftables(Tree(str(tmp_path)), rules) or {})["active"] is active
+
+
 class Commands:
     """Stands for the real commands: what is installed, and what each prints."""
 
@@ -240,8 +268,21 @@ def test_the_old_iptables_is_not_asked_when_that_would_load_its_table(monkeypatc
 
 def test_the_old_iptables_is_asked_when_its_table_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = {"iptables": "/usr/sbin/xtables-nft-multi", "iptables-legacy": "/usr/sbin/xtables-legacy-multi"}
-    commands = Commands(installed, {"/usr/sbin/iptables-legacy": done("-P INPUT DROP\n")})
-    assert as_root(monkeypatch, commands, "nat\nfilter\n").iptables == ["-P INPUT DROP"]
+    outputs = {"/usr/sbin/iptables-legacy": done("-P INPUT DROP\n"), "/usr/sbin/iptables": done("-P INPUT ACCEPT\n")}
+    rules = as_root(monkeypatch, Commands(installed, outputs), "nat\nfilter\n")
+    assert rules.iptables == ["-P INPUT DROP", "-P INPUT ACCEPT"]
+    assert sorted(rules.chains or {}) == ["iptables INPUT", "iptables-legacy INPUT"]
+
+
+def test_the_rules_for_ipv6_are_read_beside_those_for_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"iptables": "/usr/sbin/xtables-nft-multi", "ip6tables": "/usr/sbin/xtables-nft-multi"}
+    outputs = {"/usr/sbin/iptables": done("-P INPUT ACCEPT\n"), "/usr/sbin/ip6tables": done("-P INPUT DROP\n")}
+    rules = as_root(monkeypatch, Commands(installed, outputs), "")
+    assert rules.iptables == ["-P INPUT ACCEPT"]
+    ways = {"10.0.0.12": ("10.0.0.11", "eth0"), "fd00::12": ("fd00::11", "eth0")}
+    rows = filtered.rows(rules.chains, ways, None) or []
+    assert {(row["rule"], row["undo"]) for row in rows} == {("-P INPUT DROP", "ip6tables -P INPUT ACCEPT")}
+    assert all(row["peers"] == ["fd00::12"] for row in rows)
 
 
 def test_a_tool_that_fails_or_hangs_leaves_its_rules_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,52 @@ def test_processes_of_a_container(tmp_path: Path, file: str, text: str, pids: in
     assert host.cgroup_limits(Tree(str(tmp_path)))["pids"] == pids
 
 
+def put(root: Path, files: dict[str, str]) -> Tree:
+    for name, text in files.items():
+        place = root / name.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    return Tree(str(root))
+
+
+V2, V1 = "0::/user.slice/user-1000.slice/session-3.scope\n", "4:pids:/user.slice/user-0.slice/session-1.scope\n0::/x\n"
+SLICE = "user.slice/user-1001.slice/pids.max"
+DROP_INS = "/etc/systemd/system/user-.slice.d"
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "found"),
+    [
+        (
+            V2,
+            {f"/sys/fs/cgroup/{SLICE}": "512\n", "/sys/fs/cgroup/user.slice/pids.max": "max\n"},
+            (512, "user-1001.slice"),
+        ),
+        (V2, {f"/sys/fs/cgroup/{SLICE}": "max\n"}, None),
+        (V2, {"/sys/fs/cgroup/user.slice/user-1000.slice/pids.max": "100\n"}, None),
+        (
+            V2,
+            {f"{DROP_INS}/10.conf": "[Slice]\nTasksMax=33%\n", f"{DROP_INS}/50.conf": "TasksMax=300\n"},
+            (300, "user-1001.slice"),
+        ),
+        (V2, {f"{DROP_INS}/10.conf": "[Slice]\nTasksMax=33%\n"}, None),
+        (V1, {f"/sys/fs/cgroup/pids/{SLICE}": "40\n"}, (40, "user-1001.slice")),
+        (
+            "0::/system.slice/ssh.service\n",
+            {"/sys/fs/cgroup/system.slice/ssh.service/pids.max": "90\n"},
+            (90, "ssh.service"),
+        ),
+        ("0::/\n", {"/sys/fs/cgroup/pids.max": "100\n"}, None),
+        ("", {}, None),
+    ],
+)
+def test_the_processes_that_systemd_lets_a_login_have(
+    tmp_path: Path, group: str, files: dict[str, str], found: tuple[int, str] | None
+) -> None:
+    tree = put(tmp_path, {"/proc/self/cgroup": group, **files})
+    assert host.login_tasks(tree, 1001) == (found and {"pids": found[0], "unit": found[1]})
+
+
 def test_the_own_interpreter_is_described_without_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "SYSTEM_PYTHONS", (sys.executable,))
     monkeypatch.setattr(host, "run", None)

@@ -121,6 +121,46 @@ def test_the_holder_of_an_address_is_an_interface_that_is_up(tmp_path: Path) -> 
     assert net.holder(None, found) is None
 
 
+@pytest.mark.parametrize(
+    ("every", "own", "strict"),
+    [("0", "1", True), ("1", "0", True), ("1", "2", False), ("0", "0", False), ("", "", False)],
+)
+def test_a_strict_reverse_path_filter(tmp_path: Path, every: str, own: str, strict: bool) -> None:
+    for name, text in (("all", every), ("eth0", own)):
+        place = tmp_path / f"proc/sys/net/ipv4/conf/{name}"
+        place.mkdir(parents=True)
+        (place / "rp_filter").write_text(text)
+    found = [
+        {"name": "eth0", "kind": "physical", "addresses": [{"address": "10.0.0.11"}]},
+        {"name": "lo", "kind": "loopback", "addresses": [{"address": "127.0.0.1"}]},
+    ]
+    assert net.strict_reverse_path(Tree(str(tmp_path)), found) == ["eth0"] * strict
+
+
+def test_rules_of_routing_beside_the_usual_ones() -> None:
+    def rules(*families: int) -> list[bytes]:
+        return [
+            struct.pack("=IHHII", 28, netlink.RTM_NEWRULE, 0, 1, 0) + bytes([family, *[0] * 11]) for family in families
+        ]
+
+    assert not netlink.has_policy_routing([b"".join(rules(2, 2, 2, 10, 10, 10))])
+    assert netlink.has_policy_routing(rules(2, 2, 2, 2))
+    assert not netlink.has_policy_routing([b"", b"\x01"])
+    assert netlink.has_policy_routing(netlink.dump(netlink.RTM_GETRULE)) in (True, False)
+
+
+def test_rules_by_source() -> None:
+    def by_source(size: int, *parts: bytes) -> bytes:
+        return message(netlink.RTM_NEWRULE, bytes([socket.AF_INET, 0, size, 0, 0, 0, 0, 1, *[0] * 4]) + b"".join(parts))
+
+    own, other = attribute(netlink.FRA_SRC, bytes([10, 0, 5, 15])), attribute(15, struct.pack("=I", 100))
+    assert netlink.source_rules([by_source(32, own, other) + by_source(0, other), by_source(24, own)]) == [
+        "10.0.5.15/32",
+        "10.0.5.15/24",
+    ]
+    assert netlink.source_rules([by_source(32), by_source(33, own), b"\x00"]) == []
+
+
 def test_the_default_route_with_the_lowest_metric_is_taken() -> None:
     assert net.parse_ipv4_default(ROUTES) == ("eth0", "192.0.2.1")
     assert net.parse_ipv6_default(ROUTES6) == ("eth0", "fe80::1")

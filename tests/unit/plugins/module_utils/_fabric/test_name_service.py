@@ -39,12 +39,30 @@ def test_a_name_of_the_file_that_leads_nowhere(tmp_path: Path) -> None:
         "names": {"node2": {"line": 2, "address": "10.0.0.12"}},
         "mode": "0644",
         "switch": {
+            "file": "/etc/nsswitch.conf",
             "line": 2,
             "text": "hosts: dns [!UNAVAIL=return] x # y",
             "sources": ["dns", "[!UNAVAIL=return]", "x"],
         },
         "resolved_reads_hosts": True,
         "nscd": False,
+    }
+
+
+def test_the_file_of_the_package_counts_where_the_administrator_has_none(tmp_path: Path) -> None:
+    (tmp_path / "usr/etc").mkdir(parents=True)
+    (tmp_path / "usr/etc/nsswitch.conf").write_text("hosts: dns\n")
+    own = read(tmp_path, {"node2": []})
+    assert own and own["switch"]["file"] == "/etc/nsswitch.conf"
+    (tmp_path / "etc/nsswitch.conf").unlink()
+    found = name_service.read(
+        Tree(str(tmp_path)), {"node2": {"addresses": []}}, [{"line": 2, "address": "10.0.0.12", "names": ["node2"]}]
+    )
+    assert found and found["switch"] == {
+        "file": "/usr/etc/nsswitch.conf",
+        "line": 1,
+        "text": "hosts: dns",
+        "sources": ["dns"],
     }
 
 

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import sys
+import types
 
 import pytest
 
@@ -87,3 +89,17 @@ def test_the_commands_of_launchers_that_are_not_there(tmp_path: pathlib.Path, mo
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(install_prefix, "_SEARCH", "/nowhere")
     assert read(prefix="/x")["missing_commands"] == ["pdsh", "mpirun"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (os.ST_NOEXEC | os.ST_NOSUID, "mounted noexec, so that no program can run there: set trainmesh_prefix"),
+        (os.ST_RDONLY, "mounted read-only, so that nothing can be written: set trainmesh_prefix"),
+        (os.ST_NOSUID, None),
+    ],
+)
+def test_a_prefix_on_a_mount_where_no_program_can_run(tmp_path, monkeypatch, flags, words):
+    monkeypatch.setattr(os, "statvfs", lambda _place: types.SimpleNamespace(f_flag=flags))
+    problem = read(prefix=str(tmp_path / "not" / "yet"))["prefix_problem"]
+    assert (words in problem) if words else problem is None

@@ -118,7 +118,96 @@ def test_files_that_are_included(tmp_path: Path) -> None:
     )
     assert refusing(tmp_path, "@include loop\n@include common-account\n") == [("pam_deny", 2)]
     assert refusing(tmp_path, "account include common-account\n") == [("pam_deny", 2)]
-    assert access_files.uses_nologin(write(tmp_path, {"/etc/pam.d/sshd": "account required pam_nologin.so\n"}))
+
+
+def test_files_of_the_package_where_the_administrator_has_none(tmp_path: Path) -> None:
+    tree = write(
+        tmp_path, {"/usr/lib/pam.d/sshd": "account include own\n", "/usr/lib/pam.d/own": "account required pam_deny.so"}
+    )
+    assert [(row["module"], row["file"]) for row in access_files.pam(tree, TRAIN, PEERS)] == [
+        ("pam_deny", "/usr/lib/pam.d/own")
+    ]
+    write(tmp_path, {"/etc/pam.d/own": "account required pam_permit.so"})
+    assert access_files.pam(tree, TRAIN, PEERS) == []
+
+
+SLURM = "-account required pam_slurm_adopt.so\n"
+
+
+@pytest.mark.parametrize(
+    ("sshd", "refused"),
+    [
+        (SLURM, True),
+        ("account required pam_slurm.so\n", True),
+        ("account sufficient pam_access.so\n" + SLURM, True),
+        ("account sufficient pam_listfile.so item=user sense=allow file=/etc/allowed\n" + SLURM, True),
+        ("account sufficient pam_listfile.so item=group sense=allow file=/etc/groups\n" + SLURM, False),
+        ("account sufficient pam_succeed_if.so user ingroup users\n" + SLURM, False),
+        ("account sufficient pam_duo.so\n" + SLURM, False),
+        ("account [success=1 default=ignore] pam_succeed_if.so user ingroup wheel\n" + SLURM, True),
+        ("account [success=1 default=ignore] pam_succeed_if.so user ingroup users\n" + SLURM, False),
+        ("account [success=2 default=ignore] pam_unix.so\naccount optional pam_x.so\n" + SLURM, False),
+        ("account [success=1 default=ignore] pam_unix.so\naccount optional pam_x.so\n" + SLURM, True),
+        (SLURM.replace("\n", " action_no_jobs=ignore\n"), False),
+    ],
+)
+def test_slurm_lets_in_who_has_a_job_or_comes_by_another_line(tmp_path: Path, sshd: str, refused: bool) -> None:
+    files = {"/etc/security/access.conf": "-:ALL EXCEPT root:ALL\n", "/etc/allowed": "ann\n", "/etc/groups": "users\n"}
+    write(tmp_path, files)
+    module = "pam_slurm" if "pam_slurm.so" in sshd else "pam_slurm_adopt"
+    assert [found for found, _line in refusing(tmp_path, sshd)] == [module] * refused
+    tree = Tree(str(tmp_path))
+    assert access_files.pam(tree, access_files.Login("root", 0, ("root",)), PEERS) == []
+
+
+DIRECTORY = "account sufficient pam_localuser.so\naccount [default=bad success=ok user_unknown=ignore] pam_sss.so\n"
+SSSD = """[sssd]
+domains = corp.example
+[domain/corp.example]
+id_provider = ldap
+ldap_default_authtok = never
+access_provider = {provider}
+{option}
+"""
+
+
+@pytest.mark.parametrize(
+    ("provider", "option", "refused"),
+    [
+        ("simple", "simple_allow_groups = admins, Other Users", "simple_allow_groups = admins, Other Users"),
+        ("simple", "simple_allow_users = ann@corp.example", "simple_allow_users = ann@corp.example"),
+        ("simple", "simple_deny_groups=USERS@corp.example", "simple_deny_groups = USERS@corp.example"),
+        ("deny", "", "access_provider = deny"),
+        ("simple", "simple_allow_groups = Users@corp.example", None),
+        ("simple", "simple_allow_users = train\nsimple_allow_groups = admins", None),
+        ("simple", "", None),
+        ("ad", "simple_allow_groups = admins", None),
+        ("simple", "simple_allow_groups = admins\n[domain/other]\nid_provider = ldap", "simple_allow_groups = admins"),
+    ],
+)
+def test_whom_sssd_refuses(tmp_path: Path, provider: str, option: str, refused: str | None) -> None:
+    passwd = "root:x:0:0::/root:/bin/sh\n"
+    tree = write(
+        tmp_path,
+        {
+            "/etc/pam.d/sshd": DIRECTORY,
+            "/etc/sssd/sssd.conf": SSSD.format(provider=provider, option=option),
+            "/etc/passwd": passwd,
+        },
+    )
+    found = access_files.pam(tree, TRAIN, PEERS)
+    assert [row["text"] for row in found] == ([refused] if refused else [])
+    assert all(row["module"] == "pam_sss" and row["file"] == "/etc/sssd/sssd.conf" for row in found)
+    write(tmp_path, {"/etc/passwd": passwd + "train:x:1001:1001::/home/train:/bin/sh\n"})
+    assert access_files.pam(tree, TRAIN, PEERS) == []
+
+
+def test_of_several_domains_nobody_knows_which_one_decides(tmp_path: Path) -> None:
+    text = SSSD.format(provider="deny", option="[domain/b]\nid_provider = ldap").replace(
+        "corp.example\n[", "corp.example, b\n["
+    )
+    tree = write(tmp_path, {"/etc/pam.d/sshd": DIRECTORY, "/etc/sssd/sssd.conf": text, "/etc/passwd": "root:x:0:0:\n"})
+    assert access_files.pam(tree, TRAIN, PEERS) == []
 
 
 WORDS = (

@@ -78,3 +78,14 @@ def test_labels_only_where_selinux_enforces(tmp_path: Path, monkeypatch: pytest.
     paths = {"home": "/home/a", "authorized_keys": "/home/a/.ssh/authorized_keys"}
     assert account.labels(tree, paths) == {"/home/a/.ssh/authorized_keys": "default_t"}
     assert account.labels(Tree(str(tmp_path / "x")), paths) is None
+
+
+@pytest.mark.parametrize(("switch", "told"), [("1 1", False), ("0 0", True), ("0 1", True), (None, False)])
+def test_a_home_of_another_machine_needs_a_switch_of_selinux(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, switch: str | None, told: bool
+) -> None:
+    tree = write(tmp_path, {"/sys/fs/selinux/enforce": "1"})
+    if switch:
+        write(tmp_path, {"/sys/fs/selinux/booleans/use_nfs_home_dirs": switch})
+    monkeypatch.setattr(os, "getxattr", lambda _path, _name: b"system_u:object_r:nfs_t:s0\0")
+    assert account.labels(tree, {"home": "/home/a"}) == ({"/home/a": "nfs_t"} if told else {})

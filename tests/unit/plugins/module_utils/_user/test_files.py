@@ -78,6 +78,23 @@ def test_modes_and_owners(tmp_path):
     assert (found["exists"], found["mode"], found["others_write"]) == (True, "0777", True)
     assert found["owner"] == user_name(os.geteuid())
     assert files.described(str(tmp_path / "gone"))["exists"] is False
+
+
+def test_a_directory_above_the_keys_that_others_may_write_to(tmp_path):
+    home, keys = tmp_path / "home", tmp_path / "etc" / "keys"
+    for place in (home / ".ssh", keys):
+        place.mkdir(parents=True)
+    for place in (tmp_path, keys.parent):
+        place.chmod(0o755)
+    home.chmod(0o777)
+    assert files.loose_above(str(home / ".ssh/authorized_keys"), str(home)) is None
+    keys.parent.chmod(0o775)
+    found = files.loose_above(str(keys / "train"), str(home))
+    assert found and (found["path"], found["mode"]) == (str(keys.parent), "0775")
+    (home / ".ssh").rmdir()
+    (home / ".ssh").symlink_to(keys)
+    found = files.loose_above(str(home / ".ssh/authorized_keys"), str(home))
+    assert found and found["path"] == str(keys.parent)
     assert user_name(4_000_000_000) == "4000000000"
 
 

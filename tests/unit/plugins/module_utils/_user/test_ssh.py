@@ -29,6 +29,7 @@ maxstartups 10:30:100
 allowusers alice
 allowusers bob@10.0.0.*
 denygroups nobody
+denygroups domain guests
 """
 
 
@@ -61,10 +62,12 @@ def test_sshd_says_it_itself(tmp_path, monkeypatch):
         "allowusers": ["alice", "bob@10.0.0.*"],
         "denyusers": [],
         "allowgroups": [],
-        "denygroups": ["nobody"],
+        "denygroups": ["nobody", "domain guests"],
         **dict.fromkeys(("maxauthtries", "maxsessions", "requiredrsasize")),
         **dict.fromkeys(("authenticationmethods", "forcecommand", "chrootdirectory", "revokedkeys")),
         "refused_types": [],
+        "persourcepenalties": None,
+        "fips": False,
         "lines": {},
         "certificates": {
             "host": [],

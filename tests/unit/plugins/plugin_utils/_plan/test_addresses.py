@@ -66,12 +66,48 @@ def test_the_route_to_the_peers_decides_else_the_login() -> None:
     assert addresses.of_host(host("gpu1")) == ""
 
 
+def behind_nat(number: int, *more: dict[str, t.Any]) -> Host:
+    """A virtual machine with the address that its hypervisor gives to each of them, by which ssh came in."""
+    one = host(f"gpu{number}", card("eth0", "10.0.2.15/24"), *more, source="10.0.2.15", ansible_host="127.0.0.1")
+    return one._replace(fabric={**one.fabric, "ssh_session": {"server_address": "10.0.2.15"}})
+
+
+def test_an_address_that_each_host_has_leads_to_none_of_them() -> None:
+    hosts = [behind_nat(number, card("eth1", f"192.168.56.{number}/24")) for number in (11, 12)]
+    found = addresses.choose(hosts)
+    assert found.addresses == {"gpu11": "192.168.56.11", "gpu12": "192.168.56.12"}
+    assert len(found.warnings) == 1 and "gpu11, gpu12: each of them has 10.0.2.15" in found.warnings[0]
+
+
+def test_where_there_is_no_other_address_the_shared_one_stays_for_the_plan_to_refuse() -> None:
+    assert addresses.choose([behind_nat(1), behind_nat(2)]) == ({"gpu1": "10.0.2.15", "gpu2": "10.0.2.15"}, [])
+
+
+def test_a_shared_address_that_nobody_would_take_is_not_told() -> None:
+    shared = card("vmnet8", "192.168.77.1/24", kind="virtual")
+    hosts = [
+        host(f"gpu{number}", shared, card("eth0", f"10.0.0.{number}/24"), source=f"10.0.0.{number}")
+        for number in (1, 2)
+    ]
+    assert addresses.choose(hosts) == ({"gpu1": "10.0.0.1", "gpu2": "10.0.0.2"}, [])
+
+
 def two_cards(name: str, number: int, source: str, fast: int | None = 10000, slow: int | None = 1000) -> Host:
     cards = (
         card("eno1", f"10.0.3.{number}/20", speed_mbps=slow),
         card("enp37s0f0", f"10.0.5.{number}/20", speed_mbps=fast),
     )
     return host(name, *cards, source=source, ansible_host=f"10.0.3.{number}")
+
+
+def test_two_cards_that_rules_by_source_keep_apart_are_not_told() -> None:
+    hosts = [two_cards(f"gpu{number}", number, f"10.0.5.{number}") for number in (1, 2)]
+    ruled = [
+        one._replace(fabric={**one.fabric, "source_rules": [f"10.0.3.{at}/32"]}) for at, one in enumerate(hosts, 1)
+    ]
+    assert addresses.choose(ruled) == ({"gpu1": "10.0.5.1", "gpu2": "10.0.5.2"}, [])
+    wide = [one._replace(fabric={**one.fabric, "source_rules": ["10.0.0.0/20"]}) for one in hosts]
+    assert len(addresses.choose(wide).warnings) == 2
 
 
 def test_of_two_cards_in_one_subnet_the_fast_one_is_taken_everywhere_and_told() -> None:

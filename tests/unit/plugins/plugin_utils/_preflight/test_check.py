@@ -287,6 +287,7 @@ def test_a_server_that_hangs_up_after_some_keys(ssh_keys, host, monkeypatch):
     [
         ("Your account has expired; please contact your system administrator.", "has expired", "chage -E -1 alice"),
         ("The account is locked due to 3 failed logins.", "is locked", "passwd -u alice"),
+        ("Access denied by pam_slurm_adopt: you have no active jobs on this node", "job of Slurm", "pam_access.so"),
         ("System is booting up. Unprivileged users are not permitted", "booting", "systemctl is-system-running"),
     ],
 )
@@ -428,8 +429,15 @@ def test_nothing_listens(host):
     assert "ECONNREFUSED" in seen["evidence"] and str(port) in seen["cause"]
 
 
-@pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"Exceeded MaxStartups\r\n"])
-def test_another_service_behind_the_port(host, greeting):
+@pytest.mark.parametrize(
+    ("greeting", "cause"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "another service"),
+        (b"Exceeded MaxStartups\r\n", "MaxStartups"),
+        (b"Not allowed at this time\r\n", "PerSourcePenalties"),
+    ],
+)
+def test_another_service_behind_the_port(host, greeting, cause):
     def serve(near: socket.socket) -> None:
         near.sendall(greeting)
         near.close()
@@ -437,6 +445,14 @@ def test_another_service_behind_the_port(host, greeting):
     with listening(serve) as port:
         seen = row(host(port), limit=2)
     assert (seen["ok"], seen["step"]) == (False, "banner")
+    assert greeting.decode().splitlines()[0] in seen["evidence"] and cause in seen["cause"]
+
+
+def test_the_root_of_a_cloud_image_is_told_whom_to_log_in_as():
+    client = types.SimpleNamespace(user="root", hostname="10.0.0.5", port=22)
+    stop = failures.shell(client, 'Please login as the user "rocky" rather than the user "root".')
+    assert stop.step == "auth" and stop.remedy.startswith("ansible_user: rocky for this host")
+    assert failures.shell(client, "This account is currently not available.").step == "python"
 
 
 def test_a_server_that_says_nothing_costs_only_its_own_time(ssh_keys, host):
@@ -463,7 +479,8 @@ def test_one_turned_away_by_a_crowd_tries_again(ssh_keys, host):
             return
         transport = paramiko.Transport(near)
         transport.add_server_key(host_key)
-        transport.start_server(server=server)
+        with contextlib.suppress(paramiko.SSHException):  # a look at the greeting is no login
+            transport.start_server(server=server)
 
     with listening(serve) as port:
         assert row(host(port))["ok"] is True

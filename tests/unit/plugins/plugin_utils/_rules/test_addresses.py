@@ -140,6 +140,16 @@ def test_two_cards_in_one_subnet_are_told_where_they_are():
     assert "the kernel sends by eth7, the plan has eth0" in found.evidence["node2"]
 
 
+def test_two_cards_that_rules_by_source_keep_apart_are_no_fault():
+    case = healthy_case()
+    case.fabric["node1"]["interfaces"].append(interface("eth7", "10.0.0.111", "physical"))
+    case.fabric["node1"]["source_rules"] = ["10.0.0.111/32"]
+    assert told(case) == {}
+    for route in case.fabric["node1"]["routes"].values():
+        route.update(source="10.0.0.111", interface="eth7")
+    assert one(case).rule == "net-two-cards-one-subnet"
+
+
 def test_ports_of_a_bond_are_no_second_card():
     case = healthy_case()
     case.fabric["node1"]["interfaces"].append(interface("eth7", "10.0.0.111", "physical", master="eth0"))

@@ -9,7 +9,7 @@ import shlex
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import pdsh, ports, sshd_ports
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import _let_in, pdsh, sshd_ports
 from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import healthy_case
 
 WORDS = ("x;reboot", "$(reboot)", "`reboot`", "a'b\"c", "two words", "x\nreboot")
@@ -26,7 +26,7 @@ def test_the_chain_of_nftables(word):
     case = healthy_case()
     blocking = ["inet", "filter", word]
     case.fabric["node2"]["firewalls"] = [{"name": "nftables", "active": True, "blocking": blocking}]
-    command = ports.open_up(case, "node2", ["node1"]).partition(": ")[2].partition(" (and keep")[0]
+    command = _let_in.open_up(case, "node2", ["node1"]).partition(": ")[2].partition(" (and keep")[0]
     assert shlex.split(command)[:6] == ["nft", "insert", "rule", "inet", "filter", word]
 
 

@@ -215,6 +215,17 @@ def test_the_limit_of_a_login_is_not_roots_but_that_of_a_container_is():
     assert (found.rule, found.severity) == ("process-limit", "fail") and "--pids-limit" in found.remedy
 
 
+def test_what_systemd_lets_a_login_have_is_told_with_its_unit():
+    case = healthy_case()
+    case.fabric["node2"]["cgroup_limits"] = {"pids": None, "login": {"pids": 200, "unit": "user-1001.slice"}}
+    found = one(case)
+    assert (found.rule, found.severity, found.hosts) == ("process-limit", "fail", ("node2",))
+    assert found.evidence["node2"] == "user-1001.slice may have 200 processes and threads"
+    assert found.remedy.startswith("systemctl set-property user-1001.slice TasksMax=infinity")
+    case.fabric["node2"]["cgroup_limits"]["login"]["pids"] = 10813
+    assert told(case) == {}
+
+
 def test_caches_from_which_nothing_may_be_loaded():
     case = healthy_case()
     case.user["node2"]["caches"]["torch_extensions"].update(noexec=True)

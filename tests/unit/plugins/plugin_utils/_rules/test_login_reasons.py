@@ -49,6 +49,19 @@ def failing(failure, sshd=None, account=None, pairs=None, evidence=""):
             {"pam": [{**ROW, "module": "pam_access"}]},
             "Edit line 3 of /etc/x.conf on node2: +:trainer:ALL",
         ),
+        (
+            "closed",
+            {},
+            {"pam": [{**ROW, "module": "pam_slurm_adopt"}]},
+            "Edit line 3 of /etc/x.conf on node2: put 'account sufficient pam_access.so' above it",
+        ),
+        (
+            "closed",
+            {},
+            {"pam": [{**ROW, "module": "pam_sss"}]},
+            "Edit line 3 of /etc/x.conf on node2: add the user, or a group of it (realm permit trainer)",
+        ),
+        ("permission", {"authorizedkeysfile": "none"}, {}, "Set AuthorizedKeysFile .ssh/authorized_keys in "),
         ("permission", {"denyusers": ["train*"]}, {}, "Take trainer out of DenyUsers"),
         ("permission", {"allowusers": ["trainer@192.0.2.*"]}, {}, "Add trainer to AllowUsers"),
         ("permission", {"allowgroups": ["cluster"]}, {}, "usermod -aG cluster trainer on node2"),
@@ -57,6 +70,7 @@ def failing(failure, sshd=None, account=None, pairs=None, evidence=""):
         ("other", {"forcecommand": "/usr/bin/menu"}, {}, "Take ForceCommand out"),
         ("other", {"maxsessions": 0}, {}, "Set MaxSessions 10"),
         ("other", {"chrootdirectory": "/srv/%u"}, {}, "Take ChrootDirectory out for trainer"),
+        ("permission", {}, {"labels": {"/home/trainer": "nfs_t"}}, "setsebool -P use_nfs_home_dirs on"),
         ("permission", {}, {"labels": {"/data/a/.ssh/authorized_keys": "default_t"}}, "restorecon -Rv /data/a/.ssh"),
     ],
 )
@@ -122,6 +136,8 @@ def test_a_type_of_keys_that_is_not_accepted():
         case.user[name]["own_keys"][0]["type"] = "ssh-ed25519"
     found = one(case)
     assert found.rule == "sshd-refuses-user" and found.remedy.startswith("Add ssh-ed25519 to PubkeyAcceptedAlgorithms")
+    case.user["node2"]["sshd"]["fips"] = True
+    assert one(case).remedy.startswith("ssh-keygen -t ecdsa -N '' -f ~/.ssh/id_ecdsa as the job user")
     case.user["node1"]["own_keys"].append({"type": "ssh-rsa", "fingerprint": "SHA256:node1"})
     assert ("ssh-login-refused", "fail") in told(case)
 

@@ -310,6 +310,107 @@ def test_a_rule_of_the_target_that_is_certain_goes_before_one_of_the_source_that
     assert "-A INPUT -j REJECT" in found.evidence["node3"]
 
 
+def test_a_rule_of_the_source_that_let_others_through_is_not_named():
+    case = healthy_case()
+    for name in NAMES:
+        case.fabric[name]["filtered"] = [kept(sure=False)]
+    fail_calls(case, towards("node3"), "timeout")
+    assert one(case).hosts == ("node3",)
+    fail_calls(case, [("node1", "node2")], "timeout")
+    found = next(item for item in findings(case, "fail") if item.hosts == ("node1",))
+    assert "node1 may keep back outgoing packets" in found.evidence["node1"]
+
+
+def test_one_rule_that_keeps_out_calls_and_answers_is_one_fault_with_one_command():
+    case = healthy_case()
+    line = "-A guard -s 10.0.0.0/8 ! -i tun0 -j DROP"
+    rows = [kept("in", rule=line, chain="iptables guard"), kept("in", True, rule=line, chain="iptables guard")]
+    case.fabric["node2"]["filtered"] = rows
+    case.fabric["node2"]["firewalls"] = [{"name": "iptables", "active": None, "evidence": "x"}]
+    fail_calls(case, [*towards("node2"), ("node2", "node1"), ("node2", "node3")], "timeout")
+    found = one(case)
+    assert (found.rule, found.hosts) == ("rdzv-errno-110", ("node2",))
+    assert found.remedy.startswith(
+        "On node2: iptables -I guard -s 10.0.0.11 -j ACCEPT && iptables -I guard -s 10.0.0.13 -j ACCEPT"
+    )
+
+
+def test_the_rule_that_keeps_nodes_out_goes_before_the_firewall_that_is_active():
+    case = healthy_case()
+    case.fabric["node2"]["firewalls"] = [{"name": "ufw", "active": True, "evidence": "x"}]
+    case.fabric["node2"]["filtered"] = [kept("in", chain="iptables INPUT", rule="-A INPUT -s 10.0.0.0/24 -j DROP")]
+    fail_calls(case, towards("node2"), "timeout")
+    assert one(case).remedy.startswith("On node2: iptables -I INPUT -s 10.0.0.11 -j ACCEPT && ")
+    chain = "table inet mine chain in"
+    case.fabric["node2"]["filtered"] = [kept("in", chain=chain, rule="inet mine in: drop", tool="nftables")]
+    assert one(case).remedy.startswith(
+        "On node2: nft insert rule inet mine in ip saddr '{ 10.0.0.11, 10.0.0.13 }' accept"
+    )
+
+
+def test_a_firewall_that_lets_the_nodes_in_is_not_told_to_open():
+    case = healthy_case()
+    case.plan["firewall"] = "firewalld"
+    for name in NAMES:
+        case.fabric[name]["filtered"] = []
+    case.fabric["node2"]["firewalls"] = [{"name": "nftables", "active": True, "blocking": ["ip", "kube-proxy", "x"]}]
+    fail_calls(case, towards("node2"), "timeout")
+    found = next(item for item in findings(case, "fail"))
+    assert (found.rule, found.hosts) == ("rdzv-errno-110", ("node2",))
+    assert found.remedy.startswith("No rule or route of node2 or of node1, node3 keeps these packets back")
+
+
+def test_each_chain_that_keeps_nodes_out_has_to_let_them_in():
+    case = healthy_case()
+    old = kept("in", chain="iptables-legacy INPUT", rule="-A INPUT -s 10.0.0.0/24 -j DROP")
+    new = kept("in", chain="iptables INPUT", rule="-P INPUT DROP")
+    banned = kept("in", chain="iptables f2b-all", rule="-A f2b-all -s 10.0.0.0/24 -j DROP")
+    case.fabric["node2"]["filtered"] = [old, new, banned]
+    fail_calls(case, towards("node2"), "timeout")
+    remedy = one(case).remedy
+    for words in (
+        "fail2ban-client unban ",
+        "iptables-legacy -I INPUT -s 10.0.0.11",
+        "; iptables -I INPUT -s 10.0.0.11",
+    ):
+        assert words in remedy
+
+
+@pytest.mark.parametrize(
+    ("chain", "rule", "fix"),
+    [
+        ("iptables f2b-sshd", "-A f2b-sshd -s 10.0.0.11/32 -j REJECT", "fail2ban-client unban 10.0.0.11 10.0.0.13;"),
+        ("table inet f2b-table chain f2b-chain", "ip saddr @addr-set-sshd drop", "fail2ban-client unban "),
+        (
+            "table ip crowdsec chain crowdsec-chain",
+            "ip saddr @blacklists drop",
+            "cscli decisions delete --ip 10.0.0.11",
+        ),
+        ("iptables CROWDSEC_CHAIN", "-A CROWDSEC_CHAIN -j DROP", "cscli decisions delete --ip 10.0.0.11"),
+        (
+            "iptables ts-input",
+            "-A ts-input -s 100.64.0.0/10 ! -i tailscale0 -j DROP",
+            "tailscale set --netfilter-mode=off",
+        ),
+        ("iptables cali-fh-eth0", "-A cali-fh-eth0 -j DROP", "calicoctl get hostendpoint -o wide"),
+        (
+            "table inet nixos-fw chain input",
+            "inet nixos-fw input: policy drop",
+            "networking.firewall.extraInputRules = ",
+        ),
+        ("iptables sshguard", "-A sshguard -j DROP", "put 10.0.0.11 10.0.0.13 into /etc/sshguard/whitelist"),
+        ("iptables LOCALINPUT", "-A DENYIN -s 10.0.0.11/32 -j DROP", "csf -a 10.0.0.11"),
+    ],
+)
+def test_a_program_that_writes_its_own_rules_is_told(chain, rule, fix):
+    case = healthy_case()
+    case.fabric["node2"]["filtered"] = [kept("in", chain=chain, rule=rule)]
+    fail_calls(case, towards("node2"), "refused")
+    found = one(case)
+    assert found.hosts == ("node2",) and rule in found.evidence["node2"]
+    assert found.remedy.startswith(f"On node2: {fix}")
+
+
 @pytest.mark.parametrize(
     ("error", "refused", "fix"),
     [
@@ -330,6 +431,21 @@ def test_a_route_that_refuses_explains_both_directions(error, refused, fix):
     assert found.remedy.startswith(fix)
 
 
+def test_a_strict_reverse_path_filter_where_answers_leave_by_another_card():
+    case = healthy_case()
+    case.fabric["node2"]["strict_reverse_path"] = ["eth0", "eth1"]
+    fail_calls(case, towards("node2"), "timeout")
+    assert "rp_filter" not in one(case).evidence["node2"]
+    for name in ("10.0.0.11", "10.0.0.13"):
+        case.fabric["node2"]["routes"][name]["interface"] = "eth1"
+    found = one(case)
+    assert (found.rule, found.hosts) == ("rdzv-errno-110", ("node2",))
+    assert "10.0.0.12 on eth0, where rp_filter is 1, and its route to node1 leads by eth1" in found.evidence["node2"]
+    assert found.remedy.startswith("sysctl -w net.ipv4.conf.all.rp_filter=2 on node2")
+    case.fabric["node2"]["strict_reverse_path"] = ["eth1"]
+    assert "rp_filter" not in one(case).evidence["node2"]
+
+
 def test_saved_rules_are_told_with_the_command_that_keeps_those_of_now():
     case = healthy_case()
     line = "-A INPUT -j REJECT --reject-with icmp-host-prohibited"
@@ -346,6 +462,17 @@ def test_saved_rules_are_told_with_the_command_that_keeps_those_of_now():
     assert (now.rule, now.hosts) == ("rdzv-errno-113", ("node2",))
     assert line in now.evidence["node2"] and "&& netfilter-persistent save" in now.remedy
     assert "site.yml does not change it" in now.remedy
+
+
+def test_rules_of_nftables_are_kept_by_nft():
+    case = healthy_case()
+    saved = {"file": "/etc/nftables.conf", "unit": "nftables.service", "save": "(x) > /etc/nftables.conf", "rows": []}
+    row = kept("in", rule="inet filter input: policy drop", tool="nftables", chain="table inet filter chain input")
+    case.fabric["node2"].update(filtered=[row], filtered_at_boot=saved)
+    fail_calls(case, towards("node2"), "timeout")
+    assert "accept && (x) > /etc/nftables.conf. nftables.service loads" in one(case).remedy
+    case.fabric["node2"]["filtered"] = [kept("in", rule="-A INPUT -j DROP", chain="iptables INPUT")]
+    assert "(x)" not in one(case).remedy
 
 
 def test_a_firewall_whose_rules_were_flushed():

@@ -264,6 +264,38 @@ def test_a_firewall_before_sshd_is_told_once():
     assert told(case) == {("rdzv-errno-110", "fail"): ("node3",)}
 
 
+def test_a_directory_above_the_keys_that_others_may_write_to():
+    case = healthy_case()
+    above = {"path": "/data", "mode": "0775", "owner": "root", "others_write": True}
+    case.user["node3"]["paths"]["above_keys"] = above
+    fail_logins(case, towards("node3"), "permission", "Permission denied (publickey)")
+    found = one(case)
+    assert (found.rule, found.hosts) == ("ssh-perms-too-open", ("node3",))
+    assert found.evidence["node3"] == "/data has mode 0775"
+    assert found.remedy == "as root: chmod go-w /data"
+
+
+def test_the_rule_that_bans_nodes_from_sshd_is_named():
+    case = healthy_case()
+    rule = "-A f2b-sshd -s 10.0.0.0/24 -j REJECT --reject-with icmp-port-unreachable"
+    row = {"direction": "in", "answers": False, "peers": None, "sure": True, "ports": [[22, 22]], "tool": "iptables"}
+    case.fabric["node3"]["filtered"] = [{**row, "chain": "iptables f2b-sshd", "rule": rule, "undo": "x"}]
+    fail_logins(case, towards("node3"), "refused", "Connection refused")
+    found = one(case)
+    assert (found.rule, found.hosts) == ("ssh-port-blocked", ("node3",))
+    assert rule in found.evidence["node3"]
+    assert found.remedy.startswith("On node3: fail2ban-client unban 10.0.0.11 10.0.0.12; and ignoreip = ")
+
+
+def test_sources_that_sshd_shuts_out_for_a_while_are_among_the_reasons():
+    case = healthy_case()
+    case.user["node3"]["sshd"]["persourcepenalties"] = "crash:90 authfail:5 noauth:1"
+    fail_logins(case, towards("node3"), "closed", "Connection closed by remote host")
+    assert "PerSourcePenaltyExemptList" in one(case).remedy
+    case.user["node3"]["sshd"]["persourcepenalties"] = "no"
+    assert "PerSourcePenalt" not in one(case).remedy
+
+
 def test_an_sshd_whose_program_was_replaced():
     case = healthy_case()
     case.fabric["node1"]["sshd"]["binary_deleted"] = True
