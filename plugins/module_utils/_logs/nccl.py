@@ -22,7 +22,7 @@ MAX_WARNINGS = 50
 ANSI = re.compile(r"(?:\x1b|\^\[|#033)\[[0-9;]{0,20}[A-Za-z]|(?<![\w\]])\[0m ?")
 # Begins at the colon after the host name, so that a long word costs nothing; 2.2 has no "NCCL" in it.
 PREFIX = re.compile(
-    r":(?P<pid>\d{1,10}):(?P<tid>\d{1,10}) (?:\[(?P<dev>-?\d{1,4})\] )?"
+    r":(?P<pid>\d{1,10}):(?P<tid>\d{1,10}) (?:\[(?P<dev>-?\d{1,10})\] )?"
     r"(?:(?P<where>[\w./+-]{1,120}:\d{1,6})(?: \([^)\n]{0,200}\))? )?"
     r"(?:NCCL )?(?P<level>INFO|WARN|CALL|TRACE|VERSION|ABORT) "
 )
@@ -43,6 +43,7 @@ INTERFACE = re.compile(r"(?:\[\d{1,3}\])?([\w.@-]{1,40}):([0-9A-Fa-f.:]{2,45}(?:
 DEVICES = re.compile(r"NET/IB ?: Using (.*)")
 DEVICE = re.compile(r"\[\d{1,3}\](?:\{\d+\} )?([\w.-]{1,60}:\d{1,3}/(?:IB|RoCE))")
 NETWORK = re.compile(r"Using network (.{1,60})")
+NO_DIRECT = re.compile(r"GPU Direct RDMA Disabled for HCA \d")
 PLUGIN = re.compile(r"Initialized NET plugin (\S{1,60})")
 RANKS = re.compile(r"\bnranks[ =](\d{1,7})\b")
 CHANNEL = re.compile(
@@ -242,6 +243,8 @@ def _read_network(summary: dict[str, t.Any], host: dict[str, t.Any], text: str) 
         summary["networks"].add(network.group(1).strip())
         host["networks"].add(network.group(1).strip())
     host["plugins"].update(PLUGIN.findall(text))
+    if NO_DIRECT.search(text):
+        host["gdrdma"] = bool(host["gdrdma"])
 
 
 def _read_communicator(summary: dict[str, t.Any], host: dict[str, t.Any], text: str) -> None:

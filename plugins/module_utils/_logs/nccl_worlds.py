@@ -14,9 +14,12 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl_failure import (
+    GENERIC,
     HARDWARE,
     LATE,
+    WARNING,
     classify,
+    details,
     first_cause,
 )
 
@@ -38,6 +41,9 @@ READY = re.compile(r"Init COMPLETE|Connected all (?:rings|trees)|Launch mode|Con
 RETRY = re.compile(r"onnect(?: to (?P<peer>[^\s<>]{1,200})<(?P<port>\d{1,5})>)? returned (?P<why>.{1,80}?), retrying"
                    r"(?: \((?P<count>\d{1,5})/(?P<most>\d{1,5})\))?")  # fmt: skip
 TRACE = re.compile(r"\A\S{1,120}:\d{1,6} (?:\([^)]*\) )?-> \d")
+GAVE_UP = re.compile(r"\A\S{1,120}:\d{1,6} (?:\([^)]*\) )?-> [1-689]\b")  # 0 is success, 7 in progress
+NEAR = 2  # lines between the warnings of one failure
+NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
 MOST_FAILURES, MOST_CAUSES = 400, 64
 # So many tries of the default 34 take 1.5 s; a peer that is on its way is there by then.
 TRIES = 5
@@ -53,6 +59,8 @@ class World:
         self.complete: dict[int, str] = {}
         self.ready = False
         self.failures: list[dict[str, t.Any]] = []
+        self.warnings: dict[tuple[str, str], dict[str, t.Any]] = {}
+        self.quotes = False
         self.last = 0
 
     def host(self, name: str) -> dict[str, t.Any]:
@@ -62,9 +70,19 @@ class World:
         }  # fmt: skip
         return self.hosts.setdefault(name, fresh)
 
+    def forget(self, process: str) -> None:
+        """A process came through: what it warned of before was no failure."""
+        self.warnings = {key: each for key, each in self.warnings.items() if key[0] != process}
+        self.failures = [each for each in self.failures if each["kind"] != WARNING or each["process"] != process]
+
     def plain(self, superseded: bool) -> dict[str, t.Any]:
         """As plain data; ``causes`` are the failures of the kind that explains the others, none when a later run of
         the same hosts came through."""
+        told = [each for each in self.failures if each["kind"] != "harmless"]
+        if told and all(each["weight"] >= GENERIC for each in told):  # the generic error names the last warning
+            self.failures = [*self.warnings.values(), *self.failures]
+        for each in self.failures:
+            each.pop("process", None)
         sets = {name: {key: sorted(each) if isinstance(each, set) else each for key, each in part.items()}
                 for name, part in self.hosts.items()}  # fmt: skip
         return {
@@ -86,9 +104,15 @@ def causes(failures: t.Sequence[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
         return []
     found: dict[tuple[t.Any, ...], dict[str, t.Any]] = {}
     for each in failures:
-        if each["kind"] == first["kind"] and each["weight"] == first["weight"]:
+        alike = each["kind"] == first["kind"] and each["weight"] == first["weight"]
+        if alike and (each["kind"] != WARNING or _same_words(each, first)):
             found.setdefault((each["host"], each["peer"]), each)
     return list(found.values())[:MOST_CAUSES]
+
+
+def _same_words(one: t.Mapping[str, t.Any], other: t.Mapping[str, t.Any]) -> bool:
+    """Whether two warnings differ in numbers alone."""
+    return NUMBERS.sub("", one["text"]) == NUMBERS.sub("", other["text"])
 
 
 def read(lines: t.Sequence[Line]) -> list[dict[str, t.Any]]:
@@ -174,11 +198,38 @@ def _read_line(world: World, line: Line) -> None:
         variable = VARIABLE.search(line.text)
         if variable:
             host["environment"][variable.group(1)] = variable.group(2)
-    world.ready = world.ready or bool(READY.search(line.text))
+    if READY.search(line.text):
+        world.ready = True
+        world.forget(line.process)
     if line.level in ("WARN", ""):
-        said = classify(line.text)
-        if said and len(world.failures) < MOST_FAILURES:
+        _read_failure(world, line)
+    elif GAVE_UP.match(line.text):
+        warning = world.warnings.pop((line.process, line.thread), None)
+        if warning and not _failed(world, line.host) and len(world.failures) < MOST_FAILURES:
+            world.failures.append(warning)
+
+
+def _failed(world: World, host: str) -> bool:
+    """Whether a host has told a failure that is known: what it warns of after that follows from it."""
+    return any(each["host"] == host and each["kind"] not in ("harmless", WARNING) for each in world.failures)
+
+
+def _read_failure(world: World, line: Line) -> None:
+    """What a line says went wrong; a warning of no known kind waits until its thread gives up, or a generic error."""
+    said, key = classify(line.text, line.where), (line.process, line.thread)
+    quoted = not line.level and world.quotes  # torch quotes NCCL's warning behind "Last error:"
+    world.quotes = not line.level and line.text.endswith("Last error:")
+    if said:
+        if said["kind"] != "harmless":
+            world.warnings.pop(key, None)
+        if len(world.failures) < MOST_FAILURES:
             world.failures.append({**said, **place(line)})
+    elif line.text and (quoted or line.level):
+        before = world.warnings.get(key)
+        near = before is not None and line.number - before["line"] <= NEAR
+        text = f"{before['text']}; {line.text}" if before and near else line.text
+        told = {**details(text), **place(line._replace(text=text))}
+        world.warnings[key] = {"kind": WARNING, "weight": LATE, "process": line.process, **told}
 
 
 def place(line: Line) -> dict[str, t.Any]:

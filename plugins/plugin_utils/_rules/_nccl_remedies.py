@@ -100,7 +100,7 @@ ADVICE: t.Mapping[str, Advice] = {
         "gpu-no-driver",
         FAIL,
         "here",
-        "The driver's library libnvidia-ml is missing on this node, or in its container",
+        "A library of the NVIDIA driver (libcuda or libnvidia-ml) is missing on this node, or in its container",
         "Install the NVIDIA driver there; give a container NVIDIA_DRIVER_CAPABILITIES=compute,utility",
     ),
     "gpu_lost": Advice(
@@ -122,7 +122,8 @@ ADVICE: t.Mapping[str, Advice] = {
         FAIL,
         "here",
         "NVLink SHARP could not be set up: the fabric manager or an NVSwitch of this node is at fault",
-        "Run systemctl restart nvidia-fabricmanager there and read its journal; NCCL_NVLS_ENABLE=0 does without it",
+        "Reboot the node: a fabric manager that was restarted below running programs does not set NVLink SHARP up; "
+        "read journalctl -u nvidia-fabricmanager if that is not enough. NCCL_NVLS_ENABLE=0 does without it",
     ),
     "cuda_stub": Advice(
         "env-ldpath-cuda-clash",
@@ -385,6 +386,98 @@ ADVICE: t.Mapping[str, Advice] = {
         "The EFA adapters of two nodes do not reach each other",
         "Allow all traffic from the security group to itself, inbound and outbound, and start all nodes in one subnet",
     ),
+    "warning": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "NCCL gave up after its own warning, which the evidence quotes",
+        "NCCL_DEBUG=INFO on all nodes (trainmesh_env) shows what came before that warning; compare the packages, the "
+        "NCCL_* variables and the devices of the node named with those of one that works",
+    ),
+    "topology": Advice(
+        "nccl-internal-error-init",
+        FAIL,
+        "here",
+        "NCCL cannot read how the node's devices are wired: a topology file is damaged or of another version, or /sys "
+        "is not whole in the container or virtual machine",
+        "Unset NCCL_TOPO_FILE and NCCL_GRAPH_FILE there, or install the network plugin that brings the file anew (the "
+        "log names it behind Loading topology file); give a container the host's /sys",
+    ),
+    "gdr_refused": Advice(
+        "gdr-unavailable",
+        FAIL,
+        "here",
+        "The adapter refuses the GPU's memory: GPUDirect RDMA does not work on this node",
+        "modprobe nvidia_peermem there, or set NCCL_DMABUF_ENABLE=0 if driver, OFED or kernel are too old for DMA-BUF; "
+        "NCCL_NET_GDR_LEVEL=LOC does without GPUDirect meanwhile",
+    ),
+    "ib_access": Advice(
+        "p2p-acs-iommu",
+        FAIL,
+        "both",
+        "An adapter could not read or write the memory it was told of: with GPUDirect RDMA that is ACS, the IOMMU or "
+        "the peer memory module of one end, or an adapter that is not of the job's network; not the cable",
+        "NCCL_NET_GDR_LEVEL=LOC tells: if the job runs with it, switch off ACS and the IOMMU (iommu=pt) on both nodes, "
+        "and bring nvidia_peermem, OFED and the firmware of both to one version; else set NCCL_IB_HCA to the adapters "
+        "of the job's network (NVSwitch boards have InfiniBand devices of their own)",
+    ),
+    "gid_read": Advice(
+        "roce-gid-index",
+        FAIL,
+        "here",
+        "NCCL could not read an entry of the adapter's GID table, which belongs to another container",
+        "NCCL_IB_GID_INDEX: set it to the index that show_gids lists in the container for RoCE v2 and its address, or "
+        "install NCCL 2.26 or newer",
+    ),
+    "shm_handle": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "NCCL cannot share host memory between its ranks: a NUMA node of the machine has no memory, or the container "
+        "may not set memory policies",
+        "NCCL_CUMEM_HOST_ENABLE=0 in that node's /etc/nccl.conf; or fill the empty memory channels, or set one NUMA "
+        "node a socket (NPS1) in the BIOS",
+    ),
+    "shm_missing": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "A rank does not find the shared memory of another one: they are in containers with one host name but not one "
+        "/dev/shm, or that rank has ended",
+        "NCCL_HOSTID: give each container its own, or start the containers of one machine with --ipc=host; then look "
+        "for the rank whose log ends first",
+    ),
+    "comm_id": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "NCCL_COMM_ID is no address that this node can use: its name does not resolve, or it is not HOST:PORT",
+        "Unset NCCL_COMM_ID (torch needs none), or make its host resolve there: getent ahostsv4 HOST",
+    ),
+    "no_algorithm": Advice(
+        "nccl-internal-error-init",
+        FAIL,
+        "here",
+        "NCCL_ALGO or NCCL_PROTO leave no way for an operation of the job, or cannot be parsed",
+        "Unset NCCL_ALGO and NCCL_PROTO on all nodes (environment, trainmesh_env, /etc/nccl.conf); without them, "
+        "NCCL_COLLNET_ENABLE too",
+    ),
+    "imex": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "The NVLinks between nodes (MNNVL) are there and not usable: IMEX is not set up on this node, or in its "
+        "container",
+        "Run nvidia-imex-ctl -N and systemctl status nvidia-imex there; a container needs "
+        "/dev/nvidia-caps-imex-channels/channel0. NCCL_MNNVL_ENABLE=0 does without",
+    ),
+    "thread_limit": Advice(
+        "process-limit",
+        FAIL,
+        "here",
+        "The job's user may start no more threads on this node",
+        "ulimit -u there, then raise nproc in /etc/security/limits.d (or TasksMax of the service) and log in anew",
+    ),
     "fd_limit": Advice(
         "fd-limit",
         FAIL,
@@ -413,6 +506,13 @@ IB_AS_SOCKET: t.Mapping[str, tuple[str, str, str, str]] = {
         FAIL,
         "NCCL could not load libibverbs and fell back to sockets in silence",
         "Install libibverbs1 and rdma-core (in the container too)",
+    ),
+    "efa": (
+        "perf-ethernet-bound",
+        WARN,
+        "NCCL's plugin for EFA found no adapter that it can use, and NCCL took TCP sockets",
+        "Run fi_info -p efa and ls /dev/infiniband there (in the container too): the efa module, libfabric and the "
+        "adapters have to be there; NCCL_NET='AWS Libfabric' fails instead of falling back",
     ),
     "other": (
         "perf-ethernet-bound",

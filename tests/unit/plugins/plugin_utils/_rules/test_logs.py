@@ -72,6 +72,18 @@ WARN = "gpu1:7:9 [0] x.cc:1 NCCL WARN "
             ("node1",),
         ),
         ("socket failed : Too many open files", "fd-limit", ("node1",)),
+        ("Attribute arch of node cpu not found", "nccl-internal-error-init", ("node1",)),
+        ("Call to ibv_reg_dmabuf_mr failed with error Operation not supported", "gdr-unavailable", ("node1",)),
+        (
+            "NET/IB : Got completion from peer 10.0.0.12<5> with status=11 opcode=129 len=8 vendor err 137 (Recv)",
+            "p2p-acs-iommu",
+            ("node1", "node2"),
+        ),
+        ("Cuda failure 401 'the operation cannot be performed in the present state'", "drv-fabricmanager", ("node1",)),
+        ("NET/IB: read failed in ncclIbRoceGetVersionNum: Invalid argument", "roce-gid-index", ("node1",)),
+        ("Thread creation failed: Resource temporarily unavailable", "process-limit", ("node1",)),
+        ("MNNVL (cliqueSize 8) is available but not working on this system.", "system", ("node1",)),
+        ("Could not find NET with id 0", "system", ("node1",)),
     ],
 )
 def test_a_warning_names_the_fault_and_the_host(text: str, identity: str, hosts: tuple[str, ...]) -> None:
@@ -117,6 +129,11 @@ def test_ways_between_the_ranks() -> None:
     line = "gpu1:1:1 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[0] [send] via NET/IB/0"
     assert told(case("nccl_log", line)) == [("gdr-unavailable", ("node1",), "warn")]
     assert told(case("nccl_log", line + "/GDRDMA")) == []
+    given = case("nccl_log", line, gpu={"node1": {"gpus": [{"name": "GeForce RTX 4090"}]}})
+    assert told(given) == []  # which never have it
+    off = "gpu1:1:1 [0] NCCL INFO NET/IB : GPU Direct RDMA Disabled for HCA 0 'mlx5_0'\n"
+    assert told(case("nccl_log", off)) == [("gdr-unavailable", ("node1",), "warn")]
+    assert told(case("nccl_log", off + line + "/GDRDMA")) == []
     line = "gpu2:1:1 [0] NCCL INFO NET/Socket : Using [0]eth0:10.0.0.12<0> [1]veth75fa783:fe80::14ad%veth75fa783<0>"
     assert told(case("nccl_log", line)) == [("nccl-ifname-auto-virtual", ("node2",), "warn")]
 
@@ -132,6 +149,22 @@ def test_ways_between_the_ranks() -> None:
 def test_sockets_beside_an_active_port(before: str, identity: str, severity: str) -> None:
     text = before + "gpu1:1:1 [0] NCCL INFO Using network Socket\n"
     assert told(case("nccl_log", text, fabric={"node1": HCA})) == [(identity, ("node1",), severity)]
+    assert told(case("nccl_log", text)) == []
+
+
+def test_sockets_where_the_plugin_for_efa_finds_nothing() -> None:
+    text = "gpu2:5:5 [0] get_ofi_provider:312 NCCL WARN NET/OFI Could not find any optimal provider\n"
+    text += "gpu2:5:5 [0] NCCL INFO x.cc:1 -> 2\ngpu2:5:5 [0] NCCL INFO Using network Socket\n"
+    text += "gpu2:5:5 [0] NCCL INFO comm 0x5 rank 0 nranks 1 cudaDev 0 busId 1 - Init COMPLETE\n"
+    given = case("nccl_log", text)
+    assert told(given) == [("perf-ethernet-bound", ("node2",), "warn")]
+    assert "fi_info" in findings(given)[0].remedy
+    assert told(case("nccl_log", text.replace("Using network Socket", "Using network AWS Libfabric"))) == []
+
+
+def test_what_a_library_of_another_vendor_warns_of_at_its_start_is_no_failure() -> None:
+    text = WARN + 'Missing "iommu=pt" from kernel command line which can lead to system instablity or hang!\n'
+    text += "gpu1:7:9 [0] NCCL INFO init.cc:1 -> 3\nRCCL version 2.20.5+hip6.2\n"
     assert told(case("nccl_log", text)) == []
 
 
