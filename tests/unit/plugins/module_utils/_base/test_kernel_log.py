@@ -247,3 +247,31 @@ def test_floods_are_read_in_time() -> None:
     for line in ("NVRM: " + "x" * 200, "error " * 40, "nvidia 0000:01:00.0: " + "PCIe Bus " * 20, "EXT4-fs (" * 30):
         parse(f"[ 1.0] {line}\n" * 4000)
     assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "{} | CHANGED | rc=0 >>",
+        "{} | SUCCESS | rc=0 (stdout) >>",
+        "ok: [{}] => {{",
+        "----------------\n{}\n----------------",
+    ],
+)
+def test_the_logs_of_several_machines_under_their_names(head: str) -> None:
+    failed = "[  885.2] NVRM: GPU 0000:0a:00.0: RmInitAdapter failed! (0x24:0x72:1568)"
+    text = f"{head.format('gpu1')}\n[    1.0] Linux version 6.8.0\n{head.format('gpu2')}\n{failed}\n[  886.0] ok\n"
+    assert [(event["kind"], event["host"]) for event in parse(text)] == [("gpu_init_failed", "gpu2")]
+    named = failed.replace("[  885.2]", "Dec  2 11:34:58 gpu3 kernel:")
+    assert [event["host"] for event in parse(f"{head.format('gpu2')}\n{named}\n")] == ["gpu3"]
+
+
+def test_indented_lines_under_a_name_are_of_it() -> None:
+    text = "gpu1:\n    [    1.0] ok\ngpu2:\n    [    2.0] NVRM: BAR1 is 0M @ 0x0 (PCI:0000:01:00.0)\n"
+    assert [event["host"] for event in parse(text)] == ["gpu2"]
+    assert [line.host for line in lines("[1.0] a\nCode:\n[1.0] b\n")] == ["", "", ""]
+
+
+def test_a_facility_between_machine_and_program() -> None:
+    (line,) = lines("2026-01-02T03:04:05Z gpu2 kern.warn kernel: x")
+    assert line.host == "gpu2"
