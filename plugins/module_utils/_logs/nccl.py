@@ -20,10 +20,14 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl_failu
 MAX_WARNINGS = 50
 # also as cat -v and rsyslog write the escape character
 ANSI = re.compile(r"(?:\x1b|\^\[|#033)\[[0-9;]{0,20}[A-Za-z]|(?<![\w\]])\[0m ?")
+# What a tracker of issues or a chat makes of the name of a file: "[p2p.cc:7](https://p2p.cc:7/)"
+LINKED = re.compile(r"\[([\w./-]{1,80}:\d{1,6})\]\(https?://[^)\s]{1,200}\)")
 # Begins at the colon after the host name, so that a long word costs nothing; 2.2 has no "NCCL" in it.
 PREFIX = re.compile(
     r":(?P<pid>\d{1,10}):(?P<tid>\d{1,10}) (?:\[(?P<dev>-?\d{1,10})\] )?"
-    r"(?:(?P<where>[\w./+-]{1,120}:\d{1,6})(?: \([^)\n]{0,200}\))? )?"
+    r"(?:(?P<where>[\w./+-]{1,120}:\d{1,6}|"
+    r"[\w:<>*&~ ]{1,160}\([^()\n]{0,300}\)(?: const)?:\d{1,6})"  # the signature of a function of a plugin
+    r"(?: \([^)\n]{0,200}\))? )?"
     r"(?:NCCL )?(?P<level>INFO|WARN|CALL|TRACE|VERSION|ABORT) "
 )
 # A wrapper wrote a prefix of its own: "[misc/socket.cc:586] [gpu3:pid=3942408] NCCL WARN text", or none at all.
@@ -73,6 +77,7 @@ def split(text: str) -> t.Iterator[Line]:
     rows = enumerate(re.split(r"\r?\n|\r", text), start=1)
     for number, raw in ((number, part) for number, row in rows for part in unwrap(row)):
         line = ANSI.sub("", raw) if "[" in raw else raw
+        line = LINKED.sub(r"\1", line) if "](http" in line else line
         starts = list(PREFIX.finditer(line))
         hosts: list[str] = []
         for match in starts:

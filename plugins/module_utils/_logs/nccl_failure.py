@@ -177,8 +177,10 @@ KINDS: t.Sequence[Kind] = (
           r"\[(?:Proxy|Service)[^\]]{0,20}\] (?!Failed to set)|Socket recv failed|socket progress error|"
           r"ncclProxy(?:Call|Client|Stop)|ommReclaim|commDestroySync|ncclCommSetAsyncError|communicator was revoked|"
           r"[Cc]ommunicator encountered a fatal|is in abort state|job \S{1,40} failed, job error|ncclAsyncJobComplete|"
-          r"UDS: |Unable to free request|Operation not ready"),
+          r"UDS: |Unable to free request|Operation not ready|GDRCopy|GDRCOPY"),
 )  # fmt: skip
+# Parts of NCCL that a job goes on without: the server of ncclras (its port may be another job's), and GDRCopy.
+_ASIDE = re.compile(r"(?:src/)?(?:ras/|misc/gdrwrap)")
 # What is said of a peer, whose process may have ended for a reason of its own.
 OF_PEERS = ("connection_refused", "connection_aborted", "ib_completion", "efa_completion")
 # A line without any of these words says nothing of interest; a quick look spares the patterns.
@@ -189,7 +191,7 @@ _WORTH = re.compile(
     r"unresponsive|NVLS|NET/OFI|COMM_ID|No valid|not found|XML|real path|shared memory|algorithm/protocol|token|"
     r"MNNVL|device found|entries except|Driver version|Detected|nvalid rank|improper usage|Unable|No IP|"
     r"listening interface|Proxy|Service|ommunicator|ncclCommSet|commDestroy|abort state|UDS: |gnor|Cannot init|"
-    r"GID table|falling back|can lead to"
+    r"GID table|falling back|can lead to|GDRC"
 )
 
 
@@ -198,6 +200,8 @@ def classify(text: str, where: str = "") -> dict[str, t.Any] | None:
 
     ``where`` is the file and line of NCCL: a bare error of CUDA is one of NVLink SHARP in its own file.
     """
+    if _ASIDE.match(where):
+        return {"kind": "harmless", "weight": GENERIC, **details(text)}
     if "nvls.cc" in where:
         text = f"{where} NCCL WARN {text}"
     if not _WORTH.search(text):

@@ -123,7 +123,8 @@ ADVICE: t.Mapping[str, Advice] = {
         "here",
         "NVLink SHARP could not be set up: the fabric manager or an NVSwitch of this node is at fault",
         "Reboot the node: a fabric manager that was restarted below running programs does not set NVLink SHARP up; "
-        "read journalctl -u nvidia-fabricmanager if that is not enough. NCCL_NVLS_ENABLE=0 does without it",
+        "read journalctl -u nvidia-fabricmanager if that is not enough, and unset NCCL_CUMEM_ENABLE=0. "
+        "NCCL_NVLS_ENABLE=0 does without NVLink SHARP",
     ),
     "cuda_stub": Advice(
         "env-ldpath-cuda-clash",
@@ -354,7 +355,8 @@ ADVICE: t.Mapping[str, Advice] = {
         "both",
         "InfiniBand gave up on a transfer: cable, switch, GID or PFC setting, or a dead peer",
         "Look at both ends with ibstat and perfquery (symbol errors, link downed), then at the switch; the node "
-        "that is in every such pair is the bad one",
+        "that is in every such pair is the bad one. In a cloud all nodes must be of one placement (cluster placement "
+        "group, availability or scale set): adapters of others have no way to each other",
     ),
     "ib_port_error": Advice(
         "ib-retry-exceeded",
@@ -418,8 +420,9 @@ ADVICE: t.Mapping[str, Advice] = {
         "An adapter could not read or write the memory it was told of: with GPUDirect RDMA that is ACS, the IOMMU or "
         "the peer memory module of one end, or an adapter that is not of the job's network; not the cable",
         "NCCL_NET_GDR_LEVEL=LOC tells: if the job runs with it, switch off ACS and the IOMMU (iommu=pt) on both nodes, "
-        "and bring nvidia_peermem, OFED and the firmware of both to one version; else set NCCL_IB_HCA to the adapters "
-        "of the job's network (NVSwitch boards have InfiniBand devices of their own)",
+        "bring nvidia_peermem, OFED and the firmware of both to one version (NCCL_DMABUF_ENABLE=0 if only that helps), "
+        "and let the BIOS map the GPU's memory whole (Above 4G Decoding, Resizable BAR); else set NCCL_IB_HCA to the "
+        "adapters of the job's network (NVSwitch boards have InfiniBand devices of their own)",
     ),
     "gid_read": Advice(
         "roce-gid-index",

@@ -9,6 +9,7 @@ that name the finding has no host, and its evidence is under the log's own word.
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import collect_env, ds_report
@@ -249,6 +250,11 @@ def virtual_interfaces(case: Case) -> t.Iterator[Answer]:
             yield in_log(case, "nccl-ifname-auto-virtual", FAIL if failed else WARN, found, (cause, remedy))
 
 
+# Its other warnings (files of /sys, GDRCopy, symbols of NCCL) are of no weight.
+_NO_EFA = re.compile(r"NET/OFI .{0,80}(?:optimal provider|eligible providers|nitialization failed|EFA provider is|"
+                     r"Failed to initialize .{0,40}protocol|Couldn't open|Could not open)")  # fmt: skip
+
+
 @rule("ib-disabled-on-ib", "ib-libibverbs-missing", "perf-ethernet-bound", of_jobs=True, applies=logs_there)
 def sockets_instead_of_rdma(case: Case) -> t.Iterator[Answer]:
     """NCCL took sockets on a node whose InfiniBand or RoCE port is active, or whose plugin for EFA said why not."""
@@ -262,8 +268,8 @@ def sockets_instead_of_rdma(case: Case) -> t.Iterator[Answer]:
             if host in apart(log) or dig(part, "networks") != ["Socket"]:
                 continue  # that others use RDMA tells more
             warned = [each for each in dig(log.said, "warnings", []) if dig(each, "host") == host]
-            of_efa = next((each for each in warned if "NET/OFI" in str(dig(each, "text"))), None)
-            if of_efa:
+            of_efa = next((each for each in warned if _NO_EFA.search(str(dig(each, "text")))), None)
+            if of_efa and (len(dig(log.said, "by_host", {})) > 1 or "NET/Socket" in dig(part, "transports", {})):
                 seen = f"{log.path} line {dig(of_efa, 'line')}: {str(dig(of_efa, 'text'))[:200]}; Using network Socket"
                 found.setdefault("efa", {})[name] = seen
             elif active_port(case, name):

@@ -269,6 +269,19 @@ def test_a_device_number_that_is_not_one_does_not_hide_a_line() -> None:
     assert (line.host, line.level, line.device) == ("node2", "WARN", 123456789)
 
 
+@pytest.mark.parametrize(
+    ("where", "want"),
+    [
+        ("transport/net_ib/[p2p.cc:7](https://p2p.cc:7/)", "transport/net_ib/p2p.cc:7"),
+        ("int poll_queue(ctx_t*, std::map<int, fid_q*>&, bool) const:46",
+         "int poll_queue(ctx_t*, std::map<int, fid_q*>&, bool) const:46"),
+    ],
+)  # fmt: skip
+def test_names_of_files_as_trackers_and_plugins_write_them(where: str, want: str) -> None:
+    line = next(iter(split(f"gpu2:5:6 [1] {where} NCCL WARN NET/IB : no\n")))
+    assert (line.host, line.where, line.text) == ("gpu2", want, "NET/IB : no")
+
+
 def test_the_warning_is_the_cause_and_not_the_generic_error_after_it() -> None:
     text = (
         "RuntimeError: NCCL error in: x.cpp:1269, unhandled system error, NCCL version 2.10.3\n"
@@ -311,7 +324,14 @@ def test_any_text(text: str) -> None:
 
 
 def test_floods_are_read_in_time() -> None:
-    for text in ("a:1:2 [0] " * 40_000, "a" * 500_000, ":1:2 " * 80_000, "[0]eth0:" * 50_000, "\x1b[" * 200_000):
+    for text in (
+        "a:1:2 [0] " * 40_000,
+        "a" * 500_000,
+        ":1:2 " * 80_000,
+        ":1:2 int f(" * 40_000,
+        "[0]eth0:" * 50_000,
+        "\x1b[" * 200_000,
+    ):
         parse(text)
         parse(f"a1:1:1 [0] NCCL INFO NET/Socket : Using {text}")
         parse(f"a1:1:1 [0] x.cc:1 NCCL WARN connect {text}")

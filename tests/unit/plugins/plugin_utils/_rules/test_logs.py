@@ -155,11 +155,33 @@ def test_sockets_beside_an_active_port(before: str, identity: str, severity: str
 def test_sockets_where_the_plugin_for_efa_finds_nothing() -> None:
     text = "gpu2:5:5 [0] get_ofi_provider:312 NCCL WARN NET/OFI Could not find any optimal provider\n"
     text += "gpu2:5:5 [0] NCCL INFO x.cc:1 -> 2\ngpu2:5:5 [0] NCCL INFO Using network Socket\n"
-    text += "gpu2:5:5 [0] NCCL INFO comm 0x5 rank 0 nranks 1 cudaDev 0 busId 1 - Init COMPLETE\n"
+    ready = "gpu2:5:5 [0] NCCL INFO comm 0x5 rank 0 nranks 2 cudaDev 0 busId 1 - Init COMPLETE\n"
+    assert told(case("nccl_log", text + ready)) == []  # one node alone needs no network
+    text += "gpu2:5:5 [0] NCCL INFO Channel 00/0 : 1[0] -> 0[0] [receive] via NET/Socket/0\n" + ready
     given = case("nccl_log", text)
     assert told(given) == [("perf-ethernet-bound", ("node2",), "warn")]
     assert "fi_info" in findings(given)[0].remedy
     assert told(case("nccl_log", text.replace("Using network Socket", "Using network AWS Libfabric"))) == []
+    assert told(case("nccl_log", text.replace("any optimal provider", "symbol ncclGetVersion"))) == []
+
+
+def test_what_a_job_goes_on_without_is_no_cause() -> None:
+    aside = "gpu1:7:9 [0] ras/client.cc:12 NCCL WARN Call to bind failed: Address in use\n"
+    aside += "gpu1:7:9 [0] NCCL INFO ras/client.cc:9 -> 2\n"
+    aside += "gpu1:7:9 [0] init:33 NCCL WARN NET/OFI Failed to initialize GDRCopy\n"
+    assert told(case("nccl_log", aside)) == []
+    given = case("nccl_log", aside + "[rank0]: ncclInternalError: Internal check failed.\n")
+    assert [each.rule for each in findings(given)] == ["nccl-internal-error-init"]
+    assert "ras/" not in str(findings(given)[0].evidence)
+
+
+def test_a_buffer_without_nvlink_sharp_is_no_failure_of_a_job_that_runs() -> None:
+    text = "gpu1:7:9 [0] transport/nvls.cc:5 NCCL WARN Cuda failure 1 'invalid argument'\n"
+    ready = "gpu1:7:8 [0] NCCL INFO comm 0x5 rank 0 nranks 8 cudaDev 0 busId 1 - Init COMPLETE\n"
+    assert told(case("nccl_log", ready + text * 3)) == []
+    assert told(case("nccl_log", text)) == [("drv-fabricmanager", ("node1",), "fail")]
+    broken = ready + text + "[rank0]: ncclUnhandledCudaError: Call to CUDA function failed.\n"
+    assert told(case("nccl_log", broken)) == [("drv-fabricmanager", ("node1",), "fail")]
 
 
 def test_what_a_library_of_another_vendor_warns_of_at_its_start_is_no_failure() -> None:
