@@ -168,10 +168,10 @@ KINDS: t.Sequence[Kind] = (
     _kind("connection_closed_by_peer", LATE,
           r"[Cc]onnection closed by (?:remote )?peer|Connection reset by peer|Broken pipe"),
     _kind("watchdog_timeout", LATE, r"Watchdog caught collective operation timeout"),
-    _kind("internal_error", GENERIC, r"ncclInternalError|NCCL error.{0,200}internal error"),
+    _kind("internal_error", GENERIC, r"ncclInternalError|NCCL (?:error|failure).{0,200}internal error"),
     _kind("system_error", GENERIC, r"ncclSystemError|ncclUnhandledCudaError|unhandled (?:system|cuda) error"),
-    _kind("invalid_usage", GENERIC, r"ncclInvalidUsage|NCCL error.{0,200}invalid usage"),
-    _kind("remote_error", GENERIC, r"ncclRemoteError"),
+    _kind("invalid_usage", GENERIC, r"ncclInvalidUsage|NCCL (?:error|failure).{0,200}invalid usage"),
+    _kind("remote_error", GENERIC, r"ncclRemoteError|NCCL failure.{0,200}remote process exited"),
     # who only says that something else failed before
     _kind("harmless", GENERIC,
           r"\[(?:Proxy|Service)[^\]]{0,20}\] (?!Failed to set)|Socket recv failed|socket progress error|"

@@ -58,6 +58,8 @@ class World:
         self.started: dict[int, str] = {}
         self.complete: dict[int, str] = {}
         self.ready = False
+        self.began: dict[int, str] = {}  # the process of each rank
+        self.alive: set[str] = set()
         self.failures: list[dict[str, t.Any]] = []
         self.warnings: dict[tuple[str, str], dict[str, t.Any]] = {}
         self.quotes = False
@@ -72,8 +74,16 @@ class World:
 
     def forget(self, process: str) -> None:
         """A process came through: what it warned of before was no failure."""
+        self.alive.add(process)
         self.warnings = {key: each for key, each in self.warnings.items() if key[0] != process}
         self.failures = [each for each in self.failures if each["kind"] != WARNING or each["process"] != process]
+
+    def late(self) -> dict[str, str]:
+        """{rank: host} of ranks that were never ready while others were; none where not all are in the log."""
+        if not self.complete or len(self.started) < self.nranks:
+            return {}
+        waiting = {rank: host for rank, host in sorted(self.started.items()) if rank not in self.complete}
+        return {str(rank): host for rank, host in waiting.items() if self.began.get(rank) not in self.alive}
 
     def plain(self, superseded: bool) -> dict[str, t.Any]:
         """As plain data; ``causes`` are the failures of the kind that explains the others, none when a later run of
@@ -92,6 +102,7 @@ class World:
             "by_host": sets,
             "started": {str(rank): host for rank, host in sorted(self.started.items())},
             "complete": {str(rank): host for rank, host in sorted(self.complete.items())},
+            "late": self.late(),
             "ready": self.ready,
             "superseded": superseded,
             "failures": self.failures,
@@ -161,9 +172,10 @@ def _by_process(lines: t.Sequence[Line]) -> dict[str, World]:
             ids[named.group(1)] = world
         if nranks >= world.nranks:
             if nranks > world.nranks:
-                world.started, world.complete = {}, {}
+                world.started, world.complete, world.began = {}, {}, {}
             world.nranks = nranks
             (world.complete if said.group(4) == "COMPLETE" else world.started).setdefault(rank, line.host)
+            world.began.setdefault(rank, line.process)
     return found
 
 
@@ -183,8 +195,9 @@ def _join(found: dict[str, World], ids: dict[str, World], old: World, new: World
     if old.nranks == new.nranks:
         new.started.update(old.started)
         new.complete.update(old.complete)
+        new.began.update(old.began)
     elif old.nranks > new.nranks:
-        new.nranks, new.started, new.complete = old.nranks, old.started, old.complete
+        new.nranks, new.started, new.complete, new.began = old.nranks, old.started, old.complete, old.began
 
 
 def _read_line(world: World, line: Line) -> None:

@@ -356,7 +356,8 @@ ADVICE: t.Mapping[str, Advice] = {
         "InfiniBand gave up on a transfer: cable, switch, GID or PFC setting, or a dead peer",
         "Look at both ends with ibstat and perfquery (symbol errors, link downed), then at the switch; the node "
         "that is in every such pair is the bad one. In a cloud all nodes must be of one placement (cluster placement "
-        "group, availability or scale set): adapters of others have no way to each other",
+        "group, availability or scale set): adapters of others have no way to each other. NCCL_IB_HCA leaves adapters "
+        "of other networks out (^=NAME,NAME)",
     ),
     "ib_port_error": Advice(
         "ib-retry-exceeded",

@@ -34,6 +34,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_log
     accused,
     files_there,
     follows_from_mig,
+    goes_nowhere,
     in_log,
     logs,
     logs_there,
@@ -135,7 +136,7 @@ def first_cause(case: Case) -> t.Iterator[Answer]:
     for log in read:
         bad = unusable_addresses(case, log)
         for world in worlds(log):
-            causes = [each for each in rows(world, "causes") if dig(each, "peer") not in bad]
+            causes = [each for each in rows(world, "causes") if not goes_nowhere(dig(each, "peer"), bad)]
             advice = ADVICE.get(str(dig(causes[0], "kind"))) if causes else None
             if advice is None or explained(world) or follows_from_mig(case, log, causes[0]):
                 continue
@@ -233,7 +234,9 @@ def virtual_interfaces(case: Case) -> t.Iterator[Answer]:
     """
     for log in logs(case):
         bad = unusable_addresses(case, log)
-        failed = [each for world in worlds(log) for each in rows(world, "causes") if dig(each, "peer") in bad]
+        failed = [
+            each for world in worlds(log) for each in rows(world, "causes") if goes_nowhere(dig(each, "peer"), bad)
+        ]
         found = {}
         for host in dig(log.said, "by_host", {}):
             cards = unusable(case, log, host)

@@ -264,6 +264,20 @@ def test_a_warning_that_nobody_knows_is_a_cause_once_its_thread_gives_up(text: s
     assert not found or "process" not in found
 
 
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("internal error - please report this issue to the developers / ", "internal_error"),
+        ("remote process exited or there was a network error / ", "remote_error"),
+        ("invalid usage / ", "invalid_usage"),
+        ("unhandled cuda error / ", "system_error"),
+    ],
+)
+def test_what_a_benchmark_says_when_nccl_fails(words: str, kind: str) -> None:
+    found = classify(f"gpu1: Test NCCL failure common.cu:9 '{words}'")
+    assert found and found["kind"] == kind
+
+
 def test_a_device_number_that_is_not_one_does_not_hide_a_line() -> None:
     (line,) = split("node2:81:95 [123456789] include/alloc.h:243 NCCL WARN Cuda failure 'driver shutting down'")
     assert (line.host, line.level, line.device) == ("node2", "WARN", 123456789)
