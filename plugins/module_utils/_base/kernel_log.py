@@ -227,11 +227,16 @@ PATTERNS: t.Sequence[Pattern] = (
         r"NETDEV WATCHDOG: (?P<device>[\w.@-]{1,20}) \((?P<driver>[\w-]+)\): (?P<what>transmit queue \d+ "
         r"timed out)",
     ),
+    _pattern(  # Linux 6.5 and newer
+        "nic_failed",
+        r"(?P<driver>[\w-]{2,40}) ADDRESS (?P<device>[\w.@-]{1,20}): NETDEV WATCHDOG: (?:CPU: \d+: )?"
+        r"(?P<what>transmit queue \d+ timed out)",
+    ),
     _pattern(
         "nic_failed",
-        r"(?:bnxt_en|ice|i40e|ixgbe|qede|ionic|mana|ena|efa) (?P<device>ADDRESS)(?: [\w.-]+)?: "
+        r"(?:bnxt_en|ice|i40e|ixgbe|qede|ionic|mana|ena|efa|irdma) (?P<device>ADDRESS)(?: [\w.-]+)?: "
         r".{0,60}(?P<what>[Ff]irmware (?:not responding|fatal|crash|hang)\w*|TX timeout detected|Adapter "
-        r"reset|Hardware error)",
+        r"reset|Hardware error|HMC Error|[Cc]ritical PE [Ee]rror)",
     ),
     _pattern(
         "link_down",
@@ -280,7 +285,7 @@ PATTERNS: t.Sequence[Pattern] = (
 _WORTH = re.compile(
     r"NVRM|nouveau|odule|peer_?mem|nvidia|oom|emory|segfault|traps:|blocked|lockup|stall|PCIe|AER|DMAR|AMD-Vi|EDAC|"
     r"Hardware Error|mce:|temperature|mlx|WATCHDOG|irmware|[Ll]ink|table|TX timeout|error|nvme|EXT4|XFS|BTRFS|nfs|Disk|"
-    r"Adapter|sending SIG|killed as a result|disagrees|Unknown symbol|version magic|arrier|VFS:"
+    r"Adapter|sending SIG|killed as a result|disagrees|Unknown symbol|version magic|arrier|VFS:|HMC|ritical PE"
 )
 # one sentence over two to five lines, whose breaks differ between drivers
 _API = re.compile(r"NVRM: API mismatch: the client\b[\s\S]{0,400}")

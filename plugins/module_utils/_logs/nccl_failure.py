@@ -90,7 +90,7 @@ KINDS: t.Sequence[Kind] = (
     # advice of RCCL, and what NCCL itself goes on after
     _kind("harmless", GENERIC,
           r"which can lead to |falling back to |, ignoring|is being ignored|Initiating recovery\? Yes|"
-          r"Cannot initialize CollNet, using"),
+          r"Cannot initialize CollNet, using|SHARP coll init error|Cannot get incoming CPU|Maximum retry reached for "),
     _kind("ib_port_error", HARDWARE, rf"{_EVENT}.{{0,200}}port error"),
     _kind("ib_device_error", HARDWARE, rf"{_EVENT}.{{0,200}}local catastrophic error"),
     _kind("ib_queue_error", LATE,
@@ -155,6 +155,7 @@ KINDS: t.Sequence[Kind] = (
     _kind("driver_not_loaded", ROOT, r"nvml\w*\(?.{0,60}failed: Driver Not Loaded"),
     _kind("no_nvml", ROOT, r"Failed to open libnvidia-ml|Failed to find CUDA library|Failed to open libcuda"),
     _kind("p2p_broken", ROOT, r"P2P is disabled between (?:NVLINK )?connected GPUs"),
+    _kind("wrong_results", ROOT, r"Out of bounds values : [1-9]\d{0,9} FAILED"),  # nccl-tests and rccl-tests
     _kind("nvls", ROOT,
           r"(?:NVLS|NVLink SHARP).{0,200}(?:Fabric Manager|failed|Failed)|Failed to bind NVLink SHARP|"
           rf"nvls\.cc:\d+ .{{0,60}}{_CUDA} (?:\d+ )?'(?:invalid argument|the operation)|"
@@ -191,7 +192,7 @@ _WORTH = re.compile(
     r"unresponsive|NVLS|NET/OFI|COMM_ID|No valid|not found|XML|real path|shared memory|algorithm/protocol|token|"
     r"MNNVL|device found|entries except|Driver version|Detected|nvalid rank|improper usage|Unable|No IP|"
     r"listening interface|Proxy|Service|ommunicator|ncclCommSet|commDestroy|abort state|UDS: |gnor|Cannot init|"
-    r"GID table|falling back|can lead to|GDRC"
+    r"GID table|falling back|can lead to|GDRC|FAILED"
 )
 
 

@@ -170,6 +170,15 @@ ADVICE: t.Mapping[str, Advice] = {
         "Run nvidia-smi topo -p2p r there; switch off ACS and the IOMMU (iommu=pt), or set NCCL_P2P_DISABLE=1 in that "
         "node's /etc/nccl.conf",
     ),
+    "wrong_results": Advice(
+        "p2p-acs-iommu",
+        FAIL,
+        "here",
+        "The sums of nccl-tests came out wrong: data is damaged on its way between GPUs (IOMMU, ACS, peer-to-peer "
+        "that the board or the driver only pretends to have), or this NCCL has a fault",
+        "NCCL_P2P_DISABLE=1 and NCCL_NET_GDR_LEVEL=LOC, one at a time, tell which way damages it; switch off ACS and "
+        "the IOMMU (iommu=pt) then, or keep that setting in /etc/nccl.conf; if neither helps, take another NCCL",
+    ),
     "cuda_ordinal": Advice(
         "hostfile-slots-exceed-gpus",
         FAIL,

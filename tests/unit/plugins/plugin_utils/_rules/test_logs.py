@@ -168,11 +168,21 @@ def test_sockets_where_the_plugin_for_efa_finds_nothing() -> None:
 def test_what_a_job_goes_on_without_is_no_cause() -> None:
     aside = "gpu1:7:9 [0] ras/client.cc:12 NCCL WARN Call to bind failed: Address in use\n"
     aside += "gpu1:7:9 [0] NCCL INFO ras/client.cc:9 -> 2\n"
+    aside += "gpu1:7:9 [0] sharp_plugin.c:3 NCCL WARN NET/IB : SHARP coll init error: no job\n"
+    aside += "gpu1:7:9 [0] NCCL INFO transport.cc:2 -> 2\n"
     aside += "gpu1:7:9 [0] init:33 NCCL WARN NET/OFI Failed to initialize GDRCopy\n"
     assert told(case("nccl_log", aside)) == []
     given = case("nccl_log", aside + "[rank0]: ncclInternalError: Internal check failed.\n")
     assert [each.rule for each in findings(given)] == ["nccl-internal-error-init"]
     assert "ras/" not in str(findings(given)[0].evidence)
+
+
+def test_sums_that_come_out_wrong() -> None:
+    text = "gpu1:7:8 [0] NCCL INFO comm 0x5 rank 0 nranks 2 cudaDev 0 busId 1 - Init COMPLETE\n"
+    assert told(case("nccl_log", text + "# Out of bounds values : 0 OK\n")) == []
+    assert told(case("nccl_log", text + "# Out of bounds values : 12 FAILED\n")) == [
+        ("p2p-acs-iommu", ("node1",), "fail")
+    ]
 
 
 def test_a_buffer_without_nvlink_sharp_is_no_failure_of_a_job_that_runs() -> None:
