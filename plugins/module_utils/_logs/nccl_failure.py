@@ -120,6 +120,7 @@ KINDS: t.Sequence[Kind] = (
           r"posix_fallocate failed"),
     # NCCL takes a handle of the driver for a file's name where a NUMA node has no memory: the size is 0 then
     _kind("shm_handle", ROOT, r"attaching to shared memory segment .{0,80}\(size 0\)"),
+    _kind("shm_full", LATE, r"Error while creating shared memory segment"),  # the line before may say why
     _kind("shm_missing", LATE, r"attaching to shared memory segment .{0,300}No such file"),
     _kind("memlock", ROOT,
           r"ibv_(?:reg_(?:dmabuf_)?mr\w*|create_\w+).{0,120}(?:Cannot allocate memory|with (?:error|errno)? ?12\b)|"
@@ -154,7 +155,7 @@ KINDS: t.Sequence[Kind] = (
     _kind("gpu_lost", ROOT, r"nvml\w*\(?.{0,60}failed: GPU is lost"),
     _kind("driver_not_loaded", ROOT, r"nvml\w*\(?.{0,60}failed: Driver Not Loaded"),
     _kind("no_nvml", ROOT, r"Failed to open libnvidia-ml|Failed to find CUDA library|Failed to open libcuda"),
-    _kind("p2p_broken", ROOT, r"P2P is disabled between (?:NVLINK )?connected GPUs"),
+    _kind("p2p_broken", ROOT, r"P2P is disabled between (?:NVLINK )?connected GPUs|Failed to find reverse path"),
     _kind("wrong_results", ROOT, r"Out of bounds values : [1-9]\d{0,9} FAILED"),  # nccl-tests and rccl-tests
     _kind("nvls", ROOT,
           r"(?:NVLS|NVLink SHARP).{0,200}(?:Fabric Manager|failed|Failed)|Failed to bind NVLink SHARP|"

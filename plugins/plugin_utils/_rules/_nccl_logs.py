@@ -122,6 +122,10 @@ def addresses(log: Log) -> dict[str, set[str]]:
     return found
 
 
+# "enp1s0f0np0" is the first port of an adapter, "ib0" one of InfiniBand
+PORT = re.compile(r"np\d+\Z|\Aib")
+
+
 def link_local(address: str) -> int:
     """The version of IP of an address that counts on one cable only (169.254/16, fe80::/10); 0 of any other."""
     try:
@@ -139,8 +143,10 @@ def unusable(case: Case, log: Log, host: str) -> list[Data]:
     for each in rows(dig(log.said, "by_host", {}).get(host), "interfaces"):
         name, address = text_of(each, "name"), text_of(each, "address")
         shared = len(owners.get(address, ())) > 1 and ":" not in address
-        # 169.254/16 is what the cards of management controllers have; any card has an address of fe80::/10
-        if name != meant and (VIRTUAL.match(name) or link_local(address) == 4 or shared):
+        # 169.254/16 is what the cards of management controllers have, and those of two nodes on one cable, which are
+        # ports of an adapter; any card has an address of fe80::/10
+        of_bmc = link_local(address) == 4 and not PORT.search(name)
+        if name != meant and (VIRTUAL.match(name) or of_bmc or shared):
             found.setdefault(name, each)
     return list(found.values())
 

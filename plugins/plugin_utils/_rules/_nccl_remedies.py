@@ -406,6 +406,25 @@ ADVICE: t.Mapping[str, Advice] = {
         "NCCL_DEBUG=INFO on all nodes (trainmesh_env) shows what came before that warning; compare the packages, the "
         "NCCL_* variables and the devices of the node named with those of one that works",
     ),
+    "efa_setup": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "The EFA adapter or libfabric refused what NCCL's plugin asked of it (memory, an endpoint, addresses): they do "
+        "not fit together, or memory that may be locked ran out",
+        "Install one release of the EFA installer (driver, libfabric, plugin) on all nodes, and in the container too: "
+        "fi_info --version and cat /opt/amazon/efa_installed_packages tell; ulimit -l there must say unlimited; "
+        "FI_EFA_SET_CUDA_SYNC_MEMOPS=0 helps where memory is refused as an invalid argument",
+    ),
+    "gpu_hidden": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "NCCL looks on this machine for the GPU of another rank and may not see it: containers or jobs with one host "
+        "name and different GPUs, which NCCL takes for one machine",
+        "NCCL_HOSTID: give each container its own; or give all of them all GPUs (--gpus all) and set "
+        "CUDA_VISIBLE_DEVICES",
+    ),
     "topology": Advice(
         "nccl-internal-error-init",
         FAIL,
@@ -506,6 +525,16 @@ ADVICE: t.Mapping[str, Advice] = {
         "Look for the rank whose log ends first; if all are alive, raise the timeout of init_process_group",
     ),
 }
+
+
+def advice_on(kind: str, text: str) -> Advice | None:
+    """What to tell of a failure; a warning of no known kind may still say whose it is."""
+    if kind == "warning" and "NET/OFI" in text:
+        kind = "efa_setup"
+    if kind == "warning" and "nvmlDeviceGetHandleByPciBusId" in text and "Not Found" in text:
+        kind = "gpu_hidden"
+    return ADVICE.get(kind)
+
 
 IB_AS_SOCKET: t.Mapping[str, tuple[str, str, str, str]] = {
     "disabled": (

@@ -49,6 +49,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_rem
     ADVICE,
     GENERIC_RULES,
     IB_AS_SOCKET,
+    advice_on,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_worlds import (
     active_port,
@@ -137,7 +138,7 @@ def first_cause(case: Case) -> t.Iterator[Answer]:
         bad = unusable_addresses(case, log)
         for world in worlds(log):
             causes = [each for each in rows(world, "causes") if not goes_nowhere(dig(each, "peer"), bad)]
-            advice = ADVICE.get(str(dig(causes[0], "kind"))) if causes else None
+            advice = advice_on(str(dig(causes[0], "kind")), str(dig(causes[0], "text"))) if causes else None
             if advice is None or explained(world) or follows_from_mig(case, log, causes[0]):
                 continue
             if log.path == PROBE and dig(causes[0], "weight", GENERIC) > min(ours):
@@ -181,6 +182,9 @@ def versions_in_logs(case: Case) -> t.Iterator[Answer]:
                 yield in_log(case, advice.rule, FAIL, found, (advice.cause, advice.remedy))
 
 
+_OF_CLOUDS = re.compile(r"AWS|Libfabric|OFI|FastSocket|TCPX|FasTrak")
+
+
 @rule(
     About(
         "gdr-unavailable",
@@ -195,13 +199,17 @@ def versions_in_logs(case: Case) -> t.Iterator[Answer]:
     applies=logs_there,
 )
 def direct_access(case: Case) -> t.Iterator[Answer]:
-    """InfiniBand or RoCE without GPUDirect: every byte goes through the host's memory. GeForce cards never have it."""
+    """InfiniBand or RoCE without GPUDirect: every byte goes through the host's memory.
+
+    GeForce cards never have it, nor do all instances of a cloud with a network of its own (EFA, gVNIC).
+    """
     for log in logs(case):
         found = {}
         for host, part in dig(log.said, "by_host", {}).items():
             name = writer(case, log, host)
             never = gpus(case, name) and all(text_of(gpu, "name").startswith("GeForce") for gpu in gpus(case, name))
-            if dig(part, "gdrdma") is False and not never:
+            cloud = _OF_CLOUDS.search(" ".join((*dig(part, "transports", {}), *dig(part, "networks", []))))
+            if dig(part, "gdrdma") is False and not never and not cloud:
                 ways = ", ".join(f"{way} {count}x" for way, count in dig(part, "transports", {}).items())
                 seen = f"channels via {ways}, none with GDRDMA" if ways else "GPU Direct RDMA Disabled"
                 found[name] = f"{log.path}: {seen}"

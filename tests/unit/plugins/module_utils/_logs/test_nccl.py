@@ -188,6 +188,8 @@ def test_transports(via: str, transport: str) -> None:
         ("Net : error encountered when getting address info : Name or service not known", "comm_id"),
         ("Bootstrap Root : mismatch in rank count from procs 16 : 8", "duplicate_rank"),
         ("Invalid rank requested : 4/4", "duplicate_rank"),
+        ("Failed to find reverse path from remNode 0/2000 nlinks 3 to node 0/7000", "p2p_broken"),
+        ("Error while creating shared memory segment /dev/shm/nccl-Ab1 (size 9)", "shm_full"),
         ("no device found matching eth9, verify NCCL_OOB_NET_IFNAME", "no_interface"),
         ("Thread creation failed: Resource temporarily unavailable", "thread_limit"),
         ("Failed to find CUDA library libcuda.so (NCCL_CUDA_PATH='') : libcuda.so: cannot open", "no_nvml"),

@@ -165,6 +165,26 @@ def test_sockets_where_the_plugin_for_efa_finds_nothing() -> None:
     assert told(case("nccl_log", text.replace("any optimal provider", "symbol ncclGetVersion"))) == []
 
 
+def test_what_an_adapter_of_efa_refuses() -> None:
+    text = "gpu2:5:6 [0] NCCL INFO Ring 00 : 7 -> 8 [send] via NET/AWS Libfabric/0\n"  # without GDRDMA: not of IB
+    assert told(case("nccl_log", text)) == []
+    text += "gpu2:5:5 [0] register:61 NCCL WARN NET/OFI Unable to register memory. RC: -22, Error: Invalid argument\n"
+    given = case("nccl_log", text + "gpu2:5:5 [0] NCCL INFO x.cc:1 -> 2\n")
+    assert told(given) == [("nccl-system-error-first-collective", ("node2",), "fail")]
+    assert "EFA installer" in findings(given)[0].remedy
+    fast = "gpu2:5:6 [0] NCCL INFO Channel 00/0 : 7[0] -> 8[0] [send] via NET/FastSocket/0\n"
+    assert told(case("nccl_log", fast)) == []
+    assert told(case("nccl_log", fast.replace("FastSocket", "IB"))) == [("gdr-unavailable", ("node2",), "warn")]
+
+
+def test_a_gpu_that_only_another_container_sees() -> None:
+    text = "gpu1:7:9 [0] misc/nvmlwrap.cc:1 NCCL WARN nvmlDeviceGetHandleByPciBusId() failed: Not Found\n"
+    assert told(case("nccl_log", text + "gpu1:7:9 [0] NCCL INFO Setting affinity for GPU 0 to ff\n")) == []
+    given = case("nccl_log", text + "gpu1:7:9 [0] NCCL INFO graph/xml.cc:1 -> 2\n")
+    assert told(given) == [("nccl-system-error-first-collective", ("node1",), "fail")]
+    assert "NCCL_HOSTID" in findings(given)[0].remedy
+
+
 def test_what_a_job_goes_on_without_is_no_cause() -> None:
     aside = "gpu1:7:9 [0] ras/client.cc:12 NCCL WARN Call to bind failed: Address in use\n"
     aside += "gpu1:7:9 [0] NCCL INFO ras/client.cc:9 -> 2\n"

@@ -225,6 +225,8 @@ def test_cards_that_no_other_node_reaches() -> None:
     assert "enx02a" in findings(log)[0].evidence["node1"]
     one = f"gpu1:1:9{INFO}NET/Socket : Using [0]enx02a:10.0.0.11<0>\n"
     assert told(one) == []  # a network card on USB that has an address like any other
+    cable = "".join(f"gpu{host}:1:9{INFO}NET/Socket : Using [0]enp1s0f0np0:169.254.3.{host}<0>\n" for host in (1, 2))
+    assert told(cable) == []  # two nodes on one cable
     veth = f"gpu1:1:9{INFO}NET/Socket : Using [0]eno1:10.0.0.11<0> [1]veth1:fe80::1%veth1<0>\n"
     lost = f"gpu1:1:9{WARN}Connect to {{}}<5> failed : Connection timed out\n"
     assert told(veth + lost.format("fe80::2%7")) == [("nccl-ifname-auto-virtual", ("node1",), "fail")]  # the peer's
