@@ -116,7 +116,9 @@ ansible_facts:
             - The GPUs in the order of C(nvidia-smi). When it does not answer, those that the kernel knows.
             - C(name) is without the vendor; C(pci_bus_id) is domain (8 digits), bus, device and function in lower
               case; C(compute_capability) comes from a query, else from a table of names.
-            - C(fault) is what C(nvidia-smi) says of a broken GPU; C(recovery_action) what it advises.
+            - C(fault) is what C(nvidia-smi) says of a broken GPU; C(recovery_action) what it advises,
+              V(None) where it needs nothing.
+            - C(fabric_health) is its C(summary) of the NVLink fabric, such as V(Healthy), and C(faults), what is wrong.
             - C(ecc) counts since the driver was loaded (C(_volatile)) and for the life of the board (C(_aggregate)).
             - C(temperature_c) is that of the chip in degrees Celsius; C(compute_mode) is V(Default),
               V(Exclusive_Process), V(Exclusive_Thread) or V(Prohibited).
@@ -140,6 +142,7 @@ ansible_facts:
                 uncorrected_aggregate: 0
                 uncorrected_volatile: 0
               fabric: {"state": "Completed", "status": "Success"}
+              fabric_health: {"summary": "Healthy", "faults": []}
               fault: null
               index: 0
               memory_mib: 81559
@@ -151,7 +154,7 @@ ansible_facts:
               pcie: {"gen_current": 5, "gen_max": 5, "width_current": 16, "width_max": 16}
               persistence_mode: Enabled
               processes: []
-              recovery_action: null
+              recovery_action: "None"
               remapped_rows: {"correctable": 0, "failure": false, "pending": false, "uncorrectable": 0}
               temperature_c: 29
               throttle_reasons: [gpu_idle]

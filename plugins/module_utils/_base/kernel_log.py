@@ -26,7 +26,8 @@ _SYSLOG = re.compile(
     r"(?:<\d{1,3}>)?(?:(?:\d{4} )?(?:[^\W\d_]{2,6}\.?|\d{1,2} ?[月월]) {1,2}\d{1,2}\.? \d\d:\d\d:\d\d(?:\.\d{1,9})?|"
     r"(?:[^\W\d_]{1,5}\.? )?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.:+Z-]{0,16}(?: [A-Z]{2,5}| [+-]\d\d)?|"
     r"\d{10}\.\d{6}|\[ *\d{1,9}\.\d{1,9}\](?= [\w.-]{1,100} kernel:)) "
-    r"(?:(?P<host>[A-Za-z0-9][\w.-]{0,100}) )?(?P<tag>[A-Za-z][\w./-]{0,60})(?:\[[\w/]{1,10}\])?: "
+    r"(?:(?P<host>[A-Za-z0-9][\w.-]{0,100}) (?:[a-z]{2,8}\d?\.[a-z]{3,7} )?)?"
+    r"(?P<tag>[A-Za-z][\w./-]{0,60})(?:\[[\w/]{1,10}\])?: "
 )
 # RFC 5424: priority, version 1, time, host, program, process, id, data
 _PROTOCOL = re.compile(
@@ -38,11 +39,19 @@ _PREFIX = re.compile(
     r"(?P<host>[A-Za-z0-9][\w.-]{0,100}): +"
     r"(?=\[ *\d|\[\w{3} \w{3} |<\d|\d{4}-\d\d-|[A-Z][a-z]{2} [ \d]\d |kern *:)"
 )
+# What stands above the lines of one machine in the output of ansible, of dshbak and clush -b (between two rules), and
+# of salt.
+_SECTION = re.compile(
+    r"(?P<ansible>[A-Za-z0-9][\w.-]{0,100}) \| (?:CHANGED|SUCCESS|FAILED)\b[^|]{0,20}\| rc=\d{1,3}\b[^>]{0,20}>>|"
+    r"(?:ok|changed|fatal|failed): \[(?P<play>[A-Za-z0-9][\w.-]{0,100})\](?: =>|:)"
+)
+_RULE = re.compile(r"-{4,}\s*\Z")
+_NAME = re.compile(r"([A-Za-z0-9][\w.-]{0,100})(:?)\s*\Z")
 _STAMP = re.compile(r"(?:<\d{1,3}>)?\[|kern *:|\d{4}-")
 _BOOT = re.compile(r"\bLinux version \d")
 _LOADING = re.compile(r"NVRM: loading NVIDIA UNIX ")
-# Programs besides the kernel that end processes for want of memory, or say why a module is not loaded.
-_TAGS = ("kernel", "systemd-oomd", "earlyoom")
+# Programs besides the kernel that end processes for want of memory, or see links go down.
+_TAGS = ("kernel", "systemd-oomd", "earlyoom", "systemd-networkd")
 
 
 class Line(t.NamedTuple):
@@ -101,6 +110,8 @@ PATTERNS: t.Sequence[Pattern] = (
         r"GSP|GSP-CrashCat|WPR2 already up|GSP RM (?:is dead|crashed|proxy.{0,20}fail)|[Ff]ailed to boot "
         r"GSP|GSP.{0,40}in lockdown)",
     ),
+    _pattern("gpu_reset_required", r"NVRM: .{0,300}\[NV_ERR_RESET_REQUIRED\]"),
+    _pattern("gpu_locked", r"NVRM: .{0,80}RC watchdog: GPU is probably locked"),
     _pattern("driver_bound", r"NVRM: GPU (?:(?P<device>ADDRESS) )?(?:is )?already bound to (?P<driver>[\w-]{2,40})"),
     _pattern("nouveau", r"\bnouveau (?P<device>ADDRESS): (?:DRM|NVIDIA|drm|fb|vbios|bios|fifo)"),
     _pattern("nouveau", r"NVRM: nouveau, rivafb, nvidiafb or rivatv"),
@@ -113,6 +124,11 @@ PATTERNS: t.Sequence[Pattern] = (
         "peermem",
         r"(?P<module>nvidia[_-]peermem|nv_peer_mem(?:ory)?)\b.{0,80}(?:Unknown symbol|disagrees about "
         r"version|rror (?!detected invalid context)|ERROR (?!detected invalid context)|[Ff]ailed|Invalid)",
+    ),
+    _pattern(
+        "rdma_module",
+        r"\b(?P<module>mlx[45]_(?:core|ib)|ib_(?:core|uverbs|umad|ipoib)|rdma_[cu]cm|efa|irdma|bnxt_re|ionic_rdma|"
+        r"mana_ib): (?:disagrees about version of symbol|Unknown symbol|version magic)",
     ),
     _pattern(
         "module_mismatch",
@@ -162,12 +178,18 @@ PATTERNS: t.Sequence[Pattern] = (
     _pattern(
         "pcie_error",
         r"(?P<driver>[\w-]{2,40}) (?P<device>ADDRESS): (?:AER: )?PCIe Bus Error: "
-        r"severity=(?P<severity>Corrected|Uncorrect(?:ed|able)(?: \((?:Non-)?Fatal\))?)",
+        r"severity=(?P<severity>Correct(?:ed|able)|Uncorrect(?:ed|able)(?: \((?:Non-)?Fatal\))?)",
     ),
     _pattern(
         "pcie_error",
         r"pcieport ADDRESS: AER: (?:Multiple )?(?P<severity>Uncorrect(?:ed|able) \((?:Non-)?Fatal\)) error "
         r"(?:message )?received: (?:from )?(?P<device>ADDRESS)",
+    ),
+    # the port above it had an error that cannot be corrected, and the device's driver has no way to go on
+    _pattern(
+        "pcie_error",
+        r"(?P<driver>nvidia|mlx\d_core|bnxt_en|ice|i40e|efa|ena|irdma|ionic|mana|qede) (?P<device>ADDRESS): AER: "
+        r"(?P<unrecovered>can't recover)",
     ),
     _pattern(
         "iommu_fault",
@@ -205,11 +227,16 @@ PATTERNS: t.Sequence[Pattern] = (
         r"NETDEV WATCHDOG: (?P<device>[\w.@-]{1,20}) \((?P<driver>[\w-]+)\): (?P<what>transmit queue \d+ "
         r"timed out)",
     ),
+    _pattern(  # Linux 6.5 and newer
+        "nic_failed",
+        r"(?P<driver>[\w-]{2,40}) ADDRESS (?P<device>[\w.@-]{1,20}): NETDEV WATCHDOG: (?:CPU: \d+: )?"
+        r"(?P<what>transmit queue \d+ timed out)",
+    ),
     _pattern(
         "nic_failed",
-        r"(?:bnxt_en|ice|i40e|ixgbe|qede|ionic|mana|ena|efa) (?P<device>ADDRESS)(?: [\w.-]+)?: "
+        r"(?:bnxt_en|ice|i40e|ixgbe|qede|ionic|mana|ena|efa|irdma) (?P<device>ADDRESS)(?: [\w.-]+)?: "
         r".{0,60}(?P<what>[Ff]irmware (?:not responding|fatal|crash|hang)\w*|TX timeout detected|Adapter "
-        r"reset|Hardware error)",
+        r"reset|Hardware error|HMC Error|[Cc]ritical PE [Ee]rror)",
     ),
     _pattern(
         "link_down",
@@ -221,6 +248,11 @@ PATTERNS: t.Sequence[Pattern] = (
         r"mlx\d_core (?P<device>ADDRESS): Port: \d+ Link DOWN|link status definitely down for (?:interface|"
         r"slave) (?P<slave>[\w.-]{1,20})",
     ),
+    _pattern(
+        "link_down",
+        r"systemd-networkd\[\d+\]: (?P<device>(?!veth|docker|br-|cni|cali|lxc)[\w.-]{2,20}): [Ll]ost carrier",
+    ),
+    _pattern("files_full", r"VFS: file-max limit (?P<most>\d+) reached"),
     _pattern("table_full", r"(?P<what>nf_conntrack|neighbou?r|arp_cache|ndisc_cache)\b.{0,40}table (?:full|overflow)"),
     # disks
     _pattern(
@@ -253,7 +285,7 @@ PATTERNS: t.Sequence[Pattern] = (
 _WORTH = re.compile(
     r"NVRM|nouveau|odule|peer_?mem|nvidia|oom|emory|segfault|traps:|blocked|lockup|stall|PCIe|AER|DMAR|AMD-Vi|EDAC|"
     r"Hardware Error|mce:|temperature|mlx|WATCHDOG|irmware|[Ll]ink|table|TX timeout|error|nvme|EXT4|XFS|BTRFS|nfs|Disk|"
-    r"Adapter|sending SIG|killed as a result"
+    r"Adapter|sending SIG|killed as a result|disagrees|Unknown symbol|version magic|arrier|VFS:|HMC|ritical PE"
 )
 # one sentence over two to five lines, whose breaks differ between drivers
 _API = re.compile(r"NVRM: API mismatch: the client\b[\s\S]{0,400}")
@@ -264,19 +296,35 @@ _OWNER = re.compile(rf"\b(nvidia|mlx\d_core|bnxt_en|ice|i40e|efa|ena|nvme|irdma|
 
 def lines(text: str) -> t.Iterator[Line]:
     """The lines of the kernel, each with the host it names; those of other programs are left out."""
-    before = ""
+    before = section = ""
     rows = _ANSI.sub("", text).splitlines()
-    for raw in itertools.chain.from_iterable(map(unwrap, rows)):
+    for raw in itertools.chain.from_iterable(map(unwrap, _sections(rows))):
+        head = _SECTION.match(raw)
+        if head:
+            section = before = next(filter(None, head.groups()))
+            continue
         prefix = _PREFIX.match(raw)
         rest = raw[prefix.end() :] if prefix else raw
         syslog = _SYSLOG.match(rest) or _PROTOCOL.match(rest)
-        host = (syslog.group("host") if syslog else None) or (prefix.group("host") if prefix else "")
+        host = (syslog.group("host") if syslog else None) or (prefix.group("host") if prefix else section)
         if not (prefix or syslog or _STAMP.match(raw)):
             host = before  # a message of several lines
         before = host or ""
         tag = syslog.group("tag") if syslog else "kernel"
         if tag in _TAGS:
             yield Line(host or "", tag, rest)
+
+
+def _sections(rows: t.Sequence[str]) -> t.Iterator[str]:
+    """The lines, with a name between two rules, or one above indented lines, in the form of ansible's heads."""
+    for number, row in enumerate(rows):
+        name = _NAME.match(row)
+        above, below = rows[number - 1] if number else "", rows[number + 1] if number + 1 < len(rows) else ""
+        ruled = _RULE.match(above) and _RULE.match(below)
+        if name and (below.startswith("    ") if name.group(2) else ruled):
+            yield f"{name.group(1)} | SUCCESS | rc=0 >>"
+        else:
+            yield row
 
 
 def parse(text: str) -> list[dict[str, t.Any]]:
@@ -329,7 +377,7 @@ def _of_host(host: str, own: t.Sequence[str]) -> list[dict[str, t.Any]]:
 # What the loading of the driver's module puts an end to.
 OF_MODULE = frozenset(
     ("gpu_init_failed", "gpu_needs_open_module", "gpu_no_bar", "gsp_failed", "gsp_firmware_missing", "api_mismatch",
-     "driver_bound", "nouveau", "module_rejected", "module_mismatch")
+     "gpu_reset_required", "gpu_locked", "driver_bound", "nouveau", "module_rejected", "module_mismatch")
 )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ _GPU_KEYS = (
     "temperature_c",
     "throttle_reasons",
     "recovery_action",
+    "fabric_health",
     "fault",
     "processes",
 )

@@ -197,11 +197,27 @@ def _read_gpu(element: ET.Element) -> dict[str, t.Any]:
             "state": value(element.findtext("fabric/state")),
             "status": value(element.findtext("fabric/status")),
         },
+        "fabric_health": _fabric_health(element.find("fabric/health")),
         "processes": _processes(element.find("processes")),
         "mig_devices": _mig_devices(element.find("mig_devices")),
-        "recovery_action": value(element.findtext("gpu_recovery_action")),
+        "recovery_action": _recovery_action(element.findtext("gpu_recovery_action")),
         "fault": next((found for found in (fault(each.text) for each in element.iter()) if found), None),
     }
+
+
+def _recovery_action(word: str | None) -> str | None:
+    """What the driver asks for; ``None`` is a word of its own here, that a GPU needs nothing."""
+    return "None" if word and word.strip() == "None" else value(word)
+
+
+def _fabric_health(element: ET.Element | None) -> dict[str, t.Any] | None:
+    """What the driver says of a GPU's part of the NVLink fabric: its ``summary``, and what is not as it should be."""
+    summary = value(_text(element, "summary"))
+    if element is None or summary is None:
+        return None
+    told = {each.tag.replace("_", " "): value(each.text) for each in element if each.tag != "summary"}
+    good = (None, "Full", "False", "None", "No", "Not Supported")
+    return {"summary": summary, "faults": [f"{name}: {word}" for name, word in told.items() if word not in good]}
 
 
 def _ecc(element: ET.Element) -> dict[str, t.Any]:

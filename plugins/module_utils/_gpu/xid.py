@@ -20,6 +20,9 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.text import
 KEEP_PER_KIND = 5
 """Of equal events (same kind, number and device) the last so many are kept: a broken GPU repeats itself."""
 
+RECOVERY = 154
+"""The Xid with which the driver says how a GPU can be recovered."""
+
 MAX_LINE = 300
 MAX_DRIVER_EVENTS = 40
 LOG_BYTES = 8 * 1024 * 1024

@@ -230,7 +230,7 @@ _WORTH = re.compile(
 NCCL_KNOWS_MORE = ("refused", "connect_timeout", "lost", "no_route", "host_memory")
 ABOUT_NCCL = re.compile(
     r"NCCL|nccl|ibv_|socketStart|WorkNCCL|/dev/shm|Too many open|[Mm]essage truncated|Duplicate GPU|Multiple Ranks"
-    r"|socket interface|NET plugin|Cuda failure|nvml[A-Z]"
+    r"|socket interface|NET plugin|Cuda failure|nvml[A-Z]|algorithm/protocol|NVLink SHARP|MNNVL|HIP failure"
 )
 
 

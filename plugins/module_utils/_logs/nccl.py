@@ -20,10 +20,14 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl_failu
 MAX_WARNINGS = 50
 # also as cat -v and rsyslog write the escape character
 ANSI = re.compile(r"(?:\x1b|\^\[|#033)\[[0-9;]{0,20}[A-Za-z]|(?<![\w\]])\[0m ?")
+# What a tracker of issues or a chat makes of the name of a file: "[p2p.cc:7](https://p2p.cc:7/)"
+LINKED = re.compile(r"\[([\w./-]{1,80}:\d{1,6})\]\(https?://[^)\s]{1,200}\)")
 # Begins at the colon after the host name, so that a long word costs nothing; 2.2 has no "NCCL" in it.
 PREFIX = re.compile(
-    r":(?P<pid>\d{1,10}):(?P<tid>\d{1,10}) (?:\[(?P<dev>-?\d{1,4})\] )?"
-    r"(?:(?P<where>[\w./+-]{1,120}:\d{1,6})(?: \([^)\n]{0,200}\))? )?"
+    r":(?P<pid>\d{1,10}):(?P<tid>\d{1,10}) (?:\[(?P<dev>-?\d{1,10})\] )?"
+    r"(?:(?P<where>[\w./+-]{1,120}:\d{1,6}|"
+    r"[\w:<>*&~ ]{1,160}\([^()\n]{0,300}\)(?: const)?:\d{1,6})"  # the signature of a function of a plugin
+    r"(?: \([^)\n]{0,200}\))? )?"
     r"(?:NCCL )?(?P<level>INFO|WARN|CALL|TRACE|VERSION|ABORT) "
 )
 # A wrapper wrote a prefix of its own: "[misc/socket.cc:586] [gpu3:pid=3942408] NCCL WARN text", or none at all.
@@ -43,6 +47,7 @@ INTERFACE = re.compile(r"(?:\[\d{1,3}\])?([\w.@-]{1,40}):([0-9A-Fa-f.:]{2,45}(?:
 DEVICES = re.compile(r"NET/IB ?: Using (.*)")
 DEVICE = re.compile(r"\[\d{1,3}\](?:\{\d+\} )?([\w.-]{1,60}:\d{1,3}/(?:IB|RoCE))")
 NETWORK = re.compile(r"Using network (.{1,60})")
+NO_DIRECT = re.compile(r"GPU Direct RDMA Disabled for HCA \d")
 PLUGIN = re.compile(r"Initialized NET plugin (\S{1,60})")
 RANKS = re.compile(r"\bnranks[ =](\d{1,7})\b")
 CHANNEL = re.compile(
@@ -72,6 +77,7 @@ def split(text: str) -> t.Iterator[Line]:
     rows = enumerate(re.split(r"\r?\n|\r", text), start=1)
     for number, raw in ((number, part) for number, row in rows for part in unwrap(row)):
         line = ANSI.sub("", raw) if "[" in raw else raw
+        line = LINKED.sub(r"\1", line) if "](http" in line else line
         starts = list(PREFIX.finditer(line))
         hosts: list[str] = []
         for match in starts:
@@ -242,6 +248,8 @@ def _read_network(summary: dict[str, t.Any], host: dict[str, t.Any], text: str) 
         summary["networks"].add(network.group(1).strip())
         host["networks"].add(network.group(1).strip())
     host["plugins"].update(PLUGIN.findall(text))
+    if NO_DIRECT.search(text):
+        host["gdrdma"] = bool(host["gdrdma"])
 
 
 def _read_communicator(summary: dict[str, t.Any], host: dict[str, t.Any], text: str) -> None:

@@ -14,9 +14,12 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl_failure import (
+    GENERIC,
     HARDWARE,
     LATE,
+    WARNING,
     classify,
+    details,
     first_cause,
 )
 
@@ -38,6 +41,9 @@ READY = re.compile(r"Init COMPLETE|Connected all (?:rings|trees)|Launch mode|Con
 RETRY = re.compile(r"onnect(?: to (?P<peer>[^\s<>]{1,200})<(?P<port>\d{1,5})>)? returned (?P<why>.{1,80}?), retrying"
                    r"(?: \((?P<count>\d{1,5})/(?P<most>\d{1,5})\))?")  # fmt: skip
 TRACE = re.compile(r"\A\S{1,120}:\d{1,6} (?:\([^)]*\) )?-> \d")
+GAVE_UP = re.compile(r"\A\S{1,120}:\d{1,6} (?:\([^)]*\) )?-> [1-689]\b")  # 0 is success, 7 in progress
+NEAR = 2  # lines between the warnings of one failure
+NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
 MOST_FAILURES, MOST_CAUSES = 400, 64
 # So many tries of the default 34 take 1.5 s; a peer that is on its way is there by then.
 TRIES = 5
@@ -52,7 +58,11 @@ class World:
         self.started: dict[int, str] = {}
         self.complete: dict[int, str] = {}
         self.ready = False
+        self.began: dict[int, str] = {}  # the process of each rank
+        self.alive: set[str] = set()
         self.failures: list[dict[str, t.Any]] = []
+        self.warnings: dict[tuple[str, str], dict[str, t.Any]] = {}
+        self.quotes = False
         self.last = 0
 
     def host(self, name: str) -> dict[str, t.Any]:
@@ -62,9 +72,29 @@ class World:
         }  # fmt: skip
         return self.hosts.setdefault(name, fresh)
 
+    def forget(self, process: str) -> None:
+        """A process came through: what it warned of before was no failure."""
+        self.alive.add(process)
+        self.warnings = {key: each for key, each in self.warnings.items() if key[0] != process}
+        self.failures = [each for each in self.failures if each["kind"] != WARNING or each["process"] != process]
+
+    def late(self) -> dict[str, str]:
+        """{rank: host} of ranks that were never ready while others were; none where not all are in the log."""
+        if not self.complete or len(self.started) < self.nranks:
+            return {}
+        waiting = {rank: host for rank, host in sorted(self.started.items()) if rank not in self.complete}
+        return {str(rank): host for rank, host in waiting.items() if self.began.get(rank) not in self.alive}
+
     def plain(self, superseded: bool) -> dict[str, t.Any]:
         """As plain data; ``causes`` are the failures of the kind that explains the others, none when a later run of
         the same hosts came through."""
+        told = [each for each in self.failures if each["kind"] != "harmless"]
+        if told and all(each["weight"] >= GENERIC for each in told):  # the generic error names the last warning
+            self.failures = [*self.warnings.values(), *self.failures]
+        if self.ready and all(each["kind"] == "nvls" and "invalid argument" in each["text"] for each in told):
+            self.failures = []  # a buffer that cannot be registered: NCCL goes on without NVLink SHARP
+        for each in self.failures:
+            each.pop("process", None)
         sets = {name: {key: sorted(each) if isinstance(each, set) else each for key, each in part.items()}
                 for name, part in self.hosts.items()}  # fmt: skip
         return {
@@ -72,6 +102,7 @@ class World:
             "by_host": sets,
             "started": {str(rank): host for rank, host in sorted(self.started.items())},
             "complete": {str(rank): host for rank, host in sorted(self.complete.items())},
+            "late": self.late(),
             "ready": self.ready,
             "superseded": superseded,
             "failures": self.failures,
@@ -86,9 +117,15 @@ def causes(failures: t.Sequence[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
         return []
     found: dict[tuple[t.Any, ...], dict[str, t.Any]] = {}
     for each in failures:
-        if each["kind"] == first["kind"] and each["weight"] == first["weight"]:
+        alike = each["kind"] == first["kind"] and each["weight"] == first["weight"]
+        if alike and (each["kind"] != WARNING or _same_words(each, first)):
             found.setdefault((each["host"], each["peer"]), each)
     return list(found.values())[:MOST_CAUSES]
+
+
+def _same_words(one: t.Mapping[str, t.Any], other: t.Mapping[str, t.Any]) -> bool:
+    """Whether two warnings differ in numbers alone."""
+    return NUMBERS.sub("", one["text"]) == NUMBERS.sub("", other["text"])
 
 
 def read(lines: t.Sequence[Line]) -> list[dict[str, t.Any]]:
@@ -135,9 +172,10 @@ def _by_process(lines: t.Sequence[Line]) -> dict[str, World]:
             ids[named.group(1)] = world
         if nranks >= world.nranks:
             if nranks > world.nranks:
-                world.started, world.complete = {}, {}
+                world.started, world.complete, world.began = {}, {}, {}
             world.nranks = nranks
             (world.complete if said.group(4) == "COMPLETE" else world.started).setdefault(rank, line.host)
+            world.began.setdefault(rank, line.process)
     return found
 
 
@@ -157,8 +195,9 @@ def _join(found: dict[str, World], ids: dict[str, World], old: World, new: World
     if old.nranks == new.nranks:
         new.started.update(old.started)
         new.complete.update(old.complete)
+        new.began.update(old.began)
     elif old.nranks > new.nranks:
-        new.nranks, new.started, new.complete = old.nranks, old.started, old.complete
+        new.nranks, new.started, new.complete, new.began = old.nranks, old.started, old.complete, old.began
 
 
 def _read_line(world: World, line: Line) -> None:
@@ -174,11 +213,38 @@ def _read_line(world: World, line: Line) -> None:
         variable = VARIABLE.search(line.text)
         if variable:
             host["environment"][variable.group(1)] = variable.group(2)
-    world.ready = world.ready or bool(READY.search(line.text))
+    if READY.search(line.text):
+        world.ready = True
+        world.forget(line.process)
     if line.level in ("WARN", ""):
-        said = classify(line.text)
-        if said and len(world.failures) < MOST_FAILURES:
+        _read_failure(world, line)
+    elif GAVE_UP.match(line.text):
+        warning = world.warnings.pop((line.process, line.thread), None)
+        if warning and not _failed(world, line.host) and len(world.failures) < MOST_FAILURES:
+            world.failures.append(warning)
+
+
+def _failed(world: World, host: str) -> bool:
+    """Whether a host has told a failure that is known: what it warns of after that follows from it."""
+    return any(each["host"] == host and each["kind"] not in ("harmless", WARNING) for each in world.failures)
+
+
+def _read_failure(world: World, line: Line) -> None:
+    """What a line says went wrong; a warning of no known kind waits until its thread gives up, or a generic error."""
+    said, key = classify(line.text, line.where), (line.process, line.thread)
+    quoted = not line.level and world.quotes  # torch quotes NCCL's warning behind "Last error:"
+    world.quotes = not line.level and line.text.endswith("Last error:")
+    if said:
+        if said["kind"] != "harmless":
+            world.warnings.pop(key, None)
+        if len(world.failures) < MOST_FAILURES:
             world.failures.append({**said, **place(line)})
+    elif line.text and (quoted or line.level):
+        before = world.warnings.get(key)
+        near = before is not None and line.number - before["line"] <= NEAR
+        text = f"{before['text']}; {line.text}" if before and near else line.text
+        told = {**details(text), **place(line._replace(text=text))}
+        world.warnings[key] = {"kind": WARNING, "weight": LATE, "process": line.process, **told}
 
 
 def place(line: Line) -> dict[str, t.Any]:

@@ -13,6 +13,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_log, job_root, nccl
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_failure import ROOT
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl_failure import WARNING
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import rows
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig, once
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
@@ -68,7 +69,8 @@ def _tells(log: job_log.Log, said: Data) -> bool:
     worlds = rows(said, "worlds")
     if not dig(said, "lines", 0):
         return False  # torch alone quotes NCCL
-    if any(dig(cause, "weight", 1) <= 0 for world in worlds for cause in rows(world, "causes")):
+    causes = [cause for world in worlds for cause in rows(world, "causes")]
+    if any(dig(cause, "weight", 1) <= 0 or dig(cause, "kind") == WARNING for cause in causes):
         return True
     begun = any(dig(world, "started") and not dig(world, "ready") for world in worlds)
     return begun and not (log.left_out or log.trained or log.finished)

@@ -122,13 +122,17 @@ def addresses(log: Log) -> dict[str, set[str]]:
     return found
 
 
-def link_local(address: str) -> bool:
-    """Whether an IPv4 address is of 169.254/16, which the cards of management controllers have."""
+# "enp1s0f0np0" is the first port of an adapter, "ib0" one of InfiniBand
+PORT = re.compile(r"np\d+\Z|\Aib")
+
+
+def link_local(address: str) -> int:
+    """The version of IP of an address that counts on one cable only (169.254/16, fe80::/10); 0 of any other."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        return False
-    return parsed.version == 4 and parsed.is_link_local
+        return 0
+    return parsed.version if parsed.is_link_local else 0
 
 
 def unusable(case: Case, log: Log, host: str) -> list[Data]:
@@ -139,7 +143,10 @@ def unusable(case: Case, log: Log, host: str) -> list[Data]:
     for each in rows(dig(log.said, "by_host", {}).get(host), "interfaces"):
         name, address = text_of(each, "name"), text_of(each, "address")
         shared = len(owners.get(address, ())) > 1 and ":" not in address
-        if name != meant and (VIRTUAL.match(name) or link_local(address) or shared):
+        # 169.254/16 is what the cards of management controllers have, and those of two nodes on one cable, which are
+        # ports of an adapter; any card has an address of fe80::/10
+        of_bmc = link_local(address) == 4 and not PORT.search(name)
+        if name != meant and (VIRTUAL.match(name) or of_bmc or shared):
             found.setdefault(name, each)
     return list(found.values())
 
@@ -148,6 +155,12 @@ def unusable_addresses(case: Case, log: Log) -> set[str]:
     """The addresses of such interfaces, on any host of a log."""
     hosts = dig(log.said, "by_host", {})
     return {text_of(each, "address") for host in hosts for each in unusable(case, log, host)}
+
+
+def goes_nowhere(peer: t.Any, bad: t.Collection[str]) -> bool:
+    """Whether a peer was tried at such an address; that of its own card may be link-local and in no log."""
+    alike = {link_local(each) for each in bad} - {0}
+    return peer in bad or link_local(str(peer)) in alike
 
 
 def of_peer(case: Case, log: Log, peer: str | None) -> str | None:

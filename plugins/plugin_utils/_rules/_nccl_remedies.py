@@ -100,7 +100,7 @@ ADVICE: t.Mapping[str, Advice] = {
         "gpu-no-driver",
         FAIL,
         "here",
-        "The driver's library libnvidia-ml is missing on this node, or in its container",
+        "A library of the NVIDIA driver (libcuda or libnvidia-ml) is missing on this node, or in its container",
         "Install the NVIDIA driver there; give a container NVIDIA_DRIVER_CAPABILITIES=compute,utility",
     ),
     "gpu_lost": Advice(
@@ -122,7 +122,9 @@ ADVICE: t.Mapping[str, Advice] = {
         FAIL,
         "here",
         "NVLink SHARP could not be set up: the fabric manager or an NVSwitch of this node is at fault",
-        "Run systemctl restart nvidia-fabricmanager there and read its journal; NCCL_NVLS_ENABLE=0 does without it",
+        "Reboot the node: a fabric manager that was restarted below running programs does not set NVLink SHARP up; "
+        "read journalctl -u nvidia-fabricmanager if that is not enough, and unset NCCL_CUMEM_ENABLE=0. "
+        "NCCL_NVLS_ENABLE=0 does without NVLink SHARP",
     ),
     "cuda_stub": Advice(
         "env-ldpath-cuda-clash",
@@ -167,6 +169,15 @@ ADVICE: t.Mapping[str, Advice] = {
         "The GPUs of this node cannot read each other's memory: IOMMU, ACS, a virtual machine or the board",
         "Run nvidia-smi topo -p2p r there; switch off ACS and the IOMMU (iommu=pt), or set NCCL_P2P_DISABLE=1 in that "
         "node's /etc/nccl.conf",
+    ),
+    "wrong_results": Advice(
+        "p2p-acs-iommu",
+        FAIL,
+        "here",
+        "The sums of nccl-tests came out wrong: data is damaged on its way between GPUs (IOMMU, ACS, peer-to-peer "
+        "that the board or the driver only pretends to have), or this NCCL has a fault",
+        "NCCL_P2P_DISABLE=1 and NCCL_NET_GDR_LEVEL=LOC, one at a time, tell which way damages it; switch off ACS and "
+        "the IOMMU (iommu=pt) then, or keep that setting in /etc/nccl.conf; if neither helps, take another NCCL",
     ),
     "cuda_ordinal": Advice(
         "hostfile-slots-exceed-gpus",
@@ -353,7 +364,9 @@ ADVICE: t.Mapping[str, Advice] = {
         "both",
         "InfiniBand gave up on a transfer: cable, switch, GID or PFC setting, or a dead peer",
         "Look at both ends with ibstat and perfquery (symbol errors, link downed), then at the switch; the node "
-        "that is in every such pair is the bad one",
+        "that is in every such pair is the bad one. In a cloud all nodes must be of one placement (cluster placement "
+        "group, availability or scale set): adapters of others have no way to each other. NCCL_IB_HCA leaves adapters "
+        "of other networks out (^=NAME,NAME)",
     ),
     "ib_port_error": Advice(
         "ib-retry-exceeded",
@@ -385,6 +398,118 @@ ADVICE: t.Mapping[str, Advice] = {
         "The EFA adapters of two nodes do not reach each other",
         "Allow all traffic from the security group to itself, inbound and outbound, and start all nodes in one subnet",
     ),
+    "warning": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "NCCL gave up after its own warning, which the evidence quotes",
+        "NCCL_DEBUG=INFO on all nodes (trainmesh_env) shows what came before that warning; compare the packages, the "
+        "NCCL_* variables and the devices of the node named with those of one that works",
+    ),
+    "efa_setup": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "The EFA adapter or libfabric refused what NCCL's plugin asked of it (memory, an endpoint, addresses): they do "
+        "not fit together, or memory that may be locked ran out",
+        "Install one release of the EFA installer (driver, libfabric, plugin) on all nodes, and in the container too: "
+        "fi_info --version and cat /opt/amazon/efa_installed_packages tell; ulimit -l there must say unlimited; "
+        "FI_EFA_SET_CUDA_SYNC_MEMOPS=0 helps where memory is refused as an invalid argument",
+    ),
+    "gpu_hidden": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "NCCL looks on this machine for the GPU of another rank and may not see it: containers or jobs with one host "
+        "name and different GPUs, which NCCL takes for one machine",
+        "NCCL_HOSTID: give each container its own; or give all of them all GPUs (--gpus all) and set "
+        "CUDA_VISIBLE_DEVICES",
+    ),
+    "topology": Advice(
+        "nccl-internal-error-init",
+        FAIL,
+        "here",
+        "NCCL cannot read how the node's devices are wired: a topology file is damaged or of another version, or /sys "
+        "is not whole in the container or virtual machine",
+        "Unset NCCL_TOPO_FILE and NCCL_GRAPH_FILE there, or install the network plugin that brings the file anew (the "
+        "log names it behind Loading topology file); give a container the host's /sys",
+    ),
+    "gdr_refused": Advice(
+        "gdr-unavailable",
+        FAIL,
+        "here",
+        "The adapter refuses the GPU's memory: GPUDirect RDMA does not work on this node",
+        "modprobe nvidia_peermem there, or set NCCL_DMABUF_ENABLE=0 if driver, OFED or kernel are too old for DMA-BUF; "
+        "NCCL_NET_GDR_LEVEL=LOC does without GPUDirect meanwhile",
+    ),
+    "ib_access": Advice(
+        "p2p-acs-iommu",
+        FAIL,
+        "both",
+        "An adapter could not read or write the memory it was told of: with GPUDirect RDMA that is ACS, the IOMMU or "
+        "the peer memory module of one end, or an adapter that is not of the job's network; not the cable",
+        "NCCL_NET_GDR_LEVEL=LOC tells: if the job runs with it, switch off ACS and the IOMMU (iommu=pt) on both nodes, "
+        "bring nvidia_peermem, OFED and the firmware of both to one version (NCCL_DMABUF_ENABLE=0 if only that helps), "
+        "and let the BIOS map the GPU's memory whole (Above 4G Decoding, Resizable BAR); else set NCCL_IB_HCA to the "
+        "adapters of the job's network (NVSwitch boards have InfiniBand devices of their own)",
+    ),
+    "gid_read": Advice(
+        "roce-gid-index",
+        FAIL,
+        "here",
+        "NCCL could not read an entry of the adapter's GID table, which belongs to another container",
+        "NCCL_IB_GID_INDEX: set it to the index that show_gids lists in the container for RoCE v2 and its address, or "
+        "install NCCL 2.26 or newer",
+    ),
+    "shm_handle": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "NCCL cannot share host memory between its ranks: a NUMA node of the machine has no memory, or the container "
+        "may not set memory policies",
+        "NCCL_CUMEM_HOST_ENABLE=0 in that node's /etc/nccl.conf; or fill the empty memory channels, or set one NUMA "
+        "node a socket (NPS1) in the BIOS",
+    ),
+    "shm_missing": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "A rank does not find the shared memory of another one: they are in containers with one host name but not one "
+        "/dev/shm, or that rank has ended",
+        "NCCL_HOSTID: give each container its own, or start the containers of one machine with --ipc=host; then look "
+        "for the rank whose log ends first",
+    ),
+    "comm_id": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "NCCL_COMM_ID is no address that this node can use: its name does not resolve, or it is not HOST:PORT",
+        "Unset NCCL_COMM_ID (torch needs none), or make its host resolve there: getent ahostsv4 HOST",
+    ),
+    "no_algorithm": Advice(
+        "nccl-internal-error-init",
+        FAIL,
+        "here",
+        "NCCL_ALGO or NCCL_PROTO leave no way for an operation of the job, or cannot be parsed",
+        "Unset NCCL_ALGO and NCCL_PROTO on all nodes (environment, trainmesh_env, /etc/nccl.conf); without them, "
+        "NCCL_COLLNET_ENABLE too",
+    ),
+    "imex": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "The NVLinks between nodes (MNNVL) are there and not usable: IMEX is not set up on this node, or in its "
+        "container",
+        "Run nvidia-imex-ctl -N and systemctl status nvidia-imex there; a container needs "
+        "/dev/nvidia-caps-imex-channels/channel0. NCCL_MNNVL_ENABLE=0 does without",
+    ),
+    "thread_limit": Advice(
+        "process-limit",
+        FAIL,
+        "here",
+        "The job's user may start no more threads on this node",
+        "ulimit -u there, then raise nproc in /etc/security/limits.d (or TasksMax of the service) and log in anew",
+    ),
     "fd_limit": Advice(
         "fd-limit",
         FAIL,
@@ -401,6 +526,16 @@ ADVICE: t.Mapping[str, Advice] = {
     ),
 }
 
+
+def advice_on(kind: str, text: str) -> Advice | None:
+    """What to tell of a failure; a warning of no known kind may still say whose it is."""
+    if kind == "warning" and "NET/OFI" in text:
+        kind = "efa_setup"
+    if kind == "warning" and "nvmlDeviceGetHandleByPciBusId" in text and "Not Found" in text:
+        kind = "gpu_hidden"
+    return ADVICE.get(kind)
+
+
 IB_AS_SOCKET: t.Mapping[str, tuple[str, str, str, str]] = {
     "disabled": (
         "ib-disabled-on-ib",
@@ -413,6 +548,13 @@ IB_AS_SOCKET: t.Mapping[str, tuple[str, str, str, str]] = {
         FAIL,
         "NCCL could not load libibverbs and fell back to sockets in silence",
         "Install libibverbs1 and rdma-core (in the container too)",
+    ),
+    "efa": (
+        "perf-ethernet-bound",
+        WARN,
+        "NCCL's plugin for EFA found no adapter that it can use, and NCCL took TCP sockets",
+        "Run fi_info -p efa and ls /dev/infiniband there (in the container too): the efa module, libfabric and the "
+        "adapters have to be there; NCCL_NET='AWS Libfabric' fails instead of falling back",
     ),
     "other": (
         "perf-ethernet-bound",

@@ -5,9 +5,42 @@
 
 from __future__ import annotations
 
+import re
+import typing as t
+
+from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.xid import RECOVERY
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import table
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import text
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import FAIL, INFO, Data, dig
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import FAIL, INFO, WARN, Data, dig
+
+_ACTION = re.compile(r"recovery action changed from .{1,60} to 0x[0-9a-fA-F]+ \(([^)]{1,40})\)")
+# behind the line of an NVSwitch that says how bad it is: "20034, Severity 1 ...", "20034, Data {0x..."
+_DATA = re.compile(r"\bSXid \([^)]{1,40}\): \d{1,6}, (?:Severity \d|Data \{)")
+_NONFATAL = re.compile(r"\bNon-?fatal\b", re.IGNORECASE)
+
+
+def recovery(action: str) -> tuple[str, str]:
+    """(cause, remedy) of what the driver asks for, by the words of nvidia-smi and of Xid 154; empty for nothing."""
+    word = action.strip().lower().removesuffix(" required").removeprefix("gpu ").removeprefix("node ")
+    known = table("xids")["recovery"]
+    if word in ("", "none", "n/a"):
+        return "", ""
+    return f"The driver asks for a recovery of a GPU: {action.strip()}.", known.get(word, known["other"])
+
+
+def to_judge(events: t.Sequence[Data]) -> list[Data]:
+    """The events without those that only give the data of one before, or whose place a later one takes."""
+    last = {text(event, "bus_id"): at for at, event in enumerate(events) if _is_recovery(event)}
+    return [
+        event
+        for at, event in enumerate(events)
+        if not (_is_recovery(event) and at != last[text(event, "bus_id")])
+        and not (text(event, "kind") == "sxid" and _DATA.search(text(event, "line")))
+    ]
+
+
+def _is_recovery(event: Data) -> bool:
+    return text(event, "kind") == "xid" and dig(event, "xid") == RECOVERY
 
 
 def off_bus(event: Data) -> bool:
@@ -30,7 +63,14 @@ def reason(event: Data) -> tuple[str, str, str] | None:
         )
     if kind != "xid":
         return None
-    entry = known["xids"].get(str(code), {"severity": INFO, "meaning": "not in the table", "remedy": "application"})
+    entry = known["xids"].get(str(code), {"severity": INFO, "meaning": "not in the table", "remedy": "unknown"})
+    action = _ACTION.search(text(event, "line")) if code == RECOVERY else None
+    if action:
+        cause, remedy = recovery(action.group(1))
+        over = f"The GPU driver logged Xid {code}: a GPU needs no recovery any more."
+        return (FAIL, cause, remedy) if cause else (INFO, over, known["remedies"]["application"])
+    if code in known["nvlink"] and _NONFATAL.search(text(event, "line")):
+        return WARN, f"The GPU driver logged Xid {code}: NVLink error that is not fatal.", known["remedies"]["watch"]
     return (
         entry["severity"],
         f"The GPU driver logged Xid {code}: {entry['meaning']}.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.xid import RECOVERY
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import key
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import thresholds
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
@@ -22,6 +23,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
     rows,
     shortened,
     text,
+    texts,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -36,7 +38,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._xids import off_bus, reason
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._xids import off_bus, reason, recovery, to_judge
 
 _RESET = "nvidia-smi --gpu-reset -i INDEX, with no process on it, or a reboot of the node"
 _REPLACE = "Have the GPU replaced, and take the node out of the inventory until then."
@@ -63,8 +65,11 @@ def xid(case: Case) -> t.Iterator[Answer]:
         yield Untested("gpu-xid", closed, "the kernel log could not be read: run verify as root (become)")
     for host, facts in case.gpu.items():
         gone = text(facts, "status") in ("gpu_lost", "hung")
-        for event in rows(facts, "xids"):
+        actions = {text(gpu, "pci_bus_id") for gpu in gpus(case, host) if text(gpu, "recovery_action")}
+        for event in to_judge(rows(facts, "xids")):
             why = reason(event)
+            if dig(event, "xid") == RECOVERY and text(event, "bus_id") in actions:
+                continue  # what the driver asks for now, gpu-recovery tells
             if why and not (gone and off_bus(event)):
                 found[why][host] = shortened(text(event, "line") or why[1])  # the last one counts
     for (severity, cause, remedy), seen in found.items():
@@ -77,6 +82,28 @@ def each_gpu(case: Case) -> t.Iterator[tuple[str, Data, str]]:
     for host in case.gpu:
         for gpu in gpus(case, host):
             yield host, gpu, f"{gpu_place(gpu)}: "
+
+
+@rule(
+    About(
+        "gpu-recovery",
+        layer="gpu",
+        severity=FAIL,
+        also=(WARN, INFO),
+        title="A GPU waits for a reset or a reboot of its node",
+        symptom="`GPU Recovery Action : Reset`, `CUDA-capable device(s) is/are busy or unavailable`",
+        source="NVIDIA System Management Interface, sichek#51",
+    ),
+    needs=("gpu",),
+    applies=has_gpus,
+)
+def recoveries(case: Case) -> t.Iterator[Answer]:
+    """What the driver asks for after an error: until then no program starts on the GPU, whatever its counters say."""
+    for host, gpu, at in each_gpu(case):
+        cause, remedy = recovery(text(gpu, "recovery_action"))
+        if cause:
+            seen = f"{at}GPU Recovery Action: {text(gpu, 'recovery_action')}"
+            yield finding("gpu-recovery", FAIL, host, seen, cause, remedy)
 
 
 @rule(
@@ -244,6 +271,25 @@ def nvlink(case: Case) -> t.Iterator[Answer]:
             elif fastest is not None and speed is not None and speed < fastest:
                 seen = f"{at}an NVLink of {speed:g} GB/s, should have {fastest:g}"
                 yield finding("gpu-nvlink", WARN, host, seen, cause, remedy)
+
+
+@rule("gpu-nvlink", needs=("gpu",), applies=has_gpus)
+def fabric_health(case: Case) -> t.Iterator[Answer]:
+    """What the driver says of the NVLink fabric of GPUs that are part of one, where it does not call it healthy."""
+    for host, gpu, at in each_gpu(case):
+        summary = text(gpu, "fabric_health.summary")
+        if summary.lower() in ("", "healthy", "not supported"):
+            continue
+        seen = f"{at}fabric {summary}; {', '.join(texts(gpu, 'fabric_health.faults'))}".rstrip("; ")
+        yield finding(
+            "gpu-nvlink",
+            FAIL if summary.lower() == "unhealthy" else WARN,
+            host,
+            seen,
+            "The driver calls the NVLink fabric of a GPU not healthy: NCCL hangs or is slow over it.",
+            "Run nvidia-smi -q there (section Fabric) and journalctl -u nvidia-fabricmanager; on a rack that NVLink "
+            "joins ask the fabric manager of its switches (nmx-controller), then reset the GPUs or reboot the node.",
+        )
 
 
 def _with_links(case: Case, host: str) -> t.Iterator[tuple[Data, int, float | None]]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import kernel_log as kernel
@@ -25,6 +26,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     About,
     Answer,
     Case,
+    Data,
     Finding,
     rule,
 )
@@ -42,7 +44,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._kernel i
     of,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_logs import files_there, node_of
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._xids import off_bus, reason
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._xids import off_bus, reason, to_judge
 
 # The nodes whose facts tell that GPUs are lost, or that the driver is not there: that finding quotes the log.
 _TOLD = ("gpu_lost", "no_devices", "no_driver", "driver_not_loaded", "hung", "library_mismatch")
@@ -51,6 +53,8 @@ _COLD = (
     "comes back, have the card, its power cables and its slot checked and the GPU replaced (RMA), and take the node "
     "out of the inventory until then."
 )
+# "RmInitAdapter failed! (0x62:0x51:1941)": the second number is an error of the driver, NV_ERR_NO_MEMORY
+_NO_MEMORY = re.compile(r"\A0x[0-9a-fA-F]{1,4}:0x51:")
 # kind -> rule, cause, remedy: why the driver takes no GPU, whatever else it says
 _SETUP = {
     "gpu_needs_open_module": (
@@ -100,9 +104,16 @@ def starts(case: Case) -> t.Iterator[Answer]:
         cause = "The driver cannot start a GPU (RmInitAdapter failed): the node has one GPU less."
         if works:
             cause = "The driver could not start a GPU at first (RmInitAdapter failed); it works now and may be failing."
+        remedy = _COLD
+        if _NO_MEMORY.search(event.detail("code")) and not works:
+            cause = "The driver cannot start a GPU since the kernel had no memory for it (code 0x51)."
+            remedy = (
+                "free -g there, end what holds the memory, then sysctl vm.compact_memory=1 and modprobe -r nvidia_uvm "
+                "nvidia; modprobe nvidia; or reboot the node."
+            )
         minor = event.detail("minor")
         seen = event.said() + (f" (device minor number {minor})" if minor else "")
-        yield of(case, event, "gpu-lost-from-bus", WARN if works else FAIL, (cause, _COLD), seen)
+        yield of(case, event, "gpu-lost-from-bus", WARN if works else FAIL, (cause, remedy), seen)
     for event in events(case, "gsp_failed"):
         if has(case, event.host, "gpu_init_failed", *_SETUP) or _has_gsp_xid(case, event):
             continue
@@ -115,6 +126,21 @@ def starts(case: Case) -> t.Iterator[Answer]:
             "update the driver and the GPU's firmware, then have the GPU replaced."
         )
         yield of(case, event, "gpu-gsp", WARN if works else FAIL, (cause, remedy))
+
+
+@rule("gpu-recovery", applies=driver_logs_known)
+def reset_required(case: Case) -> t.Iterator[Answer]:
+    """A driver that refuses work until a GPU is reset; where its Xid 154 or nvidia-smi say which one, they tell."""
+    for event in events(case, "gpu_reset_required"):
+        told = any(text(gpu, "recovery_action") for gpu in gpus(case, event.host)) if event.live else False
+        named = any(host == event.host and each["xid"] == gpu_xid.RECOVERY for host, _path, each in _xids_given(case))
+        if not (told or named):
+            cause = "The driver refuses new programs on a GPU until it is reset."
+            remedy = (
+                "Run nvidia-smi -q there: GPU Recovery Action names the GPU; nvidia-smi --gpu-reset -i INDEX with no "
+                "process on it, or reboot the node; if it comes back, have the GPU replaced."
+            )
+            yield of(case, event, "gpu-recovery", WARN if event.live else FAIL, (cause, remedy))
 
 
 def _status(case: Case, host: str) -> str:
@@ -131,6 +157,12 @@ def _has_gsp_xid(case: Case, event: Event) -> bool:
 @rule("gpu-hung", applies=device_logs_known)
 def hung(case: Case) -> t.Iterator[Answer]:
     """Processes that waited for minutes in NVIDIA's driver; a driver that hangs now has told so itself."""
+    for event in events(case, "gpu_locked"):
+        if event.live and _status(case, event.host) == "hung":
+            continue
+        remedy = "Run nvidia-smi and dmesg | grep -i -e xid -e nvrm; reset the GPU (--gpu-reset) or reboot the node"
+        words = ("The driver's own watchdog takes a GPU for locked up: programs on it wait without an end", remedy)
+        yield of(case, event, "gpu-hung", WARN, words)
     for (host, path, trace), every in hung_tasks(case).items():
         if trace == "nvidia" and (path or _status(case, host) != "hung"):
             remedy = "Run nvidia-smi and dmesg | grep -i -e xid -e nvrm, then reboot the node"
@@ -148,7 +180,7 @@ def xids_given(case: Case) -> t.Iterator[Answer]:
             yield Finding("gpu-xid", why[0], hosts, {host: f"{path}: {shortened(each['line'])}"}, why[1], why[2])
 
 
-def _xids_given(case: Case) -> list[tuple[str, str, dict[str, t.Any]]]:
+def _xids_given(case: Case) -> list[tuple[str, str, Data]]:
     """(host, path, event) of each log of a user."""
     found = []
     for holder, path, content in given(case):
@@ -157,7 +189,7 @@ def _xids_given(case: Case) -> list[tuple[str, str, dict[str, t.Any]]]:
             hosts.setdefault(line.host, []).append(line.text)
         for word, own in hosts.items():
             name = (node_of(case, word) or word) if word else holder
-            found += [(name, path, event) for event in gpu_xid.parse("\n".join(own)).events]
+            found += [(name, path, event) for event in to_judge(gpu_xid.parse("\n".join(own)).events)]
     return found
 
 

@@ -10,6 +10,7 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
+    active_ports,
     data_interface,
     gpus,
     limit,
@@ -160,8 +161,9 @@ def pcie(case: Case) -> t.Iterator[Answer]:
     """Errors of the bus at the devices that training needs; corrected ones only when they are many."""
     most = limit(case, "pcie_corrected_warn")
     for event in events(case, "pcie_error"):
-        what, severity = _of_training(case, event), event.detail("severity")
-        if not what or (severity == "Corrected" and event.times < most):
+        # one that names none is that of the port above, after which the device did not come back
+        what, severity = _of_training(case, event), event.detail("severity") or "Uncorrected"
+        if not what or (severity.startswith("Correct") and event.times < most):
             continue
         cause = f"The PCIe link of a {what} has {severity.lower()} errors: a riser, a cable, a slot or the card fails."
         remedy = (
@@ -261,6 +263,15 @@ def _closed(case: Case, host: str, facts: Data) -> bool:
         symptom="`table full, dropping packet`, connections that fail at random",
         source="Linux Documentation/networking/nf_conntrack-sysctl.rst, arp(7)",
     ),
+    About(
+        "rdma-module-mismatch",
+        layer="network",
+        severity=WARN,
+        also=(INFO,),
+        title="A kernel module of RDMA does not fit the kernel",
+        symptom="`disagrees about version of symbol`, `Unknown symbol`, no /dev/infiniband",
+        source="amzn-drivers#308, Linux kernel/module",
+    ),
     "net-flaky-interface",
     applies=logs_known,
 )
@@ -287,6 +298,18 @@ def network(case: Case) -> t.Iterator[Answer]:
         cause = "The link of a network interface has come and gone: connections are reset in the middle of a job."
         remedy = f"ip -s link show {device or 'INTERFACE'} and ethtool on it; change cable, switch port or transceiver."
         yield of(case, event, "net-flaky-interface", WARN, (cause, remedy))
+    for event in events(case, "rdma_module"):
+        if event.live and active_ports(case, event.host):
+            continue  # it was loaded after all
+        cause = (
+            f"The kernel module {event.detail('module')} was built for another kernel, or for other RDMA modules (OFED "
+            "beside the kernel's own): its adapters do not work."
+        )
+        remedy = (
+            "dkms autoinstall -k $(uname -r) there, or install OFED and the adapters' modules anew, all from one "
+            "source; then reboot."
+        )
+        yield of(case, event, "rdma-module-mismatch", WARN, (cause, remedy))
     for event in events(case, "table_full"):
         table = event.detail("what")
         remedy = "sysctl -w net.netfilter.nf_conntrack_max=1048576, and in /etc/sysctl.d; or track no cluster traffic"
@@ -339,3 +362,19 @@ def disks(case: Case) -> t.Iterator[Answer]:
         cause = f"The server {event.device} of a network file system did not answer, and has not come back in the log."
         remedy = f"showmount -e {event.device} and ping it from the node; mount -t nfs,nfs4 shows what hangs on it."
         yield of(case, event, "nfs-not-responding", WARN, (cause, remedy))
+
+
+@rule("fd-limit", applies=logs_known)
+def files(case: Case) -> t.Iterator[Answer]:
+    """The machine as a whole had more files open than its kernel allows."""
+    for event in events(case, "files_full"):
+        cause = (
+            f"The machine had {event.detail('most')} files open, all that its kernel allows: programs of all users "
+            "fail to open files and sockets."
+        )
+        remedy = (
+            "sysctl -w fs.file-max=9223372036854775807, and in /etc/sysctl.d; lsof -n | awk '{print $1}' | sort | uniq "
+            "-c | sort -n shows who has them open."
+        )
+        severity = INFO if long_ago(case, event) else WARN
+        yield of(case, event, "fd-limit", severity, (cause, remedy))

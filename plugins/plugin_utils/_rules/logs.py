@@ -9,12 +9,14 @@ that name the finding has no host, and its evidence is under the log's own word.
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import collect_env, ds_report
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl_failure import GENERIC
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import minor
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import rows
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import gpus, rows
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import text as text_of
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
@@ -32,6 +34,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_log
     accused,
     files_there,
     follows_from_mig,
+    goes_nowhere,
     in_log,
     logs,
     logs_there,
@@ -46,6 +49,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_rem
     ADVICE,
     GENERIC_RULES,
     IB_AS_SOCKET,
+    advice_on,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_worlds import (
     active_port,
@@ -120,6 +124,9 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_wor
     "hostfile-slots-exceed-gpus",
     "ver-arch-unsupported",
     "mem-gpu-oom",
+    "gdr-unavailable",
+    "roce-gid-index",
+    "process-limit",
     of_jobs=True,
     applies=logs_there,
 )
@@ -130,8 +137,8 @@ def first_cause(case: Case) -> t.Iterator[Answer]:
     for log in read:
         bad = unusable_addresses(case, log)
         for world in worlds(log):
-            causes = [each for each in rows(world, "causes") if dig(each, "peer") not in bad]
-            advice = ADVICE.get(str(dig(causes[0], "kind"))) if causes else None
+            causes = [each for each in rows(world, "causes") if not goes_nowhere(dig(each, "peer"), bad)]
+            advice = advice_on(str(dig(causes[0], "kind")), str(dig(causes[0], "text"))) if causes else None
             if advice is None or explained(world) or follows_from_mig(case, log, causes[0]):
                 continue
             if log.path == PROBE and dig(causes[0], "weight", GENERIC) > min(ours):
@@ -175,11 +182,15 @@ def versions_in_logs(case: Case) -> t.Iterator[Answer]:
                 yield in_log(case, advice.rule, FAIL, found, (advice.cause, advice.remedy))
 
 
+_OF_CLOUDS = re.compile(r"AWS|Libfabric|OFI|FastSocket|TCPX|FasTrak")
+
+
 @rule(
     About(
         "gdr-unavailable",
         layer="nccl",
         severity=WARN,
+        also=(FAIL,),
         title="GPUDirect RDMA is not available",
         symptom="no `/GDRDMA` in NCCL's log",
         source="NCCL src/graph/topo.cc:1653",
@@ -188,17 +199,25 @@ def versions_in_logs(case: Case) -> t.Iterator[Answer]:
     applies=logs_there,
 )
 def direct_access(case: Case) -> t.Iterator[Answer]:
-    """InfiniBand or RoCE without GPUDirect: every byte goes through the host's memory."""
+    """InfiniBand or RoCE without GPUDirect: every byte goes through the host's memory.
+
+    GeForce cards never have it, nor do all instances of a cloud with a network of its own (EFA, gVNIC).
+    """
     for log in logs(case):
         found = {}
         for host, part in dig(log.said, "by_host", {}).items():
-            if dig(part, "gdrdma") is False:
-                ways = ", ".join(f"{name} {count}x" for name, count in dig(part, "transports", {}).items())
-                found[writer(case, log, host)] = f"{log.path}: channels via {ways}, none with GDRDMA"
+            name = writer(case, log, host)
+            never = gpus(case, name) and all(text_of(gpu, "name").startswith("GeForce") for gpu in gpus(case, name))
+            cloud = _OF_CLOUDS.search(" ".join((*dig(part, "transports", {}), *dig(part, "networks", []))))
+            if dig(part, "gdrdma") is False and not never and not cloud:
+                ways = ", ".join(f"{way} {count}x" for way, count in dig(part, "transports", {}).items())
+                seen = f"channels via {ways}, none with GDRDMA" if ways else "GPU Direct RDMA Disabled"
+                found[name] = f"{log.path}: {seen}"
         if found:
             cause = "NCCL uses the RDMA network without direct access to the GPUs' memory"
             remedy = (
-                "modprobe nvidia_peermem, now and at boot (or the open driver and kernel 5.12 or newer for DMA-BUF)"
+                "modprobe nvidia_peermem, now and at boot (or the open driver and kernel 5.12 or newer for DMA-BUF); "
+                "if it is loaded and /sys/kernel/mm/memory_peers is not there, install the driver again after OFED"
             )
             yield in_log(case, "gdr-unavailable", WARN, found, (cause, remedy))
 
@@ -223,7 +242,9 @@ def virtual_interfaces(case: Case) -> t.Iterator[Answer]:
     """
     for log in logs(case):
         bad = unusable_addresses(case, log)
-        failed = [each for world in worlds(log) for each in rows(world, "causes") if dig(each, "peer") in bad]
+        failed = [
+            each for world in worlds(log) for each in rows(world, "causes") if goes_nowhere(dig(each, "peer"), bad)
+        ]
         found = {}
         for host in dig(log.said, "by_host", {}):
             cards = unusable(case, log, host)
@@ -240,23 +261,34 @@ def virtual_interfaces(case: Case) -> t.Iterator[Answer]:
             yield in_log(case, "nccl-ifname-auto-virtual", FAIL if failed else WARN, found, (cause, remedy))
 
 
+# Its other warnings (files of /sys, GDRCopy, symbols of NCCL) are of no weight.
+_NO_EFA = re.compile(r"NET/OFI .{0,80}(?:optimal provider|eligible providers|nitialization failed|EFA provider is|"
+                     r"Failed to initialize .{0,40}protocol|Couldn't open|Could not open)")  # fmt: skip
+
+
 @rule("ib-disabled-on-ib", "ib-libibverbs-missing", "perf-ethernet-bound", of_jobs=True, applies=logs_there)
 def sockets_instead_of_rdma(case: Case) -> t.Iterator[Answer]:
-    """NCCL took sockets on a node whose InfiniBand or RoCE port is active."""
+    """NCCL took sockets on a node whose InfiniBand or RoCE port is active, or whose plugin for EFA said why not."""
     for log in logs(case):
         disabled = str(dig(log.said, "environment.NCCL_IB_DISABLE", "0")) not in ("0", "")
         library = any("libibverbs" in str(dig(each, "text")) for each in dig(log.said, "warnings", []))
         why = "disabled" if disabled else "library" if library else "other"
-        found = {}
+        found: dict[str, dict[str, str]] = {}
         for host, part in dig(log.said, "by_host", {}).items():
             name = writer(case, log, host)
-            if host in apart(log):
+            if host in apart(log) or dig(part, "networks") != ["Socket"]:
                 continue  # that others use RDMA tells more
-            if dig(part, "networks") == ["Socket"] and active_port(case, name):
-                found[name] = f"{log.path}: Using network Socket, while {active_port(case, name)} is active"
-        if found:
-            identity, severity, cause, remedy = IB_AS_SOCKET[why]
-            yield in_log(case, identity, severity, found, (cause, remedy))
+            warned = [each for each in dig(log.said, "warnings", []) if dig(each, "host") == host]
+            of_efa = next((each for each in warned if _NO_EFA.search(str(dig(each, "text")))), None)
+            if of_efa and (len(dig(log.said, "by_host", {})) > 1 or "NET/Socket" in dig(part, "transports", {})):
+                seen = f"{log.path} line {dig(of_efa, 'line')}: {str(dig(of_efa, 'text'))[:200]}; Using network Socket"
+                found.setdefault("efa", {})[name] = seen
+            elif active_port(case, name):
+                seen = f"{log.path}: Using network Socket, while {active_port(case, name)} is active"
+                found.setdefault(why, {})[name] = seen
+        for reason, seen_on in found.items():
+            identity, severity, cause, remedy = IB_AS_SOCKET[reason]
+            yield in_log(case, identity, severity, seen_on, (cause, remedy))
 
 
 def reports(case: Case) -> t.Iterator[tuple[str, str, Data]]:

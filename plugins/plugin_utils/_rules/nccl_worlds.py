@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import text
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import rows, text
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     WARN,
@@ -29,6 +29,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_log
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_worlds import (
     SOCKETS,
     active_port,
+    explained,
     link_layers,
     odd,
     ranks_by_host,
@@ -130,15 +131,18 @@ def _why(case: Case, log: Log, world: Data, host: str) -> str:
         "nccl-init-incomplete",
         layer="nccl",
         severity=WARN,
-        title="NCCL began and no rank was ready",
-        symptom="`Init START` of ranks, `Init COMPLETE` of none",
-        source="NC#2385",
+        title="NCCL began and ranks were never ready",
+        symptom="`Init START` of ranks, `Init COMPLETE` of none, or not of all",
+        source="NC#2385, vllm#58290",
     ),
     of_jobs=True,
     applies=logs_there,
 )
 def began_only(case: Case) -> t.Iterator[Answer]:
-    """Ranks that began and were never ready, with no word why; unequal slots in a hostfile tell it themselves."""
+    """Ranks that began and were never ready, with no word why; unequal slots in a hostfile tell it themselves.
+
+    Where others were ready, the late ones hang while they set up their connections.
+    """
     for log, world in unready_jobs(logs(case)):
         if of_unequal_hostfile(case, dig(world, "nranks")):
             continue
@@ -158,3 +162,18 @@ def began_only(case: Case) -> t.Iterator[Answer]:
             remedy = "Give every node the same number of ranks (trainmesh_slots, slots=), or take another NCCL"
         found = {log.path: f"{seen} ({words})" if words else seen}
         yield in_log(case, "nccl-init-incomplete", WARN, found, (cause, remedy))
+    for log in logs(case):
+        for world in worlds(log):
+            late = dig(world, "late", {})
+            if not late or rows(world, "causes") or dig(world, "superseded") or explained(world):
+                continue
+            who = ", ".join(f"{rank} ({writer(case, log, str(host))})" for rank, host in list(late.items())[:16])
+            seen = f"{log.path}: {len(late)} of {dig(world, 'nranks')} ranks began and were not ready: {who}"
+            cause = "Some ranks were ready and others never: they hang while they set up their connections, or the log "
+            cause += "ends before"
+            remedy = (
+                "py-spy dump --pid PID shows where such a rank waits; NCCL_P2P_DISABLE=1, NCCL_SHM_DISABLE=1 or "
+                "NCCL_IB_DISABLE=1, tried one at a time, tells which way it waits for (GPUs, /dev/shm, adapters): "
+                "then mend that and unset them"
+            )
+            yield in_log(case, "nccl-init-incomplete", WARN, {log.path: seen}, (cause, remedy))

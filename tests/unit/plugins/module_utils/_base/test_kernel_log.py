@@ -143,6 +143,9 @@ def test_hosts_boots_and_modules() -> None:
          {"what": "module 0, Cable error, High Temperature"}),
         ("NETDEV WATCHDOG: eno1 (bnxt_en): transmit queue 3 timed out", "nic_failed",
          {"driver": "bnxt_en", "what": "transmit queue 3 timed out"}),
+        ("ionic 0000:22:04.0 eth4: NETDEV WATCHDOG: CPU: 3: transmit queue 0 timed out 5010 ms", "nic_failed",
+         {"driver": "ionic", "what": "transmit queue 0 timed out"}),
+        ("irdma 0000:01:00.0 rocep1s0: HMC Error", "nic_failed", {"what": "HMC Error"}),
         ("mlx5_core 0000:9c:00.0 ens1f0np0: Link down", "link_down", {"driver": "mlx5_core"}),
         ("igb 0000:01:00.0 eno1: igb: eno1 NIC Link is Down", "link_down", {"driver": "igb"}),
         ("nf_conntrack: nf_conntrack: table full, dropping packet", "table_full", {"what": "nf_conntrack"}),
@@ -247,3 +250,31 @@ def test_floods_are_read_in_time() -> None:
     for line in ("NVRM: " + "x" * 200, "error " * 40, "nvidia 0000:01:00.0: " + "PCIe Bus " * 20, "EXT4-fs (" * 30):
         parse(f"[ 1.0] {line}\n" * 4000)
     assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "{} | CHANGED | rc=0 >>",
+        "{} | SUCCESS | rc=0 (stdout) >>",
+        "ok: [{}] => {{",
+        "----------------\n{}\n----------------",
+    ],
+)
+def test_the_logs_of_several_machines_under_their_names(head: str) -> None:
+    failed = "[  885.2] NVRM: GPU 0000:0a:00.0: RmInitAdapter failed! (0x24:0x72:1568)"
+    text = f"{head.format('gpu1')}\n[    1.0] Linux version 6.8.0\n{head.format('gpu2')}\n{failed}\n[  886.0] ok\n"
+    assert [(event["kind"], event["host"]) for event in parse(text)] == [("gpu_init_failed", "gpu2")]
+    named = failed.replace("[  885.2]", "Dec  2 11:34:58 gpu3 kernel:")
+    assert [event["host"] for event in parse(f"{head.format('gpu2')}\n{named}\n")] == ["gpu3"]
+
+
+def test_indented_lines_under_a_name_are_of_it() -> None:
+    text = "gpu1:\n    [    1.0] ok\ngpu2:\n    [    2.0] NVRM: BAR1 is 0M @ 0x0 (PCI:0000:01:00.0)\n"
+    assert [event["host"] for event in parse(text)] == ["gpu2"]
+    assert [line.host for line in lines("[1.0] a\nCode:\n[1.0] b\n")] == ["", "", ""]
+
+
+def test_a_facility_between_machine_and_program() -> None:
+    (line,) = lines("2026-01-02T03:04:05Z gpu2 kern.warn kernel: x")
+    assert line.host == "gpu2"

@@ -59,6 +59,7 @@ GPU_KEYS = {
     "numa_node",
     "processes",
     "recovery_action",
+    "fabric_health",
     "fault",
 }
 

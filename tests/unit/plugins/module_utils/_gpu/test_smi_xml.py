@@ -176,6 +176,32 @@ def test_a_word_for_no_value_is_none(word: str) -> None:
     assert gpu["fabric"]["state"] is None
 
 
+@pytest.mark.parametrize(
+    ("xml", "key", "want"),
+    [
+        ("<gpu_recovery_action>None</gpu_recovery_action>", "recovery_action", "None"),
+        ("<gpu_recovery_action>N/A</gpu_recovery_action>", "recovery_action", None),
+        ("<gpu_recovery_action>Drain and Reset</gpu_recovery_action>", "recovery_action", "Drain and Reset"),
+        ("<fabric><state>Completed</state></fabric>", "fabric_health", None),
+        ("<fabric><health><summary>N/A</summary></health></fabric>", "fabric_health", None),
+        (
+            "<fabric><health><summary>Healthy</summary><bandwidth>N/A</bandwidth><route_unhealthy>False"
+            "</route_unhealthy><incorrect_configuration>None</incorrect_configuration></health></fabric>",
+            "fabric_health",
+            {"summary": "Healthy", "faults": []},
+        ),
+        (
+            "<fabric><health><summary>Limited Capacity</summary><bandwidth>Degraded</bandwidth>"
+            "<route_unhealthy>True</route_unhealthy></health></fabric>",
+            "fabric_health",
+            {"summary": "Limited Capacity", "faults": ["bandwidth: Degraded", "route unhealthy: True"]},
+        ),
+    ],
+)
+def test_what_the_driver_says_of_its_own_health(xml: str, key: str, want: t.Any) -> None:
+    assert gpu_with(xml)[key] == want
+
+
 @pytest.mark.parametrize("word", ["GPU is lost", "[GPU is lost]", "GPU requires reset", "[GPU requires reset]"])
 def test_a_broken_gpu_is_named(word: str) -> None:
     gpu = gpu_with(f"<fb_memory_usage><total>{word}</total></fb_memory_usage><processes>{word}</processes>")

@@ -166,6 +166,44 @@ def test_transports(via: str, transport: str) -> None:
         ("ncclInternalError: Internal check failed.", "internal_error"),
         ("socket: Too many open files", "fd_limit"),
         ("Failed to open libibverbs.so[.1]", "harmless"),
+        ("Call to posix_fallocate failed : No space left on device", "shm_full"),
+        ("Error while attaching to shared memory segment /dev/shm/nccl-\x01 (size 0), error: No such", "shm_handle"),
+        ("Error while attaching to shared memory segment /dev/shm/nccl-a (size 9), error: No such file", "shm_missing"),
+        ("Call to ibv_reg_dmabuf_mr failed with error Operation not supported", "gdr_refused"),
+        ("Call to ibv_reg_mr_iova2 failed with error Bad address errno 14", "gdr_refused"),
+        ("Call to ibv_create_cq failed", "memlock"),
+        ("Call to ibv_query_gid failed with error Invalid argument", "modify_qp"),
+        ("NET/IB: read failed in ncclIbRoceGetVersionNum: Invalid argument", "gid_read"),
+        ("NET/IB : Unable to open device mlx5_3", "no_ib_device"),
+        ("NET/IB : Got completion with error 4, opcode 1, len 21938, vendor err 81", "ib_access"),
+        ("NET/IB: Got completion from peer 10.0.0.2<1> with status=IBV_WC_REM_ACCESS_ERR(10) opcode=1", "ib_access"),
+        ("NET/IB : Got completion from peer 10.0.0.2<1> with error 11, opcode 2, len 8, vendor err 137", "ib_access"),
+        ("NET/IB: Got completion from peer 10.0.0.2<1> with status=IBV_WC_RETRY_EXC_ERR(12) opcode=4", "ib_completion"),
+        ("NET/OFI Unable to insert remote address into address vector for device 1", "efa_completion"),
+        ("Attribute arch of node cpu not found", "topology"),
+        ("XML Topology has wrong version 0, 1 needed", "topology"),
+        ("Error : no algorithm/protocol available for function AllGather with datatype ncclInt8.", "no_algorithm"),
+        ("MNNVL (cliqueSize 8) is available but not working on this system. Check the IMEX", "imex"),
+        ("Invalid NCCL_COMM_ID, please use format: <ipv4>:<port>", "comm_id"),
+        ("Net : error encountered when getting address info : Name or service not known", "comm_id"),
+        ("Bootstrap Root : mismatch in rank count from procs 16 : 8", "duplicate_rank"),
+        ("Invalid rank requested : 4/4", "duplicate_rank"),
+        ("Failed to find reverse path from remNode 0/2000 nlinks 3 to node 0/7000", "p2p_broken"),
+        ("Error while creating shared memory segment /dev/shm/nccl-Ab1 (size 9)", "shm_full"),
+        ("no device found matching eth9, verify NCCL_OOB_NET_IFNAME", "no_interface"),
+        ("Thread creation failed: Resource temporarily unavailable", "thread_limit"),
+        ("Failed to find CUDA library libcuda.so (NCCL_CUDA_PATH='') : libcuda.so: cannot open", "no_nvml"),
+        ("CUDA Driver version found is 11040. Minimum requirement is 11080", "cuda_driver_too_old"),
+        ("failed to open CUDA IPC handle : 217 peer access is not supported between these two", "cuda_peer_access"),
+        ("Cuda failure 401 'the operation cannot be performed in the present state'", "nvls"),
+        ("Cuda failure 1 'invalid argument'", "cuda_failure"),
+        ("HIP failure 'out of memory'", "cuda_out_of_memory"),
+        ('Missing "iommu=pt" from kernel command line which can lead to system instablity or hang!', "harmless"),
+        ("Could not find a path for pattern 4, falling back to simple order", "harmless"),
+        ("[Proxy Service 1] Failed to execute operation Connect from rank 1, retcode 2", "harmless"),
+        ("Socket recv failed while polling for opId=0x7fa0", "harmless"),
+        ("[Service thread] Accept failed Too many open files", "fd_limit"),
+        ("Could not find any local path from gpu 0 to net.", None),
         ("loss 0.3 of step 4", None),
     ],
 )
@@ -178,9 +216,86 @@ def test_the_status_of_a_completion_in_old_words_and_in_new_ones() -> None:
     for text in (
         "NET/IB : Got completion with error 12, opcode 0, len 11155, vendor err 129",
         "NET/IB: Got completion from peer 10.0.0.2<1> with status=12 opcode=0 len=0 vendor err 129",
+        "NET/IB : Got completion from peer 10.0.0.2<1> with error 12, opcode 0, len 0, vendor err 129",
     ):
         found = classify(text)
         assert found and (found["status"], found["vendor_err"]) == (12, 129)
+
+
+def test_an_error_of_cuda_in_the_file_of_nvlink_sharp_is_one_of_it() -> None:
+    for text in ("Cuda failure 1 'invalid argument'", "Cuda failure 'invalid argument'"):
+        found, other = classify(text, "transport/nvls.cc:165"), classify(text, "transport/p2p.cc:99")
+        assert found and other and (found["kind"], other["kind"]) == ("nvls", "cuda_failure")
+    found = classify("Cuda failure 2 'out of memory'", "transport/nvls.cc:165")
+    assert found and found["kind"] == "cuda_out_of_memory"
+
+
+UNKNOWN = "b2:1:5 [0] graph/x.cc:9 NCCL WARN Could not find NET with id 0\n"
+GAVE_UP = "b2:1:5 [0] NCCL INFO graph/x.cc:9 (ncclTopo) -> 3\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (UNKNOWN, None),
+        (UNKNOWN + GAVE_UP, "Could not find NET with id 0"),
+        (UNKNOWN + GAVE_UP.replace("-> 3", "-> 0"), None),
+        (UNKNOWN + GAVE_UP.replace("b2:1:5", "b2:1:6"), None),  # another thread
+        (UNKNOWN + GAVE_UP + "b2:1:5 [0] NCCL INFO comm 0x1 rank 0 nranks 1 x - Init COMPLETE\n", None),
+        (UNKNOWN + "ncclInternalError: Internal check failed.\n", "Could not find NET with id 0"),
+        # what other ranks and the proxy say of it afterwards
+        ("a1:1:5 [0] x.cc:1 NCCL WARN Connection closed by remote peer b2<5>\n" + UNKNOWN + GAVE_UP,
+         "Could not find NET with id 0"),
+        (UNKNOWN + GAVE_UP + "b2:1:7 [0] x.cc:1 NCCL WARN [Proxy Service] Failed to execute operation Setup\n"
+         "b2:1:7 [0] NCCL INFO proxy.cc:1 -> 3\n", "Could not find NET with id 0"),
+        ("b2:1:5 [0] x.cc:1 NCCL WARN Connection closed by remote peer a1<5>\n" + UNKNOWN + GAVE_UP,
+         "Connection closed by remote peer a1<5>"),
+        # a known cause goes before it, wherever it stands
+        (UNKNOWN + GAVE_UP + "a1:1:5 [0] x.cc:1 NCCL WARN socket failed : Too many open files\n",
+         "socket failed : Too many open files"),
+        ("b2:1:5 [0] x.cc:1 NCCL WARN Call to bind failed: Permission denied\n" + UNKNOWN + GAVE_UP,
+         "Call to bind failed: Permission denied; Could not find NET with id 0"),
+        # torch alone, with NCCL's words behind its own
+        ("[rank3]: ncclSystemError: System call failed.\n[rank3]: Last error:\n[rank3]: Something is odd\n",
+         "[rank3]: Something is odd"),
+    ],
+)  # fmt: skip
+def test_a_warning_that_nobody_knows_is_a_cause_once_its_thread_gives_up(text: str, cause: str | None) -> None:
+    found = parse(text)["cause"]
+    assert (found["text"] if found else None) == cause
+    assert not found or "process" not in found
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("internal error - please report this issue to the developers / ", "internal_error"),
+        ("remote process exited or there was a network error / ", "remote_error"),
+        ("invalid usage / ", "invalid_usage"),
+        ("unhandled cuda error / ", "system_error"),
+    ],
+)
+def test_what_a_benchmark_says_when_nccl_fails(words: str, kind: str) -> None:
+    found = classify(f"gpu1: Test NCCL failure common.cu:9 '{words}'")
+    assert found and found["kind"] == kind
+
+
+def test_a_device_number_that_is_not_one_does_not_hide_a_line() -> None:
+    (line,) = split("node2:81:95 [123456789] include/alloc.h:243 NCCL WARN Cuda failure 'driver shutting down'")
+    assert (line.host, line.level, line.device) == ("node2", "WARN", 123456789)
+
+
+@pytest.mark.parametrize(
+    ("where", "want"),
+    [
+        ("transport/net_ib/[p2p.cc:7](https://p2p.cc:7/)", "transport/net_ib/p2p.cc:7"),
+        ("int poll_queue(ctx_t*, std::map<int, fid_q*>&, bool) const:46",
+         "int poll_queue(ctx_t*, std::map<int, fid_q*>&, bool) const:46"),
+    ],
+)  # fmt: skip
+def test_names_of_files_as_trackers_and_plugins_write_them(where: str, want: str) -> None:
+    line = next(iter(split(f"gpu2:5:6 [1] {where} NCCL WARN NET/IB : no\n")))
+    assert (line.host, line.where, line.text) == ("gpu2", want, "NET/IB : no")
 
 
 def test_the_warning_is_the_cause_and_not_the_generic_error_after_it() -> None:
@@ -225,7 +340,14 @@ def test_any_text(text: str) -> None:
 
 
 def test_floods_are_read_in_time() -> None:
-    for text in ("a:1:2 [0] " * 40_000, "a" * 500_000, ":1:2 " * 80_000, "[0]eth0:" * 50_000, "\x1b[" * 200_000):
+    for text in (
+        "a:1:2 [0] " * 40_000,
+        "a" * 500_000,
+        ":1:2 " * 80_000,
+        ":1:2 int f(" * 40_000,
+        "[0]eth0:" * 50_000,
+        "\x1b[" * 200_000,
+    ):
         parse(text)
         parse(f"a1:1:1 [0] NCCL INFO NET/Socket : Using {text}")
         parse(f"a1:1:1 [0] x.cc:1 NCCL WARN connect {text}")

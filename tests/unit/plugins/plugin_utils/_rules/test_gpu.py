@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.smi_xml import parse as parse_xml
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.status import PRECEDENCE
 from ansible_collections.trainmesh.cluster.plugins.module_utils._gpu.xid import parse
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Untested
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Finding, Untested
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import gpu as rules_gpu
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import gpu_health, gpu_thermal, precision
 from ansible_collections.trainmesh.cluster.tests.unit.samples import checks
@@ -224,6 +224,35 @@ def test_a_gpu_in_mig_mode_is_not_one_without_nvlinks() -> None:
     assert ("gpu-nvlink", "fail", ("node1",)) in said(case)
     case.gpu["node1"]["nvlink"][0].update(active=12, inactive=0, gb_per_s=25.0)
     assert said(case) == [("gpu-mig", "fail", ("node1",))]
+
+
+@pytest.mark.parametrize(
+    ("health", "want"),
+    [
+        (None, []),
+        ({"summary": "Healthy", "faults": []}, []),
+        ({"summary": "Not Supported", "faults": []}, []),
+        ({"summary": "Unhealthy", "faults": ["route unhealthy: True"]}, [("gpu-nvlink", "fail", ("node1",))]),
+        ({"summary": "Limited Capacity", "faults": ["bandwidth: Degraded"]}, [("gpu-nvlink", "warn", ("node1",))]),
+    ],
+)
+def test_what_the_driver_says_of_the_fabric(health: t.Any, want: t.Any) -> None:
+    case = gpu_case()
+    case.gpu["node1"]["gpus"][0]["fabric_health"] = health
+    assert said(case) == want
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [("None", ""), ("N/A", ""), ("Reset", "--gpu-reset"), ("Reboot", "Reboot the node"), ("Drain and Reset", "End all"),
+     ("Drain P2P", "End all"), ("Something New", "nvidia-smi -q")],
+)  # fmt: skip
+def test_a_gpu_that_waits_for_a_recovery(action: str, words: str) -> None:
+    case = gpu_case()
+    case.gpu["node1"]["gpus"][0]["recovery_action"] = action
+    assert said(case) == ([("gpu-recovery", "fail", ("node1",))] if words else [])
+    for finding in checks.answers(case, RULES):
+        assert isinstance(finding, Finding) and words in finding.remedy and action in finding.evidence["node1"]
 
 
 def test_cards_without_nvlink_are_not_asked_for_it() -> None:

@@ -98,6 +98,28 @@ DMAR = "nvidia 0000:3b:00.0: enabling\nDMAR: [DMA Read] Request device [{}] faul
         ("I/O error, dev nvme0n1, sector 9 op 0x0:(READ)", "disk-failing", "warn", "smartctl"),
         ("EXT4-fs (sda2): Remounting filesystem read-only", "disk-failing", "fail", "fsck"),
         ("nfs: server nas not responding, still trying", "nfs-not-responding", "warn", "showmount"),
+        ("NVRM: nvAssertOkFailedNoLog: Assertion failed: Reset required [NV_ERR_RESET_REQUIRED] (0x00000062) returned",
+         "gpu-recovery", "fail", "--gpu-reset"),
+        ("NVRM: GPU0 krcWatchdog_IMPL: RC watchdog: GPU is probably locked!  Notify Timeout Seconds: 7", "gpu-hung",
+         "warn", "nvidia-smi"),
+        (FAILED.replace("0x24:0x72", "0x62:0x51"), "gpu-lost-from-bus", "fail", "free -g"),
+        ("nvidia 0000:03:00.0: AER: can't recover (no error_detected callback)", "pcie-errors", "warn", "lspci"),
+        ("\n".join(["mlx5_core 0000:03:00.0: PCIe Bus Error: severity=Correctable, type=Data Link Layer"] * 120),
+         "pcie-errors", "warn", "lspci"),
+        ("efa: Unknown symbol ib_register_device (err -22)", "rdma-module-mismatch", "warn", "dkms"),
+        ("mlx5_ib: disagrees about version of symbol ib_alloc_device", "rdma-module-mismatch", "warn", "dkms"),
+        ("VFS: file-max limit 1000000 reached", "fd-limit", "warn", "fs.file-max"),
+        ("NVRM: Xid (PCI:0018:01:00): 145, RLW_RXPIPE Nonfatal XC0 i0 Link 13 (0x1)", "gpu-xid", "warn", "Watch"),
+        ("NVRM: Xid (PCI:0018:01:00): 149, NETIR_LINK_EVT Fatal XC0 i0 Link 00 (0x1)", "gpu-xid", "fail", "NVSwitch"),
+        ("NVRM: Xid (PCI:0000:01:00): 154, GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)",
+         "gpu-xid", "fail", "--gpu-reset"),
+        ("NVRM: Xid (PCI:0000:01:00): 154, pid=5, GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot "
+         "Required)", "gpu-xid", "fail", "Reboot the node"),
+        ("NVRM: Xid (PCI:0000:01:00): 154, GPU recovery action changed from 0x0 (None) to 0x3 (Drain P2P)", "gpu-xid",
+         "fail", "End all jobs"),
+        ("nvidia-nvswitch3: SXid (PCI:0000:04:00.0): 20034, Fatal, Link 30 LTSSM Fault Up\nnvidia-nvswitch3: SXid "
+         "(PCI:0000:04:00.0): 20034, Severity 1 Engine instance 30\nnvidia-nvswitch3: SXid (PCI:0000:04:00.0): 20034, "
+         "Data {0x00000001, 0x00000002}", "gpu-xid", "fail", "NVSwitch"),
     ],
 )  # fmt: skip
 def test_a_log_that_was_handed_in(text: str, identity: str, severity: str, words: str) -> None:
@@ -117,6 +139,13 @@ def test_a_log_that_was_handed_in(text: str, identity: str, severity: str, words
         "EDAC MC0: 1 CE memory read error on DIMM#0",
         "mlx5_core 0000:9c:00.0 ens1: Link down",
         "Lockdown: modprobe: unsigned module loading is restricted",
+        "snd_hda_intel 0000:03:00.1: AER: can't recover (no error_detected callback)",
+        "mlx5_core 0000:5c:00.0: mlx5_pcie_event:299:(pid 11): Detected insufficient power on the PCIe slot (27W).",
+        "mlx5_core 0000:5c:00.0: mlx5_cmd_out_err:838:(pid 1): ACCESS_REG(0x805) op_mod(0x0) failed, status bad",
+        "NVRM: knvlinkDiscoverPostRxDetLinks_GH100: Getting peer0's postRxDetLinkMask failed!",
+        "NVRM: nvCheckOkFailedNoLog: Check failed: Out of memory [NV_ERR_NO_MEMORY] (0x00000051) returned",
+        "NVRM: kceIsGenXorHigherSupported_GH100: Could not get root gen speed - check for GPU gen speed!",
+        "nvidia-peermem nv_get_p2p_free_callback:127 ERROR detected invalid context, skipping further processing",
         "",
     ],
 )
@@ -133,6 +162,46 @@ def test_xids_of_a_log_and_the_same_in_plain_words() -> None:
     assert told(given(lines(text))) == [("gpu-xid", "fail", ("node1",))]
     text = "nvidia 0000:9b:00.0: Unable to change power state from D3cold to D0, device inaccessible"
     assert told(given(lines(text))) == [("gpu-xid", "fail", ("node1",))]
+
+
+ACTION = "NVRM: Xid (PCI:0000:9b:00): 154, GPU recovery action changed from 0x{} to 0x{}"
+
+
+def test_the_last_word_on_how_to_recover_a_gpu_counts() -> None:
+    asked, done = ACTION.format("0 (None)", "1 (GPU Reset Required)"), ACTION.format("1 (GPU Reset)", "0 (None)")
+    text = f"{asked}\n{done}"
+    assert told(given(lines(text))) == [("gpu-xid", "info", ("node1",))]
+    other = ACTION.format("0 (None)", "2 (Node Reboot Required)").replace("9b", "1b")
+    assert told(given(lines(f"{text}\n{other}"))) == [("gpu-xid", "info", ("node1",)), ("gpu-xid", "fail", ("node1",))]
+    reset = "NVRM: x: Reset required [NV_ERR_RESET_REQUIRED] (0x00000062) returned"
+    assert told(given(lines(f"{reset}\n{other}"))) == [("gpu-xid", "fail", ("node1",))]
+
+
+def test_what_nvidia_smi_tells_of_a_recovery_now_goes_before_the_log() -> None:
+    log = lines(ACTION.format("0 (None)", "1 (GPU Reset Required)"))
+    case = live(log)
+    gpu = case.gpu["node2"]["gpus"][0]
+    case.gpu["node2"]["xids"][0]["bus_id"] = gpu["pci_bus_id"]
+    assert told(case) == [("gpu-xid", "fail", ("node2",))]
+    gpu["recovery_action"] = "None"
+    assert told(case) == []
+    gpu["recovery_action"] = "Reset"
+    assert told(case) == [("gpu-recovery", "fail", ("node2",))]
+
+
+def test_links_that_a_program_besides_the_kernel_saw_go() -> None:
+    line = "Aug 17 06:18:01 gpu2 systemd-networkd[5398]: {}: lost carrier\n"
+    assert told(given(line.format("ib6") * 12)) == [("net-flaky-interface", "warn", ("node2",))]
+    assert told(given(line.format("ib6") * 2)) == []
+    assert told(given(line.format("veth1a2b") * 40)) == []
+
+
+def test_a_module_that_was_loaded_after_all_is_no_fault() -> None:
+    text = lines("mlx5_ib: Unknown symbol ib_alloc_device (err -2)")
+    assert told(live(text)) == []
+    case = live(text)
+    case.fabric["node2"]["rdma"]["devices"] = []
+    assert told(case) == [("rdma-module-mismatch", "warn", ("node2",))]
 
 
 def test_one_text_on_two_nodes_is_of_none_of_them() -> None:

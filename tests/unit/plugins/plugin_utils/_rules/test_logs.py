@@ -72,6 +72,18 @@ WARN = "gpu1:7:9 [0] x.cc:1 NCCL WARN "
             ("node1",),
         ),
         ("socket failed : Too many open files", "fd-limit", ("node1",)),
+        ("Attribute arch of node cpu not found", "nccl-internal-error-init", ("node1",)),
+        ("Call to ibv_reg_dmabuf_mr failed with error Operation not supported", "gdr-unavailable", ("node1",)),
+        (
+            "NET/IB : Got completion from peer 10.0.0.12<5> with status=11 opcode=129 len=8 vendor err 137 (Recv)",
+            "p2p-acs-iommu",
+            ("node1", "node2"),
+        ),
+        ("Cuda failure 401 'the operation cannot be performed in the present state'", "drv-fabricmanager", ("node1",)),
+        ("NET/IB: read failed in ncclIbRoceGetVersionNum: Invalid argument", "roce-gid-index", ("node1",)),
+        ("Thread creation failed: Resource temporarily unavailable", "process-limit", ("node1",)),
+        ("MNNVL (cliqueSize 8) is available but not working on this system.", "system", ("node1",)),
+        ("Could not find NET with id 0", "system", ("node1",)),
     ],
 )
 def test_a_warning_names_the_fault_and_the_host(text: str, identity: str, hosts: tuple[str, ...]) -> None:
@@ -117,6 +129,11 @@ def test_ways_between_the_ranks() -> None:
     line = "gpu1:1:1 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[0] [send] via NET/IB/0"
     assert told(case("nccl_log", line)) == [("gdr-unavailable", ("node1",), "warn")]
     assert told(case("nccl_log", line + "/GDRDMA")) == []
+    given = case("nccl_log", line, gpu={"node1": {"gpus": [{"name": "GeForce RTX 4090"}]}})
+    assert told(given) == []  # which never have it
+    off = "gpu1:1:1 [0] NCCL INFO NET/IB : GPU Direct RDMA Disabled for HCA 0 'mlx5_0'\n"
+    assert told(case("nccl_log", off)) == [("gdr-unavailable", ("node1",), "warn")]
+    assert told(case("nccl_log", off + line + "/GDRDMA")) == []
     line = "gpu2:1:1 [0] NCCL INFO NET/Socket : Using [0]eth0:10.0.0.12<0> [1]veth75fa783:fe80::14ad%veth75fa783<0>"
     assert told(case("nccl_log", line)) == [("nccl-ifname-auto-virtual", ("node2",), "warn")]
 
@@ -132,6 +149,74 @@ def test_ways_between_the_ranks() -> None:
 def test_sockets_beside_an_active_port(before: str, identity: str, severity: str) -> None:
     text = before + "gpu1:1:1 [0] NCCL INFO Using network Socket\n"
     assert told(case("nccl_log", text, fabric={"node1": HCA})) == [(identity, ("node1",), severity)]
+    assert told(case("nccl_log", text)) == []
+
+
+def test_sockets_where_the_plugin_for_efa_finds_nothing() -> None:
+    text = "gpu2:5:5 [0] get_ofi_provider:312 NCCL WARN NET/OFI Could not find any optimal provider\n"
+    text += "gpu2:5:5 [0] NCCL INFO x.cc:1 -> 2\ngpu2:5:5 [0] NCCL INFO Using network Socket\n"
+    ready = "gpu2:5:5 [0] NCCL INFO comm 0x5 rank 0 nranks 2 cudaDev 0 busId 1 - Init COMPLETE\n"
+    assert told(case("nccl_log", text + ready)) == []  # one node alone needs no network
+    text += "gpu2:5:5 [0] NCCL INFO Channel 00/0 : 1[0] -> 0[0] [receive] via NET/Socket/0\n" + ready
+    given = case("nccl_log", text)
+    assert told(given) == [("perf-ethernet-bound", ("node2",), "warn")]
+    assert "fi_info" in findings(given)[0].remedy
+    assert told(case("nccl_log", text.replace("Using network Socket", "Using network AWS Libfabric"))) == []
+    assert told(case("nccl_log", text.replace("any optimal provider", "symbol ncclGetVersion"))) == []
+
+
+def test_what_an_adapter_of_efa_refuses() -> None:
+    text = "gpu2:5:6 [0] NCCL INFO Ring 00 : 7 -> 8 [send] via NET/AWS Libfabric/0\n"  # without GDRDMA: not of IB
+    assert told(case("nccl_log", text)) == []
+    text += "gpu2:5:5 [0] register:61 NCCL WARN NET/OFI Unable to register memory. RC: -22, Error: Invalid argument\n"
+    given = case("nccl_log", text + "gpu2:5:5 [0] NCCL INFO x.cc:1 -> 2\n")
+    assert told(given) == [("nccl-system-error-first-collective", ("node2",), "fail")]
+    assert "EFA installer" in findings(given)[0].remedy
+    fast = "gpu2:5:6 [0] NCCL INFO Channel 00/0 : 7[0] -> 8[0] [send] via NET/FastSocket/0\n"
+    assert told(case("nccl_log", fast)) == []
+    assert told(case("nccl_log", fast.replace("FastSocket", "IB"))) == [("gdr-unavailable", ("node2",), "warn")]
+
+
+def test_a_gpu_that_only_another_container_sees() -> None:
+    text = "gpu1:7:9 [0] misc/nvmlwrap.cc:1 NCCL WARN nvmlDeviceGetHandleByPciBusId() failed: Not Found\n"
+    assert told(case("nccl_log", text + "gpu1:7:9 [0] NCCL INFO Setting affinity for GPU 0 to ff\n")) == []
+    given = case("nccl_log", text + "gpu1:7:9 [0] NCCL INFO graph/xml.cc:1 -> 2\n")
+    assert told(given) == [("nccl-system-error-first-collective", ("node1",), "fail")]
+    assert "NCCL_HOSTID" in findings(given)[0].remedy
+
+
+def test_what_a_job_goes_on_without_is_no_cause() -> None:
+    aside = "gpu1:7:9 [0] ras/client.cc:12 NCCL WARN Call to bind failed: Address in use\n"
+    aside += "gpu1:7:9 [0] NCCL INFO ras/client.cc:9 -> 2\n"
+    aside += "gpu1:7:9 [0] sharp_plugin.c:3 NCCL WARN NET/IB : SHARP coll init error: no job\n"
+    aside += "gpu1:7:9 [0] NCCL INFO transport.cc:2 -> 2\n"
+    aside += "gpu1:7:9 [0] init:33 NCCL WARN NET/OFI Failed to initialize GDRCopy\n"
+    assert told(case("nccl_log", aside)) == []
+    given = case("nccl_log", aside + "[rank0]: ncclInternalError: Internal check failed.\n")
+    assert [each.rule for each in findings(given)] == ["nccl-internal-error-init"]
+    assert "ras/" not in str(findings(given)[0].evidence)
+
+
+def test_sums_that_come_out_wrong() -> None:
+    text = "gpu1:7:8 [0] NCCL INFO comm 0x5 rank 0 nranks 2 cudaDev 0 busId 1 - Init COMPLETE\n"
+    assert told(case("nccl_log", text + "# Out of bounds values : 0 OK\n")) == []
+    assert told(case("nccl_log", text + "# Out of bounds values : 12 FAILED\n")) == [
+        ("p2p-acs-iommu", ("node1",), "fail")
+    ]
+
+
+def test_a_buffer_without_nvlink_sharp_is_no_failure_of_a_job_that_runs() -> None:
+    text = "gpu1:7:9 [0] transport/nvls.cc:5 NCCL WARN Cuda failure 1 'invalid argument'\n"
+    ready = "gpu1:7:8 [0] NCCL INFO comm 0x5 rank 0 nranks 8 cudaDev 0 busId 1 - Init COMPLETE\n"
+    assert told(case("nccl_log", ready + text * 3)) == []
+    assert told(case("nccl_log", text)) == [("drv-fabricmanager", ("node1",), "fail")]
+    broken = ready + text + "[rank0]: ncclUnhandledCudaError: Call to CUDA function failed.\n"
+    assert told(case("nccl_log", broken)) == [("drv-fabricmanager", ("node1",), "fail")]
+
+
+def test_what_a_library_of_another_vendor_warns_of_at_its_start_is_no_failure() -> None:
+    text = WARN + 'Missing "iommu=pt" from kernel command line which can lead to system instablity or hang!\n'
+    text += "gpu1:7:9 [0] NCCL INFO init.cc:1 -> 3\nRCCL version 2.20.5+hip6.2\n"
     assert told(case("nccl_log", text)) == []
 
 

@@ -93,7 +93,8 @@ def test_two_jobs_in_one_log_are_not_compared() -> None:
     here = uses(1, "IB") + uses(2, "IB") + begun(1, 0, 2) + begun(2, 1, 2) + begun(1, 0, 2, word="COMPLETE")
     there = uses(3, "Socket") + uses(4, "Socket") + begun(3, 0, 2, "0xb") + begun(4, 1, 2, "0xb")
     there += begun(3, 0, 2, "0xb", "COMPLETE")
-    assert told(versions + here + there) == []
+    done = begun(2, 1, 2, word="COMPLETE") + begun(4, 1, 2, "0xb", "COMPLETE")
+    assert told(versions + here + there + done) == []
     joined = (versions + here + there).replace("0xb", "0xa")
     assert {identity for identity, _hosts, _severity in told(joined)} == {
         "nccl-networks-differ",
@@ -224,6 +225,12 @@ def test_cards_that_no_other_node_reaches() -> None:
     assert "enx02a" in findings(log)[0].evidence["node1"]
     one = f"gpu1:1:9{INFO}NET/Socket : Using [0]enx02a:10.0.0.11<0>\n"
     assert told(one) == []  # a network card on USB that has an address like any other
+    cable = "".join(f"gpu{host}:1:9{INFO}NET/Socket : Using [0]enp1s0f0np0:169.254.3.{host}<0>\n" for host in (1, 2))
+    assert told(cable) == []  # two nodes on one cable
+    veth = f"gpu1:1:9{INFO}NET/Socket : Using [0]eno1:10.0.0.11<0> [1]veth1:fe80::1%veth1<0>\n"
+    lost = f"gpu1:1:9{WARN}Connect to {{}}<5> failed : Connection timed out\n"
+    assert told(veth + lost.format("fe80::2%7")) == [("nccl-ifname-auto-virtual", ("node1",), "fail")]  # the peer's
+    assert ("nccl-system-error-first-collective", ("node2",), "fail") in told(veth + lost.format("10.0.0.12"))
 
 
 @pytest.mark.parametrize(
@@ -258,6 +265,17 @@ def test_ranks_that_began_and_were_never_ready() -> None:
     assert told(log + begun(1, 0, 8, word="COMPLETE")) == []
     assert told(log + f"gpu1:1:9{INFO}Connected all rings\n") == []
     assert "unequal" in findings(begun(1, 0, 7) + begun(2, 4, 7))[0].cause
+
+
+def test_ranks_that_hang_while_others_are_ready() -> None:
+    starts = "".join(begun(1 + rank // 2, rank, 4, pid=1 + rank) for rank in range(4))
+    log = starts + begun(1, 0, 4, word="COMPLETE") + begun(2, 2, 4, word="COMPLETE", pid=3)
+    assert told(log) == [("nccl-init-incomplete", (), "warn")]
+    assert "2 of 4 ranks began and were not ready: 1 (node1), 3 (node2)" in findings(log)[0].evidence["/tmp/log"]
+    alive = "".join(f"gpu{1 + rank // 2}:{1 + rank}:9{INFO}Connected all rings\n" for rank in (1, 3))
+    assert told(log + alive) == []  # their own line is lost
+    assert told(log.replace(begun(2, 3, 4, pid=4), "")) == []  # nor is it known here who else was there
+    assert told(log + f"gpu2:4:9{WARN}Cuda failure 'out of memory'\n") == [("mem-gpu-oom", ("node2",), "fail")]
 
 
 @pytest.mark.parametrize("version", ["2.31.2", "2.27.6"])
