@@ -130,7 +130,7 @@ class Command:
     pipe, or a loop that reads), and nothing was done about it. ``tool`` is the command's name, which is not the
     launcher's where a tool runs it. ``through`` are the commands around it, such as nohup and srun. ``once`` says that
     its command line is put together once for all nodes. ``conditional``: it runs in some cases only;
-    ``looped``: in a ``for`` loop.
+    ``looped``: in a loop over words or lines. ``background``: the script does not wait for its end.
     """
 
     launcher: str
@@ -147,6 +147,7 @@ class Command:
     once: bool = False
     conditional: bool = False
     looped: bool = False
+    background: bool = False
 
     def argument(self, *names: str) -> str | None:
         """The value of the training script's argument ``--name``, dashes and underscores alike; None without one."""
@@ -374,7 +375,7 @@ class _Reader:
                 Command(
                     PYTHON, line, options, tuple(value.rest), script, tuple(value.rest), value.environment, False,
                     references, PYTHON, (*self._through, *value.through), once,
-                    simple.conditional, "for" in simple.inside or "while" in simple.inside,
+                    simple.conditional, "for" in simple.inside or "while" in simple.inside, simple.background,
                 )
             )  # fmt: skip
 
@@ -398,7 +399,8 @@ class _Reader:
                 through,
                 self._once or bool(REMOTE & set(through)),
                 simple.conditional,
-                "for" in simple.inside,
+                bool({"for", "read"} & set(simple.inside)),
+                simple.background,
             )
         )
 
@@ -439,8 +441,11 @@ class _Reader:
                 inner = _Reader(dict(self._visible(simple)), (*self._through, *names), once, self._depth + 1)
                 inner.read(text, line - 1)
                 for command in inner.commands:
-                    looped = command.looped or "for" in simple.inside
-                    self.commands.append(dataclasses.replace(command, line=line, once=once, looped=looped))
+                    looped = command.looped or bool({"for", "read"} & set(simple.inside))
+                    behind = command.background or simple.background or ("ssh" in names and "-f" in simple.words)
+                    self.commands.append(
+                        dataclasses.replace(command, line=line, once=once, looped=looped, background=behind)
+                    )
 
 
 def _assigned(simple: shell.Simple) -> t.Iterator[str]:
