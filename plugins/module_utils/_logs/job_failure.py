@@ -172,6 +172,8 @@ KINDS: t.Sequence[Kind] = (
           r"|value from checkpoint \(\S{1,40}\) is not equal to"),
     _kind("ray_gpus", ROOT, r"Total available GPUs [\d.]{1,12} is less than total desired"
           r"|number of required GPUs exceeds the total number of available GPUs"),
+    _kind("ray_waits", WAIT, r"Waiting for creating a placement group of specs for [1-9]\d{2,6} seconds", alone=True),
+    _kind("ray_agent", ROOT, r"No available agent to submit job"),
     _kind("ray_versions", ROOT, r"Version mismatch: The cluster was started with"),
     _kind("ray_none", ROOT, r"Could not find any running Ray instance|Failed to connect to Ray cluster"),
     _kind("both_precisions", ROOT, r"modes cannot be simultaneously enabled"),
@@ -295,7 +297,7 @@ _WORTH = re.compile(
     r"|compiled|ninja|cpu_adam|building|nvcc|not defined|shared object|symbol|glibc|illegal|no such|syntax|shape|vocab"
     r"|checkpoint|not found|identifier|folder|can't|has no|does not exist|permission|read-only|loss scale|refused|peer"
     r"|broken pipe|abort|closed|shutdown|shut down|lost|cancelled|killed|detected|nccl|warn"
-    r"|too open|negotiate|account|log in|password|sudo:|slots|as root|reach|parallel|requested|died"
+    r"|too open|negotiate|account|log in|password|sudo:|slots|as root|reach|parallel|requested|died|placement|agent"
     r"|dead because|gated|stale|checkpoint",
     re.IGNORECASE,
 )

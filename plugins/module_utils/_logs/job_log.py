@@ -27,10 +27,16 @@ DONE = re.compile(r"exits successfully|\btrain_runtime\b|[Tt]raining (?:is )?(?:
 PROGRESS = re.compile(
     r"\bloss\b\W{0,4}\s{0,3}\d|\b[Ee]poch\b.{0,20}\d|\b(?:step|iter|iteration)\b\W{0,3}\s{0,3}\d", re.I
 )
+LOSS = re.compile(r"\bloss\b\W{0,4}\s{0,3}\d", re.I)
 TRACEBACK = "Traceback (most recent call last):"
 CHAINED = re.compile(r"During handling of the above exception|The above exception was the direct cause")
 _WRAPPED = re.compile(
     r"Caught \w+ in |Error\(s\) in loading state_dict|ProcessRaisedException|Last error:\s*$|CheckpointException ranks:"
+)
+# what Python and its libraries print of an exception that ends nothing
+_IGNORED = re.compile(
+    r"Exception ignored in|--- Logging error ---|Error in (?:atexit|sys\.(?:excepthook|unraisablehook))"
+    r"|exception was never retrieved|Exception in callback"
 )
 # an exception whose name does not say so, behind the frames of its traceback
 _FRAME = re.compile(r'\s+File "[^"\n]{1,300}", line \d+')
@@ -45,6 +51,7 @@ SAME_START_SECONDS = 120.0
 SAME_START_LINES = 30
 WRAPPED_LINES = 80
 RECOVERED_LINES = 5  # progress after an exception: somebody has caught it
+FIRST_LOSSES = 2  # and so many lines with a loss, where no rank had made progress before
 
 _NODE_RANK = re.compile(r"\b(?:node_rank=|node rank: |machine_rank[=:] ?|group_rank=)(\d{1,5})\b")
 _MASTER = re.compile(
@@ -161,7 +168,7 @@ def parse(text: str, nodes: t.Mapping[str, str] = NOBODY) -> Log:
     written = dict.fromkeys(line.node for line in lines if line.node)
     progress = [*(line.number for line in lines if PROGRESS.search(line.text)), *bars(text)]
     return log._replace(
-        events=_lasting(log, progress),
+        events=_lasting(log, progress, [line.number for line in lines if LOSS.search(line.text)]),
         finished=_finished(log, lines),
         trained=max(progress, default=0),
         world=max([*worlds, *(1 + line.rank for line in lines if line.rank is not None)], default=None),
@@ -203,6 +210,7 @@ class _Stream:
     library: str = ""
     chained: bool = False
     frames: bool = False
+    ignored: int = 0  # the line that says so
 
 
 def _events(lines: t.Sequence[Line] | t.Iterator[Line]) -> t.Iterator[Event]:
@@ -224,6 +232,7 @@ def _events(lines: t.Sequence[Line] | t.Iterator[Line]) -> t.Iterator[Event]:
         if not line.text.startswith(" ") or _FRAME.match(line.text):
             own.frames = line.text.startswith(" ")
         before = own.last
+        own.ignored = line.number if _IGNORED.search(line.text) else own.ignored
         if said is None:
             begins = line.text.startswith(TRACEBACK) and not own.chained
             if before and begins and not _WRAPPED.search(before.text):
@@ -242,7 +251,9 @@ def _events(lines: t.Sequence[Line] | t.Iterator[Line]) -> t.Iterator[Event]:
             event = event._replace(fatal=True, line=before.line) if nearer else before
         elif before is not None:
             yield before
-        own.last, own.chained = event, False
+        ignored = own.ignored and line.number - own.ignored <= WRAPPED_LINES
+        event = event._replace(fatal=event.fatal and not ignored)
+        own.last, own.chained, own.ignored = event, False, 0
     found = [own.last for own in streams.values() if own.last]
     yield from sorted(found, key=lambda event: event.line)
 
@@ -368,13 +379,18 @@ def _read_ends(log: Log, lines: t.Sequence[Line]) -> None:
             log.building.add(line.node)
 
 
-def _lasting(log: Log, progress: t.Sequence[int]) -> list[Event]:
+def _lasting(log: Log, progress: t.Sequence[int], losses: t.Sequence[int]) -> list[Event]:
     """The events; those that somebody has caught, so that the training went on before anything ended, are not fatal."""
     events = []
     for event in log.events:
         end = min((each.line for each in log.exits if each.line > event.line), default=None)
-        on = sum(1 for line in progress if event.line < line and (end is None or line < end))
-        events.append(event._replace(fatal=event.fatal and on < RECOVERED_LINES))
+        on, learnt = (
+            sum(1 for line in found if event.line < line and (end is None or line < end))
+            for found in (progress, losses)
+        )
+        first = all(line > event.line for line in progress)
+        caught = on >= RECOVERED_LINES or (first and learnt >= FIRST_LOSSES)
+        events.append(event._replace(fatal=event.fatal and not caught))
     return events
 
 

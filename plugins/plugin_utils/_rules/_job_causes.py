@@ -382,6 +382,16 @@ CAUSES: t.Mapping[str, Cause] = {
         "The Ray cluster has fewer GPUs than the job wants: nodes did not join it, or joined without their GPUs",
         "ray status on the head; ray start --address=HEAD:6379 on each missing node, before the job is started",
     ),
+    "ray_waits": Cause(
+        "rdzv-store-barrier",
+        "The job waits for GPUs that the Ray cluster does not have free: nodes did not join it, or others use them",
+        "ray status on the head; ray start --address=HEAD:6379 on each missing node",
+    ),
+    "ray_agent": Cause(
+        "process-limit",
+        "Ray's agent does not run on the head, mostly because its user may not start enough processes",
+        "ulimit -u 65535 before ray start (nproc in /etc/security/limits.d), and dashboard_agent.log below /tmp/ray",
+    ),
     "ray_versions": Cause(
         "ver-python-torch-differs",
         "The nodes have different versions of Ray or Python, and Ray lets only equal ones in",

@@ -41,7 +41,7 @@ LESS = {"interrupted": INFO, "stopped": INFO, "build_waits": WARN, "lock_waits":
 # What a process says of somebody else: nobody at hand has to be changed.
 OF_OTHERS = frozenset(
     (
-        *("clients_missing", "first_rank_waits", "watchdog_stuck", "wait_gloo", "lost", "aborted"),
+        *("clients_missing", "first_rank_waits", "ray_waits", "watchdog_stuck", "wait_gloo", "lost", "aborted"),
         *("store_connection", "gloo_mesh"),
     )
 )

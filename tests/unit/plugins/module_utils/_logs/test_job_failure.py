@@ -169,6 +169,8 @@ SAMPLES = {
     "resumed_otherwise": "ZeRORuntimeException: The checkpoint being loaded used a DP world size of 16 but the current "
     "world size is 8.",
     "ray_gpus": "ValueError: Total available GPUs 8.0 is less than total desired GPUs 16",
+    "ray_waits": "INFO ray_utils.py:214] Waiting for creating a placement group of specs for 310 seconds. specs=[]",
+    "ray_agent": "RuntimeError: Request failed with status code 500: No available agent to submit job.",
     "ray_versions": "RuntimeError: Version mismatch: The cluster was started with: Ray: 2.9.0 Python: 3.10.12",
     "ray_none": "ConnectionError: Could not find any running Ray instance.",
     "collective_mismatch": "RuntimeError: Detected mismatch between collectives on ranks.",

@@ -680,6 +680,12 @@ HEALTHY = {
     "SocketImpl(fd=6): failed to recv, got 0 bytes\n[2026-11-29 07:45:12,345] [INFO] [launch.py:347:main] "
     "Process 7 exits "
     "successfully.\n",
+    "an exception that Python ignores": "{'loss': 1.5}\nException ignored in: <function Pool.__del__ at 0x7f1>\n"
+    + traceback("OSError: [Errno 9] Bad file descriptor") + "{'loss': 1.5}\n",
+    "a logger that fails": "--- Logging error ---\n" + traceback("ValueError: I/O operation on closed file"),
+    "a package that is not needed": traceback("ModuleNotFoundError: No module named 'x'") + "{'loss': 1.5}\n" * 2,
+    "a cluster that comes late": "Waiting for creating a placement group of specs for 310 seconds. specs=[]\n"
+    + "step 9 loss: 1.5\n" * 5,
     "barrier keys": "Added key: store_based_barrier_key:1 to store for rank: 0\nRank 0: Completed store-based "
     "barrier for "
     "key:store_based_barrier_key:1 with 4 nodes.\n",
@@ -914,3 +920,13 @@ def test_a_node_that_slurm_has_lost() -> None:
     log = "srun: error: Node failure on gpu2\nslurmstepd: error: *** STEP 1.0 ON gpu1 CANCELLED AT 2026-11-29T07:45:12 "
     log += "DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS ***\nsrun: error: gpu1: tasks 0-1: Killed\n"
     assert [each[:2] for each in told(case({"node1": log}))] == [("job-rank-killed", ("node2",))]
+
+
+def test_progress_before_an_error_tells_nothing_of_the_rank_that_has_it() -> None:
+    log = "{'loss': 1.5, 'epoch': 0.1}\n" + traceback("KeyError: 'x'") + "{'loss': 1.5, 'epoch': 0.2}\n" * 2
+    assert told(case({"node1": log})) == [("job-failed", ("node1",), "fail")]
+
+
+def test_a_job_that_waits_for_rays_gpus() -> None:
+    log = "Waiting for creating a placement group of specs for 310 seconds. specs=[{'GPU': 1.0}]. Check `ray status`\n"
+    assert told(case({"node1": log})) == [("rdzv-store-barrier", (), "fail")]
