@@ -232,20 +232,27 @@ class _Reader:
         self._through, self._once, self._depth = through, once, depth
         self._all_exported = False
         self._turning: frozenset[str] = frozenset()
+        self._counted: frozenset[str] = frozenset()  # those that are set in several places, such as counters
+        self._settled: set[str] = set()  # those of them that this turn of the loop has set before, from what is known
 
     def _visible(self, simple: shell.Simple) -> dict[str, Variable]:
         """The variables whose values are known at a command: not those that change with each turn of a loop."""
         if not simple.looped or not self._turning:
             return self.variables
-        return {name: one for name, one in self.variables.items() if name not in self._turning}
+        unknown = self._turning - self._settled
+        return {name: one for name, one in self.variables.items() if name not in unknown}
 
     def read(self, text: str, offset: int) -> None:
         """Read a text that begins ``offset`` lines below the top of the file."""
         commands = shell.simple_commands(text)
-        self._turning = frozenset(name for one in commands if one.looped for name in _assigned(one))
+        turning = [name for one in commands if one.looped for name in _assigned(one)]
+        self._turning = frozenset(turning)
+        self._counted = frozenset(name for name in turning if turning.count(name) > 1)
         for simple in commands:
             line = simple.line + offset
             head = simple.words[0] if simple.words else ""
+            if not simple.looped:
+                self._settled.clear()
             if head in ("for", "select"):
                 self._loop(simple, line)
             elif head == "set" and len(simple.words) > 1:
@@ -293,18 +300,26 @@ class _Reader:
 
     def _set_variable(self, name: str, plus: str, raw: str, exported: bool, simple: shell.Simple, line: int) -> None:
         known = self.variables.get(name)
+        visible = self._visible(simple)
+        of_itself = bool(plus) or bool(re.search(rf"\b{name}\b", raw))
+        if of_itself and known:
+            visible = {**visible, name: known}
         elements = None
         if raw.startswith("(") and raw.endswith(")"):
             pieces = expansion.array(raw)
-            elements = (*(known.words or () if known and plus else ()), *expansion.words(pieces, self.variables))
+            elements = (*(known.words or () if known and plus else ()), *expansion.words(pieces, visible))
             value = expansion.quoted(elements)
             written = " ".join(
-                [*([known.written] if known and plus else []), *expansion.words(pieces, self.variables, written=True)]
+                [*([known.written] if known and plus else []), *expansion.words(pieces, visible, written=True)]
             )
         else:
             before = known if plus else None
-            value = (before.value if before else "") + expansion.text(raw, self.variables)
-            written = (before.written if before else "") + expansion.text(raw, self.variables, written=True)
+            value = (before.value if before else "") + expansion.text(raw, visible)
+            written = (before.written if before else "") + expansion.text(raw, visible, written=True)
+        if simple.looped and not of_itself and not simple.conditional and name not in self._counted:
+            self._settled.add(name)
+        else:
+            self._settled.discard(name)
         if simple.conditional:
             written = self._in_some_cases(name, known, written, simple)
         exported = exported or bool(known and known.exported)
@@ -433,8 +448,8 @@ class _Reader:
         if self._depth >= _DEEPEST or not names or (found and found.launcher not in ("", PDSH)):
             return
         for raw in (*simple.words[1:], simple.document):
-            if raw and _LAUNCHES.search(raw) and (raw is simple.document or re.search(r"\s", raw)):
-                text = raw if raw is simple.document else expansion.text(raw, self._visible(simple))
+            text = raw if raw is simple.document else expansion.text(raw, self._visible(simple))
+            if raw and _LAUNCHES.search(text) and re.search(r"\s", text):
                 there = bool(REMOTE & set(names))
                 at_the_node = raw.startswith("'") and there
                 once = not at_the_node and (self._once or there)
