@@ -23,6 +23,8 @@ START = re.compile(
     r"|\[runner\.py:\d+:main\] cmd = |\[launch\.py:\d+:main\] WORLD INFO DICT|Initializing \d+ distributed tasks at"
     r"|values were not passed to `accelerate launch`|^\+ (?:\S*/)?(?:torchrun|deepspeed|accelerate|mpirun|srun|pdsh)\b"
 )
+# torch's agent starts the ranks anew; what ended them before counts no more if they then train
+RESTART = re.compile(r"\] (?:Starting worker group|.{1,120}; will restart worker group)")
 DONE = re.compile(r"exits successfully|\btrain_runtime\b|[Tt]raining (?:is )?(?:completed|complete|finished|done)\b")
 PROGRESS = re.compile(
     r"\bloss\b\W{0,4}\s{0,3}\d|\b[Ee]poch\b.{0,20}\d|\b(?:step|iter|iteration)\b\W{0,3}\s{0,3}\d", re.I
@@ -287,10 +289,14 @@ def _last_start(lines: t.Sequence[Line], fatal: t.Sequence[int], exits: t.Sequen
     """The first line of the last run in the log."""
     begins, start = 1, None
     ends = sorted([*fatal, *exits, *(line.number for line in lines if DONE.search(line.text))])
+    losses = [line.number for line in lines if LOSS.search(line.text)]
     for line in lines:
-        if not START.search(line.text):
+        anew = RESTART.search(line.text) and sum(line.number < loss for loss in losses) >= RECOVERED_LINES
+        if not anew and not START.search(line.text):
             continue
         over = any(begins <= end < line.number for end in ends)
+        if anew and not over:
+            continue
         late = start is not None and start.time and line.time and line.time - start.time > SAME_START_SECONDS
         again = start is not None and start.stream == line.stream and line.number - start.number > SAME_START_LINES
         if over or late or again:

@@ -712,6 +712,29 @@ def test_of_two_runs_in_one_file_the_last_one_counts() -> None:
     assert told(case({"node1": first + start.format(7) + "{'loss': 1.5}\n{'train_runtime': 7.1}\n"})) == []
 
 
+RESTART = (
+    "I1129 07:45:13.000000 7 torch/distributed/elastic/agent/server/api.py:850] [default] Worker group FAILED. 2/3 "
+    "attempts left; will restart worker group\n"
+)
+
+
+def test_ranks_that_are_started_anew_and_then_train_have_no_failure() -> None:
+    before = traceback(OOM) + agent(1) + RESTART
+    assert told(case({"node1": before + "{'loss': 1.5}\n" * 9})) == []
+    assert [each[0] for each in told(case({"node1": before + "{'loss': 1.5}\n"}))] == ["mem-gpu-oom"]
+    again = before + "{'loss': 1.5}\n" * 9 + traceback("KeyError: 'x'") + agent(1)
+    assert [each[0] for each in told(case({"node1": again}))] == ["job-failed"]
+
+
+def test_what_ended_the_first_try_is_the_cause_where_the_next_does_not_train() -> None:
+    late = traceback(
+        "torch.distributed.DistNetworkError: The server socket has failed to listen on any address. (errno: 98)"
+    )
+    assert "mem-gpu-oom" in [
+        each[0] for each in told(case({"node1": traceback(OOM) + agent(1) + RESTART + late + agent(1)}))
+    ]
+
+
 def test_a_log_that_was_read_in_part_says_so() -> None:
     log = "a\n[trainmesh: lines 2 to 900 are left out]\n" + traceback(OOM) + agent(1)
     found = findings(case({"node1": log}))
