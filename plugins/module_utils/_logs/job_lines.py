@@ -51,9 +51,12 @@ _COLLECTED = re.compile(
     r"|(?P<service>[a-z0-9][\w.-]{0,60}-\d{1,4}) +\| "
     r"|(?P<name>[A-Za-z0-9][\w.-]{0,252}) (?=\[[Rr]ank ?\d{1,7}\])"
 )
-# srun names the node of a task when it ends; Ray that of a worker that it killed for memory
+# srun names the node of a task when it ends; it and Ray one that went away, Ray that of a worker killed for memory
 _SRUN = re.compile(r"srun: error: (?P<node>[\w.-]{1,255}): tasks? (?P<tasks>\d{1,7}(?:[,-]\d{1,7}){0,200}): ")
-_RAY_NODE = re.compile(r"Memory on the node \(IP: (?P<ip>[\w.:]{2,45}),")
+_GONE = re.compile(
+    r"(?:Memory on the node \(IP: |The node with node id: \w{1,80} and address: |srun: error: Node failure on )"
+    r"(?P<node>[\w.:-]{2,253}\w)"
+)
 MOST_TASKS = 4096
 _INNER_RANK = re.compile(r"\[(?:PG [^\]\n]{0,120}? )?[Rr]ank (\d{1,7})\]")
 # what is no host though it stands before a colon: levels, exceptions, programs
@@ -220,8 +223,8 @@ def _line(number: int, text: str, hosts: t.Container[str], tasks: bool, stamps: 
         stream, rest = stream + match[0].rstrip(), rest[match.end() :]
         behind = None if stamp else stamps.match(rest)
         stamp, rest = stamp or behind, rest[behind.end() :] if behind else rest
-    killed, ended = _RAY_NODE.match(rest), _SRUN.match(rest)
-    node = killed["ip"] if killed else node or (ended["node"] if ended else "")
+    gone, ended = _GONE.match(rest), _SRUN.match(rest)
+    node = gone["node"] if gone else node or (ended["node"] if ended else "")
     if rank is None:
         inner = _INNER_RANK.search(rest, 0, 200)
         rank = int(inner[1]) if inner else None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import typing as t
 
@@ -22,23 +23,47 @@ START = re.compile(
     r"|\[runner\.py:\d+:main\] cmd = |\[launch\.py:\d+:main\] WORLD INFO DICT|Initializing \d+ distributed tasks at"
     r"|values were not passed to `accelerate launch`|^\+ (?:\S*/)?(?:torchrun|deepspeed|accelerate|mpirun|srun|pdsh)\b"
 )
+# torch's agent starts the ranks anew; what ended them before counts no more if they then train
+RESTART = re.compile(r"\] (?:Starting worker group|.{1,120}; will restart worker group)")
 DONE = re.compile(r"exits successfully|\btrain_runtime\b|[Tt]raining (?:is )?(?:completed|complete|finished|done)\b")
 PROGRESS = re.compile(
     r"\bloss\b\W{0,4}\s{0,3}\d|\b[Ee]poch\b.{0,20}\d|\b(?:step|iter|iteration)\b\W{0,3}\s{0,3}\d", re.I
 )
+LOSS = re.compile(r"\bloss\b\W{0,4}\s{0,3}\d", re.I)
 TRACEBACK = "Traceback (most recent call last):"
 CHAINED = re.compile(r"During handling of the above exception|The above exception was the direct cause")
-_WRAPPED = re.compile(r"Caught \w+ in |Error\(s\) in loading state_dict|ProcessRaisedException|Last error:\s*$")
+_WRAPPED = re.compile(
+    r"Caught \w+ in |Error\(s\) in loading state_dict|ProcessRaisedException|Last error:\s*$|CheckpointException ranks:"
+)
+# what Python and its libraries print of an exception that ends nothing
+_IGNORED = re.compile(
+    r"Exception ignored in|--- Logging error ---|Error in (?:atexit|sys\.(?:excepthook|unraisablehook))"
+    r"|exception was never retrieved|Exception in callback"
+)
+# an exception whose name does not say so, behind the frames of its traceback
+_FRAME = re.compile(r'\s+File "[^"\n]{1,300}", line \d+')
+_RAISED = re.compile(r"(?:(?:[A-Za-z_]\w{0,80}\.){1,8}[A-Z]\w{2,80}|Stop(?:Async)?Iteration)(?:: |$)")
+# what stands below an exception and belongs to it: the address of Ray's actor, the keys that pydantic refuses
+_ENTRY = re.compile(r"  (host|rank|traceback) {0,8}: (.{0,300})")
+_TASK_AT = re.compile(r"\bray::\S{1,200} \(pid=\d{1,10}, ip=(?P<ip>[\w.:]{2,45})[,)]")
+_ACTOR = re.compile(r"\s+ip: (?P<ip>[\w.:]{2,45})\s*$")
+_FIELD = re.compile(r"(?P<key>\w[\w. >-]{0,80})\s*$|  (?P<why>[A-Za-z][^\[(]{3,80})")
+FIELD_LINES, ACTOR_LINES = 12, 8
 SAME_START_SECONDS = 120.0
 SAME_START_LINES = 30
 WRAPPED_LINES = 80
 RECOVERED_LINES = 5  # progress after an exception: somebody has caught it
+FIRST_LOSSES = 2  # and so many lines with a loss, where no rank had made progress before
 
 _NODE_RANK = re.compile(r"\b(?:node_rank=|node rank: |machine_rank[=:] ?|group_rank=)(\d{1,5})\b")
 _MASTER = re.compile(
     r"\b(?:tasks at: (?P<a>[\w.:\[\]-]+):\d+|master_addr[=:] ?(?P<b>[\w.:-]+)|rdzv_endpoint {0,8}: (?P<c>[\w.-]+:\d+))"
 )
 _RUN_ID = re.compile(r"\brun_id {0,12}: (\S{1,200})")
+_DRAWN_ID = "config has no run_id, generated a random run_id"
+# Lightning; torch's own barrier when more processes came than there are ranks
+_MEMBER = re.compile(r"(?i:initializing \w{2,20}): GLOBAL_RANK: (\d{1,7}), MEMBER: \d{1,7}/(\d{1,7})")
+_CAME = re.compile(r"\(world_size=(\d{1,7}), worker_count=(\d{1,7})")
 _OWN = re.compile(r"\baddr=\[(?:::ffff:)?([\w.:%-]+)\]:\d+, remote=\[(?:::ffff:)?([\w.:%-]+)\]:(\d+)")
 _GLOBAL_RANKS = re.compile(r"\bglobal_ranks=\[([\d, ]+)\]")
 _WORLD_INFO = re.compile(r"WORLD INFO DICT: \{(.*)\}")
@@ -47,7 +72,10 @@ _WORLD = re.compile(r"\b(?:dist_world_size|world_size)=(\d{1,7})\b")
 _WORK = re.compile(
     r"Watchdog caught collective operation timeout: WorkNCCL\(SeqNum=(\d+), OpType=(\w+)(?:, NumelIn=(\d+))?"
 )
-_ENQUEUED = re.compile(r"last enqueued NCCL work: (-?\d+)")
+_ENQUEUED = re.compile(r"last enqueued (?:NCCL )?work: (-?\d+)")
+_GROUP = re.compile(
+    r"\[PG (?:ID \S{1,20} PG GUID )?(?P<group>[^\s\]]{1,60})[^\]\n]{0,120}\].{0,120}? at (?:NCCL )?work"
+)
 _LIBRARY = re.compile(r'^\s*File "(/[^"\n]{1,300}/lib(?:64)?/python\d\.\d{1,2})/')
 OF_PYTHON = frozenset(("module_missing", "packages", "python_other", "syntax"))  # which Python it was tells much
 _SIZE = re.compile(r"\b(?:nnodes=|num nodes: |group_world_size=|min_nodes {0,12}: )(\d{1,5})\b")
@@ -88,7 +116,9 @@ class Log(t.NamedTuple):
     ``enqueued`` the last that it had come to. ``builds``: nodes whose last line waits for an extension, with its
     directory; ``loaded``: extensions by node; ``building`` nodes that build one. ``locks``: likewise
     nodes whose last line waits for a lock file. ``alone``: nodes that are all of their job. ``trained``: the last
-    line that shows progress, 0 without one.
+    line that shows progress, 0 without one. ``groups``: the process group in which each rank timed out. ``drawn``:
+    nodes whose run id is a random one. ``members``: how often each node's processes took which rank of how many.
+    ``came``: (processes, ranks) where more came to a barrier than there are ranks.
     """
 
     begins: int
@@ -111,20 +141,25 @@ class Log(t.NamedTuple):
     building: set[str]
     locks: dict[str, str]
     alone: set[str]
+    groups: dict[int, str]
+    drawn: set[str]
+    members: dict[str, dict[tuple[int, int], int]]
+    came: list[tuple[int, int]]
 
 
 def parse(text: str, nodes: t.Mapping[str, str] = NOBODY) -> Log:
     """Read a log; ``nodes`` are words known to be hosts, with the names that the answer shall have for them."""
     lines = split(text, nodes)
-    events = sorted(_events(lines), key=lambda event: event.line)
+    events = sorted(_events(_unfolded(lines)), key=lambda event: event.line)
     exits = job_exits.exits(lines, nodes)
     begins = _last_start(lines, [event.line for event in events if event.fatal], [each.line for each in exits])
     lines = [line for line in lines if line.number >= begins]
     events = [event for event in events if event.line >= begins]
     exits = [each for each in exits if each.line >= begins]
     log = Log(
-        begins, _left_out(text), events, exits, False, 0, None, [], {}, {}, {}, {}, {}, {}, {}, {}, {}, set(), {}, set()
-    )
+        begins, _left_out(text), events, exits, False, 0, None, [], {}, {}, {}, {}, {}, {}, {}, {}, {}, set(), {},
+        set(), {}, set(), {}, [],
+    )  # fmt: skip
     for line in lines:
         _read(log, line, nodes)
     _read_ends(log, lines)
@@ -135,7 +170,7 @@ def parse(text: str, nodes: t.Mapping[str, str] = NOBODY) -> Log:
     written = dict.fromkeys(line.node for line in lines if line.node)
     progress = [*(line.number for line in lines if PROGRESS.search(line.text)), *bars(text)]
     return log._replace(
-        events=_lasting(log, progress),
+        events=_lasting(log, progress, [line.number for line in lines if LOSS.search(line.text)]),
         finished=_finished(log, lines),
         trained=max(progress, default=0),
         world=max([*worlds, *(1 + line.rank for line in lines if line.rank is not None)], default=None),
@@ -143,42 +178,98 @@ def parse(text: str, nodes: t.Mapping[str, str] = NOBODY) -> Log:
     )
 
 
+def _unfolded(lines: t.Sequence[Line]) -> t.Iterator[Line]:
+    """The lines; those of the tracebacks in torch's table of failures as the rank itself would have printed them."""
+    entries: dict[str, dict[str, str]] = {}
+    inside: dict[str, bool] = {}
+    for line in lines:
+        field = _ENTRY.match(line.text)
+        entry = entries.setdefault(line.stream, {}) if field else entries.get(line.stream, {})
+        if field:
+            entry[field[1]] = field[2].strip()
+            inside[line.stream] = field[1] == "traceback" and field[2].startswith(TRACEBACK)
+        elif not line.text.startswith("  "):
+            inside[line.stream] = False
+        elif inside.get(line.stream):
+            number = re.match(r"\d{1,7}", entry.get("rank", ""))
+            rank = int(number[0]) if number else line.rank
+            yield line._replace(text=line.text[2:], node=entry.get("host", line.node), rank=rank)
+            continue
+        yield line
+
+
 def _left_out(text: str) -> int:
     marks = [LEFT_OUT.match(row) for row in text.split("\n") if row.startswith("[trainmesh: ")]
     return sum(int(mark[2]) - int(mark[1]) + 1 for mark in marks if mark)
 
 
-def _events(lines: t.Sequence[Line]) -> t.Iterator[Event]:
+@dataclasses.dataclass
+class _Stream:
+    """What a process has said so far: its last failure, the node that Ray names, and where in a traceback it is."""
+
+    last: Event | None = None
+    node: str = ""
+    library: str = ""
+    chained: bool = False
+    frames: bool = False
+    ignored: int = 0  # the line that says so
+
+
+def _events(lines: t.Sequence[Line] | t.Iterator[Line]) -> t.Iterator[Event]:
     """What each line says went wrong; of a chain of exceptions and of a wrapped one the one that tells most."""
-    last: dict[str, Event] = {}
-    libraries: dict[str, str] = {}
-    chained: dict[str, bool] = {}
+    streams: dict[str, _Stream] = {}
     for line in lines:
+        own = streams.setdefault(line.stream, _Stream())
         if CHAINED.search(line.text):
-            chained[line.stream] = True
+            own.chained = True
             continue
+        task = _TASK_AT.search(line.text) if "ray::" in line.text else None
+        if task or line.text.startswith(TRACEBACK):
+            own.node = task["ip"] if task else ""
         library = _LIBRARY.search(line.text)
-        if library:
-            libraries[line.stream] = library[1]
+        own.library = library[1] if library else own.library
         said = job_failure.classify(line.text)
-        before = last.get(line.stream)
+        if said is None and own.frames and _RAISED.match(line.text):
+            said = job_failure.RAISED
+        if not line.text.startswith(" ") or _FRAME.match(line.text):
+            own.frames = line.text.startswith(" ")
+        before = own.last
+        own.ignored = line.number if _IGNORED.search(line.text) else own.ignored
         if said is None:
-            begins = line.text.startswith(TRACEBACK) and not chained.get(line.stream)
+            begins = line.text.startswith(TRACEBACK) and not own.chained
             if before and begins and not _WRAPPED.search(before.text):
-                yield last.pop(line.stream)
+                yield before
+                own.last = None
+            elif before:
+                own.last = _with_more(before, line)
             continue
-        event = Event(*said, line.number, line.stream, line.node, line.rank, line.time, line.text.strip()[:600])
-        if said.kind in OF_PYTHON and line.stream in libraries:
-            event = event._replace(text=f"{event.text} (the packages are those of {libraries[line.stream]})")
-        joined = before is not None and _joined(before, event, chained.get(line.stream, False))
-        if before is not None and joined:
-            event = before if before.kind != "exception" else event._replace(fatal=True, line=before.line)
-            last[line.stream], chained[line.stream] = event, False
-            continue
-        if before is not None:
+        actor = before.node if before and said.kind == "node_failed" and before.kind == "ended" else ""
+        node = line.node or actor or own.node
+        event = Event(*said, line.number, line.stream, node, line.rank, line.time, line.text.strip()[:600])
+        if said.kind in OF_PYTHON and own.library:
+            event = event._replace(text=f"{event.text} (the packages are those of {own.library})")
+        if before is not None and _joined(before, event, own.chained):
+            nearer = before.kind == "exception" or event.weight < before.weight
+            event = event._replace(fatal=True, line=before.line) if nearer else before
+        elif before is not None:
             yield before
-        last[line.stream], chained[line.stream] = event, False
-    yield from sorted(last.values(), key=lambda event: event.line)
+        ignored = own.ignored and line.number - own.ignored <= WRAPPED_LINES
+        event = event._replace(fatal=event.fatal and not ignored)
+        own.last, own.chained, own.ignored = event, False, 0
+    found = [own.last for own in streams.values() if own.last]
+    yield from sorted(found, key=lambda event: event.line)
+
+
+def _with_more(before: Event, line: Line) -> Event:
+    """What was said, with what a line below it adds."""
+    actor = _ACTOR.match(line.text) if before.text.startswith("ray.exceptions.") else None
+    if actor and not before.node and line.number - before.line <= ACTOR_LINES:
+        return before._replace(node=actor["ip"])
+    field = _FIELD.match(line.text) if before.kind == "deepspeed_key" else None
+    if field and line.number - before.line <= FIELD_LINES and len(before.text) < 300:
+        more = f"; {field['key']}" if field["key"] else f": {field['why'].strip()}"
+        return before._replace(text=before.text + more)
+    return before
 
 
 def _joined(before: Event, event: Event, chained: bool) -> bool:
@@ -198,10 +289,14 @@ def _last_start(lines: t.Sequence[Line], fatal: t.Sequence[int], exits: t.Sequen
     """The first line of the last run in the log."""
     begins, start = 1, None
     ends = sorted([*fatal, *exits, *(line.number for line in lines if DONE.search(line.text))])
+    losses = [line.number for line in lines if LOSS.search(line.text)]
     for line in lines:
-        if not START.search(line.text):
+        anew = RESTART.search(line.text) and sum(line.number < loss for loss in losses) >= RECOVERED_LINES
+        if not anew and not START.search(line.text):
             continue
         over = any(begins <= end < line.number for end in ends)
+        if anew and not over:
+            continue
         late = start is not None and start.time and line.time and line.time - start.time > SAME_START_SECONDS
         again = start is not None and start.stream == line.stream and line.number - start.number > SAME_START_LINES
         if over or late or again:
@@ -221,7 +316,10 @@ def _read(log: Log, line: Line, nodes: t.Mapping[str, str]) -> None:
     work, enqueued = _WORK.search(line.text), _ENQUEUED.search(line.text)
     if line.rank is not None and work:
         log.works.setdefault(line.rank, (int(work[1]), f"{work[2]} of {work[3]}" if work[3] else work[2]))
-    if line.rank is not None and enqueued:
+    group = _GROUP.search(line.text) if line.rank in log.works else None
+    if line.rank is not None and group:
+        log.groups.setdefault(line.rank, group["group"].partition("(")[0])
+    if line.rank is not None and enqueued and (not group or log.groups[line.rank] == group["group"].partition("(")[0]):
         log.enqueued[line.rank] = max(log.enqueued.get(line.rank, -1), int(enqueued[1]))
 
 
@@ -240,6 +338,15 @@ def _read_rendezvous(log: Log, line: Line) -> None:
         log.masters.setdefault(line.node, next(group for group in master.groups() if group).strip("[]"))
     if run:
         log.run_ids.setdefault(line.node, run[1])
+    if run and _DRAWN_ID in line.text:
+        log.drawn.add(line.node)
+    member, came = _MEMBER.search(line.text), _CAME.search(line.text)
+    if member:
+        counts = log.members.setdefault(line.node, {})
+        place = (int(member[1]), int(member[2]))
+        counts[place] = counts.get(place, 0) + 1
+    if came and int(came[2]) > int(came[1]):
+        log.came.append((int(came[2]), int(came[1])))
     if peers:
         log.peers.setdefault(line.node, (peers[1], peers[2]))
 
@@ -278,13 +385,18 @@ def _read_ends(log: Log, lines: t.Sequence[Line]) -> None:
             log.building.add(line.node)
 
 
-def _lasting(log: Log, progress: t.Sequence[int]) -> list[Event]:
+def _lasting(log: Log, progress: t.Sequence[int], losses: t.Sequence[int]) -> list[Event]:
     """The events; those that somebody has caught, so that the training went on before anything ended, are not fatal."""
     events = []
     for event in log.events:
         end = min((each.line for each in log.exits if each.line > event.line), default=None)
-        on = sum(1 for line in progress if event.line < line and (end is None or line < end))
-        events.append(event._replace(fatal=event.fatal and on < RECOVERED_LINES))
+        on, learnt = (
+            sum(1 for line in found if event.line < line and (end is None or line < end))
+            for found in (progress, losses)
+        )
+        first = all(line > event.line for line in progress)
+        caught = on >= RECOVERED_LINES or (first and learnt >= FIRST_LOSSES)
+        events.append(event._replace(fatal=event.fatal and not caught))
     return events
 
 

@@ -266,12 +266,47 @@ def _of_rendezvous(sources: t.Sequence[Source], failed: bool) -> Root | None:
             if number == 0 and own != other and other and log.masters.get(key, other).startswith(other):
                 text = f"node rank 0 on {own}, though the master is {other}"
                 return Root("node_rank_twice", ROOT, (Place(own, None, path, log.begins, text),), ())
+    taken = _ranks_twice(sources) if failed else None
+    if taken:
+        return taken
+    waited = any(event.kind == "clients_missing" for source in sources for event in source.log.events)
+    drawn = [
+        place
+        for source, name, key in told
+        if key in source.log.drawn and waited
+        for place in runs[source.log.run_ids[key]].values()
+        if place.node == name
+    ]
+    if drawn:
+        return Root("run_ids", ROOT, tuple(drawn), ())
     endpoints = {place.text.partition(" at ")[2] for places in runs.values() for place in places.values()}
     if len(runs) > 1 and len(endpoints) == 1:
         every = tuple(place for places in runs.values() for place in places.values())
         return Root("run_ids", ROOT, every, ())
     twice = next((places for places in numbers.values() if len(places) > 1 and failed), None)
     return Root("node_rank_twice", ROOT, tuple(twice.values()), ()) if twice else None
+
+
+def _ranks_twice(sources: t.Sequence[Source]) -> Root | None:
+    """Processes that took the same ranks, while others of the job were taken by nobody."""
+    taken: dict[tuple[int, int], list[Place]] = {}
+    for source in sources:
+        for node, counts in source.log.members.items():
+            for (rank, world), times in counts.items():
+                place = Place(node or (source.node if times == 1 else ""), None, source.path, source.log.begins, "")
+                taken.setdefault((rank, world), []).extend([place] * times)
+    worlds = {world for _rank, world in taken}
+    twice = {rank: places for (rank, _world), places in taken.items() if len(places) > 1}
+    if len(worlds) == 1 and len(twice) == len(taken) < max(worlds):
+        times = len(next(iter(twice.values())))
+        text = f"{ranks_in_words(sorted(twice))} of {max(worlds)} taken {times} times, the others by nobody"
+        places = {(place.node, place.path): place._replace(text=text) for found in twice.values() for place in found}
+        return Root("node_rank_twice", ROOT, tuple(places.values()), ())
+    came = [(source, each) for source in sources for each in source.log.came]
+    for source, (processes, ranks) in came[:1]:
+        text = f"{processes} processes came to a barrier of {ranks} ranks"
+        return Root("node_rank_twice", ROOT, (Place("", None, source.path, source.log.begins, text),), ())
+    return None
 
 
 def _of_locks(sources: t.Sequence[Source]) -> Root | None:
@@ -307,6 +342,9 @@ def _of_works(sources: t.Sequence[Source], seen: t.Sequence[_Seen]) -> Root | No
     works = {rank: (source, work) for source in sources for rank, work in source.log.works.items()}
     if not works:
         return None
+    groups = {rank: group for source in sources for rank, group in source.log.groups.items()}
+    first = groups.get(next(iter(works)), "")
+    works = {rank: work for rank, work in works.items() if groups.get(rank, first) == first}
     wait = [each for each in seen if each.event.kind == "nccl:watchdog_timeout"]
     by_number: dict[int, dict[str, list[int]]] = {}
     for rank, (_source, (number, what)) in works.items():
@@ -319,7 +357,18 @@ def _of_works(sources: t.Sequence[Source], seen: t.Sequence[_Seen]) -> Root | No
             places = tuple(_place(each)._replace(text=f"collective {number}: {words}") for each in at[:1])
             return Root("collective_mismatch", ROOT, places, _follows(sources, wait))
     enqueued = {rank: last for source in sources for rank, last in source.log.enqueued.items()}
-    waited = max(by_number)
+    waited, first_of = max(by_number), min(by_number)
+    stuck = [rank for ranks in by_number[first_of].values() for rank in ranks]
+    if waited - first_of > 1 and all(enqueued.get(rank, -1) >= waited for rank in stuck):
+        # the others could not have gone on without these, had all called the same
+        words = "; ".join(
+            f"{ranks_in_words(sorted(ranks))} in collective {number} ({what})"
+            for number, kinds in sorted(by_number.items())
+            for what, ranks in kinds.items()
+        )
+        at = [each for each in wait if each.event.rank == stuck[0]] or wait
+        text = f"they wait in unlike collectives: {words}"
+        return Root("collective_mismatch", ROOT, (_place(at[0])._replace(text=text),), _follows(sources, wait))
     behind = sorted(rank for rank, last in enqueued.items() if last < waited)
     if behind and len(behind) < len(works):
         at = [each for each in wait if each.event.rank == behind[0]] or wait
@@ -327,7 +376,7 @@ def _of_works(sources: t.Sequence[Source], seen: t.Sequence[_Seen]) -> Root | No
         place = _place(at[0])._replace(text=text)
         return Root("stalled", WAIT, (place,), _follows(sources, wait))
     silent = sorted(set(range(max((source.log.world or 0 for source in sources), default=0))) - set(works))
-    if silent and len(silent) < len(works):
+    if silent and len(silent) < len(works) and first in ("", "0"):
         nodes = {source.log.places.get(silent[0], "") for source in sources} - {""}
         text = f"{ranks_in_words(silent)} said nothing, while the others wait in collective {waited}"
         place = Place(min(nodes, default=""), silent[0], wait[0].source.path, wait[0].event.line, text)

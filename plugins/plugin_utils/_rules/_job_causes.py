@@ -74,6 +74,11 @@ CAUSES: t.Mapping[str, Cause] = {
         "The job was ended from outside by SIGTERM: a scheduler, its time limit, a shutdown or somebody's kill",
         "last -x and journalctl --since -1h tell on the node who it was",
     ),
+    "node_failed": Cause(
+        RANK_KILLED.rule,
+        "The node itself went away: it crashed, was switched off or lost its network, as the scheduler or Ray saw it",
+        "last -x reboot and journalctl -b -1 -e there (sinfo -R and ray status tell what the scheduler knows)",
+    ),
     # memory, disks and limits
     "gpu_memory": Cause(
         "mem-gpu-oom",
@@ -108,11 +113,29 @@ CAUSES: t.Mapping[str, Cause] = {
         "ls -ld on the node, for each directory down to the path of the message, then chown or chmod the one "
         "that refuses",
     ),
+    "cache_race": Cause(
+        "build-ext-cache-nfs",
+        "Ranks of several nodes write into one cache of compiled kernels, on a file system that they share",
+        "TRITON_CACHE_DIR, TORCHINDUCTOR_CACHE_DIR and TORCH_EXTENSIONS_DIR in trainmesh_env, each a directory on the "
+        "node's own disk",
+    ),
+    "open_files": Cause("fd-limit", ADVICE["fd_limit"].cause, ADVICE["fd_limit"].remedy),
+    "share_lost": Cause(
+        "nfs-not-responding",
+        "A network file system was lost: its server was restarted or is not reached, or a file was replaced there",
+        "findmnt -t nfs,nfs4,fuse and dmesg -T | tail there, then mount it again (umount -l, mount)",
+    ),
+    "io_error": Cause(
+        "disk-failing",
+        "The kernel could not read or write a file: the disk, or the network file system that has it, fails",
+        "dmesg -T | tail -50 there names the device or the mount",
+    ),
     # the rendezvous, names and ssh
     "port_in_use": Cause(
         "rdzv-errno-98",
-        "Another process has the port of the rendezvous",
-        "Find it on the head with ss -ltnp, end it, or set another trainmesh_master_port",
+        "Another process has the port of the rendezvous: an earlier job, or a second launcher of this job on the node "
+        "(srun with several tasks a node)",
+        "ss -ltnp on the head shows it: end it, start one launcher a node, or set another trainmesh_master_port",
     ),
     "port_privileged": Cause(
         "rdzv-errno-13", "A port below 1024 needs root", "Set trainmesh_master_port to one above 1024"
@@ -152,6 +175,24 @@ CAUSES: t.Mapping[str, Cause] = {
         "hostfile-read-as-words",
         "A loop over the words of the hostfile takes slots=N for a host",
         "awk '{print $1}' HOSTFILE gives the names alone: use it in place of cat",
+    ),
+    "first_rank_waits": Cause(
+        "rdzv-store-barrier",
+        "The ranks wait for the one that the message names, which never came to this exchange: it still loads or "
+        "prepares data, hangs, or had ended",
+        "py-spy dump --pid PID of that rank (0 is on the head) shows where it is; prepare the data before the job, or "
+        "raise the timeout of init_process_group (ddp_timeout)",
+    ),
+    "no_launcher": Cause(
+        "job-failed",
+        "The script was started without a launcher, so that nobody tells it its rank and its master",
+        "torchrun SCRIPT (or deepspeed, accelerate launch) in place of python SCRIPT, with the options of all nodes",
+    ),
+    "rank_beyond": Cause(
+        "node-rank-duplicate",
+        "A rank is not below the number of ranks: node ranks do not count from 0, or the numbers of nodes and of ranks "
+        "a node are not those that were started",
+        "NODE_RANK=0 to N-1, each once, and the same number of nodes and of ranks a node everywhere",
     ),
     "clients_missing": Cause(
         "rdzv-store-barrier",
@@ -196,6 +237,70 @@ CAUSES: t.Mapping[str, Cause] = {
         "ssh-hostkey-changed",
         "The node has another host key than the one that the head knows: installed anew, or another host answers",
         "ssh-keygen -F NODE there shows the known key; if the node was installed anew, run the role ssh_mesh",
+    ),
+    "ssh_own_files": Cause(
+        "ssh-perms-too-open",
+        "ssh on the node that starts the job refuses its own key or configuration: others may read or write the file",
+        "chmod 700 ~/.ssh; chmod 600 ~/.ssh/config ~/.ssh/id_* there, and chown them to the job's user",
+    ),
+    "ssh_config": Cause(
+        "ssh-config-invalid",
+        "ssh on the node that starts the job cannot read its configuration, and contacts nobody",
+        "ssh -G NODE there shows the line that it refuses",
+    ),
+    "ssh_tries": Cause(
+        "ssh-login-failed",
+        "ssh offered more keys than sshd lets anybody try (MaxAuthTries) before it came to the right one",
+        "IdentitiesOnly yes and IdentityFile PATH below Host NODE in ~/.ssh/config (the role ssh_mesh does), or "
+        "ssh-add -D",
+    ),
+    "ssh_negotiate": Cause(
+        "ssh-login-failed",
+        "The two ends of ssh have no algorithm in common: one of them is much older, or hardened",
+        "ssh -Q key and sshd -T | grep -i algorithms show what each end has; update the older one",
+    ),
+    "ssh_account": Cause(
+        "sshd-refuses-user",
+        "The account is locked, expired or has no shell there, or the node does not let anybody in (yet)",
+        "chage -l USER, getent passwd USER and ls /etc/nologin /run/nologin there",
+    ),
+    "ssh_hung_up": Cause(
+        "ssh-login-failed",
+        "sshd there hung up before the login: too many logins at once (MaxStartups), hosts.deny, fail2ban, or no sshd",
+        "journalctl -u ssh -u sshd --since -1h there says why; MaxStartups 100:30:200 in sshd_config for many logins",
+    ),
+    "sudo_asks": Cause(
+        "job-failed",
+        "sudo asks for a password, and a job has no terminal to answer on",
+        "sudo -l there; start the job as its own user without sudo, which takes its environment away, too",
+    ),
+    "mpi_slots": Cause(
+        "job-failed",
+        "mpirun was told to start more ranks (-n, -np) than its hostfile has slots",
+        "slots=N for each host in mpirun's hostfile (-H NODE:N), with -n the sum of them",
+    ),
+    "mpi_root": Cause(
+        "job-failed",
+        "mpirun refuses to run as root",
+        "Start the job as another user, or export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 (in a "
+        "container)",
+    ),
+    "mpi_daemon": Cause(
+        "rdzv-connect-failed",
+        "mpirun could not start its daemon on a node, or the daemon does not reach the node of mpirun",
+        "ssh NODE which orted prted must find it (else mpirun --prefix); open all ports between the nodes "
+        "(trainmesh_firewall), and name the network: --mca oob_tcp_if_include and btl_tcp_if_include SUBNET/BITS",
+    ),
+    "mpi_versions": Cause(
+        "mpi-version-differs",
+        "The nodes have different versions of MPI, or one finds another on its PATH",
+        "mpirun --version and command -v orted prted on every node, then the same MPI everywhere",
+    ),
+    "mpi_reach": Cause(
+        "rdzv-connect-failed",
+        "MPI's processes do not reach each other: wrong interfaces, or a firewall between the nodes",
+        "--mca btl_tcp_if_include SUBNET/BITS of the nodes' network (DeepSpeed's openmpi launcher takes eth0), and "
+        "trainmesh_firewall",
     ),
     "ssh_host_key": Cause("ssh-hostkey-unknown", "The head does not know the node's host key", "Run the role ssh_mesh"),
     "ssh_failed": Cause(
@@ -244,6 +349,59 @@ CAUSES: t.Mapping[str, Cause] = {
         "Batch sizes in DeepSpeed's file do not fit the number of ranks",
         "Set train_batch_size = micro batch x accumulation x ranks, or leave it out",
     ),
+    "deepspeed_key": Cause(
+        "ds-unknown-key",
+        "This DeepSpeed refuses a key or a value of its configuration; the lines below the message name them",
+        "Take the keys that the message names out of DeepSpeed's file; DeepSpeed 0.17.1 and newer take no loss scale "
+        "in bf16, and older ones do not know newer keys",
+    ),
+    "deepspeed_arguments": Cause(
+        "ds-batch-mismatch",
+        "DeepSpeed's file and the arguments of the Trainer give different values to the same settings",
+        'Write "auto" for the keys that the message names, so that the arguments alone decide',
+    ),
+    "unparsable": Cause(
+        "file-unparsable",
+        "A JSON or YAML file that the job reads is not valid; the traceback tells who reads it",
+        "python3 -m json.tool FILE shows the place",
+    ),
+    "parallel_sizes": Cause(
+        "app-world-size-hardcoded",
+        "The product of the parallel sizes (tensor, pipeline, context, shards) does not fit the number of ranks that "
+        "were started",
+        "Ranks of all nodes must be a multiple of that product: compare it with --nnodes x --nproc_per_node; 1 means "
+        "that no launcher was used",
+    ),
+    "resumed_otherwise": Cause(
+        "app-world-size-hardcoded",
+        "The checkpoint was written by another number of ranks, or with other parallel sizes",
+        "Start as many ranks as the checkpoint has shards, or convert it (DeepSpeed's ds_to_universal.py)",
+    ),
+    "ray_gpus": Cause(
+        "rdzv-store-barrier",
+        "The Ray cluster has fewer GPUs than the job wants: nodes did not join it, or joined without their GPUs",
+        "ray status on the head; ray start --address=HEAD:6379 on each missing node, before the job is started",
+    ),
+    "ray_waits": Cause(
+        "rdzv-store-barrier",
+        "The job waits for GPUs that the Ray cluster does not have free: nodes did not join it, or others use them",
+        "ray status on the head; ray start --address=HEAD:6379 on each missing node",
+    ),
+    "ray_agent": Cause(
+        "process-limit",
+        "Ray's agent does not run on the head, mostly because its user may not start enough processes",
+        "ulimit -u 65535 before ray start (nproc in /etc/security/limits.d), and dashboard_agent.log below /tmp/ray",
+    ),
+    "ray_versions": Cause(
+        "ver-python-torch-differs",
+        "The nodes have different versions of Ray or Python, and Ray lets only equal ones in",
+        "ray --version; python --version on every node, then the same environment everywhere",
+    ),
+    "ray_none": Cause(
+        "job-failed",
+        "No Ray cluster runs where the job looks for one",
+        "ray start --head on the first node and ray start --address=HEAD:6379 on the others, then ray status",
+    ),
     "both_precisions": Cause("prec-both-enabled", "fp16 and bf16 are both enabled", "Set one of them to false"),
     "no_bf16": Cause("prec-bf16-unsupported", "A GPU has no bf16", "Set trainmesh_precision: fp16"),
     "arguments": Cause(
@@ -252,6 +410,12 @@ CAUSES: t.Mapping[str, Cause] = {
         "script's name "
         "counts as the script's",
         "python SCRIPT --help shows what it takes; put options of the launcher before the name of the script",
+    ),
+    "local_rank_argument": Cause(
+        "app-arguments",
+        "torch.distributed.launch gives each rank the argument --local-rank (--local_rank before torch 2.0), which the "
+        "script does not take",
+        "torchrun in place of python -m torch.distributed.launch, and LOCAL_RANK of the environment in the script",
     ),
     "code_differs": Cause(
         "code-out-of-sync",
@@ -264,8 +428,15 @@ CAUSES: t.Mapping[str, Cause] = {
         "DataLoader(drop_last=True) with a DistributedSampler, or Accelerator(even_batches=True)",
     ),
     # GPUs
+    "rtx40": Cause(
+        "job-failed",
+        "These GPUs have no direct connections, and Accelerate wants to be told so where its own launcher is not used",
+        "accelerate launch, or export NCCL_P2P_DISABLE=1 NCCL_IB_DISABLE=1 (a driver of 550 or newer does without)",
+    ),
     "more_ranks_than_gpus": Cause(
-        "hostfile-slots-exceed-gpus", "More ranks than GPUs were started", "Set trainmesh_slots to the number of GPUs"
+        "hostfile-slots-exceed-gpus",
+        "More ranks than GPUs were started on the node, or the script takes its global rank for the number of its GPU",
+        "nvidia-smi -L there: set trainmesh_slots to that number; in the script LOCAL_RANK (not RANK) chooses the GPU",
     ),
     "driver_old": Cause(
         "drv-too-old",
@@ -406,6 +577,30 @@ CAUSES: t.Mapping[str, Cause] = {
         "A model, checkpoint or data set is not there under the path that the job uses",
         "ls the path of the message on every node; copy it there, or use a shared disk",
     ),
+    "checkpoint_shard": Cause(
+        "ckpt-local-disk",
+        "A rank's part of the checkpoint is not there: each node has saved its own parts on its own disk, or another "
+        "number of ranks has saved them",
+        "ls the directory on every node; copy all parts to the same path on every node (or save on a shared disk), and "
+        "start as many ranks as have saved",
+    ),
+    "checkpoint_race": Cause(
+        "ckpt-local-disk",
+        "Several nodes move or make the same checkpoint directory, or one looks for what another has on its own disk",
+        "save_on_each_node: true where the output directory is on each node's own disk, false where all share it; "
+        "transformers 4.37 and newer let one rank rename",
+    ),
+    "hub_refuses": Cause(
+        "model-only-on-launch-node",
+        "The Hub does not give the model to this node: nobody is logged in there, or it asks too often",
+        "hf auth login there as the job's user, or download the model once to the same path on every node and set "
+        "HF_HUB_OFFLINE=1",
+    ),
+    "wandb_login": Cause(
+        "job-failed",
+        "Weights & Biases wants a login, which this node does not have",
+        "wandb login there as the job's user, or WANDB_MODE=offline in trainmesh_env",
+    ),
     "file_missing": Cause(
         "path-differs",
         "A path that the job needs is not on every node",
@@ -433,6 +628,13 @@ CAUSES: t.Mapping[str, Cause] = {
         "nccl-watchdog-timeout",
         "A rank did not come to an operation in which all others wait",
         "py-spy dump --pid PID of that rank shows where it is; it had less data, or stopped in its own code",
+    ),
+    "watchdog_stuck": Cause(
+        "nccl-watchdog-timeout",
+        "The ranks hang inside of NCCL or CUDA: in an operation that another rank never came to, or on a GPU or link "
+        "that does not answer",
+        "py-spy dump --pid PID on each node while it hangs, and dmesg | grep -i xid; NCCL_DEBUG=INFO names the "
+        "operation",
     ),
     "wait_gloo": Cause(
         "nccl-watchdog-timeout",

@@ -309,6 +309,7 @@ def disk_full(case: Case) -> t.Iterable[Answer]:
         "build-ext-cache-nfs",
         layer="versions",
         severity=WARN,
+        also=(FAIL,),
         title="The cache of compiled operators is on a shared disk",
         symptom="a hang, locks or `ESTALE` while compiling",
         source="DS#5205, DS#5677, DS#6540, TR#22363, dolly#119",

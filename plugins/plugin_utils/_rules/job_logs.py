@@ -39,10 +39,18 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files imp
 MOST_CHARACTERS = 600
 LESS = {"interrupted": INFO, "stopped": INFO, "build_waits": WARN, "lock_waits": WARN}
 # What a process says of somebody else: nobody at hand has to be changed.
-OF_OTHERS = frozenset(("clients_missing", "wait_gloo", "lost", "aborted", "store_connection", "gloo_mesh"))
+OF_OTHERS = frozenset(
+    (
+        *("clients_missing", "first_rank_waits", "ray_waits", "watchdog_stuck", "wait_gloo", "lost", "aborted"),
+        *("store_connection", "gloo_mesh"),
+    )
+)
 # What the node that launches has to change, though it names another one.
 OF_LAUNCHER = frozenset(
-    ("ssh_host_key", "ssh_key_changed", "ssh_failed", "pdsh_missing", "pdsh_module", "hostfile_words")
+    (
+        *("ssh_host_key", "ssh_key_changed", "ssh_failed", "ssh_own_files", "ssh_config", "ssh_tries"),
+        *("pdsh_missing", "pdsh_module", "hostfile_words"),
+    )
 )
 # What is no difference between the nodes where all of them say it.
 ALIKE_EVERYWHERE = frozenset(("module_missing", "file_missing", "model_missing", "syntax", "command_missing"))
@@ -101,6 +109,14 @@ IDS = tuple(dict.fromkeys((*(cause.rule for cause in CAUSES.values()), *(advice.
         title="Model, checkpoint and data do not fit",
         symptom="`size mismatch for`, `device-side assert triggered`",
         source="torch.nn.Module.load_state_dict, torch.nn.Embedding",
+    ),
+    About(
+        "ckpt-local-disk",
+        layer="precision",
+        severity=FAIL,
+        title="Checkpoints on disks of single nodes",
+        symptom="`FileNotFoundError` on the second node, shards missing later",
+        source="TR#27925, TR#28119, TR#20988, axolotl#948, LlamaFactory#1979, gpt-neox#765, Lightning#11947",
     ),
     *IDS,
     applies=common.given("job_log"),

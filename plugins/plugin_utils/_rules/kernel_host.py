@@ -338,7 +338,7 @@ def network(case: Case) -> t.Iterator[Answer]:
         "nfs-not-responding",
         layer="job",
         severity=WARN,
-        also=(INFO,),
+        also=(INFO, FAIL),
         title="A network file system does not respond",
         symptom="`nfs: server not responding`, processes in state D",
         source="nfs(5)",

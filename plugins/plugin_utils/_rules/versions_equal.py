@@ -58,6 +58,7 @@ def missing_environments(case: Case) -> t.Iterator[Answer]:
         "mpi-version-differs",
         layer="versions",
         severity=WARN,
+        also=(FAIL,),
         title="MPI versions differ between nodes",
         symptom="mpirun fails or hangs at the start",
         source="Open MPI FAQ",

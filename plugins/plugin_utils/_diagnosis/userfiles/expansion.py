@@ -19,6 +19,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import shell
 
+_REPLACE = re.compile(r"([A-Za-z_]\w*)(//?)([\w.:@=-]{1,60})/(.*)\Z", re.DOTALL)
 _PARAMETER = re.compile(r"([A-Za-z_]\w*|\d)(\[[@*]\])?(?:(:?[-=?])(.*))?\Z", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_]\w*|[0-9@*#?$!-]")
 _SUMS: t.Mapping[type, t.Callable[[int, int], int]] = {
@@ -144,7 +145,7 @@ class _Word:
         """Take up ``${inner}``."""
         match = _PARAMETER.match(inner)
         if not match:
-            self._add(raw)
+            self._put(self._replaced(inner, raw), quoted)
             return
         name, whole, sign, default = match.groups()
         known = self._variables.get(name)
@@ -158,6 +159,16 @@ class _Word:
             self._put(f"${{{name}:-{found}}}" if self._written else found, quoted)
         else:
             self._add(f"${name}" if self._written and not whole else raw)
+
+    def _replaced(self, inner: str, raw: str) -> str:
+        """``${NAME/old/new}`` with a plain text in the place of a pattern; anything else as it is."""
+        match = _REPLACE.match(inner)
+        known = self._variables.get(match.group(1)) if match else None
+        if not match or known is None or known.words is not None:
+            return raw
+        new = text(match.group(4), self._variables, self._written, self._depth + 1)
+        value = known.written if self._written else known.value
+        return value.replace(match.group(3), new, -1 if match.group(2) == "//" else 1)
 
     def _put(self, value: str, quoted: bool) -> None:
         """Take up a value, which bash splits at blanks where no quotes are around it."""

@@ -130,7 +130,7 @@ class Command:
     pipe, or a loop that reads), and nothing was done about it. ``tool`` is the command's name, which is not the
     launcher's where a tool runs it. ``through`` are the commands around it, such as nohup and srun. ``once`` says that
     its command line is put together once for all nodes. ``conditional``: it runs in some cases only;
-    ``looped``: in a ``for`` loop.
+    ``looped``: in a loop over words or lines. ``background``: the script does not wait for its end.
     """
 
     launcher: str
@@ -147,6 +147,7 @@ class Command:
     once: bool = False
     conditional: bool = False
     looped: bool = False
+    background: bool = False
 
     def argument(self, *names: str) -> str | None:
         """The value of the training script's argument ``--name``, dashes and underscores alike; None without one."""
@@ -231,20 +232,27 @@ class _Reader:
         self._through, self._once, self._depth = through, once, depth
         self._all_exported = False
         self._turning: frozenset[str] = frozenset()
+        self._counted: frozenset[str] = frozenset()  # those that are set in several places, such as counters
+        self._settled: set[str] = set()  # those of them that this turn of the loop has set before, from what is known
 
     def _visible(self, simple: shell.Simple) -> dict[str, Variable]:
         """The variables whose values are known at a command: not those that change with each turn of a loop."""
         if not simple.looped or not self._turning:
             return self.variables
-        return {name: one for name, one in self.variables.items() if name not in self._turning}
+        unknown = self._turning - self._settled
+        return {name: one for name, one in self.variables.items() if name not in unknown}
 
     def read(self, text: str, offset: int) -> None:
         """Read a text that begins ``offset`` lines below the top of the file."""
         commands = shell.simple_commands(text)
-        self._turning = frozenset(name for one in commands if one.looped for name in _assigned(one))
+        turning = [name for one in commands if one.looped for name in _assigned(one)]
+        self._turning = frozenset(turning)
+        self._counted = frozenset(name for name in turning if turning.count(name) > 1)
         for simple in commands:
             line = simple.line + offset
             head = simple.words[0] if simple.words else ""
+            if not simple.looped:
+                self._settled.clear()
             if head in ("for", "select"):
                 self._loop(simple, line)
             elif head == "set" and len(simple.words) > 1:
@@ -292,18 +300,26 @@ class _Reader:
 
     def _set_variable(self, name: str, plus: str, raw: str, exported: bool, simple: shell.Simple, line: int) -> None:
         known = self.variables.get(name)
+        visible = self._visible(simple)
+        of_itself = bool(plus) or bool(re.search(rf"\b{name}\b", raw))
+        if of_itself and known:
+            visible = {**visible, name: known}
         elements = None
         if raw.startswith("(") and raw.endswith(")"):
             pieces = expansion.array(raw)
-            elements = (*(known.words or () if known and plus else ()), *expansion.words(pieces, self.variables))
+            elements = (*(known.words or () if known and plus else ()), *expansion.words(pieces, visible))
             value = expansion.quoted(elements)
             written = " ".join(
-                [*([known.written] if known and plus else []), *expansion.words(pieces, self.variables, written=True)]
+                [*([known.written] if known and plus else []), *expansion.words(pieces, visible, written=True)]
             )
         else:
             before = known if plus else None
-            value = (before.value if before else "") + expansion.text(raw, self.variables)
-            written = (before.written if before else "") + expansion.text(raw, self.variables, written=True)
+            value = (before.value if before else "") + expansion.text(raw, visible)
+            written = (before.written if before else "") + expansion.text(raw, visible, written=True)
+        if simple.looped and not of_itself and not simple.conditional and name not in self._counted:
+            self._settled.add(name)
+        else:
+            self._settled.discard(name)
         if simple.conditional:
             written = self._in_some_cases(name, known, written, simple)
         exported = exported or bool(known and known.exported)
@@ -374,7 +390,7 @@ class _Reader:
                 Command(
                     PYTHON, line, options, tuple(value.rest), script, tuple(value.rest), value.environment, False,
                     references, PYTHON, (*self._through, *value.through), once,
-                    simple.conditional, "for" in simple.inside or "while" in simple.inside,
+                    simple.conditional, "for" in simple.inside or "while" in simple.inside, simple.background,
                 )
             )  # fmt: skip
 
@@ -398,7 +414,8 @@ class _Reader:
                 through,
                 self._once or bool(REMOTE & set(through)),
                 simple.conditional,
-                "for" in simple.inside,
+                bool({"for", "read"} & set(simple.inside)),
+                simple.background,
             )
         )
 
@@ -431,16 +448,19 @@ class _Reader:
         if self._depth >= _DEEPEST or not names or (found and found.launcher not in ("", PDSH)):
             return
         for raw in (*simple.words[1:], simple.document):
-            if raw and _LAUNCHES.search(raw) and (raw is simple.document or re.search(r"\s", raw)):
-                text = raw if raw is simple.document else expansion.text(raw, self._visible(simple))
+            text = raw if raw is simple.document else expansion.text(raw, self._visible(simple))
+            if raw and _LAUNCHES.search(text) and re.search(r"\s", text):
                 there = bool(REMOTE & set(names))
                 at_the_node = raw.startswith("'") and there
                 once = not at_the_node and (self._once or there)
                 inner = _Reader(dict(self._visible(simple)), (*self._through, *names), once, self._depth + 1)
                 inner.read(text, line - 1)
                 for command in inner.commands:
-                    looped = command.looped or "for" in simple.inside
-                    self.commands.append(dataclasses.replace(command, line=line, once=once, looped=looped))
+                    looped = command.looped or bool({"for", "read"} & set(simple.inside))
+                    behind = command.background or simple.background or ("ssh" in names and "-f" in simple.words)
+                    self.commands.append(
+                        dataclasses.replace(command, line=line, once=once, looped=looped, background=behind)
+                    )
 
 
 def _assigned(simple: shell.Simple) -> t.Iterator[str]:

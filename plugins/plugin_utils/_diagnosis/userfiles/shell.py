@@ -36,9 +36,10 @@ class Simple:
     """A simple command.
 
     ``words`` are raw, with their quotes. ``redirections`` are (operator, raw target) pairs. ``document`` is the text of
-    a here-document. ``piped`` says that the output of the command before it is its input, ``background`` that an ``&``
-    stands behind it. ``inside`` are the loops and branches around it: ``if``, ``else``, ``case``, ``for``, ``while``
-    and ``read``, a loop that reads its input. ``guard`` is the condition of the innermost branch.
+    a here-document. ``piped`` says that the output of the command before it is its input, ``chained`` that ``&&`` or
+    ``||`` stands before it, ``background`` that an ``&`` stands behind it or behind what it is piped or chained to.
+    ``inside`` are the loops and branches around it: ``if``, ``else``, ``case``, ``for``, ``while`` and ``read``, a loop
+    that reads its input. ``guard`` is the condition of the innermost branch.
     """
 
     words: tuple[str, ...]
@@ -47,6 +48,7 @@ class Simple:
     document: str = ""
     piped: bool = False
     background: bool = False
+    chained: bool = False
     inside: tuple[str, ...] = ()
     guard: str = ""
 
@@ -245,6 +247,7 @@ class _Parser:
         self._redirections: list[tuple[str, str]] = []
         self._target = ""  # the operator that waits for its target
         self._piped = False
+        self._chained = False
         self._stack: list[tuple[str, str]] = []  # (loop or branch, its condition)
         self._condition: list[str] | None = None
         self._held: list[Simple] = []  # commands of this line, which may have a here-document
@@ -294,6 +297,13 @@ class _Parser:
             if self._condition is not None:
                 self._condition.append(token.text)
 
+    def _send_to_background(self) -> None:
+        """All commands of a list that ends with ``&`` run in the background."""
+        for at in range(len(self._held) - 1, 0, -1):
+            if not (self._held[at].piped or self._held[at].chained):
+                break
+            self._held[at - 1] = dataclasses.replace(self._held[at - 1], background=True)
+
     def _keyword(self, text: str) -> bool:
         """Take up a reserved word in the place of a command; False for any other word."""
         stack = self._stack
@@ -331,10 +341,14 @@ class _Parser:
                     tuple(self._redirections),
                     piped=self._piped,
                     background=operator == "&",
+                    chained=self._chained,
                     inside=inside if self._condition is None else inside[:-1],
                     guard=guards[-1] if guards and self._condition is None else "",
                 )
             )
+            if operator == "&":
+                self._send_to_background()
         if not (operator == "\n" and not words):
             self._piped = operator in ("|", "|&")
+            self._chained = operator in ("&&", "||")
         self._words, self._redirections = [], []

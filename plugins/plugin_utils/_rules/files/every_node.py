@@ -37,6 +37,9 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files imp
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files._starts import Start
 
 _ADDRESS = ("master_addr", "main_process_ip", "rdzv_endpoint")
+_MASTER = ("master_addr", "main_process_ip")
+_LOOPBACK = re.compile(r"(?:127\.\d{1,3}\.\d{1,3}\.\d{1,3}|localhost|::1)\Z")
+OWN_ADDRESS_SINCE = "2.4"  # before, torchrun gives the master address of the first node to all of them
 _PORT = ("master_port", "main_process_port", "rdzv_endpoint")
 # what the nodes have to agree on; with c10d each may start another number of ranks
 _EQUAL = (
@@ -75,6 +78,16 @@ def rendezvous_id(case: Case) -> t.Iterator[Answer]:
     for start in by_hand.starts(case):
         written = start.written("rdzv_id", "run_id")
         how = per_node.computed(written)
+        if not written and {"rdzv_id", "run_id"} & set(start.command.written) and not by_hand.joins_by_rank(start):
+            yield finding(
+                "rdzv-id-differs",
+                _severity(case, start, "$RANDOM"),
+                start.copy.host,
+                f"{start.place}: --rdzv_id is empty",
+                "torchrun then draws an id by lot, on each node another one, so that the nodes wait for each other "
+                "until the rendezvous times out.",
+                "--rdzv_id=NAME with one fixed word for the job, the same on every node.",
+            )
         if how:
             yield finding(
                 "rdzv-id-differs",
@@ -159,6 +172,26 @@ def no_master(case: Case) -> t.Iterator[Answer]:
             f"{'--main-address' if fabric else '--master_addr'} {dig(case.plan, 'master.address', 'ADDRESS')} "
             f"{'--main-port' if fabric else '--master_port'} {dig(case.plan, 'master.port', 29500)}, on every node.",
         )
+
+
+@rule("master-addr-malformed", needs=("user",), applies=common.given("launch_script"))
+def loopback_master(case: Case) -> t.Iterator[Answer]:
+    """A first node that calls itself by its loopback address, which an older torch hands on to the others."""
+    for start in by_hand.starts(case):
+        have = common.version(case, start.copy.host, "torch")
+        elastic = start.command.launcher in (TORCHRUN, ACCELERATE)
+        itself = next((name for name in _MASTER if _names_itself(start, name)), "")
+        if elastic and itself and start.nodes > 1 and common.older(have, OWN_ADDRESS_SINCE):
+            yield finding(
+                "master-addr-malformed",
+                FAIL,
+                start.copy.host,
+                f"{start.place}: --{itself} {start.written(itself)} on the node of rank 0 (torch {have})",
+                f"torch before {OWN_ADDRESS_SINCE} gives the address that the first node has for itself to all nodes: "
+                "they look for the master at themselves.",
+                f"Write the data address of the first node: {dig(case.plan, 'master.address', 'ADDRESS')}, on every "
+                "node.",
+            )
 
 
 @rule(
@@ -252,7 +285,7 @@ def _same_rank(case: Case, group: t.Sequence[Start]) -> t.Iterator[Answer]:
         default = per_node.default_of(by_hand.rank_text(start) or "")
         if start.copy.host in clash:
             yield _duplicate(case, start, group, said)
-        elif said.startswith("RANK=") and start.nodes > 1 and by_hand.rank(case, start) == 0:
+        elif said.startswith("RANK=") and not said.startswith("RANK=0,") and start.nodes > 1:
             yield _finding(FAIL, start, said)
         elif default and integer(default[1]) == 0 and by_hand.rank(case, start) is None and start.nodes > 1:
             severity = WARN if by_hand.on_several(case, start) else INFO
@@ -357,11 +390,21 @@ def differing(case: Case) -> t.Iterator[Answer]:
         single = {host: found[0] for host, found in hosts.items() if len(found) == 1}
         if len(single) < 2 or len({start.copy.text for start in single.values()}) < 2:
             continue
-        yield from _unlike(single, FAIL, lambda start: {name: start.written(name) for name in _EQUAL}, "--")
+        yield from _unlike(single, FAIL, _agreed, "--")
         yield from _unlike(single, WARN, _steering, "")
 
 
-def _steering(start: Start) -> dict[str, str]:
+def _agreed(start: Start) -> dict[str, str | None]:
+    """What all nodes have to agree on; None for the first node that calls itself by its loopback address."""
+    itself = {name for name in _MASTER if _names_itself(start, name)}
+    return {name: None if name in itself else start.written(name) for name in _EQUAL}
+
+
+def _names_itself(start: Start, name: str) -> bool:
+    return by_hand.rank_text(start) == "0" and bool(_LOOPBACK.match(start.written(name)))
+
+
+def _steering(start: Start) -> dict[str, str | None]:
     """The variables that steer what all ranks do together."""
     given = {name: one.written for name, one in start.script.variables.items() if one.exported}
     given.update(start.command.environment)
@@ -369,12 +412,13 @@ def _steering(start: Start) -> dict[str, str]:
 
 
 def _unlike(
-    single: t.Mapping[str, Start], severity: str, of: t.Callable[[Start], t.Mapping[str, str]], dashes: str
+    single: t.Mapping[str, Start], severity: str, of: t.Callable[[Start], t.Mapping[str, str | None]], dashes: str
 ) -> t.Iterator[Answer]:
     """The hosts whose value is not that of most others, or of the first."""
     settings = {host: of(start) for host, start in single.items()}
     for name in dict.fromkeys(name for found in settings.values() for name in found):
-        values = {host: found.get(name, "") for host, found in settings.items()}
+        given = {host: found.get(name, "") for host, found in settings.items()}
+        values = {host: value for host, value in given.items() if value is not None}
         if any(per_node.outside(value) for value in values.values()):
             continue
         listed = list(values.values())

@@ -9,6 +9,7 @@ Source: DeepSpeed 0.19.6 runtime/config_utils.py, accelerate 1.15 commands/confi
 from __future__ import annotations
 
 import difflib
+import json
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import at_least, key, table
@@ -32,7 +33,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files imp
 NEAR = 0.8
 """How alike two names are, of 1, that are taken for one and its misspelling."""
 
-_REFUSES_SINCE = "0.9"  # DeepSpeed reads zero_optimization with pydantic
+_REFUSES_SINCE = "0.9.0"  # DeepSpeed reads zero_optimization and its monitors with pydantic
 _PREFIXED = ("fsdp_config", "fp8_config", "dynamo_config")
 
 
@@ -184,21 +185,58 @@ def deepspeed_keys(case: Case) -> t.Iterator[Answer]:
     keys = table("deepspeed_keys")
     for copy, data in common.mappings(case, "deepspeed_json"):
         have = common.version(case, copy.host, "deepspeed")
-        refuses = not key(have) or at_least(have, _REFUSES_SINCE)
+        passed_over = dict(keys["ignored"])
         for section, known in keys["refused"].items():
+            since = keys["refused_since"].get(section, _REFUSES_SINCE)
+            if key(have) and not at_least(have, since):
+                passed_over[section] = known
+                continue
             for name, alike in _unknown(data, section, known):
-                meant = f"; {alike} is meant" if alike else ""
-                if refuses:
-                    cause = "DeepSpeed stops at a key that it does not know here: `Extra inputs are not permitted`."
-                    fix = "Write the name as DeepSpeed's documentation has it, or take the key out."
-                    place = f"{copy.path}: {section}.{name}{meant}"
-                    yield finding("ds-unknown-key", FAIL, copy.host, place, cause, fix)
-        for section, known in keys["ignored"].items():
+                if dig(data, section)[name] == "auto":
+                    continue
+                newer = "" if since == _REFUSES_SINCE else f" ({since} and newer)"
+                cause = f"DeepSpeed{newer} stops at a key that it does not know here: `Extra inputs are not permitted`."
+                fix = "Write the name as DeepSpeed's documentation has it, or take the key out."
+                place = f"{copy.path}: {section}.{name}" + (f"; {alike} is meant" if alike else "")
+                severity = FAIL if key(have) or not newer else WARN
+                yield finding("ds-unknown-key", severity, copy.host, place, cause, fix)
+        for section, known in passed_over.items():
             for name, alike in _unknown(data, section, known):
                 if alike:
                     place = f"{copy.path}: {section + '.' if section else ''}{name}; {alike} is meant"
                     cause = "DeepSpeed passes over a key that it does not know: the setting has no effect."
                     yield finding("ds-unknown-key", WARN, copy.host, place, cause, f"Write {alike}.")
+
+
+@rule(
+    About(
+        "ds-no-object",
+        layer="launcher",
+        severity=FAIL,
+        title="A section of DeepSpeed's file is a plain value",
+        symptom="`value is not a valid dict`, `has no attribute 'get'`",
+        source="Lightning#17790, DeepSpeed runtime/config.py",
+    ),
+    needs=("user",),
+    applies=common.given("deepspeed_json"),
+)
+def deepspeed_sections(case: Case) -> t.Iterator[Answer]:
+    """Sections that are a word, a number or true in the place of an object with keys."""
+    keys = table("deepspeed_keys")
+    for copy, data in common.mappings(case, "deepspeed_json"):
+        for section in (one for one in (*keys["refused"], *keys["ignored"]) if one):
+            value = dig(data, section)
+            old = section == "zero_optimization" and isinstance(value, bool)  # that of the first versions
+            if value is None or isinstance(value, dict) or old or value == "auto":
+                continue
+            yield finding(
+                "ds-no-object",
+                FAIL,
+                copy.host,
+                f"{copy.path}: {section}: {json.dumps(value)}",
+                "DeepSpeed takes an object with keys here, and stops at anything else.",
+                '"bf16": {"enabled": true}, "offload_optimizer": {"device": "cpu"} and the like in its place.',
+            )
 
 
 def _unknown(data: Data, section: str, known: t.Sequence[str]) -> t.Iterator[tuple[str, str]]:

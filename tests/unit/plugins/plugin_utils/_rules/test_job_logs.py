@@ -680,6 +680,12 @@ HEALTHY = {
     "SocketImpl(fd=6): failed to recv, got 0 bytes\n[2026-11-29 07:45:12,345] [INFO] [launch.py:347:main] "
     "Process 7 exits "
     "successfully.\n",
+    "an exception that Python ignores": "{'loss': 1.5}\nException ignored in: <function Pool.__del__ at 0x7f1>\n"
+    + traceback("OSError: [Errno 9] Bad file descriptor") + "{'loss': 1.5}\n",
+    "a logger that fails": "--- Logging error ---\n" + traceback("ValueError: I/O operation on closed file"),
+    "a package that is not needed": traceback("ModuleNotFoundError: No module named 'x'") + "{'loss': 1.5}\n" * 2,
+    "a cluster that comes late": "Waiting for creating a placement group of specs for 310 seconds. specs=[]\n"
+    + "step 9 loss: 1.5\n" * 5,
     "barrier keys": "Added key: store_based_barrier_key:1 to store for rank: 0\nRank 0: Completed store-based "
     "barrier for "
     "key:store_based_barrier_key:1 with 4 nodes.\n",
@@ -704,6 +710,29 @@ def test_of_two_runs_in_one_file_the_last_one_counts() -> None:
     assert [each.rule for each in found] == ["ver-python-torch-differs"]
     assert "the last run of /job/job.log counts, from line 7" in found[0].evidence["node1"]
     assert told(case({"node1": first + start.format(7) + "{'loss': 1.5}\n{'train_runtime': 7.1}\n"})) == []
+
+
+RESTART = (
+    "I1129 07:45:13.000000 7 torch/distributed/elastic/agent/server/api.py:850] [default] Worker group FAILED. 2/3 "
+    "attempts left; will restart worker group\n"
+)
+
+
+def test_ranks_that_are_started_anew_and_then_train_have_no_failure() -> None:
+    before = traceback(OOM) + agent(1) + RESTART
+    assert told(case({"node1": before + "{'loss': 1.5}\n" * 9})) == []
+    assert [each[0] for each in told(case({"node1": before + "{'loss': 1.5}\n"}))] == ["mem-gpu-oom"]
+    again = before + "{'loss': 1.5}\n" * 9 + traceback("KeyError: 'x'") + agent(1)
+    assert [each[0] for each in told(case({"node1": again}))] == ["job-failed"]
+
+
+def test_what_ended_the_first_try_is_the_cause_where_the_next_does_not_train() -> None:
+    late = traceback(
+        "torch.distributed.DistNetworkError: The server socket has failed to listen on any address. (errno: 98)"
+    )
+    assert "mem-gpu-oom" in [
+        each[0] for each in told(case({"node1": traceback(OOM) + agent(1) + RESTART + late + agent(1)}))
+    ]
 
 
 def test_a_log_that_was_read_in_part_says_so() -> None:
@@ -732,3 +761,195 @@ def test_logs_of_real_reports(name: str) -> None:
         pytest.skip("no recordings here")
     texts = {node: {f"/{each}": (CASES / name / each).read_text() for each in paths} for node, paths in files.items()}
     assert told(case(texts)) == [wanted]
+
+
+def test_an_exception_that_only_the_table_of_failures_has() -> None:
+    rows = table(3, 1, 1, "gpu2").splitlines()
+    at = next(number for number, row in enumerate(rows) if "traceback :" in row)
+    inner = [
+        "  traceback : Traceback (most recent call last):",
+        '    File "/job/train.py", line 7, in main',
+        f"  {OOM}",
+        "",
+    ]
+    log = agent(1, 1) + "\n".join([*rows[:at], *inner, *rows[at + 1 :], ""])
+    assert told(case({"node1": log})) == [("mem-gpu-oom", ("node2",), "fail")]
+    assert "rank 3" in findings(case({"node1": log}))[0].evidence["node2"]
+
+
+def test_an_exception_whose_name_does_not_say_so() -> None:
+    log = traceback("triton.runtime.errors.OutOfResources: out of resource: shared memory") + agent(1)
+    assert [(each.rule, "OutOfResources" in each.evidence["node1"]) for each in findings(case({"node1": log}))] == [
+        ("job-failed", True)
+    ]
+    mixed = "  File \"/job/train.py\", line 7, in <module>\nLoading data: 3\n{'loss': 1.5, 'epoch': 1}\n" * 9
+    assert told(case({"node1": mixed})) == []
+
+
+def test_what_pydantic_refuses_is_named() -> None:
+    log = traceback("pydantic_core._pydantic_core.ValidationError: 2 validation errors for DeepSpeedBF16Config")
+    log += "hysteresis\n  Extra inputs are not permitted [type=extra_forbidden, input_value=2, input_type=int]\n"
+    log += "    For further information visit https://errors.pydantic.dev/2.11/v/extra_forbidden\nloss_scale\n"
+    found = findings(case({"node1": log + agent(1)}))
+    assert [each.rule for each in found] == ["ds-unknown-key"]
+    assert "hysteresis: Extra inputs are not permitted; loss_scale" in found[0].evidence["node1"]
+
+
+def test_the_rank_that_the_others_wait_for_is_no_fault_of_theirs() -> None:
+    error = (
+        "torch.distributed.DistBackendError: [3] is setting up NCCL communicator and retrieving ncclUniqueId from [0] "
+    )
+    error += "via c10d key-value store by key '0', but store->get('0') got error: "
+    late = traceback(f"[rank3]: {error}Socket Timeout")
+    found = findings(case({"node2": late}))
+    assert [(each.rule, each.hosts) for each in found] == [("rdzv-store-barrier", ())]
+    assert "the one that the message names" in found[0].cause
+    gone = findings(case({"node2": traceback(f"[rank3]: {error}Connection reset by peer")}))
+    assert [each.rule for each in gone] == ["nccl-system-error-first-collective"]
+    barrier = (
+        "[rank2]: RuntimeError: Rank 2 successfully reached monitoredBarrier, but received errors while waiting for "
+    )
+    barrier += "send/recv from rank 0. Please check rank 0 logs for faulty rank."
+    assert told(case({"node2": traceback(barrier)})) == [("rdzv-store-barrier", (), "fail")]
+
+
+DRAWN = "WARNING:torch.distributed.launcher.api:config has no run_id, generated a random run_id: "
+
+
+def test_a_run_id_that_torchrun_draws_itself() -> None:
+    end = traceback("torch.distributed.elastic.rendezvous.api.RendezvousTimeoutError")
+    assert told(case({"node1": f"{DRAWN}304504\n{end}"})) == [("rdzv-id-differs", ("node1",), "fail")]
+    both = {"node1": f"{DRAWN}304504\n{end}", "node2": f"{DRAWN}77111\n{end}"}
+    assert told(case(both)) == [("rdzv-id-differs", ("node1", "node2"), "fail")]
+    assert told(case({"node1": f"{DRAWN}304504\n{{'loss': 1.5}}\n"})) == []
+
+
+def member(rank: int, world: int, word: str = "Initializing distributed") -> str:
+    return f"{word}: GLOBAL_RANK: {rank}, MEMBER: {rank + 1}/{world}\n"
+
+
+def test_ranks_that_two_nodes_have_taken() -> None:
+    half = "".join(member(rank, 8) for rank in range(4))
+    late = traceback(
+        "torch.distributed.DistStoreError: Timed out after 1801 seconds waiting for clients. 4/8 clients joined."
+    )
+    both = {"node1": half + late, "node2": half + "\n" + late}
+    assert told(case(both)) == [("node-rank-duplicate", ("node2",), "fail")]
+    old = "".join(member(rank, 8, "initializing ddp") * 2 for rank in range(4))
+    assert told(case({"node1": old + late})) == [("node-rank-duplicate", (), "fail")]
+    every = "".join(member(rank, 4) * 2 for rank in range(4))  # two handlers of one logger
+    assert told(case({"node1": every + late})) == [("rdzv-store-barrier", (), "fail")]
+    assert told(case({"node1": half, "node2": "".join(member(rank, 8) for rank in range(4, 8))})) == []
+    came = "RuntimeError: Timed out initializing process group in store based barrier on rank: 3, for key: "
+    came += "store_based_barrier_key:1 (world_size=8, worker_count={}, timeout=0:30:00)"
+    assert told(case({"node1": traceback(came.format(16))})) == [("node-rank-duplicate", (), "fail")]
+    assert told(case({"node1": traceback(came.format(7))})) == [("rdzv-store-barrier", (), "fail")]
+
+
+def stuck(rank: int, number: int, last: int, what: str = "ALLREDUCE", group: str = "0(default_pg)") -> str:
+    head = f"[rank{rank}]:[E918 19:29:24.4 ProcessGroupNCCL.cpp"
+    return (
+        f"{head}:689] [Rank {rank}] Watchdog caught collective operation timeout: WorkNCCL(SeqNum={number}, "
+        f"OpType={what}, NumelIn=64, NumelOut=64, Timeout(ms)=600000) ran for 600097 milliseconds before timing out.\n"
+        f"{head}:2303] [PG ID 0 PG GUID {group} Rank {rank}]  failure detected by watchdog at work sequence id: "
+        f"{number} PG status: last enqueued work: {last}, last completed work: {number - 1}\n"
+    )
+
+
+def test_timeouts_in_the_words_of_newer_torch() -> None:
+    behind = "".join(stuck(rank, 90 if rank == 2 else 100, 90 if rank == 2 else 100) for rank in range(4))
+    found = findings(case({"node1": behind}))
+    assert [each.rule for each in found] == ["nccl-watchdog-timeout"]
+    assert "rank 2 came as far as collective 90, the others wait in 100" in next(iter(found[0].evidence.values()))
+    unlike = stuck(0, 122, 127, "_REDUCE_SCATTER_BASE") + stuck(1, 126, 128, "_ALLGATHER_BASE")
+    assert [each.rule for each in findings(case({"node1": unlike}))] == ["nccl-collective-mismatch"]
+
+
+def test_collectives_of_other_groups_are_not_compared() -> None:
+    log = stuck(0, 7, 7) + stuck(1, 7, 7) + stuck(2, 7, 7, "BROADCAST", "5(TENSOR_MODEL_PARALLEL_GROUP)")
+    assert [each.rule for each in findings(case({"node1": log}))] == ["nccl-watchdog-timeout"]
+
+
+def test_a_watchdog_that_got_stuck_itself() -> None:
+    line = (
+        "[rank{0}]:[F ProcessGroupNCCL.cpp:1169] [PG 0 Rank {0}] ProcessGroupNCCL's watchdog got stuck for 600 seconds "
+    )
+    log = "".join((line + "without making progress\n").format(rank) for rank in (0, 1)) + agent(-6)
+    assert told(case({"node1": log})) == [("nccl-watchdog-timeout", (), "fail")]
+
+
+def test_where_rays_actors_were() -> None:
+    died = "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.\n"
+    died += "\tclass_name: WorkerDict\n\tactor_id: f20d\n\tpid: 5226\n\tip: 10.0.0.12\n"
+    assert told(case({"node1": died})) == [("job-failed", ("node2",), "fail")]
+    gone = died + "The actor is dead because its node has died. Node Id: 677d\n"
+    assert told(case({"node1": gone})) == [("job-rank-killed", ("node2",), "fail")]
+    task = "ray.exceptions.RayTaskError(KeyError): ray::WorkerDict.load() (pid=77, ip=10.0.0.12, actor_id=1)\n"
+    task += "  File \"/job/load.py\", line 7, in load\nKeyError: 'x'\n"
+    assert told(case({"node1": task})) == [("job-failed", ("node2",), "fail")]
+    marked = "The node with node id: 12ab and address: 10.0.0.12 and node name: 10.0.0.12 has been marked dead because "
+    assert told(case({"node1": f"{marked}the detector has missed too many heartbeats from it.\n"})) == [
+        ("job-rank-killed", ("node2",), "fail")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "identity", "hosts"),
+    [
+        (["gpu2: @ WARNING: UNPROTECTED PRIVATE KEY FILE! @", "gpu2: u@gpu2: Permission denied (publickey)."],
+         "ssh-perms-too-open", ("node1",)),
+        (["gpu2: Bad owner or permissions on /home/u/.ssh/config"], "ssh-perms-too-open", ("node1",)),
+        (["gpu2: /home/u/.ssh/config: line 7: Bad configuration option: hostnam"], "ssh-config-invalid", ("node1",)),
+        (["gpu2: kex_exchange_identification: read: Connection reset by peer",
+          "gpu2: Connection reset by 10.0.0.12 port 22"], "ssh-login-failed", ("node2",)),
+        (["gpu2: Received disconnect from 10.0.0.12 port 22:2: Too many authentication failures"],
+         "ssh-login-failed", ("node1",)),
+        (["gpu2: This account is currently not available."], "sshd-refuses-user", ("node2",)),
+    ],
+)  # fmt: skip
+def test_ssh_that_does_not_come_as_far_as_a_login(lines: list[str], identity: str, hosts: tuple[str, ...]) -> None:
+    log = "".join(f"{line}\n" for line in [*lines, "pdsh@gpu1: gpu2: ssh exited with exit code 255"])
+    assert told(case({"node1": log})) == [(identity, hosts, "fail")]
+
+
+@pytest.mark.parametrize(
+    ("text", "identity"),
+    [
+        ("-----\nThere are not enough slots available in the system to satisfy the 16\nslots that were requested\n",
+         "job-failed"),
+        ("mpirun has detected an attempt to run as root.\n", "job-failed"),
+        ("bash: line 1: orted: command not found\nORTE was unable to reliably start one or more daemons.\n",
+         "path-differs"),
+        ("ORTE was unable to reliably start one or more daemons.\n", "rdzv-connect-failed"),
+        ("PRTE detected a mismatch in versions between two processes.  This\n", "mpi-version-differs"),
+        ("At least one pair of MPI processes are unable to reach each other for\nMPI communications.\n",
+         "rdzv-connect-failed"),
+    ],
+)  # fmt: skip
+def test_mpirun_that_starts_nothing(text: str, identity: str) -> None:
+    found = findings(case({"node1": text}))
+    assert [each.rule for each in found] == [identity]
+    assert found[0].cause != "The rank that failed first ended with an error of its own, which no check knows"
+
+
+def test_a_connection_that_was_reset_at_the_rendezvous() -> None:
+    log = traceback("torch.distributed.DistNetworkError: Connection reset by peer")
+    log += "\nThe above exception was the direct cause of the following exception:\n\n"
+    log += traceback("torch.distributed.elastic.rendezvous.api.RendezvousConnectionError: The connection has failed.")
+    assert told(case({"node2": log})) == [("rdzv-connect-failed", (), "fail")]
+
+
+def test_a_node_that_slurm_has_lost() -> None:
+    log = "srun: error: Node failure on gpu2\nslurmstepd: error: *** STEP 1.0 ON gpu1 CANCELLED AT 2026-11-29T07:45:12 "
+    log += "DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS ***\nsrun: error: gpu1: tasks 0-1: Killed\n"
+    assert [each[:2] for each in told(case({"node1": log}))] == [("job-rank-killed", ("node2",))]
+
+
+def test_progress_before_an_error_tells_nothing_of_the_rank_that_has_it() -> None:
+    log = "{'loss': 1.5, 'epoch': 0.1}\n" + traceback("KeyError: 'x'") + "{'loss': 1.5, 'epoch': 0.2}\n" * 2
+    assert told(case({"node1": log})) == [("job-failed", ("node1",), "fail")]
+
+
+def test_a_job_that_waits_for_rays_gpus() -> None:
+    log = "Waiting for creating a placement group of specs for 310 seconds. specs=[{'GPU': 1.0}]. Check `ray status`\n"
+    assert told(case({"node1": log})) == [("rdzv-store-barrier", (), "fail")]

@@ -100,3 +100,34 @@ def test_long_and_hostile_texts_take_no_long_time(piece):
     began = time.monotonic()
     launch_script(piece * (20000 // len(piece)))
     assert time.monotonic() - began < 10
+
+
+COMMAND = "torchrun --nnodes=2 --node_rank={} --master_addr=a /t.py"
+
+
+@pytest.mark.parametrize(
+    ("lines", "rank", "through"),
+    [
+        (["C='" + COMMAND.format(1) + "'", 'ssh node2 "$C"'], "1", ("ssh",)),
+        (['C="' + COMMAND.format("$1") + '"', 'bash -c "cd /job && $C"'], "$1", ("bash",)),
+        (['C="' + COMMAND.format("\\$SLURM_NODEID") + '"', 'srun bash -c "$C"'], "$SLURM_NODEID", ("srun", "bash")),
+        (["for i in 0 1; do", '  C="' + COMMAND.format("$i") + '"', '  ssh node$i "$C" &', "done"], "$i", ("ssh",)),
+        (["i=0", "for h in a b; do", '  C="' + COMMAND.format("$i") + '"', '  ssh $h "$C"', "  i=$((i+1))", "done"],
+         "$i", ("ssh",)),
+        (["T='" + COMMAND.format("RANK") + "'", "for i in 0 1; do", '  ssh node$i "${T/RANK/$i}" &', "done"],
+         "$i", ("ssh",)),
+    ],
+)  # fmt: skip
+def test_commands_that_are_kept_in_variables(lines, rank, through):
+    (command,) = launch_script("\n".join(lines) + "\n").commands
+    assert (command.written["node_rank"], command.through) == (rank, through)
+    assert command.looped is any(line.startswith("for") for line in lines)
+
+
+def test_what_grows_with_each_turn_of_a_loop_is_not_known_in_it():
+    text = "R=0\nfor h in a b; do\n R=$((R+1))\n ssh $h " + COMMAND.format("$R") + "\ndone\n"
+    assert launch_script(text).commands[0].written["node_rank"] == "$R"
+    text = "for ((i=0; i<2; i++)); do\n C='" + COMMAND.format("R") + '\'\n ssh n$i "${C/=R/=$i}"\ndone\n'
+    assert launch_script(text).commands[0].written["node_rank"] == "$i"
+    grown = launch_script('A="--nnodes=2"\nfor x in a b; do\n A="$A --tee 3"\ndone\ntorchrun $A /t.py\n')
+    assert grown.commands[0].options["nnodes"] == "2"

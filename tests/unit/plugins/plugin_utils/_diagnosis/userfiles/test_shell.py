@@ -64,3 +64,9 @@ def test_quotes_that_nobody_closes(text, found):
 def test_any_text_ends(text):
     assert all(one.line >= 1 for one in shell.simple_commands(text) if one.words)
     list(shell.unclosed(text))
+
+
+def test_what_goes_to_the_background_goes_there_as_a_whole():
+    text = "cd /x && run a 2>&1 | tee log &\nrun b; run c &\nrun d | tee log\n"
+    found = {" ".join(one.words): one.background for one in shell.simple_commands(text)}
+    assert found == {"cd /x": True, "run a": True, "tee log": False, "run b": False, "run c": True, "run d": False}

@@ -356,3 +356,30 @@ def test_ranks_that_count_from_one(line):
 )
 def test_what_is_no_start_on_each_node(line):
     assert ids(case(script(line))) == {}
+
+
+def test_an_empty_id_is_drawn_by_torchrun():
+    assert ids(case(script('ID=""', C10D + "--rdzv_id=$ID /t.py"))) == {("rdzv-id-differs", "fail"): BOTH}
+    assert ids(case(script(C10D + "--rdzv_id= /t.py"))) == {("rdzv-id-differs", "fail"): BOTH}
+    assert ids(case(script(STATIC.replace("/t.py", "--rdzv_id= /t.py")))) == {}
+
+
+def test_a_rank_of_0_that_nobody_reads_is_one_all_the_same():
+    line = "FORCE_TORCHRUN=1 NNODES=2 RANK={} MASTER_ADDR=10.0.0.1 MASTER_PORT=29500 llamafactory-cli train /a.yaml"
+    assert ids(case((*script(line.format(0)), "node1"))) == {}
+    assert ids(case((*script(line.format(1)), "node2"))) == {("node-rank-duplicate", "fail"): ("node2",)}
+
+
+def test_a_first_node_that_calls_itself_localhost():
+    first = STATIC.replace("$NODE_RANK", "0").replace("10.0.0.1", "localhost")
+    second = STATIC.replace("$NODE_RANK", "1")
+    both = case((*script(first), "node1"), (*script(second), "node2"))
+    assert ids(both) == {}
+    for facts in both.stack.values():
+        facts["packages"]["torch"] = "2.1.0"
+    assert ids(both) == {("master-addr-malformed", "fail"): ("node1",)}
+    for facts in both.stack.values():
+        facts["packages"]["torch"] = "2.6.0"
+    assert ids(both) == {}
+    third = case((*script(first.replace("localhost", "10.0.0.9")), "node1"), (*script(second), "node2"))
+    assert ids(third) == {("launch-script-differs", "fail"): ("node2",)}

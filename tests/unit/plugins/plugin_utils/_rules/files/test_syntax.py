@@ -84,7 +84,7 @@ def test_scripts_and_texts_that_bash_takes():
         ("", "gradient_clip", "warn", True),
         ("", "zero_optimisation", "warn", True),
         ("optimizer", "param", "warn", True),
-        ("fp16", "enable", "warn", True),
+        ("fp16", "enable", "fail", True),
     ],
 )
 def test_keys_that_deepspeed_does_not_know(section, name, severity, near):
@@ -207,3 +207,28 @@ def test_a_secret_that_was_hidden_breaks_no_script(line):
     text = masked("\n".join((*RUN[:2], line, RUN[2], "")))
     assert "canary" not in text
     assert ids(case(("launch_script", text))) == {}
+
+
+def test_keys_that_newer_deepspeeds_refuse():
+    sections = {
+        "bf16": {"enabled": True, "loss_scale": 0, "hysteresis": "auto"},
+        "tensorboard": {"enabled": True, "log_dir": "/l"},
+    }
+    given = ("deepspeed_json", {**GOOD_JSON, **sections})
+    assert ids(case(given, deepspeed="0.19.8")) == {("ds-unknown-key", "fail"): BOTH}
+    evidence = " ".join(each.evidence["node1"] for each in findings(case(given)))
+    assert "bf16.loss_scale" in evidence and "tensorboard.log_dir" in evidence and "hysteresis" not in evidence
+    assert ids(case(("deepspeed_json", {**GOOD_JSON, "bf16": sections["bf16"]}), deepspeed="0.16.9")) == {}
+    unknown = case(("deepspeed_json", {**GOOD_JSON, "bf16": sections["bf16"]}), deepspeed=None)
+    assert ids(unknown) == {("ds-unknown-key", "warn"): BOTH}
+    near = ("deepspeed_json", {**GOOD_JSON, "fp16": {"enabled": False, "los_scale": 0}})
+    assert ids(case(near, deepspeed="0.16.9")) == {("ds-unknown-key", "warn"): BOTH}
+
+
+def test_sections_that_are_no_objects():
+    wrong = {"bf16": True, "optimizer": "AdamW", "zero_optimization": {"stage": 2, "offload_optimizer": True}}
+    found = case(("deepspeed_json", {**GOOD_JSON, **wrong}))
+    assert ids(found) == {("ds-no-object", "fail"): BOTH}
+    evidence = " ".join(each.evidence["node1"] for each in findings(found))
+    assert all(part in evidence for part in ("bf16: true", 'optimizer: "AdamW"', "offload_optimizer: true"))
+    assert ids(case(("deepspeed_json", {**GOOD_JSON, "scheduler": None, "zero_optimization": True}))) == {}
