@@ -417,6 +417,83 @@ def test_each_stage_takes_less_of_a_gpu_than_the_one_before():
     assert totals == sorted(totals, reverse=True) and len(set(totals)) == 4
 
 
+# Bytes for a parameter of a rank's part, while AdamW of torch works: the largest of what follows each other.
+STEPS = [
+    # without ZeRO: gradients, those of float32, and the roots of all (GPUs) or of one parameter (CPUs)
+    ("zero0", 2, True, 4, 2 + 4 + 4),
+    ("zero0", 2, False, 8, 2 + 4),
+    ("zero0", 4, True, 4, 4 + 4),
+    ("zero0", 4, False, 8, 4),
+    # ZeRO: gradients, one tensor of them, those of float32; or these and the roots of them
+    ("zero1", 2, True, 4, 2 + 2 + 4),
+    ("zero2", 2, True, 4, 2 + 2 + 4),
+    ("zero2", 2, True, 0, 2 + 2 + 4),
+    ("zero2", 2, False, 8, 4 + 8),
+    ("zero2", 4, True, 4, 4 + 4),
+    ("zero2", 4, False, 8, 4 + 8),
+    # the parts of gradients stay
+    ("zero3", 2, True, 4, 2 + 4 + 4),
+    ("zero3", 2, True, 0, 2 + 2 + 4),
+    ("zero3", 2, False, 8, 2 + 4 + 8),
+    ("zero3", 4, False, 8, 4 + 4 + 8),
+]
+
+
+@pytest.mark.parametrize(("name", "element", "gpus", "roots", "expected"), STEPS)
+def test_what_there_is_while_the_optimizer_works(name, element, gpus, roots, expected, monkeypatch):
+    monkeypatch.setattr(memory, "BUCKET", 0)
+    model = shapes.Model("", 1000, 1, (shapes.Layers(1, 1000, 1, 0),))
+    ranks = 1 if name == "zero0" else 2
+    need = one(model, setup(element=element, gpus=gpus, roots=roots, ranks=ranks), name)
+    whole = element + roots if name == "zero0" and not gpus else element  # the one parameter, and the one that is cut
+    assert need.update == pytest.approx(expected * 1000 // ranks, abs=2 * whole)
+
+
+def test_gloo_gathers_parameters_through_a_copy():
+    """With many ranks it is more than all that the optimizer needs of a part."""
+    model = shapes.of_config(GPT2, "c.json")
+    with_gloo = one(model, setup(gpus=False, element=4, roots=8), "zero2")
+    assert with_gloo.update == 4 * model.parameters
+    assert one(model, setup(element=4, roots=4), "zero2").update < 2 * model.parameters
+
+
+def test_gradients_of_a_parameter_that_ranks_share_are_whole_on_each():
+    model = shapes.of_config(LLAMA3, "c.json")
+    assert memory.cut_parameters(model, setup(), STRATEGIES[2]) == 128_256 * 4096
+    assert memory.cut_parameters(model, setup(ranks=1), STRATEGIES[2]) == 0
+    assert memory.cut_parameters(model, setup(), STRATEGIES[4]) == 0
+
+
+def test_gradients_are_there_beside_all_activations_only_where_they_accumulate():
+    model = shapes.of_config(GPT2, "c.json")
+    where = setup(batch=64)
+    for name, more in (("zero0", 2), ("zero2", 2 / 16), ("zero3", 0)):
+        alone, accumulated = one(model, where, name), one(model, where._replace(accumulation=2), name)
+        assert accumulated.total - alone.total == pytest.approx(more * model.parameters, abs=2)
+
+
+def test_the_end_of_the_backward_pass_may_need_more_than_its_start():
+    """All gradients and a layer's activations, which with checkpointing are most of what there is."""
+    model = shapes.of_config(LLAMA3, "c.json")
+    need, cut = one(model, setup(), "zero1", True), 2 * 128_256 * 4096
+    layer = memory.layer_bytes(model.layers[0], setup())
+    assert need.backward == need.gradients + need.buffers + cut + layer > need.buffers + need.activations
+
+
+def test_without_zero_all_gradients_are_copied_to_be_reduced():
+    model = shapes.of_config(GPT2, "c.json")
+    assert one(model, setup(element=4), "zero0").backward == 2 * 4 * model.parameters
+    large = shapes.of_config(LLAMA3, "c.json")
+    assert one(large, setup(), "zero0").backward == 2 * (large.parameters + memory.ALLREDUCE)
+
+
+def test_buckets_are_there_on_gpus_and_on_cpus_what_is_written_to():
+    model = shapes.of_config({**GPT2, "n_layer": 1, "vocab_size": 1000}, "c.json")
+    assert model.parameters < memory.BUCKET / 5
+    assert one(model, setup(gpus=False), "zero2").buffers < 2 * 4 * model.parameters
+    assert one(model, setup(), "zero2").buffers > 2 * 4 * memory.BUCKET
+
+
 def test_float32_has_no_second_copy_but_under_zero():
     model = shapes.of_config(GPT2, "c.json")
     plain = one(model, setup(element=4), "zero0")
@@ -460,10 +537,11 @@ def test_the_model_that_was_halved_by_trial_and_error():
         assert not one(model, where._replace(batch=8), "zero2_offload").fits
         assert not one(half, where._replace(batch=16), "zero2_offload").fits
         assert one(half, where._replace(batch=8), "zero2_offload").fits
-    # what would have spared the halving, on GPUs of 24 GiB as well
+    # what would have spared the halving, on GPUs of 24 GiB as well; with the gradients of ZeRO-1 only just
     where = setup(reserved=2 * GIB, fragmentation=0.05, fused=False, batch=16)
     best = next(each for each in memory.needs(model, where) if each.fits)
-    assert (best.strategy.name, best.checkpointing) == ("zero2", True)
+    assert (best.strategy.name, best.checkpointing) == ("zero1", True)
+    assert best.batch < 2 * 16 < one(model, where, "zero2", True).batch
 
 
 # The command, in an installation as the playbooks make it.

@@ -5,8 +5,9 @@
 
 Parameters, gradients and optimizer are those of DeepSpeed's own estimators (0.19.8,
 ``estimate_zero2_model_states_mem_needs`` and ``estimate_zero3_model_states_mem_needs``), which follow Rajbhandari et
-al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models" (arXiv 1910.02054); they leave out
-activations, logits and buffers, which are here as well.
+al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models" (arXiv 1910.02054). They leave out
+activations, logits, buffers, and what the step of the optimizer takes; these are here by the source of DeepSpeed 0.19.8
+(``runtime/engine.py``, ``runtime/zero/stage_1_and_2.py``, ``stage3.py``) and of torch 2.13.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from trainmesh.shapes import Layers, Model
 GIB = 1 << 30
 # Bytes of the optimizer's own state for a parameter, beside the copy of float32.
 OPTIMIZERS = {"adamw": 8, "adamw-8bit": 2, "lion": 4, "sgd": 0, "sgd-momentum": 4}
+# Bytes of what its step makes of a parameter and lets go again, on GPUs and on CPUs: torch's AdamW takes a root of all
+# tensors at once (foreach); on CPUs it goes tensor by tensor, and the root and its quotient are there at once.
+ROOTS = {"adamw": (4, 8)}
 
 # Assumptions, each with its source. They are told with every plan.
 CONTEXT = 3 * GIB // 2
@@ -26,6 +30,8 @@ FRAGMENTATION = 0.05
 PROCESS = GIB // 2
 HOST_FACTOR = 1.5
 BUCKET = 50_000_000
+ALLREDUCE = 500_000_000  # MEMORY_OPT_ALLREDUCE_SIZE: elements of one all-reduce without ZeRO
+SUBGROUP = 1_000_000_000  # sub_group_size: elements of a part that ZeRO-3 updates at once
 SOURCES_GPU = (
     'CUDA context and kernels 1.5 GiB a GPU: 1 to 2 GB in transformers\' "Model training anatomy"',
     "NCCL 0.5 GiB a GPU: 4 MiB (NCCL_BUFFSIZE) for each channel and connection",
@@ -35,6 +41,7 @@ SOURCES_HOST = (
     "Python and its packages 0.5 GiB a rank: torch and transformers took 0.35 GiB when measured",
     "fragmentation 5 % of what is allocated: no source gives a number",
 )
+SOURCE_ROOTS = "the optimizer is torch's AdamW: its step takes {} bytes a parameter more (none with fused=True)"
 SOURCE_OFFLOAD = "host memory times 1.5: additional_buffer_factor of DeepSpeed's estimators"
 
 
@@ -54,6 +61,13 @@ class Setup(t.NamedTuple):
     fused: bool
     reserved: int  # bytes a rank that no model can have
     fragmentation: float = FRAGMENTATION
+    roots: int = 0  # of ROOTS
+    accumulation: int = 1
+
+    @property
+    def gloo(self) -> bool:
+        """Whether collectives are gloo's, which gathers and scatters through a copy of all of it."""
+        return self.ranks > 1 and not self.gpus
 
 
 class Strategy(t.NamedTuple):
@@ -95,7 +109,9 @@ class Need(t.NamedTuple):
     optimizer: int
     buffers: int
     activations: int  # with the logits
-    step: int  # while the optimizer works, when there are no activations
+    step: int  # gradients of float32 for the optimizer
+    backward: int  # the most beside parameters and optimizer, until the backward pass ends
+    update: int  # the most beside parameters and optimizer after that, until the optimizer's step ends
     total: int
     fits: bool
     batch: int  # the largest micro batch that fits, 0 when none does
@@ -165,32 +181,86 @@ def need(model: Model, setup: Setup, strategy: Strategy, checkpointing: bool) ->
         offloaded += size * part
         parameters = 0
     buffers = buffer_bytes(model, setup, strategy)
+    update = update_bytes(model, setup, strategy)
+    # Where the backward pass begins all activations are there; where it ends, all gradients and those of a layer;
+    # in between the ones go as the others come. Gradients are there before it of earlier micro batches, and ZeRO-3's.
     sample = sample_bytes(model, setup, checkpointing)
-    fixed = parameters + gradients + optimizer + buffers
-    usable = int((setup.capacity - setup.reserved) / (1 + setup.fragmentation))
-    total = round((fixed + max(step, sample * setup.batch)) * (1 + setup.fragmentation)) + setup.reserved
+    layer = max(1, *(layer_bytes(each, setup) for each in model.layers))
+    fixed = parameters + optimizer
+    first = buffers + (gradients if strategy.stage == 3 or setup.accumulation > 1 else 0)
+    last = buffers + gradients + size * cut_parameters(model, setup, strategy)
+    # without ZeRO gradients are copied to be reduced when all of them are there
+    reduced = gradients + size * min(count, ALLREDUCE) if strategy.stage == 0 else 0
+    backward = max(first + sample * setup.batch, last + layer * setup.batch, reduced)
+    usable = int((setup.capacity - setup.reserved) / (1 + setup.fragmentation)) - fixed
+    most = fixed + max(backward, update)
+    total = round(most * (1 + setup.fragmentation)) + setup.reserved
     host = round(offloaded * setup.ranks_per_node * HOST_FACTOR)
     room = host == 0 or setup.host is None or host <= setup.host
-    batch = max(0, (usable - fixed) // sample) if fixed + step <= usable and room else 0
+    batch = 0
+    if max(reduced, update) <= usable and room:
+        batch = max(0, min((usable - first) // sample, (usable - last) // layer))
     loaded = model.largest if strategy.stage == 3 else count
     return Need(
-        strategy, checkpointing, parameters, gradients, optimizer, buffers, sample * setup.batch, step, total,
-        total <= setup.capacity and room, batch, host, round(4 * loaded * setup.ranks_per_node * HOST_FACTOR),
+        strategy, checkpointing, parameters, gradients, optimizer, buffers, sample * setup.batch, step, backward,
+        update, total, total <= setup.capacity and room, batch, host,
+        round(4 * loaded * setup.ranks_per_node * HOST_FACTOR),
     )  # fmt: skip
 
 
 def buffer_bytes(model: Model, setup: Setup, strategy: Strategy) -> int:
     """Buckets of gradients and parameters on their way, and what ZeRO-3 has gathered.
 
-    DeepSpeed's documentation counts 4.5 times both buckets where communication overlaps with computation.
+    A gradient is copied into the bucket, and a full bucket is copied once more to be reduced. A gradient that is larger
+    than the bucket takes its place. On CPUs memory that nothing is written to takes no room.
     """
-    if strategy.stage == 0 or setup.ranks == 1:
+    if strategy.stage == 0:
         return 0
-    bucket = min(BUCKET, model.parameters) * setup.element
+    count, largest = model.parameters, model.largest
+    bucket = BUCKET if setup.gpus else min(BUCKET, count)
+    reduced = max(bucket, largest)
     if strategy.stage < 3:
-        return int(bucket * 2 * (4.5 if setup.gpus else 1))
-    gathered = live_parameters(model) + model.largest  # and the gradients of the largest module
-    return gathered * setup.element + bucket * (2 if setup.gpus else 1)
+        # DeepSpeed's documentation counts 4.5 times both buckets where communication overlaps with computation
+        sent = int(2 * 4.5 * bucket) if setup.gpus else bucket + reduced
+        return (sent + largest) * setup.element
+    # what is fetched ahead comes as one tensor, from which parameters are copied; a single rank gathers nothing
+    gathered, gathering = min(count, live_parameters(model) + largest), min(count, BUCKET + largest)
+    if setup.ranks == 1 and not strategy.parameter_offload:
+        gathered = gathering = 0
+    scattered = reduced * (2 if setup.gloo else 1)
+    sent = bucket + (scattered + gathering if setup.gpus else max(scattered, gathering))
+    return (gathered + sent + largest) * setup.element
+
+
+def cut_parameters(model: Model, setup: Setup, strategy: Strategy) -> int:
+    """Elements of gradients beyond a rank's part: ZeRO-1 and 2 keep the whole of a parameter that two ranks share."""
+    if strategy.stage not in (1, 2) or strategy.optimizer_offload:
+        return 0
+    return min(model.parameters - -(-model.parameters // setup.ranks), model.largest)
+
+
+def update_bytes(model: Model, setup: Setup, strategy: Strategy) -> int:
+    """The most that there is beside parameters and optimizer after the backward pass, to the end of the step.
+
+    Gradients are made one flat tensor, then float32. The optimizer gets that alone, and makes roots of its own; in the
+    end the parameters are gathered.
+    """
+    count, size = model.parameters, setup.element
+    master = 4 if size < 4 else 0
+    if strategy.stage == 0:
+        roots = setup.roots * (count if setup.gpus else model.largest)
+        return (size + master) * count + roots
+    if strategy.optimizer_offload:
+        return 0
+    part = -(-count // setup.ranks)
+    if strategy.stage == 3:
+        bucket = BUCKET if setup.gpus else min(BUCKET, count)
+        group = min(part, SUBGROUP)
+        return size * (part + bucket) + group * max(size + master, 4 + setup.roots)
+    whole = size * (part + cut_parameters(model, setup, strategy))
+    norm = 8 * min(part, model.largest)  # of float64
+    gathered = size * count if setup.gloo else 0
+    return max(whole + norm, whole + (size + master) * part, (4 + setup.roots) * part, gathered)
 
 
 def needs(model: Model, setup: Setup, checkpointing: bool | None = None) -> list[Need]:

@@ -17,7 +17,8 @@ from trainmesh.look import aligned
 from trainmesh.memory import GIB, Need, Setup
 
 HEADER = (
-    "STRATEGY", "PARAMETERS", "GRADIENTS", "OPTIMIZER", "BUFFERS", "ACTIVATIONS", "TOTAL", "HOST", "LARGEST BATCH", "",
+    "STRATEGY", "PARAMETERS", "GRADIENTS", "OPTIMIZER", "BUFFERS", "ACTIVATIONS", "STEP", "TOTAL", "HOST",
+    "LARGEST BATCH", "",
 )  # fmt: skip
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 PRECISIONS = {"bf16": 2, "fp16": 2, "fp32": 4}
@@ -167,7 +168,8 @@ def the_setup(installation: Installation, options: argparse.Namespace, model: sh
     fused = model.fused if options.attention is None else options.attention == "fused"
     setup = Setup(
         count, ranks, most, capacity, host, gpus, PRECISIONS[precision], memory.OPTIMIZERS[options.optimizer],
-        model.tokens or options.seq, options.batch, fused, reserved,
+        model.tokens or options.seq, options.batch, fused, reserved, accumulation=options.accumulation,
+        roots=memory.ROOTS.get(options.optimizer, (0, 0))[0 if gpus else 1],
     )  # fmt: skip
     return setup, where, precision
 
@@ -207,7 +209,15 @@ def table(needs: t.Sequence[Need], setup: Setup) -> list[str]:
     rows = [tuple(HEADER)]
     for each in needs:
         name = each.strategy.name + (" + checkpointing" if each.checkpointing else "")
-        sizes = (each.parameters, each.gradients, each.optimizer, each.buffers, each.activations, each.total)
+        sizes = (
+            each.parameters,
+            each.gradients,
+            each.optimizer,
+            each.buffers,
+            each.activations,
+            each.update,
+            each.total,
+        )
         host = f"{each.offloaded / GIB:.1f}" if each.offloaded else "-"
         batch = str(each.batch) if each.batch else "none"
         rows.append((name, *(f"{value / GIB:.1f}" for value in sizes), host, batch, "fits" if each.fits else ""))
@@ -275,8 +285,9 @@ def recomputed(need: Need) -> str:
 def assumptions(setup: Setup) -> list[str]:
     """What no file says, with its source."""
     sources = memory.SOURCES_GPU if setup.gpus else memory.SOURCES_HOST
+    roots = (memory.SOURCE_ROOTS.format(setup.roots),) if setup.roots else ()
     offload = (memory.SOURCE_OFFLOAD,) if setup.gpus else ()
-    return ["Assumed:", *(f"  {each}" for each in (*sources, *offload))]
+    return ["Assumed:", *(f"  {each}" for each in (*sources, *roots, *offload))]
 
 
 def gib(value: int) -> str:
@@ -314,15 +325,20 @@ def deepspeed_json(
     zero = data["zero_optimization"]
     if not need.strategy.parameter_offload:
         zero.pop("offload_param", None)
-    if need.strategy.stage:
-        zero["reduce_bucket_size"] = memory.BUCKET
-    if need.strategy.stage in (1, 2):
-        zero["allgather_bucket_size"] = memory.BUCKET
-    if need.strategy.stage == 3:
-        live = memory.live_parameters(model)
-        zero.update(stage3_prefetch_bucket_size=memory.BUCKET, stage3_max_live_parameters=live,
-                    stage3_max_reuse_distance=live)  # fmt: skip
+    zero.update(buckets(model, need.strategy))
     return json.dumps(data, indent=2) + "\n"
+
+
+def buckets(model: shapes.Model, strategy: memory.Strategy) -> dict[str, int]:
+    """The sizes that were reckoned with, as keys of ``zero_optimization``."""
+    if strategy.stage == 0:
+        return {}
+    found = {"reduce_bucket_size": memory.BUCKET}
+    if strategy.stage < 3:
+        return {**found, "allgather_bucket_size": memory.BUCKET}
+    live = memory.live_parameters(model)
+    return {**found, "stage3_prefetch_bucket_size": memory.BUCKET, "stage3_max_live_parameters": live,
+            "stage3_max_reuse_distance": live}  # fmt: skip
 
 
 def save(path: str, text: str) -> None:
