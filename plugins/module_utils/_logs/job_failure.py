@@ -110,6 +110,9 @@ KINDS: t.Sequence[Kind] = (
     _kind("ssh_key_changed", ROOT, r"REMOTE HOST IDENTIFICATION HAS CHANGED", alone=True),
     _kind("ssh_host_key", ROOT, r"Host key verification failed", alone=True),
     _kind("ssh_failed", ROOT, r"was not reachable via ssh", alone=True),
+    _kind("ssh_fabric", ROOT, r"is localhost: False, exception: .{0,80}(?:[Aa]uthenti|private key|known_hosts"
+          r"|[Hh]ost key|[Kk]ey cannot be used|Unable to connect to port)", alone=True),
+    _kind("no_address", ROOT, r"Using IP address of\s+for node", alone=True),
     _kind("pdsh_missing", ROOT, r"launcher 'pdsh' not installed|pdsh: (?:command )?not found", alone=True),
     _kind("pdsh_module", ROOT, r"No such rcmd module", alone=True),
     _kind("sudo_asks", ROOT, r"sudo: (?:a terminal is required|a password is required|no tty present"
@@ -298,7 +301,7 @@ _WORTH = re.compile(
     r"|checkpoint|not found|identifier|folder|can't|has no|does not exist|permission|read-only|loss scale|refused|peer"
     r"|broken pipe|abort|closed|shutdown|shut down|lost|cancelled|killed|detected|nccl|warn"
     r"|too open|negotiate|account|log in|password|sudo:|slots|as root|reach|parallel|requested|died|placement|agent"
-    r"|dead because|gated|stale|checkpoint",
+    r"|dead because|gated|stale|checkpoint|is localhost|IP address",
     re.IGNORECASE,
 )
 
@@ -310,6 +313,8 @@ ABOUT_NCCL = re.compile(
 )
 
 
+GONE = Said("file_raced", ROOT, True)
+"""A file that is not there any more for somebody who deletes or renames it."""
 RAISED = Said("exception", ROOT, True)
 """An exception of which only its traceback tells that it is one."""
 

@@ -48,8 +48,8 @@ OF_OTHERS = frozenset(
 # What the node that launches has to change, though it names another one.
 OF_LAUNCHER = frozenset(
     (
-        *("ssh_host_key", "ssh_key_changed", "ssh_failed", "ssh_own_files", "ssh_config", "ssh_tries"),
-        *("pdsh_missing", "pdsh_module", "hostfile_words"),
+        *("ssh_host_key", "ssh_key_changed", "ssh_failed", "ssh_fabric", "ssh_own_files", "ssh_config", "ssh_tries"),
+        *("pdsh_missing", "pdsh_module", "hostfile_words", "no_address"),
     )
 )
 # What is no difference between the nodes where all of them say it.

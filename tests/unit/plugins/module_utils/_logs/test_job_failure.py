@@ -84,6 +84,8 @@ SAMPLES = {
     "ssh_denied": "u@gpu2: Permission denied (publickey).",
     "ssh_key_changed": "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @",
     "ssh_host_key": "Host key verification failed.",
+    "ssh_fabric": "Error: failed to run torchrun x.py on h, is localhost: False, exception: Authentication failed.",
+    "no_address": "[INFO] [runner.py:417:main] Using IP address of  for node h",
     "ssh_failed": "RuntimeError: Using hostfile at f but host=h was not reachable via ssh.",
     "ssh_refused": "ssh: connect to host gpu2 port 22: Connection refused",
     "ssh_timeout": "ssh: connect to host gpu2 port 22: Connection timed out",
