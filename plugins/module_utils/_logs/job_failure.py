@@ -144,6 +144,11 @@ KINDS: t.Sequence[Kind] = (
     _kind("first_rank_waits", WAIT, r"retr(?:ie|ei)ving ncclUniqueId from \[\d{1,7}\].{0,200}got error: "
           r"(?!.{0,200}(?:reset|closed|[Bb]roken pipe|got 0 bytes))"
           r"|monitoredBarrier, but received errors .{0,60}from rank|failed to pass monitoredBarrier"),
+    _kind("horovod_meets", ROOT, r"Horovod\w* was unable to connect to|Timed out waiting for tasks? to (?:start|update)"
+          r"|Unable to find a set of common task-to-task communication interfaces", alone=True),
+    _kind("slurm_tasks", ROOT, r"You set `(?:devices|num_nodes)=.{1,20}` in \w+, but the number of"
+          r"|You set `--ntasks=\d"),
+    _kind("slurm_variables", ROOT, r"^KeyError: '(?:SLURM|PMI|OMPI)_\w+'|invalid literal for int.{0,40}\b\d{1,4}\(x\d"),
     _kind("no_launcher", ROOT, r"environment variable (?:RANK|WORLD_SIZE|LOCAL_RANK|MASTER_ADDR|MASTER_PORT) expected"
           r"|^KeyError: '(?:RANK|WORLD_SIZE|LOCAL_RANK|MASTER_ADDR|MASTER_PORT)'"
           r"|rendezvous: (?:rank|world size) parameter missing"

@@ -46,7 +46,7 @@ _BEFORE_START = re.compile(r"ssh_|no_address")
 _MOVES = re.compile(r" .{0,300}\b(?:os\.(?:remove|unlink|rename|replace|rmdir)\(|shutil\.move\(|unlink\(\))")
 # an exception whose name does not say so, behind the frames of its traceback
 _FRAME = re.compile(r'\s+File "[^"\n]{1,300}", line \d+')
-_RAISED = re.compile(r"(?:(?:[A-Za-z_]\w{0,80}\.){1,8}[A-Z]\w{2,80}|Stop(?:Async)?Iteration)(?:: |$)")
+_RAISED = re.compile(r"(?:(?:[A-Za-z_]\w{0,80}\.){1,8}[A-Z]\w{2,80}|Stop(?:Async)?Iteration|Exception)(?:: |$)")
 # what stands below an exception and belongs to it: the address of Ray's actor, the keys that pydantic refuses
 _ENTRY = re.compile(r"  (host|rank|traceback) {0,8}: (.{0,300})")
 _TASK_AT = re.compile(r"\bray::\S{1,200} \(pid=\d{1,10}, ip=(?P<ip>[\w.:]{2,45})[,)]")
@@ -224,8 +224,8 @@ class _Stream:
 def _said(own: _Stream, line: Line) -> job_failure.Said | None:
     """What a line says went wrong, by itself or by the frames of the traceback above it."""
     said = job_failure.classify(line.text)
-    if said is None and own.frames and _RAISED.match(line.text):
-        said = job_failure.RAISED
+    if own.frames and _RAISED.match(line.text):
+        said = said._replace(fatal=True) if said else job_failure.RAISED
     if own.moves and said and said.kind in ("file_missing", "model_missing"):
         said = job_failure.GONE
     if not line.text.startswith(" ") or _FRAME.match(line.text):

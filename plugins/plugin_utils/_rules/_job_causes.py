@@ -188,6 +188,24 @@ CAUSES: t.Mapping[str, Cause] = {
         "The script was started without a launcher, so that nobody tells it its rank and its master",
         "torchrun SCRIPT (or deepspeed, accelerate launch) in place of python SCRIPT, with the options of all nodes",
     ),
+    "slurm_variables": Cause(
+        "job-failed",
+        "The script reads a variable of Slurm or MPI that is not set where it runs, or that holds a list like 4(x2)",
+        "Start the script with srun (or mpirun), with --nodes and --ntasks-per-node given, so that Slurm sets them; "
+        "a list like 4(x2) is no number: SLURM_NTASKS, SLURM_NTASKS_PER_NODE and SLURM_LOCALID are",
+    ),
+    "slurm_tasks": Cause(
+        "app-world-size-hardcoded",
+        "Slurm starts another number of nodes or tasks than the script is told",
+        "One task for each GPU: #SBATCH --nodes=N and --ntasks-per-node=GPUS, with num_nodes=N and devices=GPUS in the "
+        "script",
+    ),
+    "horovod_meets": Cause(
+        "rdzv-connect-failed",
+        "Horovod's processes do not reach each other: by default they use what has one name on all nodes",
+        "horovodrun --network-interfaces with those that the nodes share (HOROVOD_GLOO_IFACE, NCCL_SOCKET_IFNAME); all "
+        "ports must be open between the nodes (trainmesh_firewall)",
+    ),
     "rank_beyond": Cause(
         "node-rank-duplicate",
         "A rank is not below the number of ranks: node ranks do not count from 0, or the numbers of nodes and of ranks "

@@ -42,7 +42,7 @@ LESS = {"interrupted": INFO, "stopped": INFO, "build_waits": WARN, "lock_waits":
 OF_OTHERS = frozenset(
     (
         *("clients_missing", "first_rank_waits", "ray_waits", "watchdog_stuck", "wait_gloo", "lost", "aborted"),
-        *("store_connection", "gloo_mesh"),
+        *("store_connection", "gloo_mesh", "horovod_meets"),
     )
 )
 # What the node that launches has to change, though it names another one.

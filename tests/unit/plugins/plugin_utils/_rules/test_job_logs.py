@@ -735,6 +735,25 @@ def test_what_ended_the_first_try_is_the_cause_where_the_next_does_not_train() -
     ]
 
 
+@pytest.mark.parametrize(
+    ("error", "wanted", "hosts"),
+    [
+        ("Exception: no such mode", "job-failed", ("node1",)),
+        ("Exception: Timed out waiting for tasks to start. Check the servers.", "rdzv-connect-failed", ()),
+        (
+            "RuntimeError: You set `--ntasks=8` in your script, which is not supported.",
+            "app-world-size-hardcoded",
+            None,
+        ),
+        ("ValueError: invalid literal for int() with base 10: '4(x2)'", "job-failed", None),
+    ],
+)
+def test_errors_at_the_start(error: str, wanted: str, hosts: tuple[str, ...] | None) -> None:
+    (found,) = findings(case({"node1": traceback(error)}))
+    assert found.rule == wanted and (hosts is None or found.hosts == hosts)
+    assert error in "".join(found.evidence.values())
+
+
 LAUNCHER = (
     "[2026-11-29 07:45:{:02}] [INFO] [runner.py:508:main] cmd = pdsh -w gpu1,gpu2 x\n"
     "gpu2: bash: /env/bin/python: No such file or directory\npdsh@gpu1: gpu2: ssh exited with exit code 127\n"
