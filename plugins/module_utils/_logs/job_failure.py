@@ -110,6 +110,9 @@ KINDS: t.Sequence[Kind] = (
     _kind("ssh_key_changed", ROOT, r"REMOTE HOST IDENTIFICATION HAS CHANGED", alone=True),
     _kind("ssh_host_key", ROOT, r"Host key verification failed", alone=True),
     _kind("ssh_failed", ROOT, r"was not reachable via ssh", alone=True),
+    _kind("ssh_fabric", ROOT, r"is localhost: False, exception: .{0,80}(?:[Aa]uthenti|private key|known_hosts"
+          r"|[Hh]ost key|[Kk]ey cannot be used|Unable to connect to port)", alone=True),
+    _kind("no_address", ROOT, r"Using IP address of\s+for node", alone=True),
     _kind("pdsh_missing", ROOT, r"launcher 'pdsh' not installed|pdsh: (?:command )?not found", alone=True),
     _kind("pdsh_module", ROOT, r"No such rcmd module", alone=True),
     _kind("sudo_asks", ROOT, r"sudo: (?:a terminal is required|a password is required|no tty present"
@@ -141,6 +144,11 @@ KINDS: t.Sequence[Kind] = (
     _kind("first_rank_waits", WAIT, r"retr(?:ie|ei)ving ncclUniqueId from \[\d{1,7}\].{0,200}got error: "
           r"(?!.{0,200}(?:reset|closed|[Bb]roken pipe|got 0 bytes))"
           r"|monitoredBarrier, but received errors .{0,60}from rank|failed to pass monitoredBarrier"),
+    _kind("horovod_meets", ROOT, r"Horovod\w* was unable to connect to|Timed out waiting for tasks? to (?:start|update)"
+          r"|Unable to find a set of common task-to-task communication interfaces", alone=True),
+    _kind("slurm_tasks", ROOT, r"You set `(?:devices|num_nodes)=.{1,20}` in \w+, but the number of"
+          r"|You set `--ntasks=\d"),
+    _kind("slurm_variables", ROOT, r"^KeyError: '(?:SLURM|PMI|OMPI)_\w+'|invalid literal for int.{0,40}\b\d{1,4}\(x\d"),
     _kind("no_launcher", ROOT, r"environment variable (?:RANK|WORLD_SIZE|LOCAL_RANK|MASTER_ADDR|MASTER_PORT) expected"
           r"|^KeyError: '(?:RANK|WORLD_SIZE|LOCAL_RANK|MASTER_ADDR|MASTER_PORT)'"
           r"|rendezvous: (?:rank|world size) parameter missing"
@@ -298,7 +306,7 @@ _WORTH = re.compile(
     r"|checkpoint|not found|identifier|folder|can't|has no|does not exist|permission|read-only|loss scale|refused|peer"
     r"|broken pipe|abort|closed|shutdown|shut down|lost|cancelled|killed|detected|nccl|warn"
     r"|too open|negotiate|account|log in|password|sudo:|slots|as root|reach|parallel|requested|died|placement|agent"
-    r"|dead because|gated|stale|checkpoint",
+    r"|dead because|gated|stale|checkpoint|is localhost|IP address",
     re.IGNORECASE,
 )
 
@@ -310,6 +318,8 @@ ABOUT_NCCL = re.compile(
 )
 
 
+GONE = Said("file_raced", ROOT, True)
+"""A file that is not there any more for somebody who deletes or renames it."""
 RAISED = Said("exception", ROOT, True)
 """An exception of which only its traceback tells that it is one."""
 

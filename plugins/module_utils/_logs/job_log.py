@@ -40,9 +40,13 @@ _IGNORED = re.compile(
     r"Exception ignored in|--- Logging error ---|Error in (?:atexit|sys\.(?:excepthook|unraisablehook))"
     r"|exception was never retrieved|Exception in callback"
 )
+# what a launcher says before or while it starts other nodes
+_BEFORE_START = re.compile(r"ssh_|no_address")
+# a frame that deletes or renames a file
+_MOVES = re.compile(r" .{0,300}\b(?:os\.(?:remove|unlink|rename|replace|rmdir)\(|shutil\.move\(|unlink\(\))")
 # an exception whose name does not say so, behind the frames of its traceback
 _FRAME = re.compile(r'\s+File "[^"\n]{1,300}", line \d+')
-_RAISED = re.compile(r"(?:(?:[A-Za-z_]\w{0,80}\.){1,8}[A-Z]\w{2,80}|Stop(?:Async)?Iteration)(?:: |$)")
+_RAISED = re.compile(r"(?:(?:[A-Za-z_]\w{0,80}\.){1,8}[A-Z]\w{2,80}|Stop(?:Async)?Iteration|Exception)(?:: |$)")
 # what stands below an exception and belongs to it: the address of Ray's actor, the keys that pydantic refuses
 _ENTRY = re.compile(r"  (host|rank|traceback) {0,8}: (.{0,300})")
 _TASK_AT = re.compile(r"\bray::\S{1,200} \(pid=\d{1,10}, ip=(?P<ip>[\w.:]{2,45})[,)]")
@@ -152,7 +156,8 @@ def parse(text: str, nodes: t.Mapping[str, str] = NOBODY) -> Log:
     lines = split(text, nodes)
     events = sorted(_events(_unfolded(lines)), key=lambda event: event.line)
     exits = job_exits.exits(lines, nodes)
-    begins = _last_start(lines, [event.line for event in events if event.fatal], [each.line for each in exits])
+    fatal = [event.line for event in events if event.fatal and not _BEFORE_START.match(event.kind)]
+    begins = _last_start(lines, fatal, [each.line for each in exits])
     lines = [line for line in lines if line.number >= begins]
     events = [event for event in events if event.line >= begins]
     exits = [each for each in exits if each.line >= begins]
@@ -212,7 +217,22 @@ class _Stream:
     library: str = ""
     chained: bool = False
     frames: bool = False
+    moves: bool = False  # the last frame deletes or renames a file
     ignored: int = 0  # the line that says so
+
+
+def _said(own: _Stream, line: Line) -> job_failure.Said | None:
+    """What a line says went wrong, by itself or by the frames of the traceback above it."""
+    said = job_failure.classify(line.text)
+    if own.frames and _RAISED.match(line.text):
+        said = said._replace(fatal=True) if said else job_failure.RAISED
+    if own.moves and said and said.kind in ("file_missing", "model_missing"):
+        said = job_failure.GONE
+    if not line.text.startswith(" ") or _FRAME.match(line.text):
+        own.frames = line.text.startswith(" ")
+    if line.text.strip(" ^~"):
+        own.moves = bool(_MOVES.match(line.text))
+    return said
 
 
 def _events(lines: t.Sequence[Line] | t.Iterator[Line]) -> t.Iterator[Event]:
@@ -228,11 +248,7 @@ def _events(lines: t.Sequence[Line] | t.Iterator[Line]) -> t.Iterator[Event]:
             own.node = task["ip"] if task else ""
         library = _LIBRARY.search(line.text)
         own.library = library[1] if library else own.library
-        said = job_failure.classify(line.text)
-        if said is None and own.frames and _RAISED.match(line.text):
-            said = job_failure.RAISED
-        if not line.text.startswith(" ") or _FRAME.match(line.text):
-            own.frames = line.text.startswith(" ")
+        said = _said(own, line)
         before = own.last
         own.ignored = line.number if _IGNORED.search(line.text) else own.ignored
         if said is None:
@@ -288,19 +304,23 @@ def _joined(before: Event, event: Event, chained: bool) -> bool:
 def _last_start(lines: t.Sequence[Line], fatal: t.Sequence[int], exits: t.Sequence[int]) -> int:
     """The first line of the last run in the log."""
     begins, start = 1, None
+    started: set[str] = set()
     ends = sorted([*fatal, *exits, *(line.number for line in lines if DONE.search(line.text))])
     losses = [line.number for line in lines if LOSS.search(line.text)]
     for line in lines:
         anew = RESTART.search(line.text) and sum(line.number < loss for loss in losses) >= RECOVERED_LINES
         if not anew and not START.search(line.text):
             continue
+        late = start is not None and start.time and line.time and line.time - start.time > SAME_START_SECONDS
         over = any(begins <= end < line.number for end in ends)
+        if over and not late and started and line.stream not in started:
+            over = False  # another node of the same run, which comes after the first has failed
+        started.add(line.stream)
         if anew and not over:
             continue
-        late = start is not None and start.time and line.time and line.time - start.time > SAME_START_SECONDS
         again = start is not None and start.stream == line.stream and line.number - start.number > SAME_START_LINES
         if over or late or again:
-            begins = line.number
+            begins, started = line.number, {line.stream}
         if start is None or over or late or again:
             start = line
     return begins

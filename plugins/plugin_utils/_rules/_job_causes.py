@@ -188,6 +188,24 @@ CAUSES: t.Mapping[str, Cause] = {
         "The script was started without a launcher, so that nobody tells it its rank and its master",
         "torchrun SCRIPT (or deepspeed, accelerate launch) in place of python SCRIPT, with the options of all nodes",
     ),
+    "slurm_variables": Cause(
+        "job-failed",
+        "The script reads a variable of Slurm or MPI that is not set where it runs, or that holds a list like 4(x2)",
+        "Start the script with srun (or mpirun), with --nodes and --ntasks-per-node given, so that Slurm sets them; "
+        "a list like 4(x2) is no number: SLURM_NTASKS, SLURM_NTASKS_PER_NODE and SLURM_LOCALID are",
+    ),
+    "slurm_tasks": Cause(
+        "app-world-size-hardcoded",
+        "Slurm starts another number of nodes or tasks than the script is told",
+        "One task for each GPU: #SBATCH --nodes=N and --ntasks-per-node=GPUS, with num_nodes=N and devices=GPUS in the "
+        "script",
+    ),
+    "horovod_meets": Cause(
+        "rdzv-connect-failed",
+        "Horovod's processes do not reach each other: by default they use what has one name on all nodes",
+        "horovodrun --network-interfaces with those that the nodes share (HOROVOD_GLOO_IFACE, NCCL_SOCKET_IFNAME); all "
+        "ports must be open between the nodes (trainmesh_firewall)",
+    ),
     "rank_beyond": Cause(
         "node-rank-duplicate",
         "A rank is not below the number of ranks: node ranks do not count from 0, or the numbers of nodes and of ranks "
@@ -308,6 +326,17 @@ CAUSES: t.Mapping[str, Cause] = {
         "DeepSpeed's launcher logs in to the first host of the hostfile, which may be the head itself, and could not",
         "ssh HOST hostname as the job's user must work without a question; the role ssh_mesh sees to it",
     ),
+    "ssh_fabric": Cause(
+        "ssh-login-failed",
+        "colossalai run logs in with an ssh of its own (paramiko), which has no key that it can use for that node",
+        "ssh HOST hostname as the job's user must work without a question, with a key in ~/.ssh (the role ssh_mesh "
+        "sees to it); an RSA key that paramiko can't read is rewritten by ssh-keygen -p -m PEM -f ~/.ssh/id_rsa",
+    ),
+    "no_address": Cause(
+        "master-addr-malformed",
+        "The launcher has no address for the master: hostname -I on the first host, which DeepSpeed asks, says nothing",
+        "--master_addr with the address of the first host that all nodes reach",
+    ),
     "ssh_refused": Cause(
         "sshd-not-listening",
         "No sshd answers at the port that the launcher uses, or a firewall rejects it",
@@ -353,7 +382,8 @@ CAUSES: t.Mapping[str, Cause] = {
         "ds-unknown-key",
         "This DeepSpeed refuses a key or a value of its configuration; the lines below the message name them",
         "Take the keys that the message names out of DeepSpeed's file; DeepSpeed 0.17.1 and newer take no loss scale "
-        "in bf16, and older ones do not know newer keys",
+        "in bf16, and older ones do not know newer keys. Where it asks for a valid integer, write a whole number "
+        '(older transformers make a fraction of "auto" for stage3_prefetch_bucket_size)',
     ),
     "deepspeed_arguments": Cause(
         "ds-batch-mismatch",
@@ -589,6 +619,12 @@ CAUSES: t.Mapping[str, Cause] = {
         "Several nodes move or make the same checkpoint directory, or one looks for what another has on its own disk",
         "save_on_each_node: true where the output directory is on each node's own disk, false where all share it; "
         "transformers 4.37 and newer let one rank rename",
+    ),
+    "file_raced": Cause(
+        "job-failed",
+        "A process deletes or renames a file that is not there any more: mostly another one did so before, because "
+        "nodes share a directory that the job takes for each node's own, or two jobs have the same one",
+        "A directory for each node (on its own disk, or with the node's name in its path), and another for each job",
     ),
     "hub_refuses": Cause(
         "model-only-on-launch-node",

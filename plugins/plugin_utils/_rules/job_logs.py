@@ -42,14 +42,14 @@ LESS = {"interrupted": INFO, "stopped": INFO, "build_waits": WARN, "lock_waits":
 OF_OTHERS = frozenset(
     (
         *("clients_missing", "first_rank_waits", "ray_waits", "watchdog_stuck", "wait_gloo", "lost", "aborted"),
-        *("store_connection", "gloo_mesh"),
+        *("store_connection", "gloo_mesh", "horovod_meets"),
     )
 )
 # What the node that launches has to change, though it names another one.
 OF_LAUNCHER = frozenset(
     (
-        *("ssh_host_key", "ssh_key_changed", "ssh_failed", "ssh_own_files", "ssh_config", "ssh_tries"),
-        *("pdsh_missing", "pdsh_module", "hostfile_words"),
+        *("ssh_host_key", "ssh_key_changed", "ssh_failed", "ssh_fabric", "ssh_own_files", "ssh_config", "ssh_tries"),
+        *("pdsh_missing", "pdsh_module", "hostfile_words", "no_address"),
     )
 )
 # What is no difference between the nodes where all of them say it.

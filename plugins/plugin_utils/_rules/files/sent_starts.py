@@ -50,6 +50,9 @@ _DIRECTIVE = re.compile(r"^#SBATCH[ \t]+([^#\n]*)", re.MULTILINE)
 _EACH = re.compile(r"(?<!\S)--(?:n?tasks-per-node)[= ]+(\S+)")
 _TASKS = re.compile(r"(?<!\S)(?:-n[= ]*|--ntasks[= ]+)(\S+)")
 _NODES = re.compile(r"(?<!\S)(?:-N[= ]*|--nodes[= ]+)(\S+)")
+_ARGUMENT = re.compile(r"\$\{?[1-9]\}?")  # of the script that calls srun: the same in all tasks
+_OF_TASK = re.compile(r"\$\{?SLURM_(?:NODEID|PROCID)\b")
+_ASSIGNS = re.compile(r"\s*(?:export\s+|declare\s+(?:-\w+\s+)?|local\s+)?[A-Za-z_]\w*\+?=")
 _CHOSEN = re.compile(r"(?<!\S)(?:-w|--nodelist|-r|--relative|-x|--exclude)\b")
 
 
@@ -125,21 +128,50 @@ def same_rank_sent(case: Case) -> t.Iterator[Answer]:
     """A rank that one command gives to all nodes that it starts."""
     for copy, script, command in common.commands(case, *by_hand.BY_HAND):
         start = Start(copy, script, command, by_hand.nodes_of(command))
-        number = integer(by_hand.rank_text(start))
-        if start.nodes < 2 or number is None or not by_hand.joins_by_rank(start):
-            continue
         sender = next((one for one in command.through if one in _TO_ALL or one == "srun"), "")
+        number = by_hand.rank_text(start) or ""
+        early = sender == "srun" and (_ARGUMENT.fullmatch(number) or _replaced_early(start, number))
+        if start.nodes < 2 or not (early or integer(number) is not None) or not by_hand.joins_by_rank(start):
+            continue
+        if "config_file" in command.options and "rdzv_backend" not in command.options:
+            continue  # the file may say that the nodes get their ranks when they meet
         if not sender or (sender == "srun" and not _on_several_nodes(start)):
             continue
         yield finding(
             "node-rank-duplicate",
             FAIL,
             copy.host,
-            f"{start.place}: {sender} gives node rank {number} to every node",
+            f"{start.place}: {sender} gives node rank {number} to every node"
+            + (": the shell of the batch script puts in its own value, on the first node" if early else ""),
             "Every node needs a node rank of its own, from 0 on; those that have the same one wait for the others.",
             "--node_rank=$SLURM_NODEID inside of one srun bash -c '...' for all nodes (pdsh: %n), which is another "
             "number on each node.",
         )
+
+
+def _replaced_early(start: Start, written: str) -> bool:
+    """Whether the batch script's own shell certainly replaces the rank that Slurm gives to each task."""
+    if not _OF_TASK.match(written) or "<<" in start.copy.text:
+        return False
+    lines = [line for at, line in start.script.lines if at == start.command.line or _ASSIGNS.match(line)]
+    found = [_is_open(line, match.start()) for line in lines for match in _OF_TASK.finditer(line)]
+    return bool(found) and all(found)
+
+
+def _is_open(line: str, at: int) -> bool:
+    """Whether the shell that reads a line replaces the variable there: not in single quotes, nor behind a backslash."""
+    quote = ""
+    skip = False
+    for sign in line[:at]:
+        if skip:
+            skip = False
+        elif sign == "\\" and quote != "'":
+            skip = True
+        elif quote:
+            quote = "" if sign == quote else quote
+        elif sign in "'\"":
+            quote = sign
+    return not skip and quote != "'"
 
 
 @rule(

@@ -735,6 +735,72 @@ def test_what_ended_the_first_try_is_the_cause_where_the_next_does_not_train() -
     ]
 
 
+@pytest.mark.parametrize(
+    ("error", "wanted", "hosts"),
+    [
+        ("Exception: no such mode", "job-failed", ("node1",)),
+        ("Exception: Timed out waiting for tasks to start. Check the servers.", "rdzv-connect-failed", ()),
+        (
+            "RuntimeError: You set `--ntasks=8` in your script, which is not supported.",
+            "app-world-size-hardcoded",
+            None,
+        ),
+        ("ValueError: invalid literal for int() with base 10: '4(x2)'", "job-failed", None),
+    ],
+)
+def test_errors_at_the_start(error: str, wanted: str, hosts: tuple[str, ...] | None) -> None:
+    (found,) = findings(case({"node1": traceback(error)}))
+    assert found.rule == wanted and (hosts is None or found.hosts == hosts)
+    assert error in "".join(found.evidence.values())
+
+
+LAUNCHER = (
+    "[2026-11-29 07:45:{:02}] [INFO] [runner.py:508:main] cmd = pdsh -w gpu1,gpu2 x\n"
+    "gpu2: bash: /env/bin/python: No such file or directory\npdsh@gpu1: gpu2: ssh exited with exit code 127\n"
+    "gpu1: [2026-11-29 07:45:{:02}] [INFO] [launch.py:148:main] WORLD INFO DICT: {{'gpu1': [0, 1], 'gpu2': [0, 1]}}\n"
+)
+
+
+def test_a_node_that_starts_after_another_has_failed_begins_no_new_run() -> None:
+    assert [each[:2] for each in told(case({"node1": LAUNCHER.format(1, 4)}))] == [("path-differs", ("node2",))]
+    later = (
+        LAUNCHER.format(1, 4) + "gpu1: {'loss': 1.5}\n" + LAUNCHER.format(30, 34).replace("/env/bin/python", "/x/y.py")
+    )
+    assert "/x/y.py" in findings(case({"node1": later}))[0].evidence["node2"]
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("trainer@gpu2: Permission denied (publickey).\n", "ssh-key-missing-pair"),
+        (
+            "Error: failed to run torchrun --nnodes=2 x.py on gpu2, is localhost: False, exception: No authentication "
+            "methods available\n",
+            "ssh-login-failed",
+        ),
+        ("[INFO] [runner.py:417:main] Using IP address of  for node gpu1\n", "master-addr-malformed"),
+    ],
+)
+def test_what_a_launcher_says_before_its_first_node_starts_counts(line: str, wanted: str) -> None:
+    start = "W1129 07:45:13.000000 9 torch/run.py:792] Setting OMP_NUM_THREADS environment variable for each process\n"
+    assert [each[0] for each in told(case({"node1": line + start}))] == [wanted]
+
+
+@pytest.mark.parametrize("call", ["os.remove(path)", "os.rename(path, done)", "pathlib.Path(path).unlink()"])
+def test_a_file_that_another_process_has_deleted_before_is_missing_nowhere(call: str) -> None:
+    rows = [
+        "Traceback (most recent call last):",
+        '  File "/job/train.py", line 7, in <module>',
+        f"    {call}",
+        "    ^^^^^",
+    ]
+    log = "".join(f"gpu2: {row}\n" for row in [*rows, "FileNotFoundError: [Errno 2] No such file: '/data/.done'"])
+    (found,) = findings(case({"node1": log + agent(1, 0, "gpu2: ")}))
+    assert (found.rule, found.hosts) == ("job-failed", ("node2",)) and "deletes or renames" in found.cause
+    (found,) = findings(case({"node1": log.replace(call, "open(path)") + agent(1, 0, "gpu2: ")}))
+    assert found.rule == "model-only-on-launch-node"
+
+
 def test_a_log_that_was_read_in_part_says_so() -> None:
     log = "a\n[trainmesh: lines 2 to 900 are left out]\n" + traceback(OOM) + agent(1)
     found = findings(case({"node1": log}))

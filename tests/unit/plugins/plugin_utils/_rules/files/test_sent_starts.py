@@ -75,14 +75,14 @@ def slurm(*lines):
 @pytest.mark.parametrize(
     "lines",
     [
-        ["#SBATCH --ntasks-per-node=8", f"srun {TORCH}--node_rank=$SLURM_NODEID /t.py"],
-        ["#SBATCH -n 16", f"srun {TORCH}--node_rank=$SLURM_NODEID /t.py"],
+        ["#SBATCH --ntasks-per-node=8", f"srun bash -c '{TORCH}--node_rank=$SLURM_NODEID /t.py'"],
+        ["#SBATCH -n 16", f"srun bash -c '{TORCH}--node_rank=$SLURM_NODEID /t.py'"],
         ["N=16", f"srun -n $N bash -c '{TORCH}--node_rank=$SLURM_NODEID /t.py'"],
         ["#SBATCH --ntasks-per-node=4", "srun deepspeed --no_ssh --node_rank=$SLURM_NODEID --hostfile /h /t.py"],
         [
             "#SBATCH --tasks-per-node=8",
-            "srun accelerate launch --num_machines 2 --num_processes 16 --machine_rank $SLURM_NODEID "
-            "--main_process_ip 10.0.0.1 --main_process_port 29500 /t.py",
+            "srun bash -c 'accelerate launch --num_machines 2 --num_processes 16 --machine_rank $SLURM_NODEID "
+            "--main_process_ip 10.0.0.1 --main_process_port 29500 /t.py'",
         ],
     ],
 )
@@ -93,16 +93,16 @@ def test_a_launcher_in_each_task(lines):
 @pytest.mark.parametrize(
     "lines",
     [
-        ["#SBATCH --ntasks-per-node=1", f"srun {TORCH}--node_rank=$SLURM_NODEID /t.py"],
-        ["#SBATCH --ntasks-per-node=8", f"srun --ntasks-per-node=1 {TORCH}--node_rank=$SLURM_NODEID /t.py"],
-        ["#SBATCH --ntasks-per-node=8", f"srun -n 2 -N 2 {TORCH}--node_rank=$SLURM_NODEID /t.py"],
+        ["#SBATCH --ntasks-per-node=1", f"srun bash -c '{TORCH}--node_rank=$SLURM_NODEID /t.py'"],
+        ["#SBATCH --ntasks-per-node=8", f"srun --ntasks-per-node=1 bash -c '{TORCH}--node_rank=$SLURM_NODEID /t.py'"],
+        ["#SBATCH --ntasks-per-node=8", f"srun -n 2 -N 2 bash -c '{TORCH}--node_rank=$SLURM_NODEID /t.py'"],
         ["#SBATCH --ntasks-per-node=8", "srun python /t.py --num_nodes 2"],
         [
             "#SBATCH --ntasks-per-node=8",
-            "srun torchrun --nproc_per_node=1 --nnodes=16 --node_rank=$SLURM_PROCID --master_addr=10.0.0.1 "
-            "--master_port=29500 /t.py",
+            "srun bash -c 'torchrun --nproc_per_node=1 --nnodes=16 --node_rank=$SLURM_PROCID --master_addr=10.0.0.1 "
+            "--master_port=29500 /t.py'",
         ],
-        [f"srun {TORCH}--node_rank=$SLURM_NODEID /t.py"],
+        [f'srun bash -c "{TORCH}--node_rank=\\$SLURM_NODEID /t.py"'],
         ["for i in 0 1; do", f"  srun -N1 -n1 -w node$i {TORCH}--node_rank=$i /t.py &", "done", "wait"],
     ],
 )
@@ -116,6 +116,37 @@ def test_one_rank_for_all_nodes():
     assert ids(case(script(f'pdsh -w node1,node2 "{TORCH}--node_rank=0 /t.py"'))) == SAME
     assert ids(slurm(f"srun --nodelist=node1 -N1 {TORCH}--node_rank=0 /t.py")) == {}
     assert ids(slurm(f"srun -n1 {TORCH}--node_rank=0 /t.py &", f"srun -n1 {TORCH}--node_rank=1 /t.py &")) == {}
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [f"srun {TORCH}--node_rank=$1 /t.py"],
+        [f"srun {TORCH}--node_rank=$SLURM_NODEID /t.py"],
+        [f"srun {TORCH}--node_rank=${{SLURM_PROCID:-0}} /t.py"],
+        [f'srun bash -c "{TORCH}--node_rank=$SLURM_NODEID /t.py"'],
+        ["export NODE_RANK=$SLURM_NODEID", f"srun {TORCH}--node_rank=$NODE_RANK /t.py"],
+        ["ARGS=(--nproc_per_node 8 --nnodes 2 --node_rank $SLURM_NODEID)", 'srun torchrun "${ARGS[@]}" /t.py'],
+        [f'CMD="{TORCH}--node_rank $SLURM_PROCID /t.py"', "srun $CMD"],
+    ],
+)
+def test_a_rank_that_the_batch_script_puts_in_is_one_for_all(lines):
+    assert ids(slurm(*lines)) == SAME
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [f"srun bash -c '{TORCH}--node_rank=$SLURM_NODEID /t.py'"],
+        ["CMD='" + TORCH + "--node_rank=$SLURM_NODEID /t.py'", 'srun bash -c "$CMD"'],
+        [f'CMD="{TORCH}--node_rank=\\$SLURM_NODEID /t.py"', 'srun bash -c "$CMD"'],
+        ["srun bash <<'END'", f"{TORCH}--node_rank=$SLURM_NODEID /t.py", "END"],
+        [f"srun {TORCH.replace('--master', '--rdzv_backend=c10d --master')}--node_rank=$SLURM_NODEID /t.py"],
+        [f"srun -w $2 -N1 -n1 {TORCH}--node_rank=$1 /t.py"],
+    ],
+)
+def test_a_rank_that_each_task_puts_in_is_its_own(lines):
+    assert ids(slurm(*lines)) == {}
 
 
 def test_a_batch_script_that_leaves_out_srun():
