@@ -85,7 +85,7 @@ def bin_of(cluster, name):
 
 
 @pytest.mark.parametrize("launcher", ["deepspeed", "accelerate"])
-@pytest.mark.parametrize(("options", "name"), [([], NEW), (["--environment", OLD], OLD), (["--environment", NEW], NEW)])
+@pytest.mark.parametrize(("options", "name"), [([], NEW), (["--environment", OLD], OLD), (["--env", OLD], OLD)])
 def test_a_job_has_the_environment_in_use_or_the_one_that_is_named(cluster, launcher, options, name):
     cluster.side_by_side(OLD, NEW)
     text = dry(cluster, "--launcher", launcher, *options)
@@ -124,6 +124,15 @@ def test_an_environment_that_is_not_there_is_told_with_those_that_are(cluster, n
     result = cluster.run("--environment", name, "train.py")
     assert (result.returncode, len(result.stderr.splitlines())) == (64, 1)
     assert f"there is no {name} here; in {cluster.root}/environments: {OLD}, {NEW}" in result.stderr
+
+
+def test_a_variable_without_a_value_is_no_environment_by_chance(cluster):
+    (cluster.root / "environments" / OLD / "env/bin").mkdir(parents=True, exist_ok=True)
+    result = cluster.run("--env", "NCCL_DEBUG", "train.py")
+    assert result.returncode == 64
+    assert "--env NCCL_DEBUG is no KEY=VALUE, and there is no NCCL_DEBUG here" in result.stderr
+    result = cluster.run("--environment", OLD, "--env", "NCCL_DEBUG", "train.py")
+    assert (result.returncode, "--env wants KEY=VALUE, not NCCL_DEBUG" in result.stderr) == (64, True)
 
 
 def test_where_there_is_one_environment_its_name_is_env(cluster):

@@ -48,7 +48,7 @@ def add_to(commands: t.Any, prefix: str) -> None:
     add("--detach", action="store_true", help="go on when the terminal closes; see trainmesh logs, ps and stop")
     secrets = f"secrets belong in {prefix}/etc/job.env on every node"
     add("--env", metavar="KEY=VALUE", action="append", default=[], help="set a variable for every rank (may be "
-        f"repeated; visible in the process list: {secrets})")  # fmt: skip
+        f"repeated; visible in the process list: {secrets}); --env NAME is --environment NAME")  # fmt: skip
     add("--master-port", metavar="N", help="port of the rendezvous; give a second job another one")
     add("--launcher-arg", metavar="A", action="append", default=[], help="one more argument for the launcher itself "
         "(may be repeated)")  # fmt: skip
@@ -88,10 +88,16 @@ def seconds(text: str) -> float:
 
 def run(prefix: str, options: argparse.Namespace, words: t.Sequence[str]) -> int:
     """Run a job; ``words`` are the script and its arguments."""
-    installation = find(prefix, options.environment)
-    if options.environment is not None and options.environment not in environments(prefix):
+    named = [word for word in options.env if "=" not in word]
+    options.env = [word for word in options.env if "=" in word]
+    if len([*named, *filter(None, [options.environment])]) > 1:
+        raise Refused(f"--env wants KEY=VALUE, not {named[-1]}")
+    wanted = named[0] if named else options.environment
+    installation = find(prefix, wanted)
+    if wanted is not None and wanted not in environments(prefix):
         there = ", ".join(environments(prefix)) or "none"
-        raise Refused(f"--environment: there is no {options.environment} here; in {prefix}/environments: {there}")
+        asked = f"--env {wanted} is no KEY=VALUE, and" if named else "--environment:"
+        raise Refused(f"{asked} there is no {wanted} here; in {prefix}/environments: {there}")
     job = made(installation, options, words)
     if options.node_only:
         if options.sync:
