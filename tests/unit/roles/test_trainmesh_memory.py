@@ -444,7 +444,7 @@ def test_what_there_is_while_the_optimizer_works(name, element, gpus, roots, exp
     monkeypatch.setattr(memory, "BUCKET", 0)
     model = shapes.Model("", 1000, 1, (shapes.Layers(1, 1000, 1, 0),))
     ranks = 1 if name == "zero0" else 2
-    need = one(model, setup(element=element, gpus=gpus, roots=roots, ranks=ranks), name)
+    need = one(model, setup(element=element, gpus=gpus, roots=(roots, roots), ranks=ranks), name)
     whole = element + roots if name == "zero0" and not gpus else element  # the one parameter, and the one that is cut
     assert need.update == pytest.approx(expected * 1000 // ranks, abs=2 * whole)
 
@@ -452,9 +452,9 @@ def test_what_there_is_while_the_optimizer_works(name, element, gpus, roots, exp
 def test_gloo_gathers_parameters_through_a_copy():
     """With many ranks it is more than all that the optimizer needs of a part."""
     model = shapes.of_config(GPT2, "c.json")
-    with_gloo = one(model, setup(gpus=False, element=4, roots=8), "zero2")
+    with_gloo = one(model, setup(gpus=False, element=4, roots=(4, 8)), "zero2")
     assert with_gloo.update == 4 * model.parameters
-    assert one(model, setup(element=4, roots=4), "zero2").update < 2 * model.parameters
+    assert one(model, setup(element=4, roots=(4, 8)), "zero2").update < 2 * model.parameters
 
 
 def test_gradients_of_a_parameter_that_ranks_share_are_whole_on_each():
@@ -462,22 +462,32 @@ def test_gradients_of_a_parameter_that_ranks_share_are_whole_on_each():
     assert memory.cut_parameters(model, setup(), STRATEGIES[2]) == 128_256 * 4096
     assert memory.cut_parameters(model, setup(ranks=1), STRATEGIES[2]) == 0
     assert memory.cut_parameters(model, setup(), STRATEGIES[4]) == 0
+    # so they are in the backward pass and in the step
+    need, cut = one(model, setup(), "zero2", True), 2 * 128_256 * 4096
+    layer = memory.layer_bytes(model.layers[0], setup())
+    assert need.backward == need.gradients + cut + need.buffers + layer
+    assert need.update == need.gradients + cut + 8 * model.parameters // 16  # its norm is made of float64
 
 
 def test_gradients_are_there_beside_all_activations_only_where_they_accumulate():
     model = shapes.of_config(GPT2, "c.json")
-    where = setup(batch=64)
-    for name, more in (("zero0", 2), ("zero2", 2 / 16), ("zero3", 0)):
+    where, cut = setup(batch=64), 2 * 50257 * 768
+    for name, more in (("zero0", 2 * model.parameters), ("zero2", 2 * model.parameters / 16 + cut), ("zero3", 0)):
         alone, accumulated = one(model, where, name), one(model, where._replace(accumulation=2), name)
-        assert accumulated.total - alone.total == pytest.approx(more * model.parameters, abs=2)
+        assert accumulated.backward - alone.backward == pytest.approx(more, abs=2)
+
+
+def test_zero2_has_gradients_twice_where_they_accumulate():
+    model = shapes.of_config(LLAMA3, "c.json")
+    alone, accumulated = (one(model, setup(accumulation=number), "zero2", True) for number in (1, 2))
+    assert accumulated.backward - alone.backward == alone.gradients + 2 * 128_256 * 4096
 
 
 def test_the_end_of_the_backward_pass_may_need_more_than_its_start():
     """All gradients and a layer's activations, which with checkpointing are most of what there is."""
     model = shapes.of_config(LLAMA3, "c.json")
-    need, cut = one(model, setup(), "zero1", True), 2 * 128_256 * 4096
-    layer = memory.layer_bytes(model.layers[0], setup())
-    assert need.backward == need.gradients + need.buffers + cut + layer > need.buffers + need.activations
+    need, layer = one(model, setup(), "zero1", True), memory.layer_bytes(model.layers[0], setup())
+    assert need.backward == need.gradients + need.buffers + layer > need.buffers + need.activations
 
 
 def test_without_zero_all_gradients_are_copied_to_be_reduced():
@@ -519,6 +529,15 @@ def test_offload_needs_memory_of_the_host():
     need = one(model, setup(host=90 * GIB), "zero2_offload")
     assert need.offloaded > 80 * GIB and one(model, setup(host=need.offloaded), "zero2_offload").fits
     assert not one(model, setup(host=need.offloaded - 1), "zero2_offload").fits
+
+
+def test_offload_to_an_adamw_of_torch_needs_more_than_the_estimators_factor():
+    """Beside the 16 bytes of the states 2 of the parameters, and 8 of roots, are more than the half of these."""
+    model = shapes.of_config(LLAMA3, "c.json")
+    estimated, with_roots = one(model, setup(), "zero3_offload_optimizer"), setup(roots=(4, 8))
+    assert estimated.offloaded == 24 * model.parameters * 8 // 16
+    assert one(model, with_roots, "zero3_offload_optimizer").offloaded == 26 * model.parameters * 8 // 16
+    assert one(model, with_roots, "zero2_offload").offloaded == 13 * model.parameters + 8 * 2 * 128_256 * 4096
 
 
 def test_on_cpus_there_is_nothing_to_offload_to():

@@ -38,11 +38,11 @@ SOURCES_GPU = (
     "fragmentation of torch's allocator 5 % of what is allocated: no source gives a number",
 )
 SOURCES_HOST = (
-    "Python and its packages 0.5 GiB a rank: torch and transformers took 0.35 GiB when measured",
+    "Python and its packages 0.5 GiB a rank: torch, transformers and DeepSpeed took up to 0.43 GiB when measured",
     "fragmentation 5 % of what is allocated: no source gives a number",
 )
 SOURCE_ROOTS = "the optimizer is torch's AdamW: its step takes {} bytes a parameter more (none with fused=True)"
-SOURCE_OFFLOAD = "host memory times 1.5: additional_buffer_factor of DeepSpeed's estimators"
+SOURCE_OFFLOAD = "host memory times 1.5 at least: additional_buffer_factor of DeepSpeed's estimators"
 
 
 class Setup(t.NamedTuple):
@@ -61,7 +61,7 @@ class Setup(t.NamedTuple):
     fused: bool
     reserved: int  # bytes a rank that no model can have
     fragmentation: float = FRAGMENTATION
-    roots: int = 0  # of ROOTS
+    roots: tuple[int, int] = (0, 0)  # of ROOTS
     accumulation: int = 1
 
     @property
@@ -173,29 +173,29 @@ def need(model: Model, setup: Setup, strategy: Strategy, checkpointing: bool) ->
     gradients = size * (part if strategy.stage >= 2 else count)
     optimizer = moments * (part if strategy.stage else count)
     step = 4 * (part if strategy.stage else count) if master else 0  # gradients of float32
-    offloaded = 0
     if strategy.optimizer_offload:
-        offloaded = (moments + 4) * part
         gradients = optimizer = step = 0
     if strategy.parameter_offload:
-        offloaded += size * part
         parameters = 0
     buffers = buffer_bytes(model, setup, strategy)
     update = update_bytes(model, setup, strategy)
     # Where the backward pass begins all activations are there; where it ends, all gradients and those of a layer;
-    # in between the ones go as the others come. Gradients are there before it of earlier micro batches, and ZeRO-3's.
+    # in between the ones go as the others come. Gradients are there before it of earlier micro batches, and ZeRO-3's;
+    # ZeRO-2 adds to those of earlier ones when the new ones are all there.
     sample = sample_bytes(model, setup, checkpointing)
     layer = max(1, *(layer_bytes(each, setup) for each in model.layers))
     fixed = parameters + optimizer
-    first = buffers + (gradients if strategy.stage == 3 or setup.accumulation > 1 else 0)
-    last = buffers + gradients + size * cut_parameters(model, setup, strategy)
+    whole = min(gradients + size * cut_parameters(model, setup, strategy), size * count)
+    first = buffers + (whole if strategy.stage == 3 or setup.accumulation > 1 else 0)
+    last = buffers + whole * (2 if strategy.stage == 2 and setup.accumulation > 1 else 1)
     # without ZeRO gradients are copied to be reduced when all of them are there
     reduced = gradients + size * min(count, ALLREDUCE) if strategy.stage == 0 else 0
     backward = max(first + sample * setup.batch, last + layer * setup.batch, reduced)
     usable = int((setup.capacity - setup.reserved) / (1 + setup.fragmentation)) - fixed
     most = fixed + max(backward, update)
     total = round(most * (1 + setup.fragmentation)) + setup.reserved
-    host = round(offloaded * setup.ranks_per_node * HOST_FACTOR)
+    states, more = host_bytes(model, setup, strategy)
+    host = round(max(states * HOST_FACTOR, states + more) * setup.ranks_per_node)
     room = host == 0 or setup.host is None or host <= setup.host
     batch = 0
     if max(reduced, update) <= usable and room:
@@ -222,7 +222,8 @@ def buffer_bytes(model: Model, setup: Setup, strategy: Strategy) -> int:
     if strategy.stage < 3:
         # DeepSpeed's documentation counts 4.5 times both buckets where communication overlaps with computation
         sent = int(2 * 4.5 * bucket) if setup.gpus else bucket + reduced
-        return (sent + largest) * setup.element
+        # with offload there is room for the largest gradient on its way
+        return (sent + largest + (largest if strategy.optimizer_offload else 0)) * setup.element
     # what is fetched ahead comes as one tensor, from which parameters are copied; a single rank gathers nothing
     gathered, gathering = min(count, live_parameters(model) + largest), min(count, BUCKET + largest)
     if setup.ranks == 1 and not strategy.parameter_offload:
@@ -230,6 +231,18 @@ def buffer_bytes(model: Model, setup: Setup, strategy: Strategy) -> int:
     scattered = reduced * (2 if setup.gloo else 1)
     sent = bucket + (scattered + gathering if setup.gpus else max(scattered, gathering))
     return (gathered + sent + largest) * setup.element
+
+
+def host_bytes(model: Model, setup: Setup, strategy: Strategy) -> tuple[int, int]:
+    """Of a rank in host memory: (states, as the estimators count them; what else DeepSpeed makes there)."""
+    part = -(-model.parameters // setup.ranks)
+    if not strategy.optimizer_offload:
+        return 0, 0
+    states = (4 + setup.optimizer + 4) * part + (setup.element * part if strategy.parameter_offload else 0)
+    # new parameters (ZeRO-2) or gradients (ZeRO-3) in the precision of the computation, the roots of an AdamW of torch,
+    # and ZeRO-2's room for the largest gradient
+    more = (setup.element + setup.roots[1]) * part
+    return states, more + (setup.element * model.largest if strategy.stage < 3 else 0)
 
 
 def cut_parameters(model: Model, setup: Setup, strategy: Strategy) -> int:
@@ -248,19 +261,18 @@ def update_bytes(model: Model, setup: Setup, strategy: Strategy) -> int:
     count, size = model.parameters, setup.element
     master = 4 if size < 4 else 0
     if strategy.stage == 0:
-        roots = setup.roots * (count if setup.gpus else model.largest)
-        return (size + master) * count + roots
+        return (size + master) * count + (setup.roots[0] * count if setup.gpus else setup.roots[1] * model.largest)
     if strategy.optimizer_offload:
         return 0
-    part = -(-count // setup.ranks)
+    part, roots = -(-count // setup.ranks), setup.roots[0 if setup.gpus else 1]
     if strategy.stage == 3:
         bucket = BUCKET if setup.gpus else min(BUCKET, count)
         group = min(part, SUBGROUP)
-        return size * (part + bucket) + group * max(size + master, 4 + setup.roots)
+        return size * (part + bucket) + group * max(size + master, 4 + roots)
     whole = size * (part + cut_parameters(model, setup, strategy))
     norm = 8 * min(part, model.largest)  # of float64
     gathered = size * count if setup.gloo else 0
-    return max(whole + norm, whole + (size + master) * part, (4 + setup.roots) * part, gathered)
+    return max(whole + norm, whole + (size + master) * part, (4 + roots) * part, gathered)
 
 
 def needs(model: Model, setup: Setup, checkpointing: bool | None = None) -> list[Need]:

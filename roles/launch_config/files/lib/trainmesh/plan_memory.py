@@ -169,7 +169,7 @@ def the_setup(installation: Installation, options: argparse.Namespace, model: sh
     setup = Setup(
         count, ranks, most, capacity, host, gpus, PRECISIONS[precision], memory.OPTIMIZERS[options.optimizer],
         model.tokens or options.seq, options.batch, fused, reserved, accumulation=options.accumulation,
-        roots=memory.ROOTS.get(options.optimizer, (0, 0))[0 if gpus else 1],
+        roots=memory.ROOTS.get(options.optimizer, (0, 0)),
     )  # fmt: skip
     return setup, where, precision
 
@@ -285,7 +285,8 @@ def recomputed(need: Need) -> str:
 def assumptions(setup: Setup) -> list[str]:
     """What no file says, with its source."""
     sources = memory.SOURCES_GPU if setup.gpus else memory.SOURCES_HOST
-    roots = (memory.SOURCE_ROOTS.format(setup.roots),) if setup.roots else ()
+    taken = setup.roots[0 if setup.gpus else 1]
+    roots = (memory.SOURCE_ROOTS.format(taken),) if taken else ()
     offload = (memory.SOURCE_OFFLOAD,) if setup.gpus else ()
     return ["Assumed:", *(f"  {each}" for each in (*sources, *roots, *offload))]
 
