@@ -17,7 +17,7 @@ description:
   - With O(state=current) lets C(env) below the prefix lead to that environment. The one that was in use before stays,
     and older ones are removed.
   - Where C(env) is still a directory, it is moved to C(environments) first.
-  - Fails, in both states, while a job runs on the node from C(env): so no node is switched before all can be.
+  - Fails, in both states, while a job runs on the node from C(env), so that no node is switched before all can be.
 options:
   prefix:
     description: Directory of everything.
