@@ -220,7 +220,17 @@ def test_a_file_that_the_user_may_not_read_is_told_by_logins():
     passed_over(case, "node2", mode="0600")
     fail_logins(case, [("node2", "node1"), ("node2", "node3")], "name", "Could not resolve hostname")
     found = one(case)
-    assert (found.rule, found.hosts) == ("name-hosts-unused", ("node2",))
+    assert (found.rule, found.severity, found.hosts) == ("name-hosts-unused", "fail", ("node2",))
+
+
+def test_a_file_that_the_user_may_not_read_is_told_where_ssh_needs_it_not():
+    case = healthy_case()
+    passed_over(case, "node2", mode="0640")
+    found = one(case)
+    assert (found.rule, found.severity, found.hosts) == ("name-hosts-unused", "warn", ("node2",))
+    assert found.remedy == "chmod 644 /etc/hosts"
+    case.plan["user"] = "root"
+    assert told(case) == {}
 
 
 def test_another_good_address_than_in_hosts_is_no_fault():
