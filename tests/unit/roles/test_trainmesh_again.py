@@ -41,6 +41,10 @@ SSH = """#!/bin/sh
 """
 
 
+# The real trainmesh-stop is here, which finds processes by the name of the run: those of other tests have other ones.
+RUN = f"again-{os.getpid()}"
+
+
 @pytest.fixture
 def node(install):
     """A head and another node."""
@@ -68,8 +72,8 @@ def environment(node):
 
 def run(node, faults, *options):
     (node.root / "faults").write_text("\n".join(faults))
-    result = node.run("--run-id", "r1", *options, "train.py", env=environment(node))
-    return result, "\n" + (node.root / "var/runs/r1/log").read_text()
+    result = node.run("--run-id", RUN, *options, "train.py", env=environment(node))
+    return result, "\n" + (node.root / f"var/runs/{RUN}/log").read_text()
 
 
 def test_it_is_started_again_until_it_ends_well(node):
@@ -79,14 +83,15 @@ def test_it_is_started_again_until_it_ends_well(node):
     assert [line.rsplit("=", 1)[1] for line in starts] == ["0", "1", "2"]
     assert "trainmesh: restart 1 of 3\n" in log and "trainmesh: restart 2 of 3\n" in log
     assert "rank 0 on node1 failed first: exit status 1" in log and "ended with status" not in log
-    assert json.loads((node.root / "var/runs/r1/run.json").read_text())["status"] == 0
-    assert not (node.root / "var/runs/r1/restarts").exists()
+    assert json.loads((node.root / f"var/runs/{RUN}/run.json").read_text())["status"] == 0
+    assert not (node.root / f"var/runs/{RUN}/restarts").exists()
 
 
 def test_without_the_option_nothing_is_started_again_or_told(node):
     result, log = run(node, ["KeyError: 1"])
     assert result.returncode == 1 and log.count("\nnode1: [rank0]: begun") == 1 and "RESTART" not in log
-    assert log.splitlines()[-1] == f"trainmesh: the run r1 ended with status 1; its log is {node.root}/var/runs/r1/log"
+    place = f"{node.root}/var/runs/{RUN}/log"
+    assert log.splitlines()[-1] == f"trainmesh: the run {RUN} ended with status 1; its log is {place}"
 
 
 def test_the_last_restart_is_told(node):
@@ -118,7 +123,7 @@ def test_a_node_that_is_away_is_waited_for_with_a_limit(node):
 def started(node, *options):
     (node.root / "away").touch()
     (node.root / "faults").write_text("lost")
-    command = [str(node.root / "bin/trainmesh"), "run", "--run-id", "r1", "--restarts", "3", *options, "train.py"]
+    command = [str(node.root / "bin/trainmesh"), "run", "--run-id", RUN, "--restarts", "3", *options, "train.py"]
     process = subprocess.Popen(command, cwd=node.root / "workspace", env=environment(node), stderr=subprocess.PIPE)
     for line in process.stderr:
         if b"waiting for node2" in line:
@@ -129,12 +134,12 @@ def started(node, *options):
 def test_a_run_that_waits_for_a_node_can_be_stopped_and_interrupted(node):
     process = started(node)
     rows = node.call(node.root / "bin/trainmesh", "ps", env=environment(node)).stdout.splitlines()
-    assert any(row.startswith("r1 ") and row.split()[-2:] == ["-", "train.py"] for row in rows)
+    assert any(row.startswith(f"{RUN} ") and row.split()[-2:] == ["-", "train.py"] for row in rows)
     process.send_signal(signal.SIGTERM)
     assert process.wait(40) == 143
     process = started(node)
     (node.root / "away").unlink()
-    node.call(node.root / "bin/trainmesh-stop", "--here", "r1")
+    node.call(node.root / "bin/trainmesh-stop", "--here", RUN)
     said = process.stderr.read().decode()
     assert process.wait(40) == 1 and "somebody has stopped the run" in said
 
