@@ -301,7 +301,7 @@ def lines(text: str) -> t.Iterator[Line]:
     for raw in itertools.chain.from_iterable(map(unwrap, _sections(rows))):
         head = _SECTION.match(raw)
         if head:
-            section = before = next(filter(None, head.groups()))
+            section = before = "".join(filter(None, head.groups()))
             continue
         prefix = _PREFIX.match(raw)
         rest = raw[prefix.end() :] if prefix else raw
