@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -121,7 +122,7 @@ class ActionModule(ActionBase):
         if login == "root":
             return ["runuser", "-u", str(user), "--"], ""
         # -k: what sudo still remembers now it may have forgotten when rsync starts
-        asked = self._low_level_execute_command("sudo -k -n true", sudoable=False)
+        asked = self._low_level_execute_command(f"sudo -k -n -u {shlex.quote(str(user))} true", sudoable=False)
         plugin = self._connection.become
         password = plugin.get_option("become_pass", playcontext=self._play_context) if plugin else None
         if not asked["rc"]:
@@ -176,6 +177,6 @@ def reason(text: str) -> str:
     """The line that says why."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("rsync error:", "rsync: connection unexpectedly"))]
-    if any("try again" in line or "incorrect password" in line.lower() for line in lines):
+    if any(re.search(r"(?i)(sorry|sudo).*(try again|incorrect password)", line) for line in lines):
         return "sudo did not take the password (ansible_become_password, or that of -K)"
     return (telling or lines or ["no reason given"])[0]

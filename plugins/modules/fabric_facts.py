@@ -347,7 +347,7 @@ ansible_facts:
         filtered_at_boot:
           description:
             - The rules of iptables or nftables that an enabled service loads at boot, V(null) where none does. C(file)
-              and C(unit) say from where and by whom, C(save) is the command that keeps the rules of now, C(rows) are as
+              and C(unit) say which file and unit, C(save) is the command that keeps the rules of now, C(rows) are as
               in RV(ansible_facts.trainmesh_facts_fabric.filtered).
           type: dict
           sample: null

@@ -358,7 +358,7 @@ def _nft_rules(item: t.Mapping[str, t.Any]) -> t.Iterator[pf.Rule]:
                 kind, target = _nft_verdict(verdict, item)
                 own = (*matches, *([one] if one else []))
                 yield pf.Rule(own, sure and one is not None, kind, target, shown, undo)
-            if not isinstance(value["data"], dict):  # a map with a name, which says for itself what becomes of whom
+            if not isinstance(value["data"], dict):  # a map with a name: its own entry has the verdict of each address
                 yield pf.Rule(tuple(matches), False, pf.ACCEPT, "", shown, undo)
         elif name == "mangle":
             marks |= _nft_marks(value)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The addresses in sets of nftables and of ipset, by which fail2ban, CrowdSec and others name whom they keep out.
+"""The addresses in sets of nftables and of ipset, by which fail2ban, CrowdSec and others name those kept out.
 
 The list of rules names the sets alone: what is in them is asked for, and only where a rule of a filter needs it.
 """

@@ -121,7 +121,7 @@ def nftables(files: Tree, rules: Rules) -> dict[str, t.Any] | None:
         if not rules.nft:
             return _entry("nftables", False, "no rule of its own drops or rejects")
         if _strangers(rules, "nftables") == NOBODY:
-            return _entry("nftables", False, "its rules keep out only whom they name")
+            return _entry("nftables", False, "its rules keep out only the addresses that they name")
         found = rules.nft[0]
         evidence = f"table {found.family} {found.table} chain {found.chain}: {found.verdict}"
         return {**_entry("nftables", True, evidence), "blocking": [found.family, found.table, found.chain]}
@@ -138,7 +138,7 @@ def iptables(files: Tree, rules: Rules) -> dict[str, t.Any] | None:
     if any(mark in rule for mark in (UFW_MARK, FIREWALLD_MARK) for rule in rules.iptables):
         return _entry("iptables", False, "INPUT is kept by ufw or firewalld")
     if _strangers(rules, "iptables") == NOBODY:
-        return _entry("iptables", False, "INPUT keeps out only whom it names")
+        return _entry("iptables", False, "INPUT keeps out only the addresses that it names")
     for rule in rules.iptables:
         policy = rule.startswith("-P ") and not rule.endswith(" ACCEPT")
         if policy or " -j DROP" in rule or " -j REJECT" in rule:

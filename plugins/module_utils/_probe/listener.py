@@ -23,6 +23,7 @@ MAX_CONNECTIONS, MAX_STRANGERS = 512, 32
 MAX_PULL_BYTES = 64 * 1024 * 1024
 # No request is served for longer, whatever the caller asks for; a silent caller is left sooner.
 MAX_SERVE_S, IDLE_S, DRAIN_S, TICK_S = 30.0, 10.0, 2.0, 0.2
+FREE_S = 1.0
 
 
 class Wish(t.NamedTuple):
@@ -228,10 +229,15 @@ def start(wish: Wish) -> dict[int, tuple[int, str]]:
     stop(wish.token, wish.name)
     listeners, problems = _bind(wish)
     taken = [port for port, (number, _text) in problems.items() if number == errno.EADDRINUSE]
-    if taken and left_listeners.end(taken):
+    if taken:
+        left_listeners.end(taken)
+    deadline = time.monotonic() + FREE_S  # the kernel frees a port a moment after its process is gone
+    while taken and time.monotonic() < deadline:
         for listener in listeners.values():
             listener.close()
         listeners, problems = _bind(wish)
+        taken = [port for port, (number, _text) in problems.items() if number == errno.EADDRINUSE]
+        time.sleep(0.05 if taken else 0)
     if not listeners:
         return problems
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:

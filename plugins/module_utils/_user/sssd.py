@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whom sssd refuses by its own configuration: access_provider simple or deny, sssd.conf(5), sssd-simple(5).
+"""The users that sssd refuses by its own configuration: access_provider simple or deny, sssd.conf(5), sssd-simple(5).
 
 What a directory decides (ldap, ad, ipa) is not known here, nor which of several domains a user is of.
 """

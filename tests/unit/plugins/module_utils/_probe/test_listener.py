@@ -100,6 +100,18 @@ def test_one_that_a_broken_run_left_is_replaced(listener):
     call(again).close()
 
 
+def test_a_port_that_is_just_becoming_free_is_not_called_taken(listener):
+    holder = socket.socket()
+    holder.bind(("127.0.0.1", 0))
+    holder.listen()
+    other, port = free_port(), holder.getsockname()[1]
+    threading.Timer(0.4, holder.close).start()
+    peer, problems = listener(ports=[other, port])
+    assert problems == {}
+    with call(peer._replace(port=port)) as connection:
+        wire.ask(connection, "bye", "a")
+
+
 def test_a_taken_port_is_reported():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
