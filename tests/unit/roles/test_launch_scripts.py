@@ -177,6 +177,10 @@ def test_a_run_is_stopped_from_where_somebody_logs_in(prefix, tmp_path, topology
     one = result.stderr.splitlines()
     assert one == [] if asks else len(one) == 1 and "only the head, node1, logs in" in one[0] and "--here" in one[0]
     assert call(prefix, prefix / "bin/trainmesh-stop", "--here", "no-such-run", env=env).returncode == 0
+    if asks:
+        (prefix / "etc/hosts").unlink()
+        alone = call(prefix, prefix / "bin/trainmesh-stop", "no-such-run", env=env)
+        assert (alone.returncode, "only this node is stopped" in alone.stderr) == (66, True)
 
 
 def test_a_failure_stops_the_run_on_every_node(prefix):
