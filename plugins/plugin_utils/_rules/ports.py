@@ -216,6 +216,7 @@ def _closed(
     seen += f"; active there: {', '.join(found)}" if found else ""
     kept = _kept(case, host, pairs, bad)
     seen += f": {shorten(text(row, 'rule') for row in kept)}" if kept else ""
+    perhaps = [row for row in kept if dig(row, "sure") is not True]
     kept = [row for row in kept if dig(row, "sure") is True]
     if tool in TOOLS and tool not in found and found and not lets_all_in(case, host):
         cause = f"trainmesh_firewall opens {tool}, which is not the firewall that is in force there."
@@ -223,7 +224,7 @@ def _closed(
         return
     rule_id = "fw-ephemeral-blocked" if kind == "ephemeral" else _IDS.get(kind, "rdzv-connect-failed")
     cause = _CAUSES.get(kind, "Connections to the ports of a job fail.")
-    yield finding(rule_id, FAIL, host, seen, cause, open_up(case, host, inbound, kept))
+    yield finding(rule_id, FAIL, host, seen, cause, open_up(case, host, inbound, kept, perhaps))
 
 
 def _kept(case: Case, host: str, pairs: t.Sequence[Pair], bad: t.Mapping[Pair, t.Any]) -> list[Data]:

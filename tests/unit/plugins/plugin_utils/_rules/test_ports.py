@@ -376,6 +376,28 @@ def test_each_chain_that_keeps_nodes_out_has_to_let_them_in():
         assert words in remedy
 
 
+def test_a_rule_that_may_keep_nodes_out_is_tried_out_and_not_denied():
+    case = healthy_case()
+    line = "-A INPUT -p tcp -m connlimit --connlimit-above 8 -j REJECT"
+    for name in NAMES:
+        case.fabric[name].update(filtered=[], firewalls=[])
+    case.fabric["node2"]["filtered"] = [kept("in", sure=False, chain="iptables INPUT", rule=line)]
+    fail_calls(case, towards("node2"), "refused")
+    found = one(case)
+    assert found.hosts == ("node2",)
+    assert found.remedy.startswith("On node2: iptables -I INPUT -s 10.0.0.11 -j ACCEPT && iptables -I INPUT ")
+    assert f"whether {line} is about these packets" in found.remedy
+    assert "No rule or route" not in found.remedy
+
+
+def test_a_rule_of_a_table_before_the_filter_is_undone_in_that_table():
+    case = healthy_case()
+    line = "-A PREROUTING -s 10.0.0.0/8 -j DROP"
+    case.fabric["node2"]["filtered"] = [kept("in", chain="iptables-legacy -t raw PREROUTING", rule=line)]
+    fail_calls(case, towards("node2"), "timeout")
+    assert one(case).remedy.startswith("On node2: iptables-legacy -t raw -I PREROUTING -s 10.0.0.11 -j ACCEPT && ")
+
+
 @pytest.mark.parametrize(
     ("chain", "rule", "fix"),
     [
