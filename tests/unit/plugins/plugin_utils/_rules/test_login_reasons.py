@@ -81,6 +81,23 @@ def test_a_reason_of_sshd_of_pam_or_of_the_account(failure, sshd, account, fix):
     assert found.remedy.startswith(fix)
 
 
+def test_revoked_keys_without_their_file_and_keys_that_are_too_short():
+    sshd = {"revokedkeys": "/etc/ssh/revoked", "revokedkeys_missing": True}
+    found = one(failing("permission", sshd))
+    assert (found.rule, found.hosts) == ("sshd-refuses-user", ("node2",))
+    assert found.remedy.startswith("touch /etc/ssh/revoked on node2")
+    case = failing("permission", {"requiredrsasize": 3072})
+    for name in ("node1", "node3"):
+        case.user[name]["own_keys"][0].update(type="ssh-rsa", bits=2048)
+    found = one(case)
+    assert (
+        found.rule == "sshd-refuses-user" and "RequiredRSASize 3072; the key of node1 is RSA" in found.evidence["node2"]
+    )
+    for name in ("node1", "node3"):
+        case.user[name]["own_keys"][0].update(bits=3072)
+    assert one(case).rule == "ssh-login-refused"
+
+
 def test_the_very_line_is_named_and_changed():
     line = "/etc/ssh/sshd_config.d/10-hardening.conf line 1: usepam no"
     found = one(failing("permission", {"usepam": False, "lines": {"usepam": line}}, {"password": "locked"}))
