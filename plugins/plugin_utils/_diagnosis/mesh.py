@@ -81,16 +81,33 @@ def _between_present(case: Case, pairs: t.Mapping[Pair, t.Sequence[Attempt]]) ->
 
 @once
 def ssh_results(case: Case, *failures: str) -> list[Attempt]:
-    """Every ssh login between nodes that take part; with ``failures`` only those that failed, or were slow, so."""
+    """Every ssh login between nodes that take part; with ``failures`` only those that failed, or were slow, so.
+
+    What another machine at the address of a node says is left out of these: net-address-taken.
+    """
     if not failures:
         return _between_present(case, connectivity(case).ssh)
-    return [item for item in ssh_results(case) if item.failure in failures]
+    elsewhere = address_taken(case)
+    return [item for item in ssh_results(case) if item.failure in failures and item.pair not in elsewhere]
 
 
 @once
 def tcp_results(case: Case) -> list[Attempt]:
     """Every TCP connection between nodes that take part; ``what`` is the port."""
     return _between_present(case, connectivity(case).tcp)
+
+
+@once
+def address_taken(case: Case) -> dict[Pair, str]:
+    """{pair: hardware address} of connections that failed, and led to a card that the target does not have."""
+    away, found = absent(case), dict[Pair, str]()
+    for source, target, results in _rows(case):
+        seen = str(results.get("neighbour") or "").lower()
+        if seen and source != target and not away & {source, target}:
+            own = [str(dig(item, "mac") or "").lower() for item in dig(case.fabric.get(target), "interfaces", [])]
+            if any(own) and seen not in own:
+                found[source, target] = seen
+    return found
 
 
 def pair_results(case: Case, key: str) -> t.Iterator[tuple[str, str, Data]]:

@@ -21,6 +21,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
     Attempt,
     Pair,
+    address_taken,
     attribute,
     by_pair,
     tcp_results,
@@ -40,6 +41,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._either_end import (
     ROUTE,
+    UNANSWERED,
     Block,
     holds,
     kept_by,
@@ -83,10 +85,12 @@ def blocked(case: Case) -> dict[Pair, tuple[str, list[Attempt]]]:
     A port that the target could not listen on proves nothing, nor does one whose listener had ended, and an answer by
     somebody else is no block.
     """
-    away = unheard(case)
+    away, elsewhere = unheard(case), address_taken(case)
     master = str(dig(case.plan, "master.port", ""))
     found: dict[Pair, tuple[str, list[Attempt]]] = {}
     for pair, items in by_pair(tcp_results(case)).items():
+        if pair in elsewhere:
+            continue
         not_listening = case.listeners.get(pair[1]) or {}
         heard = [item for item in items if item.what not in not_listening and (pair[1], item.what) not in away]
         bad = [item for item in heard if not item.ok and item.failure in (*_IDS, "other")]
@@ -173,7 +177,7 @@ def _explained(case: Case, bad: t.Mapping[Pair, t.Any]) -> dict[str, dict[Pair, 
     """The failed pairs that routes or rules of a node's own explain: {node: {pair: what it is}}."""
     found: dict[str, dict[Pair, Block]] = {}
     for pair, (_kind, items) in bad.items():
-        blocks = [block for item in items if (block := own_block(case, pair, item.what, item.failure == "timeout"))]
+        blocks = [block for item in items if (block := own_block(case, pair, item.what, item.failure in UNANSWERED))]
         if blocks:
             found.setdefault(blocks[0].host, {})[pair] = blocks[0]
     for host, explained in found.items():  # what keeps the answers of others out mostly keeps their own calls out too

@@ -34,7 +34,12 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._either_end import own_block, rules, words
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._either_end import (
+    UNANSWERED,
+    own_block,
+    rules,
+    words,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._let_in import open_up
 
 NET_FAILURES = ("refused", "timeout", "no_route")
@@ -162,7 +167,7 @@ def _wrong_port(case: Case, item: Attempt, port: int) -> t.Iterator[Finding]:
 
 def _blocked(case: Case, item: Attempt, port: int) -> Finding:
     seen = f"from {item.source}: {item.evidence}"
-    own = own_block(case, item.pair, str(port), item.failure == "timeout")
+    own = own_block(case, item.pair, str(port), item.failure in UNANSWERED)
     if own:
         cause, remedy = words(case, [own])
         return finding("ssh-port-blocked", FAIL, own.host, f"{own.evidence}; {seen}", cause, remedy)

@@ -468,6 +468,42 @@ def test_a_strict_reverse_path_filter_where_answers_leave_by_another_card():
     assert "rp_filter" not in one(case).evidence["node2"]
 
 
+@pytest.mark.parametrize(("failure", "rule"), [("timeout", "rdzv-errno-110"), ("no_route", "rdzv-errno-113")])
+def test_a_strict_reverse_path_filter_keeps_answers_out_too(failure, rule):
+    case = healthy_case()
+    case.fabric["node2"]["strict_reverse_path"] = ["eth0"]
+    case.fabric["node2"]["routes"]["10.0.0.11"]["leaves_by"] = "eth1"
+    fail_calls(case, [("node1", "node2"), ("node2", "node1")], failure)
+    found = one(case)
+    assert (found.rule, found.hosts) == (rule, ("node2",))
+    assert "rp_filter" in found.remedy
+
+
+@pytest.mark.parametrize(("accepts", "vrf"), [(False, True), (True, False)])
+def test_a_data_card_in_a_vrf(accepts, vrf):
+    case = healthy_case()
+    case.fabric["node2"]["interfaces"][1]["master"] = "mgmt"
+    case.fabric["node2"]["interfaces"].append({"name": "mgmt", "kind": "vrf", "up": True, "addresses": []})
+    case.fabric["node2"]["vrf_accepts"] = accepts
+    assert told(case) == {}
+    fail_calls(case, towards("node2"), "refused")
+    found = one(case)
+    assert (found.rule, found.hosts) == ("rdzv-errno-111", ("node2",))
+    assert found.remedy.startswith("ip link set dev eth0 nomaster on node2") is vrf
+
+
+def test_a_node_in_a_vrf_has_no_route_of_the_main_table():
+    case = healthy_case()
+    case.fabric["node2"]["interfaces"][1]["master"] = "vrf-data"
+    case.fabric["node2"]["interfaces"].append({"name": "vrf-data", "kind": "vrf", "up": True, "addresses": []})
+    for route in case.fabric["node2"]["routes"].values():
+        route.update(reachable=False, error="Network is unreachable")
+    fail_calls(case, [("node2", "node1"), ("node2", "node3")], "no_route")
+    fail_calls(case, towards("node2"), "refused")
+    found = one(case)
+    assert found.hosts == ("node2",) and "which is in the VRF vrf-data" in found.evidence["node2"]
+
+
 def test_saved_rules_are_told_with_the_command_that_keeps_those_of_now():
     case = healthy_case()
     line = "-A INPUT -j REJECT --reject-with icmp-host-prohibited"
