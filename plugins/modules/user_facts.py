@@ -276,6 +276,7 @@ ansible_facts:
               free_bytes: 82514124800
               total_bytes: 270553174016
               noexec: false
+              readonly: false
               inodes_free: 15800000
               locks: []
               error: null

@@ -39,6 +39,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     once,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._either_end import into_bridge
 
 Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 CONTAINERS = frozenset({"docker", "podman", "lxc", "kubernetes", "containerd", "container"})
@@ -134,7 +135,10 @@ def two_cards(case: Case) -> dict[str, tuple[str, dict[str, str]]]:
 )
 def one_subnet(case: Case) -> t.Iterable[Answer]:
     """Several cards in the network of the data: the kernel, and not NCCL, says which one sends."""
+    failed = {item.pair for item in tcp_results(case) if not item.ok}
     for host, (network, inside) in two_cards(case).items():
+        if any(pair[0] == host and into_bridge(case, *pair) for pair in failed):
+            continue  # told with the connections that end in it
         chosen = str(dig(data_interface(case, host), "name", ""))
         used = _sends_by(case, host, inside)
         if used in ("", chosen) and told_apart(texts(case.fabric[host], "source_rules"), inside.values()):

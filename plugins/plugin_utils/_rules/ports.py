@@ -227,8 +227,27 @@ def _closed(
         yield finding("fw-wrong-tool", FAIL, host, seen, cause, open_up(case, host, inbound, kept))
         return
     rule_id = "fw-ephemeral-blocked" if kind == "ephemeral" else _IDS.get(kind, "rdzv-connect-failed")
+    if not kept and not perhaps and _nobody_gets_through(case, bad):
+        yield finding(rule_id, FAIL, host, seen, *_BETWEEN_ALL)
+        return
     cause = _CAUSES.get(kind, "Connections to the ports of a job fail.")
     yield finding(rule_id, FAIL, host, seen, cause, open_up(case, host, inbound, kept, perhaps))
+
+
+_BETWEEN_ALL = (
+    "No connection between any two nodes gets through on the ports of jobs, and no rule or route of theirs keeps it "
+    "back: what is between them does.",
+    "Allow all TCP between the nodes in their security group (AWS: a rule whose source is the group itself; Azure: the "
+    "network security group; Google Cloud: a firewall rule with their tag; OpenStack: the group as remote), in the "
+    "firewall of the hypervisor, or on the switch (private VLAN, isolation of ports).",
+)
+
+
+def _nobody_gets_through(case: Case, bad: t.Mapping[Pair, t.Any]) -> bool:
+    """Whether every connection between two of several nodes fails, and none of them is known to keep another out."""
+    tried = {pair for pair in by_pair(tcp_results(case)) if pair[0] != pair[1]}
+    hosts = {host for pair in tried for host in pair}
+    return len(hosts) > 2 and tried == {*bad} and all(lets_all_in(case, host) for host in hosts)
 
 
 def _kept(case: Case, host: str, pairs: t.Sequence[Pair], bad: t.Mapping[Pair, t.Any]) -> list[Data]:

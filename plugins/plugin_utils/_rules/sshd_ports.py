@@ -134,8 +134,34 @@ def port_refused(case: Case) -> t.Iterable[Answer]:
             )
         elif sshd_not_on_planned_port(case, target):
             yield from _wrong_port(case, first, port)
+        elif elsewhere := _listens_elsewhere(case, target):
+            yield _on_other_addresses(case, first, elsewhere)
         elif pair not in dead or pair in alive:
             yield _blocked(case, first, port)
+
+
+def _listens_elsewhere(case: Case, name: str) -> list[str]:
+    """The addresses on which a node's sshd listens, where that is not the one at which the others call."""
+    found = [str(one) for one in dig(case.fabric.get(name), "sshd.addresses", [])]
+    plain = {one.removeprefix("::ffff:") for one in found}
+    if not plain or plain & {"0.0.0.0", "::", str(dig(node(case, name), "address", ""))}:
+        return []
+    return found
+
+
+def _on_other_addresses(case: Case, item: Attempt, found: t.Sequence[str]) -> Finding:
+    at = node(case, item.target)
+    sshd = dig(case.fabric.get(item.target), "sshd", {})
+    return finding(
+        "sshd-not-listening",
+        FAIL,
+        item.target,
+        f"sshd listens on {', '.join(found)} alone, the nodes call at {dig(at, 'address')}; from {item.source}: "
+        f"{item.evidence}",
+        "Its sshd listens on some addresses of the node, and the one that jobs use is not among them (ListenAddress).",
+        f"grep -rni ListenAddress /etc/ssh/sshd_config /etc/ssh/sshd_config.d on {item.target} (ListenStream= of its "
+        f"ssh.socket), take the line out or add {dig(at, 'address')}, then {restart(sshd)}",
+    )
 
 
 def _wrong_port(case: Case, item: Attempt, port: int) -> t.Iterator[Finding]:

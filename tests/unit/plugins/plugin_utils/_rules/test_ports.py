@@ -504,6 +504,52 @@ def test_a_node_in_a_vrf_has_no_route_of_the_main_table():
     assert found.hosts == ("node2",) and "which is in the VRF vrf-data" in found.evidence["node2"]
 
 
+@pytest.mark.parametrize(
+    ("bridge", "fix"),
+    [
+        ("docker0", '"bip": '),
+        ("br-0a1b2c", "docker network"),
+        ("virbr0", "virsh net-list"),
+        ("cni0", "ip link set"),
+    ],
+)
+def test_a_bridge_that_has_the_network_of_other_nodes(bridge, fix):
+    case = healthy_case()
+    address = {"address": "10.0.0.1", "prefix": 16, "family": "ipv4", "scope": "global"}
+    case.fabric["node2"]["interfaces"].append({"name": bridge, "kind": "bridge", "up": True, "addresses": [address]})
+    for route in case.fabric["node2"]["routes"].values():
+        route.update(interface=bridge, source="10.0.0.1")
+    fail_calls(case, [*towards("node2"), ("node2", "node1"), ("node2", "node3")], "no_route")
+    found = next(item for item in findings(case, "fail"))
+    assert (found.rule, found.hosts) == ("rdzv-errno-113", ("node2",))
+    assert found.remedy.startswith(fix) and f"leads into {bridge} (10.0.0.1/16)" in found.evidence["node2"]
+    assert len(findings(case, "fail")) == 1
+
+
+def test_a_bridge_with_a_cable_in_it_is_a_way():
+    case = healthy_case()
+    case.fabric["node2"]["interfaces"] += [
+        {"name": "br0", "kind": "bridge", "up": True, "addresses": [{"address": "10.0.0.112", "prefix": 24}]},
+        {"name": "eno1", "kind": "physical", "up": True, "addresses": [], "master": "br0"},
+    ]
+    for route in case.fabric["node2"]["routes"].values():
+        route["leaves_by"] = "br0"
+    fail_calls(case, towards("node2"), "timeout")
+    assert "leads into br0" not in next(item for item in findings(case, "fail")).evidence["node2"]
+
+
+def test_a_network_that_lets_nothing_through_is_one_finding():
+    case = healthy_case()
+    for name in NAMES:
+        case.fabric[name].update(filtered=[], firewalls=[])
+    fail_calls(case, ALL, "timeout")
+    found = one(case)
+    assert (found.rule, found.hosts) == ("rdzv-errno-110", NAMES)
+    assert found.remedy.startswith("Allow all TCP between the nodes in their security group")
+    case.fabric["node2"]["filtered"] = [kept("in", rule="-P INPUT DROP")]
+    assert "security group" not in next(item for item in findings(case, "fail") if "node2" in item.hosts).remedy
+
+
 def test_saved_rules_are_told_with_the_command_that_keeps_those_of_now():
     case = healthy_case()
     line = "-A INPUT -j REJECT --reject-with icmp-host-prohibited"

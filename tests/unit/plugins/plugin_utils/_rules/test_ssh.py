@@ -455,3 +455,23 @@ def test_in_a_star_slow_logins_everywhere_are_the_heads():
     somewhere.mesh["node1"]["node3"]["ssh"]["node3"] = login(True, "slow", "16 s", 16.1)
     assert told(everywhere) == {("ssh-login-slow", "warn"): ("node1",)}
     assert told(somewhere) == {("ssh-login-slow", "warn"): ("node3",)}
+
+
+@pytest.mark.parametrize(
+    ("addresses", "named"),
+    [
+        (["127.0.0.1", "::1"], True),
+        (["192.168.7.3"], True),
+        (["0.0.0.0", "::"], False),
+        (["10.0.0.13"], False),
+        ([], False),
+    ],
+)
+def test_an_sshd_that_listens_on_other_addresses_alone(addresses, named):
+    case = healthy_case()
+    case.fabric["node3"]["sshd"]["addresses"] = addresses
+    assert told(case) == {}
+    fail_logins(case, towards("node3"), "refused", "ssh: connect to host node3 port 22: Connection refused")
+    found = one(case)
+    assert (found.rule, found.hosts) == ("sshd-not-listening" if named else "ssh-port-blocked", ("node3",))
+    assert not named or found.remedy.startswith("grep -rni ListenAddress /etc/ssh/sshd_config")
