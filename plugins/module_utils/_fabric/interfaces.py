@@ -62,6 +62,7 @@ def _interface(
         "driver": sysfs.target(f"{base}/device/driver") if physical else None,
         "numa_node": numa if numa is not None and numa >= 0 else None,
         "rdma_device": rdma_of.get(link.name),
+        **({"xdp": True} if link.xdp else {}),
         **({"bond": bond(sysfs, link.name)} if kind == "bond" else {}),
         "carrier_changes": sysfs.number(f"{base}/carrier_changes"),
         "rx_errors": sysfs.number(f"{base}/statistics/rx_errors"),

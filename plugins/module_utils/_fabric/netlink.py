@@ -40,7 +40,10 @@ _ATTRIBUTE = struct.Struct("=HH")
 
 
 class Link(t.NamedTuple):
-    """One network interface. ``info`` is the kernel's own kind (veth, bridge, ...) or None."""
+    """One network interface. ``info`` is the kernel's own kind (veth, bridge, ...) or None.
+
+    ``xdp``: a program is attached that sees packets before every firewall.
+    """
 
     number: int
     name: str
@@ -53,6 +56,7 @@ class Link(t.NamedTuple):
     master: int | None
     parent: int | None
     info: str | None
+    xdp: bool = False
 
 
 class Address(t.NamedTuple):
@@ -181,6 +185,7 @@ def _link(body: bytes) -> Link:
         master=_number(found.get(10)),
         parent=_number(found.get(5)),
         info=_string(attributes(found.get(18, b"")).get(1)),
+        xdp=any(attributes(found.get(43, b"")).get(2, b"")),
     )
 
 

@@ -102,10 +102,21 @@ def open_up(
     known = all(isinstance(dig(case.fabric.get(each), "filtered"), list) for each in (host, *sources))
     nobody = f"No rule or route of {host} or of {', '.join(sources)} keeps these packets back" if known else ""
     nobody = nobody or f"No firewall of {host} is known to be active"
+    if unseen := _unseen(case, host):
+        return f"{unseen} on {host}: it may drop packets before every firewall. {nobody}."
     return (
         f"{nobody}: look at security groups, switches and the firewall of the "
         f"hypervisor between {', '.join(peers)} and {dig(node(case, host), 'address', host)}; all TCP must pass."
     )
+
+
+def _unseen(case: Case, host: str) -> str:
+    """What shows programs in the kernel (eBPF) that may drop packets, as no list of rules does; empty without any."""
+    items = rows(case.fabric.get(host), "interfaces")
+    if any(text(item, "name") in ("cilium_host", "cilium_net") for item in items):
+        return "cilium-dbg monitor --type drop; cilium-dbg endpoint list (policies of the host firewall)"
+    name = next((text(item, "name") for item in items if dig(item, "xdp") is True), "")
+    return f"bpftool net show; ip link set dev {shlex.quote(name)} xdp off for a moment" if name else ""
 
 
 def _try_out(case: Case, host: str, peers: t.Sequence[str], perhaps: t.Sequence[Data]) -> str:

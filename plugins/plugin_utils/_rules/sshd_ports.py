@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import typing as t
 
@@ -164,8 +165,60 @@ def _on_other_addresses(case: Case, item: Attempt, found: t.Sequence[str]) -> Fi
     )
 
 
+_REJECTED = re.compile(
+    r"sshd -T: (.*(?:Bad configuration option|line \d+|terminating, \d+ bad|Unsupported option|no hostkeys available|"
+    r"is not allowed within a Match).*)"
+)
+
+
+def rejected(case: Case, name: str) -> str:
+    """What sshd has against its own configuration; empty where it accepts it, or did not say."""
+    found = _REJECTED.search(" ".join(text(case.user.get(name), "sshd.problem").split()))
+    return found[1] if found else ""
+
+
+def _config_finding(case: Case, name: str, said: str, severity: str) -> Finding:
+    if "no hostkeys" in said:
+        remedy = f"ssh-keygen -A on {name}, then {restart(dig(case.fabric.get(name), 'sshd', {}))}"
+    else:
+        remedy = (
+            f"sshd -t on {name} names file and line: correct it or take it out, then "
+            f"{restart(dig(case.fabric.get(name), 'sshd', {}))}, while a login is still open."
+        )
+    return finding(
+        "sshd-config-invalid",
+        severity,
+        name,
+        said[:300],
+        "sshd does not accept its configuration: it starts no more, after a restart or a reboot nobody gets in.",
+        remedy,
+    )
+
+
+@rule(
+    About(
+        "sshd-config-invalid",
+        layer="ssh",
+        severity=WARN,
+        also=(FAIL,),
+        title="sshd rejects its own configuration",
+        symptom="all is well until sshd is restarted, then `Connection refused`",
+        source="OpenSSH sshd(8) -t",
+    ),
+    needs=("user",),
+)
+def config_rejected(case: Case) -> t.Iterable[Answer]:
+    """A configuration with which the running sshd could not start again."""
+    refusing = {item.target for item in ssh_results(case, *NET_FAILURES) if sshd_not_on_planned_port(case, item.target)}
+    for name in [name for name in case.user if name not in absent(case)]:
+        if said := rejected(case, name):
+            yield _config_finding(case, name, said, FAIL if name in refusing else WARN)
+
+
 def _wrong_port(case: Case, item: Attempt, port: int) -> t.Iterator[Finding]:
     """The target's sshd is not where the plan has it."""
+    if rejected(case, item.target):
+        return  # sshd-config-invalid
     sshd, seen = dig(case.fabric.get(item.target), "sshd", {}), f"from {item.source}: {item.evidence}"
     ports, wanted = dig(sshd, "ports", []), dig(sshd, "config_ports", [])
     shown = ", ".join(map(str, ports))

@@ -214,6 +214,14 @@ def test_neighbours_by_their_hardware_address() -> None:
     assert netlink.parse_neighbours([data, b"\1"]) == {"10.0.0.12": own.hex(":"), "10.0.0.13": other.hex(":")}
 
 
+@pytest.mark.parametrize("attached", [0, 1, 2])
+def test_a_program_of_xdp(attached: int) -> None:
+    nested = struct.pack("=HHBxxx", 5, 2, attached)
+    body = struct.pack("=BxHiII", 0, 1, 4, 1, 0) + struct.pack("=HH5sxxx", 9, 3, b"eth0\0")
+    body += struct.pack("=HH", 4 + len(nested), 43) + nested
+    assert [each.xdp for each in netlink.parse_links([message(netlink.RTM_NEWLINK, body)])] == [bool(attached)]
+
+
 def test_the_interface_by_which_a_packet_leaves() -> None:
     body = struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 32, 0, 0, 0, 0, 0, 0) + struct.pack("=HHi", 8, 4, 7)
     assert netlink.parse_way_out(message(netlink.RTM_NEWROUTE, body)) == 7

@@ -538,6 +538,22 @@ def test_a_bridge_with_a_cable_in_it_is_a_way():
     assert "leads into br0" not in next(item for item in findings(case, "fail")).evidence["node2"]
 
 
+@pytest.mark.parametrize(
+    ("more", "fix"),
+    [
+        ({"name": "eth7", "xdp": True}, "bpftool net show; ip link set dev eth7"),
+        ({"name": "cilium_host"}, "cilium"),
+    ],
+)
+def test_programs_in_the_kernel_that_no_list_of_rules_shows(more, fix):
+    case = healthy_case()
+    for name in NAMES:
+        case.fabric[name].update(filtered=[], firewalls=[])
+    case.fabric["node2"]["interfaces"].append({"kind": "physical", "up": True, "addresses": [], **more})
+    fail_calls(case, towards("node2"), "timeout")
+    assert one(case).remedy.startswith(fix)
+
+
 def test_a_network_that_lets_nothing_through_is_one_finding():
     case = healthy_case()
     for name in NAMES:
