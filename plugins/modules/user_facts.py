@@ -194,7 +194,8 @@ ansible_facts:
               unknown, or nothing. Only root can read it.
             - C(password) is V(locked) (it begins with an exclamation mark), V(unusable), V(set) or V(none).
               C(hosts_access) and the rows of C(pam) are lines that refuse the user, from the addresses in C(peers),
-              null for all. C(labels) are the SELinux types with which sshd may not read the keys, by path.
+              null for all. C(directory) is the option by which sssd asks a directory whether the user may. C(labels)
+              are the SELinux types with which sshd may not read the keys, by path.
           type: dict
           sample:
             password: unusable
@@ -205,6 +206,7 @@ ansible_facts:
             nologin: null
             hosts_access: null
             pam: []
+            directory: null
             labels: null
         ssh_client:
           description:

@@ -277,6 +277,21 @@ def _pam(login: Login) -> Refusal | None:
     return None
 
 
+def _directory(login: Login) -> Refusal | None:
+    """What a directory says is not in the files: the last reason that is thought of."""
+    found = dig(login.account, "directory")
+    early = re.search(r"kex_exchange|reset by", login.item.evidence)  # before anybody was asked
+    if not found or early or dig(login.sshd, "usepam") is False:
+        return None
+    host = login.item.target
+    return Refusal(
+        f"{text(found, 'file')} line {dig(found, 'line')}: {text(found, 'text')}",
+        f"{login.user} is a user of a directory, which is asked at each login and may say no (a GPO, HBAC, a filter).",
+        f"sssctl user-checks {login.user} -s sshd on {host} says whether it does; realm permit {login.user}, a rule "
+        f"of HBAC (ipa hbactest --user {login.user} --host {host} --service sshd), or ad_gpo_access_control = disabled",
+    )
+
+
 def _methods(login: Login) -> Refusal | None:
     methods = str(dig(login.sshd, "authenticationmethods", ""))
     if not methods or any(re.fullmatch(r"publickey(:\S+)?", one) for one in methods.split()):
@@ -453,4 +468,5 @@ _REASONS: tuple[tuple[tuple[str, ...], t.Callable[[Login], Refusal | None]], ...
     ((OTHER, CLOSED), _chroot),
     ((REFUSED,), _labels),
     ((REFUSED, CLOSED), _too_many),
+    ((CLOSED,), _directory),
 )
