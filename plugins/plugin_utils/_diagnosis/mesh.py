@@ -9,7 +9,7 @@ import collections
 import typing as t
 from collections import abc
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import absent, number
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import absent, number, rows
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig, once
 
 Pair = tuple[str, str]
@@ -104,7 +104,7 @@ def address_taken(case: Case) -> dict[Pair, str]:
     for source, target, results in _rows(case):
         seen = str(results.get("neighbour") or "").lower()
         if seen and source != target and not away & {source, target}:
-            own = [str(dig(item, "mac") or "").lower() for item in dig(case.fabric.get(target), "interfaces", [])]
+            own = [str(dig(item, "mac") or "").lower() for item in rows(case.fabric.get(target), "interfaces")]
             if any(own) and seen not in own:
                 found[source, target] = seen
     return found

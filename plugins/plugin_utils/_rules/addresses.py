@@ -302,7 +302,7 @@ def taken(case: Case) -> t.Iterable[Answer]:
 
 def _lonely_ports(item: Data) -> str:
     """What is wrong with a bond by LACP whose ports did not come together; empty where nothing is."""
-    ports = [port for port in dig(item, "bond.ports", []) if dig(port, "up") is True]
+    ports = [port for port in rows(item, "bond.ports") if dig(port, "up") is True]
     groups = {dig(port, "aggregator") for port in ports}
     if dig(item, "bond.mode") != "802.3ad" or len(ports) < 2 or None in groups or len(groups) < 2:
         return ""

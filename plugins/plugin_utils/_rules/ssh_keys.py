@@ -12,7 +12,7 @@ from __future__ import annotations
 import shlex
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import addresses, node
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import addresses, node, rows
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import Attempt, by_pair, ssh_results
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -169,10 +169,10 @@ def _unusable_key(case: Case, item: Attempt) -> Reason | None:
     """ssh says that it can't use a key; where it has another one that the target knows, that is not the reason."""
     others = {
         str(dig(key, "fingerprint"))
-        for key in dig(case.user.get(item.source), "own_keys", [])
+        for key in rows(case.user.get(item.source), "own_keys")
         if str(dig(key, "path")) not in item.evidence
     }
-    known = {str(dig(entry, "fingerprint")) for entry in dig(case.user.get(item.target), "authorized_keys", [])}
+    known = {str(dig(entry, "fingerprint")) for entry in rows(case.user.get(item.target), "authorized_keys")}
     return None if others & known else _by_words(case, item, login_words.KEYS)
 
 

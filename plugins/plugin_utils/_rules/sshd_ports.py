@@ -16,6 +16,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
     number,
     shorten,
     text,
+    texts,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
     Attempt,
@@ -143,7 +144,7 @@ def port_refused(case: Case) -> t.Iterable[Answer]:
 
 def _listens_elsewhere(case: Case, name: str) -> list[str]:
     """The addresses on which a node's sshd listens, where that is not the one at which the others call."""
-    found = [str(one) for one in dig(case.fabric.get(name), "sshd.addresses", [])]
+    found = texts(case.fabric.get(name), "sshd.addresses")
     plain = {one.removeprefix("::ffff:") for one in found}
     if not plain or plain & {"0.0.0.0", "::", str(dig(node(case, name), "address", ""))}:
         return []
