@@ -99,7 +99,10 @@ def tcp_results(case: Case) -> list[Attempt]:
 
 @once
 def address_taken(case: Case) -> dict[Pair, str]:
-    """{pair: hardware address} of connections that failed, and led to a card that the target does not have."""
+    """{pair: hardware address} of connections that failed, and led to a card that the target does not have.
+
+    What is found for several nodes, and is no node's, is a network that answers for all, as clouds have it.
+    """
     away, found = absent(case), dict[Pair, str]()
     for source, target, results in _rows(case):
         seen = str(results.get("neighbour") or "").lower()
@@ -107,7 +110,15 @@ def address_taken(case: Case) -> dict[Pair, str]:
             own = [str(dig(item, "mac") or "").lower() for item in rows(case.fabric.get(target), "interfaces")]
             if any(own) and seen not in own:
                 found[source, target] = seen
-    return found
+    targets: dict[str, set[str]] = {}
+    for (_source, target), seen in found.items():
+        targets.setdefault(seen, set()).add(target)
+    nodes = {
+        str(dig(item, "mac") or "").lower()
+        for facts in (case.fabric.values() if found else ())
+        for item in rows(facts, "interfaces")
+    }
+    return {pair: seen for pair, seen in found.items() if seen in nodes or len(targets[seen]) == 1}
 
 
 def pair_results(case: Case, key: str) -> t.Iterator[tuple[str, str, Data]]:

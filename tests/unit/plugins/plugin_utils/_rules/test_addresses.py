@@ -126,6 +126,14 @@ def test_another_machine_with_the_address_of_a_node(hardware, host):
         assert ("net-address-taken", "fail") not in found and ("rdzv-errno-111", "fail") in found
 
 
+def test_a_network_that_answers_for_all_has_nobodys_address():
+    case = with_hardware(healthy_case())
+    for source, target in (("node1", "node2"), ("node1", "node3"), ("node2", "node3")):
+        case.mesh[source][target]["neighbour"] = "12:34:56:78:9a:bc"
+        fail_calls(case, [(source, target)], "timeout")
+    assert "net-address-taken" not in {item.rule for item in findings(case)}
+
+
 def test_cards_that_are_not_known_accuse_nobody():
     case = healthy_case()
     case.mesh["node1"]["node2"]["neighbour"] = "52:54:00:00:00:99"
