@@ -153,6 +153,7 @@ PATTERNS: t.Sequence[Pattern] = (
         r"(?:Killed (?P<cgroup>/\S+) due to memory (?:used|pressure)|sending SIG(?:KILL|TERM) to process "
         r"(?P<pid>\d+) uid (?P<uid>\d+) \"(?P<victim>[^\"]{1,20})\")",
     ),
+    _pattern("huge_pages", r"PID (?P<pid>\d+) killed due to inadequate hugepage pool"),
     # processes
     _pattern(
         "crashed",
@@ -238,6 +239,50 @@ PATTERNS: t.Sequence[Pattern] = (
         r".{0,60}(?P<what>[Ff]irmware (?:not responding|fatal|crash|hang)\w*|TX timeout detected|Adapter "
         r"reset|Hardware error|HMC Error|[Cc]ritical PE [Ee]rror)",
     ),
+    # adapters of clouds: EFA and ENA of AWS, gVNIC of Google, MANA and the accelerated networking of Azure
+    _pattern(
+        "rdma_full",
+        r"(?:infiniband (?P<device>\S{1,40})|efa ADDRESS (?P<name>\S{1,40})): (?:Failed to (?:register|allocate) mr ?|"
+        r"Failed to process command (?P<command>REG_MR|ALLOC_MR|CREATE_\w{1,20}) .{0,80}err |"
+        r"Failed to create (?:qp|cq|ah|eq).{0,60})\[?-12\b",
+    ),
+    _pattern(
+        "rdma_full",
+        r"mlx\d_core (?P<device>ADDRESS):? .{0,80}\b(?P<command>CREATE_(?:MKEY|QP|CQ|SRQ|RMP))\b.{0,80}"
+        r"status (?:limits exceeded|no resources)",
+    ),
+    _pattern(
+        "nic_failed",
+        r"(?:infiniband (?P<device>\S{1,40})|efa ADDRESS (?P<name>\S{1,40})): .{0,20}(?P<what>The device didn't send "
+        r"any completion|The device sent a completion but|Wait for completion \(polling\) timeout|Reading register "
+        r"timed out|Reset indication didn't turn|Admin queue is closed|Device isn't ready)",
+    ),
+    _pattern(
+        "nic_reset",
+        r"(?:ena (?P<device>ADDRESS)(?: [\w.-]{1,20})?|(?P<name>[\w.-]{2,20})): .{0,40}(?P<what>[Kk]eep alive watchdog "
+        r"timeout|(?:The number of l|L)ost [Tt][Xx] completions (?:is|are) above|Potential MSIX issue on Rx|The device "
+        r"has detected an unhealthy state)",
+    ),
+    _pattern(
+        "nic_failed",
+        r"ena (?P<device>ADDRESS)(?: [\w.-]{1,20})?: (?P<what>Reset attempt failed|FW isn't responsive|ENA admin queue "
+        r"is not in running state|Device reset failed|Can not reset device)",
+    ),
+    _pattern(
+        "nic_failed",
+        r"gv(?:e|nic) (?P<device>ADDRESS)(?: [\w.-]{1,20})?: (?P<what>Reset failed!|AQ commands? timed out)",
+    ),
+    _pattern(
+        "nic_reset",
+        r"gv(?:e|nic) (?P<device>ADDRESS)(?: [\w.-]{1,20})?: (?P<what>Performing reset|Device requested reset)",
+    ),
+    _pattern(
+        "nic_failed",
+        r"mana (?P<device>ADDRESS)(?: [\w.-]{1,20})?: (?P<what>HWC: (?:Request timed out|Failed)|Command 0x[0-9a-f]+ "
+        r"timed out|Failed to (?:establish|test|initialize) HWC)",
+    ),
+    _pattern("nic_reset", r"mana (?P<device>ADDRESS)(?: [\w.-]{1,20})?: (?P<what>Recv MANA service type)"),
+    _pattern("nic_reset", r"hv_netvsc [\w-]{36} (?P<device>[\w.-]{1,20}): (?P<what>Data path switched from VF)"),
     _pattern(
         "link_down",
         r"(?P<driver>[\w-]{2,40}) ADDRESS (?P<device>[\w.-]{1,20})(?: \([^)]{1,40}\))?: (?:\w+: )"
@@ -285,13 +330,14 @@ PATTERNS: t.Sequence[Pattern] = (
 _WORTH = re.compile(
     r"NVRM|nouveau|odule|peer_?mem|nvidia|oom|emory|segfault|traps:|blocked|lockup|stall|PCIe|AER|DMAR|AMD-Vi|EDAC|"
     r"Hardware Error|mce:|temperature|mlx|WATCHDOG|irmware|[Ll]ink|table|TX timeout|error|nvme|EXT4|XFS|BTRFS|nfs|Disk|"
-    r"Adapter|sending SIG|killed as a result|disagrees|Unknown symbol|version magic|arrier|VFS:|HMC|ritical PE"
+    r"Adapter|sending SIG|killed as a result|disagrees|Unknown symbol|version magic|arrier|VFS:|HMC|ritical PE|-12\b|"
+    r"hugepage|infiniband|\befa |\bena |\bmana |\bgve |\bgvnic |lost tx|Data path"
 )
 # one sentence over two to five lines, whose breaks differ between drivers
 _API = re.compile(r"NVRM: API mismatch: the client\b[\s\S]{0,400}")
 _VERSION = re.compile(r"\bversion (\d{2,4}(?:\.\d{1,4}){1,3})")
 # Whose work a device does, from the lines that name both.
-_OWNER = re.compile(rf"\b(nvidia|mlx\d_core|bnxt_en|ice|i40e|efa|ena|nvme|irdma|ionic|mana) ({_ADDRESS})")
+_OWNER = re.compile(rf"\b(nvidia|mlx\d_core|bnxt_en|ice|i40e|efa|ena|gve|gvnic|nvme|irdma|ionic|mana) ({_ADDRESS})")
 
 
 def lines(text: str) -> t.Iterator[Line]:
@@ -408,6 +454,8 @@ def _note(
     """Keep an event, or count it once more; the lines of one kill, or of one failed start, are one event."""
     details = {name: value for name, value in details.items() if value}
     device = details.pop("device", None) or details.pop("short", None) or details.pop("slave", None)
+    name = details.pop("name", None)  # of an adapter that is named otherwise than by its address
+    device = device or name
     if kind in ("oom_killed", "oomd_killed", "oom_group"):
         before = last if last.get("kind") == "out_of_memory" else None
         same = before and (details.get("pid") in (None, before["details"].get("pid")) or "pid" not in before["details"])

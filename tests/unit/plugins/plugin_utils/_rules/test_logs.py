@@ -172,6 +172,10 @@ def test_what_an_adapter_of_efa_refuses() -> None:
     given = case("nccl_log", text + "gpu2:5:5 [0] NCCL INFO x.cc:1 -> 2\n")
     assert told(given) == [("nccl-system-error-first-collective", ("node2",), "fail")]
     assert "EFA installer" in findings(given)[0].remedy
+    full = text.replace("RC: -22, Error: Invalid argument", "RC: -12, Error: Cannot allocate memory")
+    given = case("nccl_log", full + "gpu2:5:5 [0] NCCL INFO x.cc:1 -> 2\n")
+    assert told(given) == [("ib-memlock", ("node2",), "fail")]
+    assert findings(given)[0].remedy.startswith("ulimit -l")
     fast = "gpu2:5:6 [0] NCCL INFO Channel 00/0 : 7[0] -> 8[0] [send] via NET/FastSocket/0\n"
     assert told(case("nccl_log", fast)) == []
     assert told(case("nccl_log", fast.replace("FastSocket", "IB"))) == [("gdr-unavailable", ("node2",), "warn")]
