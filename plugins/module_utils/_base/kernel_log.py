@@ -13,6 +13,7 @@ import itertools
 import re
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import per_host
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.collected import unwrap
 
 MAX_LINE, MAX_EVENTS, TRACE_LINES = 300, 200, 40
@@ -39,14 +40,6 @@ _PREFIX = re.compile(
     r"(?P<host>[A-Za-z0-9][\w.-]{0,100}): +"
     r"(?=\[ *\d|\[\w{3} \w{3} |<\d|\d{4}-\d\d-|[A-Z][a-z]{2} [ \d]\d |kern *:)"
 )
-# What stands above the lines of one machine in the output of ansible, of dshbak and clush -b (between two rules), and
-# of salt.
-_SECTION = re.compile(
-    r"(?P<ansible>[A-Za-z0-9][\w.-]{0,100}) \| (?:CHANGED|SUCCESS|FAILED)\b[^|]{0,20}\| rc=\d{1,3}\b[^>]{0,20}>>|"
-    r"(?:ok|changed|fatal|failed): \[(?P<play>[A-Za-z0-9][\w.-]{0,100})\](?: =>|:)"
-)
-_RULE = re.compile(r"-{4,}\s*\Z")
-_NAME = re.compile(r"([A-Za-z0-9][\w.-]{0,100})(:?)\s*\Z")
 _STAMP = re.compile(r"(?:<\d{1,3}>)?\[|kern *:|\d{4}-")
 _BOOT = re.compile(r"\bLinux version \d")
 _LOADING = re.compile(r"NVRM: loading NVIDIA UNIX ")
@@ -340,15 +333,19 @@ _VERSION = re.compile(r"\bversion (\d{2,4}(?:\.\d{1,4}){1,3})")
 _OWNER = re.compile(rf"\b(nvidia|mlx\d_core|bnxt_en|ice|i40e|efa|ena|gve|gvnic|nvme|irdma|ionic|mana) ({_ADDRESS})")
 
 
-def lines(text: str) -> t.Iterator[Line]:
-    """The lines of the kernel, each with the host it names; those of other programs are left out."""
-    before = section = ""
-    rows = _ANSI.sub("", text).splitlines()
-    for raw in itertools.chain.from_iterable(map(unwrap, _sections(rows))):
-        head = _SECTION.match(raw)
-        if head:
-            section = before = "".join(filter(None, head.groups()))
-            continue
+def lines(text: str, nodes: t.Container[str] = ()) -> t.Iterator[Line]:
+    """The lines of the kernel, each with the host it names; those of other programs are left out.
+
+    ``nodes`` are words known to be hosts.
+    """
+    for section, body in per_host.sections(_ANSI.sub("", text), nodes):
+        yield from _of_section(section, body.splitlines())
+
+
+def _of_section(section: str, rows: t.Sequence[str]) -> t.Iterator[Line]:
+    """The lines below a head; ``section`` is the host that it names, empty without one."""
+    before = section
+    for raw in itertools.chain.from_iterable(map(unwrap, rows)):
         prefix = _PREFIX.match(raw)
         rest = raw[prefix.end() :] if prefix else raw
         syslog = _SYSLOG.match(rest) or _PROTOCOL.match(rest)
@@ -361,26 +358,14 @@ def lines(text: str) -> t.Iterator[Line]:
             yield Line(host or "", tag, rest)
 
 
-def _sections(rows: t.Sequence[str]) -> t.Iterator[str]:
-    """The lines, with a name between two rules, or one above indented lines, in the form of ansible's heads."""
-    for number, row in enumerate(rows):
-        name = _NAME.match(row)
-        above, below = rows[number - 1] if number else "", rows[number + 1] if number + 1 < len(rows) else ""
-        ruled = _RULE.match(above) and _RULE.match(below)
-        if name and (below.startswith("    ") if name.group(2) else ruled):
-            yield f"{name.group(1)} | SUCCESS | rc=0 >>"
-        else:
-            yield row
-
-
-def parse(text: str) -> list[dict[str, t.Any]]:
+def parse(text: str, nodes: t.Container[str] = ()) -> list[dict[str, t.Any]]:
     """The events since the last boot of each host, those that repeat once.
 
     Each has ``kind``, ``host`` (the log's word, empty where it names none), ``device`` (a PCI address, an interface, a
     disk, a server; None), ``owner`` (the driver of the device), ``count``, ``line`` (the last one) and ``details``.
     """
     hosts: dict[str, list[str]] = {}
-    for line in lines(text):
+    for line in lines(text, nodes):
         own = hosts.setdefault(line.host, [])
         if _BOOT.search(line.text):
             own.clear()

@@ -199,6 +199,34 @@ def test_what_no_one_is_accused_of(text: str) -> None:
     assert told(given(lines(text))) == []
 
 
+HEALTHY = "[    1.0] Linux version 6.8.0"
+BROKEN = (
+    "[  885.2] NVRM: Xid (PCI:0000:9b:00): 48, pid=1, DBE (double bit error)\n[  886.1] mlx5_core 0000:41:00.0: FW is "
+)
+BROKEN += "unable to respond"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"gpu1: {HEALTHY}\n" + "".join(f"gpu2: {line}\n" for line in BROKEN.split("\n")),
+        f"------\ngpu1 (1)\n------\n{HEALTHY}\n------\ngpu2 (1)\n------\n{BROKEN}\n",
+        f"gpu1 | CHANGED | rc=0 >>\n{HEALTHY}\ngpu2 | CHANGED | rc=0 >>\n{BROKEN}\n",
+        "gpu2 | CHANGED | rc=0 | (stdout) " + BROKEN.replace("\n", "\\n") + "\n",
+        f"[1] 15:04:05 [SUCCESS] gpu1\n{HEALTHY}\n[2] 15:04:06 [SUCCESS] gpu2\n{BROKEN}\n",
+        f"# gpu1\n{HEALTHY}\n# gpu2\n{BROKEN}\n",
+        f"==> dmesg-gpu1.txt <==\n{HEALTHY}\n\n==> dmesg-gpu2.txt <==\n{BROKEN}\n",
+    ],
+)
+def test_the_kernel_logs_of_all_nodes_in_one_file(text: str) -> None:
+    assert set(told(given(text))) == {("gpu-xid", "fail", ("node2",)), ("nic-failing", "fail", ("node2",))}
+
+
+def test_nodes_with_one_answer() -> None:
+    text = f"---------------\ngpu[1-2] (2)\n---------------\n{BROKEN}\n"
+    assert set(told(given(text))) == {(one, "fail", ("node1", "node2")) for one in ("gpu-xid", "nic-failing")}
+
+
 def test_xids_of_a_log_and_the_same_in_plain_words() -> None:
     text = "NVRM: Xid (PCI:0000:9b:00): 79, pid=1, GPU has fallen off the bus.\n"
     text += "NVRM: GPU 0000:9b:00.0: GPU has fallen off the bus."
