@@ -182,3 +182,38 @@ def test_a_file_of_yaml_words_for_accelerate_is_still_judged():
     found = ids(case(("accelerate", text, "node1")))
     assert found == {("acc-wrong-type", "fail"): ("node1",), ("acc-port-is-ssh-port", "fail"): ("node1",)}
     assert ids(case(yaml(num_machines="two")))[("acc-wrong-type", "fail")] == BOTH
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "severity", "identity", "words"),
+    [
+        ("hostfile", "node1: slots=8\nnode2 slots=8\n", "fail", "hostfile-bad-line", "line 1: 'node1: slots=8'"),
+        ("hostfile", "node1 slots=8x2\nnode2 slots=8\n", "warn", "hostfile-bad-line", "line 1: 'node1 slots=8x2'"),
+        ("hostfile", "node1 slots=8.5\nnode2 slots=8\n", "warn", "hostfile-bad-line", "line 1"),
+        (
+            "deepspeed_env",
+            "A=1\nNCCL_SOCKET_IFNAME='eth0'\n",
+            "warn",
+            "ds-env-file-unparsable",
+            "line 2: NCCL_SOCKET_IF",
+        ),
+        ("deepspeed_env", "NCCL_DEBUG=INFO # all of it\n", "warn", "ds-env-file-unparsable", "a comment behind"),
+        ("deepspeed_env", 'NCCL_IB_HCA="mlx5_0 mlx5_1"\n', "warn", "ds-env-file-unparsable", "quotes around blanks"),
+    ],
+)
+def test_lines_whose_values_are_not_what_they_look_like(kind, text, severity, identity, words):
+    found = [each for each in findings(case((kind, text))) if each.rule == identity]
+    assert [(each.severity, each.hosts) for each in found] == [(severity, BOTH)]
+    assert words in found[0].evidence["node1"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("hostfile", "node1 slots=8.0\nnode2\tslots=8 # c\n"),
+        ("hostfile", "node1 slots=8 max_slots=8\nnode2 slots=8,\n"),
+        ("deepspeed_env", 'export NCCL_DEBUG="INFO"\nHF_HOME = /hf\nA=it\'s\nB=a#b\n'),
+    ],
+)
+def test_lines_that_deepspeed_takes(kind, text):
+    assert ids(case((kind, text))) == {}
