@@ -113,11 +113,13 @@ def _graphics(content: str) -> dict[str, t.Any]:
     found = found or smi_text.gpus(content)
     wiring, links = topology.parse(content), topology.parse_nvlink(content)
     failure = smi_errors.classify(content)
+    broken = next((each for each in found if each["fault"]), None)
     if not (found or wiring or links or failure):
         return {}
+    problem = f"nvidia-smi -q says of the GPU at {broken['pci_bus_id']}: {broken['fault']}" if broken else None
     return {
-        "status": failure.status if failure else "ok",
-        "problem": failure.problem if failure else None,
+        "status": failure.status if failure else "gpu_lost" if broken else "ok",
+        "problem": failure.problem if failure else problem,
         "gpus": found or [{"index": each["index"], "uuid": each["uuid"]} for each in links or ()],
         "topology": wiring,
         "nvlink": links,
