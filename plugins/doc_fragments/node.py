@@ -118,6 +118,8 @@ options:
           - ds_report
           - collect_env
           - kernel_log
+          - fabric_log
+          - dcgm
       path:
         description: Where it is on the node. V(~) is expanded.
         type: str

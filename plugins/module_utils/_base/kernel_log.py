@@ -41,7 +41,7 @@ _PREFIX = re.compile(
 )
 # What stands above the lines of one machine in the output of ansible, of dshbak and clush -b (between two rules), and
 # of salt.
-_SECTION = re.compile(
+SECTION = re.compile(
     r"(?P<ansible>[A-Za-z0-9][\w.-]{0,100}) \| (?:CHANGED|SUCCESS|FAILED)\b[^|]{0,20}\| rc=\d{1,3}\b[^>]{0,20}>>|"
     r"(?:ok|changed|fatal|failed): \[(?P<play>[A-Za-z0-9][\w.-]{0,100})\](?: =>|:)"
 )
@@ -294,12 +294,12 @@ _VERSION = re.compile(r"\bversion (\d{2,4}(?:\.\d{1,4}){1,3})")
 _OWNER = re.compile(rf"\b(nvidia|mlx\d_core|bnxt_en|ice|i40e|efa|ena|nvme|irdma|ionic|mana) ({_ADDRESS})")
 
 
-def lines(text: str) -> t.Iterator[Line]:
-    """The lines of the kernel, each with the host it names; those of other programs are left out."""
+def lines(text: str, tags: t.Container[str] | None = _TAGS) -> t.Iterator[Line]:
+    """The lines of the kernel, each with the host it names; those of other programs (``tags``) are left out."""
     before = section = ""
     rows = _ANSI.sub("", text).splitlines()
-    for raw in itertools.chain.from_iterable(map(unwrap, _sections(rows))):
-        head = _SECTION.match(raw)
+    for raw in itertools.chain.from_iterable(map(unwrap, sections(rows))):
+        head = SECTION.match(raw)
         if head:
             section = before = "".join(filter(None, head.groups()))
             continue
@@ -311,11 +311,11 @@ def lines(text: str) -> t.Iterator[Line]:
             host = before  # a message of several lines
         before = host or ""
         tag = syslog.group("tag") if syslog else "kernel"
-        if tag in _TAGS:
+        if tags is None or tag in tags:
             yield Line(host or "", tag, rest)
 
 
-def _sections(rows: t.Sequence[str]) -> t.Iterator[str]:
+def sections(rows: t.Sequence[str]) -> t.Iterator[str]:
     """The lines, with a name between two rules, or one above indented lines, in the form of ansible's heads."""
     for number, row in enumerate(rows):
         name = _NAME.match(row)

@@ -47,6 +47,8 @@ KINDS = (
     "ds_report",
     "collect_env",
     "kernel_log",
+    "fabric_log",
+    "dcgm",
 )
 """What a file that the caller names can be."""
 

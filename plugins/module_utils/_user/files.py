@@ -296,7 +296,7 @@ def managed(prefix: str) -> Record:
 
 def handed_in(files: t.Iterable[t.Mapping[str, t.Any]]) -> list[Record]:
     """``kind``, ``path``, ``cluster``, ``exists``, ``text`` (masked, at most 64 KiB), ``error`` of each file."""
-    readers = dict.fromkeys(("nccl_log", "kernel_log", "ds_report", "collect_env"), ends_of)
+    readers = dict.fromkeys(("nccl_log", "kernel_log", "fabric_log", "dcgm", "ds_report", "collect_env"), ends_of)
     readers["job_log"] = job_excerpt.of_file
     return [
         {

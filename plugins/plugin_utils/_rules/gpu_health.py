@@ -38,6 +38,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._fabric_logs import explains
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._xids import off_bus, reason, recovery, to_judge
 
 _RESET = "nvidia-smi --gpu-reset -i INDEX, with no process on it, or a reboot of the node"
@@ -205,7 +206,7 @@ def retired_pages(case: Case) -> t.Iterator[Answer]:
         "gpu-pcie-narrow",
         layer="gpu",
         severity=WARN,
-        also=(FAIL,),
+        also=(FAIL, INFO),
         title="A GPU uses fewer PCIe lanes than its peers",
         symptom="slow copies on one node",
         source="NVIDIA System Management Interface",
@@ -315,6 +316,7 @@ def _with_links(case: Case, host: str) -> t.Iterator[tuple[Data, int, float | No
         "drv-fabricmanager",
         layer="versions",
         severity=FAIL,
+        also=(WARN, INFO),
         title="The fabric manager is down or has another version",
         symptom="CUDA error 802, `system not yet initialized`",
         source="aws-dl-ami#33, gpu-operator#544, PT#35710",
@@ -330,7 +332,7 @@ def fabric_manager(case: Case) -> t.Iterator[Answer]:
         ready = bool(with_fabric) and all(state == "Completed" and status == "Success" for state, status in with_fabric)
         manager, driver = dig(facts, "fabric_manager", {}), text(facts, "driver_version")
         version = text(manager, "version")
-        if ready or text(facts, "status") != "ok":
+        if ready or text(facts, "status") != "ok" or explains(case, host):
             continue  # without a driver that answers it cannot run, which has a rule of its own
         # in a container the manager runs outside and cannot be seen; a machine that is replayed is seen whole
         contained = dig(case.fabric.get(host), "container") and not dig(facts, "replayed_from")
