@@ -92,6 +92,12 @@ PATTERNS: t.Sequence[Pattern] = (
         r"NVRM: (?:The NVIDIA GPU )?(?P<device>ADDRESS)?.{0,120}requires use of the NVIDIA open kernel "
         r"modules",
     ),
+    _pattern(
+        "gpu_unsupported",
+        r"NVRM: (?:The NVIDIA .{1,80} )?(?:GPU )?installed in this system is(?: not supported| *$)|"
+        r"NVRM: supported through the NVIDIA .{1,20} Legacy drivers",
+    ),
+    _pattern("gpu_none", r"NVRM: None of the NVIDIA (?:graphics adapters|devices) were initialized"),
     _pattern("gpu_no_bar", r"NVRM: (?:This PCI I/O region assigned to your NVIDIA device is invalid|BAR\d is 0M)"),
     _pattern(
         "gsp_firmware_missing",
@@ -376,8 +382,9 @@ def _of_host(host: str, own: t.Sequence[str]) -> list[dict[str, t.Any]]:
 
 # What the loading of the driver's module puts an end to.
 OF_MODULE = frozenset(
-    ("gpu_init_failed", "gpu_needs_open_module", "gpu_no_bar", "gsp_failed", "gsp_firmware_missing", "api_mismatch",
-     "gpu_reset_required", "gpu_locked", "driver_bound", "nouveau", "module_rejected", "module_mismatch")
+    ("gpu_init_failed", "gpu_needs_open_module", "gpu_unsupported", "gpu_none", "gpu_no_bar", "gsp_failed",
+     "gsp_firmware_missing", "api_mismatch", "gpu_reset_required", "gpu_locked", "driver_bound", "nouveau",
+     "module_rejected", "module_mismatch")
 )  # fmt: skip
 
 

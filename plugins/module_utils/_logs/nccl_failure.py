@@ -17,6 +17,8 @@ import typing as t
 HARDWARE, ROOT, LATE, GENERIC = -1, 0, 1, 2
 # A warning of NCCL that none of the kinds below knows, after which its thread gave up.
 WARNING = "warning"
+# A connection that came to nothing without a word but the way back through NCCL's own files.
+UNSAID = "connect_unsaid"
 
 ADDRESS = re.compile(
     r"(?:peer|[Cc]onnect to|recv from|send to|accept from|socketFinalizeAccept from|ocketPollConnect to) "
@@ -169,6 +171,10 @@ KINDS: t.Sequence[Kind] = (
     _kind("cuda_failure", ROOT, r"(?:Cuda|HIP) failure|(?:cuda|hip)IpcGetMemHandle failed"),
     _kind("connection_closed_by_peer", LATE,
           r"[Cc]onnection closed by (?:remote )?peer|Connection reset by peer|Broken pipe"),
+    # glibc's and Open MPI's words for a process that died within a library; "Aborted" alone is torch's own end
+    _kind("crashed", LATE,
+          r"Signal: (?:Segmentation fault|Bus error)|Caught signal (?:7|11)\b|\bfree\(\): (?:corrupted|invalid|double)|"
+          r"malloc\(\): (?:corrupted|invalid)|double free or corruption|corrupted (?:double-linked list|size vs)"),
     _kind("watchdog_timeout", LATE, r"Watchdog caught collective operation timeout"),
     _kind("internal_error", GENERIC, r"ncclInternalError|NCCL (?:error|failure).{0,200}internal error"),
     _kind("system_error", GENERIC, r"ncclSystemError|ncclUnhandledCudaError|unhandled (?:system|cuda) error"),
@@ -193,7 +199,7 @@ _WORTH = re.compile(
     r"unresponsive|NVLS|NET/OFI|COMM_ID|No valid|not found|XML|real path|shared memory|algorithm/protocol|token|"
     r"MNNVL|device found|entries except|Driver version|Detected|nvalid rank|improper usage|Unable|No IP|"
     r"listening interface|Proxy|Service|ommunicator|ncclCommSet|commDestroy|abort state|UDS: |gnor|Cannot init|"
-    r"GID table|falling back|can lead to|GDRC|FAILED"
+    r"GID table|falling back|can lead to|GDRC|FAILED|Signal: |signal \d|corrupt|free\(\): |malloc\(\): "
 )
 
 

@@ -43,6 +43,14 @@ ADVICE: t.Mapping[str, Advice] = {
     "connection_refused": Advice(
         _FIRST, FAIL, "peer", "Nothing listened at the peer: its rank had ended, or NCCL used a wrong interface", _WAYS
     ),
+    "connect_unsaid": Advice(
+        _FIRST,
+        FAIL,
+        "peer",
+        "A connection to another rank came to nothing, and NCCL does not say which: packets are dropped (firewall), or "
+        "NCCL used a wrong interface",
+        _WAYS,
+    ),
     "connect_timeout": Advice(
         _FIRST, FAIL, "peer", "Packets to the peer are dropped (firewall), or NCCL used a wrong interface", _WAYS
     ),
@@ -502,6 +510,14 @@ ADVICE: t.Mapping[str, Advice] = {
         "container",
         "Run nvidia-imex-ctl -N and systemctl status nvidia-imex there; a container needs "
         "/dev/nvidia-caps-imex-channels/channel0. NCCL_MNNVL_ENABLE=0 does without",
+    ),
+    "crashed": Advice(
+        "nccl-internal-error-init",
+        FAIL,
+        "here",
+        "A process of the job crashed in a library, without a word of NCCL",
+        "Install the newest NCCL that torch takes, the same on all nodes (pip install -U nvidia-nccl-cu12, or -cu13); "
+        "NCCL_RAS_ENABLE=0 if the stack names ras, NCCL_MNNVL_ENABLE=0 or NCCL_NVLS_ENABLE=0 tell whether it is these",
     ),
     "thread_limit": Advice(
         "process-limit",

@@ -145,7 +145,7 @@ _NOUVEAU = (
         "gpu-none-usable",
         layer="gpu",
         severity=FAIL,
-        also=(INFO,),
+        also=(WARN, INFO),
         title="No GPU of the node is usable",
         symptom="`No devices were found`",
         source="NVIDIA System Management Interface",

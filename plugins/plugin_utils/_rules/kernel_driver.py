@@ -97,6 +97,15 @@ def starts(case: Case) -> t.Iterator[Answer]:
         if not (event.live and _status(case, event.host) in _TOLD):
             identity, *words = _SETUP[event.kind]
             yield of(case, event, identity, FAIL, (words[0], words[1]))
+    for event in events(case, "gpu_unsupported"):
+        if event.live or gpus(case, event.host) or has(case, event.host, *_SETUP):
+            continue  # an old card for a screen beside those that compute is none of training's
+        cause = "The driver does not support a GPU of this node: the card is older than it, or newer."
+        remedy = (
+            "lspci -nn -d 10de: names the card; install a driver branch that lists it (580 is the last for Maxwell, "
+            "Pascal and Volta; Blackwell needs 570 or newer, with the open kernel module), then reboot."
+        )
+        yield of(case, event, "gpu-none-usable", FAIL if has(case, event.host, "gpu_none") else WARN, (cause, remedy))
     for event in events(case, "gpu_init_failed"):
         if has(case, event.host, *_SETUP) or (event.live and _status(case, event.host) in _TOLD):
             continue
