@@ -116,6 +116,7 @@ PATTERNS: t.Sequence[Pattern] = (
         r"GSP|GSP-CrashCat|WPR2 already up|GSP RM (?:is dead|crashed|proxy.{0,20}fail)|[Ff]ailed to boot "
         r"GSP|GSP.{0,40}in lockdown)",
     ),
+    _pattern("gpu_is_lost", r"NVRM: .{0,200}\[NV_ERR_GPU_IS_LOST\]"),
     _pattern("gpu_reset_required", r"NVRM: .{0,300}\[NV_ERR_RESET_REQUIRED\]"),
     _pattern("gpu_locked", r"NVRM: .{0,80}RC watchdog: GPU is probably locked"),
     _pattern("driver_bound", r"NVRM: GPU (?:(?P<device>ADDRESS) )?(?:is )?already bound to (?P<driver>[\w-]{2,40})"),
@@ -141,6 +142,13 @@ PATTERNS: t.Sequence[Pattern] = (
         r"\b(?P<module>nvidia(?:_(?:uvm|drm|modeset))?): (?:version magic|disagrees about version of symbol|"
         r"Unknown symbol|exports duplicate symbol)",
     ),
+    # AMD's driver; how bad it is stands in the words
+    _pattern(
+        "amd_error",
+        r"amdgpu (?P<device>ADDRESS): (?:amdgpu: )?(?:\{\d+\})?.{0,20}(?P<severity>uncorrectable hardware error|"
+        r"GPU reset(?: begin|\(\d+\) failed|.{0,10} failed)|MES failed to respond)",
+    ),
+    _pattern("amd_error", r"\[drm:amdgpu_job_timedout .{0,40}(?P<severity>ring \S{1,20} timeout)"),
     # memory
     _pattern(
         "oom_context",
@@ -289,7 +297,7 @@ PATTERNS: t.Sequence[Pattern] = (
 )
 # A quick look spares the patterns most lines.
 _WORTH = re.compile(
-    r"NVRM|nouveau|odule|peer_?mem|nvidia|oom|emory|segfault|traps:|blocked|lockup|stall|PCIe|AER|DMAR|AMD-Vi|EDAC|"
+    r"NVRM|nouveau|amdgpu|odule|peer_?mem|nvidia|oom|emory|segfault|traps:|blocked|lockup|stall|PCIe|AER|DMAR|AMD-Vi|EDAC|"
     r"Hardware Error|mce:|temperature|mlx|WATCHDOG|irmware|[Ll]ink|table|TX timeout|error|nvme|EXT4|XFS|BTRFS|nfs|Disk|"
     r"Adapter|sending SIG|killed as a result|disagrees|Unknown symbol|version magic|arrier|VFS:|HMC|ritical PE"
 )
@@ -382,9 +390,9 @@ def _of_host(host: str, own: t.Sequence[str]) -> list[dict[str, t.Any]]:
 
 # What the loading of the driver's module puts an end to.
 OF_MODULE = frozenset(
-    ("gpu_init_failed", "gpu_needs_open_module", "gpu_unsupported", "gpu_none", "gpu_no_bar", "gsp_failed",
-     "gsp_firmware_missing", "api_mismatch", "gpu_reset_required", "gpu_locked", "driver_bound", "nouveau",
-     "module_rejected", "module_mismatch")
+    ("gpu_init_failed", "gpu_needs_open_module", "gpu_unsupported", "gpu_none", "gpu_no_bar", "gpu_is_lost",
+     "gsp_failed", "gsp_firmware_missing", "api_mismatch", "gpu_reset_required", "gpu_locked", "driver_bound",
+     "nouveau", "module_rejected", "module_mismatch")
 )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ _BODY = re.compile(r'\{\s*"')
 _HEADS = ("GPUs", "NvSwitches", "CPUs")
 # What dcgmi says where it could not ask or not test.
 _PROBLEM = re.compile(r"(?:Error: .{3,300}|GPU \d{1,3}'s MIG configuration is incompatible.{0,200})")
-MAX_RESULTS = 400
+MAX_RESULTS, MAX_ROW = 400, 400
 WIDTH = 45
 """Characters at which dcgmi cuts a message, within words; a blank at the cut is lost in the table."""
 
@@ -79,7 +79,7 @@ def _result(test: str, entity: str, status: str, messages: t.Iterable[Record] = 
 def _cells(rows: t.Iterable[str]) -> t.Iterator[tuple[str, str]]:
     """(left, right) of the rows of a table."""
     for row in rows:
-        match = None if _RULE.match(row) else _ROW.match(row.strip())
+        match = None if len(row) > MAX_ROW or _RULE.match(row) else _ROW.match(row.strip())
         if match:
             yield match.group("left"), match.group("right").rstrip()
 

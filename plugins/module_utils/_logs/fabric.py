@@ -80,6 +80,10 @@ _NODE = re.compile(
     r"Node #(?P<number>\d{1,4})\s+- (?P<address>\S+)\s+- (?:(?P<host>[\w.-]+)\s+- )?(?P<state>[A-Z_]{2,40})\b"
     r"(?:\s+- Version: (?P<version>\S+))?"
 )
+# what nvidia-imex-ctl -q prints: one word
+_OWN_STATE = re.compile(
+    r"\s*(INITIALIZING|STARTING_AUTH_SERVER|WAITING_FOR_\w{3,20}|INIT_GPU|READY|SHUTTING_DOWN|UNAVAILABLE)\s*\Z"
+)
 _DOMAIN = re.compile(r"Domain State: (?P<state>\w+)")
 _MATRIX = re.compile(r"\s*(?P<number>\d{1,4})(?P<cells>(?:\s+(?:[INRDAC]|!V!|!M!))+)\s*\Z")
 
@@ -94,7 +98,7 @@ def parse(text: str) -> list[Record]:
     """
     found = []
     for word, rows in by_host(text).items():
-        domain = _of_domain(rows)
+        domain = _of_domain(rows) or _of_own_state(rows)
         found += [{"host": word, "service": IMEX, **record} for record in domain]
         if not domain and not any(_NODE.search(row) for row in rows):
             found += [{**record, "host": record["host"] or word} for record in _of_logs("\n".join(rows))]
@@ -199,6 +203,14 @@ def _of_domain(rows: t.Sequence[str]) -> list[Record]:
     if state not in ("", "UP") and not found:
         found.append({"kind": "imex_domain", "line": f"Domain State: {state}", "details": {"state": state}})
     return found
+
+
+def _of_own_state(rows: t.Sequence[str]) -> list[Record]:
+    """What nvidia-imex-ctl -q tells of the machine it runs on."""
+    words = [match.group(1) for match in map(_OWN_STATE.match, rows) if match]
+    if len(words) != 1 or len([row for row in rows if row.strip()]) > 1 or words[0] == "READY":
+        return []
+    return [{"kind": "imex_node", "line": f"nvidia-imex-ctl -q: {words[0]}", "details": {"state": words[0]}}]
 
 
 def _peer(kind: str, nodes: t.Mapping[str, t.Any], number: str, what: str) -> Record:

@@ -125,7 +125,17 @@ _MEANINGS: t.Sequence[tuple[str, Meaning]] = (
         ),
     ),
     (
-        r"busy or unavailable|Couldn't allocate at least|MCUTIL|graphics contexts|out of memory|another process",
+        r"busy or unavailable",
+        Meaning(
+            OWN,
+            WARN,
+            "A GPU takes no program: another one has it for itself, or it waits for a reset after an error",
+            "nvidia-smi -q -i INDEX there: Compute Mode, Processes and GPU Recovery Action tell which; nvidia-smi "
+            "--gpu-reset -i INDEX with no process on it",
+        ),
+    ),
+    (
+        r"Couldn't allocate at least|MCUTIL|graphics contexts|out of memory|another process",
         Meaning("", INFO, "other programs were on the GPU while DCGM tested it", _AGAIN),
     ),
     (
@@ -195,6 +205,8 @@ _MEANINGS: t.Sequence[tuple[str, Meaning]] = (
     ),
 )
 _COMPILED = [(re.compile(words), meaning) for words, meaning in _MEANINGS]
+# the blanks at which a table cuts its lines may be lost
+_TIGHT = [(re.compile(words.replace(" ", "")), meaning) for words, meaning in _MEANINGS]
 _XID = re.compile(r"\b(?:XID|Xid) (\d{1,4})\b")
 _SXID = re.compile(
     r"fatal NvSwitch SXID (\d+)|(?P<fatal>\bfatal) errors on NvSwitch|(?P<other>nonfatal) errors on NvSwitch"
@@ -220,7 +232,9 @@ def meaning(message: str, status: str) -> Meaning:
         why = reason({"kind": "sxid", "xid": number, "line": f"SXid{word}"})
         if why:
             return Meaning("gpu-xid", why[0], why[1].replace("error SXid .", "error."), why[2])
+    tight = message.replace(" ", "")
     known = next((each for words, each in _COMPILED if words.search(message)), None)
+    known = known or next((each for words, each in _TIGHT if words.search(tight)), None)
     failed = status == "fail"
     return known or Meaning(
         OWN, FAIL if failed else WARN, f"A test of DCGM {'failed' if failed else 'warns'} on a GPU", _REPLACE

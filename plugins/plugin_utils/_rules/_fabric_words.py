@@ -145,6 +145,12 @@ IMEX: t.Mapping[str, Words] = {
         "IMEX of this node does not reach that of others",
         "nc -zv OTHER 50000 from there and back: open the port between the nodes; " + _IMEX_RESTART,
     ),
+    "in_use": Words(
+        WARN,
+        "Another IMEX runs already, or its port is taken",
+        "ss -ltnp | grep -e :50000 -e :50005 names it; where a scheduler or Kubernetes (ComputeDomain) starts IMEX, "
+        "systemctl disable --now nvidia-imex; else end the other one, " + _IMEX_RESTART,
+    ),
     "imex_domain": Words(
         WARN,
         "The IMEX domain is not up ({state})",

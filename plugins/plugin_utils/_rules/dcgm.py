@@ -67,7 +67,14 @@ def said(case: Case) -> tuple[Said, ...]:
 
 def _finding(case: Case, each: Said, why: Meaning, seen: str) -> Finding:
     hosts = (each.host,) if each.host in case.plan["nodes"] else ()
-    return Finding(why.rule, why.severity, hosts, {each.host: each.seen(seen)}, f"{why.cause}.", f"{why.remedy}.")
+    return Finding(
+        why.rule,
+        why.severity,
+        hosts,
+        {each.host: each.seen(seen)},
+        f"{why.cause.rstrip('.')}.",
+        f"{why.remedy.rstrip('.')}.",
+    )
 
 
 @rule(

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import json
+import time
 import typing as t
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.dcgm import parse
 
@@ -122,3 +125,33 @@ def test_several_machines() -> None:
     both = "".join(f"{host}: {line}\n" for host in ("gpu1", "gpu2") for line in text.splitlines())
     found = [(each["host"], each["entity"]) for each in parse(both) if each.get("messages")]
     assert found == [("gpu1", "GPU 3"), ("gpu2", "GPU 3")]
+
+
+WORDS = (
+    "| memory | Fail |",
+    "|  | GPU3: Fail |",
+    "| Warning: GPU3 |",
+    "{",
+    '"results"',
+    ": [",
+    "gpuId 0:",
+    "U D",
+    "\n",
+    "gpu1: ",
+    "-> 3",
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=8)), max_size=40).map(" ".join))
+def test_any_text(text: str) -> None:
+    assert all(each["what"] in ("result", "problem", "found", "links") for each in parse(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["| " + " " * 60000, "{ " * 30000, "| a | Fail |\n" * 5000, "-> " * 20000, "GPU 1, " * 9000]
+)
+def test_floods_are_read_in_time(text: str) -> None:
+    start = time.monotonic()
+    assert len(parse(text)) <= 400
+    assert time.monotonic() - start < 5

@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.fabric import parse
 
@@ -148,3 +151,35 @@ def test_the_domain_as_json() -> None:
     nodes["1"] = {"status": "READY", "host": "10.0.0.11", "connections": peers}
     peers["1"]["status"] = "CONNECTED"
     assert parse(json.dumps({"nodes": nodes, "status": "UP"})) == []
+
+
+@pytest.mark.parametrize("word", ["UNAVAILABLE", "WAITING_FOR_PEERS", "INITIALIZING"])
+def test_the_state_of_one_machine(word: str) -> None:
+    assert kinds(f"gpu1: READY\ngpu2: {word}\n") == [("gpu2", "imex", "imex_node")]
+    assert kinds(f"{word}\nand more\n") == []
+
+
+WORDS = (
+    "Node #1 - 10.0.0.1 - READY",
+    "Active: failed",
+    "● nvidia-imex.service - x",
+    "{",
+    "Domain State: DOWN",
+    "\n",
+    " 0 C !V!",
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=8)), max_size=40).map(" ".join))
+def test_any_text(text: str) -> None:
+    assert all(each["service"] in ("imex", "fabricmanager") for each in parse(text))
+
+
+@pytest.mark.parametrize(
+    "text", [" " * 60000, "Node #1 " * 8000, "NVLink " * 9000, " 0 C" * 15000, OWN.format("ERROR", "x") * 1500]
+)
+def test_floods_are_read_in_time(text: str) -> None:
+    start = time.monotonic()
+    assert len(parse(text)) <= 60
+    assert time.monotonic() - start < 5

@@ -82,6 +82,8 @@ def diag(message: str, status: str = "Fail") -> str:
         ("A corrupt InfoROM has been detected in GPU 3.", "gpu-dcgm", "warn"),
         ("Max stress level of 12.0 did not reach desired stress level of 19.0 for GPU 3", "gpu-dcgm", "warn"),
         ("Found CUDA performance-limiting environment variable 'CUDA_LAUNCH_BLOCKING'.", "gpu-dcgm", "warn"),
+        ("API call cudaStreamCreate failed: 'CUDA-capable device(s) is/are busy or unavailable'", "gpu-dcgm", "warn"),
+        ("GPU 3 had uncorrectable memory errors and rowremapping failed.", "gpu-row-remap", "fail"),
         ("words that nobody knows", "gpu-dcgm", "fail"),
         ("", "gpu-dcgm", "fail"),
     ],
@@ -94,7 +96,7 @@ def test_messages(message: str, identity: str, severity: str) -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        "API call cudaStreamCreate failed: 'CUDA-capable device(s) is/are busy or unavailable'",
+        "GPU 0 was not idle: MCUTIL > 10% before the test",
         "Couldn't allocate at least 75.0% of GPU memory on GPU 3",
         "ECC Memory is not turned on or is unsupported. Skipping test.",
     ],

@@ -84,6 +84,12 @@ HERE = ("node1",)
             None,
             [("gpu-imex", "fail", ("node2",))],
         ),
+        (
+            "IMEX Log initializing at: 1\n" + OWN.format("Failed to bind to port 50005: Address already in use"),
+            None,
+            [("gpu-imex", "warn", HERE)],
+        ),
+        ("gpu1: READY\ngpu2: UNAVAILABLE\n", None, [("gpu-imex", "fail", ("node2",))]),
         ("", None, []),
     ],
 )

@@ -109,6 +109,13 @@ DMAR = "nvidia 0000:3b:00.0: enabling\nDMAR: [DMA Read] Request device [{}] faul
         ("efa: Unknown symbol ib_register_device (err -22)", "rdma-module-mismatch", "warn", "dkms"),
         ("mlx5_ib: disagrees about version of symbol ib_alloc_device", "rdma-module-mismatch", "warn", "dkms"),
         ("VFS: file-max limit 1000000 reached", "fd-limit", "warn", "fs.file-max"),
+        ("NVRM: nvAssertOkFailedNoLog: Assertion failed: GPU lost from the bus [NV_ERR_GPU_IS_LOST] (0x0000000F) "
+         "returned from rmStatus @ kernel_ce_gv100.c:106", "gpu-lost-from-bus", "fail", "power cycle"),
+        ("amdgpu 0000:dd:00.0: {1}uncorrectable hardware error(ERREVENT_ATHUB_INTERRUPT) detected!", "gpu-xid", "fail",
+         "amd-smi"),
+        ("amdgpu 0000:c5:00.0: amdgpu: GPU reset begin!. Source:  3\namdgpu 0000:c5:00.0: amdgpu: GPU reset succeeded, "
+         "trying to resume", "gpu-xid", "warn", "amdgpu"),
+        ("[drm:amdgpu_job_timedout [amdgpu]] *ERROR* ring sdma0 timeout, signaled seq=16", "gpu-xid", "warn", "ROCm"),
         ("NVRM: Xid (PCI:0000:dc:00): 45, pid=7, name=python3, Ch 00000001 caused by previous Xid 149", "gpu-xid",
          "fail", "NVSwitch"),
         ("NVRM: The NVIDIA GPU 0009:01:00.0 (PCI ID: 10de:2348)\nNVRM: installed in this system is not supported by "
