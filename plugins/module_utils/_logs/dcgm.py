@@ -8,6 +8,7 @@ Formats of DCGM 2.4 to 4.6. Nothing here raises and nothing is judged.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import typing as t
@@ -28,11 +29,11 @@ _NAMED = re.compile(r"(?P<entity>GPU|NvSwitch)(?:s?:)? ?(?P<number>\d{1,4})(?!\d
 _LEVEL = re.compile(r"(?P<depth>\s*)-> (?P<name>.+)")
 _FOUND = re.compile(r"(\d{1,3}) GPUs? found")
 _LINKS = re.compile(r"(gpuId|physicalId) (\d{1,3}):\s*\Z")
-_BODY = re.compile(r'\{\s*"')
+_BODY = re.compile(r'[\[{]\s*[{"]')
 _HEADS = ("GPUs", "NvSwitches", "CPUs")
 # What dcgmi says where it could not ask or not test.
 _PROBLEM = re.compile(r"(?:Error: .{3,300}|GPU \d{1,3}'s MIG configuration is incompatible.{0,200})")
-MAX_RESULTS, MAX_ROW = 400, 400
+MAX_RESULTS, MAX_ROW, MAX_STARTS = 4000, 400, 20
 WIDTH = 45
 """Characters at which dcgmi cuts a message, within words; a blank at the cut is lost in the table."""
 
@@ -55,15 +56,30 @@ def parse(text: str) -> list[Record]:
     return found[:MAX_RESULTS]
 
 
+def excerpt(text: str, most: int) -> str:
+    """A text of at most so many characters that says the same: of a longer one the tests that did not pass, as JSON."""
+    if len(text) <= most:
+        return text
+    hosts: dict[str, list[Record]] = {}
+    for record in parse(text):
+        if record["what"] == "result" and record["status"] not in ("pass", "skip", "not run"):
+            messages = [each["text"][:300] for each in record["messages"][:4]]
+            own = {"status": record["status"], "warnings": [{"warning": each} for each in messages]}
+            kind, _blank, number = record["entity"].partition(" ")
+            own.update({"entity_group": kind, "entity_id": number} if number else {})
+            hosts.setdefault(record["host"], []).append({"name": record["test"], "results": [own]})
+    lines = [f"{host}: {json.dumps(tests)}" if host else json.dumps(tests) for host, tests in hosts.items()]
+    return "\n".join(lines)[:most] or text[:most]
+
+
 def _of_host(rows: t.Sequence[str]) -> list[Record]:
     whole = "\n".join(rows)
-    body = _BODY.search(whole)
-    if body:
+    for body in itertools.islice(_BODY.finditer(whole), MAX_STARTS):
         try:
             data, _end = json.JSONDecoder().raw_decode(whole[body.start() :])
-            return [*_of_json(data), *_health_json(data)]
         except (ValueError, RecursionError):
-            pass  # cut off, or braces of something else
+            continue  # cut off, or braces of something else
+        return [*_of_json(data), *_health_json(data)]
     found = _of_health(rows) if "Health Monitor Report" in whole else _of_table(rows)
     seen = _FOUND.search(whole)
     if seen:

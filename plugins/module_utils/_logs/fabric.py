@@ -45,8 +45,8 @@ def _kind(kind: str, pattern: str) -> tuple[str, re.Pattern[str]]:
 
 # The first that fits names a line: what is to be changed before what follows from it.
 _PATTERNS: t.Sequence[tuple[str, re.Pattern[str]]] = (
-    _kind("version", r"interface version (?P<own>\S+) (?:don't|doesn't|does not|do not) match with driver version "
-                     r"(?P<driver>[\d.]*\d)"),
+    _kind("version", r"interface version (?P<own>\S+) (?:don't|doesn't|does not|do not) match"
+                     r"(?: with driver version (?P<driver>[\d.]*\d))?"),
     _kind("config", r"config(?:uration)? file item:? (?P<item>\w+) has an invalid value|(?:failed|unable) to (?:open|"
                     r"parse|read) .{0,40}config(?:uration)? file|[Ii]nvalid (?:config|option)"),
     _kind("access", r"required privileges|[Pp]ermission denied|Operation not permitted"),

@@ -19,7 +19,18 @@ class Words(t.NamedTuple):
 
 
 RANKS = (
-    *("version", "config", "access", "topology", "modules", "imex_interface", "imex_map", "imex_version", "imex_node"),
+    *(
+        "version",
+        "newer",
+        "config",
+        "access",
+        "topology",
+        "modules",
+        "imex_interface",
+        "imex_map",
+        "imex_version",
+        "imex_node",
+    ),
     *("imex_channel", "imex_peer", "nothing", "in_use", "ended", "stopped", "imex_domain", "multicast", "error"),
 )
 """Kinds of events, those that explain others first."""
@@ -33,6 +44,13 @@ MANAGER: t.Mapping[str, Words] = {
         "The fabric manager {own} refuses to work with the driver {driver}: CUDA fails with error 802",
         "apt install nvidia-fabricmanager-{branch}={driver}-1 (dnf install nvidia-fabric-manager-{driver}), of exactly "
         "the loaded driver's version, or load the driver {own}; " + _RESTART,
+    ),
+    "newer": Words(
+        FAIL,
+        "The fabric manager {own} is newer than the loaded driver {driver} and refuses to work with it, as after an "
+        "update of the packages without a reboot: CUDA fails with error 802",
+        "Reboot the node where modinfo -F version nvidia says {own}; else apt install "
+        "nvidia-fabricmanager-{branch}={driver}-1 (dnf install nvidia-fabric-manager-{driver}), " + _RESTART,
     ),
     "config": Words(
         FAIL,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import fabric
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import key
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import gpus, shortened, text
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -75,7 +76,8 @@ def _words(case: Case, event: Event, service: str, needed: bool | None) -> Words
     ):
         return None
     known = IMEX if service == fabric.IMEX else MANAGER
-    words = known.get(event.kind, known["error"])
+    newer = event.kind == "version" and key(event.detail("own")) > key(event.detail("driver") or event.detail("own"))
+    words = known.get("newer" if newer else event.kind, known["error"])
     if service == fabric.MANAGER and is_up(case, event.host):
         return Words(INFO, f"{words.cause}: so it was, the fabric is set up now", words.remedy)
     if event.kind == "stopped" and event.detail("state") != "failed" and needed is None:
@@ -92,7 +94,7 @@ def _finding(case: Case, event: Event, identity: str, words: Words) -> Finding:
     hosts = (event.host,) if event.host in case.plan["nodes"] else ()
     details = dig(event.record, "details", {})
     names = {"own": "?", "driver": "VERSION", "item": "the item", "state": "", "branch": "BRANCH", "version": "?"}
-    names.update({key: str(value) for key, value in details.items()})
+    names.update({name: str(value) for name, value in details.items()})
     if details.get("driver"):
         names["branch"] = str(details["driver"]).partition(".")[0]
     seen = f"{event.path}: {shortened(text(event.record, 'line'))}"

@@ -107,4 +107,8 @@ def test_every_kind_has_words() -> None:
 def test_the_version_to_install_is_the_drivers() -> None:
     files = {"node1": {"files": [{"kind": "fabric_log", "path": "/tmp/fm.log", "text": OWN.format(MISMATCH)}]}}
     (finding,) = fabric_logs.services(Case(plan=PLAN, user=files))
+    assert isinstance(finding, Finding) and finding.remedy.startswith("Reboot the node where modinfo")
+    older = MISMATCH.replace("550.127.05", "550.90.07")
+    files = {"node1": {"files": [{"kind": "fabric_log", "path": "/tmp/fm.log", "text": OWN.format(older)}]}}
+    (finding,) = fabric_logs.services(Case(plan=PLAN, user=files))
     assert isinstance(finding, Finding) and finding.remedy.startswith("apt install nvidia-fabricmanager-550=550.120-1")
