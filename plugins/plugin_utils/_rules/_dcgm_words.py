@@ -12,7 +12,8 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._xids import reason, recovery
 
 OWN = "gpu-dcgm"
-_RESET = "Reset the GPU (nvidia-smi --gpu-reset -i INDEX, with no process on it) or reboot the node"
+_RESET = "Reset the GPU (systemctl stop nvidia-persistenced nvidia-dcgm, then nvidia-smi --gpu-reset -i INDEX, with no "
+_RESET += "process on it) or reboot the node"
 _REPLACE = "dcgmi diag -r 3 -i INDEX once more after a reset; if it fails again have the GPU replaced (RMA), and take "
 _REPLACE += "the node out of the inventory until then"
 _AGAIN = "dcgmi diag -r 3 -i INDEX once more with nothing else on the GPU"

@@ -41,7 +41,8 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._fabric_logs import explains
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._xids import off_bus, reason, recovery, to_judge
 
-_RESET = "nvidia-smi --gpu-reset -i INDEX, with no process on it, or a reboot of the node"
+_RESET = "nvidia-smi --gpu-reset -i INDEX, with no process on it (nvidia-persistenced and nvidia-dcgm are some), or a "
+_RESET += "reboot of the node"
 _REPLACE = "Have the GPU replaced, and take the node out of the inventory until then."
 
 
@@ -240,7 +241,7 @@ def pcie(case: Case) -> t.Iterator[Answer]:
         "gpu-nvlink",
         layer="gpu",
         severity=FAIL,
-        also=(WARN,),
+        also=(WARN, INFO),
         title="NVLink is down or slow",
         symptom="slow exchange within one node",
         source="NVIDIA NVLink, nvidia-smi nvlink",
@@ -255,6 +256,8 @@ def nvlink(case: Case) -> t.Iterator[Answer]:
     for found in pairs.values():
         for gpu, active, _speed in found:
             usual[text(gpu, "name")].append(active)
+    # cards with bridges: a node has as many without one as it was built with
+    least = {name: min(_without(found, name) for found in pairs.values() if _of(found, name)) for name in usual}
     cause = "NVLinks of a GPU are down or slow: NCCL goes over PCIe, or fails when it sets the links up."
     remedy = (
         "Run nvidia-smi nvlink -s and nvidia-smi nvlink -e there, reset all GPUs or reboot, and have the bridge or "
@@ -266,7 +269,11 @@ def nvlink(case: Case) -> t.Iterator[Answer]:
             links = thresholds.limit(case.thresholds, "nvlink_links", name)
             fastest = thresholds.limit(case.thresholds, "nvlink_gb_per_s", name)
             wanted = links if links is not None else most_common(usual[name])
-            if active < wanted:
+            if not active and wanted and links is None and _without(found, name) <= least[name]:
+                seen = f"{at}no NVLink is active, others of this model have {wanted:g}"
+                lone = "A GPU has no NVLink although others of its model have: a card without a bridge, or one failed."
+                yield finding("gpu-nvlink", INFO, host, seen, lone, remedy)
+            elif active < wanted:
                 seen = f"{at}{active} of {wanted:g} NVLinks are active"
                 yield finding("gpu-nvlink", WARN if links is None else FAIL, host, seen, cause, remedy)
             elif fastest is not None and speed is not None and speed < fastest:
@@ -291,6 +298,16 @@ def fabric_health(case: Case) -> t.Iterator[Answer]:
             "Run nvidia-smi -q there (section Fabric) and journalctl -u nvidia-fabricmanager; on a rack that NVLink "
             "joins ask the fabric manager of its switches (nmx-controller), then reset the GPUs or reboot the node.",
         )
+
+
+def _of(found: t.Sequence[tuple[Data, int, float | None]], name: str) -> list[int]:
+    """The active links of a node's GPUs of a model."""
+    return [active for gpu, active, _speed in found if text(gpu, "name") == name]
+
+
+def _without(found: t.Sequence[tuple[Data, int, float | None]], name: str) -> int:
+    """How many of them have none."""
+    return _of(found, name).count(0)
 
 
 def _with_links(case: Case, host: str) -> t.Iterator[tuple[Data, int, float | None]]:
