@@ -233,9 +233,10 @@ PATTERNS: t.Sequence[Pattern] = (
         "nic_failed",
         r"mlx\d_core (?P<device>ADDRESS):? .{0,120}(?P<what>device's health compromised|Fatal error \d+ "
         r"detected|synd 0x(?!0+:)[0-9a-f]+: .{1,60}|FW is unable to respond|Will cause a leak of a command "
-        r"resource|[Ff]irmware (?:internal error|over temperature|fatal error))",
+        r"resource|handling bad device here|[Ff]irmware (?:internal error|over temperature|fatal error))",
     ),
     _pattern("nic_module", r"mlx\d_core (?P<device>ADDRESS):? .{0,80}Port module event\[error\]: (?P<what>.{1,80})"),
+    _pattern("nic_hot", r"mlx\d_core (?P<device>ADDRESS):? .{0,80}(?P<what>High temperature on sensors)"),
     _pattern(
         "nic_failed",
         r"NETDEV WATCHDOG: (?P<device>[\w.@-]{1,20}) \((?P<driver>[\w-]+)\): (?P<what>transmit queue \d+ "
@@ -250,7 +251,7 @@ PATTERNS: t.Sequence[Pattern] = (
         "nic_failed",
         r"(?:bnxt_en|ice|i40e|ixgbe|qede|ionic|mana|ena|efa|irdma) (?P<device>ADDRESS)(?: [\w.-]+)?: "
         r".{0,60}(?P<what>[Ff]irmware (?:not responding|fatal|crash|hang)\w*|TX timeout detected|Adapter "
-        r"reset|Hardware error|HMC Error|[Cc]ritical PE [Ee]rror)",
+        r"reset|Hardware error|HMC Error|[Cc]ritical PE [Ee]rror|cmdq\S{1,40} timed ?out)",
     ),
     _pattern(
         "link_down",
@@ -299,7 +300,7 @@ PATTERNS: t.Sequence[Pattern] = (
 _WORTH = re.compile(
     r"NVRM|nouveau|amdgpu|odule|peer_?mem|nvidia|oom|emory|segfault|traps:|blocked|lockup|stall|PCIe|AER|DMAR|AMD-Vi|EDAC|"
     r"Hardware Error|mce:|temperature|mlx|WATCHDOG|irmware|[Ll]ink|table|TX timeout|error|nvme|EXT4|XFS|BTRFS|nfs|Disk|"
-    r"Adapter|sending SIG|killed as a result|disagrees|Unknown symbol|version magic|arrier|VFS:|HMC|ritical PE"
+    r"Adapter|sending SIG|killed as a result|disagrees|Unknown symbol|version magic|arrier|VFS:|HMC|ritical PE|cmdq"
 )
 # one sentence over two to five lines, whose breaks differ between drivers
 _API = re.compile(r"NVRM: API mismatch: the client\b[\s\S]{0,400}")

@@ -88,6 +88,15 @@ _MEANINGS: t.Sequence[tuple[str, Meaning]] = (
         ),
     ),
     (
+        r"datalink layer \w{3,10} error counter|link recovery successful",
+        Meaning(
+            "gpu-nvlink",
+            INFO,
+            "DCGM counts errors of an NVLink since the GPU's last reset, however long ago, which the link has repaired",
+            "nvidia-smi nvlink -e there, now and in an hour: only numbers that grow tell of a bad link",
+        ),
+    ),
+    (
         r"[Nn]v[Ll]inks?\b.{0,60}\bdown\b|N[Vv][Ll]inks are up out of|N[Vv][Ll]ink errors|\bBER \d|over NVLink|"
         r"NCCL error",
         Meaning(

@@ -9,7 +9,7 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import fabric
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import gpus, number, text
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, once
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig, once
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._fabric_words import RANKS
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_logs import node_of, texts
 
@@ -56,6 +56,12 @@ def has_fabric(case: Case, host: str) -> bool | None:
         return None
     parts = any(text(gpu, "fabric.state") for gpu in gpus(case, host))
     return parts or bool(number(case.gpu.get(host), "fabric_manager.nvswitches"))
+
+
+def is_guest(case: Case, host: str) -> bool:
+    """Whether a node is a virtual machine whose GPUs are part of a fabric, and whose NVSwitches are its host's."""
+    outside = dig(case.fabric.get(host), "virtual") and not number(case.gpu.get(host), "fabric_manager.nvswitches")
+    return bool(outside and has_fabric(case, host))
 
 
 def of_rack(case: Case, host: str) -> bool | None:

@@ -111,6 +111,13 @@ MANAGER: t.Mapping[str, Words] = {
     ),
 }
 
+GUEST = Words(
+    FAIL,
+    "The NVSwitches are not in this virtual machine: its host sets the fabric of the GPUs up, and has not",
+    "On the host, activate the NVLink partition of these GPUs (FABRIC_MODE 1 or 2 in fabricmanager.cfg), or pass all "
+    "NVSwitches through (on HGX B200 and B300 the ConnectX bridges); then nvidia-smi --gpu-reset here, or reboot",
+)
+
 NOTHING = Words(
     INFO,
     "The fabric manager finds no NVSwitch, and this node has none: it is not needed",

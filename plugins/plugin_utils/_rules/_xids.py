@@ -27,7 +27,8 @@ def recovery(action: str) -> tuple[str, str]:
     known = table("xids")["recovery"]
     if word in ("", "none", "n/a"):
         return "", ""
-    return f"The driver asks for a recovery of a GPU: {action.strip()}.", known.get(word, known["other"])
+    remedy = known.get("imex" if "imex" in word else word, known["other"])
+    return f"The driver asks for a recovery of a GPU: {action.strip()}.", remedy
 
 
 def to_judge(events: t.Sequence[Data]) -> list[Data]:

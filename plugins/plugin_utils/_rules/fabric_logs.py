@@ -26,10 +26,12 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._fabric_l
     Event,
     events,
     has_fabric,
+    is_guest,
     is_up,
     of_rack,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._fabric_words import (
+    GUEST,
     IMEX,
     MANAGER,
     NOTHING,
@@ -71,6 +73,8 @@ def _words(case: Case, event: Event, service: str, needed: bool | None) -> Words
     """How bad an event is, and what to say of it, on a node that needs the service, does not, or may."""
     if event.kind in ("stopped", "nothing", "ended") and needed is False and service == fabric.MANAGER:
         return NOTHING if event.kind == "nothing" else None
+    if event.kind == "nothing" and is_guest(case, event.host) and not is_up(case, event.host):
+        return GUEST
     if event.kind in ("ended", "stopped") and (
         needed is False or (needed and service == fabric.MANAGER and _live(case, event))
     ):

@@ -38,7 +38,8 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._fabric_logs import explains
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._fabric_logs import explains, is_guest
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._fabric_words import GUEST
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._xids import off_bus, reason, recovery, to_judge
 
 _RESET = "nvidia-smi --gpu-reset -i INDEX, with no process on it (nvidia-persistenced and nvidia-dcgm are some), or a "
@@ -372,11 +373,12 @@ def fabric_manager(case: Case) -> t.Iterator[Answer]:
                 "Install the nvidia-fabricmanager package of exactly the driver's version, and restart it.",
             )
         elif with_fabric:
+            remedy = "Look at journalctl -u nvidia-fabricmanager; restart it, then reset the GPUs or reboot the node."
             yield finding(
                 "drv-fabricmanager",
                 FAIL,
                 host,
                 ", ".join(sorted({f"{state}, {status or 'no status'}" for state, status in with_fabric})),
                 "The NVLink fabric of the GPUs is not set up: CUDA fails with error 802 (system not yet initialized).",
-                "Look at journalctl -u nvidia-fabricmanager; restart it, then reset the GPUs or reboot the node.",
+                f"{GUEST.remedy}." if is_guest(case, host) else remedy,
             )

@@ -66,6 +66,12 @@ def diag(message: str, status: str = "Fail") -> str:
         ("Detected nonfatal errors on NvSwitch 3 link 4", "gpu-xid", "info"),
         ("GPU 3's NvLink link 2 is currently down", "gpu-nvlink", "fail"),
         ("Only 12 NvLinks are up out of the expected 18", "gpu-nvlink", "fail"),
+        (
+            "Detected 1 datalink layer CRC error counter NvLink errors on GPU 3's NVLink (should be 0)",
+            "gpu-nvlink",
+            "info",
+        ),
+        ("Detected 2 link recovery failed events counter NvLink errors on GPU 3's NVLink", "gpu-nvlink", "fail"),
         ("Detected 3 replay NvLink errors on GPU 3's NVLink (should be 0)", "gpu-nvlink", "fail"),
         (
             "Fabric Manager (Cluster UUID: x, Clique ID: 0, Health Mask: 0): training failed.",

@@ -112,3 +112,20 @@ def test_the_version_to_install_is_the_drivers() -> None:
     files = {"node1": {"files": [{"kind": "fabric_log", "path": "/tmp/fm.log", "text": OWN.format(older)}]}}
     (finding,) = fabric_logs.services(Case(plan=PLAN, user=files))
     assert isinstance(finding, Finding) and finding.remedy.startswith("apt install nvidia-fabricmanager-550=550.120-1")
+
+
+@pytest.mark.parametrize(
+    ("virtual", "fabric", "nvswitches", "hers"),
+    [("kvm", WAITS, 0, True), ("amazon", WAITS, 4, False), (None, WAITS, 0, False), ("kvm", UP, 0, False)],
+)
+def test_a_virtual_machine_without_the_switches_asks_its_host(
+    virtual: str | None, fabric: dict[str, t.Any], nvswitches: int, hers: bool
+) -> None:
+    files = {"node1": {"files": [{"kind": "fabric_log", "path": "/tmp/fm.log", "text": OWN.format(NOTHING)}]}}
+    gpu = facts("H100", fabric, nvswitches)
+    case = Case(plan=PLAN, user=files, gpu=gpu, fabric={"node1": {"virtual": virtual}})
+    found = [each for each in fabric_logs.services(case) if isinstance(each, Finding)]
+    assert [each.remedy.rstrip(".") == _fabric_words.GUEST.remedy for each in found] == [hers]
+    states = Case(plan=PLAN, gpu=gpu, fabric={"node1": {"virtual": virtual}})
+    said = [each.remedy for each in gpu_health.fabric_manager(states) if isinstance(each, Finding)]
+    assert said == ([] if fabric is UP else said[:1]) and all(("host" in each) == hers for each in said)

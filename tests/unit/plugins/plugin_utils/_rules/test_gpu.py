@@ -245,7 +245,7 @@ def test_what_the_driver_says_of_the_fabric(health: t.Any, want: t.Any) -> None:
 @pytest.mark.parametrize(
     ("action", "words"),
     [("None", ""), ("N/A", ""), ("Reset", "--gpu-reset"), ("Reboot", "Reboot the node"), ("Drain and Reset", "End all"),
-     ("Drain P2P", "End all"), ("Something New", "nvidia-smi -q")],
+     ("Drain P2P", "End all"), ("Recover IMEX Domain", "nvidia-imex"), ("Something New", "nvidia-smi -q")],
 )  # fmt: skip
 def test_a_gpu_that_waits_for_a_recovery(action: str, words: str) -> None:
     case = gpu_case()
