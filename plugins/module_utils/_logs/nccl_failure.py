@@ -101,6 +101,7 @@ KINDS: t.Sequence[Kind] = (
     _kind("no_interface", ROOT,
           r"no socket interface found|[Nn]o (?:IP |usable listening )?interface found|with family \d+ is neither|"
           r"no device found (?:matching|after excluding) "),
+    _kind("ports_used", ROOT, r"Call to bind failed ?: Address already in use"),
     _kind("comm_id", ROOT,
           r"Invalid NCCL_COMM_ID|error encountered when getting address info|No valid <IPv4_or_hostname>:<port>|"
           r"No valid \[IPv6\]:port"),
@@ -152,6 +153,9 @@ KINDS: t.Sequence[Kind] = (
     _kind("no_route_to_host", ROOT, r"No route to|113 ?\(No route|(?:Network|Host) is (?:unreachable|down)"),
     _kind("connection_refused", ROOT, r"Connection refused|Connect: exceeded retries"),
     _kind("connect_timeout", ROOT, r"[Cc]onnect.{0,120}timed out|exceeded timeouts|no POLLOUT events"),
+    _kind("connect_impossible", ROOT,
+          r"[Cc]onnect to \S{1,100} (?:failed|returned)[ :]{1,3}(?:Invalid argument|Cannot assign requested address|"
+          r"Operation not permitted|Permission denied)"),
     _kind("connection_aborted", ROOT, r"Software caused connection abort"),
     _kind("nvml_mismatch", ROOT, r"nvml\w*\(?.{0,60}failed: Driver/library version mismatch"),
     _kind("gpu_lost", ROOT, r"nvml\w*\(?.{0,60}failed: GPU is lost"),

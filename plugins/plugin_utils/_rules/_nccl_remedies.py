@@ -43,6 +43,15 @@ ADVICE: t.Mapping[str, Advice] = {
     "connection_refused": Advice(
         _FIRST, FAIL, "peer", "Nothing listened at the peer: its rank had ended, or NCCL used a wrong interface", _WAYS
     ),
+    "ports_used": Advice(
+        "nccl-system-error-first-collective",
+        FAIL,
+        "here",
+        "NCCL got no port to listen on: its connections have used up those that this node gives out, or the one that "
+        "NCCL_COMM_ID names is taken",
+        "sysctl -w net.ipv4.ip_local_port_range='10000 65000' on all nodes, and in /etc/sysctl.d; unset "
+        "NCCL_PXN_DISABLE=1 and NCCL_NSOCKS_PERTHREAD, which take more of them; ss -s counts them",
+    ),
     "connect_unsaid": Advice(
         _FIRST,
         FAIL,
@@ -53,6 +62,15 @@ ADVICE: t.Mapping[str, Advice] = {
     ),
     "connect_timeout": Advice(
         _FIRST, FAIL, "peer", "Packets to the peer are dropped (firewall), or NCCL used a wrong interface", _WAYS
+    ),
+    "connect_impossible": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "This node cannot open the connection: the peer's address is one for the peer alone (127.0.0.1, fe80::), this "
+        "node's own firewall forbids it (Operation not permitted), or its ports are used up (Cannot assign)",
+        "Set NCCL_SOCKET_IFNAME to the interface of the nodes' own network (trainmesh_interface), NCCL_SOCKET_FAMILY="
+        "AF_INET for addresses of IPv4; iptables -S OUTPUT and ss -s tell the rest",
     ),
     "connection_aborted": Advice(
         _FIRST,

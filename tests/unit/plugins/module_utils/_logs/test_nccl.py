@@ -203,6 +203,13 @@ def test_transports(via: str, transport: str) -> None:
         ("[Proxy Service 1] Failed to execute operation Connect from rank 1, retcode 2", "harmless"),
         ("Socket recv failed while polling for opId=0x7fa0", "harmless"),
         ("[Service thread] Accept failed Too many open files", "fd_limit"),
+        ("Call to bind failed: Address already in use", "ports_used"),
+        ("socketStartConnect: Connect to fe80::9%ib1<53321> failed : Invalid argument", "connect_impossible"),
+        (
+            "socketPollConnect: connect to 10.0.0.2<4> returned Permission denied, exceeded retries",
+            "connect_impossible",
+        ),
+        ("socketStartConnect: Connect to 10.0.0.2<4> failed : Software caused connection abort", "connection_aborted"),
         ("Could not find any local path from gpu 0 to net.", None),
         ("loss 0.3 of step 4", None),
     ],
