@@ -22,7 +22,7 @@ MANAGER, IMEX = "fabricmanager", "imex"
 
 # "[Jul 23 2024 07:53:55] [ERROR] [tid 841] ..."
 _LEVEL = re.compile(r"\[(INFO|DEBUG|WARNING|ERROR|CRITICAL|FATAL)\] \[tid \d{1,9}\] ?")
-_OF_IMEX = re.compile(r"imex", re.IGNORECASE)
+_OF_IMEX = re.compile(r"imex|memory reference|export ref\b|import response", re.IGNORECASE)
 _OF_MANAGER = re.compile(r"fabric ?manager|nvlsm|NVSwitch|NVLink", re.IGNORECASE)
 _STATE = re.compile(
     r"\s*Active: (?P<state>active|inactive|failed|activating|deactivating)\b(?: \((?P<how>[^)]{1,40})\))?"
@@ -64,6 +64,7 @@ _PATTERNS: t.Sequence[tuple[str, re.Pattern[str]]] = (
     _kind("imex_map", r"[Nn]ode (?:configuration mapping|map) mismatch"),
     _kind("imex_channel", r"(?:imex|IMEX).{0,20}channel.{0,80}(?:fail|not |error)|(?:[Ff]ailed|[Uu]nable).{0,60}"
                           r"(?:imex|IMEX).{0,20}channel"),
+    _kind("imex_memory", r"memory reference|export ref\b|import response .{0,80}failure"),
     _kind("links", r"(?:[Tt]runk|[Aa]ccess) (?:port|link)s?\b.{0,40}fail|N[Vv][Ll]inks?\b.{0,100}(?:fail|down|degraded|"
                    r"not (?:active|trained|up))|[Ff]ail\w* to train|[Tt]raining (?:has )?failed|port down event"),
 )  # fmt: skip

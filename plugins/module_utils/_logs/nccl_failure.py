@@ -165,7 +165,7 @@ KINDS: t.Sequence[Kind] = (
     _kind("wrong_results", ROOT, r"Out of bounds values : [1-9]\d{0,9} FAILED"),  # nccl-tests and rccl-tests
     _kind("nvls", ROOT,
           r"(?:NVLS|NVLink SHARP).{0,200}(?:Fabric Manager|failed|Failed)|Failed to bind NVLink SHARP|"
-          rf"nvls\.cc:\d+ .{{0,60}}{_CUDA} (?:\d+ )?'(?:invalid argument|the operation)|"
+          rf"nvls\.cc:\d+ .{{0,60}}{_CUDA} (?:\d+ )?'(?:invalid argument|the operation|unknown error)|"
           rf"{_CUDA}.{{0,20}}'the operation cannot be performed in the present"),
     _kind("cuda_shutting_down", LATE, rf"{_CUDA}.{{0,120}}(?:driver shutting down|deinitialized)"),
     *_cuda_kinds(),

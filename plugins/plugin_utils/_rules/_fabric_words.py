@@ -31,7 +31,18 @@ RANKS = (
         "imex_version",
         "imex_node",
     ),
-    *("imex_channel", "imex_peer", "nothing", "in_use", "ended", "stopped", "imex_domain", "multicast", "error"),
+    *(
+        "imex_channel",
+        "imex_peer",
+        "imex_memory",
+        "nothing",
+        "in_use",
+        "ended",
+        "stopped",
+        "imex_domain",
+        "multicast",
+        "error",
+    ),
 )
 """Kinds of events, those that explain others first."""
 
@@ -164,6 +175,12 @@ IMEX: t.Mapping[str, Words] = {
         "The IMEX channel of this node is missing: programs cannot share memory over the NVLinks between nodes",
         "ls -l /dev/nvidia-caps-imex-channels; options nvidia NVreg_CreateImexChannel0=1 in /etc/modprobe.d makes "
         "channel0 (give it to containers too), or nvidia-modprobe -c 0",
+    ),
+    "imex_memory": Words(
+        WARN,
+        "IMEX could not hand memory of a GPU to another node, as when processes of the job start or end one by one",
+        "End all processes of the job on all nodes and start them together, when IMEX is READY on each; "
+        + _IMEX_RESTART.replace("then", "if it stays,"),
     ),
     "imex_peer": Words(
         FAIL,

@@ -106,6 +106,7 @@ def test_what_systemctl_says(text: str, expected: list[tuple[str, str, str]]) ->
         ("Node configuration mapping mismatch with node 3", "imex_map"),
         ("Version mismatch with node 3", "imex_version"),
         ("Failed to open IMEX channel 0", "imex_channel"),
+        ("Failed to get export ref for UUID: 1-2 for request from node id 0", "imex_memory"),
     ],
 )
 def test_lines_of_imex(line: str, kind: str) -> None:

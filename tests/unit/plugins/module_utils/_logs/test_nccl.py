@@ -230,9 +230,10 @@ def test_the_status_of_a_completion_in_old_words_and_in_new_ones() -> None:
 
 
 def test_an_error_of_cuda_in_the_file_of_nvlink_sharp_is_one_of_it() -> None:
-    for text in ("Cuda failure 1 'invalid argument'", "Cuda failure 'invalid argument'"):
+    kinds = {"Cuda failure 'invalid argument'": "cuda_failure", "Cuda failure 999 'unknown error'": "cuda_unknown"}
+    for text, kind in {"Cuda failure 1 'invalid argument'": "cuda_failure", **kinds}.items():
         found, other = classify(text, "transport/nvls.cc:165"), classify(text, "transport/p2p.cc:99")
-        assert found and other and (found["kind"], other["kind"]) == ("nvls", "cuda_failure")
+        assert found and other and (found["kind"], other["kind"]) == ("nvls", kind)
     found = classify("Cuda failure 2 'out of memory'", "transport/nvls.cc:165")
     assert found and found["kind"] == "cuda_out_of_memory"
 
