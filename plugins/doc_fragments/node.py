@@ -118,6 +118,7 @@ options:
           - ds_report
           - collect_env
           - kernel_log
+          - node_report
           - fabric_log
           - dcgm
       path:

@@ -13,7 +13,7 @@ import json
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.apart import by_host
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import per_host
 
 Record = dict[str, t.Any]
 
@@ -38,7 +38,7 @@ WIDTH = 45
 """Characters at which dcgmi cuts a message, within words; a blank at the cut is lost in the table."""
 
 
-def parse(text: str) -> list[Record]:
+def parse(text: str, nodes: t.Container[str] = ()) -> list[Record]:
     """What each machine's output says.
 
     Each record has ``host`` (empty where nothing names it) and ``what``: ``result`` (of a diagnosis or a health
@@ -47,7 +47,8 @@ def parse(text: str) -> list[Record]:
     (``entity``, ``up``, ``down``).
     """
     hosts: dict[str, list[str]] = {}
-    for word, rows in by_host(text).items():
+    for word, body in per_host.split(text, nodes):
+        rows = body.splitlines()
         own = hosts.setdefault("" if word in _HEADS else word, [])
         own += [f"{word}:", *rows] if word in _HEADS else rows
     found = []
@@ -68,7 +69,7 @@ def excerpt(text: str, most: int) -> str:
             kind, _blank, number = record["entity"].partition(" ")
             own.update({"entity_group": kind, "entity_id": number} if number else {})
             hosts.setdefault(record["host"], []).append({"name": record["test"], "results": [own]})
-    lines = [f"{host}: {json.dumps(tests)}" if host else json.dumps(tests) for host, tests in hosts.items()]
+    lines = [f"{host} | SUCCESS | rc=0 >>\n" * bool(host) + json.dumps(tests) for host, tests in hosts.items()]
     return "\n".join(lines)[:most] or text[:most]
 
 

@@ -13,8 +13,7 @@ import json
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base import kernel_log
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.apart import by_host
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import kernel_log, per_host
 
 Record = dict[str, t.Any]
 
@@ -89,7 +88,7 @@ _DOMAIN = re.compile(r"Domain State: (?P<state>\w+)")
 _MATRIX = re.compile(r"\s*(?P<number>\d{1,4})(?P<cells>(?:\s+(?:[INRDAC]|!V!|!M!))+)\s*\Z")
 
 
-def parse(text: str) -> list[Record]:
+def parse(text: str, nodes: t.Container[str] = ()) -> list[Record]:
     """What is wrong, as each machine's text says since its service started last.
 
     Each record has ``host`` (empty where nothing names it), ``service`` (fabricmanager or imex), ``kind``, ``line`` and
@@ -98,11 +97,12 @@ def parse(text: str) -> list[Record]:
     ``imex_peer`` (nodes that are not connected) and ``imex_domain`` (its ``state``).
     """
     found = []
-    for word, rows in by_host(text).items():
+    for word, body in per_host.split(text, nodes):
+        rows = body.splitlines()
         domain = _of_domain(rows) or _of_own_state(rows)
         found += [{"host": word, "service": IMEX, **record} for record in domain]
         if not domain and not any(_NODE.search(row) for row in rows):
-            found += [{**record, "host": record["host"] or word} for record in _of_logs("\n".join(rows))]
+            found += [{**record, "host": record["host"] or word} for record in _of_logs(body)]
     return found[:_MANY]
 
 

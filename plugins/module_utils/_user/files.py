@@ -26,6 +26,7 @@ Record = dict[str, t.Any]
 MAX_FILES = 10000
 MAX_TEXT = 64 * 1024
 MAX_HEAD = 24 * 1024
+MAX_REPORT = 256 * 1024
 MAX_BYTES = 256 * 1024 * 1024
 """What one digest reads at most; beyond it, sizes alone are digested."""
 
@@ -295,9 +296,13 @@ def managed(prefix: str) -> Record:
 
 
 def handed_in(files: t.Iterable[t.Mapping[str, t.Any]]) -> list[Record]:
-    """``kind``, ``path``, ``cluster``, ``exists``, ``text`` (masked, at most 64 KiB), ``error`` of each file."""
+    """``kind``, ``path``, ``cluster``, ``exists``, ``text``, ``error`` of each file.
+
+    The text is masked, and at most 64 KiB, of a report on nodes 256 KiB.
+    """
     readers = dict.fromkeys(("nccl_log", "kernel_log", "fabric_log", "ds_report", "collect_env"), ends_of)
-    readers.update({"job_log": job_excerpt.of_file, "dcgm": report_of})
+    readers["job_log"] = job_excerpt.of_file
+    readers.update({"node_report": report_of, "dcgm": dcgm_of})
     return [
         {
             "kind": wish["kind"],
@@ -315,6 +320,12 @@ def beginning_of(path: str) -> str:
         return stream.read(MAX_TEXT).decode("utf-8", "replace")
 
 
+def report_of(path: str) -> str:
+    """The beginning of a report on several nodes, which is longer than other files and has nothing that could lack."""
+    with open(path, "rb") as raw:
+        return Stream(raw).read(MAX_REPORT).decode("utf-8", "replace")
+
+
 def ends_of(path: str) -> str:
     """The beginning of a log, which says how a job was started, and its end, where it failed: 64 KiB in whole lines."""
     with open(path, "rb") as raw:
@@ -327,7 +338,7 @@ def ends_of(path: str) -> str:
     return text.decode("utf-8", "replace")
 
 
-def report_of(path: str) -> str:
+def dcgm_of(path: str) -> str:
     """The output of dcgmi, whose JSON is long: what did not pass, where it is more than 64 KiB."""
     with open(path, "rb") as raw:
         return dcgm.excerpt(Stream(raw).read(WHOLE_BYTES).decode("utf-8", "replace"), MAX_TEXT)

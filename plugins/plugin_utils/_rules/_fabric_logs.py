@@ -11,7 +11,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import fab
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import gpus, number, text
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig, once
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._fabric_words import RANKS
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_logs import node_of, texts
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_logs import host_words, node_of, texts
 
 KIND = "fabric_log"
 RACK = ("GB200", "GB300", "GH200", "NVL72")
@@ -43,7 +43,7 @@ def events(case: Case) -> tuple[Event, ...]:
         files[content] = (path, path) if content in files else (name, path)
     found: dict[tuple[str, str, str], Event] = {}
     for content, (holder, path) in files.items():
-        for record in fabric.parse(content):
+        for record in fabric.parse(content, host_words(case)):
             word = text(record, "details.address") or text(record, "host")
             event = Event((node_of(case, word) or word) if word else holder, path, record)
             found.setdefault((event.host, event.kind, text(record, "line")), event)

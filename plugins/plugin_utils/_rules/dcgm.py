@@ -31,7 +31,12 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._dcgm_words import OWN, Meaning, meaning
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._fabric_logs import of_rack
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_logs import files_there, node_of, texts
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_logs import (
+    files_there,
+    host_words,
+    node_of,
+    texts,
+)
 
 KIND = "dcgm"
 _ENGINE = "dcgmi could not reach nv-hostengine: systemctl start nvidia-dcgm there, then run it once more"
@@ -60,7 +65,7 @@ def said(case: Case) -> tuple[Said, ...]:
     return tuple(
         Said((node_of(case, word) or word) if word else holder, path, record)
         for content, (holder, path) in files.items()
-        for record in dcgm.parse(content)
+        for record in dcgm.parse(content, host_words(case))
         for word in [text(record, "host")]
     )
 

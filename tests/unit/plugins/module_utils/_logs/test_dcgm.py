@@ -115,7 +115,7 @@ def test_other_commands() -> None:
         ("GPU 0", 2, 1),
         ("NvSwitch 8", 1, 1),
     ]
-    assert [(each["host"], each["gpus"]) for each in parse("gpu7: 4 GPUs found.\n")] == [("gpu7", 4)]
+    assert [(each["host"], each["gpus"]) for each in parse("gpu7: 4 GPUs found.\n", {"gpu7"})] == [("gpu7", 4)]
     mig = "GPU 0's MIG configuration is incompatible with the diagnostic because it prevents access to the entire GPU."
     assert [each["what"] for each in parse(f"{mig}\n{mig}\n")] == ["problem"]
 

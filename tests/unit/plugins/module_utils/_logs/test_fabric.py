@@ -26,7 +26,7 @@ READY = "Successfully configured all the available NVSwitches to route GPU NVLin
 
 
 def kinds(text: str) -> list[tuple[str, str, str]]:
-    return [(each["host"], each["service"], each["kind"]) for each in parse(text)]
+    return [(each["host"], each["service"], each["kind"]) for each in parse(text, {"gpu1", "gpu2"})]
 
 
 @pytest.mark.parametrize(
