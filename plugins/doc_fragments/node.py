@@ -119,6 +119,8 @@ options:
           - collect_env
           - kernel_log
           - node_report
+          - fabric_log
+          - dcgm
       path:
         description: Where it is on the node. V(~) is expanded.
         type: str

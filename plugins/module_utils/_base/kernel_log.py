@@ -85,6 +85,12 @@ PATTERNS: t.Sequence[Pattern] = (
         r"NVRM: (?:The NVIDIA GPU )?(?P<device>ADDRESS)?.{0,120}requires use of the NVIDIA open kernel "
         r"modules",
     ),
+    _pattern(
+        "gpu_unsupported",
+        r"NVRM: (?:The NVIDIA .{1,80} )?(?:GPU )?installed in this system is(?: not supported| *$)|"
+        r"NVRM: supported through the NVIDIA .{1,20} Legacy drivers",
+    ),
+    _pattern("gpu_none", r"NVRM: None of the NVIDIA (?:graphics adapters|devices) were initialized"),
     _pattern("gpu_no_bar", r"NVRM: (?:This PCI I/O region assigned to your NVIDIA device is invalid|BAR\d is 0M)"),
     _pattern(
         "gsp_firmware_missing",
@@ -103,6 +109,7 @@ PATTERNS: t.Sequence[Pattern] = (
         r"GSP|GSP-CrashCat|WPR2 already up|GSP RM (?:is dead|crashed|proxy.{0,20}fail)|[Ff]ailed to boot "
         r"GSP|GSP.{0,40}in lockdown)",
     ),
+    _pattern("gpu_is_lost", r"NVRM: .{0,200}\[NV_ERR_GPU_IS_LOST\]"),
     _pattern("gpu_reset_required", r"NVRM: .{0,300}\[NV_ERR_RESET_REQUIRED\]"),
     _pattern("gpu_locked", r"NVRM: .{0,80}RC watchdog: GPU is probably locked"),
     _pattern("driver_bound", r"NVRM: GPU (?:(?P<device>ADDRESS) )?(?:is )?already bound to (?P<driver>[\w-]{2,40})"),
@@ -128,6 +135,13 @@ PATTERNS: t.Sequence[Pattern] = (
         r"\b(?P<module>nvidia(?:_(?:uvm|drm|modeset))?): (?:version magic|disagrees about version of symbol|"
         r"Unknown symbol|exports duplicate symbol)",
     ),
+    # AMD's driver; how bad it is stands in the words
+    _pattern(
+        "amd_error",
+        r"amdgpu (?P<device>ADDRESS): (?:amdgpu: )?(?:\{\d+\})?.{0,20}(?P<severity>uncorrectable hardware error|"
+        r"GPU reset(?: begin|\(\d+\) failed|.{0,10} failed)|MES failed to respond)",
+    ),
+    _pattern("amd_error", r"\[drm:amdgpu_job_timedout .{0,40}(?P<severity>ring \S{1,20} timeout)"),
     # memory
     _pattern(
         "oom_context",
@@ -213,9 +227,10 @@ PATTERNS: t.Sequence[Pattern] = (
         "nic_failed",
         r"mlx\d_core (?P<device>ADDRESS):? .{0,120}(?P<what>device's health compromised|Fatal error \d+ "
         r"detected|synd 0x(?!0+:)[0-9a-f]+: .{1,60}|FW is unable to respond|Will cause a leak of a command "
-        r"resource|[Ff]irmware (?:internal error|over temperature|fatal error))",
+        r"resource|handling bad device here|[Ff]irmware (?:internal error|over temperature|fatal error))",
     ),
     _pattern("nic_module", r"mlx\d_core (?P<device>ADDRESS):? .{0,80}Port module event\[error\]: (?P<what>.{1,80})"),
+    _pattern("nic_hot", r"mlx\d_core (?P<device>ADDRESS):? .{0,80}(?P<what>High temperature on sensors)"),
     _pattern(
         "nic_failed",
         r"NETDEV WATCHDOG: (?P<device>[\w.@-]{1,20}) \((?P<driver>[\w-]+)\): (?P<what>transmit queue \d+ "
@@ -230,7 +245,7 @@ PATTERNS: t.Sequence[Pattern] = (
         "nic_failed",
         r"(?:bnxt_en|ice|i40e|ixgbe|qede|ionic|mana|ena|efa|irdma) (?P<device>ADDRESS)(?: [\w.-]+)?: "
         r".{0,60}(?P<what>[Ff]irmware (?:not responding|fatal|crash|hang)\w*|TX timeout detected|Adapter "
-        r"reset|Hardware error|HMC Error|[Cc]ritical PE [Ee]rror)",
+        r"reset|Hardware error|HMC Error|[Cc]ritical PE [Ee]rror|cmdq\S{1,40} timed ?out)",
     ),
     # adapters of clouds: EFA and ENA of AWS, gVNIC of Google, MANA and the accelerated networking of Azure
     _pattern(
@@ -321,10 +336,10 @@ PATTERNS: t.Sequence[Pattern] = (
 )
 # A quick look spares the patterns most lines.
 _WORTH = re.compile(
-    r"NVRM|nouveau|odule|peer_?mem|nvidia|oom|emory|segfault|traps:|blocked|lockup|stall|PCIe|AER|DMAR|AMD-Vi|EDAC|"
+    r"NVRM|nouveau|amdgpu|odule|peer_?mem|nvidia|oom|emory|segfault|traps:|blocked|lockup|stall|PCIe|AER|DMAR|AMD-Vi|EDAC|"
     r"Hardware Error|mce:|temperature|mlx|WATCHDOG|irmware|[Ll]ink|table|TX timeout|error|nvme|EXT4|XFS|BTRFS|nfs|Disk|"
     r"Adapter|sending SIG|killed as a result|disagrees|Unknown symbol|version magic|arrier|VFS:|HMC|ritical PE|-12\b|"
-    r"hugepage|infiniband|\befa |\bena |\bmana |\bgve |\bgvnic |lost tx|Data path"
+    r"cmdq|hugepage|infiniband|\befa |\bena |\bmana |\bgve |\bgvnic |lost tx|Data path"
 )
 # one sentence over two to five lines, whose breaks differ between drivers
 _API = re.compile(r"NVRM: API mismatch: the client\b[\s\S]{0,400}")
@@ -333,16 +348,16 @@ _VERSION = re.compile(r"\bversion (\d{2,4}(?:\.\d{1,4}){1,3})")
 _OWNER = re.compile(rf"\b(nvidia|mlx\d_core|bnxt_en|ice|i40e|efa|ena|gve|gvnic|nvme|irdma|ionic|mana) ({_ADDRESS})")
 
 
-def lines(text: str, nodes: t.Container[str] = ()) -> t.Iterator[Line]:
-    """The lines of the kernel, each with the host it names; those of other programs are left out.
+def lines(text: str, nodes: t.Container[str] = (), tags: t.Container[str] | None = _TAGS) -> t.Iterator[Line]:
+    """The lines of the kernel, each with the host it names; those of other programs (``tags``) are left out.
 
     ``nodes`` are words known to be hosts.
     """
     for section, body in per_host.sections(_ANSI.sub("", text), nodes):
-        yield from _of_section(section, body.splitlines())
+        yield from _of_section(section, body.splitlines(), tags)
 
 
-def _of_section(section: str, rows: t.Sequence[str]) -> t.Iterator[Line]:
+def _of_section(section: str, rows: t.Sequence[str], tags: t.Container[str] | None) -> t.Iterator[Line]:
     """The lines below a head; ``section`` is the host that it names, empty without one."""
     before = section
     for raw in itertools.chain.from_iterable(map(unwrap, rows)):
@@ -354,7 +369,7 @@ def _of_section(section: str, rows: t.Sequence[str]) -> t.Iterator[Line]:
             host = before  # a message of several lines
         before = host or ""
         tag = syslog.group("tag") if syslog else "kernel"
-        if tag in _TAGS:
+        if tags is None or tag in tags:
             yield Line(host or "", tag, rest)
 
 
@@ -407,8 +422,9 @@ def _of_host(host: str, own: t.Sequence[str]) -> list[dict[str, t.Any]]:
 
 # What the loading of the driver's module puts an end to.
 OF_MODULE = frozenset(
-    ("gpu_init_failed", "gpu_needs_open_module", "gpu_no_bar", "gsp_failed", "gsp_firmware_missing", "api_mismatch",
-     "gpu_reset_required", "gpu_locked", "driver_bound", "nouveau", "module_rejected", "module_mismatch")
+    ("gpu_init_failed", "gpu_needs_open_module", "gpu_unsupported", "gpu_none", "gpu_no_bar", "gpu_is_lost",
+     "gsp_failed", "gsp_firmware_missing", "api_mismatch", "gpu_reset_required", "gpu_locked", "driver_bound",
+     "nouveau", "module_rejected", "module_mismatch")
 )  # fmt: skip
 
 

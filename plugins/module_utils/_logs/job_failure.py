@@ -221,6 +221,8 @@ KINDS: t.Sequence[Kind] = (
           r"|FlashAttention only supports \w{1,20} GPUs"),
     _kind("gpu_assert", ROOT, r"device-side assert triggered|[Ii]ndexing.{0,80}Assertion .{0,80} failed"
           r"|srcIndex < srcSelectDimSize|index out of range in self"),
+    _kind("nvshmem", ROOT, r"init failed for transport: \w"),
+    _kind("nvshmem", ROOT, r"nvshmem initialization failed, exiting", alone=True),
     # builds and packages
     _kind("cuda_other", ROOT, r"CUDAMismatchException|detected CUDA version .{0,60} mismatches"),
     _kind("ops_other_torch", ROOT, r"DeepSpeed ops were compiled"),

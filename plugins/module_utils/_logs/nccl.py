@@ -34,6 +34,11 @@ PREFIX = re.compile(
 BARE = re.compile(r"(?:\A|[\s\])>:])NCCL (?P<level>INFO|WARN|VERSION) ")
 BARE_HOST = re.compile(r"\[([A-Za-z0-9][\w.-]{0,100}):(?:pid[=:])?(\d{1,10})[\]:]")
 BARE_TAG = re.compile(r"(?!rank|default|std|worker|local|node_?rank)(?=[\w.-]*[a-z\d])([A-Za-z][\w.-]{0,100}):")
+# "gpu4 [5] misc/socket.cc:46 NCCL WARN text": without process and thread, behind a time
+BARE_DEVICE = re.compile(
+    r"(?:\A|\s)(?!(?i:rank|gpu|device|dev|task|worker|process|proc|local_rank) )(?P<host>[A-Za-z][\w.-]{0,100}) "
+    r"\[(?P<dev>\d{1,3})\] (?:\S{1,200}:\d{1,6} )?\Z"
+)
 BARE_WHERE = re.compile(r"\[?([\w/+-]{1,80}\.(?:cc|h):\d{1,6})\]?")
 # What a collector of lines writes before each: a time, a task, a pod, a rank.
 TAG_TIME = re.compile(r"\[?\d{4}-\d\d-\d\d[T ][\d:.,]{5,18}(?:Z|[+-]\d\d:?\d\d)?\]?:?\s*")
@@ -116,10 +121,12 @@ def _bare(line: str, number: int) -> Line:
     before = line[: said.start()]
     named, where = BARE_HOST.search(before), BARE_WHERE.search(before)
     tagged = BARE_TAG.match(_tag(before))
-    host = named.group(1) if named else tagged.group(1) if tagged else ""
-    process = f"{host}:{named.group(2)}" if named else ""
+    numbered = BARE_DEVICE.search(f"{before.rstrip()} ")
+    host = named.group(1) if named else tagged.group(1) if tagged else numbered.group("host") if numbered else ""
+    process = f"{host}:{named.group(2)}" if named else f"{host}:[{numbered.group('dev')}]" if numbered and host else ""
     where_text = where.group(1) if where else ""
-    return Line(host, said.group("level"), where_text, None, line[said.end() :].strip(), number, process, "", "")
+    device = int(numbered.group("dev")) if numbered else None
+    return Line(host, said.group("level"), where_text, device, line[said.end() :].strip(), number, process, "", "")
 
 
 def _host(line: str, end: int, known: set[str] | None) -> str:
@@ -155,7 +162,7 @@ def _by_tag(text: str, tags: t.Mapping[str, str], ranks: t.Mapping[str, set[str]
     for tag in sorted(tags, key=len, reverse=True):
         if bare.startswith(tag):
             return tags[tag]
-    word = bare.partition(":")[0]
+    word = bare.partition(":")[0].lstrip("[")
     rank = RANK_TAG.search(bare[:200])
     found = ranks.get(rank.group(1), set()) if rank else set()
     return word if word in hosts else next(iter(found)) if len(found) == 1 else ""

@@ -17,6 +17,8 @@ import typing as t
 HARDWARE, ROOT, LATE, GENERIC = -1, 0, 1, 2
 # A warning of NCCL that none of the kinds below knows, after which its thread gave up.
 WARNING = "warning"
+# A connection that came to nothing without a word but the way back through NCCL's own files.
+UNSAID = "connect_unsaid"
 
 ADDRESS = re.compile(
     r"(?:peer|[Cc]onnect to|recv from|send to|accept from|socketFinalizeAccept from|ocketPollConnect to) "
@@ -99,6 +101,7 @@ KINDS: t.Sequence[Kind] = (
     _kind("no_interface", ROOT,
           r"no socket interface found|[Nn]o (?:IP |usable listening )?interface found|with family \d+ is neither|"
           r"no device found (?:matching|after excluding) "),
+    _kind("ports_used", ROOT, r"Call to bind failed ?: Address already in use"),
     _kind("comm_id", ROOT,
           r"Invalid NCCL_COMM_ID|error encountered when getting address info|No valid <IPv4_or_hostname>:<port>|"
           r"No valid \[IPv6\]:port"),
@@ -151,6 +154,9 @@ KINDS: t.Sequence[Kind] = (
     _kind("no_route_to_host", ROOT, r"No route to|113 ?\(No route|(?:Network|Host) is (?:unreachable|down)"),
     _kind("connection_refused", ROOT, r"Connection refused|Connect: exceeded retries"),
     _kind("connect_timeout", ROOT, r"[Cc]onnect.{0,120}timed out|exceeded timeouts|no POLLOUT events"),
+    _kind("connect_impossible", ROOT,
+          r"[Cc]onnect to \S{1,100} (?:failed|returned)[ :]{1,3}(?:Invalid argument|Cannot assign requested address|"
+          r"Operation not permitted|Permission denied)"),
     _kind("connection_aborted", ROOT, r"Software caused connection abort"),
     _kind("nvml_mismatch", ROOT, r"nvml\w*\(?.{0,60}failed: Driver/library version mismatch"),
     _kind("gpu_lost", ROOT, r"nvml\w*\(?.{0,60}failed: GPU is lost"),
@@ -160,7 +166,7 @@ KINDS: t.Sequence[Kind] = (
     _kind("wrong_results", ROOT, r"Out of bounds values : [1-9]\d{0,9} FAILED"),  # nccl-tests and rccl-tests
     _kind("nvls", ROOT,
           r"(?:NVLS|NVLink SHARP).{0,200}(?:Fabric Manager|failed|Failed)|Failed to bind NVLink SHARP|"
-          rf"nvls\.cc:\d+ .{{0,60}}{_CUDA} (?:\d+ )?'(?:invalid argument|the operation)|"
+          rf"nvls\.cc:\d+ .{{0,60}}{_CUDA} (?:\d+ )?'(?:invalid argument|the operation|unknown error)|"
           rf"{_CUDA}.{{0,20}}'the operation cannot be performed in the present"),
     _kind("cuda_shutting_down", LATE, rf"{_CUDA}.{{0,120}}(?:driver shutting down|deinitialized)"),
     *_cuda_kinds(),
@@ -170,6 +176,10 @@ KINDS: t.Sequence[Kind] = (
     _kind("cuda_failure", ROOT, r"(?:Cuda|HIP) failure|(?:cuda|hip)IpcGetMemHandle failed"),
     _kind("connection_closed_by_peer", LATE,
           r"[Cc]onnection closed by (?:remote )?peer|Connection reset by peer|Broken pipe"),
+    # glibc's and Open MPI's words for a process that died within a library; "Aborted" alone is torch's own end
+    _kind("crashed", LATE,
+          r"Signal: (?:Segmentation fault|Bus error)|Caught signal (?:7|11)\b|\bfree\(\): (?:corrupted|invalid|double)|"
+          r"malloc\(\): (?:corrupted|invalid)|double free or corruption|corrupted (?:double-linked list|size vs)"),
     _kind("watchdog_timeout", LATE, r"Watchdog caught collective operation timeout"),
     _kind("internal_error", GENERIC, r"ncclInternalError|NCCL (?:error|failure).{0,200}internal error"),
     _kind("system_error", GENERIC, r"ncclSystemError|ncclUnhandledCudaError|unhandled (?:system|cuda) error"),
@@ -194,7 +204,7 @@ _WORTH = re.compile(
     r"unresponsive|NVLS|NET/OFI|COMM_ID|No valid|not found|XML|real path|shared memory|algorithm/protocol|token|"
     r"MNNVL|device found|entries except|Driver version|Detected|nvalid rank|improper usage|Unable|No IP|"
     r"listening interface|Proxy|Service|ommunicator|ncclCommSet|commDestroy|abort state|UDS: |gnor|Cannot init|"
-    r"GID table|falling back|can lead to|GDRC|FAILED"
+    r"GID table|falling back|can lead to|GDRC|FAILED|Signal: |signal \d|corrupt|free\(\): |malloc\(\): "
 )
 
 

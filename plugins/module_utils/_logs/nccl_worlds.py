@@ -17,6 +17,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.nccl_failu
     GENERIC,
     HARDWARE,
     LATE,
+    UNSAID,
     WARNING,
     classify,
     details,
@@ -42,6 +43,9 @@ RETRY = re.compile(r"onnect(?: to (?P<peer>[^\s<>]{1,200})<(?P<port>\d{1,5})>)? 
                    r"(?: \((?P<count>\d{1,5})/(?P<most>\d{1,5})\))?")  # fmt: skip
 TRACE = re.compile(r"\A\S{1,120}:\d{1,6} (?:\([^)]*\) )?-> \d")
 GAVE_UP = re.compile(r"\A\S{1,120}:\d{1,6} (?:\([^)]*\) )?-> [1-689]\b")  # 0 is success, 7 in progress
+# The way back of a connection that failed, from NCCL's sockets to the start of the communicator.
+SOCKETS = re.compile(r"\A(?:src/)?misc/socket\.cc:\d{1,6} (?:\([^)]*\) )?-> [26]\b")
+START = re.compile(r"\A(?:src/)?(?:init|group)\.cc:")
 NEAR = 2  # lines between the warnings of one failure
 NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
 MOST_FAILURES, MOST_CAUSES = 400, 64
@@ -62,6 +66,7 @@ class World:
         self.alive: set[str] = set()
         self.failures: list[dict[str, t.Any]] = []
         self.warnings: dict[tuple[str, str], dict[str, t.Any]] = {}
+        self.unsaid: dict[tuple[str, str], dict[str, t.Any]] = {}
         self.quotes = False
         self.last = 0
 
@@ -76,7 +81,9 @@ class World:
         """A process came through: what it warned of before was no failure."""
         self.alive.add(process)
         self.warnings = {key: each for key, each in self.warnings.items() if key[0] != process}
-        self.failures = [each for each in self.failures if each["kind"] != WARNING or each["process"] != process]
+        self.failures = [
+            each for each in self.failures if each["kind"] not in (WARNING, UNSAID) or each["process"] != process
+        ]
 
     def late(self) -> dict[str, str]:
         """{rank: host} of ranks that were never ready while others were; none where not all are in the log."""
@@ -219,9 +226,24 @@ def _read_line(world: World, line: Line) -> None:
     if line.level in ("WARN", ""):
         _read_failure(world, line)
     elif GAVE_UP.match(line.text):
-        warning = world.warnings.pop((line.process, line.thread), None)
+        warning = world.warnings.pop((line.process, line.thread), None) or _unsaid(world, line)
         if warning and not _failed(world, line.host) and len(world.failures) < MOST_FAILURES:
             world.failures.append(warning)
+    elif RETRY.search(line.text):  # what was warned of just before is tried once more
+        tried = world.failures[-1] if world.failures else {**place(line), "kind": ""}
+        near = line.number - int(tried["line"]) <= NEAR and tried["host"] == line.host
+        if near and tried["kind"] in ("connect_timeout", "connection_refused", "no_route_to_host"):
+            world.failures.pop()
+
+
+def _unsaid(world: World, line: Line) -> dict[str, t.Any] | None:
+    """A connection that failed with no warning, once the way back through NCCL's files has come to its start."""
+    key = (line.process, line.thread)
+    if SOCKETS.match(line.text):
+        told = {"kind": UNSAID, "weight": LATE, "process": line.process, **details(line.text), **place(line)}
+        world.unsaid.setdefault(key, told)
+        return None
+    return world.unsaid.pop(key, None) if START.match(line.text) else None
 
 
 def _failed(world: World, host: str) -> bool:

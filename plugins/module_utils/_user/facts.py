@@ -48,6 +48,8 @@ KINDS = (
     "collect_env",
     "kernel_log",
     "node_report",
+    "fabric_log",
+    "dcgm",
 )
 """What a file that the caller names can be."""
 

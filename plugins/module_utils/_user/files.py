@@ -19,7 +19,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs imp
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.secrets import masked
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.text_stream import Stream
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import disk as fabric_disk
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_excerpt
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import dcgm, job_excerpt
 
 Record = dict[str, t.Any]
 
@@ -300,9 +300,9 @@ def handed_in(files: t.Iterable[t.Mapping[str, t.Any]]) -> list[Record]:
 
     The text is masked, and at most 64 KiB, of a report on nodes 256 KiB.
     """
-    readers = dict.fromkeys(("nccl_log", "kernel_log", "ds_report", "collect_env"), ends_of)
+    readers = dict.fromkeys(("nccl_log", "kernel_log", "fabric_log", "ds_report", "collect_env"), ends_of)
     readers["job_log"] = job_excerpt.of_file
-    readers["node_report"] = report_of
+    readers.update({"node_report": report_of, "dcgm": dcgm_of})
     return [
         {
             "kind": wish["kind"],
@@ -336,6 +336,12 @@ def ends_of(path: str) -> str:
             tail = (text[MAX_HEAD:] + rest)[-(MAX_TEXT - MAX_HEAD) :].partition(b"\n")[2]
             text = text[:MAX_HEAD].rpartition(b"\n")[0] + b"\n" + tail
     return text.decode("utf-8", "replace")
+
+
+def dcgm_of(path: str) -> str:
+    """The output of dcgmi, whose JSON is long: what did not pass, where it is more than 64 KiB."""
+    with open(path, "rb") as raw:
+        return dcgm.excerpt(Stream(raw).read(WHOLE_BYTES).decode("utf-8", "replace"), MAX_TEXT)
 
 
 def text_of(path: str, read: t.Callable[[str], str] = beginning_of) -> Record:

@@ -529,6 +529,13 @@ CAUSES: t.Mapping[str, Cause] = {
         "beyond the classes",
         "CUDA_LAUNCH_BLOCKING=1 shows the place; compare len(tokenizer) with the size of the model's embedding",
     ),
+    "nvshmem": Cause(
+        "gdr-unavailable",
+        "NVSHMEM (DeepEP) found no adapter that a GPU can drive itself (IBGDA): it has to be one of mlx5, and the "
+        "driver has to let GPUs map it",
+        'options nvidia NVreg_EnableStreamMemOPs=1 NVreg_RegistryDwords="PeerMappingOverride=1;" in /etc/modprobe.d on '
+        "all nodes, update-initramfs -u (dracut -f), reboot; NVSHMEM_HCA_LIST names the adapters",
+    ),
     # builds and packages
     "cuda_other": Cause(
         "ver-nvcc-torch-mismatch",

@@ -43,8 +43,34 @@ ADVICE: t.Mapping[str, Advice] = {
     "connection_refused": Advice(
         _FIRST, FAIL, "peer", "Nothing listened at the peer: its rank had ended, or NCCL used a wrong interface", _WAYS
     ),
+    "ports_used": Advice(
+        "nccl-system-error-first-collective",
+        FAIL,
+        "here",
+        "NCCL got no port to listen on: its connections have used up those that this node gives out, or the one that "
+        "NCCL_COMM_ID names is taken",
+        "sysctl -w net.ipv4.ip_local_port_range='10000 65000' on all nodes, and in /etc/sysctl.d; unset "
+        "NCCL_PXN_DISABLE=1 and NCCL_NSOCKS_PERTHREAD, which take more of them; ss -s counts them",
+    ),
+    "connect_unsaid": Advice(
+        _FIRST,
+        FAIL,
+        "peer",
+        "A connection to another rank came to nothing, and NCCL does not say which: packets are dropped (firewall), or "
+        "NCCL used a wrong interface",
+        _WAYS,
+    ),
     "connect_timeout": Advice(
         _FIRST, FAIL, "peer", "Packets to the peer are dropped (firewall), or NCCL used a wrong interface", _WAYS
+    ),
+    "connect_impossible": Advice(
+        _FIRST,
+        FAIL,
+        "here",
+        "This node cannot open the connection: the peer's address is one for the peer alone (127.0.0.1, fe80::), this "
+        "node's own firewall forbids it (Operation not permitted), or its ports are used up (Cannot assign)",
+        "Set NCCL_SOCKET_IFNAME to the interface of the nodes' own network (trainmesh_interface), NCCL_SOCKET_FAMILY="
+        "AF_INET for addresses of IPv4; iptables -S OUTPUT and ss -s tell the rest",
     ),
     "connection_aborted": Advice(
         _FIRST,
@@ -511,6 +537,14 @@ ADVICE: t.Mapping[str, Advice] = {
         "container",
         "Run nvidia-imex-ctl -N and systemctl status nvidia-imex there; a container needs "
         "/dev/nvidia-caps-imex-channels/channel0. NCCL_MNNVL_ENABLE=0 does without",
+    ),
+    "crashed": Advice(
+        "nccl-internal-error-init",
+        FAIL,
+        "here",
+        "A process of the job crashed in a library, without a word of NCCL",
+        "Install the newest NCCL that torch takes, the same on all nodes (pip install -U nvidia-nccl-cu12, or -cu13); "
+        "NCCL_RAS_ENABLE=0 if the stack names ras, NCCL_MNNVL_ENABLE=0 or NCCL_NVLS_ENABLE=0 tell whether it is these",
     ),
     "thread_limit": Advice(
         "process-limit",

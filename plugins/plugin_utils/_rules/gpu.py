@@ -145,7 +145,7 @@ _NOUVEAU = (
         "gpu-none-usable",
         layer="gpu",
         severity=FAIL,
-        also=(INFO,),
+        also=(WARN, INFO),
         title="No GPU of the node is usable",
         symptom="`No devices were found`",
         source="NVIDIA System Management Interface",
@@ -194,6 +194,9 @@ def status(case: Case) -> t.Iterator[Answer]:
         refused = [kind for kind in NOT_LOADED if has(case, host, kind)]
         if state == "driver_not_loaded" and refused and not nouveau:
             cause, remedy = NOT_LOADED[refused[0]]
+        if state == "gpu_lost" and dig(case.fabric.get(host), "container") and not dig(facts, "replayed_from"):
+            cause = "A GPU of this container does not answer: the host lost it, or the container its access to it."
+            remedy = "Run nvidia-smi on the host: where it lists all GPUs, restart the container; else " + remedy
         severity = WARN if state == "unknown" else INFO if cpu_torch_only(case) else FAIL
         yield finding(identity, severity, host, shortened(text(facts, "problem") or state, 300), cause, remedy)
 

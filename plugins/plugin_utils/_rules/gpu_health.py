@@ -38,9 +38,12 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._fabric_logs import explains, is_guest
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._fabric_words import GUEST
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._xids import off_bus, reason, recovery, to_judge
 
-_RESET = "nvidia-smi --gpu-reset -i INDEX, with no process on it, or a reboot of the node"
+_RESET = "nvidia-smi --gpu-reset -i INDEX, with no process on it (nvidia-persistenced and nvidia-dcgm are some), or a "
+_RESET += "reboot of the node"
 _REPLACE = "Have the GPU replaced, and take the node out of the inventory until then."
 
 
@@ -205,7 +208,7 @@ def retired_pages(case: Case) -> t.Iterator[Answer]:
         "gpu-pcie-narrow",
         layer="gpu",
         severity=WARN,
-        also=(FAIL,),
+        also=(FAIL, INFO),
         title="A GPU uses fewer PCIe lanes than its peers",
         symptom="slow copies on one node",
         source="NVIDIA System Management Interface",
@@ -239,7 +242,7 @@ def pcie(case: Case) -> t.Iterator[Answer]:
         "gpu-nvlink",
         layer="gpu",
         severity=FAIL,
-        also=(WARN,),
+        also=(WARN, INFO),
         title="NVLink is down or slow",
         symptom="slow exchange within one node",
         source="NVIDIA NVLink, nvidia-smi nvlink",
@@ -254,6 +257,8 @@ def nvlink(case: Case) -> t.Iterator[Answer]:
     for found in pairs.values():
         for gpu, active, _speed in found:
             usual[text(gpu, "name")].append(active)
+    # cards with bridges: a node has as many without one as it was built with
+    least = {name: min(_without(found, name) for found in pairs.values() if _of(found, name)) for name in usual}
     cause = "NVLinks of a GPU are down or slow: NCCL goes over PCIe, or fails when it sets the links up."
     remedy = (
         "Run nvidia-smi nvlink -s and nvidia-smi nvlink -e there, reset all GPUs or reboot, and have the bridge or "
@@ -265,7 +270,11 @@ def nvlink(case: Case) -> t.Iterator[Answer]:
             links = thresholds.limit(case.thresholds, "nvlink_links", name)
             fastest = thresholds.limit(case.thresholds, "nvlink_gb_per_s", name)
             wanted = links if links is not None else most_common(usual[name])
-            if active < wanted:
+            if not active and wanted and links is None and _without(found, name) <= least[name]:
+                seen = f"{at}no NVLink is active, others of this model have {wanted:g}"
+                lone = "A GPU has no NVLink although others of its model have: a card without a bridge, or one failed."
+                yield finding("gpu-nvlink", INFO, host, seen, lone, remedy)
+            elif active < wanted:
                 seen = f"{at}{active} of {wanted:g} NVLinks are active"
                 yield finding("gpu-nvlink", WARN if links is None else FAIL, host, seen, cause, remedy)
             elif fastest is not None and speed is not None and speed < fastest:
@@ -292,6 +301,16 @@ def fabric_health(case: Case) -> t.Iterator[Answer]:
         )
 
 
+def _of(found: t.Sequence[tuple[Data, int, float | None]], name: str) -> list[int]:
+    """The active links of a node's GPUs of a model."""
+    return [active for gpu, active, _speed in found if text(gpu, "name") == name]
+
+
+def _without(found: t.Sequence[tuple[Data, int, float | None]], name: str) -> int:
+    """How many of them have none."""
+    return _of(found, name).count(0)
+
+
 def _with_links(case: Case, host: str) -> t.Iterator[tuple[Data, int, float | None]]:
     """(GPU, active links, speed) of the GPUs whose links were read; none read on a node with a single GPU.
 
@@ -315,6 +334,7 @@ def _with_links(case: Case, host: str) -> t.Iterator[tuple[Data, int, float | No
         "drv-fabricmanager",
         layer="versions",
         severity=FAIL,
+        also=(WARN, INFO),
         title="The fabric manager is down or has another version",
         symptom="CUDA error 802, `system not yet initialized`",
         source="aws-dl-ami#33, gpu-operator#544, PT#35710",
@@ -330,7 +350,7 @@ def fabric_manager(case: Case) -> t.Iterator[Answer]:
         ready = bool(with_fabric) and all(state == "Completed" and status == "Success" for state, status in with_fabric)
         manager, driver = dig(facts, "fabric_manager", {}), text(facts, "driver_version")
         version = text(manager, "version")
-        if ready or text(facts, "status") != "ok":
+        if ready or text(facts, "status") != "ok" or explains(case, host):
             continue  # without a driver that answers it cannot run, which has a rule of its own
         # in a container the manager runs outside and cannot be seen; a machine that is replayed is seen whole
         contained = dig(case.fabric.get(host), "container") and not dig(facts, "replayed_from")
@@ -353,11 +373,12 @@ def fabric_manager(case: Case) -> t.Iterator[Answer]:
                 "Install the nvidia-fabricmanager package of exactly the driver's version, and restart it.",
             )
         elif with_fabric:
+            remedy = "Look at journalctl -u nvidia-fabricmanager; restart it, then reset the GPUs or reboot the node."
             yield finding(
                 "drv-fabricmanager",
                 FAIL,
                 host,
                 ", ".join(sorted({f"{state}, {status or 'no status'}" for state, status in with_fabric})),
                 "The NVLink fabric of the GPUs is not set up: CUDA fails with error 802 (system not yet initialized).",
-                "Look at journalctl -u nvidia-fabricmanager; restart it, then reset the GPUs or reboot the node.",
+                f"{GUEST.remedy}." if is_guest(case, host) else remedy,
             )

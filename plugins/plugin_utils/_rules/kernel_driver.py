@@ -101,6 +101,15 @@ def starts(case: Case) -> t.Iterator[Answer]:
         if not (event.live and _status(case, event.host) in _TOLD):
             identity, *words = _SETUP[event.kind]
             yield of(case, event, identity, FAIL, (words[0], words[1]))
+    for event in events(case, "gpu_unsupported"):
+        if event.live or gpus(case, event.host) or has(case, event.host, *_SETUP):
+            continue  # an old card for a screen beside those that compute is none of training's
+        cause = "The driver does not support a GPU of this node: the card is older than it, or newer."
+        remedy = (
+            "lspci -nn -d 10de: names the card; install a driver branch that lists it (580 is the last for Maxwell, "
+            "Pascal and Volta; Blackwell needs 570 or newer, with the open kernel module), then reboot."
+        )
+        yield of(case, event, "gpu-none-usable", FAIL if has(case, event.host, "gpu_none") else WARN, (cause, remedy))
     for event in events(case, "gpu_init_failed"):
         if has(case, event.host, *_SETUP) or (event.live and _status(case, event.host) in _TOLD):
             continue
@@ -145,6 +154,29 @@ def reset_required(case: Case) -> t.Iterator[Answer]:
                 "process on it, or reboot the node; if it comes back, have the GPU replaced."
             )
             yield of(case, event, "gpu-recovery", WARN if event.live else FAIL, (cause, remedy))
+
+
+@rule("gpu-lost-from-bus", applies=driver_logs_known)
+def lost(case: Case) -> t.Iterator[Answer]:
+    """GPUs that the driver calls lost, in logs that have neither Xid 79 nor its plain words."""
+    for event in events(case, "gpu_is_lost"):
+        told = any(host == event.host and off_bus(each) for host, _path, each in _xids_given(case))
+        if not (event.live or told):
+            cause = "The driver has lost a GPU: it does not answer on the PCIe bus any more."
+            yield of(case, event, "gpu-lost-from-bus", FAIL, (cause, _COLD))
+
+
+@rule("gpu-xid", applies=files_there(KIND))
+def amd_errors(case: Case) -> t.Iterator[Answer]:
+    """What AMD's driver says of GPUs that failed or were reset."""
+    for event in events(case, "amd_error"):
+        hard = event.detail("severity").startswith("uncorrectable") or event.detail("severity").endswith("failed")
+        cause = "AMD's driver reset a GPU that did not answer: the programs on it were ended."
+        remedy = "Watch it with dmesg | grep amdgpu; update ROCm, the driver and the firmware if it comes back."
+        if hard:
+            cause = "AMD's driver logged an error of a GPU that cannot be corrected."
+            remedy = "Reboot the node; amd-smi metric --ecc shows the counts; have the GPU replaced if it comes back."
+        yield of(case, event, "gpu-xid", FAIL if hard else WARN, (cause, remedy))
 
 
 def _status(case: Case, host: str) -> str:

@@ -289,7 +289,7 @@ def _closed(case: Case, host: str, facts: Data) -> bool:
 )
 def network(case: Case) -> t.Iterator[Answer]:
     """Adapters that fail, cables and transceivers that the adapter complains of, links that come and go."""
-    for event in events(case, "nic_failed", "nic_module"):
+    for event in events(case, "nic_failed", "nic_module", "nic_hot"):
         cause = "A network adapter stopped working, or its firmware did: connections over it hang or fail."
         remedy = (
             "Run mlxfwmanager --query (or ethtool -i) and update the adapter's firmware, then mlxfwreset or a power "
@@ -303,6 +303,9 @@ def network(case: Case) -> t.Iterator[Answer]:
         if event.kind == "nic_module":
             cause = f"A network adapter complains of its cable or transceiver: {event.detail('what')}."
             remedy = "mlxlink -d ADDRESS -m shows the module; clean or replace the cable or transceiver."
+        elif event.kind == "nic_hot":
+            cause = "A network adapter is too hot: it slows its links down, or switches itself off."
+            remedy = "mget_temp -d ADDRESS shows how hot; look at the fans, the airflow of the slot and the modules."
         worst = event.kind == "nic_failed" and not event.live
         yield of(case, event, "nic-failing", FAIL if worst else WARN, (cause, remedy))
     yield from _of_clouds(case)

@@ -149,14 +149,18 @@ def not_active(case: Case) -> t.Iterator[Answer]:
                 ),
             )
         elif linked:
-            yield finding(
-                "ib-port-not-active",
-                _weighed(case, WARN),
-                host,
-                listed,
-                "A port has a link, but was not made active: there is no subnet manager in its fabric.",
-                "Start a subnet manager (opensm, or the one of the switch), then look at ibstat.",
-            )
+            held = all(text(idle[name], "state").upper() == "DOWN" for name in linked)
+            cause = "A port has a link, but was not made active: there is no subnet manager in its fabric."
+            remedy = "Start a subnet manager (opensm, or the one of the switch), then look at ibstat."
+            if held:
+                cause = (
+                    "A port is held down although its link is up: a virtual function without GUIDs, or one disabled."
+                )
+                remedy = (
+                    "ip link set dev PF vf NUMBER state auto on the host, with node_guid and port_guid set before; a "
+                    "port that is no virtual one: ibportstate -D 0 1 enable."
+                )
+            yield finding("ib-port-not-active", _weighed(case, WARN), host, listed, cause, remedy)
         elif missed:
             yield finding(
                 "ib-port-not-active",

@@ -120,6 +120,7 @@ SAMPLES = {
     "gpu_lost": "Unable to determine the device handle for GPU0000:1B:00.0: Unknown Error",
     "no_kernel": "RuntimeError: CUDA error: no kernel image is available for execution on the device",
     "gpu_assert": "IndexError: index out of range in self",
+    "nvshmem": "/src/host/transport/transport.cpp:nvshmemi_transport_init:275: init failed for transport: IBGDA",
     "cuda_other": "deepspeed.ops.op_builder.builder.CUDAMismatchException: >- DeepSpeed Op Builder: Installed CUDA",
     "ops_other_torch": "RuntimeError: PyTorch version mismatch! DeepSpeed ops were compiled and installed with another",
     "no_ninja": "RuntimeError: Unable to load the x op due to ninja not being installed.",

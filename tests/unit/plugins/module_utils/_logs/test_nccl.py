@@ -204,6 +204,13 @@ def test_transports(via: str, transport: str) -> None:
         ("[Proxy Service 1] Failed to execute operation Connect from rank 1, retcode 2", "harmless"),
         ("Socket recv failed while polling for opId=0x7fa0", "harmless"),
         ("[Service thread] Accept failed Too many open files", "fd_limit"),
+        ("Call to bind failed: Address already in use", "ports_used"),
+        ("socketStartConnect: Connect to fe80::9%ib1<53321> failed : Invalid argument", "connect_impossible"),
+        (
+            "socketPollConnect: connect to 10.0.0.2<4> returned Permission denied, exceeded retries",
+            "connect_impossible",
+        ),
+        ("socketStartConnect: Connect to 10.0.0.2<4> failed : Software caused connection abort", "connection_aborted"),
         ("Could not find any local path from gpu 0 to net.", None),
         ("loss 0.3 of step 4", None),
     ],
@@ -224,9 +231,10 @@ def test_the_status_of_a_completion_in_old_words_and_in_new_ones() -> None:
 
 
 def test_an_error_of_cuda_in_the_file_of_nvlink_sharp_is_one_of_it() -> None:
-    for text in ("Cuda failure 1 'invalid argument'", "Cuda failure 'invalid argument'"):
+    kinds = {"Cuda failure 'invalid argument'": "cuda_failure", "Cuda failure 999 'unknown error'": "cuda_unknown"}
+    for text, kind in {"Cuda failure 1 'invalid argument'": "cuda_failure", **kinds}.items():
         found, other = classify(text, "transport/nvls.cc:165"), classify(text, "transport/p2p.cc:99")
-        assert found and other and (found["kind"], other["kind"]) == ("nvls", "cuda_failure")
+        assert found and other and (found["kind"], other["kind"]) == ("nvls", kind)
     found = classify("Cuda failure 2 'out of memory'", "transport/nvls.cc:165")
     assert found and found["kind"] == "cuda_out_of_memory"
 

@@ -245,7 +245,7 @@ def test_what_the_driver_says_of_the_fabric(health: t.Any, want: t.Any) -> None:
 @pytest.mark.parametrize(
     ("action", "words"),
     [("None", ""), ("N/A", ""), ("Reset", "--gpu-reset"), ("Reboot", "Reboot the node"), ("Drain and Reset", "End all"),
-     ("Drain P2P", "End all"), ("Something New", "nvidia-smi -q")],
+     ("Drain P2P", "End all"), ("Recover IMEX Domain", "nvidia-imex"), ("Something New", "nvidia-smi -q")],
 )  # fmt: skip
 def test_a_gpu_that_waits_for_a_recovery(action: str, words: str) -> None:
     case = gpu_case()
@@ -262,6 +262,27 @@ def test_cards_without_nvlink_are_not_asked_for_it() -> None:
             gpu["name"] = "GeForce RTX 4090"
         facts["nvlink"] = []
     assert said(case) == []
+
+
+@pytest.mark.parametrize(("others", "severity"), [((4, 4), "warn"), ((4, 0), "info")])
+def test_a_card_without_a_bridge_is_no_fault_where_no_node_has_one_more(others: tuple[int, int], severity: str) -> None:
+    case = gpu_case()
+    for host, facts in case.gpu.items():
+        pair = (4, 0) if host == "node1" else others
+        for number, gpu in enumerate(facts["gpus"]):
+            gpu["name"] = "GeForce RTX 3090"
+            facts["nvlink"][number].update(active=pair[number % 2], gb_per_s=14.0)
+    found = said(case)
+    assert found and {(each[0], each[1]) for each in found} == {("gpu-nvlink", severity)}
+    assert ("node1" in found[0][2]) and (severity == "info" or found[0][2] == ("node1",))
+
+
+def test_a_gpu_that_a_container_cannot_reach() -> None:
+    case = gpu_case()
+    case.gpu["node1"].update(status="gpu_lost", problem="nvidia-smi says: Unknown Error")
+    case.fabric["node1"]["container"] = "docker"
+    finding = next(each for each in rules_gpu.status(case) if isinstance(each, Finding))
+    assert finding.rule == "gpu-lost-from-bus" and "restart the container" in finding.remedy
 
 
 def test_a_fabric_that_is_set_up_needs_no_manager_in_sight() -> None:

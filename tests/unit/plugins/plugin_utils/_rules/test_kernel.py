@@ -149,6 +149,19 @@ DMAR = "nvidia 0000:3b:00.0: enabling\nDMAR: [DMA Read] Request device [{}] faul
         ("efa: Unknown symbol ib_register_device (err -22)", "rdma-module-mismatch", "warn", "dkms"),
         ("mlx5_ib: disagrees about version of symbol ib_alloc_device", "rdma-module-mismatch", "warn", "dkms"),
         ("VFS: file-max limit 1000000 reached", "fd-limit", "warn", "fs.file-max"),
+        ("NVRM: nvAssertOkFailedNoLog: Assertion failed: GPU lost from the bus [NV_ERR_GPU_IS_LOST] (0x0000000F) "
+         "returned from rmStatus @ kernel_ce_gv100.c:106", "gpu-lost-from-bus", "fail", "power cycle"),
+        ("amdgpu 0000:dd:00.0: {1}uncorrectable hardware error(ERREVENT_ATHUB_INTERRUPT) detected!", "gpu-xid", "fail",
+         "amd-smi"),
+        ("amdgpu 0000:c5:00.0: amdgpu: GPU reset begin!. Source:  3\namdgpu 0000:c5:00.0: amdgpu: GPU reset succeeded, "
+         "trying to resume", "gpu-xid", "warn", "amdgpu"),
+        ("[drm:amdgpu_job_timedout [amdgpu]] *ERROR* ring sdma0 timeout, signaled seq=16", "gpu-xid", "warn", "ROCm"),
+        ("NVRM: Xid (PCI:0000:dc:00): 45, pid=7, name=python3, Ch 00000001 caused by previous Xid 149", "gpu-xid",
+         "fail", "NVSwitch"),
+        ("NVRM: The NVIDIA GPU 0009:01:00.0 (PCI ID: 10de:2348)\nNVRM: installed in this system is not supported by "
+         "the\nNVRM: NVIDIA 565.57.01 driver release.", "gpu-none-usable", "warn", "lspci"),
+        ("NVRM: The NVIDIA GeForce GT 710 GPU installed in this system is\nNVRM:  supported through the NVIDIA 470.xx "
+         "Legacy drivers.\nNVRM: None of the NVIDIA devices were initialized.", "gpu-none-usable", "fail", "lspci"),
         ("NVRM: Xid (PCI:0018:01:00): 145, RLW_RXPIPE Nonfatal XC0 i0 Link 13 (0x1)", "gpu-xid", "warn", "Watch"),
         ("NVRM: Xid (PCI:0018:01:00): 149, NETIR_LINK_EVT Fatal XC0 i0 Link 00 (0x1)", "gpu-xid", "fail", "NVSwitch"),
         ("NVRM: Xid (PCI:0000:01:00): 154, GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)",
@@ -239,6 +252,21 @@ def test_xids_of_a_log_and_the_same_in_plain_words() -> None:
 
 
 ACTION = "NVRM: Xid (PCI:0000:9b:00): 154, GPU recovery action changed from 0x{} to 0x{}"
+
+
+def test_what_an_xid_does_to_programs_is_told_once() -> None:
+    first = "NVRM: Xid (PCI:0000:dc:00): 149, NETIR_LINK_EVT Fatal XC0 i0 Link 08 (0x1)\n"
+    ends = "NVRM: Xid (PCI:0000:dc:00): 45, pid=7, name=python3, Ch 00000001 caused by previous Xid {}"
+    assert told(given(lines(first + ends.format(149)))) == [("gpu-xid", "fail", ("node1",))]
+    assert told(given(lines(ends.format(31)))) == [("gpu-xid", "info", ("node1",))]
+
+
+def test_an_old_card_beside_those_that_compute() -> None:
+    text = (
+        "NVRM: The NVIDIA GPU 0000:02:00.0 (PCI ID: 10de:128b)\nNVRM: installed in this system is not supported by the"
+    )
+    case = given(lines(text))
+    assert told(Case(plan=PLAN, user=case.user, gpu={"node1": {"status": "ok", "gpus": [{"name": "A100"}]}})) == []
 
 
 def test_the_last_word_on_how_to_recover_a_gpu_counts() -> None:

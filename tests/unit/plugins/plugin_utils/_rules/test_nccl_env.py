@@ -16,7 +16,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs imp
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import rdma
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import rule as diagnosis_rule
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import setting
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Finding
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import nccl_env
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import rdma as rules_rdma
 from ansible_collections.trainmesh.cluster.tests.unit.samples import checks
@@ -294,6 +294,16 @@ def test_ports_that_are_down_everywhere_are_meant_so() -> None:
     for host in ("node1", "node2"):
         case.fabric[host]["rdma"]["devices"][1] = {"name": "mlx5_1", "ports": [PORT]}
     assert said(case) == [("ib-port-not-active", "warn", ("node3",))]
+
+
+def test_a_port_that_is_held_down_though_its_link_is_up() -> None:
+    case = gpu_case()
+    for facts in case.fabric.values():
+        spare = {**PORT, "port": 2, "state": "DOWN", "phys_state": "LinkUp"}
+        facts["rdma"]["devices"].append({"name": "mlx5_7", "ports": [spare]})
+    assert said(case) == [("ib-port-not-active", "warn", NAMES)]
+    found = [each for each in rules_rdma.not_active(case) if isinstance(each, Finding)]
+    assert all("vf NUMBER state auto" in each.remedy for each in found)
 
 
 def test_a_port_with_a_link_waits_for_a_subnet_manager() -> None:

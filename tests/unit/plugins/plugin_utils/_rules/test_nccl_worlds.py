@@ -329,3 +329,37 @@ def test_what_a_rank_says_of_itself_comes_before_what_its_peers_say() -> None:
     blocked = refused.replace("Connection refused", "No route to host")  # the end of a process does not close routes
     assert told(blocked + own) == [("nccl-system-error-first-collective", ("node2",), "fail")]
     assert told(f"gpu2:1:9{WARN}Cuda failure 'driver shutting down'\n{own}") == [("mem-gpu-oom", ("node2",), "fail")]
+
+
+def test_a_connection_that_failed_without_a_word() -> None:
+    back = ("misc/socket.cc:505 -> 2 (Operation now in progress)", "misc/socket.cc:621 -> 2", "bootstrap.cc:275 -> 2")
+    silent = "".join(f"gpu2:1:9{INFO}{line}\n" for line in (*back, "init.cc:1493 -> 2"))
+    assert told(silent) == [("nccl-system-error-first-collective", ("node2",), "fail")]
+    assert told(silent + begun(2, 0, 1, word="COMPLETE")) == []
+    assert told(silent.replace("init.cc", "ras/client.cc")) == []
+
+
+def test_a_connection_that_is_tried_again() -> None:
+    warned = f"gpu1:1:9{WARN}socketPollConnect poll() failed, error Connection timed out, connect to 10.0.0.12:39953\n"
+    again = f"gpu1:1:9{INFO}socketPollConnect: connect returned Connection timed out, retrying (1/34) after sleep\n"
+    assert told(warned + again) == []
+    assert told(warned) == [("nccl-system-error-first-collective", ("node1",), "fail")]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "[gpu2:405884] Signal: Segmentation fault (11)",
+        "[gpu2:405884:0:296459] Caught signal 11 (Segmentation fault: address not mapped to object at address 0x48)",
+    ],
+)
+def test_a_process_that_crashes(words: str) -> None:
+    log = begun(1, 0, 2) + begun(2, 1, 2) + f"{words}\n"
+    assert told(log) == [("nccl-internal-error-init", ("node2",), "fail")]
+    first = f"gpu1:1:9{WARN}Cuda failure 2 'out of memory'\n"
+    assert told(begun(1, 0, 2) + begun(2, 1, 2) + first + f"{words}\n") == [("mem-gpu-oom", ("node1",), "fail")]
+
+
+def test_lines_that_name_the_machine_and_the_device_alone() -> None:
+    log = "[2026-08-23 09:56:58] gpu2 [0] /app/src/transport/p2p.cc:256 NCCL WARN Cuda failure 'invalid argument'\n"
+    assert told(log) == [("nccl-system-error-first-collective", ("node2",), "fail")]
