@@ -18,6 +18,7 @@ Runner = t.Callable[..., command.Outcome]
 TOLD = (
     *("hostname", "port", "user", "addressfamily", "proxyjump", "proxycommand"),
     *("pubkeyauthentication", "preferredauthentications"),
+    *("hostkeyalgorithms", "casignaturealgorithms", "pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"),
 )
 _READING = re.compile(r"(?m)^debug1: Reading configuration data (.+?)\r?$")
 _DEBUG = re.compile(r"(?m)^(?:debug\d: |OpenSSH_).*\n?")

@@ -13,6 +13,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base import com
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.ssh_client import ClientConfig, Patterns
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.ssh_options import Options
+from ansible_collections.trainmesh.cluster.plugins.module_utils._user import ssh as user_ssh
 
 NODES = range(1, 9)
 NAMES = [name for number in NODES for name in (f"n{number}", f"N{number}", f"n{number}.lan", f"10.0.0.{number}")]
@@ -115,6 +116,21 @@ def test_a_configuration_that_ssh_refuses_is_refused_for_all(ssh):
     assert {outcome.rc for outcome in said} == {255} and len(run.asked) <= 4
     assert "Bad configuration option: prot" in said[-1].err and "debug1" not in said[-1].err
     assert ssh_config.config_error(said[-1].err) == "syntax"
+
+
+@pytest.mark.parametrize(
+    ("line", "accepted"),
+    [
+        ("", True),
+        ("HostKeyAlgorithms rsa-sha2-512,ssh-ed25519", False),
+        ("CASignatureAlgorithms rsa-sha2-512", False),
+        ("PubkeyAcceptedAlgorithms ssh-ed25519", False),
+        ("HostKeyAlgorithms ^ssh-rsa", True),
+    ],
+)
+def test_whether_certificates_are_accepted_is_known_from_what_ssh_says(ssh, line, accepted):
+    options, _run = ssh(f"{OURS}Host *\n  {line}\n")
+    assert user_ssh.client(["n1", "n2"], options, 30)["certificates"] is accepted
 
 
 def test_no_answer_in_time_is_asked_for_again(tmp_path):
