@@ -58,8 +58,10 @@ _PATTERNS = tuple(
         r"Caught signal (?P<signal>\d{1,2}) \(",  # UCX
         r"Fatal Python error: (?P<word>Segmentation fault|Bus error|Illegal instruction)",
         r"(?:^|: line \d{1,6}: *|: )(?:\d{1,10} )?"
-        r"(?P<word>Killed|Hangup|Segmentation fault|Bus error|Illegal instruction)"
-        r"(?: *\(core dumped\))?(?: {2,}\S.*)?$",  # a shell
+        r"(?P<word>Killed|Hangup|Segmentation fault|Bus error|Illegal instruction|Floating point exception"
+        r"|Trace/breakpoint trap|User defined signal [12]|C[Pp][Uu] time limit exceeded|File size limit exceeded)"
+        r"(?: *\(core dumped\) ?\S.*| *\(core dumped\)| {2,}\S.*)?$",  # a shell
+        r": line \d{1,6}: *\d{1,10} (?P<word>Terminated) .*\b(?:torchrun|deepspeed|accelerate|mpirun|srun)\b",
     )
 )
 _WORDS = {
@@ -70,8 +72,19 @@ _WORDS = {
     "Bus error": 7,
     "Illegal instruction": 4,
     "Aborted": 6,
+    "Floating point exception": 8,
+    "Trace/breakpoint trap": 5,
+    "User defined signal 1": 10,
+    "User defined signal 2": 12,
+    "CPU time limit exceeded": 24,
+    "Cpu time limit exceeded": 24,
+    "File size limit exceeded": 25,
+    "Terminated": 15,
 }
-_LOOK = re.compile(r"exit|[Ss]ignal|Killed|fault|Bus error|Aborted|Out Of Memory|Illegal|Hangup")
+_LOOK = re.compile(
+    r"exit|[Ss]ignal|Killed|fault|Bus error|Aborted|Out Of Memory|Illegal|Hangup"
+    r"|Floating|trap|User defined|limit exceeded|Terminated"
+)
 _FIELD = re.compile(r"\s*(time|host|rank|exitcode|error_file|traceback)\s*: (.*)")
 _HYDRA = re.compile(
     r"= +(?:PID \d+ RUNNING AT (?P<node>\S+)|EXIT CODE: (?P<code>\d+)|KILLED BY SIGNAL: (?P<signal>\d+))"

@@ -14,22 +14,13 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.translated import english
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import nccl_failure
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_kind, job_start_failure, nccl_failure
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_kind import Kind
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_kind import kind as _kind
 
-# How near to the cause: a cause by itself; a connection that could not be had; waiting for somebody who does not come;
-# a connection or partner lost; how a launcher tells that something ended. The lowest number of a run is its cause.
-ROOT, CONNECT, WAIT, LOST, ENDED = 0, 1, 2, 3, 4
-
+ROOT, CONNECT, WAIT = job_kind.ROOT, job_kind.CONNECT, job_kind.WAIT
+LOST, ENDED = job_kind.LOST, job_kind.ENDED
 MOST_CHARACTERS = 4000  # of a line
-
-
-class Kind(t.NamedTuple):
-    """A kind of line. ``alone``: it counts wherever it stands, not only as an exception that nobody has caught."""
-
-    name: str
-    weight: int
-    alone: bool
-    pattern: re.Pattern[str]
 
 
 class Said(t.NamedTuple):
@@ -38,10 +29,6 @@ class Said(t.NamedTuple):
     kind: str
     weight: int
     fatal: bool
-
-
-def _kind(name: str, weight: int, pattern: str, *, alone: bool = False) -> Kind:
-    return Kind(name, weight, alone, re.compile(pattern))
 
 
 _FOREIGN = r"^(?!.*(?:https?:|huggingface\.co|hf\.co|wandb|pypi|github\.com))"
@@ -55,8 +42,9 @@ _LAUNCHERS = (
 
 # The first that fits names the line.
 KINDS: t.Sequence[Kind] = (
+    *job_start_failure.FIRST,
     _kind("ended", ENDED, r"ChildFailedError|SignalException: .* got signal: (?:9|15)\b|CalledProcessError|SystemExit"
-          r"|ProcessExitedException|ray\.exceptions\.(?:OutOfMemory|WorkerCrashed|RayActor|ActorDied|ActorUnavailable)Error"),
+          r"|ProcessExitedException|ray\.exceptions\.OutOfMemoryError"),
     _kind("session_closed", ROOT, r"Received (?:Signals\.)?(?:SIGHUP|1) death signal|got signal: 1\b", alone=True),
     _kind("interrupted", LOST, r"^KeyboardInterrupt\b|Received (?:Signals\.)?(?:SIGINT|2) death signal|got signal: 2\b",
           alone=True),
@@ -69,20 +57,23 @@ KINDS: t.Sequence[Kind] = (
     # memory
     _kind("gpu_memory", ROOT, r"CUDA out of memory|(?<!ray\.exceptions\.)OutOfMemoryError"
           r"|CUDA (?:driver )?error: out of memory"
-          r"|HIP out of memory|CUBLAS_STATUS_ALLOC_FAILED|Cuda failure \d* ?'out of memory'|cudaErrorMemoryAllocation"),
+          r"|HIP out of memory|CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED|Cuda failure \d* ?'out of memory'"
+          r"|cudaErrorMemoryAllocation"),
+    _kind("gpu_full", ROOT, r"CU(?:BLAS|DNN)_STATUS_NOT_INITIALIZED|NVML_SUCCESS == r INTERNAL ASSERT"),
     _kind("shm_full", ROOT, r"DataLoader worker .{0,80}Bus error|insufficient shared memory|out of shared memory"
           r"|unable to (?:open|allocate|mmap|resize|write to file).{0,60}(?:shared memory|</?torch_)"
           r"|/dev/shm.{0,120}No space left|creating shared memory segment /dev/shm"),
     _kind("shm_full", ROOT, r"\b[Bb]us error\b|SIGBUS", alone=True),
     _kind("oom_killer", ROOT, r"oom_kill|oom-kill|Out Of Memory\b|Out of memory: Killed process|OOM ?[Kk]illed"
-          r"|^Memory on the node \(IP: ",
+          r"|^Memory on the node \(IP: "
+          r"|killed due to memory pressure \(OOM\)",
           alone=True),
     _kind("loader_killed", ROOT, r"DataLoader worker .{0,80}killed by signal: Killed"),
     _kind("host_memory", ROOT, r"^MemoryError\b|std::bad_alloc|DefaultCPUAllocator|OSError: \[Errno 12\]"
           r"|fork: Cannot allocate memory"),
     _kind("process_limit", ROOT, r"can't start new thread|pthread_create failed|fork: (?:retry: )?Resource temporarily "
           r"unavailable|BlockingIOError: \[Errno 11\]|libgomp: Thread creation failed"),
-    _kind("disk_full", ROOT, r"No space left on device|\[Errno 28\]|Disk quota exceeded|\[Errno 122\]"
+    _kind("disk_full", ROOT, r"[Nn]o space left on device|\[Errno 28\]|Disk quota exceeded|\[Errno 122\]"
           r"|PytorchStreamWriter failed writing"),
     _kind("cache_race", ROOT, r"(?:FileNotFoundError|OSError): .{0,400}(?:\.triton/|triton_cache|torchinductor"
           r"|torch_extensions|/inductor).{0,400}'"),
@@ -126,6 +117,7 @@ KINDS: t.Sequence[Kind] = (
     _kind("mpi_versions", ROOT, r"(?:PRTE|ORTE|PMIx) detected a mismatch in versions", alone=True),
     _kind("mpi_reach", CONNECT, r"pair of MPI processes are unable to reach each other", alone=True),
     # the rendezvous and names
+    _kind("foreign_store", ROOT, r"Ping failed, invalid value returned from server"),
     _kind("port_in_use", ROOT, r"EADDRINUSE|[Aa]ddress already in use|(?:errno: ?|\[Errno )98\b"
           r"|another process is utilizing it"),
     _kind("port_privileged", ROOT, r"^RuntimeError: Permission denied\s*$|errno: ?13\b.{0,80}[Pp]ermission denied"
@@ -185,7 +177,8 @@ KINDS: t.Sequence[Kind] = (
     _kind("ray_versions", ROOT, r"Version mismatch: The cluster was started with"),
     _kind("ray_none", ROOT, r"Could not find any running Ray instance|Failed to connect to Ray cluster"),
     _kind("both_precisions", ROOT, r"modes cannot be simultaneously enabled"),
-    _kind("no_bf16", ROOT, r"[Bb]f16 is not supported|bf16 mixed precision requires|doesn't support bf16"),
+    _kind("no_bf16", ROOT, r"[Bb]f16 is not supported|bf16 mixed precision requires|doesn't support bf16"
+          r"|[Bb]float16 is only supported on GPUs"),
     _kind("local_rank_argument", ROOT, r"error: unrecognized arguments: .{0,200}--local[-_]rank", alone=True),
     _kind("arguments", ROOT, r"error: (?:unrecognized arguments|the following arguments are required"
           r"|argument \S+: |ambiguous option|no such option)|not used by the HfArgumentParser|No such option:"
@@ -196,7 +189,7 @@ KINDS: t.Sequence[Kind] = (
     _kind("uneven", ROOT, r"one rank that exhausted inputs"),
     # GPUs
     _kind("more_ranks_than_gpus", ROOT, r"invalid device ordinal|^AssertionError: Invalid device id"
-          r"|on CUDA device \d{1,3} but torch\.cuda\.device_count\(\) is [1-9]"),
+          r"|on CUDA device \d{1,3} but torch\.cuda\.device_count\(\) is [1-9]|device < num_gpus INTERNAL ASSERT"),
     _kind("rtx40", ROOT, r"Using RTX 4000 series doesn't support"),
     _kind("driver_old", ROOT, r"driver on your system is too old|driver version is insufficient|Error 80[34]\b"
           r"|forward compatibility was attempted|unsupported display driver"),
@@ -208,11 +201,13 @@ KINDS: t.Sequence[Kind] = (
     _kind("gpu_busy", ROOT, r"CUDA-capable device\S* (?:is|are|is/are) busy or unavailable"),
     _kind("gpu_ecc", ROOT, r"uncorrectable ECC error"),
     _kind("gpu_nvlink", ROOT, r"uncorrectable NVLink error"),
-    _kind("gpu_crash", ROOT, r"CUDA error: .{0,40}(?:illegal memory access|misaligned address|illegal instruction"
+    _kind("gpu_crash", ROOT, r"CUDA error\b.{0,120}(?:illegal memory access|misaligned address|illegal instruction"
           r"|unspecified launch failure|launch timed out)"),
     _kind("gpu_lost", ROOT, r"[Uu]nable to determine the device handle|fallen off the bus|GPU is lost"),
     _kind("no_kernel", ROOT, r"no kernel image is available|device kernel image is invalid"
           r"|FlashAttention only supports \w{1,20} GPUs"),
+    _kind("kernel_size", ROOT, r"triton\.runtime\.errors\.OutOfResources|out of resource: (?:shared memory"
+          r"|tensor memory)"),
     _kind("gpu_assert", ROOT, r"device-side assert triggered|[Ii]ndexing.{0,80}Assertion .{0,80} failed"
           r"|srcIndex < srcSelectDimSize|index out of range in self"),
     # builds and packages
@@ -227,17 +222,24 @@ KINDS: t.Sequence[Kind] = (
           r"|fatal error: \S{1,200}\.h(?:pp)?: No such file|\bld: cannot find -l"
           r"|error: command '\S{0,200}(?:gcc|g\+\+|nvcc)' failed"),
     _kind("cuda_library", ROOT, r"libcu(?:blas|dnn|sparse|fft|rand|solver)\S{0,40} .{0,80}not defined"
-          r"|lib(?:cu|nv)\S{1,60}: cannot open shared object"),
-    _kind("binary_other", ROOT, r"undefined symbol|cannot open shared object file|GLIBC(?:XX)?_\S{1,20}' not found"
+          r"|lib(?:cu|nv)\S{1,60}: cannot open shared object|cuDNN version incompatibility"
+          r"|CUDNN_STATUS_(?:SUBLIBRARY_)?VERSION_MISMATCH|Unable to load any of \{libcudnn"),
+    _kind("binary_other", ROOT, r"undefined symbol|cannot open shared object file(?!.{0,60}ignored)"
+          r"|GLIBC(?:XX)?_\S{1,20}' not found"
           r"|Illegal instruction"),
     _kind("command_missing", ROOT, rf"[Nn]o such file or directory: '{_LAUNCHERS}'"),
     _kind("packages", ROOT, r"cannot import name|^AttributeError: module '|but found \S+[= ]=|VersionConflict"
           r"|requires .{1,80} but .{1,80} is installed"
-          r"|^TypeError: .{0,40}(?:Accelerat|Train|DeepSpeed|FullyShard|FSDP|Plugin).{0,60}unexpected keyword"),
+          r"|^TypeError: .{0,40}(?:Accelerat|Train|DeepSpeed|FullyShard|FSDP|Plugin).{0,60}unexpected keyword"
+          r"|^TypeError: \w{0,60}(?:Config|Args|Arguments|Params)\.__init__\(\) got an unexpected keyword"
+          r"|operator torch\w{1,20}::\w{1,60} does not exist|may indicate binary incompatibility"
+          r"|Numpy is not available"),
     _kind("python_other", ROOT, r"unsupported pickle protocol|bad magic number in "),
     _kind("module_missing", ROOT, r"ModuleNotFoundError|No module named|ImportError|PackageNotFoundError"),
     _kind("syntax", ROOT, r"^(?:SyntaxError|IndentationError|TabError)\b"),
     # models and data
+    _kind("index_cache", ROOT, r"FileNotFoundError: .{0,400}(?:_indices/|index-cache/|(?:doc|sample|shuffle)_idx"
+          r"|(?:document|sample|shuffle)_index)"),
     _kind("checkpoint_shard", ROOT, r"FileNotFoundError: .{0,400}(?:zero_pp_rank_\d|world_size_\d{1,7}_rank_\d"
           r"|mp_rank_\d|__\d{1,7}_\d{1,7}\.distcp|/\.metadata')"),
     _kind("checkpoint_race", ROOT, r"tmp-checkpoint"
@@ -282,18 +284,22 @@ KINDS: t.Sequence[Kind] = (
           r"|communicator was aborted|remote process exited|Failed to recv, got 0 bytes|server has shut ?down"
           r"|connection was likely closed|ncclRemoteError|Socket closed|lost connection|^EOFError\s*$"
           r"|Stop_waiting response is expected|Pin memory thread exited"),
+    *job_start_failure.LAST,
 )  # fmt: skip
 # They are told as warnings while somebody still tries: of a run that failed they say why.
 NETWORK = frozenset(
     (
         *("port_in_use", "port_privileged", "address_not_own", "loopback", "gloo_interface"),
-        *("name_unknown", "no_route", "refused", "connect_timeout", "master_local"),
+        *("name_unknown", "no_route", "refused", "connect_timeout", "master_local", "ray_head"),
     )
 )
 EXCEPTION = re.compile(
     r"(?:[A-Za-z_]\w*\.){0,8}[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure|Timeout|OutOfMemory|Closed)\b(?=:|\s*$)"
 )
-_TERMINATE = re.compile(r"(?:terminate called|\s{1,8}what\(\): |Fatal Python error: |\[?E\d{3,4} \d\d:)")
+_TERMINATE = re.compile(
+    rf"(?:{job_start_failure.GIVES_UP.pattern}"
+    r"|terminate called|\s{1,8}what\(\): |Fatal Python error: |\[?E\d{3,4} \d\d:)"
+)
 # Words of which each kind has one, in lower case; a quick look spares the patterns.
 _WORTH = re.compile(
     r"error|errno|eaddr|eacces|exception|exit|signal|interrupt|timeout|timed? ?out|file_baton|memory|oom|alloc|thread"
@@ -306,14 +312,16 @@ _WORTH = re.compile(
     r"|checkpoint|not found|identifier|folder|can't|has no|does not exist|permission|read-only|loss scale|refused|peer"
     r"|broken pipe|abort|closed|shutdown|shut down|lost|cancelled|killed|detected|nccl|warn"
     r"|too open|negotiate|account|log in|password|sudo:|slots|as root|reach|parallel|requested|died|placement|agent"
-    r"|dead because|gated|stale|checkpoint|is localhost|IP address",
+    r"|dead because|gated|stale|checkpoint|is localhost|IP address|docker|container|nvidia-|srun:|not properly|invalid"
+    r"|binary file|is over|\(\)|corrupt|detected|architecture|gpu-name|lmod|modulefile|environment|activate|pmi"
+    r"|not permitted",
     re.IGNORECASE,
 )
 
 
 NCCL_KNOWS_MORE = ("refused", "connect_timeout", "lost", "no_route", "host_memory")
 ABOUT_NCCL = re.compile(
-    r"NCCL|nccl|ibv_|socketStart|WorkNCCL|/dev/shm|Too many open|[Mm]essage truncated|Duplicate GPU|Multiple Ranks"
+    r"NCCL|nccl|ibv_|socket[A-Z]|WorkNCCL|/dev/shm|Too many open|[Mm]essage truncated|Duplicate GPU|Multiple Ranks"
     r"|socket interface|NET plugin|Cuda failure|nvml[A-Z]|algorithm/protocol|NVLink SHARP|MNNVL|HIP failure"
 )
 
@@ -332,7 +340,8 @@ def classify(text: str) -> Said | None:
     exception = bool(EXCEPTION.match(text)) or bool(_TERMINATE.match(text))
     for kind in KINDS:
         if kind.pattern.search(text):
-            said = Said(kind.name, kind.weight, exception or kind.alone)
+            ends = (exception or kind.alone) and kind.name not in job_start_failure.HARMLESS
+            said = Said(kind.name, kind.weight, ends)
             return _nccl(text, said) or said
     return _nccl(text, None) or (RAISED if EXCEPTION.match(text) else None)
 

@@ -34,7 +34,8 @@ _TASK = re.compile(r"\d{1,5}: ")
 # accelerate test, Ray
 _WRAP = re.compile(
     r"\[std(?:out|err)\]|std(?:out|err): ?"
-    r"|\(\w{1,80}(?:\([^()\n]{0,80}\))? pid=\d{1,10}(?:, ip=(?P<ip>[\w.:]{2,45}))?\) ?"
+    r"|\((?=raylet\b|autoscaler\b|\w{1,80}, ip=|[^\n]{1,170}? pid=)"
+    r"\w{1,80}(?:\([^()\n]{0,80}\))?(?: \+\w{1,20})?(?: pid=\d{1,10})?(?:, ip=(?P<ip>[\w.:]{2,45}))?\) ?"
 )
 # collectors: kubectl logs --timestamps and --prefix, docker compose, journald, stern (a name before the rank's tag)
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)[ \t](?:std(?:out|err) [FP] )?")
@@ -54,8 +55,11 @@ _COLLECTED = re.compile(
 # srun names the node of a task when it ends; it and Ray one that went away, Ray that of a worker killed for memory
 _SRUN = re.compile(r"srun: error: (?P<node>[\w.-]{1,255}): tasks? (?P<tasks>\d{1,7}(?:[,-]\d{1,7}){0,200}): ")
 _GONE = re.compile(
-    r"(?:Memory on the node \(IP: |The node with node id: \w{1,80} and address: |srun: error: Node failure on )"
-    r"(?P<node>[\w.:-]{2,253}\w)"
+    r"(?:Memory on the node \(IP: |The node with node id: \w{1,80} and address: |srun: error: Node failure on "
+    r"|srun: error: Task launch for \S{1,40} failed on node |slurmstepd-(?=[\w.-]{1,253}: )"
+    r"|.{0,120}killed due to memory pressure \(OOM\).{0,120}\(ID: \w{1,80}, IP: "
+    r"|A worker died or was killed .{0,600}Worker IP address: )"
+    r"(?P<node>[\w.:-]{1,253}\w)"
 )
 MOST_TASKS = 4096
 _INNER_RANK = re.compile(r"\[(?:PG [^\]\n]{0,120}? )?[Rr]ank (\d{1,7})\]")

@@ -9,7 +9,7 @@ import dataclasses
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_exits, job_failure
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_exits, job_failure, job_prefix
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_lines import (
     LEFT_OUT,
     NOBODY,
@@ -81,6 +81,12 @@ _GROUP = re.compile(
     r"\[PG (?:ID \S{1,20} PG GUID )?(?P<group>[^\s\]]{1,60})[^\]\n]{0,120}\].{0,120}? at (?:NCCL )?work"
 )
 _LIBRARY = re.compile(r'^\s*File "(/[^"\n]{1,300}/lib(?:64)?/python\d\.\d{1,2})/')
+# who asks a server of the web, by the frames of a traceback
+_ASKS = re.compile(
+    r'^\s*File "[^"\n]{1,300}/(?:site|dist)-packages/'
+    r"(huggingface_hub|modelscope|wandb|swanlab|mlflow|comet_ml|neptune|clearml|boto3|s3fs|gcsfs|nltk|tiktoken)/"
+)
+_HUBS = frozenset(("huggingface_hub", "modelscope"))
 OF_PYTHON = frozenset(("module_missing", "packages", "python_other", "syntax"))  # which Python it was tells much
 _SIZE = re.compile(r"\b(?:nnodes=|num nodes: |group_world_size=|min_nodes {0,12}: )(\d{1,5})\b")
 _JOINED = re.compile(r"of the rendezvous '([^']{1,200})'")
@@ -153,7 +159,7 @@ class Log(t.NamedTuple):
 
 def parse(text: str, nodes: t.Mapping[str, str] = NOBODY) -> Log:
     """Read a log; ``nodes`` are words known to be hosts, with the names that the answer shall have for them."""
-    lines = split(text, nodes)
+    lines = job_prefix.taken_off(split(text, nodes), nodes)
     events = sorted(_events(_unfolded(lines)), key=lambda event: event.line)
     exits = job_exits.exits(lines, nodes)
     fatal = [event.line for event in events if event.fatal and not _BEFORE_START.match(event.kind)]
@@ -215,6 +221,7 @@ class _Stream:
     last: Event | None = None
     node: str = ""
     library: str = ""
+    asks: str = ""  # a package that asks the web
     chained: bool = False
     frames: bool = False
     moves: bool = False  # the last frame deletes or renames a file
@@ -228,6 +235,8 @@ def _said(own: _Stream, line: Line) -> job_failure.Said | None:
         said = said._replace(fatal=True) if said else job_failure.RAISED
     if own.moves and said and said.kind in ("file_missing", "model_missing"):
         said = job_failure.GONE
+    if own.asks in _HUBS and said and said.kind == "web_unreachable":
+        said = said._replace(kind="hub_unreachable")
     if not line.text.startswith(" ") or _FRAME.match(line.text):
         own.frames = line.text.startswith(" ")
     if line.text.strip(" ^~"):
@@ -248,6 +257,8 @@ def _events(lines: t.Sequence[Line] | t.Iterator[Line]) -> t.Iterator[Event]:
             own.node = task["ip"] if task else ""
         library = _LIBRARY.search(line.text)
         own.library = library[1] if library else own.library
+        asks = _ASKS.search(line.text)
+        own.asks = asks[1] if asks else "" if line.text.startswith(TRACEBACK) and not own.chained else own.asks
         said = _said(own, line)
         before = own.last
         own.ignored = line.number if _IGNORED.search(line.text) else own.ignored
@@ -259,11 +270,13 @@ def _events(lines: t.Sequence[Line] | t.Iterator[Line]) -> t.Iterator[Event]:
             elif before:
                 own.last = _with_more(before, line)
             continue
-        actor = before.node if before and said.kind == "node_failed" and before.kind == "ended" else ""
+        actor = before.node if before and said.kind == "node_failed" and before.weight == job_failure.ENDED else ""
         node = line.node or actor or own.node
         event = Event(*said, line.number, line.stream, node, line.rank, line.time, line.text.strip()[:600])
         if said.kind in OF_PYTHON and own.library:
             event = event._replace(text=f"{event.text} (the packages are those of {own.library})")
+        if said.kind == "web_unreachable" and own.asks:
+            event = event._replace(text=f"{event.text} (asked by {own.asks})")
         if before is not None and _joined(before, event, own.chained):
             nearer = before.kind == "exception" or event.weight < before.weight
             event = event._replace(fatal=True, line=before.line) if nearer else before
@@ -290,7 +303,7 @@ def _with_more(before: Event, line: Line) -> Event:
 
 def _joined(before: Event, event: Event, chained: bool) -> bool:
     """Whether two things said by one process are one: a chain, or the lines behind an exception that name the cause."""
-    if before.kind == "ended" or event.kind == "ended":
+    if job_failure.ENDED in (before.weight, event.weight):
         return False
     if chained:
         return event.fatal
