@@ -56,6 +56,11 @@ _PATTERNS = tuple(
         r"died with <Signals\.SIG\w+: (?P<signal>\d{1,2})>",  # subprocess
         r"process (?P<local>\d{1,4}) terminated with (?:signal (?P<name>SIG\w+)|exit code (?P<code>\d{1,3}))",  # spawn
         r"Caught signal (?P<signal>\d{1,2}) \(",  # UCX
+        r"^\[(?P<node>[\w.-]{1,253}):\d{1,10}\] Signal: [\w ]{1,40}\((?P<signal>\d{1,2})\)",  # Open MPI
+        r"\[rank: (?P<rank>\d{1,7})\] Child process with PID \d{1,10} terminated with "  # Lightning
+        r"code (?P<code>-?\d{1,3})",
+        r"Pod: (?:[\w-]{1,253}\.)?(?P<node>[\w-]{1,253}) exited with code (?P<code>\d{1,3})",  # Kubeflow
+        r"command terminated with exit code (?P<code>\d{1,3})$|^ {4,}Exit Code: +(?P<status>\d{1,3})$",  # kubectl
         r"Fatal Python error: (?P<word>Segmentation fault|Bus error|Illegal instruction)",
         r"(?:^|: line \d{1,6}: *|: )(?:\d{1,10} )?"
         r"(?P<word>Killed|Hangup|Segmentation fault|Bus error|Illegal instruction|Floating point exception"
@@ -82,7 +87,7 @@ _WORDS = {
     "Terminated": 15,
 }
 _LOOK = re.compile(
-    r"exit|[Ss]ignal|Killed|fault|Bus error|Aborted|Out Of Memory|Illegal|Hangup"
+    r"exit|Exit Code|terminated with|[Ss]ignal|Killed|fault|Bus error|Aborted|Out Of Memory|Illegal|Hangup"
     r"|Floating|trap|User defined|limit exceeded|Terminated"
 )
 _FIELD = re.compile(r"\s*(time|host|rank|exitcode|error_file|traceback)\s*: (.*)")
@@ -127,7 +132,7 @@ def _code(said: t.Mapping[str, str]) -> int:
         return -_WORDS[said["word"]]
     if "name" in said:
         return -int(getattr(signal, said["name"], 0))
-    return -int(said.get("signal", 0)) or int(said["code"])
+    return -int(said.get("signal", 0)) or int(said.get("code") or said["status"])
 
 
 def _signed(code: int) -> int:

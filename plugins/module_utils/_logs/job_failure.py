@@ -66,14 +66,15 @@ KINDS: t.Sequence[Kind] = (
     _kind("shm_full", ROOT, r"\b[Bb]us error\b|SIGBUS", alone=True),
     _kind("oom_killer", ROOT, r"oom_kill|oom-kill|Out Of Memory\b|Out of memory: Killed process|OOM ?[Kk]illed"
           r"|^Memory on the node \(IP: "
-          r"|killed due to memory pressure \(OOM\)",
+          r"|killed due to memory pressure \(OOM\)|was low on resource: memory",
           alone=True),
     _kind("loader_killed", ROOT, r"DataLoader worker .{0,80}killed by signal: Killed"),
     _kind("host_memory", ROOT, r"^MemoryError\b|std::bad_alloc|DefaultCPUAllocator|OSError: \[Errno 12\]"
           r"|fork: Cannot allocate memory"),
     _kind("process_limit", ROOT, r"can't start new thread|pthread_create failed|fork: (?:retry: )?Resource temporarily "
           r"unavailable|BlockingIOError: \[Errno 11\]|libgomp: Thread creation failed"),
-    _kind("disk_full", ROOT, r"[Nn]o space left on device|\[Errno 28\]|Disk quota exceeded|\[Errno 122\]"
+    _kind("disk_full", ROOT, r"[Nn]o space left on device|low on resource: ephemeral|\[Errno 28\]"
+          r"|Disk quota exceeded|\[Errno 122\]"
           r"|PytorchStreamWriter failed writing"),
     _kind("cache_race", ROOT, r"(?:FileNotFoundError|OSError): .{0,400}(?:\.triton/|triton_cache|torchinductor"
           r"|torch_extensions|/inductor).{0,400}'"),
@@ -125,7 +126,7 @@ KINDS: t.Sequence[Kind] = (
     _kind("address_not_own", ROOT, r"(?:errno: ?|\[Errno )99\b|[Cc]annot assign requested address|EADDRNOTAVAIL"),
     _kind("loopback", ROOT, r"(?:[Cc]onnect|[Gg]loo|refused|timed out).{0,240}\b127\.0\.1\.1\b"
           r"|(?:connectFullMesh|[Gg]loo).{0,240}\b127\.0\.0\.1\b|Using the loopback address as fallback"),
-    _kind("gloo_mesh", CONNECT, r"connectFullMesh failed"),
+    _kind("gloo_mesh", CONNECT, r"connectFullMesh failed|gloo/transport/tcp/pair\.cc:\d+\] no error"),
     _kind("gloo_interface", ROOT, r"Unable to find (?:address for|interface)[: ]"),
     _kind("no_libuv", ROOT, r"without libuv support", alone=True),
     _kind("hub_unreachable", ROOT, r"LocalEntryNotFoundError|OfflineModeIsEnabled|couldn't connect to 'https?://"
@@ -167,7 +168,7 @@ KINDS: t.Sequence[Kind] = (
     _kind("unparsable", ROOT, r"^(?:json\.(?:decoder\.)?)?JSONDecodeError: (?!Extra data"
           r"|Expecting value: line 1 column 1 )|^yaml\.\w{1,40}\.\w{1,40}Error"),
     _kind("parallel_sizes", ROOT, r"[Ww]orld[_ ]?size \(?\d{1,7}\)? is not divisible by|Invalid parallel dims"
-          r"|ParallelismConfig total_size"),
+          r"|ParallelismConfig total_size|Invalid mesh_dim_names|no dimension for FSDP to shard"),
     _kind("resumed_otherwise", ROOT, r"used a DP world size of \d{1,7} but the current"
           r"|value from checkpoint \(\S{1,40}\) is not equal to"),
     _kind("ray_gpus", ROOT, r"Total available GPUs [\d.]{1,12} is less than total desired"
@@ -197,7 +198,8 @@ KINDS: t.Sequence[Kind] = (
     _kind("torch_without_cuda", ROOT, r"Torch not compiled with CUDA enabled|compiled without (?:GPU|CUDA) support"),
     _kind("no_gpu", ROOT, r"No CUDA GPUs are available|no CUDA-capable device|Found no NVIDIA driver"
           r"|No GPUs? (?:found|detected|available)|[Cc][Uu][Dd][Aa] is not available|no GPUs? (?:found|detected)"
-          r"|from cudaGetDeviceCount|torch\.cuda\.is_available\(\) is False|CUDA unknown error"),
+          r"|from cudaGetDeviceCount|torch\.cuda\.is_available\(\) is False|CUDA unknown error"
+          r"|CUDA error: unknown error"),
     _kind("gpu_busy", ROOT, r"CUDA-capable device\S* (?:is|are|is/are) busy or unavailable"),
     _kind("gpu_ecc", ROOT, r"uncorrectable ECC error"),
     _kind("gpu_nvlink", ROOT, r"uncorrectable NVLink error"),
@@ -314,15 +316,16 @@ _WORTH = re.compile(
     r"|too open|negotiate|account|log in|password|sudo:|slots|as root|reach|parallel|requested|died|placement|agent"
     r"|dead because|gated|stale|checkpoint|is localhost|IP address|docker|container|nvidia-|srun:|not properly|invalid"
     r"|binary file|is over|\(\)|corrupt|detected|architecture|gpu-name|lmod|modulefile|environment|activate|pmi"
-    r"|not permitted",
+    r"|not permitted|low on resource|mesh_dim|dimension|retry|completion|DataLoader|overrides|pair\.cc|positional",
     re.IGNORECASE,
 )
 
 
 NCCL_KNOWS_MORE = ("refused", "connect_timeout", "lost", "no_route", "host_memory")
 ABOUT_NCCL = re.compile(
-    r"NCCL|nccl|ibv_|socket[A-Z]|WorkNCCL|/dev/shm|Too many open|[Mm]essage truncated|Duplicate GPU|Multiple Ranks"
-    r"|socket interface|NET plugin|Cuda failure|nvml[A-Z]|algorithm/protocol|NVLink SHARP|MNNVL|HIP failure"
+    r"NCCL|nccl|ibv_|NET/OFI|socket[A-Z]|WorkNCCL|/dev/shm|Too many open|[Mm]essage truncated|Duplicate GPU"
+    r"|Multiple Ranks|socket interface|NET plugin|Cuda failure|nvml[A-Z]|algorithm/protocol|NVLink SHARP|MNNVL"
+    r"|HIP failure"
 )
 
 

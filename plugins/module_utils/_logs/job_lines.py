@@ -51,6 +51,7 @@ _COLLECTED = re.compile(
     r"|[A-Z][a-z]{2} [ \d]\d [\d:]{8} (?P<host>[\w.-]{1,253}) [\w./-]{1,60}(?:\[\d{1,10}\])?: "
     r"|(?P<service>[a-z0-9][\w.-]{0,60}-\d{1,4}) +\| "
     r"|(?P<name>[A-Za-z0-9][\w.-]{0,252}) (?=\[[Rr]ank ?\d{1,7}\])"
+    r"|(?:\[\d{1,12}\.\d{1,9}\] )?\[(?P<ucx>[A-Za-z][\w.-]{0,252}):\d{1,10} {0,4}:\d{1,4}:\d{1,10}\] +"
 )
 # srun names the node of a task when it ends; it and Ray one that went away, Ray that of a worker killed for memory
 _SRUN = re.compile(r"srun: error: (?P<node>[\w.-]{1,255}): tasks? (?P<tasks>\d{1,7}(?:[,-]\d{1,7}){0,200}): ")

@@ -46,6 +46,15 @@ _BEFORE_START = re.compile(r"ssh_|no_address")
 _MOVES = re.compile(r" .{0,300}\b(?:os\.(?:remove|unlink|rename|replace|rmdir)\(|shutil\.move\(|unlink\(\))")
 # an exception whose name does not say so, behind the frames of its traceback
 _FRAME = re.compile(r'\s+File "[^"\n]{1,300}", line \d+')
+# of a package's own code, which has been called with what it does not take, or lacks what it calls
+_OF_PACKAGE = re.compile(r'\s*File "[^"\n]{1,300}/(?:site|dist)-packages/')
+_MISFIT = re.compile(
+    r"TypeError: .{0,200}(?:unexpected keyword argument|missing \d+ required"
+    r"|takes (?:from )?\d+ (?:to \d+ )?positional)"
+    r"|AttributeError: (?!'(?:NoneType|str|int|float|list|dict|tuple)').{0,200}has no attribute"
+)
+# an exception within the JSON of torch's error handler
+_IN_JSON = re.compile(r'\s{2,12}"message": "(?P<text>[A-Za-z][\w.]{0,120}(?:Error|Exception)\b.*?)",?$')
 _RAISED = re.compile(r"(?:(?:[A-Za-z_]\w{0,80}\.){1,8}[A-Z]\w{2,80}|Stop(?:Async)?Iteration|Exception)(?:: |$)")
 # what stands below an exception and belongs to it: the address of Ray's actor, the keys that pydantic refuses
 _ENTRY = re.compile(r"  (host|rank|traceback) {0,8}: (.{0,300})")
@@ -128,7 +137,7 @@ class Log(t.NamedTuple):
     nodes whose last line waits for a lock file. ``alone``: nodes that are all of their job. ``trained``: the last
     line that shows progress, 0 without one. ``groups``: the process group in which each rank timed out. ``drawn``:
     nodes whose run id is a random one. ``members``: how often each node's processes took which rank of how many.
-    ``came``: (processes, ranks) where more came to a barrier than there are ranks.
+    ``came``: (processes, ranks) where more came to a barrier than there are ranks. ``ranks``: those that have written.
     """
 
     begins: int
@@ -155,6 +164,7 @@ class Log(t.NamedTuple):
     drawn: set[str]
     members: dict[str, dict[tuple[int, int], int]]
     came: list[tuple[int, int]]
+    ranks: frozenset[int] = frozenset()
 
 
 def parse(text: str, nodes: t.Mapping[str, str] = NOBODY) -> Log:
@@ -186,6 +196,7 @@ def parse(text: str, nodes: t.Mapping[str, str] = NOBODY) -> Log:
         trained=max(progress, default=0),
         world=max([*worlds, *(1 + line.rank for line in lines if line.rank is not None)], default=None),
         nodes=list(written),
+        ranks=frozenset(line.rank for line in lines if line.rank is not None),
     )
 
 
@@ -194,6 +205,10 @@ def _unfolded(lines: t.Sequence[Line]) -> t.Iterator[Line]:
     entries: dict[str, dict[str, str]] = {}
     inside: dict[str, bool] = {}
     for line in lines:
+        within = _IN_JSON.match(line.text)
+        if within:
+            yield line._replace(text=within["text"])
+            continue
         field = _ENTRY.match(line.text)
         entry = entries.setdefault(line.stream, {}) if field else entries.get(line.stream, {})
         if field:
@@ -224,6 +239,7 @@ class _Stream:
     asks: str = ""  # a package that asks the web
     chained: bool = False
     frames: bool = False
+    package: bool = False  # the last frame is in a package
     moves: bool = False  # the last frame deletes or renames a file
     ignored: int = 0  # the line that says so
 
@@ -235,6 +251,9 @@ def _said(own: _Stream, line: Line) -> job_failure.Said | None:
         said = said._replace(fatal=True) if said else job_failure.RAISED
     if own.moves and said and said.kind in ("file_missing", "model_missing"):
         said = job_failure.GONE
+    if own.package and said == job_failure.RAISED and _MISFIT.match(line.text):
+        said = said._replace(kind="packages")
+    own.package = bool(_OF_PACKAGE.match(line.text)) if _FRAME.match(line.text) else own.package
     if own.asks in _HUBS and said and said.kind == "web_unreachable":
         said = said._replace(kind="hub_unreachable")
     if not line.text.startswith(" ") or _FRAME.match(line.text):
@@ -309,6 +328,8 @@ def _joined(before: Event, event: Event, chained: bool) -> bool:
         return event.fatal
     if before.kind != "exception" or event.weight != job_failure.ROOT:
         return False
+    if before.text.endswith(":") and event.line - before.line <= 2:
+        return True
     if _WRAPPED.search(before.text):
         return event.line - before.line <= WRAPPED_LINES
     return event.line - before.line <= 3 and event.kind != "exception" and not event.fatal

@@ -403,10 +403,10 @@ def _of_works(sources: t.Sequence[Source], seen: t.Sequence[_Seen]) -> Root | No
 
 def _near_an_end(each: _Seen) -> bool:
     """Whether a process of the same node ended just after it."""
-    return any(
-        0 <= end.line - each.event.line <= NEAR_LINES and (end.node == each.event.node or not each.event.node)
-        for end in each.source.log.exits
-    )
+    log, event = each.source.log, each.event
+    ends = [(end.line, end.node) for end in log.exits]
+    ends += [(other.line, other.node) for other in log.events if other.fatal and other.weight == ENDED]
+    return any(0 <= line - event.line <= NEAR_LINES and (node == event.node or not event.node) for line, node in ends)
 
 
 def _silent(sources: t.Sequence[Source], seen: t.Sequence[_Seen]) -> Root | None:

@@ -51,7 +51,12 @@ FIRST: t.Sequence[Kind] = (
     kind("not_permitted", ROOT, r"slurmstepd\S{0,255}: error: execve\(\): .{1,300}: Permission denied", alone=True),
     kind("mpi_pmi", ROOT, r"OMPI was not built with SLURM's PMI|not built with SLURM support|PMI2?_Init(?:_thread)? "
          r"(?:failed|returned)|PMII_singinit: execv failed|unable to find .{0,40}mpi/pmix", alone=True),
+    kind("mpi_init", ROOT, r"Fatal error in (?:internal_|P)?MPI_Init|OFI addrinfo\(\) failed", alone=True),
+    kind("rdma_retries", ROOT, r"Transport retry count exceeded on \S{1,40}:\d|Remote (?:operation"
+         r"|access) error on mlx5"
+         r"|mlx5: \S{1,253}: got completion with error"),
     # Ray
+    kind("ended", ENDED, r"Error executing job with overrides", alone=True),  # hydra, without a traceback
     kind("ended", ENDED, r"TrainingFailedError|WorkerGroupError|RendezvousGracefulExitError"
          r"|(?:Engine core|WorkerProc) initialization failed|EngineDeadError"),
     kind("ray_worker_died", ENDED, r"ray\.exceptions\.(?:WorkerCrashed|RayActor|ActorDied|ActorUnavailable)Error"
@@ -71,6 +76,7 @@ FIRST: t.Sequence[Kind] = (
     kind("compiler_old", ROOT, r"Unsupported gpu architecture|is not defined for option 'gpu-name'"
          r"|unsupported GNU version|unrecognized argument .{0,20}-std=c\+\+(?:17|20)"),
     kind("python_home", ROOT, r"No module named 'encodings'|init_fs_encoding: failed|init_import_site"),
+    kind("loader_slow", ROOT, r"DataLoader timed out after \d"),
     # processors and libraries of the system
     kind("exec_format", ROOT, r"[Ee]xec format error|cannot execute(?: binary file|: required file not found)",
          alone=True),

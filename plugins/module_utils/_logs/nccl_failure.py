@@ -124,6 +124,7 @@ KINDS: t.Sequence[Kind] = (
     _kind("shm_missing", LATE, r"attaching to shared memory segment .{0,300}No such file"),
     _kind("memlock", ROOT,
           r"ibv_(?:reg_(?:dmabuf_)?mr\w*|create_\w+).{0,120}(?:Cannot allocate memory|with (?:error|errno)? ?12\b)|"
+          r"NET/OFI .{0,120}(?:RC: -12\b|Cannot allocate memory)|"
           r"ibv_(?:reg_mr\w*|create_\w+) failed\s*$"),  # NCCL before 2.12 does not say why
     _kind("gdr_refused", ROOT,
           r"ibv_reg_(?:dmabuf_)?mr\w*.{0,40}failed.{0,60}(?:not supported|Bad address|Invalid argument|"

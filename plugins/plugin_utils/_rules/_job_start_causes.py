@@ -76,6 +76,20 @@ START_CAUSES: t.Mapping[str, Cause] = {
         "srun --mpi=list shows what Slurm has, ompi_info | grep -i pmi what Open MPI understands: srun --mpi=pmix, or "
         "mpirun in place of srun",
     ),
+    "mpi_init": Cause(
+        "job-failed",
+        "MPI could not begin: it finds no network that it can use, or its parts are of different releases",
+        "fi_info (ucx_info -d) there shows what there is; FI_PROVIDER=tcp or UCX_TLS=tcp,self,sm tells whether it "
+        "is the "
+        "fabric; mpirun --version on every node",
+    ),
+    "rdma_retries": Cause(
+        "ib-retry-exceeded",
+        "The other end of an RDMA connection does not answer: its process had ended, or the link, its subnet "
+        "manager or "
+        "RoCE's priorities drop packets",
+        "ibstat and ibv_devinfo on both ends; if other ranks had ended before, their first error counts",
+    ),
     # Ray
     "ray_worker_died": Cause(
         "job-rank-killed",
@@ -105,6 +119,13 @@ START_CAUSES: t.Mapping[str, Cause] = {
         "job-failed",
         "The name of a socket is longer than the kernel lets it be (107 characters)",
         "export TMPDIR=/tmp (ray start --temp-dir /tmp/r) in the script: a short directory on the node's own disk",
+    ),
+    "loader_slow": Cause(
+        "job-failed",
+        "The data did not come in time: the disk or network file system that has them is slow, or a worker hangs",
+        "iostat -x 1 and nfsiostat 1 there while it runs; fewer or more num_workers, a larger timeout, or the data "
+        "on the "
+        "node's own disk",
     ),
     # environments, processors and libraries
     "environment_missing": Cause(

@@ -42,7 +42,7 @@ LESS = {"interrupted": INFO, "stopped": INFO, "warned": INFO, "build_waits": WAR
 OF_OTHERS = frozenset(
     (
         *("clients_missing", "first_rank_waits", "ray_waits", "watchdog_stuck", "wait_gloo", "lost", "aborted"),
-        *("store_connection", "gloo_mesh", "horovod_meets", "foreign_store", "ssh_lost"),
+        *("store_connection", "gloo_mesh", "horovod_meets", "foreign_store", "ssh_lost", "rdma_retries"),
     )
 )
 # What the node that launches has to change, though it names another one.
@@ -163,8 +163,11 @@ def _node(case: Case, sources: t.Sequence[job_root.Source], place: job_root.Plac
     name = common.node_of(case, place.node) if place.node else ""
     if name or place.rank is None:
         return name or place.node
-    worlds = {source.log.world for source in sources}
-    if worlds == {dig(case.plan, "world_size")}:
+    whole = int(dig(case.plan, "world_size", 0) or 0)
+    seen = max((max(source.log.ranks, default=-1) + 1 for source in sources), default=0)
+    worlds = {source.log.world for source in sources} - {None}
+    unknown = worlds <= {seen} and seen <= whole and not any(source.node for source in sources)
+    if worlds == {whole} or unknown:
         first = 0
         for name in case.order:
             first += int(dig(case.node(name), "slots", 0))

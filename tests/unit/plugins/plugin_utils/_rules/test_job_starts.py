@@ -8,6 +8,8 @@ The lines are made after the formats of Docker, enroot and pyxis, Apptainer, Slu
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine
@@ -27,7 +29,15 @@ TRAINS = "{'loss': 1.5, 'grad_norm': 0.3}\n" * 6
 
 def findings(text: str, host: str = "node1") -> list[Finding]:
     """What the log of a node says."""
-    user = {host: {"files": [{"kind": "job_log", "path": "/job/job.log", "text": text}]}}
+    return told({host: {"/job/job.log": text}})
+
+
+def told(files: t.Mapping[str, t.Mapping[str, str]]) -> list[Finding]:
+    """What logs say: texts by node and path."""
+    user = {
+        host: {"files": [{"kind": "job_log", "path": path, "text": text} for path, text in texts.items()]}
+        for host, texts in files.items()
+    }
     given = Case(plan=PLAN, user=user)
     ours = [rule for rule in REGISTRY if rule.judge.__module__ == job_logs.__name__]
     found = engine.merged((answer for rule in ours for answer in rule.judge(given)), given.order)
@@ -175,6 +185,69 @@ def test_a_connection_of_ssh_that_broke_while_the_job_ran(line):
 )
 def test_signals_that_shells_tell(line, rule):
     assert [found.rule for found in findings(f"{{'loss': 1.5}}\n{line}\n")] == [rule]
+
+
+PACKAGE = "/e/lib/python3.11/site-packages/accelerate/x.py"
+
+
+@pytest.mark.parametrize(
+    ("text", "rule", "hosts"),
+    [
+        ("[gpu2:19546:0:19546] ib_mlx5_log.c:139  Transport retry count exceeded on mlx5_0:1/IB (synd "
+         "0x15)\n[gpu2:19546:0:"
+         "19546] Caught signal 6 (Aborted: tkill(2) or tgkill(2))\n", "ib-retry-exceeded", ()),
+        ("[gpu2:04711] *** Process received signal ***\n[gpu2:04711] Signal: Segmentation fault (11)\n",
+         "job-rank-killed", ("node2",)),
+        ("Abort(1091215) on node 9 (rank 9 in comm 0): Fatal error in PMPI_Init_thread: Other MPI "
+         "error\n", "job-failed",
+         ("node1",)),
+        ('time="x" level=info msg="Pod: kubeflow.gpu2 exited with code 137" job=kubeflow.x\n', "job-rank-killed",
+         ("node2",)),
+        ("{'loss': 1.5}\ncommand terminated with exit code 137\n", "job-rank-killed", ("node1",)),
+        ("Message: The node was low on resource: memory. Container pytorch was using "
+         "100Gi\n", "mem-host-oom", ("node1",)),
+        ("{'loss': 1}\n[rank: 3] Child process with PID 9 terminated with code 1. Forcefully terminating all other "
+         "processes\nKilled\n", "job-failed", ("node1",)),
+        ('  "message": {\n    "message": "RendezvousConnectionError: The connection to the C10d store has failed.",\n',
+         "rdzv-connect-failed", ()),
+        ("[x][__main__][ERROR] - Error executing job with overrides: ['a=1']\n", "job-failed", ("node1",)),
+        (traceback("TypeError: fully_shard() got an unexpected keyword argument 'x'", PACKAGE), "ver-package-mismatch",
+         ("node1",)),
+        (traceback("AttributeError: 'LlamaConfig' object has no attribute 'x'", PACKAGE), "ver-package-mismatch",
+         ("node1",)),
+        (traceback("TypeError: f() got an unexpected keyword argument 'x'"), "job-failed", ("node1",)),
+        (traceback("AttributeError: 'NoneType' object has no attribute 'x'", PACKAGE), "job-failed", ("node1",)),
+        (traceback("torch._dynamo.exc.BackendCompilerFailed: backend='inductor' raised:\nRuntimeError: Failed to "
+         "find C "
+                   "compiler. Please specify via CC environment variable"), "build-op-failed", ("node1",)),
+        ("/tmp/x/main.c:5:10: fatal error: Python.h: No such file or directory\n"
+         + traceback("subprocess.CalledProcessError: Command '['/usr/bin/gcc']' returned non-zero exit status 1."),
+         "build-op-failed", ("node1",)),
+        (traceback("RuntimeError: DataLoader timed out after 300 seconds"), "job-failed", ("node1",)),
+    ],
+)  # fmt: skip
+def test_how_others_tell_of_an_end(text, rule, hosts):
+    (found,) = findings(text)
+    assert (found.rule, found.hosts) == (rule, hosts)
+
+
+def test_a_file_that_has_the_lines_of_several_nodes_names_none_by_itself():
+    rows = ["Traceback (most recent call last):", '  File "/t.py", line 3, in f']
+    log = "".join(f"[rank{rank}]: {row}\n" for row in rows for rank in (1, 3))
+    log += "[rank3]: torch.OutOfMemoryError: CUDA out of memory.\n[rank1]: RuntimeError: Connection closed by peer\n"
+    assert [(one.rule, one.hosts) for one in findings(log)] == [("mem-gpu-oom", ("node2",))]
+    (found,) = findings(log.replace("[rank3]: torch.Out", "torch.Out"))  # nobody says whose line it is
+    assert (found.rule, found.hosts) == ("mem-gpu-oom", ())
+
+
+def test_files_that_a_number_tells_apart_are_the_logs_of_one_job():
+    lost, killed = traceback("RuntimeError: NCCL communicator was aborted on rank 0."), traceback("MemoryError")
+    files = {"node1": {"/job/log.0": lost}, "node2": {"/job/log.1": killed}}
+    assert [one.rule for one in told(files)] == ["mem-host-oom"]
+    apart = {"node1": {"/job/log.4711": lost}, "node2": {"/job/log.4712": killed}}
+    assert len(told(apart)) == 2
+    turned = {"node1": {"/job/log.0": lost, "/job/log.1": killed}}  # of one node: an older one
+    assert len(told(turned)) == 2
 
 
 HEALTHY = {
