@@ -57,8 +57,7 @@ _PATTERNS = tuple(
         r"process (?P<local>\d{1,4}) terminated with (?:signal (?P<name>SIG\w+)|exit code (?P<code>\d{1,3}))",  # spawn
         r"Caught signal (?P<signal>\d{1,2}) \(",  # UCX
         r"^\[(?P<node>[\w.-]{1,253}):\d{1,10}\] Signal: [\w ]{1,40}\((?P<signal>\d{1,2})\)",  # Open MPI
-        r"\[rank: (?P<rank>\d{1,7})\] Child process with PID \d{1,10} terminated with "  # Lightning
-        r"code (?P<code>-?\d{1,3})",
+        r"^Child process with PID \d{1,10} terminated with code (?P<code>-?\d{1,3})",  # Lightning
         r"Pod: (?:[\w-]{1,253}\.)?(?P<node>[\w-]{1,253}) exited with code (?P<code>\d{1,3})",  # Kubeflow
         r"command terminated with exit code (?P<code>\d{1,3})$|^ {4,}Exit Code: +(?P<status>\d{1,3})$",  # kubectl
         r"Fatal Python error: (?P<word>Segmentation fault|Bus error|Illegal instruction)",

@@ -22,9 +22,10 @@ _SETTING_UP = re.compile(r"(?i)load|download|fetch|map|token|generat|convert|res
 BAR = re.compile(r"^[^|\n]{0,120}?\d{1,3}%\|[^|\n]{0,300}\|[^\[\n]{0,60}\[[^\]\n]{0,200}\]")
 _MPI = re.compile(
     r"(?:\w{3} \w{3} [ \d]\d [\d:]{8} \d{4} "
-    r"?)?\[(?:[^\[\],\s]{0,160}@)?\d{0,10},?(?P<rank>\d{1,7})\]<std(?:out|err|diag)>: ?"
+    r"?)?\[(?:(?:[^\[\],\s]{0,160}@)?\d{0,10},?|\d{1,10},mpirank:)(?P<rank>\d{1,7})(?:,(?P<host>[\w.-]{1,253}))?\]"
+    r"<std(?:out|err|diag)>: ?"
 )
-_RANK = re.compile(r"\[[Rr]ank ?(?P<rank>\d{1,7})\]:? ?")
+RANK = re.compile(r"\[[Rr]ank(?: ?|: |=)(?P<rank>\d{1,7})\]:? ?")
 _TEE = re.compile(
     r"\[(?:(?P<host>[A-Za-z_][\w.-]{0,120}):|(?P<role>[A-Za-z_](?:[\w.-]{0,120}?[A-Za-z_.-])??))(?P<local>\d{1,4})\]: ?"
 )
@@ -207,10 +208,12 @@ def _line(number: int, text: str, hosts: t.Container[str], tasks: bool, stamps: 
         node = next(filter(None, collected.groupdict().values()))
         stream, rest = collected[0].rstrip(), rest[collected.end() :]
     while True:
-        match = _MPI.match(rest) or _RANK.match(rest)
+        mpi = _MPI.match(rest)
+        match = mpi or RANK.match(rest)
         wrap = None if match else _WRAP.match(rest)
         if match:
             rank = int(match["rank"])
+            node = node or (mpi["host"] if mpi else "") or ""
         elif wrap:
             match, node = wrap, node or wrap["ip"] or ""
         else:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_lines import NOBODY, Line
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_lines import NOBODY, RANK, Line
 
 MOST_CHARACTERS = 160
 MOST_FORMS = 16
@@ -22,7 +22,8 @@ _BEGINS = "Traceback (most recent call last):"
 _FRAME = re.compile(r'  File "[^"\n]{1,300}", line \d')
 _DIGITS = re.compile(r"\d+")
 _CLOCK = re.compile(r"(?:\d{2,4}[-/]\d\d(?:[-/]\d{2,4})?[ T])?\d\d:\d\d:\d\d(?:[.,]\d{1,9})?|:\d{1,6}(?=\])")
-_RANK = re.compile(r"\b[Rr]ank[ =:]{1,3}(\d{1,7})\b")
+_RANK = re.compile(r"\b[Rr]ank[ =:]{0,3}(\d{1,7})\b")
+_OF_NODES = re.compile(r"\((?:head|worker\d*), rank=\d+")  # SkyPilot numbers nodes so
 _ADDRESS = re.compile(r"\bip[ =:]{1,3}([\d.]{7,15}|[0-9a-fA-F:]{2,45})")
 
 
@@ -56,7 +57,9 @@ def _without(line: Line, forms: t.Sequence[re.Pattern[str]], nodes: t.Mapping[st
     if not prefix:
         return line
     words, rest = prefix[0], line.text[prefix.end() :]
-    rank, address = _RANK.search(words), _ADDRESS.search(words)
+    own = RANK.match(rest)
+    rest = rest[own.end() :] if own else rest
+    rank, address = own or _RANK.search(_OF_NODES.sub("", words)), _ADDRESS.search(words)
     begins = rest.find(_BEGINS)  # behind a sentence of the logger
     return line._replace(
         stream=line.stream + _CLOCK.sub("", words).strip(),

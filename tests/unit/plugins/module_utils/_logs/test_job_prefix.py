@@ -42,14 +42,26 @@ def test_prefixes_of_any_form(prefixes):
 
 
 def test_a_prefix_tells_the_rank_and_the_address():
-    lines = job_prefix.taken_off(split(written("(worker6, rank=6, pid=8930, ip=10.0.0.12) ")), {"10.0.0.12": "node2"})
+    lines = job_prefix.taken_off(split(written("(Worker rank=6 pid=8930 ip=10.0.0.12) ")), {"10.0.0.12": "node2"})
     assert {(line.rank, line.node) for line in lines} == {(6, "node2")}
-    (event,) = job_log.parse(written("(worker6, rank=6, pid=8930, ip=10.0.0.12) ")).events
+    (event,) = job_log.parse(written("(Worker rank=6 pid=8930 ip=10.0.0.12) ")).events
     assert (event.kind, event.rank, event.node, event.line) == ("host_memory", 6, "10.0.0.12", 4)
+    assert {line.rank for line in job_prefix.taken_off(split(written("2024-01-02 07:45:12,123: rank9[12]: x: ")))} == {
+        9
+    }
+
+
+def test_a_number_of_nodes_is_no_rank():
+    sky = "(worker1, rank=1, pid=8930, ip=10.0.0.12) "
+    assert {(line.rank, line.node) for line in job_prefix.taken_off(split(written(sky)))} == {(None, "10.0.0.12")}
+    lines = job_prefix.taken_off(split(written(f"{sky}[rank9]: ")))
+    assert {(line.rank, line.node) for line in lines} == {(9, "10.0.0.12")}
+    last = job_prefix.taken_off(split(written(sky, error="[rank9]: MemoryError")))[-1]
+    assert (last.rank, last.text) == (9, "MemoryError")
 
 
 def test_processes_that_write_in_turn_are_kept_apart():
-    one, two = "(w1, rank=1, pid=8) ", "(w2, rank=2, pid=9) "
+    one, two = "(w1, rank=1, id=8) ", "(w2, rank=2, id=9) "
     rows = [f"{one}{ROWS[0]}", f"{two}{ROWS[0]}", f"{two}{ROWS[1]}", f"{one}{ROWS[1]}", f"{one}KeyError: 'x'"]
     events = job_log.parse("\n".join([*rows, f"{two}MemoryError"])).events
     assert [(event.kind, event.rank) for event in events] == [("exception", 1), ("host_memory", 2)]

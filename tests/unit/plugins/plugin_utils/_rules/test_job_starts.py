@@ -240,6 +240,12 @@ def test_a_file_that_has_the_lines_of_several_nodes_names_none_by_itself():
     assert (found.rule, found.hosts) == ("mem-gpu-oom", ())
 
 
+@pytest.mark.parametrize("tag", ["[1,mpirank:3,gpu2]<stderr>:", "(worker1, rank=1, pid=8, ip=10.0.0.12) [rank3]: "])
+def test_tags_of_services_name_the_rank_and_the_node(tag):
+    (found,) = findings(traceback("MemoryError", tag=tag))
+    assert (found.rule, found.hosts) == ("mem-host-oom", ("node2",)) and "rank 3" in found.evidence["node2"]
+
+
 def test_files_that_a_number_tells_apart_are_the_logs_of_one_job():
     lost, killed = traceback("RuntimeError: NCCL communicator was aborted on rank 0."), traceback("MemoryError")
     files = {"node1": {"/job/log.0": lost}, "node2": {"/job/log.1": killed}}
