@@ -129,7 +129,7 @@ START_CAUSES: t.Mapping[str, Cause] = {
     ),
     # environments, processors and libraries
     "environment_missing": Cause(
-        "env-not-switched",
+        "env-not-activated",
         "The environment of the job was not put into use there: what should do so is not there, or not known to the "
         "shell that runs the script, which is no login shell",
         "source the environment by its full path in the script (source /PATH/bin/activate, source "

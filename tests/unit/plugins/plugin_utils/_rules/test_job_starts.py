@@ -124,7 +124,7 @@ def test_what_is_around_the_ranks(text, rule, hosts, words):
 )  # fmt: skip
 def test_an_environment_that_was_not_put_into_use_explains_what_is_missing(before, failure):
     (found,) = findings(f"{before}\n{failure}")
-    assert found.rule == "env-not-switched" and before in found.evidence["node1"]
+    assert found.rule == "env-not-activated" and before in found.evidence["node1"]
     assert findings(f"{before}\n{TRAINS}") == []
     (found,) = findings(f"{before}\n" + traceback("MemoryError"))
     assert found.rule == "mem-host-oom"  # it explains nothing else
