@@ -9,7 +9,12 @@ import time
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_failure, job_log, job_start_failure
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import (
+    job_excerpt,
+    job_failure,
+    job_log,
+    job_start_failure,
+)
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_failure import (
     CONNECT,
     ENDED,
@@ -232,6 +237,17 @@ def test_each_kind_has_a_line_and_a_meaning():
         name: name for name in SAMPLES
     }
     assert set(SAMPLES) - set(_job_causes.CAUSES) == {"ended"}
+
+
+def test_each_such_line_is_kept_of_a_long_log(tmp_path):
+    noise = "".join(f"step {at} takes its time and has {at % 7} things to tell\n" for at in range(500))
+    path = tmp_path / "job.log"
+    lost = []
+    for name, line in SAMPLES.items():
+        path.write_text(f"{noise}{line}\n{noise}", encoding="utf-8")
+        if line not in job_excerpt.of_file(str(path)):
+            lost.append(name)
+    assert lost == []
 
 
 def test_what_explains_others_explains_kinds_that_there_are():
