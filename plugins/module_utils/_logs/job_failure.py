@@ -59,7 +59,8 @@ KINDS: t.Sequence[Kind] = (
           r"|CUDA (?:driver )?error: out of memory"
           r"|HIP out of memory|CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED|Cuda failure \d* ?'out of memory'"
           r"|cudaErrorMemoryAllocation"),
-    _kind("gpu_full", ROOT, r"CU(?:BLAS|DNN)_STATUS_NOT_INITIALIZED|NVML_SUCCESS == r INTERNAL ASSERT"),
+    _kind("gpu_full", ROOT, r"CU(?:BLAS|DNN)_STATUS_NOT_INITIALIZED|NVML_SUCCESS == r INTERNAL ASSERT"
+          r"|Free memory on device .{0,80} less than desired|No available memory for the cache blocks"),
     _kind("shm_full", ROOT, r"DataLoader worker .{0,80}Bus error|insufficient shared memory|out of shared memory"
           r"|unable to (?:open|allocate|mmap|resize|write to file).{0,60}(?:shared memory|</?torch_)"
           r"|/dev/shm.{0,120}No space left|creating shared memory segment /dev/shm"),
@@ -197,7 +198,8 @@ KINDS: t.Sequence[Kind] = (
     _kind("fabric_manager", ROOT, r"[Ee]rror 802\b|system not yet initialized"),
     _kind("torch_without_cuda", ROOT, r"Torch not compiled with CUDA enabled|compiled without (?:GPU|CUDA) support"),
     _kind("no_gpu", ROOT, r"No CUDA GPUs are available|no CUDA-capable device|Found no NVIDIA driver"
-          r"|No GPUs? (?:found|detected|available)|[Cc][Uu][Dd][Aa] is not available|no GPUs? (?:found|detected)"
+          r"|CUDA driver initialization failed|No GPUs? (?:found|detected|available)"
+          r"|[Cc][Uu][Dd][Aa] is not available|no GPUs? (?:found|detected)"
           r"|from cudaGetDeviceCount|torch\.cuda\.is_available\(\) is False|CUDA unknown error"
           r"|CUDA error: unknown error"),
     _kind("gpu_busy", ROOT, r"CUDA-capable device\S* (?:is|are|is/are) busy or unavailable"),
@@ -235,6 +237,7 @@ KINDS: t.Sequence[Kind] = (
           r"|^TypeError: .{0,40}(?:Accelerat|Train|DeepSpeed|FullyShard|FSDP|Plugin).{0,60}unexpected keyword"
           r"|^TypeError: \w{0,60}(?:Config|Args|Arguments|Params)\.__init__\(\) got an unexpected keyword"
           r"|operator torch\w{1,20}::\w{1,60} does not exist|may indicate binary incompatibility"
+          r"|did not match any variant of untagged enum"
           r"|Numpy is not available"),
     _kind("python_other", ROOT, r"unsupported pickle protocol|bad magic number in "),
     _kind("module_missing", ROOT, r"ModuleNotFoundError|No module named|ImportError|PackageNotFoundError"),
@@ -252,7 +255,8 @@ KINDS: t.Sequence[Kind] = (
     _kind("shapes", ROOT, r"size mismatch for |shapes cannot be multiplied|Trying to set a tensor of shape"
           r"|must match the (?:size|existing size)|Sizes of tensors must match|shape mismatch|ShapeError"
           r"|[Vv]ocab(?:ulary)?[ _]size.{0,80}(?:mismatch|differ|not match|larger|smaller|exceed)"),
-    _kind("model_damaged", ROOT, r"SafetensorError|UnpicklingError|PytorchStreamReader failed|Ran out of input"
+    _kind("model_damaged", ROOT, r"Unable to load weights from pytorch checkpoint|SafetensorError|UnpicklingError"
+          r"|PytorchStreamReader failed|Ran out of input"
           r"|failed finding central directory|HeaderTooLarge|MetadataIncompleteBuffer"),
     _kind("model_missing", ROOT, r"is not a (?:valid model identifier|local folder)|Incorrect path_or_model_id"
           r"|Can't load (?:tokenizer|the configuration|the model|config|feature)"
@@ -316,7 +320,8 @@ _WORTH = re.compile(
     r"|too open|negotiate|account|log in|password|sudo:|slots|as root|reach|parallel|requested|died|placement|agent"
     r"|dead because|gated|stale|checkpoint|is localhost|IP address|docker|container|nvidia-|srun:|not properly|invalid"
     r"|binary file|is over|\(\)|corrupt|detected|architecture|gpu-name|lmod|modulefile|environment|activate|pmi"
-    r"|not permitted|low on resource|mesh_dim|dimension|retry|completion|DataLoader|overrides|pair\.cc|positional",
+    r"|not permitted|inotify|untagged|low on resource|mesh_dim|dimension|retry|completion|DataLoader|overrides"
+    r"|pair\.cc|positional",
     re.IGNORECASE,
 )
 

@@ -89,6 +89,11 @@ FIRST: t.Sequence[Kind] = (
          r"|^\*\*\* (?:stack smashing|buffer overflow) detected", alone=True),
     kind("no_locks", ROOT, r"\[Errno (?:37|524)\]|No locks available|sqlite3\.OperationalError: (?:database is locked"
          r"|disk I/O error|locking protocol)"),
+    # what the number of an error means depends on who asked for what
+    kind("inotify", ROOT, r"inotify (?:watch|instance) limit"),
+    kind("open_files", ROOT, r"torch_\w{1,80}>.{0,60}Too many open files"),
+    kind("host_memory", ROOT, r"torch_\w{1,80}>.{0,60}Cannot allocate memory"),
+    kind("not_permitted", ROOT, r"torch_\w{1,80}>.{0,60}Permission denied"),
     # ssh while a job runs
     kind("ssh_lost", LOST, r"client_loop: send disconnect|^Timeout, server \S{1,255} not responding"
          r"|^Connection to \S{1,255} closed by remote host|packet_write_wait: Connection to"

@@ -171,6 +171,13 @@ START_CAUSES: t.Mapping[str, Cause] = {
         "findmnt -T PATH there; put caches and databases on the node's own disk (HF_HOME, HF_DATASETS_CACHE, "
         "TRITON_CACHE_DIR), or mount NFS with version 4 (rpc-statd for 3)",
     ),
+    "inotify": Cause(
+        "job-failed",
+        "The kernel lets the job's user watch no more files: the disk is not full, in spite of the number of the error",
+        "sysctl fs.inotify there; sysctl -w fs.inotify.max_user_watches=1048576 fs.inotify.max_user_instances=1024, "
+        "also "
+        "in /etc/sysctl.d",
+    ),
     # the net
     "ssh_lost": Cause(
         "job-session-closed",

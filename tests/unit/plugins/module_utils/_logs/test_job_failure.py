@@ -223,6 +223,7 @@ SAMPLES = {
     "mpi_init": "Abort(1091215) on node 9 (rank 9 in comm 0): Fatal error in PMPI_Init_thread: Other MPI error",
     "rdma_retries": "ib_mlx5_log.c:139  Transport retry count exceeded on mlx5_0:1/IB (synd 0x15 vend 0x81)",
     "loader_slow": "RuntimeError: DataLoader timed out after 300 seconds",
+    "inotify": "OSError: [Errno 28] inotify watch limit reached",
     "gpu_full": "RuntimeError: CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
     "foreign_store": "RuntimeError: Ping failed, invalid value returned from server. Expected: 1, Got: 2",
     "kernel_size": "triton.runtime.errors.OutOfResources: out of resource: shared memory, Required: 180224",

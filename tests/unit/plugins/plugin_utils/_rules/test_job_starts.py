@@ -240,6 +240,26 @@ def test_a_file_that_has_the_lines_of_several_nodes_names_none_by_itself():
     assert (found.rule, found.hosts) == ("mem-gpu-oom", ())
 
 
+SHARED = "RuntimeError: unable to open shared memory object </torch_26_1> in read-write mode: "
+
+
+@pytest.mark.parametrize(
+    ("error", "rule"),
+    [
+        ("OSError: [Errno 28] inotify watch limit reached", "job-failed"),
+        ("OSError: [Errno 24] inotify instance limit reached", "job-failed"),
+        (SHARED + "Too many open files (24)", "fd-limit"),
+        (SHARED + "Cannot allocate memory (12)", "mem-host-oom"),
+        (SHARED + "Permission denied (13)", "path-not-permitted"),
+        (SHARED + "No space left on device (28)", "shm-too-small"),
+        ("ValueError: Free memory on device (10.2/79.1 GiB) on startup is less than desired GPU memory",
+         "mem-gpu-oom"),
+    ],
+)  # fmt: skip
+def test_what_a_number_of_an_error_means_depends_on_who_asked(error, rule):
+    assert [found.rule for found in findings(traceback(error))] == [rule]
+
+
 @pytest.mark.parametrize("tag", ["[1,mpirank:3,gpu2]<stderr>:", "(worker1, rank=1, pid=8, ip=10.0.0.12) [rank3]: "])
 def test_tags_of_services_name_the_rank_and_the_node(tag):
     (found,) = findings(traceback("MemoryError", tag=tag))
