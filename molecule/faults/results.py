@@ -50,11 +50,13 @@ class Results:
         self.outcomes: dict[str, Outcome] = {}
         self.healthy_runs = 0
         self.false_accusations: list[str] = []
+        self.systems: list[str] = []
         if path and resume and path.exists():
             data = json.loads(path.read_text())
             self.outcomes = {one["name"]: Outcome(**one) for one in data["faults"]}
             self.healthy_runs = data["healthy_runs"]
             self.false_accusations = data["false_accusations"]
+            self.systems = data["systems"]
 
     def settled(self, name: str) -> bool:
         """Whether this fault was tried before and all was as it has to be."""
@@ -64,9 +66,10 @@ class Results:
         """The faults that were not named as they have to be."""
         return [one for one in self.outcomes.values() if one.problems]
 
-    def healthy(self, accusations: t.Sequence[str]) -> None:
-        """Note a run on the healthy cluster."""
+    def healthy(self, accusations: t.Sequence[str], systems: t.Iterable[str]) -> None:
+        """Note a run on the healthy cluster, whose nodes have these operating systems."""
         self.healthy_runs += 1
+        self.systems = sorted({*self.systems, *systems})
         self.false_accusations += accusations
         self.save()
 
@@ -83,28 +86,42 @@ class Results:
             "faults": [dataclasses.asdict(one) for one in self.outcomes.values()],
             "healthy_runs": self.healthy_runs,
             "false_accusations": self.false_accusations,
+            "systems": self.systems,
         }
         new = self.path.with_suffix(".new")
         new.write_text(json.dumps(data, indent=1) + "\n")
         os.replace(new, self.path)
 
-    def page(self, faults: t.Sequence[t.Mapping[str, t.Any]]) -> str:
-        """The page of the documentation: one line for each of ``faults``, tried or not."""
+    def count(self, faults: t.Sequence[t.Mapping[str, t.Any]]) -> str:
+        """How many of ``faults`` were named rightly on these systems, in a sentence."""
         tried = [self.outcomes[fault["name"]] for fault in faults if fault["name"] in self.outcomes]
         right = sum(not one.problems for one in tried)
-        count = (
-            f"{right} of {len(faults)} as they have to be, {len(faults) - len(tried)} not tried;"
-            f" {self.healthy_runs} runs on the healthy cluster in between, with {len(self.false_accusations)} false"
-            " accusations.\nWritten by `molecule/faults/run.py`."
+        return (
+            f"{', '.join(self.systems)}: {right} of {len(faults)} as they have to be, {len(faults) - len(tried)} not"
+            f" tried; {self.healthy_runs} runs on the healthy cluster in between, with {len(self.false_accusations)}"
+            " false accusations."
         )
-        lines = [HEAD, count, "", "| fault | rule | detected | right host | nothing else | repaired | seconds |"]
-        lines += ["|---|---|---|---|---|---|---|", *(self._line(fault) for fault in faults)]
+
+    def page(self, faults: t.Sequence[t.Mapping[str, t.Any]], beside: t.Sequence[Results] = ()) -> str:
+        """The page of the documentation: a line for each of ``faults``; ``beside``: on other systems."""
+        counts = [f"- {each.count(faults)}" for each in (self, *beside)]
+        head = ["fault", "rule", "detected", "right host", "nothing else", "repaired", "seconds"]
+        head += [f"on {', '.join(each.systems)}" for each in beside]
+        lines = [HEAD, *counts, "", "Written by `molecule/faults/run.py`.", ""]
+        lines += [_row(head), "|---" * len(head) + "|", *(_row(self._cells(fault, beside)) for fault in faults)]
         return "\n".join(lines) + "\n"
 
-    def _line(self, fault: t.Mapping[str, t.Any]) -> str:
+    def _cells(self, fault: t.Mapping[str, t.Any], beside: t.Sequence[Results]) -> list[str]:
         one = self.outcomes.get(fault["name"])
+        cells = [fault["what"], f"`{fault['rule']}`"]
         if one is None:
-            return f"| {fault['what']} | `{fault['rule']}` | not tried | - | - | - | - |"
-        said = ["yes" if fine else "NO" for fine in (one.detected, one.right_host, one.alone)]
-        mended = MENDED[one.repair] if one.repaired else "NO"
-        return f"| {one.what} | `{one.rule}` | {' | '.join(said)} | {mended} | {one.seconds:.0f} |"
+            cells += ["not tried", "-", "-", "-", "-"]
+        else:
+            cells += ["yes" if fine else "NO" for fine in (one.detected, one.right_host, one.alone)]
+            cells += [MENDED[one.repair] if one.repaired else "NO", f"{one.seconds:.0f}"]
+        others = [each.outcomes.get(fault["name"]) for each in beside]
+        return cells + ["not tried" if other is None else "NO" if other.problems else "yes" for other in others]
+
+
+def _row(cells: t.Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -98,7 +98,7 @@ class Cluster:
         """What is accused although nothing should be wrong."""
         _rc, report = self.play(playbook, {})
         found = [f"{item['rule']} on {', '.join(item['hosts'])}: {item['cause']}" for item in accused(report)]
-        self.results.healthy(found)
+        self.results.healthy(found, {node["os"] for node in report["nodes"] if node["os"]})
         return found
 
 
@@ -212,6 +212,7 @@ def main() -> int:
     parser.add_argument("--results", type=pathlib.Path, help="file for the results as JSON, written after each fault")
     parser.add_argument("--resume", action="store_true", help="leave out what --results has as named rightly")
     parser.add_argument("--docs", type=pathlib.Path, help="file for the results as a page of the documentation")
+    parser.add_argument("--beside", type=pathlib.Path, nargs="*", default=[], help="those on other systems, for --docs")
     parser.add_argument("--healthy", type=int, default=0, help="runs on the healthy cluster before the first fault")
     parser.add_argument("--every", type=int, default=1, help="try one fault of so many, to be quick")
     parser.add_argument("--only", nargs="*", default=[], help="names of faults")
@@ -231,7 +232,7 @@ def main() -> int:
     print(f"{tried - len(results.wrong())} of {tried} faults named rightly; {results.healthy_runs} healthy runs,")
     print(f"{len(accusations)} false accusations in them")
     if given.docs:
-        given.docs.write_text(results.page(load([])))
+        given.docs.write_text(results.page(load([]), [Results(path, resume=True) for path in given.beside]))
     return 1 if results.wrong() or accusations else 0
 
 

@@ -118,6 +118,7 @@ options:
           - ds_report
           - collect_env
           - kernel_log
+          - node_report
       path:
         description: Where it is on the node. V(~) is expanded.
         type: str

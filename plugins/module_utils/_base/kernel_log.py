@@ -13,6 +13,7 @@ import itertools
 import re
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import per_host
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.collected import unwrap
 
 MAX_LINE, MAX_EVENTS, TRACE_LINES = 300, 200, 40
@@ -39,14 +40,6 @@ _PREFIX = re.compile(
     r"(?P<host>[A-Za-z0-9][\w.-]{0,100}): +"
     r"(?=\[ *\d|\[\w{3} \w{3} |<\d|\d{4}-\d\d-|[A-Z][a-z]{2} [ \d]\d |kern *:)"
 )
-# What stands above the lines of one machine in the output of ansible, of dshbak and clush -b (between two rules), and
-# of salt.
-_SECTION = re.compile(
-    r"(?P<ansible>[A-Za-z0-9][\w.-]{0,100}) \| (?:CHANGED|SUCCESS|FAILED)\b[^|]{0,20}\| rc=\d{1,3}\b[^>]{0,20}>>|"
-    r"(?:ok|changed|fatal|failed): \[(?P<play>[A-Za-z0-9][\w.-]{0,100})\](?: =>|:)"
-)
-_RULE = re.compile(r"-{4,}\s*\Z")
-_NAME = re.compile(r"([A-Za-z0-9][\w.-]{0,100})(:?)\s*\Z")
 _STAMP = re.compile(r"(?:<\d{1,3}>)?\[|kern *:|\d{4}-")
 _BOOT = re.compile(r"\bLinux version \d")
 _LOADING = re.compile(r"NVRM: loading NVIDIA UNIX ")
@@ -153,6 +146,7 @@ PATTERNS: t.Sequence[Pattern] = (
         r"(?:Killed (?P<cgroup>/\S+) due to memory (?:used|pressure)|sending SIG(?:KILL|TERM) to process "
         r"(?P<pid>\d+) uid (?P<uid>\d+) \"(?P<victim>[^\"]{1,20})\")",
     ),
+    _pattern("huge_pages", r"PID (?P<pid>\d+) killed due to inadequate hugepage pool"),
     # processes
     _pattern(
         "crashed",
@@ -238,6 +232,50 @@ PATTERNS: t.Sequence[Pattern] = (
         r".{0,60}(?P<what>[Ff]irmware (?:not responding|fatal|crash|hang)\w*|TX timeout detected|Adapter "
         r"reset|Hardware error|HMC Error|[Cc]ritical PE [Ee]rror)",
     ),
+    # adapters of clouds: EFA and ENA of AWS, gVNIC of Google, MANA and the accelerated networking of Azure
+    _pattern(
+        "rdma_full",
+        r"(?:infiniband (?P<device>\S{1,40})|efa ADDRESS (?P<name>\S{1,40})): (?:Failed to (?:register|allocate) mr ?|"
+        r"Failed to process command (?P<command>REG_MR|ALLOC_MR|CREATE_\w{1,20}) .{0,80}err |"
+        r"Failed to create (?:qp|cq|ah|eq).{0,60})\[?-12\b",
+    ),
+    _pattern(
+        "rdma_full",
+        r"mlx\d_core (?P<device>ADDRESS):? .{0,80}\b(?P<command>CREATE_(?:MKEY|QP|CQ|SRQ|RMP))\b.{0,80}"
+        r"status (?:limits exceeded|no resources)",
+    ),
+    _pattern(
+        "nic_failed",
+        r"(?:infiniband (?P<device>\S{1,40})|efa ADDRESS (?P<name>\S{1,40})): .{0,20}(?P<what>The device didn't send "
+        r"any completion|The device sent a completion but|Wait for completion \(polling\) timeout|Reading register "
+        r"timed out|Reset indication didn't turn|Admin queue is closed|Device isn't ready)",
+    ),
+    _pattern(
+        "nic_reset",
+        r"(?:ena (?P<device>ADDRESS)(?: [\w.-]{1,20})?|(?P<name>[\w.-]{2,20})): .{0,40}(?P<what>[Kk]eep alive watchdog "
+        r"timeout|(?:The number of l|L)ost [Tt][Xx] completions (?:is|are) above|Potential MSIX issue on Rx|The device "
+        r"has detected an unhealthy state)",
+    ),
+    _pattern(
+        "nic_failed",
+        r"ena (?P<device>ADDRESS)(?: [\w.-]{1,20})?: (?P<what>Reset attempt failed|FW isn't responsive|ENA admin queue "
+        r"is not in running state|Device reset failed|Can not reset device)",
+    ),
+    _pattern(
+        "nic_failed",
+        r"gv(?:e|nic) (?P<device>ADDRESS)(?: [\w.-]{1,20})?: (?P<what>Reset failed!|AQ commands? timed out)",
+    ),
+    _pattern(
+        "nic_reset",
+        r"gv(?:e|nic) (?P<device>ADDRESS)(?: [\w.-]{1,20})?: (?P<what>Performing reset|Device requested reset)",
+    ),
+    _pattern(
+        "nic_failed",
+        r"mana (?P<device>ADDRESS)(?: [\w.-]{1,20})?: (?P<what>HWC: (?:Request timed out|Failed)|Command 0x[0-9a-f]+ "
+        r"timed out|Failed to (?:establish|test|initialize) HWC)",
+    ),
+    _pattern("nic_reset", r"mana (?P<device>ADDRESS)(?: [\w.-]{1,20})?: (?P<what>Recv MANA service type)"),
+    _pattern("nic_reset", r"hv_netvsc [\w-]{36} (?P<device>[\w.-]{1,20}): (?P<what>Data path switched from VF)"),
     _pattern(
         "link_down",
         r"(?P<driver>[\w-]{2,40}) ADDRESS (?P<device>[\w.-]{1,20})(?: \([^)]{1,40}\))?: (?:\w+: )"
@@ -285,24 +323,29 @@ PATTERNS: t.Sequence[Pattern] = (
 _WORTH = re.compile(
     r"NVRM|nouveau|odule|peer_?mem|nvidia|oom|emory|segfault|traps:|blocked|lockup|stall|PCIe|AER|DMAR|AMD-Vi|EDAC|"
     r"Hardware Error|mce:|temperature|mlx|WATCHDOG|irmware|[Ll]ink|table|TX timeout|error|nvme|EXT4|XFS|BTRFS|nfs|Disk|"
-    r"Adapter|sending SIG|killed as a result|disagrees|Unknown symbol|version magic|arrier|VFS:|HMC|ritical PE"
+    r"Adapter|sending SIG|killed as a result|disagrees|Unknown symbol|version magic|arrier|VFS:|HMC|ritical PE|-12\b|"
+    r"hugepage|infiniband|\befa |\bena |\bmana |\bgve |\bgvnic |lost tx|Data path"
 )
 # one sentence over two to five lines, whose breaks differ between drivers
 _API = re.compile(r"NVRM: API mismatch: the client\b[\s\S]{0,400}")
 _VERSION = re.compile(r"\bversion (\d{2,4}(?:\.\d{1,4}){1,3})")
 # Whose work a device does, from the lines that name both.
-_OWNER = re.compile(rf"\b(nvidia|mlx\d_core|bnxt_en|ice|i40e|efa|ena|nvme|irdma|ionic|mana) ({_ADDRESS})")
+_OWNER = re.compile(rf"\b(nvidia|mlx\d_core|bnxt_en|ice|i40e|efa|ena|gve|gvnic|nvme|irdma|ionic|mana) ({_ADDRESS})")
 
 
-def lines(text: str) -> t.Iterator[Line]:
-    """The lines of the kernel, each with the host it names; those of other programs are left out."""
-    before = section = ""
-    rows = _ANSI.sub("", text).splitlines()
-    for raw in itertools.chain.from_iterable(map(unwrap, _sections(rows))):
-        head = _SECTION.match(raw)
-        if head:
-            section = before = "".join(filter(None, head.groups()))
-            continue
+def lines(text: str, nodes: t.Container[str] = ()) -> t.Iterator[Line]:
+    """The lines of the kernel, each with the host it names; those of other programs are left out.
+
+    ``nodes`` are words known to be hosts.
+    """
+    for section, body in per_host.sections(_ANSI.sub("", text), nodes):
+        yield from _of_section(section, body.splitlines())
+
+
+def _of_section(section: str, rows: t.Sequence[str]) -> t.Iterator[Line]:
+    """The lines below a head; ``section`` is the host that it names, empty without one."""
+    before = section
+    for raw in itertools.chain.from_iterable(map(unwrap, rows)):
         prefix = _PREFIX.match(raw)
         rest = raw[prefix.end() :] if prefix else raw
         syslog = _SYSLOG.match(rest) or _PROTOCOL.match(rest)
@@ -315,26 +358,14 @@ def lines(text: str) -> t.Iterator[Line]:
             yield Line(host or "", tag, rest)
 
 
-def _sections(rows: t.Sequence[str]) -> t.Iterator[str]:
-    """The lines, with a name between two rules, or one above indented lines, in the form of ansible's heads."""
-    for number, row in enumerate(rows):
-        name = _NAME.match(row)
-        above, below = rows[number - 1] if number else "", rows[number + 1] if number + 1 < len(rows) else ""
-        ruled = _RULE.match(above) and _RULE.match(below)
-        if name and (below.startswith("    ") if name.group(2) else ruled):
-            yield f"{name.group(1)} | SUCCESS | rc=0 >>"
-        else:
-            yield row
-
-
-def parse(text: str) -> list[dict[str, t.Any]]:
+def parse(text: str, nodes: t.Container[str] = ()) -> list[dict[str, t.Any]]:
     """The events since the last boot of each host, those that repeat once.
 
     Each has ``kind``, ``host`` (the log's word, empty where it names none), ``device`` (a PCI address, an interface, a
     disk, a server; None), ``owner`` (the driver of the device), ``count``, ``line`` (the last one) and ``details``.
     """
     hosts: dict[str, list[str]] = {}
-    for line in lines(text):
+    for line in lines(text, nodes):
         own = hosts.setdefault(line.host, [])
         if _BOOT.search(line.text):
             own.clear()
@@ -408,6 +439,8 @@ def _note(
     """Keep an event, or count it once more; the lines of one kill, or of one failed start, are one event."""
     details = {name: value for name, value in details.items() if value}
     device = details.pop("device", None) or details.pop("short", None) or details.pop("slave", None)
+    name = details.pop("name", None)  # of an adapter that is named otherwise than by its address
+    device = device or name
     if kind in ("oom_killed", "oomd_killed", "oom_group"):
         before = last if last.get("kind") == "out_of_memory" else None
         same = before and (details.get("pid") in (None, before["details"].get("pid")) or "pid" not in before["details"])

@@ -21,8 +21,8 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.units im
 
 SBIN = filter_rules.SBIN
 IPTABLES_TABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
-# Chains of INPUT by which ufw and the iptables backend of firewalld are known.
-UFW_MARK, FIREWALLD_MARK = "ufw-before-input", "INPUT_ZONES"
+# What input chains jump to, by which ufw and firewalld are known; firewalld of 2.3 and later has no *_ZONES any more.
+UFW_MARK, FIREWALLD_MARKS = "ufw-before-input", ("INPUT_ZONES", "INPUT_POLICIES")
 EVERYBODY, NOBODY = "everybody", "nobody"
 STRANGERS = ("198.51.100.1", "2001:db8::1")  # RFC 5737 and 3849: no rule names these
 NEEDS_ROOT = "the rules can only be read by root"
@@ -91,7 +91,8 @@ def _firewalld_is_gone(files: Tree, rules: Rules) -> bool:
     by_iptables = "\nFirewallBackend=iptables" in (files.text("/etc/firewalld/firewalld.conf") or "")
     if rules.marks is None or (by_iptables and rules.iptables is None):
         return False
-    return not any(FIREWALLD_MARK in jump for jump in (*rules.marks, *(rules.iptables or ())))
+    jumps = (*rules.marks, *(rules.iptables or ()))
+    return not any(mark in jump for mark in FIREWALLD_MARKS for jump in jumps)
 
 
 def ufw(files: Tree, rules: Rules) -> dict[str, t.Any] | None:
@@ -135,7 +136,7 @@ def iptables(files: Tree, rules: Rules) -> dict[str, t.Any] | None:
     if rules.iptables is None:
         installed = any(files.has(path) for path in ("/usr/sbin/iptables", "/sbin/iptables"))
         return _entry("iptables", None, NEEDS_ROOT) if installed and rules.nft is None else None
-    if any(mark in rule for mark in (UFW_MARK, FIREWALLD_MARK) for rule in rules.iptables):
+    if any(mark in rule for mark in (UFW_MARK, *FIREWALLD_MARKS) for rule in rules.iptables):
         return _entry("iptables", False, "INPUT is kept by ufw or firewalld")
     if _strangers(rules, "iptables") == NOBODY:
         return _entry("iptables", False, "INPUT keeps out only the addresses that it names")

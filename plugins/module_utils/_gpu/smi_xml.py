@@ -43,7 +43,7 @@ _BLOCK_START = re.compile(r"<gpu[\s>]")
 # A command line may hold anything, also bytes that are not text: nobody needs it.
 _PROCESS_NAME = re.compile(r"<process_name>(?:(?!</?process_(?:name|info)>)[\s\S]){0,65536}</process_name>")
 
-# The children of a ``gpu`` element that _read_gpu() reads: each may appear only once.
+# The children of a ``gpu`` element that read_gpu() reads: each may appear only once.
 _READ_TAGS = (
     "product_name uuid minor_number persistence_mode compute_mode mig_mode pci clocks_event_reasons "
     "clocks_throttle_reasons fb_memory_usage ecc_mode ecc_errors retired_pages remapped_rows fabric temperature "
@@ -62,7 +62,7 @@ class SmiLog(t.NamedTuple):
     """What ``nvidia-smi -q -x`` said.
 
     ``schema`` is like "v12" or None; ``attached`` is the number of GPUs that it declares; ``gpus``
-    are the records of _read_gpu() in its order; ``defect`` is a clause that says why the
+    are the records of read_gpu() in its order; ``defect`` is a clause that says why the
     output cannot be trusted, or None.
     """
 
@@ -81,7 +81,7 @@ def parse(text: str) -> SmiLog:
     if tree is None:
         return SmiLog(None, None, None, None, (), defect or "it holds no GPU list")
     elements = tree.findall("gpu")
-    gpus = tuple(_read_gpu(element) for element in elements)
+    gpus = tuple(read_gpu(element) for element in elements)
     return SmiLog(
         schema.group(1) if schema else None,
         _first_version(tree, _DRIVER_TAGS),
@@ -175,7 +175,7 @@ def _incomplete(gpus: t.Sequence[dict[str, t.Any]]) -> str | None:
     return None
 
 
-def _read_gpu(element: ET.Element) -> dict[str, t.Any]:
+def read_gpu(element: ET.Element) -> dict[str, t.Any]:
     """All that the facts need from one ``gpu`` element; a value that is not there is None."""
     return {
         "name": model(element.findtext("product_name")),

@@ -70,8 +70,14 @@ KINDS: t.Sequence[Kind] = (
           r"|killed due to memory pressure \(OOM\)|was low on resource: memory",
           alone=True),
     _kind("loader_killed", ROOT, r"DataLoader worker .{0,80}killed by signal: Killed"),
-    _kind("host_memory", ROOT, r"^MemoryError\b|std::bad_alloc|DefaultCPUAllocator|OSError: \[Errno 12\]"
-          r"|fork: Cannot allocate memory"),
+    # libfabric, which aborts after the first two
+    _kind("efa_memory", ROOT, r"Libfabric error: \(-12\)|EFA internal error: .{0,40}post internal receive buffers",
+          alone=True),
+    _kind("efa_unreachable", ROOT, r"EFA internal error: \(\d+\) .{0,60}(?:[Uu]nreachable|[Uu]nresponsive"
+          r"|[Uu]nestablished|[Nn]ot connected|[Nn]o longer)", alone=True),
+    _kind("efa_memory", ROOT, r"(?:Unable to register MR|fi_mr_reg\w*|RX packet pool)\b.{0,160}Cannot allocate memory"),
+    _kind("fork_memory", ROOT, r"OSError: \[Errno 12\]|fork: Cannot allocate memory"),
+    _kind("host_memory", ROOT, r"^MemoryError\b|std::bad_alloc|DefaultCPUAllocator"),
     _kind("process_limit", ROOT, r"can't start new thread|pthread_create failed|fork: (?:retry: )?Resource temporarily "
           r"unavailable|BlockingIOError: \[Errno 11\]|libgomp: Thread creation failed"),
     _kind("disk_full", ROOT, r"[Nn]o space left on device|low on resource: ephemeral|\[Errno 28\]"
@@ -296,7 +302,8 @@ KINDS: t.Sequence[Kind] = (
 NETWORK = frozenset(
     (
         *("port_in_use", "port_privileged", "address_not_own", "loopback", "gloo_interface"),
-        *("name_unknown", "no_route", "refused", "connect_timeout", "master_local", "ray_head"),
+        *("name_unknown", "no_route", "refused", "connect_timeout", "master_local"),
+        *("ray_head", "efa_memory"),
     )
 )
 EXCEPTION = re.compile(
@@ -326,7 +333,7 @@ _WORTH = re.compile(
 )
 
 
-NCCL_KNOWS_MORE = ("refused", "connect_timeout", "lost", "no_route", "host_memory")
+NCCL_KNOWS_MORE = ("refused", "connect_timeout", "lost", "no_route", "host_memory", "fork_memory")
 ABOUT_NCCL = re.compile(
     r"NCCL|nccl|ibv_|NET/OFI|socket[A-Z]|WorkNCCL|/dev/shm|Too many open|[Mm]essage truncated|Duplicate GPU"
     r"|Multiple Ranks|socket interface|NET plugin|Cuda failure|nvml[A-Z]|algorithm/protocol|NVLink SHARP|MNNVL"

@@ -124,7 +124,6 @@ KINDS: t.Sequence[Kind] = (
     _kind("shm_missing", LATE, r"attaching to shared memory segment .{0,300}No such file"),
     _kind("memlock", ROOT,
           r"ibv_(?:reg_(?:dmabuf_)?mr\w*|create_\w+).{0,120}(?:Cannot allocate memory|with (?:error|errno)? ?12\b)|"
-          r"NET/OFI .{0,120}(?:RC: -12\b|Cannot allocate memory)|"
           r"ibv_(?:reg_mr\w*|create_\w+) failed\s*$"),  # NCCL before 2.12 does not say why
     _kind("gdr_refused", ROOT,
           r"ibv_reg_(?:dmabuf_)?mr\w*.{0,40}failed.{0,60}(?:not supported|Bad address|Invalid argument|"
@@ -137,6 +136,7 @@ KINDS: t.Sequence[Kind] = (
           r"Got completion (?:with error |.{0,200}?(?:status[=:]\s?(?:\w{1,40}\()?|> with error ))(?:4|10|11)\b"),
     _kind("ib_completion", ROOT,
           r"Got completion (?:from peer|with)|Fatal error\. Detected \d+ failed devices"),
+    _kind("efa_memory", ROOT, r"NET/OFI .{0,200}\b(?:regist|fi_mr_reg|MR\b).{0,160}(?:-12\b|Cannot allocate)"),
     _kind("efa_completion", ROOT,
           r"NET/OFI .{0,200}(?:completed with error|unresponsive receiver|unreachable|insert remote address)"),
     _kind("topology", ROOT,

@@ -47,6 +47,7 @@ KINDS = (
     "ds_report",
     "collect_env",
     "kernel_log",
+    "node_report",
 )
 """What a file that the caller names can be."""
 

@@ -26,6 +26,7 @@ Record = dict[str, t.Any]
 MAX_FILES = 10000
 MAX_TEXT = 64 * 1024
 MAX_HEAD = 24 * 1024
+MAX_REPORT = 256 * 1024
 MAX_BYTES = 256 * 1024 * 1024
 """What one digest reads at most; beyond it, sizes alone are digested."""
 
@@ -295,9 +296,13 @@ def managed(prefix: str) -> Record:
 
 
 def handed_in(files: t.Iterable[t.Mapping[str, t.Any]]) -> list[Record]:
-    """``kind``, ``path``, ``cluster``, ``exists``, ``text`` (masked, at most 64 KiB), ``error`` of each file."""
+    """``kind``, ``path``, ``cluster``, ``exists``, ``text``, ``error`` of each file.
+
+    The text is masked, and at most 64 KiB, of a report on nodes 256 KiB.
+    """
     readers = dict.fromkeys(("nccl_log", "kernel_log", "ds_report", "collect_env"), ends_of)
     readers["job_log"] = job_excerpt.of_file
+    readers["node_report"] = report_of
     return [
         {
             "kind": wish["kind"],
@@ -313,6 +318,12 @@ def beginning_of(path: str) -> str:
     """The first 64 KiB of a file; OSError when it cannot be read."""
     with open(path, "rb") as stream:
         return stream.read(MAX_TEXT).decode("utf-8", "replace")
+
+
+def report_of(path: str) -> str:
+    """The beginning of a report on several nodes, which is longer than other files and has nothing that could lack."""
+    with open(path, "rb") as raw:
+        return Stream(raw).read(MAX_REPORT).decode("utf-8", "replace")
 
 
 def ends_of(path: str) -> str:

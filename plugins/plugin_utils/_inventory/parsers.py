@@ -24,7 +24,7 @@ CUDA_VERSION = re.compile(r"\d{1,2}\.\d{1,2}(\.\d{1,3})?\Z")
 LAUNCHERS = ("deepspeed", "accelerate", "accelerate_standard", "torchrun", "mpirun")
 FILE_KINDS = (
     "hostfile", "accelerate", "deepspeed_json", "deepspeed_env", "ssh_config", "launch_script", "nccl_log", "job_log",
-    "ds_report", "collect_env", "kernel_log",
+    "ds_report", "collect_env", "kernel_log", "node_report",
 )  # fmt: skip
 
 

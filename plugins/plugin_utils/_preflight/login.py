@@ -223,7 +223,8 @@ def exchange(
     transport.set_log_channel(LOG)
     transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = clock.left
     options = transport.get_security_options()
-    options.key_types = _algorithms(options.key_types, only) or _preferred(options.key_types, kinds)
+    offered = options.key_types
+    options.key_types = _algorithms(offered, only) or _preferred(offered, client.key_algorithms, kinds)
     try:
         transport.start_client(timeout=clock.left)
     except paramiko.ssh_exception.IncompatiblePeer as error:
@@ -271,10 +272,14 @@ def _silent(client: Client, error: str, proxy_said: str, greeting: str = "") -> 
     return stop
 
 
-def _preferred(offered: t.Sequence[str], wanted: t.Iterable[str]) -> tuple[str, ...]:
-    """The algorithms of the known keys first, as ssh asks for them."""
-    first = [name for kind in wanted for name in _algorithms(offered, kind)]
-    return tuple(dict.fromkeys([*first, *offered]))
+def _preferred(offered: t.Sequence[str], order: t.Sequence[str], kinds: t.Iterable[str]) -> tuple[str, ...]:
+    """The algorithms in the order in which ssh asks for them: those of known keys first, and each part as ssh ranks it.
+
+    A host of which only the first of its known keys has changed is refused by ssh, and so it must be here.
+    """
+    known_first = [name for kind in kinds for name in _algorithms(offered, kind)]
+    rank = {name: place for place, name in enumerate(order)}
+    return tuple(sorted(offered, key=lambda name: (name not in known_first, rank.get(name, len(rank)))))
 
 
 def _algorithms(offered: t.Sequence[str], kind: str) -> tuple[str, ...]:

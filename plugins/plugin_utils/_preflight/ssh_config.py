@@ -38,7 +38,8 @@ class Client:
     ``lookup`` is the name under which known_hosts has it, ``proxy`` the command that makes the connection, empty for
     a direct one. ``strict``: an unknown key is refused; ``checked``: an unknown key is not simply taken each time;
     ``verified``: a machine that comes in place of a known one is noticed. ``keeps_in`` is the file in which ssh writes
-    down accepted keys, empty where it keeps none; ``hashes``: it writes no names there.
+    down accepted keys, empty where it keeps none; ``hashes``: it writes no names there. ``key_algorithms`` are those of
+    host keys in the order in which ssh wants them.
     """
 
     hostname: str
@@ -55,6 +56,7 @@ class Client:
     verified: bool = True
     keeps_in: str = ""
     hashes: bool = False
+    key_algorithms: tuple[str, ...] = ()
     family: int = socket.AF_UNSPEC
     proxy: str = ""
     beyond: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -103,6 +105,7 @@ def parse(text: str, target: Target) -> Client:
         verified=strict not in OFF and (strict != "accept-new" or bool(kept_in)),
         keeps_in=_path(kept_in[0], tokens) if kept_in else "",
         hashes=one("hashknownhosts") not in OFF,
+        key_algorithms=tuple(one("hostkeyalgorithms").split(",")),
         family=FAMILIES.get(one("addressfamily"), socket.AF_UNSPEC),
         proxy=_proxy(one("proxycommand"), one("proxyjump"), target, tokens),
         beyond=_beyond(values, agent),

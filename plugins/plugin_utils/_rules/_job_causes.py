@@ -49,6 +49,7 @@ STUCK = Cause(
 )
 _CONNECT = "Open the rendezvous port and all others between the nodes (trainmesh_firewall), and check trainmesh_address"
 _SHM = ADVICE["shm_full"]
+_EFA, _EFA_PEER = ADVICE["efa_memory"], ADVICE["efa_completion"]
 
 CAUSES: t.Mapping[str, Cause] = {
     **START_CAUSES,
@@ -105,6 +106,15 @@ CAUSES: t.Mapping[str, Cause] = {
         "mem-host-oom",
         "A worker of the DataLoader was killed, mostly because the node's memory was used up",
         "journalctl -k --since -1h there names the process; use a lower num_workers or prefetch_factor, or more memory",
+    ),
+    "efa_memory": Cause(_EFA.rule, _EFA.cause, _EFA.remedy),
+    "efa_unreachable": Cause(_EFA_PEER.rule, _EFA_PEER.cause, _EFA_PEER.remedy),
+    "fork_memory": Cause(
+        "mem-host-oom",
+        "A new process (a data loader, a build) got no memory: the node's is used up, vm.overcommit_memory forbids "
+        "more, or over EFA no huge page was free",
+        "FI_EFA_USE_HUGE_PAGE=0 for jobs over EFA (trainmesh_env); else free -g and sysctl vm.overcommit_memory there, "
+        "and fewer ranks or data loader workers on the node",
     ),
     "host_memory": Cause(
         "mem-host-oom",

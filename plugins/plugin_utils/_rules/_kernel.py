@@ -28,7 +28,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     dig,
     once,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_logs import node_of, texts
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_logs import host_words, node_of, texts
 
 KIND = "kernel_log"
 # How the processes of jobs are called in a kernel log: at most 15 characters.
@@ -99,7 +99,7 @@ def all_events(case: Case) -> tuple[Event, ...]:
     logs = [
         Event(_owner(case, name, text(data, "host")), path, data)
         for name, path, content in given(case)
-        for data in kernel.parse(content)
+        for data in kernel.parse(content, host_words(case))
     ]
     return (*live, *logs)
 

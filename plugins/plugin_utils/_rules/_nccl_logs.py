@@ -9,6 +9,7 @@ import ipaddress
 import re
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import per_host
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import nccl
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import addresses as own_addresses
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import gpus, in_mig_mode, node, rows
@@ -42,6 +43,27 @@ def texts(case: Case, kind: str) -> t.Iterator[tuple[str, str, str]]:
                 continue
             seen.add(text)
             yield name, str(dig(file, "path", kind)), text
+
+
+@once
+def host_words(case: Case) -> frozenset[str]:
+    """All that the nodes are called by, in lists that several of them write into one file."""
+    found = set(case.order)
+    for name in case.order:
+        at = node(case, name)
+        found.update(str(dig(at, key, "")) for key in ("address", "hostname", "fqdn"))
+        found.update(map(str, dig(at, "names", [])))
+    return frozenset(found - {""})
+
+
+def parts(case: Case, kind: str) -> t.Iterator[tuple[str, str, str]]:
+    """(node, path, text) of the files of a kind, those with the output of several hosts taken apart.
+
+    A host that is none of the plan's nodes has the name that the file has for it.
+    """
+    for name, path, text in texts(case, kind):
+        for host, part in per_host.split(text, host_words(case)):
+            yield (node_of(case, host) or host) if host else name, path, part
 
 
 @once

@@ -398,6 +398,15 @@ ADVICE: t.Mapping[str, Advice] = {
         "A queue of the adapter failed: a transfer before it was refused or lost",
         "Run the job once more with NCCL_DEBUG=INFO and read the first completion with an error; then ibstat and dmesg",
     ),
+    "efa_memory": Advice(
+        "ib-memlock",
+        FAIL,
+        "here",
+        "EFA got no memory registered: the limit on locked memory is too low, or the adapter's own limit is reached",
+        "ulimit -l in the job's own shell must say unlimited (memlock in /etc/security/limits.d, LimitMEMLOCK=infinity "
+        "for sshd; containers: --ulimit memlock=-1); if it does, dmesg | grep REG_MR tells of the adapter's limit: use "
+        "huge pages, or fewer ranks and channels on the node",
+    ),
     "efa_completion": Advice(
         _FIRST,
         FAIL,

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rule on processes that the kernel killed for want of memory: whose memory it was, and whose process."""
+"""Rules on processes that the kernel ended for want of memory: whose memory it was, and whose process."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._kernel i
     before_today,
     events,
     is_rank,
+    logs_known,
     long_ago,
     of,
 )
@@ -71,6 +72,34 @@ def _of_others(case: Case, event: Event) -> bool:
     limited = event.detail("constraint") == "CONSTRAINT_MEMCG" or event.detail("what").startswith("Memory cgroup")
     own = dig(case.user.get(event.host), "uid")
     return limited and (own is None or event.detail("uid") != str(own))
+
+
+@rule(
+    About(
+        "mem-huge-pages",
+        layer="job",
+        severity=FAIL,
+        also=(WARN, INFO),
+        title="A node ran out of huge pages",
+        symptom="`killed due to inadequate hugepage pool`, `Bus error`, `OSError: [Errno 12]` of a fork",
+        source="aws-ofi-nccl#292, Linux mm/hugetlb.c",
+    ),
+    needs=("user",),
+    applies=logs_known,
+)
+def huge_pages(case: Case) -> t.Iterable[Answer]:
+    """Processes that the kernel ended for want of a huge page: a child of a fork writes to one of its parent's."""
+    for event in {(each.host, each.path): each for each in events(case, "huge_pages")}.values():
+        cause = (
+            "A process was ended because no huge page was free: a fork, as of a data loader, wants those of its parent "
+            "once more (libfabric for EFA uses them without being told)."
+        )
+        remedy = (
+            "FI_EFA_USE_HUGE_PAGE=0 for jobs over EFA (trainmesh_env); else sysctl -w vm.nr_hugepages=N with more of "
+            "them (grep Huge /proc/meminfo), or data loaders with multiprocessing_context='spawn'."
+        )
+        severity = INFO if long_ago(case, event) else WARN if event.live else FAIL
+        yield of(case, event, "mem-huge-pages", severity, (cause, remedy))
 
 
 @rule(

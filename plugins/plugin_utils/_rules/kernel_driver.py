@@ -43,7 +43,11 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._kernel i
     hung_tasks,
     of,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_logs import files_there, node_of
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_logs import (
+    files_there,
+    host_words,
+    node_of,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._xids import off_bus, reason, to_judge
 
 # The nodes whose facts tell that GPUs are lost, or that the driver is not there: that finding quotes the log.
@@ -185,7 +189,7 @@ def _xids_given(case: Case) -> list[tuple[str, str, Data]]:
     found = []
     for holder, path, content in given(case):
         hosts: dict[str, list[str]] = {}
-        for line in kernel.lines(content):
+        for line in kernel.lines(content, host_words(case)):
             hosts.setdefault(line.host, []).append(line.text)
         for word, own in hosts.items():
             name = (node_of(case, word) or word) if word else holder

@@ -135,7 +135,10 @@ def _of_training(case: Case, event: Event) -> str:
     return "network adapter" if owner in _CARDS or address in map(_short, filter(None, cards)) else ""
 
 
-_CARDS = ("mlx4_core", "mlx5_core", "bnxt_en", "ice", "i40e", "ixgbe", "efa", "ena", "irdma", "ionic", "mana", "qede")
+_CARDS = (
+    *("mlx4_core", "mlx5_core", "bnxt_en", "ice", "i40e", "ixgbe", "efa", "ena", "gve", "gvnic", "irdma", "ionic"),
+    *("mana", "qede"),
+)
 
 
 def _short(address: str) -> str:
@@ -264,6 +267,15 @@ def _closed(case: Case, host: str, facts: Data) -> bool:
         source="Linux Documentation/networking/nf_conntrack-sysctl.rst, arp(7)",
     ),
     About(
+        "rdma-memory-full",
+        layer="network",
+        severity=WARN,
+        also=(FAIL, INFO),
+        title="An RDMA adapter has no room for more registered memory",
+        symptom="`Failed to register mr [-12]`, `Unable to register MR: Cannot allocate memory`",
+        source="libfabric#9739, nccl#563, Linux drivers/infiniband/hw/efa",
+    ),
+    About(
         "rdma-module-mismatch",
         layer="network",
         severity=WARN,
@@ -283,11 +295,17 @@ def network(case: Case) -> t.Iterator[Answer]:
             "Run mlxfwmanager --query (or ethtool -i) and update the adapter's firmware, then mlxfwreset or a power "
             "cycle; have the card replaced if it comes back."
         )
+        if _VIRTUAL.search(text(event.data, "line")):
+            remedy = (
+                "Stop and start the instance, which moves it to another host; update the adapter's driver (modinfo -F "
+                "version efa, ena, gve or mana), and report the instance to the cloud if it comes back."
+            )
         if event.kind == "nic_module":
             cause = f"A network adapter complains of its cable or transceiver: {event.detail('what')}."
             remedy = "mlxlink -d ADDRESS -m shows the module; clean or replace the cable or transceiver."
         worst = event.kind == "nic_failed" and not event.live
         yield of(case, event, "nic-failing", FAIL if worst else WARN, (cause, remedy))
+    yield from _of_clouds(case)
     most = limit(case, "carrier_changes_warn") / 2  # down and up are two changes
     for event in events(case, "link_down"):
         device = event.device
@@ -322,6 +340,33 @@ def network(case: Case) -> t.Iterator[Answer]:
             f"The kernel's table {table} was full: it dropped packets, and connections between nodes fail at random."
         )
         yield of(case, event, "net-table-full", WARN, (cause, remedy))
+
+
+# Adapters of virtual machines, which have no firmware that their owner updates.
+_VIRTUAL = re.compile(r"\b(?:efa|ena|gve|gvnic|mana) [0-9a-fA-F]{4,8}:|infiniband (?:efa_|rdmap)")
+
+
+def _of_clouds(case: Case) -> t.Iterator[Answer]:
+    """Adapters that are full, and those that their driver or their cloud has reset."""
+    full: dict[tuple[str, str], Event] = {(each.host, each.path): each for each in events(case, "rdma_full")}
+    for event in full.values():
+        cause = (
+            "The adapter refused to register more memory or to open more queues (-12, ENOMEM): it counts pages, and "
+            "its own limit is reached, whatever ulimit -l says."
+        )
+        remedy = (
+            "sysctl -w vm.nr_hugepages=N, so that large buffers are few pages, or fewer ranks and channels on the node "
+            "(NCCL_MAX_NCHANNELS); end processes of earlier jobs that still hold memory (rdma resource show mr), and "
+            "update the adapter's driver."
+        )
+        yield of(case, event, "rdma-memory-full", WARN if event.live else FAIL, (cause, remedy))
+    for event in {(each.host, each.path, each.device): each for each in events(case, "nic_reset")}.values():
+        cause = "A network adapter was reset, by its driver or by the cloud: connections over it stood still or broke."
+        remedy = (
+            f"ethtool -i {event.device or 'INTERFACE'} tells driver and version: update the driver or the kernel; "
+            "where the cloud maintains the host, its event log tells when, and moving the instance (stop, start) helps."
+        )
+        yield of(case, event, "nic-failing", WARN, (cause, remedy))
 
 
 @rule(

@@ -39,7 +39,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_log
     logs,
     logs_there,
     node_of,
-    texts,
+    parts,
     unusable,
     unusable_addresses,
     worlds,
@@ -292,8 +292,8 @@ def sockets_instead_of_rdma(case: Case) -> t.Iterator[Answer]:
 
 
 def reports(case: Case) -> t.Iterator[tuple[str, str, Data]]:
-    """(node, path, report) of each ds_report; one made under pdsh holds those of several hosts."""
-    for name, path, text in texts(case, "ds_report"):
+    """(node, path, report) of each ds_report; a file may hold those of several hosts."""
+    for name, path, text in parts(case, "ds_report"):
         report = ds_report.parse(text)
         for host, own in report["hosts"].items():
             yield node_of(case, host) or host, path, own
@@ -378,7 +378,7 @@ def compiled_with(case: Case) -> t.Iterator[Answer]:
 def environments(case: Case) -> t.Iterator[Answer]:
     """What collect_env says of NCCL on one node, and of torch on several."""
     torches, versions = {}, set()
-    for name, path, text in texts(case, "collect_env"):
+    for name, path, text in parts(case, "collect_env"):
         said = collect_env.parse(text)
         loaded, wheel = dig(said, "nccl.torch"), dig(said, "nccl.wheel")
         if loaded and wheel and loaded != wheel:

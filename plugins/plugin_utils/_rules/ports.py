@@ -332,14 +332,20 @@ def _of_jobs(case: Case, row: Data, peers: set[str]) -> bool:
     needs=("fabric",),
 )
 def wrong_tool(case: Case) -> t.Iterable[Answer]:
-    """The firewall that site.yml is told to open is off, and another one is on, although nothing is blocked yet."""
+    """The firewall that site.yml is told to open is off, and another one is on, although nothing is blocked yet.
+
+    Rules by hand that let all nodes in are their owner's business; firewalld and ufw would keep an added node out.
+    """
     tool = str(dig(case.plan, "firewall", ""))
     hit = {pair[1] for pair in blocked(case)}
     for host in case.fabric:
         found = active(case, host)
-        harmless = host in hit | absent(case) or lets_all_in(case, host)
-        if tool in TOOLS and found and tool not in found and not harmless:
-            cause = f"trainmesh_firewall opens {tool}, which is not the firewall that is in force there."
+        by_hand = not set(found) & set(TOOLS) and lets_all_in(case, host)
+        if tool in TOOLS and found and tool not in found and not by_hand and host not in hit | absent(case):
+            cause = (
+                f"trainmesh_firewall opens {tool}, which is not the firewall that is in force there: a node that is "
+                "added would not be let in."
+            )
             evidence = f"active: {', '.join(found)}"
             yield finding(
                 "fw-wrong-tool", WARN, host, evidence, cause, "Set trainmesh_firewall: auto in the inventory."

@@ -39,6 +39,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import ssh_values
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import certificates
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._login_reasons import explain
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.ssh_keys import job_user
@@ -160,6 +161,7 @@ def client_config(case: Case) -> t.Iterable[Answer]:
         for file in dig(facts, "files", []):
             if dig(file, "kind") == "ssh_config":
                 yield from _trailing(name, str(dig(file, "path", "")), str(dig(file, "text", "")))
+                yield from _refused(name, str(dig(file, "path", "")), str(dig(file, "text", "")))
     for item in ssh_results(case, "config"):
         said.setdefault(item.source, []).append((item.config_error, f"ssh {item.what}: {item.evidence}"))
     for name, texts in said.items():
@@ -178,6 +180,19 @@ def client_config(case: Case) -> t.Iterable[Answer]:
             "Put comments on lines of their own in ~/.ssh/config; ssh -G NAME shows whether ssh accepts it."
             if garbage
             else "Fix the line that the message names; ssh -G NAME shows whether ssh accepts the file.",
+        )
+
+
+def _refused(name: str, path: str, text: str) -> t.Iterator[Finding]:
+    """Values of another type than ssh wants in a configuration that was handed in."""
+    for line, seen, wanted in ssh_values.refused(text):
+        yield finding(
+            "ssh-config-invalid",
+            FAIL,
+            name,
+            f"{path} line {line}: {seen[:80]}, in the place of {wanted}",
+            "ssh stops at this line, whatever host it is asked for: `Bad configuration option`, `Bad number`.",
+            f"ssh -F {path} -G HOST shows whether ssh accepts the file; the line has to have {wanted}.",
         )
 
 

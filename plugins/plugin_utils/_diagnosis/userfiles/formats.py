@@ -46,7 +46,7 @@ class Slot:
 
 @dataclasses.dataclass(frozen=True)
 class Hostfile:
-    """The hosts in their order, and the problems: ``bad``, ``bom``, ``range``, ``empty``."""
+    """The hosts in their order, and the problems: ``bad``, ``bom``, ``range``, ``name``, ``slots``, ``empty``."""
 
     hosts: tuple[Slot, ...]
     problems: tuple[Problem, ...]
@@ -74,6 +74,10 @@ def hostfile(text: str) -> Hostfile:
             continue
         if re.search(r"[\[\]]", match.group(1)) and not re.fullmatch(r"\[[0-9a-fA-F:.]+\]", match.group(1)):
             problems.append(Problem(number, "range", line))
+        if match.group(1).endswith((":", ",", ";")):
+            problems.append(Problem(number, "name", line))
+        if re.match(r"[.,x*]\d*[1-9]", line[match.end() :]):
+            problems.append(Problem(number, "slots", line))
         hosts.append(Slot(match.group(1), int(match.group(2)), number))
     if not hosts and not problems:
         problems.append(Problem(0, "empty", ""))
@@ -101,7 +105,7 @@ def integer(value: t.Any) -> int | None:
         return None
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -114,7 +118,11 @@ def word(value: t.Any) -> str:
 
 @functools.lru_cache(maxsize=256)
 def environment_file(text: str) -> tuple[dict[str, str], tuple[Problem, ...]]:
-    """(variables, problems) of a .deepspeed_env: ``blank`` and ``no_value`` raise, ``comment`` cuts the command off."""
+    """(variables, problems) of a .deepspeed_env: ``blank`` and ``no_value`` raise, ``comment`` cuts the command off.
+
+    DeepSpeed puts double quotes around a value with other signs: ``quoted`` (single quotes) and ``remark`` (a comment
+    behind it) become a part of the value, and double quotes around ``blanks`` end there.
+    """
     values: dict[str, str] = {}
     problems = []
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
@@ -127,7 +135,17 @@ def environment_file(text: str) -> tuple[dict[str, str], tuple[Problem, ...]]:
             problems.append(Problem(number, "no_value", line))
         else:
             values[name.strip()] = value.strip()
+            problems += [Problem(number, what, line) for what in _kept(value.strip())]
     return values, tuple(problems)
+
+
+def _kept(value: str) -> list[str]:
+    """What of a value reaches the nodes otherwise than it was meant."""
+    if re.match(r"'.*'\Z", value):
+        return ["quoted"]
+    if re.search(r"\s#", value):
+        return ["remark"]
+    return ["blanks"] if re.match(r"\"[^\"]*\s[^\"]*\"\Z", value) else []
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ Fault = tuple[int, str]
 _WORDS = {"True": "true", "False": "false", "None": "null", "NaN": "null", "undefined": "null"}
 _WORD = re.compile(r"\$\{\w+\}|[A-Za-z_$][\w$.-]*")
 _MOST_REPAIRS = 8
+_MOST_VALUES = 50_000  # more than 64 KiB of text hold, unless aliases repeat them
 _DEEPEST = 60  # brackets in one another: the time of a YAML parser grows with their square
 
 
@@ -171,9 +172,37 @@ def _nesting(text: str) -> int:
     return deepest
 
 
+def line_of(text: str, names: t.Sequence[str]) -> int:
+    """The line of a key of a YAML or JSON text, given with all keys above it; 0 where it is not found."""
+    try:
+        node = yaml.compose(text.replace("\t", " "), yaml.SafeLoader) if _nesting(text) <= _DEEPEST else None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return 0
+    line = 0
+    for name in names:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+        found = [(key, value) for key, value in pairs if getattr(key, "value", None) == name]
+        if not found:
+            return 0
+        line, node = found[-1][0].start_mark.line + 1, found[-1][1]
+    return line
+
+
+def _unfolded(value: t.Any) -> bool:
+    """Whether a value holds itself, or aliases make more of it than anybody would read."""
+    todo, count = [value], 0
+    while todo and count <= _MOST_VALUES:
+        one = todo.pop()
+        inner = list(one.values()) if isinstance(one, dict) else one if isinstance(one, (list, tuple, set)) else ()
+        count += 1 + len(inner)
+        todo += inner
+    return count > _MOST_VALUES
+
+
 def _loaded(text: str) -> tuple[t.Any, list[Fault]]:
     try:
-        return yaml.safe_load(text), []
+        value = yaml.safe_load(text)
+        return (None, [(0, "aliases (*) that repeat themselves")]) if "*" in text and _unfolded(value) else (value, [])
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         said = getattr(error, "problem", None) or str(error)

@@ -30,15 +30,15 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files.acc
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files.syntax import near
 
 VALUES: t.Mapping[str, tuple[str, ...]] = {
-    "distributed_type": ("NO", "MULTI_CPU", "MULTI_GPU", "MULTI_NPU", "MULTI_MLU", "MULTI_SDAA", "MULTI_MUSA",
-                         "MULTI_XPU", "MULTI_HPU", "MULTI_NEURON", "DEEPSPEED", "FSDP", "XLA", "TPU", "MEGATRON_LM"),
-    "mixed_precision": ("no", "fp16", "bf16", "fp8"),
     "rdzv_backend": ("static", "c10d", "etcd", "etcd-v2", "zeus"),
     "compute_environment": ("LOCAL_MACHINE", "AMAZON_SAGEMAKER"),
     "deepspeed_config.deepspeed_multinode_launcher": ("pdsh", "standard", "openmpi", "mvapich", "mpich", "nossh",
                                                       "slurm", "impi"),
 }  # fmt: skip
-MEANT = {"bfloat16": "bf16", "float16": "fp16", "float32": "no", "fp32": "no"}
+# Those at whose words Accelerate stops have a rule of their own (acc-wrong-type).
+_TYPED = frozenset(
+    ("num_machines", "num_processes", "machine_rank", "main_process_port", "distributed_type", "mixed_precision")
+)
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]\w*")
 _SIZES = re.compile(r"(?:parallelism_config_)?(?:tp|cp|sp|dp_shard|dp_replicate)_size\Z")
 
@@ -58,10 +58,10 @@ def misspelt(case: Case) -> t.Iterator[Answer]:
     for copy, data in common.mappings(case, "accelerate"):
         for name, known in VALUES.items():
             value = dig(data, name)
-            text = "NO" if value is False else str(value)
-            if value is None or text.lower() in [one.lower() for one in known] or _VARIABLE.search(text):
+            text = str(value)
+            if not isinstance(value, str) or text.lower() in [one.lower() for one in known] or _VARIABLE.search(text):
                 continue
-            meant = MEANT.get(text.lower()) or near(text, known)
+            meant = near(text, known)
             if meant:
                 yield finding(
                     "launch-option-misspelt",
@@ -89,7 +89,9 @@ def shell_variables(case: Case) -> t.Iterator[Answer]:
     """``$NAME`` in a file of YAML, which nothing replaces."""
     for copy, data in common.mappings(case, "accelerate"):
         found = [
-            f"{name}: {value}" for name, value in _flat(data) if isinstance(value, str) and _VARIABLE.search(value)
+            f"{name}: {value}"
+            for name, value in _flat(data)
+            if isinstance(value, str) and name not in _TYPED and _VARIABLE.search(value)
         ]
         if found:
             yield finding(
@@ -122,7 +124,7 @@ def not_distributed(case: Case) -> t.Iterator[Answer]:
     if any({"multi_gpu", "use_deepspeed", "use_fsdp", "use_megatron_lm"} & set(one) for one in options):
         return
     for copy, data in configurations(case):
-        if data.get("distributed_type") is False or str(data.get("distributed_type")).upper() == "NO":
+        if str(data.get("distributed_type")).upper() == "NO":
             yield finding(
                 "acc-not-distributed",
                 FAIL,

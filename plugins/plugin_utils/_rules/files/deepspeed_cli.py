@@ -91,6 +91,8 @@ def silent_local(case: Case) -> t.Iterator[Answer]:
         through = common.multinode_launcher(data)
         if not through or not common.multi_node(data) or through == "standard":
             continue
+        if not isinstance(data.get("deepspeed_config", {}), (dict, type(None))):
+            continue  # Accelerate does not get that far (acc-wrong-type)
         path = dig(data, "deepspeed_config.deepspeed_hostfile")
         if not path:
             seen = f"no deepspeed_hostfile with deepspeed_multinode_launcher {through}"

@@ -26,6 +26,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userf
     DEEPSPEED,
     TORCHRUN,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.value_kinds import truth
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 
 BF16_CAPABILITY = (8, 0)
@@ -33,8 +34,8 @@ GATHER = ("stage3_gather_16bit_weights_on_model_save", "stage3_gather_fp16_weigh
 
 
 def _enabled(data: Data, name: str) -> bool:
-    """Whether a precision is switched on for certain; V(auto) is not."""
-    return dig(data, f"{name}.enabled") is True
+    """Whether a precision is switched on for certain; V(auto) is not, text and numbers are as DeepSpeed takes them."""
+    return truth(dig(data, f"{name}.enabled")) is True
 
 
 @rule(
@@ -207,13 +208,15 @@ def empty_checkpoint(case: Case) -> t.Iterator[Answer]:
     remedy = f"Set {GATHER[0]}: true (zero3_save_16bit_model), or use zero_to_fp32.py on the checkpoint."
     for copy, data in common.mappings(case, "deepspeed_json"):
         zero = dig(data, "zero_optimization", {})
-        if integer(dig(zero, "stage")) == 3 and not any(dig(zero, name) in (True, "auto") for name in GATHER):
+        if integer(dig(zero, "stage")) == 3 and not any(
+            dig(zero, name) == "auto" or truth(dig(zero, name)) for name in GATHER
+        ):
             yield finding(
                 "ckpt-zero3-empty", WARN, copy.host, f"{copy.path}: stage 3, {GATHER[0]} is not true", cause, remedy
             )
     for copy, data in common.mappings(case, "accelerate"):
         plugin = dig(data, "deepspeed_config", {})
-        if integer(dig(plugin, "zero_stage")) == 3 and dig(plugin, "zero3_save_16bit_model") is not True:
+        if integer(dig(plugin, "zero_stage")) == 3 and word(dig(plugin, "zero3_save_16bit_model")) != "true":
             yield finding(
                 "ckpt-zero3-empty",
                 WARN,

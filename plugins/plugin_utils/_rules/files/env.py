@@ -55,6 +55,7 @@ def _has_environment_files(case: Case) -> bool:
         "ds-env-file-unparsable",
         layer="launcher",
         severity=FAIL,
+        also=(WARN,),
         title="DeepSpeed cannot parse .deepspeed_env",
         symptom="`not enough values to unpack`, or the command vanishes",
         source="DS#8154, DeepSpeed launcher/runner.py",
@@ -63,10 +64,26 @@ def _has_environment_files(case: Case) -> bool:
     applies=_has_environment_files,
 )
 def unparsable(case: Case) -> t.Iterator[Answer]:
-    """Lines that DeepSpeed stops at, or that cut its command off."""
+    """Lines that DeepSpeed stops at, that cut its command off, or whose values are not what they look like."""
     said = {"blank": "a blank line", "comment": "a comment", "no_value": "a line without ="}
+    kept = {
+        "quoted": "single quotes, which become a part of the value",
+        "remark": "a comment behind the value, which becomes a part of it",
+        "blanks": "double quotes around blanks, at which the value ends",
+    }
     for copy in environment_files(case):
         for problem in formats.environment_file(copy.text)[1]:
+            if problem.what in kept:
+                name = problem.text.partition("=")[0].strip()
+                yield finding(
+                    "ds-env-file-unparsable",
+                    WARN,
+                    copy.host,
+                    f"{copy.at(problem.line)}: {name} has {kept[problem.what]}",
+                    "DeepSpeed reads no quotes and no comments here: it puts double quotes of its own around a value.",
+                    f"{name}=VALUE without quotes and without a comment.",
+                )
+                continue
             yield finding(
                 "ds-env-file-unparsable",
                 FAIL,

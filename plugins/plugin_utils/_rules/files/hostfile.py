@@ -36,6 +36,7 @@ def _parsed(case: Case) -> list[tuple[common.Copy, formats.Hostfile]]:
         "hostfile-bad-line",
         layer="launcher",
         severity=FAIL,
+        also=(WARN,),
         title="A hostfile line cannot be parsed",
         symptom="`Hostfile contains a bad entry`",
         source="DeepSpeed launcher/runner.py:266, Yi#392",
@@ -44,7 +45,11 @@ def _parsed(case: Case) -> list[tuple[common.Copy, formats.Hostfile]]:
     applies=common.given("hostfile"),
 )
 def bad_line(case: Case) -> t.Iterator[Answer]:
-    """Lines that DeepSpeed refuses."""
+    """Lines that DeepSpeed refuses, or reads otherwise than they look."""
+    odd = {
+        "name": (FAIL, "DeepSpeed takes the sign behind the name for a part of it: `Could not resolve hostname`."),
+        "slots": (WARN, "DeepSpeed reads the digits behind slots= alone, and passes over what comes behind them."),
+    }
     cause = "DeepSpeed stops at it: bad entry, or hostfile is empty or not formatted correctly."
     for copy, hosts in _parsed(case):
         for problem in hosts.problems:
@@ -52,6 +57,10 @@ def bad_line(case: Case) -> t.Iterator[Answer]:
                 yield finding(
                     "hostfile-bad-line", FAIL, copy.host, f"{copy.at(problem.line)}: {problem.text!r}", cause, LINE
                 )
+            elif problem.what in odd:
+                severity, why = odd[problem.what]
+                seen = f"{copy.at(problem.line)}: {problem.text!r}"
+                yield finding("hostfile-bad-line", severity, copy.host, seen, why, LINE)
             elif problem.what == "empty":
                 yield finding("hostfile-bad-line", FAIL, copy.host, f"{copy.path} names no host", cause, LINE)
 

@@ -32,7 +32,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files imp
 LAUNCH_ONLY = frozenset(
     (
         *("hostfile", "launch_script", "ssh_config", "deepspeed_env", "accelerate"),
-        *("nccl_log", "job_log", "ds_report", "collect_env", "kernel_log"),
+        *("nccl_log", "job_log", "ds_report", "collect_env", "kernel_log", "node_report"),
     )
 )
 """Kinds of files that the launching node alone reads, or whose differences a rule of their own judges."""

@@ -9,7 +9,6 @@ Source: DeepSpeed 0.19.6 runtime/config_utils.py, accelerate 1.15 commands/confi
 from __future__ import annotations
 
 import difflib
-import json
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._compat.tables import at_least, key, table
@@ -26,7 +25,12 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import characters, formats
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import (
+    characters,
+    formats,
+    loose_json,
+    value_kinds,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import Script
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 
@@ -222,21 +226,40 @@ def deepspeed_keys(case: Case) -> t.Iterator[Answer]:
 )
 def deepspeed_sections(case: Case) -> t.Iterator[Answer]:
     """Sections that are a word, a number or true in the place of an object with keys."""
-    keys = table("deepspeed_keys")
+    keys, types = table("deepspeed_keys"), table("deepspeed_types")
+    sections = [one for one in dict.fromkeys((*keys["refused"], *keys["ignored"], *types["objects"])) if one]
     for copy, data in common.mappings(case, "deepspeed_json"):
-        for section in (one for one in (*keys["refused"], *keys["ignored"]) if one):
-            value = dig(data, section)
-            old = section == "zero_optimization" and isinstance(value, bool)  # that of the first versions
-            if value is None or isinstance(value, dict) or old or value == "auto":
+        for section in sections:
+            above, _dot, name = section.rpartition(".")
+            outer = dig(data, above) if above else data
+            if not isinstance(outer, dict) or name not in outer or isinstance(outer[name], dict):
                 continue
+            value = outer[name]
+            old = section == "zero_optimization" and isinstance(value, bool)  # that of the first versions
+            taken = types["may_be_null"] if value is None else types["auto_is_dropped"] if value == "auto" else ()
+            if old or section in taken:
+                continue
+            line = loose_json.line_of(copy.text, section.split("."))
             yield finding(
                 "ds-no-object",
                 FAIL,
                 copy.host,
-                f"{copy.path}: {section}: {json.dumps(value)}",
+                f"{copy.at(line)}: {section}: {value_kinds.shown(value)}",
                 "DeepSpeed takes an object with keys here, and stops at anything else.",
-                '"bf16": {"enabled": true}, "offload_optimizer": {"device": "cpu"} and the like in its place.',
+                _OBJECTS.get(name, f'"{name}": {{...}} with its keys in its place, or take the key out.'),
             )
+
+
+_OBJECTS = {
+    "zero_optimization": '"zero_optimization": {"stage": 2} in its place, with the stage that is meant.',
+    "optimizer": '"optimizer": {"type": "AdamW", "params": {"lr": "auto"}} in its place, or take the key out.',
+    "scheduler": '"scheduler": {"type": "WarmupLR", "params": {}} in its place, or take the key out.',
+    **{
+        name: f'"{name}": {{"device": "cpu"}} in its place, or take the key out.'
+        for name in ("offload_optimizer", "offload_param")
+    },
+    **{name: f'"{name}": {{"enabled": true}} in its place, or take the key out.' for name in ("fp16", "bf16", "amp")},
+}
 
 
 def _unknown(data: Data, section: str, known: t.Sequence[str]) -> t.Iterator[tuple[str, str]]:

@@ -70,7 +70,11 @@ def test_firewalld_is_active_while_its_service_runs(tmp_path: Path, running: boo
     [
         (firewall.Rules([], [], []), "", True),
         (firewall.Rules([], ["filter_INPUT_ZONES"], None), "", False),
+        (firewall.Rules([], ["filter_INPUT_POLICIES"], None), "", False),
+        (firewall.Rules([], ["filter_INPUT_POLICIES_pre", "filter_INPUT_ZONES"], None), "", False),
+        (firewall.Rules([], ["ufw-before-input", "MY_POLICIES"], None), "", True),
         (firewall.Rules([], [], ["-A INPUT -j INPUT_ZONES"]), "\nFirewallBackend=iptables\n", False),
+        (firewall.Rules([], [], ["-A INPUT -j INPUT_POLICIES"]), "\nFirewallBackend=iptables\n", False),
         (firewall.Rules([], [], None), "\nFirewallBackend=iptables\n", False),
         (NOTHING, "", False),
     ],
@@ -193,6 +197,7 @@ def test_nftables_without_root_is_unknown_never_inactive(tmp_path: Path) -> None
         (["-P INPUT ACCEPT", "-A INPUT -i lo -j ACCEPT"], False),
         (UFW, False),
         (["-P INPUT ACCEPT", "-A INPUT -j INPUT_ZONES", "-A INPUT -j REJECT"], False),
+        (["-P INPUT ACCEPT", "-A INPUT -j INPUT_POLICIES", "-A INPUT -j REJECT"], False),
     ],
 )
 def test_iptables_is_active_if_a_rule_of_its_own_blocks(tmp_path: Path, lines: list[str], active: bool | None) -> None:

@@ -180,6 +180,7 @@ def test_transports(via: str, transport: str) -> None:
         ("NET/IB : Got completion from peer 10.0.0.2<1> with error 11, opcode 2, len 8, vendor err 137", "ib_access"),
         ("NET/IB: Got completion from peer 10.0.0.2<1> with status=IBV_WC_RETRY_EXC_ERR(12) opcode=4", "ib_completion"),
         ("NET/OFI Unable to insert remote address into address vector for device 1", "efa_completion"),
+        ("NET/OFI Unable to register memory (type = 2) for device 0. RC: -12, Error: Cannot allocate", "efa_memory"),
         ("Attribute arch of node cpu not found", "topology"),
         ("XML Topology has wrong version 0, 1 needed", "topology"),
         ("Error : no algorithm/protocol available for function AllGather with datatype ncclInt8.", "no_algorithm"),

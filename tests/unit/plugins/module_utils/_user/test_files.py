@@ -260,3 +260,13 @@ def test_files_that_hide_a_module(tmp_path):
     (tmp_path / "deepspeed" / "__init__.py").write_text("")
     expected = [str(tmp_path / "deepspeed"), str(tmp_path / "random.py")]
     assert files.shadows([str(tmp_path), str(tmp_path), str(tmp_path / "nowhere")]) == expected
+
+
+def test_a_report_on_several_nodes_is_read_further_than_other_files(tmp_path):
+    path = tmp_path / "smi.txt"
+    path.write_text("gpu1: x\n" * 20000 + "gpu2: the last line\n")
+    (found,) = files.handed_in([{"kind": "node_report", "path": str(path)}])
+    assert found["text"].endswith("gpu2: the last line\n") and len(found["text"]) > files.MAX_TEXT
+    path.write_text("gpu1: x\n" * 100000)
+    (found,) = files.handed_in([{"kind": "node_report", "path": str(path)}])
+    assert len(found["text"]) == files.MAX_REPORT

@@ -102,16 +102,17 @@ def listening(serve: t.Callable[[socket.socket], None]) -> t.Iterator[int]:
 
 
 @contextlib.contextmanager
-def sshd(ssh_keys, answer=GOOD, password="") -> t.Iterator[tuple[int, Server]]:
-    """A small ssh server that knows the user's key."""
-    host_key = paramiko.PKey.from_path(ssh_keys["host"])
+def sshd(ssh_keys, answer=GOOD, password="", also=()) -> t.Iterator[tuple[int, Server]]:
+    """A small ssh server that knows the user's key; ``also`` are further host keys of it."""
+    host_keys = [paramiko.PKey.from_path(ssh_keys["host"]), *also]
     server = Server(paramiko.PKey.from_path(ssh_keys["user"]).asbytes(), password, answer)
 
     def serve(near: socket.socket) -> None:
         transport = paramiko.Transport(near)
         transport.set_log_channel("trainmesh.reach")
         server.transport = transport
-        transport.add_server_key(host_key)
+        for host_key in host_keys:
+            transport.add_server_key(host_key)
         with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
             transport.start_server(server=server)
 
@@ -369,6 +370,22 @@ def test_host_keys_are_checked_and_never_added(ssh_keys, host, tmp_path, host_ke
     assert remedy in seen["remedy"] and "SHA256:" in seen["evidence"]
     assert {path: path.read_text() for path in tmp_path.glob("known_hosts*")} == before
     assert not server.commands, "nobody logs in to a stranger"
+
+
+@pytest.mark.parametrize(("also_known", "good"), [("other", False), ("host", True), (None, True)])
+@pytest.mark.parametrize("first", [True, False])
+def test_of_several_known_keys_the_one_that_ssh_asks_for_is_compared(ssh_keys, host, tmp_path, also_known, good, first):
+    ecdsa = paramiko.ECDSAKey.generate()
+    with sshd(ssh_keys, also=[ecdsa]) as (port, _server):
+        target = host(port, host_key=also_known)
+        file = tmp_path / f"known_hosts-{also_known}"
+        lines = [file.read_text(), f"[127.0.0.1]:{port} {ecdsa.get_name()} {ecdsa.get_base64()}\n"]
+        file.write_text("".join(lines[::-1] if first else lines))
+        seen = row(target)
+        command = ["ssh", "-o", "BatchMode=yes", *target.args, "127.0.0.1", "true"]
+        ssh = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (seen["ok"], "HAS CHANGED" in ssh.stderr) == (good, not good)
+    assert good or seen["step"] == "hostkey_changed"
 
 
 @pytest.mark.parametrize("host_key", ["other", None])

@@ -1019,3 +1019,42 @@ def test_progress_before_an_error_tells_nothing_of_the_rank_that_has_it() -> Non
 def test_a_job_that_waits_for_rays_gpus() -> None:
     log = "Waiting for creating a placement group of specs for 310 seconds. specs=[{'GPU': 1.0}]. Check `ray status`\n"
     assert told(case({"node1": log})) == [("rdzv-store-barrier", (), "fail")]
+
+
+LIBFABRIC = "libfabric:71:16589045::efa:mr:efa_mr_reg_impl():900<warn> Unable to register MR of 4194304 bytes: {}\n"
+ABORT = (
+    "Libfabric EFA provider has encountered an internal error:\n\nLibfabric error: ({}) {}\nEFA internal error: ({}) "
+)
+ABORT += "{}\n\nYour application will now abort().\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "identity", "words"),
+    [
+        (LIBFABRIC.format("Cannot allocate memory, ibv pd: 0x55"), "ib-memlock", "ulimit -l"),
+        (ABORT.format(-12, "Cannot allocate memory", 4112, "Failure to post internal receive buffers"), "ib-memlock",
+         "REG_MR"),
+        (ABORT.format(-113, "No route to host", 4107, "Unreachable remote"), "nccl-system-error-first-collective",
+         "security group"),
+        (ABORT.format(-113, "No route to host", 4120, "Unresponsive receiver (reachable by EFA device)"),
+         "nccl-system-error-first-collective", "security group"),
+    ],
+)  # fmt: skip
+def test_what_libfabric_says_before_a_rank_ends(said: str, identity: str, words: str) -> None:
+    tagged = "".join(f"gpu2: {line}\n" for line in said.splitlines())
+    ends = traceback("torch.distributed.DistBackendError: NCCL error in: x.cpp:1, unhandled system error", "gpu2: ")
+    given = case({"node1": tagged + ends + agent(1, tag="gpu2: ")})
+    assert told(given) == [(identity, ("node2",), "fail")]
+    assert words in findings(given)[0].remedy
+
+
+def test_libfabric_s_warning_in_a_job_that_goes_on() -> None:
+    assert (
+        told(case({"node1": LIBFABRIC.format("Cannot allocate memory") + "step 10 loss 2.0\nstep 20 loss 1.9\n"})) == []
+    )
+
+
+def test_a_fork_without_memory() -> None:
+    given = case({"node1": traceback("OSError: [Errno 12] Cannot allocate memory") + agent(1)})
+    assert told(given) == [("mem-host-oom", ("node1",), "fail")]
+    assert findings(given)[0].remedy.startswith("FI_EFA_USE_HUGE_PAGE=0")

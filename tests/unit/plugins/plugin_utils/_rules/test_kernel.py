@@ -92,6 +92,46 @@ DMAR = "nvidia 0000:3b:00.0: enabling\nDMAR: [DMA Read] Request device [{}] faul
         ("CPU1: Core temperature above threshold, cpu clock throttled", "host-cpu-throttled", "warn", "ipmitool"),
         ("mlx5_core 0000:41:00.0: device's health compromised - reached miss count", "nic-failing", "fail", "firmware"),
         ("mlx5_core 0000:41:00.0: Port module event[error]: module 0, Cable error", "nic-failing", "warn", "mlxlink"),
+        (
+            "infiniband efa_0: Failed to process command REG_MR (opcode 7) comp_status 1 err -12\n"
+            "infiniband efa_0: Failed to register mr [-12]",
+            "rdma-memory-full",
+            "fail",
+            "vm.nr_hugepages",
+        ),
+        ("efa 0000:10:1b.0 rdmap16s27: Failed to register mr [-12]", "rdma-memory-full", "fail", "rdma resource"),
+        ("infiniband rdmap0s6: Failed to create qp [-12]", "rdma-memory-full", "fail", "NCCL_MAX_NCHANNELS"),
+        (
+            "mlx5_core 0000:41:00.0: mlx5_cmd_out_err:808:(pid 7): CREATE_MKEY(0x200) op_mod(0x0) failed, status "
+            "limits exceeded(0x8), syndrome (0x59c8a4), err(-12)",
+            "rdma-memory-full",
+            "fail",
+            "driver",
+        ),
+        (
+            "infiniband efa_1: The device didn't send any completion for admin cmd REG_MR(7) status 0 (id: 1)",
+            "nic-failing",
+            "fail",
+            "Stop and start the instance",
+        ),
+        ("ena 0000:00:05.0 ens5: Keep alive watchdog timeout.", "nic-failing", "warn", "ethtool -i 0000:00:05.0"),
+        ("ens5: The number of lost tx completions is above the threshold (361 > 128). Reset the device", "nic-failing",
+         "warn", "ethtool -i ens5"),
+        ("ena 0000:00:05.0 ens5: [1/2] Lost TX completions are above threshold (129 > 128)", "nic-failing", "warn",
+         "cloud"),
+        ("ena 0000:00:05.0: Reset attempt failed. Can not reset the device", "nic-failing", "fail", "Stop and start"),
+        ("gvnic 0000:00:04.0: Performing reset", "nic-failing", "warn", "0000:00:04.0"),
+        ("gve 0000:00:04.0: Reset failed! !!! DISABLING ALL QUEUES !!!", "nic-failing", "fail", "Stop and start"),
+        ("mana 7870:00:00.0: HWC: Request timed out!", "nic-failing", "fail", "Stop and start"),
+        ("mana 7870:00:00.0: Command 0x20001 timed out: 15000 ms", "nic-failing", "fail", "Stop and start"),
+        ("mana 7870:00:00.0: Recv MANA service type:135", "nic-failing", "warn", "maintains"),
+        (
+            "hv_netvsc 00224802-beea-0022-4802-beea00224802 eth0: Data path switched from VF: enP30832s1",
+            "nic-failing",
+            "warn",
+            "ethtool -i eth0",
+        ),
+        ("PID 77 killed due to inadequate hugepage pool", "mem-huge-pages", "fail", "FI_EFA_USE_HUGE_PAGE=0"),
         ("\n".join(["mlx5_core 0000:9c:00.0 ens1: Link down"] * 12), "net-flaky-interface", "warn", "cable"),
         ("nf_conntrack: nf_conntrack: table full, dropping packet", "net-table-full", "warn", "nf_conntrack_max"),
         ("neighbour: arp_cache: neighbor table overflow!", "net-table-full", "warn", "gc_thresh3"),
@@ -145,12 +185,46 @@ def test_a_log_that_was_handed_in(text: str, identity: str, severity: str, words
         "NVRM: knvlinkDiscoverPostRxDetLinks_GH100: Getting peer0's postRxDetLinkMask failed!",
         "NVRM: nvCheckOkFailedNoLog: Check failed: Out of memory [NV_ERR_NO_MEMORY] (0x00000051) returned",
         "NVRM: kceIsGenXorHigherSupported_GH100: Could not get root gen speed - check for GPU gen speed!",
+        "ena 0000:00:05.0: Device reset completed successfully, Driver info: Elastic Network Adapter (ENA) v2.13.0g",
+        "efa 0000:10:1b.0: Setup irq:1000 name:efa-mgmnt@pci:0000:10:1b.0",
+        "efa 0000:10:1b.0 rdmap16s27: Failed to process command CREATE_AH (opcode 9) comp_status 2 err -22",
+        "gve 0000:00:04.0: GVE queue format 3",
+        "mana 7870:00:00.0 enP30832s1: Enable MANA",
+        "hv_netvsc 00224802-beea-0022-4802-beea00224802 eth0: Data path switched to VF: enP30832s1",
         "nvidia-peermem nv_get_p2p_free_callback:127 ERROR detected invalid context, skipping further processing",
         "",
     ],
 )
 def test_what_no_one_is_accused_of(text: str) -> None:
     assert told(given(lines(text))) == []
+
+
+HEALTHY = "[    1.0] Linux version 6.8.0"
+BROKEN = (
+    "[  885.2] NVRM: Xid (PCI:0000:9b:00): 48, pid=1, DBE (double bit error)\n[  886.1] mlx5_core 0000:41:00.0: FW is "
+)
+BROKEN += "unable to respond"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"gpu1: {HEALTHY}\n" + "".join(f"gpu2: {line}\n" for line in BROKEN.split("\n")),
+        f"------\ngpu1 (1)\n------\n{HEALTHY}\n------\ngpu2 (1)\n------\n{BROKEN}\n",
+        f"gpu1 | CHANGED | rc=0 >>\n{HEALTHY}\ngpu2 | CHANGED | rc=0 >>\n{BROKEN}\n",
+        "gpu2 | CHANGED | rc=0 | (stdout) " + BROKEN.replace("\n", "\\n") + "\n",
+        f"[1] 15:04:05 [SUCCESS] gpu1\n{HEALTHY}\n[2] 15:04:06 [SUCCESS] gpu2\n{BROKEN}\n",
+        f"# gpu1\n{HEALTHY}\n# gpu2\n{BROKEN}\n",
+        f"==> dmesg-gpu1.txt <==\n{HEALTHY}\n\n==> dmesg-gpu2.txt <==\n{BROKEN}\n",
+    ],
+)
+def test_the_kernel_logs_of_all_nodes_in_one_file(text: str) -> None:
+    assert set(told(given(text))) == {("gpu-xid", "fail", ("node2",)), ("nic-failing", "fail", ("node2",))}
+
+
+def test_nodes_with_one_answer() -> None:
+    text = f"---------------\ngpu[1-2] (2)\n---------------\n{BROKEN}\n"
+    assert set(told(given(text))) == {(one, "fail", ("node1", "node2")) for one in ("gpu-xid", "nic-failing")}
 
 
 def test_xids_of_a_log_and_the_same_in_plain_words() -> None:

@@ -172,6 +172,10 @@ def test_what_an_adapter_of_efa_refuses() -> None:
     given = case("nccl_log", text + "gpu2:5:5 [0] NCCL INFO x.cc:1 -> 2\n")
     assert told(given) == [("nccl-system-error-first-collective", ("node2",), "fail")]
     assert "EFA installer" in findings(given)[0].remedy
+    full = text.replace("RC: -22, Error: Invalid argument", "RC: -12, Error: Cannot allocate memory")
+    given = case("nccl_log", full + "gpu2:5:5 [0] NCCL INFO x.cc:1 -> 2\n")
+    assert told(given) == [("ib-memlock", ("node2",), "fail")]
+    assert findings(given)[0].remedy.startswith("ulimit -l")
     fast = "gpu2:5:6 [0] NCCL INFO Channel 00/0 : 7[0] -> 8[0] [send] via NET/FastSocket/0\n"
     assert told(case("nccl_log", fast)) == []
     assert told(case("nccl_log", fast.replace("FastSocket", "IB"))) == [("gdr-unavailable", ("node2",), "warn")]
@@ -275,3 +279,26 @@ def test_what_is_empty_or_strange_says_nothing(text: str) -> None:
     for kind in ("nccl_log", "ds_report", "collect_env", "hostfile"):
         assert told(case(kind, text)) == []
     assert told(Case(plan=PLAN, user={"node1": {"files": [{}, {"kind": "nccl_log"}]}}, collective={"nccl": None})) == []
+
+
+COLLECTED = "PyTorch version: {}\nOS: Ubuntu 22.04\nGPU 0: NVIDIA H100\nGPU 1: NVIDIA H100\n[pip3] torch=={}"
+NO_AIO = "async_io ............... [NO] ....... [NO]\ntorch version .................... 2.6.0"
+TOGETHER: dict[str, t.Callable[[str, str], str]] = {
+    "pdsh": lambda one, two: "".join(
+        f"{host}: {line}\n" for host, text in (("gpu1", one), ("gpu2", two)) for line in text.split("\n")
+    ),
+    "clush": lambda one, two: f"------\ngpu1 (1)\n------\n{one}\n------\ngpu2 (1)\n------\n{two}\n",
+    "ansible": lambda one, two: f"gpu1 | CHANGED | rc=0 >>\n{one}\ngpu2 | CHANGED | rc=0 >>\n{two}\n",
+    "loop": lambda one, two: f"=== node1 ===\n{one}\n=== node2 ===\n{two}\n",
+}
+
+
+@pytest.mark.parametrize("form", TOGETHER)
+def test_reports_of_several_nodes_in_one_file(form: str) -> None:
+    together = TOGETHER[form]
+    text = together(COLLECTED.format("2.6.0", "2.6.0"), COLLECTED.format("2.5.1", "2.5.1"))
+    assert told(case("collect_env", text)) == [("ver-python-torch-differs", ("node1", "node2"), "fail")]
+    same = together(COLLECTED.format("2.6.0", "2.6.0"), COLLECTED.format("2.6.0", "2.6.0"))
+    assert told(case("collect_env", same)) == []
+    text = together(NO_AIO.replace("[NO] ....... [NO]", "[NO] ....... [OKAY]"), NO_AIO)
+    assert told(case("ds_report", text)) == [("build-aio-missing", ("node2",), "info")]

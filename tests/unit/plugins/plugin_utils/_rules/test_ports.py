@@ -126,6 +126,10 @@ def test_the_firewall_that_is_opened_is_not_the_one_that_is_on():
     for item in (case, blocked):
         item.plan["firewall"] = "ufw"
     assert told(case) == {("fw-wrong-tool", "warn"): ("node1",)}
+    case.fabric["node1"]["filtered"] = []
+    assert told(case) == {("fw-wrong-tool", "warn"): ("node1",)}, "it lets in the nodes of now"
+    case.fabric["node1"]["firewalls"] = [{"name": "nftables", "active": True, "evidence": "table inet own"}]
+    assert told(case) == {}, "rules by hand that let all in"
     fail_calls(blocked, towards("node1"), "no_route")
     assert told(blocked) == {("fw-wrong-tool", "fail"): ("node1",)}
     assert "firewall-cmd" in one(blocked).remedy

@@ -329,6 +329,15 @@ def test_trailing_comments_in_a_configuration_that_was_handed_in():
     assert "line 3" in found.evidence["node1"] and "line 4" not in found.evidence["node1"]
 
 
+def test_values_that_ssh_refuses_in_a_configuration_that_was_handed_in():
+    case = healthy_case()
+    text = "Host node2\n  Port twenty\n  BatchMode yes\n"
+    case.user["node2"]["files"] = [{"kind": "ssh_config", "path": "/home/trainer/.ssh/config", "text": text}]
+    found = one(case)
+    assert (found.rule, found.severity, found.hosts) == ("ssh-config-invalid", "fail", ("node2",))
+    assert "line 2: port twenty, in the place of a number from 1 to 65535" in found.evidence["node2"]
+
+
 def test_a_shell_that_prints_is_the_targets_fault():
     case = healthy_case()
     fail_logins(case, towards("node3", "itself"), "noise", "the login prints 'Welcome'")

@@ -42,11 +42,9 @@ def files(*changes, only=BOTH):
 @pytest.mark.parametrize(
     ("old", "new", "found"),
     [
-        ("MULTI_GPU", "MULTI_GPUS", "launch-option-misspelt"),
-        ("bf16", "bfloat16", "launch-option-misspelt"),
         ("static", "c10", "launch-option-misspelt"),
+        ("LOCAL_MACHINE", "LOCAL_MACHINES", "launch-option-misspelt"),
         ("MULTI_GPU", "'NO'", "acc-not-distributed"),
-        ("MULTI_GPU", "NO", "acc-not-distributed"),  # YAML reads False
         ("gpu_ids: all", "gpu_ids: 0,1", "acc-num-processes-floor"),
         ("gpu_ids", SIZES.format(3, 8), "app-world-size-hardcoded"),
         ("gpu_ids", SIZES.format(2, 4), "app-world-size-hardcoded"),
@@ -63,7 +61,6 @@ def test_values_that_accelerate_cannot_use(old, new, found):
         ("gpu_ids", SIZES.format(1, 1)),
         ("gpu_ids: all", "gpu_ids: 0,1,2,3,4,5,6,7"),
         ("bf16", "'no'"),
-        ("bf16", "no"),
         ("MULTI_GPU", "FSDP\nfsdp_config:\n  fsdp_version: 2\n  fsdp_reshard_after_forward: true"),
         ("main_process_ip: 10.0.0.1\n", ""),  # no command is known: it may say so
     ],
@@ -81,9 +78,13 @@ def test_several_machines_without_a_master():
 
 
 def test_variables_that_nothing_replaces():
-    found = findings(case(*files(("29500", "${MASTER_PORT}"))))
+    found = findings(case(*files(("10.0.0.1", "${MASTER_ADDR}"))))
     assert [(one.rule, one.severity, one.hosts) for one in found] == [("acc-variable-in-file", "warn", BOTH)]
-    assert "${MASTER_PORT}" in found[0].evidence["node1"]
+    assert "${MASTER_ADDR}" in found[0].evidence["node1"]
+
+
+def test_a_variable_in_the_place_of_a_number_is_of_another_type():
+    assert ids(case(*files(("29500", "${MASTER_PORT}")))) == {("acc-wrong-type", "fail"): BOTH}
 
 
 def test_a_node_whose_file_is_for_one_machine():

@@ -204,7 +204,7 @@ def test_three_processes_on_two_machines_of_which_one_has_another_precision():
     text = STANDARD.replace(
         "  deepspeed_config_file: /job/ds.json\n", "  zero_stage: 3\n  zero3_save_16bit_model: true\n"
     )
-    text = text.replace("num_processes: 16", "num_processes: 3") + "mixed_precision: {precision}\n"
+    text = text.replace("num_processes: 16", "num_processes: 3") + "mixed_precision: '{precision}'\n"
     texts = [
         ("accelerate", text.format(rank=rank, precision=precision), name)
         for rank, precision, name in ((0, "bf16", "node1"), (1, "no", "node2"))

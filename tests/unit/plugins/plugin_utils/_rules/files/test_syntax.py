@@ -232,4 +232,10 @@ def test_sections_that_are_no_objects():
     assert ids(found) == {("ds-no-object", "fail"): BOTH}
     evidence = " ".join(each.evidence["node1"] for each in findings(found))
     assert all(part in evidence for part in ("bf16: true", 'optimizer: "AdamW"', "offload_optimizer: true"))
-    assert ids(case(("deepspeed_json", {**GOOD_JSON, "scheduler": None, "zero_optimization": True}))) == {}
+    assert "line 1: bf16" in evidence
+    for section in ("scheduler", "fp16", "checkpoint", "zero_optimization", "tensorboard"):
+        assert ids(case(("deepspeed_json", {**GOOD_JSON, section: None}))) == {("ds-no-object", "fail"): BOTH}
+    taken = {"aio": None, "tensorboard": "auto", "bf16": None}
+    zero = {**GOOD_JSON["zero_optimization"], "offload_param": None, "offload_optimizer": "auto"}
+    assert ids(case(("deepspeed_json", {**GOOD_JSON, **taken, "zero_optimization": zero}))) == {}
+    assert ids(case(("deepspeed_json", {**GOOD_JSON, "fp16": "auto"}))) == {("ds-no-object", "fail"): BOTH}
