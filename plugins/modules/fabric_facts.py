@@ -202,6 +202,10 @@ ansible_facts:
           type: list
           elements: str
           sample: []
+        vrf_accepts:
+          description: Whether a listener takes connections that come in by an interface of a VRF (tcp_l3mdev_accept).
+          type: bool
+          sample: false
         strict_reverse_path:
           description:
             - The interfaces that drop a packet whose answer would leave by another one, as C(rp_filter) 1 has it;
@@ -212,7 +216,8 @@ ansible_facts:
         routes:
           description:
             - How each of O(peers) is reached. C(interface) is the one that has the source address.
-            - C(reachable) says that there is a route; whether the peer answers is not tried.
+            - C(reachable) says that there is a route; whether the peer answers is not tried. C(leaves_by) is there
+              where packets leave by another interface than C(interface).
           type: dict
           sample:
             10.77.0.11: {address: 10.77.0.11, interface: eth0, source: 10.77.0.12, reachable: true, error: null}

@@ -167,6 +167,8 @@ row:
     - C(mtu) is about full-size packets through the first port that answers, null when none does and for the own
       node. C(interface) and C(interface_mtu) are this node's, C(passed) and C(failed) are sizes in bytes of IP
       packets, null where not known, C(stalls) lists V(send) and V(receive).
+    - C(neighbour) is the hardware address at which this node finds the target in its own network; only where something
+      failed, and where no other address has the same one.
     - C(session) is what a login finds there, null without one; C(python) is null unless O(python) can be run there,
       C(commands) is the path of each of O(commands), or null.
   returned: without O(fold)

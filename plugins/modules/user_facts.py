@@ -131,7 +131,7 @@ ansible_facts:
         own_keys:
           description:
             - The user's own key pairs. The private part is not read; C(mode) is its mode. C(certificate) is the one
-              beside it, or null.
+              beside it, or null, C(bits) the length of an RSA key.
           type: list
           elements: dict
           sample:
@@ -141,6 +141,7 @@ ansible_facts:
               mode: "0600"
               comment: trainer@node1
               certificate: null
+              bits: null
         known_hosts:
           description:
             - The files of known hosts that there are, without their content, and the fingerprints of those whose host
@@ -166,6 +167,7 @@ ansible_facts:
             allowgroups: []
             denygroups: []
             maxstartups: 10:30:100
+            persourcemaxstartups: none
             persourcepenalties: null
             ports: [22]
             usepam: true
@@ -176,6 +178,7 @@ ansible_facts:
             forcecommand: null
             chrootdirectory: null
             revokedkeys: null
+            revokedkeys_missing: false
             refused_types: []
             fips: false
             lines: {usepam: "/etc/ssh/sshd_config line 85: usepam yes"}
@@ -191,7 +194,8 @@ ansible_facts:
               unknown, or nothing. Only root can read it.
             - C(password) is V(locked) (it begins with an exclamation mark), V(unusable), V(set) or V(none).
               C(hosts_access) and the rows of C(pam) are lines that refuse the user, from the addresses in C(peers),
-              null for all. C(labels) are the SELinux types with which sshd may not read the keys, by path.
+              null for all. C(directory) is the option by which sssd asks a directory whether the user may. C(labels)
+              are the SELinux types with which sshd may not read the keys, by path.
           type: dict
           sample:
             password: unusable
@@ -202,13 +206,15 @@ ansible_facts:
             nologin: null
             hosts_access: null
             pam: []
+            directory: null
             labels: null
         ssh_client:
           description:
             - Where C(ssh) would go for each of O(ssh_names), and in C(untested) what it did not answer in time.
             - C(problem) is its complaint about its configuration, C(problem_kind) one of V(permissions), V(trailing)
               (something stands behind a value) and V(syntax).
-            - C(certificates) is whether it accepts ed25519 certificates, null when it did not tell.
+            - C(certificates) is whether it accepts ed25519 certificates, null when it did not tell. C(without_keys)
+              is the option that keeps it from offering a key, by name.
           type: dict
           sample:
             problem: null
@@ -216,6 +222,7 @@ ansible_facts:
             untested: null
             targets: {node2: {hostname: 10.0.0.12, port: 2222, user: trainer}}
             certificates: true
+            without_keys: {}
         nccl_conf:
           description: NCCL's configuration files that there are.
           type: list
@@ -271,6 +278,7 @@ ansible_facts:
               free_bytes: 82514124800
               total_bytes: 270553174016
               noexec: false
+              readonly: false
               inodes_free: 15800000
               locks: []
               error: null

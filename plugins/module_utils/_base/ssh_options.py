@@ -15,7 +15,10 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs imp
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.ssh_client import ClientConfig
 
 Runner = t.Callable[..., command.Outcome]
-TOLD = ("hostname", "port", "user", "addressfamily", "proxyjump", "proxycommand")
+TOLD = (
+    *("hostname", "port", "user", "addressfamily", "proxyjump", "proxycommand"),
+    *("pubkeyauthentication", "preferredauthentications"),
+)
 _READING = re.compile(r"(?m)^debug1: Reading configuration data (.+?)\r?$")
 _DEBUG = re.compile(r"(?m)^(?:debug\d: |OpenSSH_).*\n?")
 

@@ -182,6 +182,7 @@ def _network(run: Gathering, resolution: Facts) -> Facts:
         "interfaces": found,
         "default_route": run.part("default_route", lambda: net.default_route(run.files, found)),
         "source_rules": run.part("rules", lambda: netlink.source_rules(netlink.dump(netlink.RTM_GETRULE))) or [],
+        "vrf_accepts": run.files.number("/proc/sys/net/ipv4/tcp_l3mdev_accept") == 1,
         "strict_reverse_path": run.part("reverse_path", lambda: _strict_reverse_path(run, found)) or [],
         "routes": run.part("routes", lambda: _routes(run, resolution, found)) or {},
         "rdma": devices,

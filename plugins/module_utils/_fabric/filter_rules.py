@@ -20,6 +20,9 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import p
 LONGEST_TEXT, LARGEST_SAVED = 240, 256 * 1024
 IPTABLES_TABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
 _BUILT_IN = {"INPUT": "input", "OUTPUT": "output"}
+_BUILT_IN_MORE = {**_BUILT_IN, "PREROUTING": "prerouting", "POSTROUTING": "postrouting"}
+# Beside that of the filter: the first two see the packets before it, and that of NAT may mark connections.
+MORE_TABLES = ("mangle", "raw", "nat")
 # What goes on: the packet is only marked, counted or logged.
 _GOES_ON = frozenset("LOG NFLOG MARK CONNMARK TCPMSS CT NOTRACK TOS DSCP CHECKSUM CLASSIFY SET AUDIT TRACE TTL".split())
 _STATEMENTS = frozenset(("counter", "log", "comment", "ct helper", "mangle", "notrack", "flow", "last"))
@@ -29,10 +32,12 @@ Sets = t.Mapping[str, t.Sequence[str]]
 
 
 def iptables(text: str, program: str = "iptables", sets: Sets | None = None) -> dict[str, pf.Chain]:
-    """The chains of the filter table in the answer of ``iptables -S``. Format: iptables-save(8).
+    """The chains of a table in the answer of ``iptables -S``. Format: iptables-save(8).
 
-    ``sets`` are the members of sets of ipset, by name; a rule about any other one is unsure.
+    ``program`` has the table in it where it is not that of the filter: ``iptables -t mangle``. ``sets`` are the members
+    of sets of ipset, by name; a rule about any other one is unsure.
     """
+    hooks = _BUILT_IN if " -t " not in program else {} if program.endswith(" nat") else _BUILT_IN_MORE
     policies: dict[str, str] = {}
     rules: dict[str, list[pf.Rule]] = {}
     for line in text.splitlines():
@@ -50,7 +55,7 @@ def iptables(text: str, program: str = "iptables", sets: Sets | None = None) -> 
     found = {}
     for name, own in rules.items():
         of_ufw = name.startswith("ufw") or any(f"{program} ufw-" in rule.target for rule in own)
-        hook, place = _BUILT_IN.get(name, ""), f"{program} {name}"
+        hook, place = hooks.get(name, ""), f"{program} {name}"
         policy = pf.Rule((), True, pf.BLOCK, "", f"-P {name} DROP", f"{program} -P {name} ACCEPT")
         tool, default = "ufw" if of_ufw else "iptables", policies.get(name, "") if hook else ""
         family = "ipv6" if program.startswith("ip6") else "ipv4"
@@ -88,7 +93,10 @@ def saved(files: Tree) -> tuple[Saved, dict[str, pf.Chain]] | None:
         text = files.text(place.file, LARGEST_SAVED)
         if text and any(files.has(f"/etc/systemd/system/{name}/{place.unit}") for name in wants):
             ipv6 = files.text(_SAVED_IPV6[place.file], LARGEST_SAVED) or ""
-            return place, {**iptables(_as_listed(text)), **iptables(_as_listed(ipv6), "ip6tables")}
+            chains = {**iptables(_as_listed(text)), **iptables(_as_listed(ipv6), "ip6tables")}
+            for table in MORE_TABLES:
+                chains.update(iptables(_as_listed(text, table), f"iptables -t {table}"))
+            return place, chains
     return None
 
 
@@ -109,12 +117,12 @@ def saved_nft(files: Tree, limit: float, ask: t.Callable[..., t.Any] = run) -> t
     return (Saved(file, NFT_UNIT, save), chains) if chains else None
 
 
-def _as_listed(text: str) -> str:
-    """The filter table of a file of iptables-save(8), as ``iptables -S`` lists it."""
+def _as_listed(text: str, table: str = "filter") -> str:
+    """A table of a file of iptables-save(8), as ``iptables -S`` lists it."""
     found, inside = [], False
     for line in text.splitlines():
         if line.startswith("*"):
-            inside = line.strip() == "*filter"
+            inside = line.strip() == f"*{table}"
         elif inside and line.startswith(":"):
             name, policy = [*line[1:].split(), "-"][:2]
             found.append(f"-N {name}" if policy == "-" else f"-P {name} {policy}")
@@ -125,8 +133,8 @@ def _as_listed(text: str) -> str:
 
 def _iptables_rule(words: list[str], line: str, program: str, sets: Sets) -> pf.Rule:
     matches: list[pf.Match] = []
-    sure, verdict, target, module, negated, marks = True, pf.PASS, "", "", False, 0
-    undo = shlex.join([program, "-D", *words[1:]])
+    sure, verdict, target, module, negated, marks, connection_marks = True, pf.PASS, "", "", False, 0, 0
+    undo = shlex.join([*program.split(), "-D", *words[1:]])
     rest = iter(words[2:])
     for word in rest:
         if word == "!":
@@ -136,7 +144,7 @@ def _iptables_rule(words: list[str], line: str, program: str, sets: Sets) -> pf.
             name = next(rest, "")
             verdict, target = _iptables_verdict(name, word == "-g")
             target = f"{program} {target}" if target else ""
-            marks = _marks_set(name, list(rest))
+            marks, connection_marks = _marks_set(name, list(rest))
             break  # what follows belongs to the target
         if word in ("-m", "--match"):
             module = next(rest, "")
@@ -149,8 +157,9 @@ def _iptables_rule(words: list[str], line: str, program: str, sets: Sets) -> pf.
             sure = sure and match is not None
             matches += [match._replace(negated=negated)] if match else []
         elif word == "--mark" and module == "connmark":
-            sure = False
-            next(rest, "")
+            match = _mark(next(rest, ""), "connection_mark")
+            sure = sure and match is not None
+            matches += [match._replace(negated=negated)] if match else []
         elif word in _OPTIONS:
             match = _OPTIONS[word](next(rest, ""))
             sure = sure and match is not None
@@ -164,7 +173,7 @@ def _iptables_rule(words: list[str], line: str, program: str, sets: Sets) -> pf.
         else:
             sure = False
         negated = False
-    return pf.Rule(tuple(matches), sure, verdict, target, line[:LONGEST_TEXT], undo, marks)
+    return pf.Rule(tuple(matches), sure, verdict, target, line[:LONGEST_TEXT], undo, marks, connection_marks)
 
 
 _SYN_MASK = pf.FLAGS["fin"] | pf.SYN | pf.FLAGS["rst"] | pf.ACK
@@ -177,17 +186,18 @@ def _bits(text: str) -> int:
     return 0x3F if names == ["all"] else sum(pf.FLAGS.get(name, 0) for name in dict.fromkeys(names))
 
 
-def _marks_set(target: str, words: t.Sequence[str]) -> int:
-    """The bits of the packet's mark that a target may set; with CONNMARK they come from the connection."""
-    if target == "CONNMARK":
-        return EVERY_MARK if "--restore-mark" in words else 0
-    if target != "MARK":
-        return 0
+def _marks_set(target: str, words: t.Sequence[str]) -> tuple[int, int]:
+    """The bits of the packet's mark, and of its connection's, that a target may set; CONNMARK moves them as well."""
+    if target == "CONNMARK" and words[:1] == ["--restore-mark"]:
+        return EVERY_MARK, 0
+    if target not in ("MARK", "CONNMARK"):
+        return 0, 0
     value = words[1].partition("/")[0] if len(words) > 1 else ""
     try:
-        return int(value, 0) & EVERY_MARK
+        bits = int(value, 0) & EVERY_MARK
     except ValueError:
-        return EVERY_MARK
+        bits = EVERY_MARK
+    return (bits, 0) if target == "MARK" else (0, bits)
 
 
 def _iptables_verdict(name: str, goes: bool) -> tuple[str, str]:
@@ -238,10 +248,10 @@ def _uid(text: str) -> pf.Match | None:
     return pf.Match("uid", ((int(low), int(high or low)),)) if low.isdigit() and (high or "0").isdigit() else None
 
 
-def _mark(text: str) -> pf.Match | None:
+def _mark(text: str, field: str = "mark") -> pf.Match | None:
     value, slash, mask = text.partition("/")
     try:
-        return pf.Match("mark", ((int(value, 0), int(mask, 0) if slash else EVERY_MARK),))
+        return pf.Match(field, ((int(value, 0), int(mask, 0) if slash else EVERY_MARK),))
     except ValueError:
         return None
 
@@ -337,7 +347,7 @@ def _nft_chain(head: t.Mapping[str, t.Any], rules: tuple[pf.Rule, ...]) -> pf.Ch
 def _nft_rules(item: t.Mapping[str, t.Any]) -> t.Iterator[pf.Rule]:
     """One rule, or one for each element of a verdict map."""
     matches: list[pf.Match] = []
-    sure, words, marks = True, [], 0
+    sure, words, marks, connection_marks = True, [], 0, 0
     place = f"{item['family']} {item['table']} {item['chain']}"
     rule_of = ["nft", "delete", "rule", *(str(item[key]) for key in ("family", "table", "chain")), "handle"]
     undo = shlex.join([*rule_of, str(item.get("handle"))]) if item.get("handle") else ""
@@ -350,7 +360,7 @@ def _nft_rules(item: t.Mapping[str, t.Any]) -> t.Iterator[pf.Rule]:
             matches += [match] if match else []
             if isinstance(value["right"], dict) and "named" in value["right"] and value.get("op") != "!=":
                 named = [str(item["family"]), str(item["table"]), str(value["right"]["named"])]
-                undo = shlex.join(["nft", "delete", "element", *named, "{ ADDRESS }"])
+                undo = shlex.join(["nft", "delete", "element", *named, _element(value["left"])])
         elif name == "vmap":
             shown = f"{place}: {' '.join(words)}"[:LONGEST_TEXT]
             for key, verdict in value["data"]["set"] if isinstance(value["data"], dict) else ():
@@ -361,22 +371,33 @@ def _nft_rules(item: t.Mapping[str, t.Any]) -> t.Iterator[pf.Rule]:
             if not isinstance(value["data"], dict):  # a map with a name: its own entry has the verdict of each address
                 yield pf.Rule(tuple(matches), False, pf.ACCEPT, "", shown, undo)
         elif name == "mangle":
-            marks |= _nft_marks(value)
+            marks |= _nft_marks(value, "meta")
+            connection_marks |= _nft_marks(value, "ct")
+        elif name == "xt" and isinstance(value, dict) and value.get("name") in ("MARK", "CONNMARK"):
+            marks = EVERY_MARK  # iptables' own words for it, which nft does not show
+            connection_marks |= EVERY_MARK if value["name"] == "CONNMARK" else 0
         elif name not in _STATEMENTS:
             verdict_of = _nft_verdict(part, item)
             if verdict_of[0] == pf.PASS:
                 sure = False
             else:
                 shown = f"{place}: {' '.join(filter(None, words))}"[:LONGEST_TEXT]
-                yield pf.Rule(tuple(matches), sure, *verdict_of, shown, undo, marks)
+                yield pf.Rule(tuple(matches), sure, *verdict_of, shown, undo, marks, connection_marks)
                 return
-    if marks:
-        yield pf.Rule(tuple(matches), sure, pf.PASS, "", "", undo, marks)
+    if marks or connection_marks:
+        yield pf.Rule(tuple(matches), sure, pf.PASS, "", "", undo, marks, connection_marks)
 
 
-def _nft_marks(value: t.Mapping[str, t.Any]) -> int:
-    """The bits of the packet's mark that ``meta mark set`` may set."""
-    if value.get("key") != {"meta": {"key": "mark"}}:
+def _element(left: t.Mapping[str, t.Any]) -> str:
+    """What is written in place of an element of a set: of a concatenation a word for each part."""
+    words = {"saddr": "ADDRESS", "daddr": "ADDRESS", "sport": "PORT", "dport": "PORT", "iif": "CARD", "oif": "CARD"}
+    parts = left.get("concat", [left])
+    return f"{{ {' . '.join(words.get(_named(part), 'VALUE') for part in parts)} }}"
+
+
+def _nft_marks(value: t.Mapping[str, t.Any], kind: str) -> int:
+    """The bits that ``meta mark set`` may set of the packet's mark, and ``ct mark set`` of the connection's."""
+    if value.get("key") != {kind: {"key": "mark"}}:
         return 0
     given = value.get("value")
     if isinstance(given, dict) and isinstance(given.get("|"), list):  # mark | 0x1
@@ -415,6 +436,7 @@ _NFT_FIELDS: dict[tuple[str, ...], str] = {
     ("meta", "skuid"): "uid",
     ("meta", "pkttype"): "packet_type",
     ("meta", "mark"): "mark",
+    ("ct", "mark"): "connection_mark",
     ("payload", "tcp", "flags"): "flags",
     ("ct", "state"): "state",
     ("ct", "status"): "status",
@@ -423,6 +445,9 @@ _NFT_FIELDS: dict[tuple[str, ...], str] = {
 }
 
 
+_BITS = ("flags", "mark", "connection_mark")
+_UNKNOWN = pf.Match("not understood", ())
+MOST_ALTERNATIVES = 4096
 _OTHER_PROTOCOLS = ("udp", "udplite", "icmp", "icmpv6", "igmp", "sctp", "dccp", "esp", "ah")
 
 
@@ -431,7 +456,9 @@ def _nft_match(value: t.Mapping[str, t.Any]) -> pf.Match | None:
     if operator not in ("==", "!=", "in") or not isinstance(left, dict):
         return None
     kind, what = _only(left)
-    if kind == "&" or _named(left) in ("flags", "mark"):
+    if kind == "concat":
+        return _nft_concatenation(what, value["right"], operator == "!=")
+    if kind == "&" or _named(left) in _BITS:
         return _nft_bits(left, operator, value["right"])
     if kind == "fib" and what.get("result") == "oif" and "saddr" in what.get("flags", ()):
         return pf.Match("reverse_path", (), (value["right"] is False) != (operator == "!="))
@@ -444,6 +471,26 @@ def _nft_match(value: t.Mapping[str, t.Any]) -> pf.Match | None:
     if field == "ether":
         field, values = "family", tuple({"ip": "ipv4", "ip6": "ipv6"}.get(str(one), "other") for one in values)
     return pf.Match(field, values, operator == "!=")
+
+
+def _nft_concatenation(parts: list[t.Any], right: t.Any, negated: bool) -> pf.Match | None:
+    """``ip saddr . tcp dport { 10.0.0.2 . 22 }``: one alternative an element; None for a set that is not known.
+
+    A part that is not understood may be any: what the others say still counts.
+    """
+    items = right["set"] if isinstance(right, dict) and "set" in right else [right]
+    if not isinstance(items, list) or len(items) > MOST_ALTERNATIVES:
+        return None
+    found = []
+    for item in items:
+        element = item.get("elem", item) if isinstance(item, dict) else item
+        element = element.get("val", element) if isinstance(element, dict) else element
+        if not isinstance(element, dict) or len(element.get("concat", ())) != len(parts):
+            return None
+        pairs = zip(parts, element["concat"])
+        matches = (_nft_match({"op": "==", "left": left, "right": given}) for left, given in pairs)
+        found.append(tuple(match or _UNKNOWN for match in matches))
+    return pf.Match("any", tuple(found), negated)
 
 
 def _named(left: t.Mapping[str, t.Any]) -> str:
@@ -469,11 +516,13 @@ def _nft_bits(left: t.Mapping[str, t.Any], operator: str, right: t.Any) -> pf.Ma
             return None
     field = _named(left) if isinstance(left, dict) and left else ""
     wanted = _number(right)
-    if field not in ("flags", "mark") or wanted is None:
+    if field not in _BITS or wanted is None:
         return None
     if operator == "in":  # any of these bits
         return pf.Match(field, ((wanted, 0),), True) if field == "flags" else None
-    return pf.Match(field, ((EVERY_MARK if mask is None else mask, wanted),), operator == "!=")
+    if field == "flags":
+        return pf.Match(field, ((EVERY_MARK if mask is None else mask, wanted),), operator == "!=")
+    return pf.Match(field, ((wanted, EVERY_MARK if mask is None else mask),), operator == "!=")
 
 
 def _number(value: t.Any) -> int | None:
@@ -534,6 +583,9 @@ def _shown(name: str, value: t.Any) -> str:
     return "" if name in _STATEMENTS else str(name)
 
 
+_JOINED = {"&": " & ", "|": "|", "concat": " . "}
+
+
 def _side(value: t.Any) -> str:
     if isinstance(value, list):
         return ",".join(map(_side, value))
@@ -547,10 +599,10 @@ def _side(value: t.Any) -> str:
     if kind in ("meta", "ct"):
         key = str(what.get("key"))
         return key if key in ("iif", "oif", "iifname", "oifname") else f"{kind} {key}"
-    if kind == "&" and isinstance(what, list):
-        return " & ".join(map(_side, what))
-    if kind == "|" and isinstance(what, list):
-        return "|".join(map(_side, what))
+    if kind in _JOINED and isinstance(what, list):
+        return _JOINED[kind].join(map(_side, what))
+    if kind == "elem" and isinstance(what, dict):
+        return _side(what.get("val"))
     if kind == "set":
         return "{ " + ", ".join(map(_side, what)) + " }" if isinstance(what, list) else str(what)
     if kind == "prefix":

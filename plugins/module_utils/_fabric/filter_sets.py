@@ -18,6 +18,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command im
 Runner = t.Callable[..., t.Any]
 Place = tuple[str, str, str, str]
 Elements = dict[Place, list[t.Any]]
+_JUDGED = frozenset(("payload", "meta", "concat"))  # what rules compare with the elements, and can be told of a packet
 
 MOST_SETS, MOST_ELEMENTS = 16, 100_000
 IPSET_TYPES = frozenset(("hash:ip", "hash:net", "bitmap:ip"))
@@ -56,7 +57,7 @@ class Reference(t.NamedTuple):
 
 
 def _references(item: t.Any) -> t.Iterator[Reference]:
-    """What a rule compares addresses and ports with; what NAT rewrites is no match."""
+    """What a rule compares addresses, ports and interfaces with; what NAT rewrites is no match."""
     rule = item.get("rule") if isinstance(item, dict) else None
     if not isinstance(rule, dict):
         return
@@ -64,7 +65,7 @@ def _references(item: t.Any) -> t.Iterator[Reference]:
         for kind, statement, left, key in (("set", "match", "left", "right"), ("map", "vmap", "key", "data")):
             holder = part.get(statement) or {}
             name = holder.get(key)
-            if isinstance(name, str) and name.startswith("@") and "payload" in holder[left]:
+            if isinstance(name, str) and name.startswith("@") and _JUDGED & set(holder[left]):
                 yield Reference((kind, str(rule["family"]), str(rule["table"]), name[1:]), holder, key)
 
 

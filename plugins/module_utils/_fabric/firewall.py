@@ -196,14 +196,19 @@ def _listed_by_iptables(files: Tree, limit: float, family: str) -> dict[str, str
 
     ``family`` is ip or ip6. What iptables itself says of nft's tables holds the conditions that nft can't show.
     """
-    legacy = "filter" in (files.text(f"/proc/net/{family}_tables_names") or "").split()
+    loaded = (files.text(f"/proc/net/{family}_tables_names") or "").split()
+    legacy = "filter" in loaded
+    more = [table for table in filter_rules.MORE_TABLES if table in loaded]
     names = (f"{family}tables-legacy", f"{family}tables", f"{family}tables-nft")
     programs = [path for path in (shutil.which(name, path=SBIN) for name in names) if path]
     if not programs:
         return None
     by_nft = [path for path in programs if _is_nft(path)][:1]
-    asked = list(dict.fromkeys([*(programs[:1] if legacy else []), *by_nft]))
-    outcomes = {os.path.basename(path): run([path, "-w", "1", "-S"], limit) for path in asked}
+    asked = {os.path.basename(path): [path, "-w", "1"] for path in [*(programs[:1] if legacy else []), *by_nft]}
+    old = programs[0]
+    if not _is_nft(old):  # what the new one keeps in these tables nft shows
+        asked.update({f"{os.path.basename(old)} -t {table}": [old, "-w", "1", "-t", table] for table in more})
+    outcomes = {name: run([*argv, "-S"], limit) for name, argv in asked.items()}
     found = {name: outcome.out for name, outcome in outcomes.items() if outcome.ok}
     return found if found or not asked else None
 
@@ -211,7 +216,8 @@ def _listed_by_iptables(files: Tree, limit: float, family: str) -> dict[str, str
 def _of_input(listed: t.Mapping[str, str] | None) -> list[str] | None:
     if listed is None:
         return None
-    lines = [line.strip() for text in listed.values() for line in text.splitlines()]
+    filters = [text for program, text in listed.items() if " -t " not in program]
+    lines = [line.strip() for text in filters for line in text.splitlines()]
     return [line for line in lines if line.split()[1:2] == ["INPUT"]]
 
 

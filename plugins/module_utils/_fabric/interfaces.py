@@ -62,6 +62,8 @@ def _interface(
         "driver": sysfs.target(f"{base}/device/driver") if physical else None,
         "numa_node": numa if numa is not None and numa >= 0 else None,
         "rdma_device": rdma_of.get(link.name),
+        **({"xdp": True} if link.xdp else {}),
+        **({"bond": bond(sysfs, link.name)} if kind == "bond" else {}),
         "carrier_changes": sysfs.number(f"{base}/carrier_changes"),
         "rx_errors": sysfs.number(f"{base}/statistics/rx_errors"),
         "addresses": [{key: found._asdict()[key] for key in ("address", "prefix", "family", "scope")} for found in own],
@@ -75,6 +77,18 @@ def kind_of(link: netlink.Link, has_device: bool) -> str:
     if link.info:
         return link.info
     return "physical" if has_device else "virtual"
+
+
+def bond(sysfs: Tree, name: str) -> dict[str, t.Any]:
+    """``mode``, ``partner`` (the switch, by LACP) and ``ports`` of a bond. See bonding.rst of the kernel."""
+    base = f"/sys/class/net/{name}/bonding"
+    ports = []
+    for port in (sysfs.line(f"{base}/slaves") or "").split():
+        own = f"/sys/class/net/{port}/bonding_slave"
+        up = sysfs.line(f"{own}/mii_status") == "up"
+        ports.append({"name": port, "up": up, "aggregator": sysfs.number(f"{own}/ad_aggregator_id")})
+    mode = (sysfs.line(f"{base}/mode") or "").split(" ", 1)[0] or None
+    return {"mode": mode, "partner": sysfs.line(f"{base}/ad_partner_mac") or None, "ports": ports}
 
 
 def holder(address: str | None, found: t.Sequence[t.Mapping[str, t.Any]]) -> str | None:
@@ -111,7 +125,8 @@ def route_to(
     """How this node reaches a peer whose name came to ``address`` (None with an ``error`` when it did not).
 
     ``reachable`` says that there is a route and a source address; no packet is sent. ``refused_by`` is there, and the
-    network of the entry, where one of the routing ``table`` (/proc/net/route) refuses to send anything there.
+    network of the entry, where one of the routing ``table`` (/proc/net/route) refuses to send anything there;
+    ``leaves_by`` where packets leave by another interface than the one that has their source address.
     """
     result: dict[str, t.Any] = {
         "address": address,
@@ -131,7 +146,17 @@ def route_to(
         return {**result, "refused_by": refused} if refused else result
     result["interface"] = holder(result["source"], found)
     result["reachable"] = True
-    return result
+    way_out = leaves_by(address, result["source"])
+    return {**result, "leaves_by": way_out} if way_out and way_out != result["interface"] else result
+
+
+def leaves_by(address: str, source: str) -> str | None:
+    """The name of the interface by which packets from ``source`` leave; None where that is not known."""
+    try:
+        number = netlink.leaves_by(address, source)
+        return socket.if_indextoname(number) if number else None
+    except (OSError, ValueError):
+        return None
 
 
 def refusing_entry(text: str, address: str) -> str | None:

@@ -15,11 +15,16 @@ import time
 import typing as t
 
 RTM_NEWLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR = 16, 18, 20, 22
+RTM_NEWROUTE, RTM_GETROUTE = 24, 26
+RTM_NEWNEIGH, RTM_GETNEIGH = 28, 30
 RTM_NEWRULE, RTM_GETRULE = 32, 34
 FRA_SRC = 2
 USUAL_RULES = 3  # local, main and default: ip-rule(8)
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-REQUEST_DUMP = 0x301
+REQUEST, REQUEST_DUMP = 0x1, 0x301
+RTA_DST, RTA_SRC, RTA_OIF = 1, 2, 4
+# States of a neighbour in which its hardware address counts: linux/neighbour.h.
+NUD_KNOWN = 0x02 | 0x04 | 0x08 | 0x10 | 0x80
 ARPHRD = {1: "ethernet", 32: "infiniband", 772: "loopback"}
 OPERSTATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
 SCOPES = {0: "global", 200: "site", 253: "link", 254: "host"}
@@ -29,12 +34,16 @@ LIMIT_S = 2.0
 _HEADER = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
-_RULE = struct.Struct("=BBBBBBBBI")
+_RULE = struct.Struct("=BBBBBBBBI")  # struct rtmsg too
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")
 _ATTRIBUTE = struct.Struct("=HH")
 
 
 class Link(t.NamedTuple):
-    """One network interface. ``info`` is the kernel's own kind (veth, bridge, ...) or None."""
+    """One network interface. ``info`` is the kernel's own kind (veth, bridge, ...) or None.
+
+    ``xdp``: a program is attached that sees packets before every firewall.
+    """
 
     number: int
     name: str
@@ -47,6 +56,7 @@ class Link(t.NamedTuple):
     master: int | None
     parent: int | None
     info: str | None
+    xdp: bool = False
 
 
 class Address(t.NamedTuple):
@@ -79,6 +89,50 @@ def dump(kind: int) -> list[bytes]:
             if NLMSG_DONE in kinds:
                 return datagrams
     raise OSError("the kernel did not finish the list of its network")
+
+
+def leaves_by(address: str, source: str) -> int | None:
+    """The number of the interface by which a packet from an address of this node leaves, rules of routing included.
+
+    Nothing is sent to ``address``. None where the kernel does not tell. Raises OSError.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    payload, size = b"", 0
+    for kind, text in ((RTA_DST, address), (RTA_SRC, source)):
+        raw = socket.inet_pton(family, text.split("%", 1)[0])
+        payload += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(raw), kind) + raw
+        size = 8 * len(raw)
+    payload = _RULE.pack(family, size, size, 0, 0, 0, 0, 0, 0) + payload
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as channel:
+        channel.settimeout(LIMIT_S)
+        channel.sendto(_HEADER.pack(_HEADER.size + len(payload), RTM_GETROUTE, REQUEST, 1, 0) + payload, (0, 0))
+        return parse_way_out(channel.recv(16 * 1024))
+
+
+def parse_way_out(data: bytes) -> int | None:
+    """The interface of the route in the kernel's answer; None where it has none."""
+    for kind, body in messages(data):
+        if kind == RTM_NEWROUTE and len(body) >= _RULE.size:
+            return _number(attributes(body, _RULE.size).get(RTA_OIF))
+    return None
+
+
+def parse_neighbours(datagrams: t.Iterable[bytes]) -> dict[str, str]:
+    """{IPv4 address: hardware address} of the neighbours that answered; one that answers for several is left out.
+
+    Such a one is a router, or a cloud's network, which answers for all.
+    """
+    found: dict[tuple[int, str], list[str]] = {}
+    for data in datagrams:
+        for kind, body in messages(data):
+            if kind != RTM_NEWNEIGH or len(body) < _NEIGHBOUR.size:
+                continue
+            family, number, state, _flags, _type = _NEIGHBOUR.unpack_from(body)
+            known = attributes(body, _NEIGHBOUR.size)
+            raw, hardware = known.get(1, b""), known.get(2, b"")
+            if family == socket.AF_INET and len(raw) == 4 and any(hardware) and state & NUD_KNOWN:
+                found.setdefault((number, hardware.hex(":")), []).append(socket.inet_ntop(family, raw))
+    return {held[0]: hardware for (_index, hardware), held in found.items() if len(set(held)) == 1}
 
 
 def messages(data: bytes) -> t.Iterator[tuple[int, bytes]]:
@@ -131,6 +185,7 @@ def _link(body: bytes) -> Link:
         master=_number(found.get(10)),
         parent=_number(found.get(5)),
         info=_string(attributes(found.get(18, b"")).get(1)),
+        xdp=any(attributes(found.get(43, b"")).get(2, b"")),
     )
 
 

@@ -29,7 +29,10 @@ SYN, ACK = FLAGS["syn"], FLAGS["ack"]
 
 
 class Match(t.NamedTuple):
-    """One condition of a rule: ``values`` are spans of numbers, or words; ``negated`` turns it round."""
+    """One condition of a rule: ``values`` are spans of numbers, or words; ``negated`` turns it round.
+
+    Of ``any`` they are alternatives, each of several conditions that hold together.
+    """
 
     field: str
     values: tuple[t.Any, ...]
@@ -40,7 +43,7 @@ class Rule(t.NamedTuple):
     """One rule: its conditions, whether these are all of them (``sure``), and what becomes of the packet.
 
     ``text`` is the rule as its tool writes it, ``undo`` the command that takes it away. ``marks`` are the bits of the
-    packet's mark that it may set.
+    packet's mark that it may set, ``connection_marks`` those of the connection's.
     """
 
     matches: tuple[Match, ...]
@@ -50,6 +53,7 @@ class Rule(t.NamedTuple):
     text: str = ""
     undo: str = ""
     marks: int = 0
+    connection_marks: int = 0
 
 
 class Chain(t.NamedTuple):
@@ -121,7 +125,7 @@ def _reached(chains: Chains, direction: str) -> list[str]:
 def blocked(chains: Chains, packet: Packet) -> list[Blocked]:
     """What the rules keep back of such packets; what one chain has accepted the next one may still drop."""
     found: list[Blocked] = []
-    marks = _marks(chains, packet.direction)
+    marks = Marks(_marks(chains, packet.direction), _connection_marks(chains))
     for chain in chains.values():
         if chain.hook in _HOOKS[packet.direction] and chain.family in ("", _family(packet)):
             walk = _Walk(chains, packet, found, marks)
@@ -140,14 +144,30 @@ def _marks(chains: Chains, direction: str) -> int:
     return bits
 
 
+def _connection_marks(chains: Chains) -> int:
+    """The bits of a connection's mark that rules may set, on whatever way; a connection begins with none."""
+    bits = 0
+    for chain in chains.values():
+        for rule in chain.rules:
+            bits |= rule.connection_marks
+    return bits
+
+
 def _family(packet: Packet) -> str:
     return "ipv6" if ":" in packet.peer else "ipv4"
+
+
+class Marks(t.NamedTuple):
+    """The bits of the packet's mark, and of its connection's, that some rule may have set."""
+
+    packet: int
+    connection: int
 
 
 class _Walk:
     """One packet on its way: ``left`` are the ports that nobody has judged, ``doubt`` those that may be let through."""
 
-    def __init__(self, chains: Chains, packet: Packet, found: list[Blocked], marks: int) -> None:
+    def __init__(self, chains: Chains, packet: Packet, found: list[Blocked], marks: Marks) -> None:
         self.chains, self.packet, self.found, self.marks = chains, packet, found, marks
         self.left: Spans = EVERY_PORT
         self.doubt: Spans = ()
@@ -229,21 +249,46 @@ class _Walk:
             self.left = _without(self.left, ports)
 
 
-def _fits(rule: Rule, packet: Packet, marks: int) -> tuple[int, Spans]:
-    """(whether the rule is about the packet, on what ports of the service); ``marks`` are the bits that may be set."""
-    answer, ports = YES if rule.sure else MAYBE, EVERY_PORT
-    for match in rule.matches:
+def _fits(rule: Rule, packet: Packet, marks: Marks) -> tuple[int, Spans]:
+    """(whether the rule is about the packet, on what ports of the service)."""
+    answer, ports = _hold(rule.matches, packet, marks)
+    return MAYBE if answer == YES and not rule.sure else answer, ports
+
+
+def _hold(matches: t.Sequence[Match], packet: Packet, marks: Marks) -> tuple[int, Spans]:
+    """(whether all these conditions hold, on what ports of the service)."""
+    answer, ports = YES, EVERY_PORT
+    for match in matches:
+        if match.field == "any":
+            fits, spans = _any(match, packet, marks)
+            answer, ports = MAYBE if fits == MAYBE else answer, _both(ports, spans)
+            continue
         if match.field == ("sport" if packet.answer else "dport"):
             spans = t.cast(Spans, match.values)
             ports = _without(ports, spans) if match.negated else _both(ports, spans)
             continue
-        fits = _marked(match.values[0], marks) if match.field == "mark" else _condition(match, packet)
+        if match.field in ("mark", "connection_mark"):
+            fits = _marked(match.values[0], marks.packet if match.field == "mark" else marks.connection)
+        else:
+            fits = _condition(match, packet)
         if match.negated and fits != MAYBE:
             fits = NO if fits == YES else YES
         if fits == NO:
             return NO, ()
         answer = MAYBE if fits == MAYBE else answer
     return answer, ports
+
+
+def _any(match: Match, packet: Packet, marks: Marks) -> tuple[int, Spans]:
+    """(YES or MAYBE, ports) of alternatives: on these ports one of them holds, or none where it is negated."""
+    certain, perhaps = list[Span](), list[Span]()
+    for alternative in match.values:
+        answer, ports = _hold(alternative, packet, marks)
+        if answer != NO:
+            (certain if answer == YES else perhaps).extend(ports)
+    yes, maybe = _sorted(certain), _without(_sorted(perhaps), _sorted(certain))
+    found = _without(EVERY_PORT, yes) if match.negated else joined(yes, maybe)
+    return MAYBE if maybe else YES, found
 
 
 def _condition(match: Match, packet: Packet) -> int:

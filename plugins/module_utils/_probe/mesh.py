@@ -12,6 +12,7 @@ import time
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.ssh_options import Options
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import netlink
 from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import path_mtu as mtu
 from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import protocol as wire
 from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import resolve as names
@@ -240,14 +241,32 @@ def probe(targets: t.Sequence[Target], wish: Wish, workers: int) -> dict[str, t.
         logins = list(pool.map(lambda target: try_logins(target, wish), ordered))
     again = Again(wish)
     logins = [again.look(target, tried) for target, tried in zip(ordered, logins)]
+    failed = [
+        target.address
+        for target, found, tried in zip(ordered, ports, logins)
+        if not all(result["ok"] for result in (*found["tcp"].values(), *(login.result for login in tried.values())))
+    ]
+    hardware = neighbours(failed)
     return {
         target.name: {
             "ssh": {alias: login.result for alias, login in tried.items()},
             **found,
             "session": next((login.session for login in tried.values() if login.session), None),
+            **({"neighbour": hardware[target.address]} if target.address in hardware else {}),
         }
         for target, found, tried in zip(ordered, ports, logins)
     }
+
+
+def neighbours(addresses: t.Collection[str]) -> dict[str, str]:
+    """The hardware addresses at which this node finds these, in its own network; without those that answer for more."""
+    if not addresses:
+        return {}
+    try:
+        found = netlink.parse_neighbours(netlink.dump(netlink.RTM_GETNEIGH))
+    except OSError:
+        return {}
+    return {address: found[address] for address in addresses if address in found}
 
 
 def at_once(workers: int) -> int:

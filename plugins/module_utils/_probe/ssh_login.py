@@ -21,17 +21,19 @@ QUIETLY = (
 )
 # ssh's own words (OpenSSH 7 to 10), the first that fits names the kind of failure.
 _FAILURES = (
+    ("other", r"stdio forwarding failed|open failed: administratively prohibited"),  # a jump host, whatever it says
     ("name", r"Could not resolve hostname|Name or service not known|Temporary failure in name resolution"),
     ("hostkey_changed", r"REMOTE HOST IDENTIFICATION HAS CHANGED|HOST KEY .*CHANGED"),
     ("hostkey_unknown", r"Host key verification failed|No .* host key is known"),
     # The kernel's answer to a route of the kind blackhole or prohibit, not sshd's.
     ("no_route", r"connect to host .*: (Invalid argument|Permission denied)"),
-    ("permission", r"Permission denied|Too many authentication failures"),
+    # With the ways that are left behind it: a shell's "Permission denied" comes after the login.
+    ("permission", r"Permission denied(?: \(|, please try again)|Too many authentication failures"),
     ("refused", r"Connection refused"),
     ("no_route", r"No route to host|Network is unreachable"),
     ("no_answer", r"timed out during banner"),
     ("timeout", r"Connection timed out|Operation timed out"),
-    ("closed", r"Connection closed|Connection reset|kex_exchange_identification"),
+    ("closed", r"Connection closed|Connection reset|kex_exchange_identification|closed by remote host"),
     ("config", r"Bad configuration option|terminating, \d+ bad configuration|Bad owner or permissions"),
 )
 # Layers in which nothing answers until a time limit is over.

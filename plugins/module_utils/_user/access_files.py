@@ -172,6 +172,14 @@ def pam(tree: Tree, login: Login, peers: t.Sequence[str]) -> list[Record]:
     return found
 
 
+def directory(tree: Tree, login: Login, peers: t.Sequence[str]) -> Record | None:
+    """The option of sssd by which a directory says whether the user may log in; None where PAM does not ask it."""
+    if not login.uid or _is_local(tree, login):
+        return None
+    asked = any(module == "pam_sss.so" for _line, module, _words in _account_step(tree, login, peers))
+    return sssd.asking(tree) if asked else None
+
+
 Module = tuple[Line, str, list[str]]
 
 

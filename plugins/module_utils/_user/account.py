@@ -32,17 +32,19 @@ SHARED_HOMES = {"nfs_t": "use_nfs_home_dirs", "cifs_t": "use_samba_home_dirs", "
 
 def blank() -> Record:
     """The facts when nothing is known."""
-    keys = "password expired password_expired shell_problem groups nologin hosts_access pam labels"
+    keys = "password expired password_expired shell_problem groups nologin hosts_access pam directory labels"
     return dict.fromkeys(keys.split())
 
 
 def read(tree: Tree, user: pwd.struct_passwd, peers: t.Sequence[str], now: float) -> Record:
     """``password`` (locked, none, unusable, set), and what is there of the rest; None is unknown, or nothing.
 
-    ``hosts_access`` and the rows of ``pam`` have ``file``, ``line``, ``text`` and ``peers``, null where it is all.
+    ``directory``: the option by which sssd asks whether the user may. That and ``hosts_access`` and the rows of ``pam``
+    have ``file``, ``line``, ``text`` and ``peers``, null where it is all.
     """
     root = user.pw_uid == 0
     groups = _groups(user)
+    login = access_files.Login(user.pw_name, user.pw_uid, tuple(groups))
     return {
         **blank(),
         **shadow(tree.text("/etc/shadow", 1024 * 1024) or "", user.pw_name, int(now // DAY_S)),
@@ -50,7 +52,8 @@ def read(tree: Tree, user: pwd.struct_passwd, peers: t.Sequence[str], now: float
         "groups": groups,
         "nologin": None if root else nologin(tree),
         "hosts_access": access_files.wrappers(tree, peers),
-        "pam": access_files.pam(tree, access_files.Login(user.pw_name, user.pw_uid, tuple(groups)), peers),
+        "pam": access_files.pam(tree, login, peers),
+        "directory": access_files.directory(tree, login, peers),
     }
 
 

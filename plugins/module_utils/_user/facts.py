@@ -112,7 +112,7 @@ def blank(name: str | None) -> Record:
         "known_hosts": {"files": [], "authorities": []},
         "sshd": {},
         "account": account.blank(),
-        "ssh_client": {"problem": None, "untested": None, "targets": {}, "certificates": None},
+        "ssh_client": {"problem": None, "untested": None, "targets": {}, "certificates": None, "without_keys": {}},
         "nccl_conf": [],
         "accelerate_default": [],
         "deepspeed_env": [],

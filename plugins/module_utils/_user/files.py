@@ -124,7 +124,7 @@ def caches(tree: Tree, places: t.Mapping[str, str], limit: float) -> dict[str, R
             "existing": disk["existing"],
             "exists": bool(existing) and os.path.exists(disk["path"]) if existing else None,
             "writable": os.access(existing, os.W_OK | os.X_OK) if existing else None,
-            **{key: disk[key] for key in ("fs_type", "local", "free_bytes", "total_bytes", "noexec")},
+            **{key: disk[key] for key in ("fs_type", "local", "free_bytes", "total_bytes", "noexec", "readonly")},
             "inodes_free": _free_inodes(existing),
             "locks": build_locks(disk["path"]) if name == "torch_extensions" and existing == disk["path"] else [],
             "error": disk["error"],

@@ -37,7 +37,7 @@ _REFUSING = frozenset(
         *("pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes", "requiredrsasize"),
     )
 )
-_PLAIN = ("permitrootlogin", "authorizedkeysfile", "maxstartups", "persourcepenalties")
+_PLAIN = ("permitrootlogin", "authorizedkeysfile", "maxstartups", "persourcemaxstartups", "persourcepenalties")
 _UNSET = ("any", "none")
 _NOT_SAID = "not in connection test specification"
 _KEY = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]+) ([A-Za-z0-9+/]+={0,2})(?:\s+(.*))?$")
@@ -126,6 +126,7 @@ def _of_server(tree: Tree, found: ssh_config.Settings) -> Record:
     }
     accepted = first.get("pubkeyacceptedalgorithms") or first.get("pubkeyacceptedkeytypes")
     refused = {"refused_types": _refused_types(accepted), "fips": tree.line(FIPS) == "1"}
+    refused["revokedkeys_missing"] = bool(odd["revokedkeys"]) and not tree.has(str(odd["revokedkeys"]))
     return {**plain, **flags, **lists, **limits, **odd, **refused, "ports": ssh_config.server_ports(found)}
 
 
@@ -220,9 +221,27 @@ def own_keys(tree: Tree, home: str) -> list[Record]:
                 "mode": mode,
                 "comment": key.get("comment"),
                 "certificate": certificate(tree, f"{path}-cert.pub"),
+                "bits": rsa_bits(tree.line(f"{path}.pub") or ""),
             }
         )
     return found
+
+
+def rsa_bits(line: str) -> int | None:
+    """The length of an RSA key in bits, from its public half; None for another one. Format: RFC 4253, 6.6."""
+    match = _KEY.search(line)
+    if not match or match.group(1) != "ssh-rsa":
+        return None
+    try:
+        blob = base64.b64decode(match.group(2), validate=True)
+        parts, at = [], 0
+        while at < len(blob):
+            size = int.from_bytes(blob[at : at + 4], "big")
+            parts.append(blob[at + 4 : at + 4 + size])
+            at += 4 + size
+    except (binascii.Error, ValueError):
+        return None
+    return int.from_bytes(parts[2], "big").bit_length() if len(parts) == 3 else None
 
 
 def authorities(tree: Tree, home: str) -> list[str]:
@@ -244,13 +263,15 @@ def client(names: t.Iterable[str], options: ssh_options.Options, limit: float) -
 
     ``problem_kind`` is what config_error() calls it. ``untested`` is set where ssh gave no answer in time, which says
     nothing of its configuration; after ``limit`` seconds nothing more is asked. ``certificates``: whether it
-    accepts them from all of these names; None: not known.
+    accepts them from all of these names; None: not known. ``without_keys``: the option that keeps ssh from offering a
+    key, by name.
     """
     wanted = list(dict.fromkeys(names))
     end = time.monotonic() + limit
     with concurrent.futures.ThreadPoolExecutor(max_workers=WORKERS) as pool:
         answers = list(pool.map(lambda name: options.of(name) if time.monotonic() < end else None, wanted))
     targets: dict[str, Record] = {}
+    without: dict[str, str] = {}
     problem = kind = untested = accepts = None
     for name, answer in zip(wanted, answers):
         if answer is None or answer.outcome.timed_out:
@@ -260,8 +281,18 @@ def client(names: t.Iterable[str], options: ssh_options.Options, limit: float) -
             port = to_int(found.get("port"))
             accepts = certificates.client_accepts(found) and accepts is not False
             targets[name] = {"hostname": found.get("hostname"), "port": port, "user": found.get("user")}
+            if said := _without_keys(found):
+                without[name] = said
         elif problem is None:
             problem = " ".join(answer.outcome.err.split())[:300] or f"ssh -G {name} gave no answer"
             kind = ssh_config.config_error(answer.outcome.err)
     told = {"problem": problem, "problem_kind": kind, "untested": untested, "targets": targets}
-    return {**told, "certificates": accepts}
+    return {**told, "certificates": accepts, "without_keys": without}
+
+
+def _without_keys(found: t.Mapping[str, str]) -> str:
+    """The option of ssh -G that keeps it from offering a key; empty where there is none."""
+    if found.get("pubkeyauthentication", "yes").lower() in ("no", "false"):
+        return f"pubkeyauthentication {found['pubkeyauthentication']}"
+    methods = found.get("preferredauthentications", "")
+    return "" if not methods or "publickey" in methods.split(",") else f"preferredauthentications {methods}"

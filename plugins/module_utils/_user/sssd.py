@@ -61,6 +61,18 @@ def refusing(tree: Tree, user: str, groups: t.Sequence[str]) -> Record | None:
     return allowed[-1].row()
 
 
+ASKING = ("ad", "ipa", "ldap", "krb5", "proxy")
+
+
+def asking(tree: Tree) -> Record | None:
+    """The option by which a directory is asked at each login whether the user may, as by GPO or HBAC; None without."""
+    for options in _domains(tree).values():
+        provider = options.get("access_provider")
+        if provider and provider.value in ASKING:
+            return provider.row()
+    return None
+
+
 def _domains(tree: Tree) -> dict[str, dict[str, Option]]:
     """The options of the domains that are enabled; a later file goes above an earlier one."""
     sections: dict[str, dict[str, Option]] = {}

@@ -9,7 +9,7 @@ import collections
 import typing as t
 from collections import abc
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import absent, number
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import absent, number, rows
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig, once
 
 Pair = tuple[str, str]
@@ -81,16 +81,44 @@ def _between_present(case: Case, pairs: t.Mapping[Pair, t.Sequence[Attempt]]) ->
 
 @once
 def ssh_results(case: Case, *failures: str) -> list[Attempt]:
-    """Every ssh login between nodes that take part; with ``failures`` only those that failed, or were slow, so."""
+    """Every ssh login between nodes that take part; with ``failures`` only those that failed, or were slow, so.
+
+    What another machine at the address of a node says is left out of these: net-address-taken.
+    """
     if not failures:
         return _between_present(case, connectivity(case).ssh)
-    return [item for item in ssh_results(case) if item.failure in failures]
+    elsewhere = address_taken(case)
+    return [item for item in ssh_results(case) if item.failure in failures and item.pair not in elsewhere]
 
 
 @once
 def tcp_results(case: Case) -> list[Attempt]:
     """Every TCP connection between nodes that take part; ``what`` is the port."""
     return _between_present(case, connectivity(case).tcp)
+
+
+@once
+def address_taken(case: Case) -> dict[Pair, str]:
+    """{pair: hardware address} of connections that failed, and led to a card that the target does not have.
+
+    What is found for several nodes, and is no node's, is a network that answers for all, as clouds have it.
+    """
+    away, found = absent(case), dict[Pair, str]()
+    for source, target, results in _rows(case):
+        seen = str(results.get("neighbour") or "").lower()
+        if seen and source != target and not away & {source, target}:
+            own = [str(dig(item, "mac") or "").lower() for item in rows(case.fabric.get(target), "interfaces")]
+            if any(own) and seen not in own:
+                found[source, target] = seen
+    targets: dict[str, set[str]] = {}
+    for (_source, target), seen in found.items():
+        targets.setdefault(seen, set()).add(target)
+    nodes = {
+        str(dig(item, "mac") or "").lower()
+        for facts in (case.fabric.values() if found else ())
+        for item in rows(facts, "interfaces")
+    }
+    return {pair: seen for pair, seen in found.items() if seen in nodes or len(targets[seen]) == 1}
 
 
 def pair_results(case: Case, key: str) -> t.Iterator[tuple[str, str, Data]]:

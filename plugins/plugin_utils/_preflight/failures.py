@@ -10,6 +10,8 @@ import re
 import shlex
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight import host_words
+
 if t.TYPE_CHECKING:
     from ansible_collections.trainmesh.cluster.plugins.plugin_utils._preflight.ssh_config import Client
 
@@ -311,6 +313,9 @@ def stuck(client: Client | None, stage: str, seconds: float) -> Stop:
 
 def python(client: Client, evidence: str, version: tuple[int, ...], manager: str) -> Stop:
     """No Python, or one that is too old for Ansible."""
+    known = None if version else host_words.because(host_words.PYTHON, client.user, evidence)
+    if known:
+        return Stop("python", evidence, f"{known[0]}: Ansible's modules can't run", known[1])
     least = ".".join(map(str, MIN_PYTHON))
     cause = f"its Python is older than {least}" if version else "the interpreter that Ansible would use does not run"
     install = INSTALL.get(manager, "install python3 with the system's package manager")
@@ -333,6 +338,9 @@ def shell(client: Client, evidence: str) -> Stop:
             f"ansible_user: {other[1]} for this host, with ansible_become; or take command=... off the line of the key "
             f"in authorized_keys of {client.user}",
         )
+    known = host_words.because(host_words.SHELL, client.user, evidence)
+    if known:
+        return Stop("python", evidence, *known)
     return Stop(
         "python",
         evidence,
@@ -357,6 +365,9 @@ def sudo(client: Client, evidence: str, method: str) -> Stop:
             f"sudo of {client.user} requires a terminal (requiretty in its sudoers), and pipelining provides none",
             f"set ansible_ssh_pipelining: false for this host; or on the host as root: {_sudoers(client.user, line)}",
         )
+    known = host_words.because(host_words.SUDO, client.user, evidence)
+    if known:
+        return Stop("sudo", evidence, *known)
     line = shlex.quote(f"{client.user} ALL=(ALL) NOPASSWD: ALL")
     return Stop(
         "sudo",
@@ -377,6 +388,9 @@ def sudo_password(client: Client, evidence: str, method: str) -> Stop:
     low = evidence.lower()
     if wants_terminal(evidence):
         return sudo(client, evidence, method)
+    known = host_words.because(host_words.SUDO, client.user, evidence)
+    if known:
+        return Stop("sudo", evidence, *known)
     if "sudoers" in low or "not allowed" in low or "may not run" in low:
         cause = f"{client.user} is not allowed to become root with {method}"
     elif "not found" in low:

@@ -16,7 +16,9 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, Data, dig, once
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._let_in import by_writer, open_up
 
-ROUTE, RULE, PATH = "route", "rule", "path"
+# How a packet ends that the kernel of the target drops: it does not answer ARP either, so that there is no way.
+UNANSWERED = ("timeout", "no_route")
+ROUTE, RULE, PATH, VRF, BRIDGE = "route", "rule", "path", "vrf", "bridge"
 # What connect(2) says of a route that is there to refuse; see ip-route(8).
 _REFUSALS = {"Invalid argument": "blackhole", "Permission denied": "prohibit", "No route to host": "unreachable"}
 
@@ -50,6 +52,8 @@ def no_route(case: Case, host: str, peer: str) -> Block | None:
         return None
     address, error = str(dig(node(case, peer), "address", "")), str(dig(found, "error", ""))
     refused, kind = dig(found, "refused_by"), _REFUSALS.get(error)
+    if not refused and not kind and (found_vrf := in_vrf(case, host)):
+        return found_vrf
     if refused:
         kind = kind or "unreachable"
         return Block(host, ROUTE, f"{host} has a {kind} route for {refused}", f"ip route del {kind} {refused}")
@@ -83,10 +87,10 @@ def holds(row: Data, port: str) -> bool:
 def own_block(case: Case, pair: Pair, port: str, silent: bool = False) -> Block | None:
     """What explains that a connection to a port failed, other than the target's rules on what comes in.
 
-    ``silent``: there was no answer at all.
+    ``silent``: there was no answer at all, to ARP or to the call.
     """
     source, target = pair
-    if found := no_route(case, source, target):
+    if found := no_route(case, source, target) or into_bridge(case, source, target):
         return found
     at_target = [row for row in rules(case, target, source, port, "in") if dig(row, "sure") is True]
     going = [row for row in rules(case, source, target, port, "out") if not _refuted(case, source, row)]
@@ -94,18 +98,47 @@ def own_block(case: Case, pair: Pair, port: str, silent: bool = False) -> Block 
         return kept_by(source, going[0], target)
     if at_target:
         return None
-    if found := no_route(case, target, source):
+    if found := no_route(case, target, source) or into_bridge(case, target, source):
         return found
     for host, peer, direction in ((target, source, "out"), (source, target, "in")):
         kept = [row for row in rules(case, host, peer, port, direction, answers=True) if dig(row, "sure") is True]
         if kept:
             return kept_by(host, kept[0], peer)
-    return _strict_path(case, source, target) if silent else None
+    if found := in_vrf(case, target):
+        return found
+    return (_strict_path(case, source, target) or _strict_path(case, target, source)) if silent else None
+
+
+def into_bridge(case: Case, host: str, peer: str) -> Block | None:
+    """A route to a peer that leads into a bridge of containers or virtual machines, which has that network too."""
+    way = route(case, host, peer)
+    name = str(dig(way, "leaves_by") or dig(way, "interface") or "")
+    own = str(dig(node(case, host), "address", ""))
+    item = next((each for each in rows(case.fabric.get(host), "interfaces") if dig(each, "name") == name), {})
+    held = [f"{dig(each, 'address')}/{dig(each, 'prefix')}" for each in dig(item, "addresses", [])]
+    ports = [each for each in rows(case.fabric.get(host), "interfaces") if dig(each, "master") == name]
+    cabled = any(dig(each, "kind") in ("physical", "bond", "team", "vlan") for each in ports)
+    if dig(item, "kind") != "bridge" or cabled or any(each.partition("/")[0] == own for each in held):
+        return None
+    address = str(dig(node(case, peer), "address", ""))
+    return Block(host, BRIDGE, f"the route of {host} to {address} leads into {name} ({', '.join(held)})", name)
+
+
+def in_vrf(case: Case, host: str) -> Block | None:
+    """A data card in a VRF: who is outside, as a job is, has neither its routes nor what comes in by it."""
+    facts, address = case.fabric.get(host), str(dig(node(case, host), "address", ""))
+    vrfs = {text(item, "name") for item in rows(facts, "interfaces") if dig(item, "kind") == "vrf"}
+    for item in rows(facts, "interfaces") if vrfs and dig(facts, "vrf_accepts") is not True else ():
+        vrf, card = str(dig(item, "master") or ""), text(item, "name")
+        if vrf in vrfs and any(dig(own, "address") == address for own in dig(item, "addresses", [])):
+            return Block(host, VRF, f"{host} has {address} on {card}, which is in the VRF {vrf}", card)
+    return None
 
 
 def _strict_path(case: Case, source: str, target: str) -> Block | None:
     """A target that takes in by one card what it would answer by another, with a strict reverse path filter."""
-    facts, back = case.fabric.get(target), dig(route(case, target, source), "interface")
+    facts, way = case.fabric.get(target), route(case, target, source)
+    back = dig(way, "leaves_by") or dig(way, "interface")
     address = str(dig(node(case, target), "address", ""))
     card = next(
         (
@@ -151,6 +184,25 @@ def kept_by(host: str, row: Data, peer: str) -> Block:
     return Block(host, RULE, f"{host} {keeps} back {what} ({peer}): {text(row, 'rule')}", row=row, peer=peer)
 
 
+_DOCKER = (
+    '"bip": "192.168.240.1/24", "default-address-pools": [{"base": "192.168.224.0/20", "size": 24}] in '
+    "/etc/docker/daemon.json there (networks that no node is in), then systemctl restart docker."
+)
+
+
+def _other_network(bridge: str) -> str:
+    """How the owner of a bridge gets another network."""
+    if bridge == "docker0":
+        return _DOCKER
+    if bridge.startswith("br-"):
+        return f"docker network ls, docker network rm that of {bridge}, which compose makes anew; before that {_DOCKER}"
+    if bridge.startswith("virbr"):
+        return (
+            f"virsh net-list, virsh net-edit that of {bridge} there (another network), then net-destroy and net-start."
+        )
+    return f"ip link set {bridge} down there, if nothing needs it; else give it another network than that of the nodes."
+
+
 def undo(row: Data, peers: t.Sequence[str]) -> str:
     """The command that lets these packets through, by who manages the rule."""
     written = by_writer(row, peers)
@@ -185,6 +237,22 @@ def words(case: Case, blocks: t.Sequence[Block]) -> tuple[str, str]:
             "node nor answers it."
         )
         return cause, f"{fixes} on {host}, and in its network configuration; or set trainmesh_address."
+    if kinds == {BRIDGE}:
+        bridge = blocks[0].fix
+        cause = (
+            f"A bridge of containers or virtual machines ({bridge}) has the network of other nodes: packets end in it."
+        )
+        return cause, _other_network(bridge)
+    if kinds == {VRF}:
+        cause = (
+            "Its data card is in a VRF, and jobs are not: listeners outside do not get what comes in by that card, and "
+            "its routes are not theirs."
+        )
+        return cause, (
+            f"ip link set dev {blocks[0].fix} nomaster on {host}, and in its network configuration; or have sshd, from "
+            "which jobs come, in the VRF (ExecStart=/sbin/ip vrf exec VRF /usr/sbin/sshd -D in a drop-in); for what "
+            "listens alone sysctl -w net.ipv4.tcp_l3mdev_accept=1."
+        )
     if kinds == {PATH}:
         cause = "Its kernel drops what comes in by one card while the answer would leave by another (rp_filter)."
         return cause, (

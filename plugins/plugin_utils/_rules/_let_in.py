@@ -75,8 +75,13 @@ def by_writer(row: Data, peers: t.Sequence[str]) -> str:
     return words.format(list=" ".join(peers), commas=", ".join(peers), first=peers[0]) if words and peers else ""
 
 
-def open_up(case: Case, host: str, sources: t.Sequence[str], kept: t.Sequence[Data] = ()) -> str:
-    """The command that lets the other nodes in; ``kept`` are the rules that are known to keep them out."""
+def open_up(
+    case: Case, host: str, sources: t.Sequence[str], kept: t.Sequence[Data] = (), perhaps: t.Sequence[Data] = ()
+) -> str:
+    """The command that lets the other nodes in; ``kept`` are the rules that are known to keep them out.
+
+    ``perhaps`` are those of which it is not certain: then they are asked about first.
+    """
     peers = [str(dig(node(case, source), "address", source)) for source in sources]
     told = list(dict.fromkeys(filter(None, (by_writer(row, peers) for row in kept))))
     if told and all(by_writer(row, peers) for row in kept):
@@ -92,12 +97,36 @@ def open_up(case: Case, host: str, sources: t.Sequence[str], kept: t.Sequence[Da
         ours = next((tool for tool in TOOLS if tool in tools), None)
         site = f", or run site.yml with trainmesh_firewall: {ours}" if ours else _afterwards(case, host)
         return f"On {host}: {'; '.join(commands)}{site}"
+    if perhaps:
+        return _try_out(case, host, peers, perhaps)
     known = all(isinstance(dig(case.fabric.get(each), "filtered"), list) for each in (host, *sources))
     nobody = f"No rule or route of {host} or of {', '.join(sources)} keeps these packets back" if known else ""
     nobody = nobody or f"No firewall of {host} is known to be active"
+    if unseen := _unseen(case, host):
+        return f"{unseen} on {host}: it may drop packets before every firewall. {nobody}."
     return (
         f"{nobody}: look at security groups, switches and the firewall of the "
         f"hypervisor between {', '.join(peers)} and {dig(node(case, host), 'address', host)}; all TCP must pass."
+    )
+
+
+def _unseen(case: Case, host: str) -> str:
+    """What shows programs in the kernel (eBPF) that may drop packets, as no list of rules does; empty without any."""
+    items = rows(case.fabric.get(host), "interfaces")
+    if any(text(item, "name") in ("cilium_host", "cilium_net") for item in items):
+        return "cilium-dbg monitor --type drop; cilium-dbg endpoint list (policies of the host firewall)"
+    name = next((text(item, "name") for item in items if dig(item, "xdp") is True), "")
+    return f"bpftool net show; ip link set dev {shlex.quote(name)} xdp off for a moment" if name else ""
+
+
+def _try_out(case: Case, host: str, peers: t.Sequence[str], perhaps: t.Sequence[Data]) -> str:
+    """How to see whether rules about which nothing is certain are the reason."""
+    written = [by_writer(row, peers) or _command(case, host, text(row, "tool"), peers, row) for row in perhaps[:3]]
+    commands = "; ".join(dict.fromkeys(filter(None, written))) or "take that rule out for a moment"
+    shown = "; ".join(dict.fromkeys(text(row, "rule") for row in perhaps[:3]))
+    return (
+        f"On {host}: {commands}, and try again: whether {shown} is about these packets, its other conditions (marks, "
+        "rates, counts) do not tell. If that changes nothing, look at security groups and switches."
     )
 
 
@@ -115,7 +144,7 @@ def _command(case: Case, host: str, tool: str, peers: t.Sequence[str], row: Data
         accept = f"nft insert rule {chain} {family} saddr '{{ {', '.join(peers)} }}' accept"
         return accept + _lasting(case, host, by_nft=True)
     if tool == "iptables":
-        found = re.fullmatch(r"(ip6?tables(?:-legacy|-nft)?) (\S+)", text(row, "chain"))
+        found = re.fullmatch(r"(ip6?tables(?:-legacy|-nft)?(?: -t \w+)?) (\S+)", text(row, "chain"))
         commands = []
         for peer in peers:
             program = found[1] if found else "ip6tables" if _is_ipv6(peer) else "iptables"

@@ -107,6 +107,18 @@ def _no_file(login: Login) -> Refusal | None:
     return _option(login, "authorizedkeysfile", "AuthorizedKeysFile none", wish, cause)
 
 
+def _revoked(login: Login) -> Refusal | None:
+    if dig(login.sshd, "revokedkeys_missing") is not True:
+        return None
+    file = str(dig(login.sshd, "revokedkeys"))
+    return Refusal(
+        f"{login.line('revokedkeys', f'RevokedKeys {file}')}, and there is no such file",
+        "sshd refuses every key while it can't read the file of the revoked ones.",
+        f"touch {shlex.quote(file)} on {login.item.target}, where none is revoked; or "
+        f"{login.change('revokedkeys', 'take RevokedKeys out')}",
+    )
+
+
 def _option(login: Login, keyword: str, value: str, wish: str, cause: str = "") -> Refusal:
     cause = cause or f"The options of its sshd do not let {login.user} in by key."
     return Refusal(login.line(keyword, value), cause, login.change(keyword, wish))
@@ -265,6 +277,21 @@ def _pam(login: Login) -> Refusal | None:
     return None
 
 
+def _directory(login: Login) -> Refusal | None:
+    """What a directory says is not in the files: the last reason that is thought of."""
+    found = dig(login.account, "directory")
+    early = re.search(r"kex_exchange|reset by", login.item.evidence)  # before anybody was asked
+    if not found or early or dig(login.sshd, "usepam") is False:
+        return None
+    host = login.item.target
+    return Refusal(
+        f"{text(found, 'file')} line {dig(found, 'line')}: {text(found, 'text')}",
+        f"{login.user} is a user of a directory, which is asked at each login and may say no (a GPO, HBAC, a filter).",
+        f"sssctl user-checks {login.user} -s sshd on {host} says whether it does; realm permit {login.user}, a rule "
+        f"of HBAC (ipa hbactest --user {login.user} --host {host} --service sshd), or ad_gpo_access_control = disabled",
+    )
+
+
 def _methods(login: Login) -> Refusal | None:
     methods = str(dig(login.sshd, "authenticationmethods", ""))
     if not methods or any(re.fullmatch(r"publickey(:\S+)?", one) for one in methods.split()):
@@ -295,6 +322,21 @@ def _types(login: Login) -> Refusal | None:
         )
         return Refusal(f"fips_enabled is 1; the key of {login.item.source} is ssh-ed25519", cause, remedy)
     return found._replace(evidence=f"{found.evidence[:160]} lacks {', '.join(sorted(kinds))}, the key of the source")
+
+
+def _short(login: Login) -> Refusal | None:
+    least = dig(login.sshd, "requiredrsasize")
+    keys = rows(login.case.user.get(login.item.source), "own_keys")
+    lengths = [dig(key, "bits") for key in keys]
+    if not isinstance(least, int) or not lengths or not all(isinstance(bits, int) and bits < least for bits in lengths):
+        return None
+    return Refusal(
+        f"{login.line('requiredrsasize', f'RequiredRSASize {least}')}; the key of {login.item.source} is RSA with "
+        f"{max(lengths)} bits",
+        "Its sshd, or the system's crypto policy, refuses RSA keys that are so short.",
+        "ssh-keygen -t ed25519 -N '' -f ~/.ssh/id_ed25519 as the job user on the nodes named in the evidence, and its "
+        ".pub into authorized_keys of every node (site.yml does both)",
+    )
 
 
 def _too_many(login: Login) -> Refusal | None:
@@ -405,6 +447,7 @@ def _today(login: Login) -> str:
 _REASONS: tuple[tuple[tuple[str, ...], t.Callable[[Login], Refusal | None]], ...] = (
     ((REFUSED,), _no_keys),
     ((REFUSED,), _no_file),
+    ((REFUSED,), _revoked),
     ((REFUSED,), _root),
     ((REFUSED,), _users),
     ((REFUSED,), _groups),
@@ -417,6 +460,7 @@ _REASONS: tuple[tuple[tuple[str, ...], t.Callable[[Login], Refusal | None]], ...
     ((CLOSED, OTHER), _password_expired),
     ((REFUSED,), _methods),
     ((REFUSED,), _types),
+    ((REFUSED,), _short),
     ((REFUSED,), _expiry),
     ((OTHER,), _sessions),
     ((OTHER,), _forced),
@@ -424,4 +468,5 @@ _REASONS: tuple[tuple[tuple[str, ...], t.Callable[[Login], Refusal | None]], ...
     ((OTHER, CLOSED), _chroot),
     ((REFUSED,), _labels),
     ((REFUSED, CLOSED), _too_many),
+    ((CLOSED,), _directory),
 )

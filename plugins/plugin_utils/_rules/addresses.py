@@ -24,7 +24,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
     rows,
     texts,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import tcp_results
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import address_taken, tcp_results
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
@@ -39,6 +39,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     once,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._either_end import into_bridge
 
 Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 CONTAINERS = frozenset({"docker", "podman", "lxc", "kubernetes", "containerd", "container"})
@@ -134,7 +135,10 @@ def two_cards(case: Case) -> dict[str, tuple[str, dict[str, str]]]:
 )
 def one_subnet(case: Case) -> t.Iterable[Answer]:
     """Several cards in the network of the data: the kernel, and not NCCL, says which one sends."""
+    failed = {item.pair for item in tcp_results(case) if not item.ok}
     for host, (network, inside) in two_cards(case).items():
+        if any(pair[0] == host and into_bridge(case, *pair) for pair in failed):
+            continue  # told with the connections that end in it
         chosen = str(dig(data_interface(case, host), "name", ""))
         used = _sends_by(case, host, inside)
         if used in ("", chosen) and told_apart(texts(case.fabric[host], "source_rules"), inside.values()):
@@ -261,6 +265,54 @@ def bridge(case: Case) -> t.Iterable[Answer]:
 
 @rule(
     About(
+        "net-address-taken",
+        layer="network",
+        severity=FAIL,
+        title="Another machine has the address of a node",
+        symptom="now and then another host key, `Connection refused` or nothing",
+        source="arp(7), RFC 5227",
+    ),
+    needs=("mesh",),
+)
+def taken(case: Case) -> t.Iterable[Answer]:
+    """Connections to a node's address that fail and lead to a card which is not the node's."""
+    owners = {
+        str(dig(item, "mac") or "").lower(): name
+        for name in live(case)
+        for item in rows(case.fabric[name], "interfaces")
+        if dig(item, "kind") != "loopback"
+    }
+    for (source, target), hardware in address_taken(case).items():
+        address = str(dig(node(case, target), "address", ""))
+        holder = owners.get(hardware)
+        card = str(dig(data_interface(case, source), "name", "INTERFACE"))
+        seen = f"{source} finds {address} at {hardware}, which is no card of {target}"
+        yield finding(
+            "net-address-taken",
+            FAIL,
+            holder or target,
+            f"{seen} but of {holder}" if holder else seen,
+            f"Another node has the address of {target} too, or answers for it (proxy_arp)."
+            if holder
+            else "A machine that is no node has its address too: packets go now to the one, now to the other.",
+            f"arping -c 3 -I {card} {address} on {source} shows who answers. Take {address} from the other one (ip "
+            "addr del, its DHCP lease, a clone of the machine), then ip neigh flush all on the nodes.",
+        )
+
+
+def _lonely_ports(item: Data) -> str:
+    """What is wrong with a bond by LACP whose ports did not come together; empty where nothing is."""
+    ports = [port for port in rows(item, "bond.ports") if dig(port, "up") is True]
+    groups = {dig(port, "aggregator") for port in ports}
+    if dig(item, "bond.mode") != "802.3ad" or len(ports) < 2 or None in groups or len(groups) < 2:
+        return ""
+    silent = not str(dig(item, "bond.partner") or "0").strip("0:")
+    names = " and ".join(str(dig(port, "name")) for port in ports)
+    return f"{names} are in {len(groups)} aggregators" + (", no switch answers by LACP" if silent else "")
+
+
+@rule(
+    About(
         "net-flaky-interface",
         layer="network",
         severity=WARN,
@@ -287,6 +339,16 @@ def flaky(case: Case) -> t.Iterable[Answer]:
             cause = "The jobs run through a tunnel, which is slow and breaks under load, beside a real network."
             wish = f"Set trainmesh_address to an address of {', '.join(cables)}."
             yield finding("net-flaky-interface", WARN, host, f"{name} is a {kind}", cause, wish)
+        elif apart := _lonely_ports(item):
+            cause = (
+                "The ports of its bond (802.3ad) did not come together: one of them carries everything, and what the "
+                "switch sends to the others is dropped, some peers and ports among it."
+            )
+            wish = (
+                f"cat /proc/net/bonding/{name}: make the ports of the switch one group with LACP (of one speed, on one "
+                f"switch or an MLAG); else mode=active-backup for {name}."
+            )
+            yield finding("net-flaky-interface", WARN, host, f"{name}: {apart}", cause, wish)
         elif item and dig(item, "carrier") is False and kind in CABLED:
             yield finding("net-flaky-interface", FAIL, host, f"{name} has no carrier", "Its data link is down.", remedy)
         elif changes is not None and changes >= limit(case, "carrier_changes_warn"):

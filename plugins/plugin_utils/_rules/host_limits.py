@@ -295,6 +295,61 @@ def disk_full(case: Case) -> t.Iterable[Answer]:
                 yield finding("disk-full", severity, host, seen, cause, remedy)
 
 
+# What the kernel, or our own limit, says of a file system whose other end is gone -> how it comes back.
+_GONE = (
+    (
+        "Stale file handle",
+        "umount -l {mount} && mount {mount} there: its server was set up anew",
+    ),
+    (
+        "Transport endpoint is not connected",
+        "umount -l {mount} && mount {mount} there: the program behind it ended",
+    ),
+    (
+        "did not answer within",
+        "showmount -e SERVER; rpcinfo SERVER; umount -fl {mount} there, when the server is up",
+    ),
+    ("Host is down", "mount {mount} there, when its server is up"),
+    ("Required key not available", "kinit, or a keytab for {user}; systemctl status rpc-gssd there"),
+    ("Key has expired", "kinit, or a keytab for {user}; systemctl status rpc-gssd there"),
+    ("Input/output error", "dmesg -T | tail -50 there; smartctl -a or the server's log, then fsck"),
+)
+
+
+@rule(
+    About(
+        "fs-not-answering",
+        layer="job",
+        severity=FAIL,
+        also=(WARN,),
+        title="A file system of the jobs does not answer",
+        symptom="`Stale file handle`, processes in state D, logins that hang",
+        source="nfs(5), errno(3)",
+    ),
+    needs=("fabric",),
+)
+def not_answering(case: Case) -> t.Iterable[Answer]:
+    """Homes, caches and the prefix on a file system whose server or program is gone."""
+    for host in dict.fromkeys((*live(case, "user"), *live(case))):
+        user = str(dig(case.plan, "user") or dig(case.user.get(host), "name", "the job user"))
+        told: set[str] = set()
+        for what, facts in _places(case, host).values():
+            error = str(dig(facts, "error") or "")
+            remedy = next((words for said, words in _GONE if said in error), "")
+            mount = str(dig(facts, "mount") or dig(facts, "path", what))
+            if not remedy or mount in told:
+                continue
+            told.add(mount)
+            yield finding(
+                "fs-not-answering",
+                FAIL if what in ("disk", "home", "tmp") else WARN,
+                host,
+                f"{dig(facts, 'path', what)} ({dig(facts, 'fs_type') or 'file system unknown'}): {error}",
+                "The server or program behind a file system of the jobs is gone: what touches it fails or hangs.",
+                f"{remedy.format(mount=shlex.quote(mount), user=user)}.",
+            )
+
+
 @rule(
     About(
         "cache-unwritable",
@@ -488,8 +543,11 @@ def _unwritable(case: Case, host: str) -> t.Iterator[Finding]:
     """One fault for each directory that keeps caches from being written; a full disk is another fault."""
     user = str(dig(case.plan, "user") or dig(case.user[host], "name", "the job user"))
     found: dict[str, list[str]] = {}
+    yield from _read_only(case, host)
     for name in _CACHES:
         facts = dig(case.user[host], f"caches.{name}", {})
+        if dig(facts, "readonly") is True:
+            continue
         if dig(facts, "writable") is False and (disk_problem(case, name, facts) or (WARN, ""))[0] != FAIL:
             found.setdefault(str(dig(facts, "existing") or dig(facts, "path", name)), []).append(name)
     for place, kept in found.items():
@@ -501,6 +559,24 @@ def _unwritable(case: Case, host: str) -> t.Iterator[Finding]:
             f"{user} may not write to {place}, which {paths} need",
             "The job user can't write where torch, Triton or a data loader keep their files.",
             _way_to_write(case, host, user, place, kept),
+        )
+
+
+def _read_only(case: Case, host: str) -> t.Iterator[Finding]:
+    """Caches on a file system that is mounted read-only: no owner or mode helps."""
+    kept = [name for name in _CACHES if dig(case.user[host], f"caches.{name}.readonly") is True]
+    variables = ", ".join(_CACHES[name][0] for name in kept if _CACHES[name][0])
+    if kept:
+        paths = ", ".join(str(dig(case.user[host], f"caches.{name}.path", name)) for name in kept)
+        yield finding(
+            "cache-unwritable",
+            FAIL if any(_CACHES[name][1] for name in kept) else WARN,
+            host,
+            f"the file system of {paths} is mounted read-only",
+            "The job user can't write where torch, Triton or a data loader keep their files: a disk with errors is "
+            "mounted read-only by the kernel, others by /etc/fstab, an image or a container.",
+            "dmesg -T | grep -iE 'I/O error|remount|EXT4-fs|XFS' on it names a disk with errors, which fsck repairs; "
+            f"else mount -o remount,rw, and in /etc/fstab; or set {variables or 'another home for the user'}.",
         )
 
 

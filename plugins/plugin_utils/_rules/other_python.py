@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import os.path
+import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import (
@@ -114,6 +115,66 @@ def half_installed(case: Case) -> t.Iterator[Answer]:
                 "copied over it. Whoever asks for its version is told the wrong one.",
                 f"{python} -m pip install --force-reinstall --no-deps {name}=={told}",
             )
+
+
+@rule(
+    About(
+        "env-package-shadowed",
+        layer="versions",
+        severity=WARN,
+        title="Packages from elsewhere hide those of the environment",
+        symptom="pip list is right, and another version is imported; `undefined symbol`",
+        source="conda#13746, Python documentation of PYTHONPATH and PYTHONNOUSERSITE",
+    ),
+    needs=("stack",),
+)
+def hidden(case: Case) -> t.Iterator[Answer]:
+    """Packages of an environment that the user's own, or those of PYTHONPATH, come before; packages of another Python.
+
+    A system's Python is left out: there one directory of packages before another is how it is meant.
+    """
+    for host in live(case, "stack"):
+        facts = case.stack[host]
+        prefix, python = text(facts, "python.prefix"), text(facts, "python.path") or "python"
+        if dig(facts, "python.kind") not in ("venv", "conda") or not prefix:
+            continue
+        foreign = [site for site in texts(facts, "python.sites") if not site.startswith(f"{prefix}/")]
+        seen = []
+        for copy in rows(facts, "other_copies"):
+            name, version, path = (text(copy, key) for key in ("name", "version", "path"))
+            first = text(facts, f"packages.{name}")
+            if path.startswith(f"{prefix}/") and first and first.partition("+")[0] != version.partition("+")[0]:
+                seen.append(f"{name} {first} comes before {version} of {prefix}")
+        seen += [f"{site} is of another Python" for site in foreign if _of_another(site, text(facts, "python.version"))]
+        if seen:
+            yield finding(
+                "env-package-shadowed",
+                WARN,
+                host,
+                shorten(seen),
+                "What is imported is not what the environment has: directories of packages come before its own.",
+                _show_again(facts, foreign, python),
+            )
+
+
+def _of_another(site: str, version: str) -> bool:
+    """Whether a directory holds packages of another minor version than the interpreter's."""
+    found = re.search(r"/python(3\.\d+)/(?:site|dist)-packages$", site.rstrip("/"))
+    return found is not None and bool(version) and found[1] != ".".join(version.split(".")[:2])
+
+
+def _show_again(facts: t.Any, foreign: t.Sequence[str], python: str) -> str:
+    given = text(facts, "login_environment.variables.PYTHONPATH")
+    if given and any(site in given.split(":") for site in foreign):
+        return (
+            f"unset PYTHONPATH for the job user (~/.bashrc, /etc/environment, /etc/profile.d, modules): it is {given}"
+        )
+    if any("/.local/lib/" in site for site in foreign):
+        return (
+            "PYTHONNOUSERSITE=1 in trainmesh_env or /etc/environment (conda env config vars set PYTHONNOUSERSITE=1), "
+            f"or {python} -m pip uninstall them"
+        )
+    return f"{python} -m site shows the directories in their order: take {foreign[0] if foreign else 'the first'} out"
 
 
 @rule(

@@ -21,6 +21,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
     Attempt,
     Pair,
+    address_taken,
     attribute,
     by_pair,
     tcp_results,
@@ -40,6 +41,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._either_end import (
     ROUTE,
+    UNANSWERED,
     Block,
     holds,
     kept_by,
@@ -83,10 +85,12 @@ def blocked(case: Case) -> dict[Pair, tuple[str, list[Attempt]]]:
     A port that the target could not listen on proves nothing, nor does one whose listener had ended, and an answer by
     somebody else is no block.
     """
-    away = unheard(case)
+    away, elsewhere = unheard(case), address_taken(case)
     master = str(dig(case.plan, "master.port", ""))
     found: dict[Pair, tuple[str, list[Attempt]]] = {}
     for pair, items in by_pair(tcp_results(case)).items():
+        if pair in elsewhere:
+            continue
         not_listening = case.listeners.get(pair[1]) or {}
         heard = [item for item in items if item.what not in not_listening and (pair[1], item.what) not in away]
         bad = [item for item in heard if not item.ok and item.failure in (*_IDS, "other")]
@@ -173,7 +177,7 @@ def _explained(case: Case, bad: t.Mapping[Pair, t.Any]) -> dict[str, dict[Pair, 
     """The failed pairs that routes or rules of a node's own explain: {node: {pair: what it is}}."""
     found: dict[str, dict[Pair, Block]] = {}
     for pair, (_kind, items) in bad.items():
-        blocks = [block for item in items if (block := own_block(case, pair, item.what, item.failure == "timeout"))]
+        blocks = [block for item in items if (block := own_block(case, pair, item.what, item.failure in UNANSWERED))]
         if blocks:
             found.setdefault(blocks[0].host, {})[pair] = blocks[0]
     for host, explained in found.items():  # what keeps the answers of others out mostly keeps their own calls out too
@@ -216,14 +220,34 @@ def _closed(
     seen += f"; active there: {', '.join(found)}" if found else ""
     kept = _kept(case, host, pairs, bad)
     seen += f": {shorten(text(row, 'rule') for row in kept)}" if kept else ""
+    perhaps = [row for row in kept if dig(row, "sure") is not True]
     kept = [row for row in kept if dig(row, "sure") is True]
     if tool in TOOLS and tool not in found and found and not lets_all_in(case, host):
         cause = f"trainmesh_firewall opens {tool}, which is not the firewall that is in force there."
         yield finding("fw-wrong-tool", FAIL, host, seen, cause, open_up(case, host, inbound, kept))
         return
     rule_id = "fw-ephemeral-blocked" if kind == "ephemeral" else _IDS.get(kind, "rdzv-connect-failed")
+    if not kept and not perhaps and _nobody_gets_through(case, bad):
+        yield finding(rule_id, FAIL, host, seen, *_BETWEEN_ALL)
+        return
     cause = _CAUSES.get(kind, "Connections to the ports of a job fail.")
-    yield finding(rule_id, FAIL, host, seen, cause, open_up(case, host, inbound, kept))
+    yield finding(rule_id, FAIL, host, seen, cause, open_up(case, host, inbound, kept, perhaps))
+
+
+_BETWEEN_ALL = (
+    "No connection between any two nodes gets through on the ports of jobs, and no rule or route of theirs keeps it "
+    "back: what is between them does.",
+    "Allow all TCP between the nodes in their security group (AWS: a rule whose source is the group itself; Azure: the "
+    "network security group; Google Cloud: a firewall rule with their tag; OpenStack: the group as remote), in the "
+    "firewall of the hypervisor, or on the switch (private VLAN, isolation of ports).",
+)
+
+
+def _nobody_gets_through(case: Case, bad: t.Mapping[Pair, t.Any]) -> bool:
+    """Whether every connection between two of several nodes fails, and none of them is known to keep another out."""
+    tried = {pair for pair in by_pair(tcp_results(case)) if pair[0] != pair[1]}
+    hosts = {host for pair in tried for host in pair}
+    return len(hosts) > 2 and tried == {*bad} and all(lets_all_in(case, host) for host in hosts)
 
 
 def _kept(case: Case, host: str, pairs: t.Sequence[Pair], bad: t.Mapping[Pair, t.Any]) -> list[Data]:

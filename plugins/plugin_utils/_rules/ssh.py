@@ -22,6 +22,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
     shorten,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
+    Attempt,
     Pair,
     by_pair,
     pair_results,
@@ -40,7 +41,8 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import ssh_values
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import certificates
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import _login_words as login_words
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import certificates, host_limits
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._login_reasons import explain
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.ssh_keys import job_user
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.sshd_ports import sshd_not_on_planned_port
@@ -328,7 +330,17 @@ def session(case: Case) -> t.Iterable[Answer]:
         symptom="`Connection closed by`, or ssh ends with status 255",
         source="OpenSSH ssh(1), sshd_config(5) MaxStartups",
     ),
+    About(
+        "ssh-no-common-algorithm",
+        layer="ssh",
+        severity=FAIL,
+        title="ssh and sshd of two nodes have no algorithm in common",
+        symptom="`Unable to negotiate`, `no matching host key type found`",
+        source="OpenSSH ssh_config(5), crypto-policies(7)",
+    ),
     "sshd-refuses-user",
+    "process-limit",
+    "disk-full",
     needs=("mesh",),
 )
 def failed(case: Case) -> t.Iterable[Answer]:
@@ -343,10 +355,18 @@ def failed(case: Case) -> t.Iterable[Answer]:
             continue
         if item.ok or dig(case.fabric.get(item.target), "sshd.binary_deleted") is True:
             continue
-        reason = explain(case, item, job_user(case, item.target), item.failure)
+        user = job_user(case, item.target)
+        if meant := login_words.meaning(case, item, user, login_words.BEFORE):
+            yield _by_words(item, meant)
+            continue
+        reason = explain(case, item, user, item.failure)
         if reason:
             found = reason._replace(evidence=f"{reason.evidence}; {seen}")
             yield finding("sshd-refuses-user", FAIL, item.target, *found)
+            continue
+        if meant := login_words.meaning(case, item, user, login_words.AFTER):
+            if not _told_by_facts(case, meant):
+                yield _by_words(item, meant)
             continue
         if item.failure == "ssh_missing":
             cause, remedy = (
@@ -357,6 +377,8 @@ def failed(case: Case) -> t.Iterable[Answer]:
         elif item.failure == "closed":
             cause = "Its sshd accepts connections and closes them before anybody can log in."
             starts = dig(case.user.get(item.target), "sshd.maxstartups", "unknown")
+            for_one = str(dig(case.user.get(item.target), "sshd.persourcemaxstartups", "none"))
+            starts = starts if for_one in ("none", "None") else f"{starts}; PerSourceMaxStartups {for_one}"
             systemd = dig(case.fabric.get(item.target), "sshd.systemd") is not False
             penalties = str(dig(case.user.get(item.target), "sshd.persourcepenalties", "no")) != "no"
             shut_out = (
@@ -379,6 +401,21 @@ def failed(case: Case) -> t.Iterable[Answer]:
         else:
             cause, remedy = "The login failed.", f"Try it by hand: ssh -vv -o BatchMode=yes {item.target} true"
             yield finding("ssh-login-failed", FAIL, item.target, seen, cause, remedy)
+
+
+_BY_FACTS = {"process-limit": host_limits.process_limit, "disk-full": host_limits.disk_full}
+
+
+def _told_by_facts(case: Case, meant: login_words.Meaning) -> bool:
+    """Whether the facts of the node say the same, and more."""
+    rule_of = _BY_FACTS.get(meant.rule)
+    return rule_of is not None and any(isinstance(told, Finding) and meant.host in told.hosts for told in rule_of(case))
+
+
+def _by_words(item: Attempt, meant: login_words.Meaning) -> Finding:
+    """What ssh, PAM or the shell said is the reason."""
+    seen = f"{item.source} to {item.target} as {item.what}: {item.evidence}"
+    return finding(meant.rule, FAIL, meant.host, seen, meant.cause, f"{meant.remedy}.")
 
 
 def _not_met(case: Case) -> t.Iterator[Untested]:

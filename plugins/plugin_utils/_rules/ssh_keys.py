@@ -12,7 +12,7 @@ from __future__ import annotations
 import shlex
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import addresses, node
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import addresses, node, rows
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import Attempt, by_pair, ssh_results
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
@@ -24,6 +24,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import _login_words as login_words
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import certificates
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._login_reasons import comes_from, explain
 
@@ -67,6 +68,14 @@ class Reason(t.NamedTuple):
         source="field notes",
     ),
     About(
+        "ssh-key-unusable",
+        layer="ssh",
+        severity=FAIL,
+        title="A node's ssh offers no key that it can use",
+        symptom='`Load key "...": error in libcrypto`, `agent refused operation`',
+        source="OpenSSH ssh(1), ssh-keygen(1)",
+    ),
+    About(
         "ssh-perms-too-open",
         layer="ssh",
         severity=FAIL,
@@ -90,6 +99,7 @@ class Reason(t.NamedTuple):
         symptom="`Permission denied` although keys and files are right",
         source="OpenSSH sshd(8)",
     ),
+    "ssh-no-common-algorithm",
     needs=("mesh",),
 )
 def refused(case: Case) -> t.Iterable[Answer]:
@@ -150,6 +160,44 @@ def _no_key(case: Case, item: Attempt) -> Reason | None:
     return None
 
 
+def _no_algorithm(case: Case, item: Attempt) -> Reason | None:
+    """ssh itself says that the two ends have nothing in common."""
+    return _by_words(case, item, login_words.BEFORE)
+
+
+def _unusable_key(case: Case, item: Attempt) -> Reason | None:
+    """ssh says that it can't use a key; where it has another one that the target knows, that is not the reason."""
+    others = {
+        str(dig(key, "fingerprint"))
+        for key in rows(case.user.get(item.source), "own_keys")
+        if str(dig(key, "path")) not in item.evidence
+    }
+    known = {str(dig(entry, "fingerprint")) for entry in rows(case.user.get(item.target), "authorized_keys")}
+    return None if others & known else _by_words(case, item, login_words.KEYS)
+
+
+def _by_words(case: Case, item: Attempt, words: t.Sequence[login_words.Said]) -> Reason | None:
+    found = login_words.meaning(case, item, job_user(case, item.source), words)
+    seen = f"{item.source} to {item.target} as {item.what}: {item.evidence}"
+    return Reason(found.rule, found.host, seen, found.cause, f"{found.remedy}.") if found else None
+
+
+def _offers_none(case: Case, item: Attempt) -> Reason | None:
+    """The source's configuration keeps ssh from offering keys at all."""
+    line = dig(case.user.get(item.source), "ssh_client.without_keys", {})
+    said = dig(line, item.what) if isinstance(line, t.Mapping) else None
+    if not said:
+        return None
+    return Reason(
+        "ssh-key-unusable",
+        item.source,
+        f"ssh -G {item.what} says {said}",
+        "Its ssh configuration keeps ssh from offering a key, and a launcher has no terminal for a password.",
+        "grep -rniE 'pubkeyauthentication|preferredauthentications' ~/.ssh/config /etc/ssh/ssh_config* there, and take "
+        "these lines out; or set both in a Host block for the nodes above them.",
+    )
+
+
 def _sshd_refuses(case: Case, item: Attempt) -> Reason | None:
     """A setting of the target's sshd, of PAM or of the account that keeps the user, or keys at all, out."""
     found = explain(case, item, job_user(case, item.target), "permission")
@@ -159,9 +207,16 @@ def _sshd_refuses(case: Case, item: Attempt) -> Reason | None:
 def _files_refused(case: Case, item: Attempt) -> Reason | None:
     """Owners and modes with which sshd does not trust the target's files (StrictModes)."""
     facts, user = case.user.get(item.target), job_user(case, item.target)
+    paths = {key: dig(facts, f"paths.{key}", {}) for key in _WANTED_MODE}
+    shut = [at for at in paths.values() if _is_shut(at, user)]
+    if shut:  # whatever StrictModes says
+        shown = ", ".join(f"{dig(at, 'path')} is {dig(at, 'owner')}'s, with mode {dig(at, 'mode')}" for at in shut)
+        targets = " ".join(shlex.quote(str(dig(at, "path"))) for at in shut)
+        cause = f"sshd reads the keys with the rights of {user}, who may not open these: root made them."
+        whole = "-h" if paths["home"] in shut else "-hR"
+        return Reason("ssh-wrong-user-keydir", item.target, shown, cause, f"chown {whole} {user}: {targets}, as root")
     if dig(facts, "sshd.strictmodes") is False:
         return None
-    paths = {key: dig(facts, f"paths.{key}", {}) for key in _WANTED_MODE}
     foreign = {key: at for key, at in paths.items() if dig(at, "owner", user) not in (user, "root", "0")}
     if foreign:
         shown = ", ".join(f"{dig(at, 'path')} belongs to {dig(at, 'owner')}" for at in foreign.values())
@@ -185,6 +240,13 @@ def _files_refused(case: Case, item: Attempt) -> Reason | None:
     if "above_keys" in loose:
         cause = "sshd ignores keys in a file above which others may write to a directory (StrictModes)."
     return Reason("ssh-perms-too-open", item.target, shown, cause, remedy)
+
+
+def _is_shut(entry: t.Any, user: str) -> bool:
+    """Whether a file of root's is one that the user may certainly not read, or a directory not to be entered."""
+    wanted = 0o044 if str(dig(entry, "path", "")).endswith("authorized_keys") else 0o011
+    of_root = str(dig(entry, "owner", user)) in ("root", "0") and user != "root"
+    return of_root and dig(entry, "mode") is not None and not _mode(entry) & wanted
 
 
 def _mode(entry: t.Any) -> int:
@@ -274,13 +336,17 @@ def _unknown(case: Case, item: Attempt) -> Reason:
         item.target,
         f"from {item.source} as {item.what}: {item.evidence}",
         "Its sshd refuses the login, and nothing in its files or options that could be read says why.",
-        f"{hint}{log} on it says why; on the other node: ssh -v {item.what} true",
+        f"{hint}{log} on it says why; on the other node: ssh -v -o BatchMode=yes {item.what} true, and ssh-keygen -y "
+        "-P '' -f KEY, which fails where the key has a passphrase: nobody can type that for a launcher",
     )
 
 
 REASONS: tuple[t.Callable[[Case, Attempt], Reason | None], ...] = (
     _wrong_login,
     _no_key,
+    _no_algorithm,
+    _unusable_key,
+    _offers_none,
     _sshd_refuses,
     _files_refused,
     _not_authorized,

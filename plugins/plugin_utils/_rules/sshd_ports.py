@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import typing as t
 
@@ -15,6 +16,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
     number,
     shorten,
     text,
+    texts,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import (
     Attempt,
@@ -34,7 +36,12 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._either_end import own_block, rules, words
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._either_end import (
+    UNANSWERED,
+    own_block,
+    rules,
+    words,
+)
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._let_in import open_up
 
 NET_FAILURES = ("refused", "timeout", "no_route")
@@ -129,12 +136,90 @@ def port_refused(case: Case) -> t.Iterable[Answer]:
             )
         elif sshd_not_on_planned_port(case, target):
             yield from _wrong_port(case, first, port)
+        elif elsewhere := _listens_elsewhere(case, target):
+            yield _on_other_addresses(case, first, elsewhere)
         elif pair not in dead or pair in alive:
             yield _blocked(case, first, port)
 
 
+def _listens_elsewhere(case: Case, name: str) -> list[str]:
+    """The addresses on which a node's sshd listens, where that is not the one at which the others call."""
+    found = texts(case.fabric.get(name), "sshd.addresses")
+    plain = {one.removeprefix("::ffff:") for one in found}
+    if not plain or plain & {"0.0.0.0", "::", str(dig(node(case, name), "address", ""))}:
+        return []
+    return found
+
+
+def _on_other_addresses(case: Case, item: Attempt, found: t.Sequence[str]) -> Finding:
+    at = node(case, item.target)
+    sshd = dig(case.fabric.get(item.target), "sshd", {})
+    return finding(
+        "sshd-not-listening",
+        FAIL,
+        item.target,
+        f"sshd listens on {', '.join(found)} alone, the nodes call at {dig(at, 'address')}; from {item.source}: "
+        f"{item.evidence}",
+        "Its sshd listens on some addresses of the node, and the one that jobs use is not among them (ListenAddress).",
+        f"grep -rni ListenAddress /etc/ssh/sshd_config /etc/ssh/sshd_config.d on {item.target} (ListenStream= of its "
+        f"ssh.socket), take the line out or add {dig(at, 'address')}, then {restart(sshd)}",
+    )
+
+
+_REJECTED = re.compile(
+    r"sshd -T: (.*(?:Bad configuration option|line \d+|terminating, \d+ bad|Unsupported option|no hostkeys available|"
+    r"is not allowed within a Match).*)"
+)
+
+
+def rejected(case: Case, name: str) -> str:
+    """What sshd has against its own configuration; empty where it accepts it, or did not say."""
+    found = _REJECTED.search(" ".join(text(case.user.get(name), "sshd.problem").split()))
+    return found[1] if found else ""
+
+
+def _config_finding(case: Case, name: str, said: str, severity: str) -> Finding:
+    if "no hostkeys" in said:
+        remedy = f"ssh-keygen -A on {name}, then {restart(dig(case.fabric.get(name), 'sshd', {}))}"
+    else:
+        remedy = (
+            f"sshd -t on {name} names file and line: correct it or take it out, then "
+            f"{restart(dig(case.fabric.get(name), 'sshd', {}))}, while a login is still open."
+        )
+    return finding(
+        "sshd-config-invalid",
+        severity,
+        name,
+        said[:300],
+        "sshd does not accept its configuration: it starts no more, after a restart or a reboot nobody gets in.",
+        remedy,
+    )
+
+
+@rule(
+    About(
+        "sshd-config-invalid",
+        layer="ssh",
+        severity=WARN,
+        also=(FAIL,),
+        title="sshd rejects its own configuration",
+        symptom="all is well until sshd is restarted, then `Connection refused`",
+        source="OpenSSH sshd(8) -t",
+    ),
+    needs=("user",),
+)
+def config_rejected(case: Case) -> t.Iterable[Answer]:
+    """A configuration with which the running sshd could not start again."""
+    refusing = {item.target for item in ssh_results(case, *NET_FAILURES) if sshd_not_on_planned_port(case, item.target)}
+    for name in [name for name in case.user if name not in absent(case)]:
+        if said := rejected(case, name):
+            yield _config_finding(case, name, said, FAIL if name in refusing else WARN)
+
+
 def _wrong_port(case: Case, item: Attempt, port: int) -> t.Iterator[Finding]:
     """The target's sshd is not where the plan has it."""
+    if rejected(case, item.target):
+        return  # sshd-config-invalid
     sshd, seen = dig(case.fabric.get(item.target), "sshd", {}), f"from {item.source}: {item.evidence}"
     ports, wanted = dig(sshd, "ports", []), dig(sshd, "config_ports", [])
     shown = ", ".join(map(str, ports))
@@ -162,7 +247,7 @@ def _wrong_port(case: Case, item: Attempt, port: int) -> t.Iterator[Finding]:
 
 def _blocked(case: Case, item: Attempt, port: int) -> Finding:
     seen = f"from {item.source}: {item.evidence}"
-    own = own_block(case, item.pair, str(port), item.failure == "timeout")
+    own = own_block(case, item.pair, str(port), item.failure in UNANSWERED)
     if own:
         cause, remedy = words(case, [own])
         return finding("ssh-port-blocked", FAIL, own.host, f"{own.evidence}; {seen}", cause, remedy)

@@ -120,10 +120,11 @@ def test_results_are_kept_after_each_fault_and_a_resumed_run_leaves_out_the_righ
     kept = run.Results(tmp_path / "results.json")
     kept.add(run.Outcome("right", "right", "x", ["node1"], "site", repaired=True))
     kept.add(run.Outcome("wrong", "wrong", "x", ["node1"], "site", problems=["not named"]))
-    kept.healthy(["link-slow on node1"])
+    kept.healthy(["link-slow on node1"], ["Debian 12"])
     again = run.Results(tmp_path / "results.json", resume=True)
     assert (again.settled("right"), again.settled("wrong"), again.settled("new")) == (True, False, False)
     assert (again.healthy_runs, again.false_accusations) == (1, ["link-slow on node1"])
+    assert again.systems == ["Debian 12"]
     assert [one.name for one in again.wrong()] == ["wrong"]
     assert not run.Results(tmp_path / "results.json").settled("right")
 

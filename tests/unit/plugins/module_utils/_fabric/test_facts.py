@@ -68,6 +68,7 @@ KEYS = {
     "sshd",
     "source_rules",
     "strict_reverse_path",
+    "vrf_accepts",
     "unprivileged_port_start",
     "virtual",
 }

@@ -90,6 +90,90 @@ def test_rules_about_other_packets(expression: list[t.Any]) -> None:
     assert kept(ruleset(expression)) == []
 
 
+def concatenated(parts: list[t.Any], *elements: list[t.Any], operator: str = "==") -> dict[str, t.Any]:
+    return match({"concat": parts}, {"set": [{"concat": element} for element in elements]}, operator)
+
+
+TO_PORT = [payload("ip", "daddr"), payload("tcp", "dport")]
+NETWORK = {"prefix": {"addr": "10.0.0.0", "len": 24}}
+CARD = {"meta": {"key": "oifname"}}
+
+
+@pytest.mark.parametrize(
+    ("expression", "ports", "sure"),
+    [
+        (concatenated(TO_PORT, ["10.0.0.12", 22], ["10.0.0.13", 80]), ((22, 22),), True),
+        (
+            concatenated(TO_PORT, [NETWORK, {"range": [1024, 65535]}], ["10.0.0.12", 22]),
+            ((22, 22), (1024, 65535)),
+            True,
+        ),
+        (concatenated([CARD, payload("ip", "daddr")], ["eth0", "10.0.0.12"]), pf.EVERY_PORT, True),
+        (
+            concatenated([{"meta": {"key": "l4proto"}}, payload("th", "dport")], ["tcp", 22], ["udp", 53]),
+            ((22, 22),),
+            True,
+        ),
+        (
+            concatenated([{"meta": {"key": "day"}}, payload("ip", "daddr")], ["Monday", "10.0.0.12"]),
+            pf.EVERY_PORT,
+            False,
+        ),
+        (concatenated(TO_PORT, ["10.0.0.12", 22], operator="!="), ((1, 21), (23, 65535)), True),
+        (concatenated(TO_PORT, ["10.0.0.13", 22], operator="!="), pf.EVERY_PORT, True),
+    ],
+)
+def test_concatenations_are_tried_element_by_element(expression: t.Any, ports: pf.Spans, sure: bool) -> None:
+    assert kept(ruleset([expression, {"drop": None}])) == [(UNDO, ports, sure)]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        concatenated(TO_PORT, ["10.0.0.13", 22]),
+        concatenated([CARD, payload("ip", "daddr")], ["eth1", "10.0.0.12"], ["eth0", "10.0.0.13"]),
+        concatenated([payload("ip", "daddr"), payload("udp", "dport")], ["10.0.0.12", 22]),
+        concatenated([{"meta": {"key": "day"}}, payload("ip", "daddr")], ["Monday", "10.0.0.13"]),
+        concatenated([CARD, payload("ip", "daddr")], ["eth0", NETWORK], operator="!="),
+    ],
+)
+def test_concatenations_about_other_packets(expression: t.Any) -> None:
+    assert kept(ruleset([expression, {"drop": None}])) == []
+
+
+def test_an_accept_by_a_concatenation_lets_through_what_it_names() -> None:
+    accept = [concatenated(TO_PORT, ["10.0.0.12", {"range": [1, 30000]}]), {"accept": None}]
+    assert [hit[1:] for hit in kept(ruleset(accept, policy="drop"))] == [(((30001, 65535),), True)]
+    verdicts = [[{"concat": ["tcp", 22]}, {"accept": None}], [{"concat": ["udp", 53]}, {"accept": None}]]
+    key = {"concat": [{"meta": {"key": "l4proto"}}, payload("th", "dport")]}
+    text = ruleset([{"vmap": {"key": key, "data": {"set": verdicts}}}], policy="drop")
+    assert [hit[1:] for hit in kept(text)] == [(((1, 21), (23, 65535)), True)]
+
+
+def test_a_set_of_concatenations_with_too_many_elements_is_not_judged() -> None:
+    elements = [[f"10.1.{number // 250}.{number % 250}", 22] for number in range(filter_rules.MOST_ALTERNATIVES + 1)]
+    assert [hit[2] for hit in kept(ruleset([concatenated(TO_PORT, *elements), {"drop": None}]))] == [False]
+
+
+def test_a_packet_begins_without_a_mark() -> None:
+    mark = {"meta": {"key": "mark"}}
+    assert [hit[2] for hit in kept(ruleset([match(mark, 0), {"drop": None}]))] == [True]
+    assert [hit[2] for hit in kept(ruleset([match({"&": [mark, 1]}, 0), {"drop": None}]))] == [True]
+    assert kept(ruleset([match({"&": [mark, 1]}, 0, "!="), {"drop": None}])) == []
+
+
+def test_the_mark_of_a_connection_is_none_until_a_rule_sets_it() -> None:
+    mark = {"ct": {"key": "mark"}}
+    assert kept(ruleset([match(mark, 99), {"drop": None}])) == []
+    drop = [match({"&": [mark, 1]}, 0), {"drop": None}]
+    assert [hit[2] for hit in kept(ruleset(drop))] == [True]
+    assert [hit[2] for hit in kept(ruleset([{"mangle": {"key": mark, "value": {"meta": {"key": "mark"}}}}], drop))] == [
+        False
+    ]
+    connmark = {"xt": {"type": "target", "name": "CONNMARK"}}
+    assert [hit[2] for hit in kept(ruleset([connmark], drop))] == [False]
+
+
 def test_a_policy_and_a_verdict_map() -> None:
     key = {"ct": {"key": "state"}}
     verdicts = {"vmap": {"key": key, "data": {"set": [["established", {"accept": None}], ["invalid", {"drop": None}]]}}}
@@ -191,6 +275,13 @@ def test_saved_rules_for_ipv6_come_with_those_for_ipv4(tmp_path: Path) -> None:
     found = filter_rules.saved(tree)
     packet = pf.Packet(pf.IN, False, "fd00::11", "fd00::12")
     assert found and [hit.rule.text for hit in pf.blocked(found[1], packet)] == [reject]
+
+
+def test_saved_rules_of_the_tables_before_the_filter(tmp_path: Path) -> None:
+    text = SAVED.replace("*nat", "*raw").replace("-A PREROUTING -j DROP", "-A PREROUTING -s 10.0.0.0/8 -j DROP")
+    found = filter_rules.saved(boot(tmp_path, "etc/iptables/rules.v4", "netfilter-persistent.service", text))
+    hits = pf.blocked(found[1], OUT._replace(direction=pf.IN)) if found else []
+    assert "-A PREROUTING -s 10.0.0.0/8 -j DROP" in [hit.rule.text for hit in hits]
 
 
 def test_saved_rules_that_nobody_loads(tmp_path: Path) -> None:

@@ -65,6 +65,26 @@ def test_a_set_that_does_not_tell_leaves_its_rules_uncertain(ask: t.Any) -> None
     assert [(peers, sure) for peers, sure, _rule, _undo in rows(text)] == [(None, False)]
 
 
+def test_a_set_of_addresses_and_ports_and_a_map_by_card() -> None:
+    parts = [{"payload": {"protocol": "ip", "field": "saddr"}}, {"payload": {"protocol": "tcp", "field": "dport"}}]
+    text = ruleset("@banned").replace(json.dumps(parts[0]), json.dumps({"concat": parts}))
+    banned = {"elem": {"val": {"concat": ["10.0.0.13", 29500]}, "timeout": 600}}
+    assert rows(filter_sets.of_nft("nft", text, 1, answering(banned))) == [
+        (
+            ["10.0.0.13"],
+            True,
+            "inet guard in: ip saddr . tcp dport @banned drop",
+            "nft delete element inet guard banned '{ ADDRESS . PORT }'",
+        )
+    ]
+    by_card = {"vmap": {"key": {"meta": {"key": "iifname"}}, "data": "@banned"}}
+    rule = {"rule": {**PLACE, "chain": "in", "expr": [by_card]}}
+    elements = {"family": "inet", "table": "guard", "name": "banned", "elem": [["eth0", {"drop": None}]]}
+    answer = Outcome(0, json.dumps({"nftables": [{"map": elements}]}), "", False, False, 0.0)
+    found = filter_sets.of_nft("nft", json.dumps({"nftables": [HEAD, rule]}), 1, lambda argv, limit: answer)
+    assert [row[:3] for row in rows(found)] == [(None, True, "inet guard in: iifname vmap")]
+
+
 def test_a_map_of_verdicts() -> None:
     key = {"payload": {"protocol": "tcp", "field": "dport"}}
     head = {"chain": {**HEAD["chain"], "policy": "drop"}}

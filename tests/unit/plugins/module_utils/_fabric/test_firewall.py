@@ -276,7 +276,21 @@ def test_the_old_iptables_is_asked_when_its_table_is_loaded(monkeypatch: pytest.
     outputs = {"/usr/sbin/iptables-legacy": done("-P INPUT DROP\n"), "/usr/sbin/iptables": done("-P INPUT ACCEPT\n")}
     rules = as_root(monkeypatch, Commands(installed, outputs), "nat\nfilter\n")
     assert rules.iptables == ["-P INPUT DROP", "-P INPUT ACCEPT"]
-    assert sorted(rules.chains or {}) == ["iptables INPUT", "iptables-legacy INPUT"]
+    assert sorted(rules.chains or {}) == ["iptables INPUT", "iptables-legacy -t nat INPUT", "iptables-legacy INPUT"]
+    assert not (rules.chains or {})["iptables-legacy -t nat INPUT"].hook
+
+
+def test_the_old_iptables_is_asked_for_each_of_its_tables_that_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"nft": "/usr/sbin/nft", "iptables-legacy": "/usr/sbin/xtables-legacy-multi"}
+    spoofed = "-P PREROUTING ACCEPT\n-P INPUT ACCEPT\n-A PREROUTING -s 10.0.0.0/8 -j DROP\n"
+    outputs = {"/usr/sbin/nft": done(nft()), "/usr/sbin/iptables-legacy": done(spoofed)}
+    commands = Commands(installed, outputs)
+    rules = as_root(monkeypatch, commands, "mangle\n")
+    assert commands.asked == ["/usr/sbin/nft", "/usr/sbin/iptables-legacy"]
+    assert rules.iptables == []
+    rows = filtered.rows(rules.chains, {"10.0.0.12": ("10.0.0.11", "eth0")}, None) or []
+    undo = "iptables-legacy -t mangle -D PREROUTING -s 10.0.0.0/8 -j DROP"
+    assert {(row["undo"], row["chain"]) for row in rows} == {(undo, "iptables-legacy -t mangle PREROUTING")}
 
 
 def test_the_rules_for_ipv6_are_read_beside_those_for_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,6 +198,63 @@ def test_a_peer_without_an_address_keeps_the_resolvers_reason() -> None:
     assert net.route_to("peer", None, "Name or service not known", [])["error"] == "Name or service not known"
 
 
+def neighbour(index: int, state: int, address: str, hardware: bytes) -> bytes:
+    raw = socket.inet_aton(address)
+    body = struct.pack("=BxxxiHBB", socket.AF_INET, index, state, 0, 0)
+    body += struct.pack("=HH", 4 + len(raw), 1) + raw
+    body += struct.pack("=HH", 4 + len(hardware), 2) + hardware + b"\0" * (-len(hardware) % 4)
+    return message(netlink.RTM_NEWNEIGH, body)
+
+
+def test_neighbours_by_their_hardware_address() -> None:
+    own, other, every = (bytes([2, 0, 0, 0, 0, last]) for last in (1, 2, 9))
+    data = neighbour(2, 0x02, "10.0.0.12", own) + neighbour(2, 0x04, "10.0.0.13", other)
+    data += neighbour(2, 0x20, "10.0.0.14", own)  # one that did not answer
+    data += neighbour(2, 0x02, "10.0.0.15", every) + neighbour(2, 0x02, "10.0.0.16", every)  # a cloud answers for all
+    assert netlink.parse_neighbours([data, b"\1"]) == {"10.0.0.12": own.hex(":"), "10.0.0.13": other.hex(":")}
+
+
+@pytest.mark.parametrize("attached", [0, 1, 2])
+def test_a_program_of_xdp(attached: int) -> None:
+    nested = struct.pack("=HHBxxx", 5, 2, attached)
+    body = struct.pack("=BxHiII", 0, 1, 4, 1, 0) + struct.pack("=HH5sxxx", 9, 3, b"eth0\0")
+    body += struct.pack("=HH", 4 + len(nested), 43) + nested
+    assert [each.xdp for each in netlink.parse_links([message(netlink.RTM_NEWLINK, body)])] == [bool(attached)]
+
+
+def test_the_interface_by_which_a_packet_leaves() -> None:
+    body = struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 32, 0, 0, 0, 0, 0, 0) + struct.pack("=HHi", 8, 4, 7)
+    assert netlink.parse_way_out(message(netlink.RTM_NEWROUTE, body)) == 7
+    assert netlink.parse_way_out(message(netlink.NLMSG_ERROR, b"\0" * 20)) is None
+    assert net.leaves_by("127.0.0.1", "127.0.0.1") == "lo"
+    assert net.leaves_by("127.0.0.1", "no address") is None
+
+
+def test_a_route_says_where_packets_leave_only_where_it_is_another_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [{"name": "eth0", "kind": "physical", "up": True, "addresses": [{"address": "10.0.0.12"}]}]
+    monkeypatch.setattr(net, "source_to", lambda address: "10.0.0.12")
+    for name, told in (("eth0", None), ("eth1", "eth1"), (None, None)):
+        monkeypatch.setattr(net, "leaves_by", lambda address, source, name=name: name)
+        assert net.route_to("n", "10.0.0.11", None, found).get("leaves_by") == told
+
+
+def test_a_bond_and_its_ports(tmp_path: Path) -> None:
+    for name, text in {
+        "bond0/bonding/mode": "802.3ad 4\n",
+        "bond0/bonding/slaves": "eno1 eno2\n",
+        "bond0/bonding/ad_partner_mac": "00:00:00:00:00:00\n",
+        "eno1/bonding_slave/mii_status": "up\n",
+        "eno1/bonding_slave/ad_aggregator_id": "1\n",
+        "eno2/bonding_slave/mii_status": "down\n",
+    }.items():
+        path = tmp_path / "sys/class/net" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    ports = [{"name": "eno1", "up": True, "aggregator": 1}, {"name": "eno2", "up": False, "aggregator": None}]
+    assert net.bond(Tree(str(tmp_path)), "bond0") == {"mode": "802.3ad", "partner": "00:00:00:00:00:00", "ports": ports}
+    assert net.bond(Tree(str(tmp_path)), "bond1") == {"mode": None, "partner": None, "ports": []}
+
+
 def test_the_live_kernel_lists_a_loopback_interface() -> None:
     links = netlink.parse_links(netlink.dump(netlink.RTM_GETLINK))
     assert any(each.type == "loopback" for each in links)
@@ -208,8 +265,11 @@ def test_the_live_kernel_lists_a_loopback_interface() -> None:
 @given(st.binary(max_size=300))
 def test_random_netlink_messages_never_raise(data: bytes) -> None:
     wrapped = message(netlink.RTM_NEWLINK, data) + message(netlink.RTM_NEWADDR, data) + data
+    wrapped += message(netlink.RTM_NEWNEIGH, data) + message(netlink.RTM_NEWROUTE, data)
     netlink.parse_links([wrapped])
     netlink.parse_addresses([wrapped])
+    netlink.parse_neighbours([wrapped])
+    netlink.parse_way_out(wrapped)
 
 
 @settings(max_examples=100, deadline=None, database=None)

@@ -36,7 +36,7 @@ def kept(packet: pf.Packet, *lines: str) -> list[tuple[str, pf.Spans, bool]]:
         ("-A OUTPUT ! -o wg0 -m mark ! --mark 0xca6c -m addrtype ! --dst-type LOCAL -j REJECT", pf.EVERY_PORT, True),
         ("-A OUTPUT -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j DROP", pf.EVERY_PORT, True),
         ("-A OUTPUT -m pkttype --pkt-type unicast -j DROP", pf.EVERY_PORT, True),
-        ("-A OUTPUT -m connmark --mark 0x0/0x1 -j DROP", pf.EVERY_PORT, False),
+        ("-A OUTPUT -m connmark --mark 0x0/0x1 -j DROP", pf.EVERY_PORT, True),
         ('-A OUTPUT -m comment --comment "keep -j ACCEPT out" -j DROP', pf.EVERY_PORT, True),
     ],
 )
@@ -57,6 +57,7 @@ def test_a_rule_that_keeps_packets_in(rule: str, ports: pf.Spans, sure: bool) ->
         "-A OUTPUT -m addrtype --dst-type BROADCAST -j DROP",
         "-A OUTPUT -j LOG",
         "-A OUTPUT -m mark --mark 0x8000/0x8000 -j DROP",
+        "-A OUTPUT -m connmark --mark 0x63 -j DROP",
         "-A OUTPUT -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate NEW -j DROP",
         "-A OUTPUT -p tcp -m tcp --tcp-flags FIN,SYN,RST,PSH,ACK,URG NONE -j DROP",
         "-A OUTPUT -p tcp -m tcp ! --syn -m state --state NEW -j DROP",
@@ -101,6 +102,31 @@ def test_answers_pass_where_connections_are_tracked() -> None:
     assert kept(answer, *tracked) == []
     assert kept(answer, tracked[0]) == [("-P INPUT DROP", pf.EVERY_PORT, True)]
     assert kept(IN, *tracked) == [("-P INPUT DROP", pf.EVERY_PORT, True)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "certain"),
+    [
+        ("-A FORWARD -j CONNMARK --set-xmark 0x2/0xffffffff", [True]),
+        ("-A FORWARD -j CONNMARK --set-xmark 0x1/0xffffffff", [False]),
+        ("-A FORWARD -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff", [False]),
+    ],
+)
+def test_the_mark_of_a_connection_is_uncertain_once_any_rule_sets_it(rule: str, certain: list[bool]) -> None:
+    drop = "-A OUTPUT -m connmark --mark 0x0/0x1 -j DROP"
+    assert [hit[2] for hit in kept(OUT, "-P OUTPUT ACCEPT", rule, drop)] == certain
+
+
+def test_tables_that_see_the_packets_before_the_filter() -> None:
+    lines = (
+        "-P PREROUTING ACCEPT\n-P INPUT ACCEPT\n-N spoofed\n-A PREROUTING -s 10.0.0.0/8 -j spoofed\n-A spoofed -j DROP"
+    )
+    for table in ("mangle", "raw"):
+        hits = pf.blocked(filter_rules.iptables(lines, f"iptables-legacy -t {table}"), IN)
+        assert [(hit.rule.undo, hit.chain.place) for hit in hits] == [
+            (f"iptables-legacy -t {table} -D spoofed -j DROP", f"iptables-legacy -t {table} spoofed")
+        ]
+    assert pf.blocked(filter_rules.iptables(lines, "iptables-legacy -t nat"), IN) == []
 
 
 def test_without_a_known_interface_a_rule_for_one_is_uncertain() -> None:

@@ -240,3 +240,23 @@ def test_a_port_that_gave_no_answer_is_tried_again_alone(monkeypatch, second, fa
     assert [row["tcp"][port]["failure"] for port in ("1", "2", "3", "4")] == [failure, failure, "refused", ""]
     # one that stays silent is not waited for at its other ports
     assert calls[4:] == ([(1, 5.0)] if second == "timeout" else [(1, 5.0), (2, 5.0)])
+
+
+def test_where_something_failed_the_card_that_answers_is_told(monkeypatch):
+    known = {"10.0.0.2": "52:54:00:00:00:02", "10.0.0.3": "52:54:00:00:00:03"}
+    monkeypatch.setattr(mesh.netlink, "dump", lambda kind: [])
+    monkeypatch.setattr(mesh.netlink, "parse_neighbours", lambda data: known)
+    monkeypatch.setattr(mesh, "try_tcp", lambda target, port, wish, burst: (tcp(target.address != "10.0.0.2"), None))
+    targets = [target(name=f"n{at}", ports=[1], address=f"10.0.0.{at}", ssh_names=[]) for at in (2, 3)]
+    row = mesh.probe(targets, wish("10.0.0.1"), 4)
+    assert row["n2"]["neighbour"] == "52:54:00:00:00:02" and "neighbour" not in row["n3"]
+
+    def broken(kind):
+        raise OSError("no netlink here")
+
+    monkeypatch.setattr(mesh.netlink, "dump", broken)
+    assert "neighbour" not in mesh.probe(targets, wish("10.0.0.1"), 4)["n2"]
+
+
+def tcp(good):
+    return {"ok": good, "failure": "" if good else "refused", "evidence": "", "seconds": 0.0, "seen_as": None}

@@ -39,6 +39,10 @@ def outcome(rc=0, out="", err="", timed_out=False, missing=False, seconds=0.1):
         ("kex_exchange_identification: Connection closed by remote host", "closed"),
         ("/root/.ssh/config: terminating, 1 bad configuration options", "config"),
         ("something new", "other"),
+        ("/bin/zsh: Permission denied", "other"),
+        ("me@n: Permission denied, please try again.", "permission"),
+        ("Connection to n closed by remote host.", "closed"),
+        ("channel 0: open failed: connect failed: Connection refused\nstdio forwarding failed", "other"),
     ],
 )
 def test_the_layer_that_failed_is_told_apart(err, failure):

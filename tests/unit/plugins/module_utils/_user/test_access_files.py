@@ -202,6 +202,19 @@ def test_whom_sssd_refuses(tmp_path: Path, provider: str, option: str, refused: 
     assert access_files.pam(tree, TRAIN, PEERS) == []
 
 
+@pytest.mark.parametrize(("provider", "asks"), [("ad", True), ("ipa", True), ("permit", False), ("simple", False)])
+def test_a_directory_that_is_asked_at_each_login(tmp_path: Path, provider: str, asks: bool) -> None:
+    passwd = "root:x:0:0::/root:/bin/sh\n"
+    files = {"/etc/sssd/sssd.conf": SSSD.format(provider=provider, option=""), "/etc/passwd": passwd}
+    tree = write(tmp_path, {"/etc/pam.d/sshd": DIRECTORY, **files})
+    found = access_files.directory(tree, TRAIN, PEERS)
+    assert (found or {}).get("text") == (f"access_provider = {provider}" if asks else None)
+    write(tmp_path, {"/etc/passwd": passwd + "train:x:1001:1001::/home/train:/bin/sh\n"})
+    assert access_files.directory(tree, TRAIN, PEERS) is None
+    write(tmp_path, {"/etc/passwd": passwd, "/etc/pam.d/sshd": "account required pam_unix.so\n"})
+    assert access_files.directory(tree, TRAIN, PEERS) is None
+
+
 def test_of_several_domains_nobody_knows_which_one_decides(tmp_path: Path) -> None:
     text = SSSD.format(provider="deny", option="[domain/b]\nid_provider = ldap").replace(
         "corp.example\n[", "corp.example, b\n["

@@ -65,8 +65,9 @@ def test_sshd_says_it_itself(tmp_path, monkeypatch):
         "denygroups": ["nobody", "domain guests"],
         **dict.fromkeys(("maxauthtries", "maxsessions", "requiredrsasize")),
         **dict.fromkeys(("authenticationmethods", "forcecommand", "chrootdirectory", "revokedkeys")),
+        **dict.fromkeys(("persourcepenalties", "persourcemaxstartups")),
         "refused_types": [],
-        "persourcepenalties": None,
+        "revokedkeys_missing": False,
         "fips": False,
         "lines": {},
         "certificates": {
@@ -183,7 +184,41 @@ def test_where_ssh_would_go(tmp_path):
         "untested": None,
         "targets": {"a": {"hostname": "10.0.0.2", "port": 33, "user": "u"}},
         "certificates": True,
+        "without_keys": {},
     }
+
+
+@pytest.mark.parametrize(
+    ("said", "without"),
+    [
+        ("pubkeyauthentication true", {}),
+        ("pubkeyauthentication unbound", {}),
+        ("pubkeyauthentication no", {"a": "pubkeyauthentication no"}),
+        ("preferredauthentications password,keyboard-interactive", None),
+        ("preferredauthentications gssapi-with-mic,publickey", {}),
+    ],
+)
+def test_options_that_keep_ssh_from_offering_a_key(tmp_path, said, without):
+    out = f"hostname 10.0.0.2\nport 22\n{said}\n"
+    found = ssh.client(["a"], options(write(tmp_path, {}), answer(out)), 1)
+    assert found["without_keys"] == ({"a": said} if without is None else without)
+
+
+def test_a_file_of_revoked_keys_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    tree = write(tmp_path, {"/usr/sbin/sshd": "", "/etc/ssh/there": ""})
+    for name, missing in (("/etc/ssh/gone", True), ("/etc/ssh/there", False), ("none", False)):
+        found = ssh.server(tree, "alice", "node1", "10.0.0.2", answer(f"revokedkeys {name}\n"), 1)
+        assert found["revokedkeys_missing"] is missing
+
+
+@pytest.mark.parametrize("bits", [2048, 3072])
+def test_the_length_of_an_rsa_key(bits):
+    parts = (b"ssh-rsa", b"\1\0\1", b"\0" + (1 << (bits - 1) | 1).to_bytes(bits // 8, "big"))
+    blob = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    assert ssh.rsa_bits(f"ssh-rsa {base64.b64encode(blob).decode()} me@here") == bits
+    assert ssh.rsa_bits(f"ssh-rsa {base64.b64encode(blob[:-9]).decode()[:-4]} me@here") != bits
+    assert ssh.rsa_bits("ssh-ed25519 AAAA") is None and ssh.rsa_bits("") is None
 
 
 def test_an_ssh_that_is_late_has_no_bad_configuration(tmp_path):

@@ -11,8 +11,10 @@ from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import (
     NAMES,
     call,
     fail_calls,
+    fail_logins,
     healthy_case,
     interface,
+    number_of,
     towards,
 )
 
@@ -101,6 +103,62 @@ def test_interfaces_that_do_not_hold():
     flaps.fabric["node2"]["interfaces"][1]["carrier_changes"] = 200
     errors.fabric["node2"]["interfaces"][1]["rx_errors"] = 100000
     assert told(flaps) == told(errors) == {("net-flaky-interface", "warn"): ("node2",)}
+
+
+def with_hardware(case):
+    for name in case.order:
+        case.fabric[name]["interfaces"][1]["mac"] = f"52:54:00:00:00:{number_of(name):02x}"
+    return case
+
+
+@pytest.mark.parametrize(
+    ("hardware", "host"), [("52:54:00:00:00:99", "node2"), ("52:54:00:00:00:03", "node3"), ("52:54:00:00:00:02", None)]
+)
+def test_another_machine_with_the_address_of_a_node(hardware, host):
+    case = with_hardware(healthy_case())
+    case.mesh["node1"]["node2"]["neighbour"] = hardware
+    fail_calls(case, [("node1", "node2")], "refused")
+    fail_logins(case, [("node1", "node2")], "hostkey_changed", "REMOTE HOST IDENTIFICATION HAS CHANGED")
+    found = told(case)
+    if host:
+        assert found == {("net-address-taken", "fail"): (host,)}
+    else:
+        assert ("net-address-taken", "fail") not in found and ("rdzv-errno-111", "fail") in found
+
+
+def test_a_network_that_answers_for_all_has_nobodys_address():
+    case = with_hardware(healthy_case())
+    for source, target in (("node1", "node2"), ("node1", "node3"), ("node2", "node3")):
+        case.mesh[source][target]["neighbour"] = "12:34:56:78:9a:bc"
+        fail_calls(case, [(source, target)], "timeout")
+    assert "net-address-taken" not in {item.rule for item in findings(case)}
+
+
+def test_cards_that_are_not_known_accuse_nobody():
+    case = healthy_case()
+    case.mesh["node1"]["node2"]["neighbour"] = "52:54:00:00:00:99"
+    fail_calls(case, [("node1", "node2")], "refused")
+    assert list(told(case)) == [("rdzv-errno-111", "fail")]
+
+
+@pytest.mark.parametrize(
+    ("mode", "aggregators", "up", "warned"),
+    [
+        ("802.3ad", (1, 2), (True, True), True),
+        ("802.3ad", (1, 1), (True, True), False),
+        ("802.3ad", (1, 2), (True, False), False),
+        ("802.3ad", (1, None), (True, True), False),
+        ("active-backup", (1, 2), (True, True), False),
+    ],
+)
+def test_a_bond_whose_ports_did_not_come_together(mode, aggregators, up, warned):
+    case = healthy_case()
+    ports = [{"name": f"eno{n}", "up": on, "aggregator": own} for n, (own, on) in enumerate(zip(aggregators, up), 1)]
+    bond = {"mode": mode, "partner": "00:00:00:00:00:00", "ports": ports}
+    case.fabric["node2"]["interfaces"][1].update(kind="bond", bond=bond)
+    assert told(case) == ({("net-flaky-interface", "warn"): ("node2",)} if warned else {})
+    if warned:
+        assert "eno1 and eno2 are in 2 aggregators, no switch answers" in one(case).evidence["node2"]
 
 
 def test_a_faster_network_that_is_not_used():

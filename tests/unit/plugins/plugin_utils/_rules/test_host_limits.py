@@ -279,3 +279,38 @@ def test_a_proxy_that_one_node_is_not_told_of():
     assert told(case) == {("env-proxy", "warn"): ("node3",)}
     proxied(case, "node2", HTTPS_PROXY="")
     assert told(case) == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "fix"),
+    [
+        ("Stale file handle", "umount -l /home/trainer && mount /home/trainer"),
+        ("Transport endpoint is not connected", "umount -l /home/trainer && mount /home/trainer"),
+        ("the file system did not answer within 2 seconds", "showmount -e SERVER"),
+        ("Required key not available", "kinit, or a keytab for trainer"),
+        ("Input/output error", "dmesg -T"),
+    ],
+)
+def test_a_file_system_whose_other_end_is_gone(error, fix):
+    case = healthy_case()
+    for name in ("node1", "node2"):
+        home = case.user[name]["caches"]["home"]
+        home.update(fs_type="nfs4", local=False, error=error, free_bytes=None, writable=None)
+    found = one(case)
+    assert (found.rule, found.severity, found.hosts) == ("fs-not-answering", "fail", ("node1", "node2"))
+    assert found.remedy.startswith(fix) and error in found.evidence["node1"]
+
+
+def test_a_file_system_that_could_not_be_asked_is_not_accused():
+    case = healthy_case()
+    case.user["node2"]["caches"]["hf"].update(error="the file system could not be asked", writable=None)
+    assert told(case) == {}
+
+
+def test_a_read_only_file_system_is_not_mended_by_an_owner():
+    case = healthy_case()
+    case.user["node2"]["caches"]["home"].update(readonly=True, writable=False)
+    case.user["node2"]["caches"]["triton"].update(readonly=True, writable=False)
+    found = one(case)
+    assert (found.rule, found.hosts) == ("cache-unwritable", ("node2",))
+    assert "chown" not in found.remedy and found.remedy.startswith("dmesg -T") and "TRITON_CACHE_DIR" in found.remedy

@@ -81,6 +81,36 @@ def test_a_reason_of_sshd_of_pam_or_of_the_account(failure, sshd, account, fix):
     assert found.remedy.startswith(fix)
 
 
+def test_revoked_keys_without_their_file_and_keys_that_are_too_short():
+    sshd = {"revokedkeys": "/etc/ssh/revoked", "revokedkeys_missing": True}
+    found = one(failing("permission", sshd))
+    assert (found.rule, found.hosts) == ("sshd-refuses-user", ("node2",))
+    assert found.remedy.startswith("touch /etc/ssh/revoked on node2")
+    case = failing("permission", {"requiredrsasize": 3072})
+    for name in ("node1", "node3"):
+        case.user[name]["own_keys"][0].update(type="ssh-rsa", bits=2048)
+    found = one(case)
+    assert (
+        found.rule == "sshd-refuses-user" and "RequiredRSASize 3072; the key of node1 is RSA" in found.evidence["node2"]
+    )
+    for name in ("node1", "node3"):
+        case.user[name]["own_keys"][0].update(bits=3072)
+    assert one(case).rule == "ssh-login-refused"
+
+
+def test_a_directory_is_thought_of_last():
+    row = {"file": "/etc/sssd/sssd.conf", "line": 9, "text": "access_provider = ad", "peers": None}
+    found = one(failing("closed", {"usepam": True}, {"directory": row}))
+    assert (found.rule, found.hosts) == ("sshd-refuses-user", ("node2",))
+    assert found.remedy.startswith("sssctl user-checks trainer -s sshd on node2")
+    assert "/etc/sssd/sssd.conf line 9: access_provider = ad" in found.evidence["node2"]
+    first = one(failing("closed", {}, {"directory": row, "nologin": {"file": "/run/nologin", "text": ""}}))
+    assert first.remedy.startswith("rm /run/nologin")
+    assert one(failing("permission", {}, {"directory": row})).rule == "ssh-login-refused"
+    early = "kex_exchange_identification: Connection closed by remote host"
+    assert one(failing("closed", {}, {"directory": row}, evidence=early)).rule == "ssh-login-failed"
+
+
 def test_the_very_line_is_named_and_changed():
     line = "/etc/ssh/sshd_config.d/10-hardening.conf line 1: usepam no"
     found = one(failing("permission", {"usepam": False, "lines": {"usepam": line}}, {"password": "locked"}))

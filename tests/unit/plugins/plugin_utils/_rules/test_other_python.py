@@ -126,3 +126,70 @@ def test_a_file_that_hides_a_package(path, managed, severity):
     only = one(case)
     assert (only.rule, only.severity, only.hosts) == ("app-file-shadows-package", severity, ("node1",))
     assert only.remedy.startswith(f"mv {path} ")
+
+
+ENV = "/opt/conda/envs/train"
+HIDDEN = {
+    "name": "accelerate",
+    "version": "1.15.0",
+    "path": f"{ENV}/lib/python3.11/site-packages/accelerate-1.15.0.dist-info",
+}
+
+
+def with_sites(*first, variables=None, copies=(HIDDEN,), kind="conda"):
+    case = healthy_case(managed=False)
+    facts = case.stack["node2"]
+    facts["packages"]["accelerate"] = "0.30.1"
+    facts["python"].update(
+        path=f"{ENV}/bin/python", prefix=ENV, kind=kind, sites=[*first, f"{ENV}/lib/python3.11/site-packages"]
+    )
+    facts["other_copies"] = list(copies)
+    facts["login_environment"]["variables"].update(variables or {})
+    return case
+
+
+@pytest.mark.parametrize(
+    ("site", "variables", "fix"),
+    [
+        ("/home/trainer/.local/lib/python3.11/site-packages", {}, "PYTHONNOUSERSITE=1 in trainmesh_env"),
+        (
+            "/apps/torch/lib/python3.11/site-packages",
+            {"PYTHONPATH": "/apps/torch/lib/python3.11/site-packages"},
+            "unset",
+        ),
+        ("/apps/from/a/pth", {}, f"{ENV}/bin/python -m site shows"),
+    ],
+)
+def test_packages_that_hide_those_of_the_environment(site, variables, fix):
+    found = list(other_python.hidden(with_sites(site, variables=variables)))
+    assert [(item.rule, item.hosts) for item in found] == [("env-package-shadowed", ("node2",))]
+    assert found[0].evidence["node2"] == f"accelerate 0.30.1 comes before 1.15.0 of {ENV}"
+    assert found[0].remedy.startswith(fix)
+
+
+def test_packages_of_another_python_on_the_search_path():
+    site = "/opt/old/lib/python3.9/site-packages"
+    case = with_sites(site, variables={"PYTHONPATH": site}, copies=())
+    found = list(other_python.hidden(case))
+    assert found[0].evidence["node2"] == f"{site} is of another Python" and found[0].remedy.startswith(
+        "unset PYTHONPATH"
+    )
+
+
+@pytest.mark.parametrize(
+    ("copies", "kind"),
+    [
+        ([HIDDEN], "system"),  # dist-packages of the distribution behind those of pip
+        ([{**HIDDEN, "path": "/usr/lib/python3/dist-packages/accelerate-1.15.0.dist-info"}], "venv"),
+        ([{**HIDDEN, "version": "0.30.1"}], "conda"),
+        ([{**HIDDEN, "version": "0.30.1+local"}], "conda"),
+        ([], "conda"),
+    ],
+)
+def test_copies_that_hide_nothing(copies, kind):
+    sites = (
+        "/usr/lib/python3/dist-packages",
+        "/home/trainer/.local/lib/python3.11/site-packages",
+        "/usr/lib/python3.11",
+    )
+    assert list(other_python.hidden(with_sites(*sites, copies=copies, kind=kind))) == []

@@ -380,6 +380,28 @@ def test_each_chain_that_keeps_nodes_out_has_to_let_them_in():
         assert words in remedy
 
 
+def test_a_rule_that_may_keep_nodes_out_is_tried_out_and_not_denied():
+    case = healthy_case()
+    line = "-A INPUT -p tcp -m connlimit --connlimit-above 8 -j REJECT"
+    for name in NAMES:
+        case.fabric[name].update(filtered=[], firewalls=[])
+    case.fabric["node2"]["filtered"] = [kept("in", sure=False, chain="iptables INPUT", rule=line)]
+    fail_calls(case, towards("node2"), "refused")
+    found = one(case)
+    assert found.hosts == ("node2",)
+    assert found.remedy.startswith("On node2: iptables -I INPUT -s 10.0.0.11 -j ACCEPT && iptables -I INPUT ")
+    assert f"whether {line} is about these packets" in found.remedy
+    assert "No rule or route" not in found.remedy
+
+
+def test_a_rule_of_a_table_before_the_filter_is_undone_in_that_table():
+    case = healthy_case()
+    line = "-A PREROUTING -s 10.0.0.0/8 -j DROP"
+    case.fabric["node2"]["filtered"] = [kept("in", chain="iptables-legacy -t raw PREROUTING", rule=line)]
+    fail_calls(case, towards("node2"), "timeout")
+    assert one(case).remedy.startswith("On node2: iptables-legacy -t raw -I PREROUTING -s 10.0.0.11 -j ACCEPT && ")
+
+
 @pytest.mark.parametrize(
     ("chain", "rule", "fix"),
     [
@@ -448,6 +470,104 @@ def test_a_strict_reverse_path_filter_where_answers_leave_by_another_card():
     assert found.remedy.startswith("sysctl -w net.ipv4.conf.all.rp_filter=2 on node2")
     case.fabric["node2"]["strict_reverse_path"] = ["eth1"]
     assert "rp_filter" not in one(case).evidence["node2"]
+
+
+@pytest.mark.parametrize(("failure", "rule"), [("timeout", "rdzv-errno-110"), ("no_route", "rdzv-errno-113")])
+def test_a_strict_reverse_path_filter_keeps_answers_out_too(failure, rule):
+    case = healthy_case()
+    case.fabric["node2"]["strict_reverse_path"] = ["eth0"]
+    case.fabric["node2"]["routes"]["10.0.0.11"]["leaves_by"] = "eth1"
+    fail_calls(case, [("node1", "node2"), ("node2", "node1")], failure)
+    found = one(case)
+    assert (found.rule, found.hosts) == (rule, ("node2",))
+    assert "rp_filter" in found.remedy
+
+
+@pytest.mark.parametrize(("accepts", "vrf"), [(False, True), (True, False)])
+def test_a_data_card_in_a_vrf(accepts, vrf):
+    case = healthy_case()
+    case.fabric["node2"]["interfaces"][1]["master"] = "mgmt"
+    case.fabric["node2"]["interfaces"].append({"name": "mgmt", "kind": "vrf", "up": True, "addresses": []})
+    case.fabric["node2"]["vrf_accepts"] = accepts
+    assert told(case) == {}
+    fail_calls(case, towards("node2"), "refused")
+    found = one(case)
+    assert (found.rule, found.hosts) == ("rdzv-errno-111", ("node2",))
+    assert found.remedy.startswith("ip link set dev eth0 nomaster on node2") is vrf
+
+
+def test_a_node_in_a_vrf_has_no_route_of_the_main_table():
+    case = healthy_case()
+    case.fabric["node2"]["interfaces"][1]["master"] = "vrf-data"
+    case.fabric["node2"]["interfaces"].append({"name": "vrf-data", "kind": "vrf", "up": True, "addresses": []})
+    for route in case.fabric["node2"]["routes"].values():
+        route.update(reachable=False, error="Network is unreachable")
+    fail_calls(case, [("node2", "node1"), ("node2", "node3")], "no_route")
+    fail_calls(case, towards("node2"), "refused")
+    found = one(case)
+    assert found.hosts == ("node2",) and "which is in the VRF vrf-data" in found.evidence["node2"]
+
+
+@pytest.mark.parametrize(
+    ("bridge", "fix"),
+    [
+        ("docker0", '"bip": '),
+        ("br-0a1b2c", "docker network"),
+        ("virbr0", "virsh net-list"),
+        ("cni0", "ip link set"),
+    ],
+)
+def test_a_bridge_that_has_the_network_of_other_nodes(bridge, fix):
+    case = healthy_case()
+    address = {"address": "10.0.0.1", "prefix": 16, "family": "ipv4", "scope": "global"}
+    case.fabric["node2"]["interfaces"].append({"name": bridge, "kind": "bridge", "up": True, "addresses": [address]})
+    for route in case.fabric["node2"]["routes"].values():
+        route.update(interface=bridge, source="10.0.0.1")
+    fail_calls(case, [*towards("node2"), ("node2", "node1"), ("node2", "node3")], "no_route")
+    found = next(item for item in findings(case, "fail"))
+    assert (found.rule, found.hosts) == ("rdzv-errno-113", ("node2",))
+    assert found.remedy.startswith(fix) and f"leads into {bridge} (10.0.0.1/16)" in found.evidence["node2"]
+    assert len(findings(case, "fail")) == 1
+
+
+def test_a_bridge_with_a_cable_in_it_is_a_way():
+    case = healthy_case()
+    case.fabric["node2"]["interfaces"] += [
+        {"name": "br0", "kind": "bridge", "up": True, "addresses": [{"address": "10.0.0.112", "prefix": 24}]},
+        {"name": "eno1", "kind": "physical", "up": True, "addresses": [], "master": "br0"},
+    ]
+    for route in case.fabric["node2"]["routes"].values():
+        route["leaves_by"] = "br0"
+    fail_calls(case, towards("node2"), "timeout")
+    assert "leads into br0" not in next(item for item in findings(case, "fail")).evidence["node2"]
+
+
+@pytest.mark.parametrize(
+    ("more", "fix"),
+    [
+        ({"name": "eth7", "xdp": True}, "bpftool net show; ip link set dev eth7"),
+        ({"name": "cilium_host"}, "cilium"),
+    ],
+)
+def test_programs_in_the_kernel_that_no_list_of_rules_shows(more, fix):
+    case = healthy_case()
+    for name in NAMES:
+        case.fabric[name].update(filtered=[], firewalls=[])
+    case.fabric["node2"]["interfaces"].append({"kind": "physical", "up": True, "addresses": [], **more})
+    fail_calls(case, towards("node2"), "timeout")
+    assert one(case).remedy.startswith(fix)
+
+
+def test_a_network_that_lets_nothing_through_is_one_finding():
+    case = healthy_case()
+    for name in NAMES:
+        case.fabric[name].update(filtered=[], firewalls=[])
+    fail_calls(case, ALL, "timeout")
+    found = one(case)
+    assert (found.rule, found.hosts) == ("rdzv-errno-110", NAMES)
+    assert found.remedy.startswith("Allow all TCP between the nodes in their security group")
+    case.fabric["node2"]["filtered"] = [kept("in", rule="-P INPUT DROP")]
+    assert "security group" not in next(item for item in findings(case, "fail") if "node2" in item.hosts).remedy
 
 
 def test_saved_rules_are_told_with_the_command_that_keeps_those_of_now():

@@ -464,3 +464,56 @@ def test_in_a_star_slow_logins_everywhere_are_the_heads():
     somewhere.mesh["node1"]["node3"]["ssh"]["node3"] = login(True, "slow", "16 s", 16.1)
     assert told(everywhere) == {("ssh-login-slow", "warn"): ("node1",)}
     assert told(somewhere) == {("ssh-login-slow", "warn"): ("node3",)}
+
+
+@pytest.mark.parametrize(
+    ("addresses", "named"),
+    [
+        (["127.0.0.1", "::1"], True),
+        (["192.168.7.3"], True),
+        (["0.0.0.0", "::"], False),
+        (["10.0.0.13"], False),
+        ([], False),
+    ],
+)
+def test_an_sshd_that_listens_on_other_addresses_alone(addresses, named):
+    case = healthy_case()
+    case.fabric["node3"]["sshd"]["addresses"] = addresses
+    assert told(case) == {}
+    fail_logins(case, towards("node3"), "refused", "ssh: connect to host node3 port 22: Connection refused")
+    found = one(case)
+    assert (found.rule, found.hosts) == ("sshd-not-listening" if named else "ssh-port-blocked", ("node3",))
+    assert not named or found.remedy.startswith("grep -rni ListenAddress /etc/ssh/sshd_config")
+
+
+@pytest.mark.parametrize(
+    ("said", "fix"),
+    [
+        ("sshd -T: /etc/ssh/sshd_config: line 5: Bad configuration option: PermitRootLogn", "sshd -t on node2 names"),
+        ("sshd -T: /etc/ssh/sshd_config.d/9.conf line 1: Directive 'Port' is not allowed within a Match", "sshd -t on"),
+        ("sshd -T: sshd: no hostkeys available -- exiting.", "ssh-keygen -A on node2"),
+    ],
+)
+def test_a_configuration_with_which_sshd_does_not_start_again(said, fix):
+    case = healthy_case()
+    case.user["node2"]["sshd"]["problem"] = said
+    found = one(case)
+    assert (found.rule, found.severity, found.hosts) == ("sshd-config-invalid", "warn", ("node2",))
+    assert found.remedy.startswith(fix)
+    case.fabric["node2"]["sshd"].update(ports=[], source="process")
+    fail_logins(case, towards("node2"), "refused", "Connection refused")
+    assert told(case) == {("sshd-config-invalid", "fail"): ("node2",)}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "sshd -T: no answer within 5 s",
+        "sshd -T: Missing privilege separation directory: /run/sshd",
+        "there is no sshd here",
+    ],
+)
+def test_an_sshd_that_did_not_tell_accuses_nobody(said):
+    case = healthy_case()
+    case.user["node2"]["sshd"]["problem"] = said
+    assert told(case) == {}
