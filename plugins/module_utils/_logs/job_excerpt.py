@@ -32,6 +32,11 @@ _WORTH = re.compile(
     rb"|[Oo]ut [Oo]f [Mm]em"
     rb"|exits? with|exited|exitcode|signal|[Kk]illed|fault|[Bb]us error|[Aa]bort|oom|terminate called|what\(\):"
     rb"|Root Cause|closed by|reset by|Broken pipe|NCCL WARN|size mismatch|CANCELLED|file_baton|extensions root"
+    rb"|srun: error|slurmstepd|worker died|client_loop|not responding|invalid pointer|double free|corrupted"
+    rb"|(?:nvcc|ptxas) fatal|Transport retry|Child process with|pyxis:|nvidia-container-cli|not permitted|[Uu]nable to "
+    rb"|[Cc]annot |[Ff]ailed|failure in|unavailable|Invalid rank|verification|authentication|IDENTIFICATION"
+    rb"|UNPROTECTED|ssh: |sudo: |not built with|without libuv|enough slots|run as root|a mismatch in|IP address of  "
+    rb"|a placement group|build stopped|OutOf[A-Z]|OfflineMode|is over \d+% full|configuration option"
     rb"|run_id +:|rdzv_endpoint|node_rank|node rank|global_ranks|addr=\[|last enqueued|local_rank: \d+\)|^\s+host +: "
 )
 _START = re.compile(
@@ -46,6 +51,10 @@ _LITERALS = (
     *b"elastic_operator OMP_NUM runner.py WORLD distributed atchdog FATAL fatal".split(),
     b"node rank",
     b"host  ",
+    *b"nable annot ailed failure unavailable nvalid verification entication IDENTIFICATION ssh: sudo:".split(),
+    *b"slurmstepd libuv slots client_loop responding double retry Child pyxis container permitted UNPROTECTED".split(),
+    *b"placement stopped OutOf OfflineMode address worker built".split(),
+    *(b"as root", b"% full", b"configuration option"),
 )
 _BAR = re.compile(rb"\d{1,3}%\|[^|\r\n]{0,300}\|[^\[\r\n]{0,60}\[[^\]\r\n]{0,200}\][^\r\n]{0,3}$")
 _NUMBERS = re.compile(rb"0x[0-9a-f]+|\d+")

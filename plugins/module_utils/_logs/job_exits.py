@@ -56,10 +56,16 @@ _PATTERNS = tuple(
         r"died with <Signals\.SIG\w+: (?P<signal>\d{1,2})>",  # subprocess
         r"process (?P<local>\d{1,4}) terminated with (?:signal (?P<name>SIG\w+)|exit code (?P<code>\d{1,3}))",  # spawn
         r"Caught signal (?P<signal>\d{1,2}) \(",  # UCX
+        r"^\[(?P<node>[\w.-]{1,253}):\d{1,10}\] Signal: [\w ]{1,40}\((?P<signal>\d{1,2})\)",  # Open MPI
+        r"^Child process with PID \d{1,10} terminated with code (?P<code>-?\d{1,3})",  # Lightning
+        r"Pod: (?:[\w-]{1,253}\.)?(?P<node>[\w-]{1,253}) exited with code (?P<code>\d{1,3})",  # Kubeflow
+        r"command terminated with exit code (?P<code>\d{1,3})$|^ {4,}Exit Code: +(?P<status>\d{1,3})$",  # kubectl
         r"Fatal Python error: (?P<word>Segmentation fault|Bus error|Illegal instruction)",
         r"(?:^|: line \d{1,6}: *|: )(?:\d{1,10} )?"
-        r"(?P<word>Killed|Hangup|Segmentation fault|Bus error|Illegal instruction)"
-        r"(?: *\(core dumped\))?(?: {2,}\S.*)?$",  # a shell
+        r"(?P<word>Killed|Hangup|Segmentation fault|Bus error|Illegal instruction|Floating point exception"
+        r"|Trace/breakpoint trap|User defined signal [12]|C[Pp][Uu] time limit exceeded|File size limit exceeded)"
+        r"(?: *\(core dumped\) ?\S.*| *\(core dumped\)| {2,}\S.*)?$",  # a shell
+        r": line \d{1,6}: *\d{1,10} (?P<word>Terminated) .*\b(?:torchrun|deepspeed|accelerate|mpirun|srun)\b",
     )
 )
 _WORDS = {
@@ -70,8 +76,19 @@ _WORDS = {
     "Bus error": 7,
     "Illegal instruction": 4,
     "Aborted": 6,
+    "Floating point exception": 8,
+    "Trace/breakpoint trap": 5,
+    "User defined signal 1": 10,
+    "User defined signal 2": 12,
+    "CPU time limit exceeded": 24,
+    "Cpu time limit exceeded": 24,
+    "File size limit exceeded": 25,
+    "Terminated": 15,
 }
-_LOOK = re.compile(r"exit|[Ss]ignal|Killed|fault|Bus error|Aborted|Out Of Memory|Illegal|Hangup")
+_LOOK = re.compile(
+    r"exit|Exit Code|terminated with|[Ss]ignal|Killed|fault|Bus error|Aborted|Out Of Memory|Illegal|Hangup"
+    r"|Floating|trap|User defined|limit exceeded|Terminated"
+)
 _FIELD = re.compile(r"\s*(time|host|rank|exitcode|error_file|traceback)\s*: (.*)")
 _HYDRA = re.compile(
     r"= +(?:PID \d+ RUNNING AT (?P<node>\S+)|EXIT CODE: (?P<code>\d+)|KILLED BY SIGNAL: (?P<signal>\d+))"
@@ -114,7 +131,7 @@ def _code(said: t.Mapping[str, str]) -> int:
         return -_WORDS[said["word"]]
     if "name" in said:
         return -int(getattr(signal, said["name"], 0))
-    return -int(said.get("signal", 0)) or int(said["code"])
+    return -int(said.get("signal", 0)) or int(said.get("code") or said["status"])
 
 
 def _signed(code: int) -> int:

@@ -14,22 +14,13 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.translated import english
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import nccl_failure
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_kind, job_start_failure, nccl_failure
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_kind import Kind
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_kind import kind as _kind
 
-# How near to the cause: a cause by itself; a connection that could not be had; waiting for somebody who does not come;
-# a connection or partner lost; how a launcher tells that something ended. The lowest number of a run is its cause.
-ROOT, CONNECT, WAIT, LOST, ENDED = 0, 1, 2, 3, 4
-
+ROOT, CONNECT, WAIT = job_kind.ROOT, job_kind.CONNECT, job_kind.WAIT
+LOST, ENDED = job_kind.LOST, job_kind.ENDED
 MOST_CHARACTERS = 4000  # of a line
-
-
-class Kind(t.NamedTuple):
-    """A kind of line. ``alone``: it counts wherever it stands, not only as an exception that nobody has caught."""
-
-    name: str
-    weight: int
-    alone: bool
-    pattern: re.Pattern[str]
 
 
 class Said(t.NamedTuple):
@@ -38,10 +29,6 @@ class Said(t.NamedTuple):
     kind: str
     weight: int
     fatal: bool
-
-
-def _kind(name: str, weight: int, pattern: str, *, alone: bool = False) -> Kind:
-    return Kind(name, weight, alone, re.compile(pattern))
 
 
 _FOREIGN = r"^(?!.*(?:https?:|huggingface\.co|hf\.co|wandb|pypi|github\.com))"
@@ -55,8 +42,9 @@ _LAUNCHERS = (
 
 # The first that fits names the line.
 KINDS: t.Sequence[Kind] = (
+    *job_start_failure.FIRST,
     _kind("ended", ENDED, r"ChildFailedError|SignalException: .* got signal: (?:9|15)\b|CalledProcessError|SystemExit"
-          r"|ProcessExitedException|ray\.exceptions\.(?:OutOfMemory|WorkerCrashed|RayActor|ActorDied|ActorUnavailable)Error"),
+          r"|ProcessExitedException|ray\.exceptions\.OutOfMemoryError"),
     _kind("session_closed", ROOT, r"Received (?:Signals\.)?(?:SIGHUP|1) death signal|got signal: 1\b", alone=True),
     _kind("interrupted", LOST, r"^KeyboardInterrupt\b|Received (?:Signals\.)?(?:SIGINT|2) death signal|got signal: 2\b",
           alone=True),
@@ -69,13 +57,17 @@ KINDS: t.Sequence[Kind] = (
     # memory
     _kind("gpu_memory", ROOT, r"CUDA out of memory|(?<!ray\.exceptions\.)OutOfMemoryError"
           r"|CUDA (?:driver )?error: out of memory"
-          r"|HIP out of memory|CUBLAS_STATUS_ALLOC_FAILED|Cuda failure \d* ?'out of memory'|cudaErrorMemoryAllocation"),
+          r"|HIP out of memory|CU(?:BLAS|DNN)_STATUS_ALLOC_FAILED|Cuda failure \d* ?'out of memory'"
+          r"|cudaErrorMemoryAllocation"),
+    _kind("gpu_full", ROOT, r"CU(?:BLAS|DNN)_STATUS_NOT_INITIALIZED|NVML_SUCCESS == r INTERNAL ASSERT"
+          r"|Free memory on device .{0,80} less than desired|No available memory for the cache blocks"),
     _kind("shm_full", ROOT, r"DataLoader worker .{0,80}Bus error|insufficient shared memory|out of shared memory"
           r"|unable to (?:open|allocate|mmap|resize|write to file).{0,60}(?:shared memory|</?torch_)"
           r"|/dev/shm.{0,120}No space left|creating shared memory segment /dev/shm"),
     _kind("shm_full", ROOT, r"\b[Bb]us error\b|SIGBUS", alone=True),
     _kind("oom_killer", ROOT, r"oom_kill|oom-kill|Out Of Memory\b|Out of memory: Killed process|OOM ?[Kk]illed"
-          r"|^Memory on the node \(IP: ",
+          r"|^Memory on the node \(IP: "
+          r"|killed due to memory pressure \(OOM\)|was low on resource: memory",
           alone=True),
     _kind("loader_killed", ROOT, r"DataLoader worker .{0,80}killed by signal: Killed"),
     # libfabric, which aborts after the first two
@@ -88,7 +80,8 @@ KINDS: t.Sequence[Kind] = (
     _kind("host_memory", ROOT, r"^MemoryError\b|std::bad_alloc|DefaultCPUAllocator"),
     _kind("process_limit", ROOT, r"can't start new thread|pthread_create failed|fork: (?:retry: )?Resource temporarily "
           r"unavailable|BlockingIOError: \[Errno 11\]|libgomp: Thread creation failed"),
-    _kind("disk_full", ROOT, r"No space left on device|\[Errno 28\]|Disk quota exceeded|\[Errno 122\]"
+    _kind("disk_full", ROOT, r"[Nn]o space left on device|low on resource: ephemeral|\[Errno 28\]"
+          r"|Disk quota exceeded|\[Errno 122\]"
           r"|PytorchStreamWriter failed writing"),
     _kind("cache_race", ROOT, r"(?:FileNotFoundError|OSError): .{0,400}(?:\.triton/|triton_cache|torchinductor"
           r"|torch_extensions|/inductor).{0,400}'"),
@@ -132,6 +125,7 @@ KINDS: t.Sequence[Kind] = (
     _kind("mpi_versions", ROOT, r"(?:PRTE|ORTE|PMIx) detected a mismatch in versions", alone=True),
     _kind("mpi_reach", CONNECT, r"pair of MPI processes are unable to reach each other", alone=True),
     # the rendezvous and names
+    _kind("foreign_store", ROOT, r"Ping failed, invalid value returned from server"),
     _kind("port_in_use", ROOT, r"EADDRINUSE|[Aa]ddress already in use|(?:errno: ?|\[Errno )98\b"
           r"|another process is utilizing it"),
     _kind("port_privileged", ROOT, r"^RuntimeError: Permission denied\s*$|errno: ?13\b.{0,80}[Pp]ermission denied"
@@ -139,7 +133,7 @@ KINDS: t.Sequence[Kind] = (
     _kind("address_not_own", ROOT, r"(?:errno: ?|\[Errno )99\b|[Cc]annot assign requested address|EADDRNOTAVAIL"),
     _kind("loopback", ROOT, r"(?:[Cc]onnect|[Gg]loo|refused|timed out).{0,240}\b127\.0\.1\.1\b"
           r"|(?:connectFullMesh|[Gg]loo).{0,240}\b127\.0\.0\.1\b|Using the loopback address as fallback"),
-    _kind("gloo_mesh", CONNECT, r"connectFullMesh failed"),
+    _kind("gloo_mesh", CONNECT, r"connectFullMesh failed|gloo/transport/tcp/pair\.cc:\d+\] no error"),
     _kind("gloo_interface", ROOT, r"Unable to find (?:address for|interface)[: ]"),
     _kind("no_libuv", ROOT, r"without libuv support", alone=True),
     _kind("hub_unreachable", ROOT, r"LocalEntryNotFoundError|OfflineModeIsEnabled|couldn't connect to 'https?://"
@@ -181,7 +175,7 @@ KINDS: t.Sequence[Kind] = (
     _kind("unparsable", ROOT, r"^(?:json\.(?:decoder\.)?)?JSONDecodeError: (?!Extra data"
           r"|Expecting value: line 1 column 1 )|^yaml\.\w{1,40}\.\w{1,40}Error"),
     _kind("parallel_sizes", ROOT, r"[Ww]orld[_ ]?size \(?\d{1,7}\)? is not divisible by|Invalid parallel dims"
-          r"|ParallelismConfig total_size"),
+          r"|ParallelismConfig total_size|Invalid mesh_dim_names|no dimension for FSDP to shard"),
     _kind("resumed_otherwise", ROOT, r"used a DP world size of \d{1,7} but the current"
           r"|value from checkpoint \(\S{1,40}\) is not equal to"),
     _kind("ray_gpus", ROOT, r"Total available GPUs [\d.]{1,12} is less than total desired"
@@ -191,7 +185,8 @@ KINDS: t.Sequence[Kind] = (
     _kind("ray_versions", ROOT, r"Version mismatch: The cluster was started with"),
     _kind("ray_none", ROOT, r"Could not find any running Ray instance|Failed to connect to Ray cluster"),
     _kind("both_precisions", ROOT, r"modes cannot be simultaneously enabled"),
-    _kind("no_bf16", ROOT, r"[Bb]f16 is not supported|bf16 mixed precision requires|doesn't support bf16"),
+    _kind("no_bf16", ROOT, r"[Bb]f16 is not supported|bf16 mixed precision requires|doesn't support bf16"
+          r"|[Bb]float16 is only supported on GPUs"),
     _kind("local_rank_argument", ROOT, r"error: unrecognized arguments: .{0,200}--local[-_]rank", alone=True),
     _kind("arguments", ROOT, r"error: (?:unrecognized arguments|the following arguments are required"
           r"|argument \S+: |ambiguous option|no such option)|not used by the HfArgumentParser|No such option:"
@@ -202,23 +197,27 @@ KINDS: t.Sequence[Kind] = (
     _kind("uneven", ROOT, r"one rank that exhausted inputs"),
     # GPUs
     _kind("more_ranks_than_gpus", ROOT, r"invalid device ordinal|^AssertionError: Invalid device id"
-          r"|on CUDA device \d{1,3} but torch\.cuda\.device_count\(\) is [1-9]"),
+          r"|on CUDA device \d{1,3} but torch\.cuda\.device_count\(\) is [1-9]|device < num_gpus INTERNAL ASSERT"),
     _kind("rtx40", ROOT, r"Using RTX 4000 series doesn't support"),
     _kind("driver_old", ROOT, r"driver on your system is too old|driver version is insufficient|Error 80[34]\b"
           r"|forward compatibility was attempted|unsupported display driver"),
     _kind("fabric_manager", ROOT, r"[Ee]rror 802\b|system not yet initialized"),
     _kind("torch_without_cuda", ROOT, r"Torch not compiled with CUDA enabled|compiled without (?:GPU|CUDA) support"),
     _kind("no_gpu", ROOT, r"No CUDA GPUs are available|no CUDA-capable device|Found no NVIDIA driver"
-          r"|No GPUs? (?:found|detected|available)|[Cc][Uu][Dd][Aa] is not available|no GPUs? (?:found|detected)"
-          r"|from cudaGetDeviceCount|torch\.cuda\.is_available\(\) is False|CUDA unknown error"),
+          r"|CUDA driver initialization failed|No GPUs? (?:found|detected|available)"
+          r"|[Cc][Uu][Dd][Aa] is not available|no GPUs? (?:found|detected)"
+          r"|from cudaGetDeviceCount|torch\.cuda\.is_available\(\) is False|CUDA unknown error"
+          r"|CUDA error: unknown error"),
     _kind("gpu_busy", ROOT, r"CUDA-capable device\S* (?:is|are|is/are) busy or unavailable"),
     _kind("gpu_ecc", ROOT, r"uncorrectable ECC error"),
     _kind("gpu_nvlink", ROOT, r"uncorrectable NVLink error"),
-    _kind("gpu_crash", ROOT, r"CUDA error: .{0,40}(?:illegal memory access|misaligned address|illegal instruction"
+    _kind("gpu_crash", ROOT, r"CUDA error\b.{0,120}(?:illegal memory access|misaligned address|illegal instruction"
           r"|unspecified launch failure|launch timed out)"),
     _kind("gpu_lost", ROOT, r"[Uu]nable to determine the device handle|fallen off the bus|GPU is lost"),
     _kind("no_kernel", ROOT, r"no kernel image is available|device kernel image is invalid"
           r"|FlashAttention only supports \w{1,20} GPUs"),
+    _kind("kernel_size", ROOT, r"triton\.runtime\.errors\.OutOfResources|out of resource: (?:shared memory"
+          r"|tensor memory)"),
     _kind("gpu_assert", ROOT, r"device-side assert triggered|[Ii]ndexing.{0,80}Assertion .{0,80} failed"
           r"|srcIndex < srcSelectDimSize|index out of range in self"),
     _kind("nvshmem", ROOT, r"init failed for transport: \w"),
@@ -235,17 +234,25 @@ KINDS: t.Sequence[Kind] = (
           r"|fatal error: \S{1,200}\.h(?:pp)?: No such file|\bld: cannot find -l"
           r"|error: command '\S{0,200}(?:gcc|g\+\+|nvcc)' failed"),
     _kind("cuda_library", ROOT, r"libcu(?:blas|dnn|sparse|fft|rand|solver)\S{0,40} .{0,80}not defined"
-          r"|lib(?:cu|nv)\S{1,60}: cannot open shared object"),
-    _kind("binary_other", ROOT, r"undefined symbol|cannot open shared object file|GLIBC(?:XX)?_\S{1,20}' not found"
+          r"|lib(?:cu|nv)\S{1,60}: cannot open shared object|cuDNN version incompatibility"
+          r"|CUDNN_STATUS_(?:SUBLIBRARY_)?VERSION_MISMATCH|Unable to load any of \{libcudnn"),
+    _kind("binary_other", ROOT, r"undefined symbol|cannot open shared object file(?!.{0,60}ignored)"
+          r"|GLIBC(?:XX)?_\S{1,20}' not found"
           r"|Illegal instruction"),
     _kind("command_missing", ROOT, rf"[Nn]o such file or directory: '{_LAUNCHERS}'"),
     _kind("packages", ROOT, r"cannot import name|^AttributeError: module '|but found \S+[= ]=|VersionConflict"
           r"|requires .{1,80} but .{1,80} is installed"
-          r"|^TypeError: .{0,40}(?:Accelerat|Train|DeepSpeed|FullyShard|FSDP|Plugin).{0,60}unexpected keyword"),
+          r"|^TypeError: .{0,40}(?:Accelerat|Train|DeepSpeed|FullyShard|FSDP|Plugin).{0,60}unexpected keyword"
+          r"|^TypeError: \w{0,60}(?:Config|Args|Arguments|Params)\.__init__\(\) got an unexpected keyword"
+          r"|operator torch\w{1,20}::\w{1,60} does not exist|may indicate binary incompatibility"
+          r"|did not match any variant of untagged enum"
+          r"|Numpy is not available"),
     _kind("python_other", ROOT, r"unsupported pickle protocol|bad magic number in "),
     _kind("module_missing", ROOT, r"ModuleNotFoundError|No module named|ImportError|PackageNotFoundError"),
     _kind("syntax", ROOT, r"^(?:SyntaxError|IndentationError|TabError)\b"),
     # models and data
+    _kind("index_cache", ROOT, r"FileNotFoundError: .{0,400}(?:_indices/|index-cache/|(?:doc|sample|shuffle)_idx"
+          r"|(?:document|sample|shuffle)_index)"),
     _kind("checkpoint_shard", ROOT, r"FileNotFoundError: .{0,400}(?:zero_pp_rank_\d|world_size_\d{1,7}_rank_\d"
           r"|mp_rank_\d|__\d{1,7}_\d{1,7}\.distcp|/\.metadata')"),
     _kind("checkpoint_race", ROOT, r"tmp-checkpoint"
@@ -256,7 +263,8 @@ KINDS: t.Sequence[Kind] = (
     _kind("shapes", ROOT, r"size mismatch for |shapes cannot be multiplied|Trying to set a tensor of shape"
           r"|must match the (?:size|existing size)|Sizes of tensors must match|shape mismatch|ShapeError"
           r"|[Vv]ocab(?:ulary)?[ _]size.{0,80}(?:mismatch|differ|not match|larger|smaller|exceed)"),
-    _kind("model_damaged", ROOT, r"SafetensorError|UnpicklingError|PytorchStreamReader failed|Ran out of input"
+    _kind("model_damaged", ROOT, r"Unable to load weights from pytorch checkpoint|SafetensorError|UnpicklingError"
+          r"|PytorchStreamReader failed|Ran out of input"
           r"|failed finding central directory|HeaderTooLarge|MetadataIncompleteBuffer"),
     _kind("model_missing", ROOT, r"is not a (?:valid model identifier|local folder)|Incorrect path_or_model_id"
           r"|Can't load (?:tokenizer|the configuration|the model|config|feature)"
@@ -290,18 +298,23 @@ KINDS: t.Sequence[Kind] = (
           r"|communicator was aborted|remote process exited|Failed to recv, got 0 bytes|server has shut ?down"
           r"|connection was likely closed|ncclRemoteError|Socket closed|lost connection|^EOFError\s*$"
           r"|Stop_waiting response is expected|Pin memory thread exited"),
+    *job_start_failure.LAST,
 )  # fmt: skip
 # They are told as warnings while somebody still tries: of a run that failed they say why.
 NETWORK = frozenset(
     (
         *("port_in_use", "port_privileged", "address_not_own", "loopback", "gloo_interface"),
-        *("name_unknown", "no_route", "refused", "connect_timeout", "master_local", "efa_memory"),
+        *("name_unknown", "no_route", "refused", "connect_timeout", "master_local"),
+        *("ray_head", "efa_memory"),
     )
 )
 EXCEPTION = re.compile(
     r"(?:[A-Za-z_]\w*\.){0,8}[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure|Timeout|OutOfMemory|Closed)\b(?=:|\s*$)"
 )
-_TERMINATE = re.compile(r"(?:terminate called|\s{1,8}what\(\): |Fatal Python error: |\[?E\d{3,4} \d\d:)")
+_TERMINATE = re.compile(
+    rf"(?:{job_start_failure.GIVES_UP.pattern}"
+    r"|terminate called|\s{1,8}what\(\): |Fatal Python error: |\[?E\d{3,4} \d\d:)"
+)
 # Words of which each kind has one, in lower case; a quick look spares the patterns.
 _WORTH = re.compile(
     r"error|errno|eaddr|eacces|exception|exit|signal|interrupt|timeout|timed? ?out|file_baton|memory|oom|alloc|thread"
@@ -314,15 +327,19 @@ _WORTH = re.compile(
     r"|checkpoint|not found|identifier|folder|can't|has no|does not exist|permission|read-only|loss scale|refused|peer"
     r"|broken pipe|abort|closed|shutdown|shut down|lost|cancelled|killed|detected|nccl|warn"
     r"|too open|negotiate|account|log in|password|sudo:|slots|as root|reach|parallel|requested|died|placement|agent"
-    r"|dead because|gated|stale|checkpoint|is localhost|IP address",
+    r"|dead because|gated|stale|checkpoint|is localhost|IP address|docker|container|nvidia-|srun:|not properly|invalid"
+    r"|binary file|is over|\(\)|corrupt|detected|architecture|gpu-name|lmod|modulefile|environment|activate|pmi"
+    r"|not permitted|inotify|untagged|low on resource|mesh_dim|dimension|retry|completion|DataLoader|overrides"
+    r"|pair\.cc|positional",
     re.IGNORECASE,
 )
 
 
 NCCL_KNOWS_MORE = ("refused", "connect_timeout", "lost", "no_route", "host_memory", "fork_memory")
 ABOUT_NCCL = re.compile(
-    r"NCCL|nccl|ibv_|socketStart|WorkNCCL|/dev/shm|Too many open|[Mm]essage truncated|Duplicate GPU|Multiple Ranks"
-    r"|socket interface|NET plugin|Cuda failure|nvml[A-Z]|algorithm/protocol|NVLink SHARP|MNNVL|HIP failure"
+    r"NCCL|nccl|ibv_|NET/OFI|socket[A-Z]|WorkNCCL|/dev/shm|Too many open|[Mm]essage truncated|Duplicate GPU"
+    r"|Multiple Ranks|socket interface|NET plugin|Cuda failure|nvml[A-Z]|algorithm/protocol|NVLink SHARP|MNNVL"
+    r"|HIP failure"
 )
 
 
@@ -340,7 +357,8 @@ def classify(text: str) -> Said | None:
     exception = bool(EXCEPTION.match(text)) or bool(_TERMINATE.match(text))
     for kind in KINDS:
         if kind.pattern.search(text):
-            said = Said(kind.name, kind.weight, exception or kind.alone)
+            ends = (exception or kind.alone) and kind.name not in job_start_failure.HARMLESS
+            said = Said(kind.name, kind.weight, ends)
             return _nccl(text, said) or said
     return _nccl(text, None) or (RAISED if EXCEPTION.match(text) else None)
 

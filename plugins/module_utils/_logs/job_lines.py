@@ -22,9 +22,10 @@ _SETTING_UP = re.compile(r"(?i)load|download|fetch|map|token|generat|convert|res
 BAR = re.compile(r"^[^|\n]{0,120}?\d{1,3}%\|[^|\n]{0,300}\|[^\[\n]{0,60}\[[^\]\n]{0,200}\]")
 _MPI = re.compile(
     r"(?:\w{3} \w{3} [ \d]\d [\d:]{8} \d{4} "
-    r"?)?\[(?:[^\[\],\s]{0,160}@)?\d{0,10},?(?P<rank>\d{1,7})\]<std(?:out|err|diag)>: ?"
+    r"?)?\[(?:(?:[^\[\],\s]{0,160}@)?\d{0,10},?|\d{1,10},mpirank:)(?P<rank>\d{1,7})(?:,(?P<host>[\w.-]{1,253}))?\]"
+    r"<std(?:out|err|diag)>: ?"
 )
-_RANK = re.compile(r"\[[Rr]ank ?(?P<rank>\d{1,7})\]:? ?")
+RANK = re.compile(r"\[[Rr]ank(?: ?|: |=)(?P<rank>\d{1,7})\]:? ?")
 _TEE = re.compile(
     r"\[(?:(?P<host>[A-Za-z_][\w.-]{0,120}):|(?P<role>[A-Za-z_](?:[\w.-]{0,120}?[A-Za-z_.-])??))(?P<local>\d{1,4})\]: ?"
 )
@@ -34,7 +35,8 @@ _TASK = re.compile(r"\d{1,5}: ")
 # accelerate test, Ray
 _WRAP = re.compile(
     r"\[std(?:out|err)\]|std(?:out|err): ?"
-    r"|\(\w{1,80}(?:\([^()\n]{0,80}\))? pid=\d{1,10}(?:, ip=(?P<ip>[\w.:]{2,45}))?\) ?"
+    r"|\((?=raylet\b|autoscaler\b|\w{1,80}, ip=|[^\n]{1,170}? pid=)"
+    r"\w{1,80}(?:\([^()\n]{0,80}\))?(?: \+\w{1,20})?(?: pid=\d{1,10})?(?:, ip=(?P<ip>[\w.:]{2,45}))?\) ?"
 )
 # collectors: kubectl logs --timestamps and --prefix, docker compose, journald, stern (a name before the rank's tag)
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)[ \t](?:std(?:out|err) [FP] )?")
@@ -50,12 +52,16 @@ _COLLECTED = re.compile(
     r"|[A-Z][a-z]{2} [ \d]\d [\d:]{8} (?P<host>[\w.-]{1,253}) [\w./-]{1,60}(?:\[\d{1,10}\])?: "
     r"|(?P<service>[a-z0-9][\w.-]{0,60}-\d{1,4}) +\| "
     r"|(?P<name>[A-Za-z0-9][\w.-]{0,252}) (?=\[[Rr]ank ?\d{1,7}\])"
+    r"|(?:\[\d{1,12}\.\d{1,9}\] )?\[(?P<ucx>[A-Za-z][\w.-]{0,252}):\d{1,10} {0,4}:\d{1,4}:\d{1,10}\] +"
 )
 # srun names the node of a task when it ends; it and Ray one that went away, Ray that of a worker killed for memory
 _SRUN = re.compile(r"srun: error: (?P<node>[\w.-]{1,255}): tasks? (?P<tasks>\d{1,7}(?:[,-]\d{1,7}){0,200}): ")
 _GONE = re.compile(
-    r"(?:Memory on the node \(IP: |The node with node id: \w{1,80} and address: |srun: error: Node failure on )"
-    r"(?P<node>[\w.:-]{2,253}\w)"
+    r"(?:Memory on the node \(IP: |The node with node id: \w{1,80} and address: |srun: error: Node failure on "
+    r"|srun: error: Task launch for \S{1,40} failed on node |slurmstepd-(?=[\w.-]{1,253}: )"
+    r"|.{0,120}killed due to memory pressure \(OOM\).{0,120}\(ID: \w{1,80}, IP: "
+    r"|A worker died or was killed .{0,600}Worker IP address: )"
+    r"(?P<node>[\w.:-]{1,253}\w)"
 )
 MOST_TASKS = 4096
 _INNER_RANK = re.compile(r"\[(?:PG [^\]\n]{0,120}? )?[Rr]ank (\d{1,7})\]")
@@ -202,10 +208,12 @@ def _line(number: int, text: str, hosts: t.Container[str], tasks: bool, stamps: 
         node = next(filter(None, collected.groupdict().values()))
         stream, rest = collected[0].rstrip(), rest[collected.end() :]
     while True:
-        match = _MPI.match(rest) or _RANK.match(rest)
+        mpi = _MPI.match(rest)
+        match = mpi or RANK.match(rest)
         wrap = None if match else _WRAP.match(rest)
         if match:
             rank = int(match["rank"])
+            node = node or (mpi["host"] if mpi else "") or ""
         elif wrap:
             match, node = wrap, node or wrap["ip"] or ""
         else:

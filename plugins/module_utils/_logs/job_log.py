@@ -9,7 +9,7 @@ import dataclasses
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_exits, job_failure
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_exits, job_failure, job_prefix
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_lines import (
     LEFT_OUT,
     NOBODY,
@@ -46,6 +46,15 @@ _BEFORE_START = re.compile(r"ssh_|no_address")
 _MOVES = re.compile(r" .{0,300}\b(?:os\.(?:remove|unlink|rename|replace|rmdir)\(|shutil\.move\(|unlink\(\))")
 # an exception whose name does not say so, behind the frames of its traceback
 _FRAME = re.compile(r'\s+File "[^"\n]{1,300}", line \d+')
+# of a package's own code, which has been called with what it does not take, or lacks what it calls
+_OF_PACKAGE = re.compile(r'\s*File "[^"\n]{1,300}/(?:site|dist)-packages/')
+_MISFIT = re.compile(
+    r"TypeError: .{0,200}(?:unexpected keyword argument|missing \d+ required"
+    r"|takes (?:from )?\d+ (?:to \d+ )?positional)"
+    r"|AttributeError: (?!'(?:NoneType|str|int|float|list|dict|tuple)').{0,200}has no attribute"
+)
+# an exception within the JSON of torch's error handler
+_IN_JSON = re.compile(r'\s{2,12}"message": "(?P<text>[A-Za-z][\w.]{0,120}(?:Error|Exception)\b.*?)",?$')
 _RAISED = re.compile(r"(?:(?:[A-Za-z_]\w{0,80}\.){1,8}[A-Z]\w{2,80}|Stop(?:Async)?Iteration|Exception)(?:: |$)")
 # what stands below an exception and belongs to it: the address of Ray's actor, the keys that pydantic refuses
 _ENTRY = re.compile(r"  (host|rank|traceback) {0,8}: (.{0,300})")
@@ -81,6 +90,12 @@ _GROUP = re.compile(
     r"\[PG (?:ID \S{1,20} PG GUID )?(?P<group>[^\s\]]{1,60})[^\]\n]{0,120}\].{0,120}? at (?:NCCL )?work"
 )
 _LIBRARY = re.compile(r'^\s*File "(/[^"\n]{1,300}/lib(?:64)?/python\d\.\d{1,2})/')
+# who asks a server of the web, by the frames of a traceback
+_ASKS = re.compile(
+    r'^\s*File "[^"\n]{1,300}/(?:site|dist)-packages/'
+    r"(huggingface_hub|modelscope|wandb|swanlab|mlflow|comet_ml|neptune|clearml|boto3|s3fs|gcsfs|nltk|tiktoken)/"
+)
+_HUBS = frozenset(("huggingface_hub", "modelscope"))
 OF_PYTHON = frozenset(("module_missing", "packages", "python_other", "syntax"))  # which Python it was tells much
 _SIZE = re.compile(r"\b(?:nnodes=|num nodes: |group_world_size=|min_nodes {0,12}: )(\d{1,5})\b")
 _JOINED = re.compile(r"of the rendezvous '([^']{1,200})'")
@@ -122,7 +137,7 @@ class Log(t.NamedTuple):
     nodes whose last line waits for a lock file. ``alone``: nodes that are all of their job. ``trained``: the last
     line that shows progress, 0 without one. ``groups``: the process group in which each rank timed out. ``drawn``:
     nodes whose run id is a random one. ``members``: how often each node's processes took which rank of how many.
-    ``came``: (processes, ranks) where more came to a barrier than there are ranks.
+    ``came``: (processes, ranks) where more came to a barrier than there are ranks. ``ranks``: those that have written.
     """
 
     begins: int
@@ -149,11 +164,12 @@ class Log(t.NamedTuple):
     drawn: set[str]
     members: dict[str, dict[tuple[int, int], int]]
     came: list[tuple[int, int]]
+    ranks: frozenset[int] = frozenset()
 
 
 def parse(text: str, nodes: t.Mapping[str, str] = NOBODY) -> Log:
     """Read a log; ``nodes`` are words known to be hosts, with the names that the answer shall have for them."""
-    lines = split(text, nodes)
+    lines = job_prefix.taken_off(split(text, nodes), nodes)
     events = sorted(_events(_unfolded(lines)), key=lambda event: event.line)
     exits = job_exits.exits(lines, nodes)
     fatal = [event.line for event in events if event.fatal and not _BEFORE_START.match(event.kind)]
@@ -180,6 +196,7 @@ def parse(text: str, nodes: t.Mapping[str, str] = NOBODY) -> Log:
         trained=max(progress, default=0),
         world=max([*worlds, *(1 + line.rank for line in lines if line.rank is not None)], default=None),
         nodes=list(written),
+        ranks=frozenset(line.rank for line in lines if line.rank is not None),
     )
 
 
@@ -188,6 +205,10 @@ def _unfolded(lines: t.Sequence[Line]) -> t.Iterator[Line]:
     entries: dict[str, dict[str, str]] = {}
     inside: dict[str, bool] = {}
     for line in lines:
+        within = _IN_JSON.match(line.text)
+        if within:
+            yield line._replace(text=within["text"])
+            continue
         field = _ENTRY.match(line.text)
         entry = entries.setdefault(line.stream, {}) if field else entries.get(line.stream, {})
         if field:
@@ -215,8 +236,10 @@ class _Stream:
     last: Event | None = None
     node: str = ""
     library: str = ""
+    asks: str = ""  # a package that asks the web
     chained: bool = False
     frames: bool = False
+    package: bool = False  # the last frame is in a package
     moves: bool = False  # the last frame deletes or renames a file
     ignored: int = 0  # the line that says so
 
@@ -228,6 +251,11 @@ def _said(own: _Stream, line: Line) -> job_failure.Said | None:
         said = said._replace(fatal=True) if said else job_failure.RAISED
     if own.moves and said and said.kind in ("file_missing", "model_missing"):
         said = job_failure.GONE
+    if own.package and said == job_failure.RAISED and _MISFIT.match(line.text):
+        said = said._replace(kind="packages")
+    own.package = bool(_OF_PACKAGE.match(line.text)) if _FRAME.match(line.text) else own.package
+    if own.asks in _HUBS and said and said.kind == "web_unreachable":
+        said = said._replace(kind="hub_unreachable")
     if not line.text.startswith(" ") or _FRAME.match(line.text):
         own.frames = line.text.startswith(" ")
     if line.text.strip(" ^~"):
@@ -248,6 +276,8 @@ def _events(lines: t.Sequence[Line] | t.Iterator[Line]) -> t.Iterator[Event]:
             own.node = task["ip"] if task else ""
         library = _LIBRARY.search(line.text)
         own.library = library[1] if library else own.library
+        asks = _ASKS.search(line.text)
+        own.asks = asks[1] if asks else "" if line.text.startswith(TRACEBACK) and not own.chained else own.asks
         said = _said(own, line)
         before = own.last
         own.ignored = line.number if _IGNORED.search(line.text) else own.ignored
@@ -259,11 +289,13 @@ def _events(lines: t.Sequence[Line] | t.Iterator[Line]) -> t.Iterator[Event]:
             elif before:
                 own.last = _with_more(before, line)
             continue
-        actor = before.node if before and said.kind == "node_failed" and before.kind == "ended" else ""
+        actor = before.node if before and said.kind == "node_failed" and before.weight == job_failure.ENDED else ""
         node = line.node or actor or own.node
         event = Event(*said, line.number, line.stream, node, line.rank, line.time, line.text.strip()[:600])
         if said.kind in OF_PYTHON and own.library:
             event = event._replace(text=f"{event.text} (the packages are those of {own.library})")
+        if said.kind == "web_unreachable" and own.asks:
+            event = event._replace(text=f"{event.text} (asked by {own.asks})")
         if before is not None and _joined(before, event, own.chained):
             nearer = before.kind == "exception" or event.weight < before.weight
             event = event._replace(fatal=True, line=before.line) if nearer else before
@@ -290,12 +322,14 @@ def _with_more(before: Event, line: Line) -> Event:
 
 def _joined(before: Event, event: Event, chained: bool) -> bool:
     """Whether two things said by one process are one: a chain, or the lines behind an exception that name the cause."""
-    if before.kind == "ended" or event.kind == "ended":
+    if job_failure.ENDED in (before.weight, event.weight):
         return False
     if chained:
         return event.fatal
     if before.kind != "exception" or event.weight != job_failure.ROOT:
         return False
+    if before.text.endswith(":") and event.line - before.line <= 2:
+        return True
     if _WRAPPED.search(before.text):
         return event.line - before.line <= WRAPPED_LINES
     return event.line - before.line <= 3 and event.kind != "exception" and not event.fatal

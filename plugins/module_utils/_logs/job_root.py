@@ -23,11 +23,13 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_failur
     WAIT,
 )
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_log import Event, Log
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_start_failure import EXPLAINS
 
 NEAR_LINES = 25  # a warning so near before the end of a process may be its reason
 SIGNALS = {
     signal.SIGKILL: "killed", signal.SIGHUP: "session_closed", signal.SIGINT: "interrupted", signal.SIGTERM: "stopped",
-    signal.SIGBUS: "shm_full", signal.SIGABRT: "aborted",
+    signal.SIGBUS: "shm_full", signal.SIGABRT: "aborted", signal.SIGUSR1: "warned", signal.SIGUSR2: "warned",
+    signal.SIGXCPU: "cpu_limit",
 }  # fmt: skip
 
 
@@ -83,7 +85,9 @@ def root(sources: t.Sequence[Source], failed: bool = False) -> Root | None:
     failed = failed or ended or any(each.event.fatal for each in seen)
     causes = [each for each in seen if each.event.fatal and each.event.weight == ROOT and not _builds(each)]
     if causes:
-        return _of_events(sources, causes, seen)
+        shown = _of_events(sources, causes, seen)
+        reasons = [each for each in seen if shown.kind in EXPLAINS.get(each.event.kind, ()) and _beside(each, shown)]
+        return _of_events(sources, reasons, seen) if reasons else shown
     by_hand = any(each.event.fatal and each.event.kind in ("interrupted", "stopped") for each in seen)
     trained = any(source.log.trained for source in sources)
     found = (None if trained else _of_rendezvous(sources, failed)) or _of_locks(sources) or _of_builds(sources, by_hand)
@@ -101,6 +105,16 @@ def root(sources: t.Sequence[Source], failed: bool = False) -> Root | None:
     if near or later:
         return _of_events(sources, near[-1:] or later, seen)
     return _silent(sources, seen)
+
+
+def _beside(each: _Seen, shown: Root) -> bool:
+    """Whether it was said where a failure shows, by the same node or by somebody whom nobody names."""
+    return any(
+        place.path == each.source.path
+        and each.event.node in ("", place.node)
+        and each.event.line < place.line + NEAR_LINES
+        for place in shown.places
+    )
 
 
 def _kept_from_meeting(each: _Seen) -> bool:
@@ -133,7 +147,7 @@ def _all_events(log: Log) -> list[Event]:
         before = [event for event in log.events if event.fatal and event.weight == ROOT and event.line < end.line]
         if kind == "killed" and any(event.node == end.node or not event.node for event in before):
             continue  # its launcher has killed it, because another rank had failed
-        weight = {"aborted": LOST, "interrupted": LOST, "stopped": LOST}.get(kind, ROOT)
+        weight = {"aborted": LOST, "interrupted": LOST, "stopped": LOST, "warned": LOST}.get(kind, ROOT)
         text = f"ended by signal {-end.code} ({_signal_name(-end.code)})"
         events.append(Event(kind, weight, True, end.line, "", end.node, _rank(log, end), end.time, text))
     return sorted(events, key=lambda event: event.line)
@@ -199,6 +213,9 @@ def _place(each: _Seen) -> Place:
             rank, node = ends[0].rank, node or ends[0].node
     if not node and rank is not None:
         node = log.places.get(rank, "")
+    if not node and not event.stream and event.weight == ROOT:
+        alone = {end.node for end in log.exits if end.node and end.code not in (-signal.SIGTERM, -signal.SIGKILL)}
+        node = alone.pop() if len(alone) == 1 else ""
     if not node and "<std" not in event.stream:  # mpirun's tags: the file has the lines of all nodes
         node = each.source.node
     return Place(node, rank, each.source.path, event.line, event.text)
@@ -208,7 +225,7 @@ def _follows(sources: t.Sequence[Source], rest: t.Sequence[_Seen]) -> tuple[str,
     """What followed, each kind once with its ranks, and which processes were ended."""
     found: dict[str, list[Place]] = {}
     for each in rest:
-        if each.event.kind != "ended":
+        if each.event.weight != ENDED:
             found.setdefault(_words(each.event), []).append(_place(each))
     follows = [f"{words}{_of_ranks(places)}" for words, places in found.items()]
     ended = sum(1 for source in sources for end in source.log.exits if end.code in (-signal.SIGTERM, -signal.SIGABRT))
@@ -386,10 +403,10 @@ def _of_works(sources: t.Sequence[Source], seen: t.Sequence[_Seen]) -> Root | No
 
 def _near_an_end(each: _Seen) -> bool:
     """Whether a process of the same node ended just after it."""
-    return any(
-        0 <= end.line - each.event.line <= NEAR_LINES and (end.node == each.event.node or not each.event.node)
-        for end in each.source.log.exits
-    )
+    log, event = each.source.log, each.event
+    ends = [(end.line, end.node) for end in log.exits]
+    ends += [(other.line, other.node) for other in log.events if other.fatal and other.weight == ENDED]
+    return any(0 <= line - event.line <= NEAR_LINES and (node == event.node or not event.node) for line, node in ends)
 
 
 def _silent(sources: t.Sequence[Source], seen: t.Sequence[_Seen]) -> Root | None:

@@ -151,6 +151,8 @@ KINDS: t.Sequence[Kind] = (
     _kind("imex", ROOT, r"MNNVL .{0,60}not working on this system"),
     _kind("thread_limit", ROOT, r"Thread creation failed|pthread_create failed"),
     _kind("fd_limit", ROOT, r"Too many open files"),
+    _kind("virtual_interface", ROOT,
+          r"(?i:connect\w* to) [^\s<>]{1,100}%(?:veth|docker|br-|virbr|cni|flannel|cali|lxc|vnet|podman)"),
     _kind("no_route_to_host", ROOT, r"No route to|113 ?\(No route|(?:Network|Host) is (?:unreachable|down)"),
     _kind("connection_refused", ROOT, r"Connection refused|Connect: exceeded retries"),
     _kind("connect_timeout", ROOT, r"[Cc]onnect.{0,120}timed out|exceeded timeouts|no POLLOUT events"),

@@ -14,19 +14,13 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_failure, nccl_failure
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, dig
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._job_cause import Cause
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._job_start_causes import START_CAUSES
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_remedies import ADVICE
 
 KILLED = re.compile(r"\b[Ss]ignal 9\b|return code = -9\b|exitcode\s*: -9|SIGKILL")
 _RANK = re.compile(r"rank \d+(?: on \S+)?: ")
 _NCCL = "nccl:"
-
-
-class Cause(t.NamedTuple):
-    """The rule of a text, why such a thing happens, and what to do."""
-
-    rule: str
-    cause: str
-    remedy: str
 
 
 FAILED = Cause(
@@ -58,6 +52,7 @@ _SHM = ADVICE["shm_full"]
 _EFA, _EFA_PEER = ADVICE["efa_memory"], ADVICE["efa_completion"]
 
 CAUSES: t.Mapping[str, Cause] = {
+    **START_CAUSES,
     # how processes ended
     "killed": RANK_KILLED,
     "crashed": RANK_CRASHED,
@@ -75,6 +70,19 @@ CAUSES: t.Mapping[str, Cause] = {
         "The job was ended from outside by SIGTERM: a scheduler, its time limit, a shutdown or somebody's kill",
         "last -x and journalctl --since -1h tell on the node who it was",
     ),
+    "warned": Cause(
+        "job-stopped",
+        "A warning signal ended a process: Slurm sends it before its time limit or a preemption "
+        "(--signal=USR1@SECONDS), "
+        "to be caught by the training",
+        "#SBATCH --signal=B:USR1@120 sends it to the script alone; trap it there, or handle it in the training (save "
+        "and end)",
+    ),
+    "cpu_limit": Cause(
+        "process-limit",
+        "The process has used up the CPU time that its user may use",
+        "ulimit -t there (cpu in /etc/security/limits.d), then log in anew",
+    ),
     "node_failed": Cause(
         RANK_KILLED.rule,
         "The node itself went away: it crashed, was switched off or lost its network, as the scheduler or Ray saw it",
@@ -85,6 +93,12 @@ CAUSES: t.Mapping[str, Cause] = {
         "mem-gpu-oom",
         "A GPU's memory does not suffice",
         "trainmesh_zero_stage: 3, or a smaller micro batch with more accumulation; nvidia-smi shows other jobs there",
+    ),
+    "gpu_full": Cause(
+        "mem-gpu-oom",
+        "A GPU has no memory left for a library's own needs: mostly other processes are there, or the job uses all of "
+        "it (an index outside of its table shows so, too)",
+        "nvidia-smi there shows other jobs; CUDA_LAUNCH_BLOCKING=1 shows the operation; else a smaller micro batch",
     ),
     "shm_full": Cause("shm-too-small", _SHM.cause, _SHM.remedy),
     "oom_killer": HOST_OOM,
@@ -146,6 +160,11 @@ CAUSES: t.Mapping[str, Cause] = {
         "Another process has the port of the rendezvous: an earlier job, or a second launcher of this job on the node "
         "(srun with several tasks a node)",
         "ss -ltnp on the head shows it: end it, start one launcher a node, or set another trainmesh_master_port",
+    ),
+    "foreign_store": Cause(
+        "rdzv-errno-98",
+        "Something else listens at the rendezvous than the store of this job: another program, or an earlier job",
+        "ss -ltnp on the head shows who has the master's port: end it, or set another trainmesh_master_port",
     ),
     "port_privileged": Cause(
         "rdzv-errno-13", "A port below 1024 needs root", "Set trainmesh_master_port to one above 1024"
@@ -523,6 +542,11 @@ CAUSES: t.Mapping[str, Cause] = {
         "Torch, or an extension, has no code for this model of GPU",
         "TORCH_CUDA_ARCH_LIST with all models of the cluster for extensions; for torch a newer or older release",
     ),
+    "kernel_size": Cause(
+        "job-failed",
+        "A kernel needs more memory within the GPU's processors than this model has: it was tuned for a larger one",
+        "nvidia-smi -L there; another attention or backend, or the release of the package that knows this GPU",
+    ),
     "gpu_assert": Cause(
         "app-shape-mismatch",
         "An index is outside of its table: a token beyond the embedding (another tokenizer or vocabulary), or a label "
@@ -613,6 +637,12 @@ CAUSES: t.Mapping[str, Cause] = {
         "app-shape-mismatch",
         "The model does not fit its checkpoint, its vocabulary or its data",
         "Compare config.json (vocab_size, hidden sizes) with the checkpoint, and its tokenizer with the one of the job",
+    ),
+    "index_cache": Cause(
+        "path-differs",
+        "The index of the data is made by one rank for all, on a disk that the other nodes do not see, or see later",
+        "--data-cache-path (data_cache_path) on a disk that all nodes share; or copy the cache to the same path on "
+        "every node",
     ),
     "model_damaged": Cause(
         "model-only-on-launch-node",

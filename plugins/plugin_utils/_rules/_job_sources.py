@@ -19,6 +19,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 
 KIND = "job_log"
+_NUMBER = re.compile(r"(?<=[._-])(\d{1,4})(?=(?:\.[A-Za-z]{1,4})?\Z)")
 _RANK_FILE = re.compile(r"(?i)(rank|node|worker|attempt)[-_.]?\d+|(?<=/)\d+(?=/)")
 
 
@@ -45,13 +46,31 @@ def jobs(case: Case) -> tuple[Job, ...]:
     for copy in common.copies(case, KIND):
         holders.setdefault((copy.path, copy.text), []).append(copy.host)
     words = _words(case) if holders else {}
+    numbered = _numbered(case, [(path, hosts) for (path, _text), hosts in holders.items()])
     found: dict[str, list[tuple[job_root.Source, str, str]]] = {}
     for (path, text), hosts in holders.items():
         hint, key = _hint(words, path)
-        writer = hint or (hosts[0] if len(hosts) == 1 else "")
-        source = job_root.Source(path, writer, job_log.parse(text, words))
-        found.setdefault(key, []).append((source, hosts[0], text))
+        log = job_log.parse(text, words)
+        writer = hint or (hosts[0] if len(hosts) == 1 and not _of_several(case, hosts[0], log) else "")
+        found.setdefault(numbered.get(path, key), []).append((job_root.Source(path, writer, log), hosts[0], text))
     return tuple(_job(parts) for parts in found.values())
+
+
+def _of_several(case: Case, host: str, log: job_log.Log) -> bool:
+    """Whether more ranks have written into a log than the node that has it can hold: it has the lines of several."""
+    slots = int(dig(case.node(host), "slots", 0) or 0)
+    return bool(slots) and bool(log.ranks) and max(log.ranks) - min(log.ranks) >= slots
+
+
+def _numbered(case: Case, files: t.Iterable[tuple[str, list[str]]]) -> dict[str, str]:
+    """Paths that differ in a small number at their end (job.0, job.1), each on another node: the logs of one job."""
+    groups: dict[str, list[tuple[str, list[str]]]] = {}
+    for path, hosts in files:
+        match = _NUMBER.search(path)
+        if match and int(match[1]) <= len(case.order):
+            groups.setdefault(_NUMBER.sub("#", path), []).append((path, hosts))
+    apart = {key: group for key, group in groups.items() if len(group) == len({host for _p, h in group for host in h})}
+    return {path: key for key, group in apart.items() if len(group) > 1 for path, _hosts in group}
 
 
 def _job(parts: t.Sequence[tuple[job_root.Source, str, str]]) -> Job:

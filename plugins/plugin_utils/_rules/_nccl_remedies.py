@@ -40,6 +40,13 @@ ADVICE: t.Mapping[str, Advice] = {
         "A firewall of the peer rejects the connection, or there is no route to its address",
         _WAYS,
     ),
+    "virtual_interface": Advice(
+        "nccl-ifname-auto-virtual",
+        FAIL,
+        "here",
+        "NCCL uses an interface of containers or virtual machines, whose addresses no other node reaches",
+        "NCCL_SOCKET_IFNAME on every node: the interface of the nodes' own network (trainmesh_interface)",
+    ),
     "connection_refused": Advice(
         _FIRST, FAIL, "peer", "Nothing listened at the peer: its rank had ended, or NCCL used a wrong interface", _WAYS
     ),

@@ -35,13 +35,13 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._job_cause import Cause
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._job_causes import (
     CAUSES,
     FAILED,
     HOST_OOM,
     RANK_KILLED,
     STUCK,
-    Cause,
     cause_of,
     crashed,
     is_consequence,

@@ -25,10 +25,10 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import _job_sources as job_sources
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._job_cause import Cause
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._job_causes import (
     CAUSES,
     FAILED,
-    Cause,
     killed,
     of_kind,
     out_of_memory,
@@ -37,12 +37,12 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._nccl_rem
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 
 MOST_CHARACTERS = 600
-LESS = {"interrupted": INFO, "stopped": INFO, "build_waits": WARN, "lock_waits": WARN}
+LESS = {"interrupted": INFO, "stopped": INFO, "warned": INFO, "build_waits": WARN, "lock_waits": WARN}
 # What a process says of somebody else: nobody at hand has to be changed.
 OF_OTHERS = frozenset(
     (
         *("clients_missing", "first_rank_waits", "ray_waits", "watchdog_stuck", "wait_gloo", "lost", "aborted"),
-        *("store_connection", "gloo_mesh", "horovod_meets"),
+        *("store_connection", "gloo_mesh", "horovod_meets", "foreign_store", "ssh_lost", "rdma_retries"),
     )
 )
 # What the node that launches has to change, though it names another one.
@@ -52,10 +52,15 @@ OF_LAUNCHER = frozenset(
         *("pdsh_missing", "pdsh_module", "hostfile_words", "no_address"),
     )
 )
+# What the node that was not reached has to change.
+OF_TARGET = frozenset(
+    ("refused", "connect_timeout", "master_silent", "no_route", "ray_head", "ssh_refused", "ssh_timeout")
+)
 # What is no difference between the nodes where all of them say it.
 ALIKE_EVERYWHERE = frozenset(("module_missing", "file_missing", "model_missing", "syntax", "command_missing"))
 _TARGET = re.compile(
-    r"(?:connect(?:ed|ing)? to(?: any network address of)?|remote=) ?[\[(]?(?:::ffff:)?(?P<host>[\w.:-]*[\w-])"
+    r"(?:connect(?:ed|ing)? to(?: any network address of| GCS(?: \(ray head\))? at(?: address)?)?|remote=) ?"
+    r"[\[(]?(?:::ffff:)?(?P<host>[\w.:-]*[\w-])"
 )
 _SSH = re.compile(r"connect to host (?P<host>\S+)|@(?P<user_at>[\w.-]+): Permission denied")
 IDS = tuple(dict.fromkeys((*(cause.rule for cause in CAUSES.values()), *(advice.rule for advice in ADVICE.values()))))
@@ -158,8 +163,11 @@ def _node(case: Case, sources: t.Sequence[job_root.Source], place: job_root.Plac
     name = common.node_of(case, place.node) if place.node else ""
     if name or place.rank is None:
         return name or place.node
-    worlds = {source.log.world for source in sources}
-    if worlds == {dig(case.plan, "world_size")}:
+    whole = int(dig(case.plan, "world_size", 0) or 0)
+    seen = max((max(source.log.ranks, default=-1) + 1 for source in sources), default=0)
+    worlds = {source.log.world for source in sources} - {None}
+    unknown = worlds <= {seen} and seen <= whole and not any(source.node for source in sources)
+    if worlds == {whole} or unknown:
         first = 0
         for name in case.order:
             first += int(dig(case.node(name), "slots", 0))
@@ -207,7 +215,7 @@ def _attributed(
     if advice and advice.attributed_to in ("peer", "peer_only"):
         unknown = root.weight > ROOT or advice.attributed_to == "peer_only"
         return (peer,) if peer else () if unknown else nodes
-    if root.kind in ("refused", "connect_timeout", "master_silent", "no_route", "ssh_refused", "ssh_timeout"):
+    if root.kind in OF_TARGET:
         return _targets(case, root)
     if root.kind == "ssh_denied" and "@" in text:
         return _targets(case, root) or nodes
@@ -223,7 +231,8 @@ def _targets(case: Case, root: job_root.Root) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for place in root.places:
         for match in (_SSH if _SSH.search(place.text) else _TARGET).finditer(place.text):
-            name = common.node_of(case, match["host"] or match.groupdict().get("user_at") or "")
+            told = match["host"] or match.groupdict().get("user_at") or ""
+            name = common.node_of(case, told) or common.node_of(case, re.sub(r":\d{1,5}$", "", told))
             found.update({name: None} if name else {})
     return tuple(name for name in case.order if name in found)
 

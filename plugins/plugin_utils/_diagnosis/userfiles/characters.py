@@ -19,7 +19,7 @@ _BLANKS = "\u00a0\u2007\u202f\u3000"
 _NOTHING = "\u200b\u200c\u2060\ufeff"
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
 _BLANK, _ZERO = re.compile(f"(?<!\\\\)[{_BLANKS}]"), re.compile(f"[{_NOTHING}]")
-_DASH = re.compile(rf"(?:(?<=\s)|\A)[{_DASHES}]{{1,2}}(?=[A-Za-z])")
+_DASH = re.compile(rf"(?:(?<=\s)|\A)(?:[{_DASHES}]-?|-[{_DASHES}]|[{_DASHES}]{{2}})(?=[A-Za-z])")
 _QUOTED = re.compile(r"'[^']*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _WORDS = ((_BLANK, "a no-break space"), (_DASH, "a dash in the place of --"), (_ZERO, "a character without a width"))
 # What a carriage return breaks for certain: a continued line, a word of the shell's own, a variable, a script's name

@@ -110,7 +110,7 @@ _LOCAL = frozenset(
 _WRAPPERS = REMOTE | _LOCAL
 _TRL_TRAINS = frozenset("sft dpo grpo kto rloo reward".split())
 _SCRIPT_RUNNERS = frozenset(("bash", "sh", "zsh", "source", "."))
-_NO_LAUNCH = frozenset(("install", "uninstall", "show", "echo", "-v", "pull", "build", "cp", "which", "grep", "pkill"))
+_NO_LAUNCH = frozenset(("install", "uninstall", "show", "echo", "pull", "build", "cp", "which", "grep", "pkill"))
 _DECLARATIONS = frozenset(("export", "declare", "typeset", "local", "readonly"))
 _ASSIGNED = re.compile(r"([A-Za-z_]\w*)(\+?)=(.*)", re.DOTALL)
 _LAUNCHES = re.compile(
@@ -498,7 +498,7 @@ def _parsed(words: list[str], environment: t.Mapping[str, str]) -> _Parsed | Non
             through.append(base)
         elif re.fullmatch(r"python[\d.]*", base):
             return _Parsed("", PYTHON, words[at + 1 :], known, tuple(through))  # it hands the rest on as it likes
-        elif not through or words[at] in _NO_LAUNCH or at > 60:
+        elif not through or words[at] in _NO_LAUNCH or words[at - 1 : at + 1] == ["command", "-v"] or at > 60:
             return None
         elif through[-1] in _SCRIPT_RUNNERS and not words[at].startswith("-"):
             return None  # a script of its own, and its arguments

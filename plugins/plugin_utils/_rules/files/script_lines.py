@@ -19,7 +19,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import expansion, formats
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import expansion, formats, shell
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import (
     ACCELERATE,
     COLOSSALAI,
@@ -49,6 +49,7 @@ _WORDS_OF = re.compile(
     r"^\"?(?:\$\(|`)\s*(?:cat\s+|<\s*|grep\s+(?:-\w+\s+)*(?:'[^']*'|\"[^\"]*\"|\S+)\s+)([^|;)`\s]+)"
     r"(?:\s*\|\s*(?:grep|egrep|sort|uniq|head|tail|tac)\b[^|;`]*)*\s*[)`]\"?$"
 )
+_UPPER = re.compile(r"[A-Z_][A-Z0-9_]*")
 _PSSH = re.compile(r"\b(?:parallel-ssh|pssh|parallel-scp|pscp|prsync)\b.*?\s(?:-h|--hosts)[ =]?(\S+)")
 
 
@@ -179,4 +180,35 @@ def ends_everything(case: Case) -> t.Iterator[Answer]:
                     "root those of everybody.",
                     "kill $(cat job.pid), where the script itself wrote job.pid when it started the job (echo $! > "
                     "job.pid).",
+                )
+
+
+@rule(
+    About(
+        "shell-assignment-blanks",
+        layer="launcher",
+        severity=FAIL,
+        title="An assignment has blanks around its equals sign",
+        symptom="`command not found`, `not a valid identifier`, and the variable stays empty",
+        source="bash(1)",
+    ),
+    needs=("user",),
+    applies=common.given("launch_script"),
+)
+def blanks_around_equals(case: Case) -> t.Iterator[Answer]:
+    """``NAME = value``, which runs NAME as a command, and ``export NAME = value``."""
+    for copy in common.copies(case, "launch_script"):
+        for simple in shell.simple_commands(copy.text.replace("\r\n", "\n")):
+            words = list(simple.words)
+            declares = words[:1] in (["export"], ["declare"], ["readonly"], ["local"])
+            name, *rest = words[declares : declares + 3] or [""]
+            if _UPPER.fullmatch(name) and rest and (rest[0] == "=" or (declares and rest[0].startswith("="))):
+                yield finding(
+                    "shell-assignment-blanks",
+                    FAIL,
+                    copy.host,
+                    f"{copy.at(simple.line)}: {shortened(' '.join(words), 60)}",
+                    "bash takes no blanks around the sign: it runs the name as a command, or exports a word = of its "
+                    "own, and the variable stays as it was.",
+                    f"{'export ' if declares else ''}{name}=VALUE, without blanks.",
                 )

@@ -11,17 +11,16 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import shortened
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import (
     FAIL,
     INFO,
+    WARN,
     About,
     Answer,
     Case,
     finding,
     rule,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import expansion
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import integer
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import (
     ACCELERATE,
@@ -29,6 +28,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userf
     TORCHRUN,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _slurm as slurm
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _starts as by_hand
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files._starts import Start
 
@@ -46,14 +46,9 @@ _STARTS_SCRIPTS = re.compile(
     r"(?:\$0|\$\{?BASH_SOURCE|\.sh\b|\$\{?[A-Za-z_]*(?:CMD|cmd|COMMAND|SCRIPT|LAUNCH))"
 )
 _TO_ALL = frozenset(("pdsh", "clush", "parallel-ssh", "pssh"))
-_DIRECTIVE = re.compile(r"^#SBATCH[ \t]+([^#\n]*)", re.MULTILINE)
-_EACH = re.compile(r"(?<!\S)--(?:n?tasks-per-node)[= ]+(\S+)")
-_TASKS = re.compile(r"(?<!\S)(?:-n[= ]*|--ntasks[= ]+)(\S+)")
-_NODES = re.compile(r"(?<!\S)(?:-N[= ]*|--nodes[= ]+)(\S+)")
 _ARGUMENT = re.compile(r"\$\{?[1-9]\}?")  # of the script that calls srun: the same in all tasks
 _OF_TASK = re.compile(r"\$\{?SLURM_(?:NODEID|PROCID)\b")
 _ASSIGNS = re.compile(r"\s*(?:export\s+|declare\s+(?:-\w+\s+)?|local\s+)?[A-Za-z_]\w*\+?=")
-_CHOSEN = re.compile(r"(?<!\S)(?:-w|--nodelist|-r|--relative|-x|--exclude)\b")
 
 
 @rule(
@@ -77,7 +72,7 @@ def in_turn(case: Case) -> t.Iterator[Answer]:
         waiting: dict[tuple[str, str | None], Start] = {}
         for command in script.commands:
             start = Start(copy, script, command, by_hand.nodes_of(command))
-            if not _waits(start) or ("srun" in command.through and _on_several_nodes(start)):
+            if not _waits(start) or ("srun" in command.through and slurm.on_several_nodes(start)):
                 continue  # what srun gives to all nodes at once has a rule of its own
             if command.looped and "ssh" in command.through:
                 yield _in_turn(FAIL, start, "the loop waits for the end of each ssh")
@@ -135,7 +130,7 @@ def same_rank_sent(case: Case) -> t.Iterator[Answer]:
             continue
         if "config_file" in command.options and "rdzv_backend" not in command.options:
             continue  # the file may say that the nodes get their ranks when they meet
-        if not sender or (sender == "srun" and not _on_several_nodes(start)):
+        if not sender or (sender == "srun" and not slurm.on_several_nodes(start)):
             continue
         yield finding(
             "node-rank-duplicate",
@@ -154,24 +149,8 @@ def _replaced_early(start: Start, written: str) -> bool:
     if not _OF_TASK.match(written) or "<<" in start.copy.text:
         return False
     lines = [line for at, line in start.script.lines if at == start.command.line or _ASSIGNS.match(line)]
-    found = [_is_open(line, match.start()) for line in lines for match in _OF_TASK.finditer(line)]
+    found = [not slurm.quoted_for_tasks(line, match.start()) for line in lines for match in _OF_TASK.finditer(line)]
     return bool(found) and all(found)
-
-
-def _is_open(line: str, at: int) -> bool:
-    """Whether the shell that reads a line replaces the variable there: not in single quotes, nor behind a backslash."""
-    quote = ""
-    skip = False
-    for sign in line[:at]:
-        if skip:
-            skip = False
-        elif sign == "\\" and quote != "'":
-            skip = True
-        elif quote:
-            quote = "" if sign == quote else quote
-        elif sign in "'\"":
-            quote = sign
-    return not skip and quote != "'"
 
 
 @rule(
@@ -190,7 +169,7 @@ def launcher_in_tasks(case: Case) -> t.Iterator[Answer]:
     """A launcher that starts a process for each GPU, in each of several tasks that Slurm starts on a node."""
     for copy, script, command in common.commands(case, TORCHRUN, ACCELERATE, DEEPSPEED):
         start = Start(copy, script, command, by_hand.nodes_of(command))
-        tasks = _tasks_of_node(start) if "srun" in command.through and not command.conditional else None
+        tasks = slurm.tasks_of_node(start) if "srun" in command.through and not command.conditional else None
         if tasks and tasks > 1 and _starts_several(start):
             yield finding(
                 "launcher-in-each-task",
@@ -208,6 +187,7 @@ def launcher_in_tasks(case: Case) -> t.Iterator[Answer]:
         "batch-first-node-only",
         layer="launcher",
         severity=FAIL,
+        also=(WARN,),
         title="A batch script starts the job on its first node only",
         symptom="the first node waits for the others, `RendezvousTimeoutError`",
         source="llama-cookbook#491, Slurm sbatch(1)",
@@ -218,8 +198,7 @@ def launcher_in_tasks(case: Case) -> t.Iterator[Answer]:
 def without_srun(case: Case) -> t.Iterator[Answer]:
     """A start of several nodes in a Slurm script that nothing brings to the other nodes."""
     for copy, script in common.scripts(case):
-        given = " ".join(_DIRECTIVE.findall(copy.text))
-        allocated = _number(_NODES, expansion.text(given, script.variables))
+        allocated = slurm.number(slurm.NODES, slurm.directives(copy.text, script))
         for command in script.commands if (allocated or 0) > 1 and not _STARTS_SCRIPTS.search(copy.text) else ():
             start = Start(copy, script, command, by_hand.nodes_of(command))
             by_itself = command.launcher in by_hand.BY_HAND and not command.through and not command.looped
@@ -243,44 +222,3 @@ def _starts_several(start: Start) -> bool:
         return (integer(options.get("num_processes")) or 0) > (integer(options.get("num_machines")) or 1)
     each = options.get("nproc_per_node") or "1"
     return each in ("gpu", "auto") or (integer(each) or 0) > 1
-
-
-def _of_srun(start: Start) -> str:
-    """The options of srun, as far as they stand before the launcher."""
-    lines = dict(start.script.lines)
-    line = lines.get(start.command.line, "")
-    behind = line.partition("srun")[2]
-    name = start.name if start.name in behind else "python"
-    return expansion.text(shortened(behind.partition(name)[0], 500), start.script.variables)
-
-
-def _directives(start: Start) -> str:
-    return expansion.text(" ".join(_DIRECTIVE.findall(start.copy.text)), start.script.variables)
-
-
-def _number(pattern: re.Pattern[str], *texts: str) -> int | None:
-    """The number that the first of these texts gives to an option; of a range the lower end."""
-    found = next((match for text in texts if (match := pattern.search(text))), None)
-    return integer(found.group(1).partition("-")[0]) if found else None
-
-
-def _tasks_of_node(start: Start) -> int | None:
-    """How many tasks srun starts on a node; None where that is not known."""
-    own, given = _of_srun(start), _directives(start)
-    nodes = _number(_NODES, own, given)
-    for text in (own, given):
-        each, tasks = _number(_EACH, text), _number(_TASKS, text)
-        if tasks and nodes:
-            return -(-tasks // nodes)
-        if each:
-            return min(each, tasks or each)
-    return None
-
-
-def _on_several_nodes(start: Start) -> bool:
-    """Whether srun certainly starts its command on several nodes."""
-    own, given = _of_srun(start), _directives(start)
-    if _CHOSEN.search(own):
-        return False
-    tasks = _number(_TASKS, own, given)
-    return (_number(_NODES, own, given) or 1) > 1 and (tasks is None or tasks > 1)

@@ -9,7 +9,12 @@ import time
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import job_failure, job_log
+from ansible_collections.trainmesh.cluster.plugins.module_utils._logs import (
+    job_excerpt,
+    job_failure,
+    job_log,
+    job_start_failure,
+)
 from ansible_collections.trainmesh.cluster.plugins.module_utils._logs.job_failure import (
     CONNECT,
     ENDED,
@@ -192,6 +197,42 @@ SAMPLES = {
     "wandb_login": "wandb.errors.UsageError: api_key not configured (no-tty). call wandb.login(key=[your_api_key])",
     "watchdog_stuck": "[PG 0 Rank 1] ProcessGroupNCCL's watchdog got stuck for 600 seconds without making progress",
     "lost": "ConnectionResetError: [Errno 104] Connection reset by peer",
+    "container_gpu": 'docker: Error response from daemon: could not select device driver "" with capabilities: '
+    "[[gpu]].",
+    "container_daemon": "docker: Cannot connect to the Docker daemon at unix:///var/run/docker.sock.",
+    "container_image": "FATAL:   could not open image /s/t.sif: failed to retrieve path for /s/t.sif",
+    "container_name": 'docker: Error response from daemon: Conflict. The container name "/t" is already in use by "9".',
+    "container_port": "docker: Error response from daemon: Bind for 0.0.0.0:29500 failed: port is already allocated.",
+    "container_start": "docker: Error response from daemon: failed to create task for container",
+    "container_call": "set_mempolicy: Operation not permitted",
+    "slurm_launch": "srun: error: Task launch for StepId=96.0 failed on node n1: Socket timed out on send/recv "
+    "operation",
+    "slurm_refuses": "srun: error: Unable to create step for job 123: More processors requested than permitted",
+    "slurm_directory": "slurmstepd: error: couldn't chdir to `/job': No such file or directory: going to /tmp instead",
+    "mpi_pmi": "but OMPI was not built with SLURM's PMI support and therefore cannot",
+    "ray_worker_died": "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.",
+    "ray_head": "RuntimeError: Failed to connect to GCS. Please check `gcs_server.out` for more details.",
+    "ray_environment": "ray.exceptions.RuntimeEnvSetupError: Failed to set up runtime environment.",
+    "ray_disk": "(raylet) file_system_monitor.cc:111: /tmp/ray/session_1 is over 95% full, available space: 1.2 GB",
+    "socket_path": "OSError: AF_UNIX path too long",
+    "environment_missing": "/job/run.sh: line 4: conda: command not found",
+    "compiler_old": "nvcc fatal   : Unsupported gpu architecture 'compute_120'",
+    "python_home": "ModuleNotFoundError: No module named 'encodings'",
+    "exec_format": "OSError: [Errno 8] Exec format error: '/env/bin/python'",
+    "system_library": "ImportError: libGL.so.1: cannot open shared object file: No such file or directory",
+    "heap": "free(): invalid pointer",
+    "no_locks": "OSError: [Errno 37] No locks available",
+    "ssh_lost": "client_loop: send disconnect: Broken pipe",
+    "web_unreachable": "httpx.ConnectError: [Errno -2] Name or service not known",
+    "mpi_init": "Abort(1091215) on node 9 (rank 9 in comm 0): Fatal error in PMPI_Init_thread: Other MPI error",
+    "rdma_retries": "ib_mlx5_log.c:139  Transport retry count exceeded on mlx5_0:1/IB (synd 0x15 vend 0x81)",
+    "loader_slow": "RuntimeError: DataLoader timed out after 300 seconds",
+    "inotify": "OSError: [Errno 28] inotify watch limit reached",
+    "gpu_full": "RuntimeError: CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+    "foreign_store": "RuntimeError: Ping failed, invalid value returned from server. Expected: 1, Got: 2",
+    "kernel_size": "triton.runtime.errors.OutOfResources: out of resource: shared memory, Required: 180224",
+    "index_cache": "FileNotFoundError: [Errno 2] No such file or directory: "
+    "'/c/GPTDataset_indices/6-document_index.npy'",
 }
 
 
@@ -201,6 +242,23 @@ def test_each_kind_has_a_line_and_a_meaning():
         name: name for name in SAMPLES
     }
     assert set(SAMPLES) - set(_job_causes.CAUSES) == {"ended"}
+
+
+def test_each_such_line_is_kept_of_a_long_log(tmp_path):
+    noise = "".join(f"step {at} takes its time and has {at % 7} things to tell\n" for at in range(500))
+    path = tmp_path / "job.log"
+    lost = []
+    for name, line in SAMPLES.items():
+        path.write_text(f"{noise}{line}\n{noise}", encoding="utf-8")
+        if line not in job_excerpt.of_file(str(path)):
+            lost.append(name)
+    assert lost == []
+
+
+def test_what_explains_others_explains_kinds_that_there_are():
+    named = {kind for kinds in job_start_failure.EXPLAINS.values() for kind in kinds}
+    assert named | set(job_start_failure.EXPLAINS) <= set(SAMPLES)
+    assert set(job_start_failure.EXPLAINS) >= job_start_failure.HARMLESS
 
 
 @pytest.mark.parametrize("word", ["connect ", "Exception ", ": ", "x.E", "a-", " ", "[", "0%|", "size mismatch", "/a/"])

@@ -947,7 +947,7 @@ def test_a_watchdog_that_got_stuck_itself() -> None:
 def test_where_rays_actors_were() -> None:
     died = "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.\n"
     died += "\tclass_name: WorkerDict\n\tactor_id: f20d\n\tpid: 5226\n\tip: 10.0.0.12\n"
-    assert told(case({"node1": died})) == [("job-failed", ("node2",), "fail")]
+    assert told(case({"node1": died})) == [("job-rank-killed", ("node2",), "fail")]
     gone = died + "The actor is dead because its node has died. Node Id: 677d\n"
     assert told(case({"node1": gone})) == [("job-rank-killed", ("node2",), "fail")]
     task = "ray.exceptions.RayTaskError(KeyError): ray::WorkerDict.load() (pid=77, ip=10.0.0.12, actor_id=1)\n"

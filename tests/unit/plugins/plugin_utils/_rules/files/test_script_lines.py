@@ -101,3 +101,21 @@ def test_other_loops(loop):
 )
 def test_ending_everything(line, everything):
     assert ids(case(script(line))) == ({("ds-abort-kills-other-jobs", "info"): BOTH} if everything else {})
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("NNODES = 2", True),
+        ("export NCCL_SOCKET_IFNAME = eth0", True),
+        ("export NNODES =2", True),
+        ("OUTPUT=2", False),
+        ('[ "$NNODES" = 2 ] && echo yes', False),
+        ("if [[ $A == 2 ]]; then echo =; fi", False),
+        ("cat > c.ini <<EOF\nNAME = value\nEOF", False),
+        ("awk '{ A = 2 }' f", False),
+        ("python -c 'N = 2'", False),
+    ],
+)
+def test_blanks_around_an_equals_sign(line, wrong):
+    assert ids(case(script(line, TORCHRUN))) == ({("shell-assignment-blanks", "fail"): BOTH} if wrong else {})

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.trainmesh.cluster.tests.unit.samples.user_files import BOTH, case, ids, script
 
 TORCH = "torchrun --nproc_per_node=8 --nnodes=2 --master_addr=10.0.0.1 --master_port=29500 "
+C10D = "torchrun --nproc_per_node=8 --nnodes=2 --rdzv_backend=c10d --rdzv_endpoint=10.0.0.1:29500 "
 IN_TURN = {("launch-one-after-another", "fail"): BOTH}
 TASKS = {("launcher-in-each-task", "fail"): BOTH}
 SAME = {("node-rank-duplicate", "fail"): BOTH}
@@ -33,7 +34,7 @@ def whole(*lines):
         ["while read -r h _; do", f'  ssh -n $h "{TORCH}--node_rank=$i /t.py"', "  i=$((i+1))", "done < /job/hosts"],
         [f"{TORCH}--node_rank=0 /t.py", f'ssh node2 "{TORCH}--node_rank=1 /t.py"'],
         [f'ssh node1 "{TORCH}--node_rank=0 /t.py" && ssh node2 "{TORCH}--node_rank=1 /t.py"'],
-        [f'ssh node1 "{TORCH}--rdzv_backend=c10d /t.py"', f'ssh node2 "{TORCH}--rdzv_backend=c10d /t.py"'],
+        [f'ssh node1 "{C10D}/t.py"', f'ssh node2 "{C10D}/t.py"'],
         [f"srun -w node1 -N1 {TORCH}--node_rank=0 /t.py", f"srun -w node2 -N1 {TORCH}--node_rank=1 /t.py"],
     ],
 )
@@ -141,7 +142,7 @@ def test_a_rank_that_the_batch_script_puts_in_is_one_for_all(lines):
         ["CMD='" + TORCH + "--node_rank=$SLURM_NODEID /t.py'", 'srun bash -c "$CMD"'],
         [f'CMD="{TORCH}--node_rank=\\$SLURM_NODEID /t.py"', 'srun bash -c "$CMD"'],
         ["srun bash <<'END'", f"{TORCH}--node_rank=$SLURM_NODEID /t.py", "END"],
-        [f"srun {TORCH.replace('--master', '--rdzv_backend=c10d --master')}--node_rank=$SLURM_NODEID /t.py"],
+        [f"srun {C10D}--node_rank=$SLURM_NODEID /t.py"],
         [f"srun -w $2 -N1 -n1 {TORCH}--node_rank=$1 /t.py"],
     ],
 )

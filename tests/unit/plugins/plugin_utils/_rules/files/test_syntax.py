@@ -156,6 +156,7 @@ def written(*lines, end="\n", before=""):
         (written(*RUN[:2], RUN[2].replace("--node_rank", "\u2013node_rank")), "fail", "line 3: a dash in the place of"),
         (written(*RUN[:2], RUN[2].replace("--lr", "\u2014lr")), "fail", "a dash"),
         (written(*RUN[:2], RUN[2].replace(" --lr", "\u00a0--lr")), "fail", "a no-break space"),
+        (written(*RUN[:2], RUN[2].replace(" --lr", " \u2013-lr")), "fail", "a dash in the place of --"),
         (written(*RUN[:2], RUN[2].replace(" --lr", " \\\n \u3000--lr")), "fail", "line 3: a no-break space"),
         (written(*RUN[:2], RUN[2].replace("torchrun", "torchrun\u200b")), "fail", "without a width"),
     ],
