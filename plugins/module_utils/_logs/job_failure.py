@@ -73,8 +73,8 @@ KINDS: t.Sequence[Kind] = (
     # libfabric, which aborts after the first two
     _kind("efa_memory", ROOT, r"Libfabric error: \(-12\)|EFA internal error: .{0,40}post internal receive buffers",
           alone=True),
-    _kind("efa_unreachable", ROOT, r"EFA internal error: \(\d+\) .{0,60}(?:[Uu]nreachable|[Uu]nresponsive"
-          r"|[Uu]nestablished|[Nn]ot connected|[Nn]o longer)", alone=True),
+    _kind("efa_unreachable", ROOT, r"EFA internal error: \(\d+\) .{0,60}(?i:unreachable|unresponsive"
+          r"|unestablished|not connected|no longer)", alone=True),
     _kind("efa_memory", ROOT, r"(?:Unable to register MR|fi_mr_reg\w*|RX packet pool)\b.{0,160}Cannot allocate memory"),
     _kind("fork_memory", ROOT, r"OSError: \[Errno 12\]|fork: Cannot allocate memory"),
     _kind("host_memory", ROOT, r"^MemoryError\b|std::bad_alloc|DefaultCPUAllocator"),

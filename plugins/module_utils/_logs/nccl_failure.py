@@ -139,7 +139,7 @@ KINDS: t.Sequence[Kind] = (
           r"Got completion (?:with error |.{0,200}?(?:status[=:]\s?(?:\w{1,40}\()?|> with error ))(?:4|10|11)\b"),
     _kind("ib_completion", ROOT,
           r"Got completion (?:from peer|with)|Fatal error\. Detected \d+ failed devices"),
-    _kind("efa_memory", ROOT, r"NET/OFI .{0,200}\b(?:regist|fi_mr_reg|MR\b).{0,160}(?:-12\b|Cannot allocate)"),
+    _kind("efa_memory", ROOT, r"NET/OFI .{0,200}\b(?:regi\w+|fi_mr_reg|MR\b).{0,160}(?:-12\b|Cannot allocate)"),
     _kind("efa_completion", ROOT,
           r"NET/OFI .{0,200}(?:completed with error|unresponsive receiver|unreachable|insert remote address)"),
     _kind("topology", ROOT,
