@@ -9,7 +9,7 @@ import re
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts import variables
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Case, dig, once
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import FAIL, WARN, Case, dig, once
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import launch_script, per_node
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import integer
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import (
@@ -141,3 +141,22 @@ def on_several(case: Case, start: Start) -> bool:
     path = start.copy.path
     have = {copy.host for copy in common.copies(case, "launch_script") if copy.path == path}
     return len(have) > 1 or common.for_cluster(case, start.copy)
+
+
+def severity(case: Case, start: Start, written: str) -> str:
+    """FAIL for what differs whatever is set from outside, and several nodes run it; WARN for what may."""
+    if not per_node.computed(per_node.without_default(written)):
+        return WARN
+    return FAIL if start.nodes > 1 or on_several(case, start) else WARN
+
+
+@once
+def drawn_ports(case: Case) -> list[tuple[Start, str]]:
+    """Starts of which each node draws a port of its own for the master, and the port as it is written."""
+    found = []
+    for start in starts(case):
+        written = start.written("master_port", "main_process_port", "rdzv_endpoint")
+        written = written.rpartition(":")[2] if "rdzv_endpoint" in start.command.written else written
+        if per_node.computed(written, own=False) and severity(case, start, written) == FAIL:
+            found.append((start, written))
+    return found

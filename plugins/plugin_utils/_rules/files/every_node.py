@@ -53,13 +53,6 @@ _SEVERAL_IN_RAY = re.compile(r"\b(?:nnodes|num_nodes|num-nodes)[=\s]+['\"]?(?:[2
 RENAMED = "0.8.4"  # LLaMA-Factory reads NODE_RANK in the place of RANK
 
 
-def _severity(case: Case, start: Start, written: str) -> str:
-    """FAIL for what differs whatever is set from outside, and several nodes run it; WARN for what may."""
-    if not per_node.computed(per_node.without_default(written)):
-        return WARN
-    return FAIL if start.nodes > 1 or by_hand.on_several(case, start) else WARN
-
-
 @rule(
     About(
         "rdzv-id-differs",
@@ -81,7 +74,7 @@ def rendezvous_id(case: Case) -> t.Iterator[Answer]:
         if not written and {"rdzv_id", "run_id"} & set(start.command.written) and not by_hand.joins_by_rank(start):
             yield finding(
                 "rdzv-id-differs",
-                _severity(case, start, "$RANDOM"),
+                by_hand.severity(case, start, "$RANDOM"),
                 start.copy.host,
                 f"{start.place}: --rdzv_id is empty",
                 "torchrun then draws an id by lot, on each node another one, so that the nodes wait for each other "
@@ -91,7 +84,7 @@ def rendezvous_id(case: Case) -> t.Iterator[Answer]:
         if how:
             yield finding(
                 "rdzv-id-differs",
-                _severity(case, start, written),
+                by_hand.severity(case, start, written),
                 start.copy.host,
                 f"{start.place}: --rdzv_id {shortened(written, 80)} is {how}",
                 "Each node that runs the script gets another id and waits for the others under it, until the "
@@ -122,7 +115,7 @@ def master(case: Case) -> t.Iterator[Answer]:
         if how and not (by_hand.joins_by_rank(start) and by_hand.rank_text(start) == "0"):
             yield finding(
                 "master-addr-differs",
-                _severity(case, start, written),
+                by_hand.severity(case, start, written),
                 start.copy.host,
                 f"{start.place}: the master is {shortened(written, 80)}, {how}",
                 "Every node that runs the script takes itself for the master, so that each waits alone.",
@@ -136,17 +129,14 @@ def master_port(case: Case) -> t.Iterator[Answer]:
     """A port that each node draws for itself."""
     cause = "Each node that runs the script gets another port, so that the nodes do not meet."
     remedy = f"Take a fixed port, the same on every node, such as {dig(case.plan, 'master.port', 29500)}."
-    for start in by_hand.starts(case):
-        written = start.written(*_PORT)
-        written = written.rpartition(":")[2] if "rdzv_endpoint" in start.command.written else written
+    for start, written in by_hand.drawn_ports(case):
         how = per_node.computed(written, own=False)
-        if how and _severity(case, start, written) == FAIL:
-            seen = f"{start.place}: the master's port {shortened(written, 80)} is {how} on each node"
-        elif start.name == "llamafactory-cli" and start.nodes > 1 and not written:
-            seen = f"{start.place}: MASTER_PORT is not set, and llamafactory-cli draws a free port on each node"
-        else:
-            continue
+        seen = f"{start.place}: the master's port {shortened(written, 80)} is {how} on each node"
         yield finding("master-port-random", FAIL, start.copy.host, seen, cause, remedy)
+    for start in by_hand.starts(case):
+        if start.name == "llamafactory-cli" and start.nodes > 1 and not start.written(*_PORT):
+            seen = f"{start.place}: MASTER_PORT is not set, and llamafactory-cli draws a free port on each node"
+            yield finding("master-port-random", FAIL, start.copy.host, seen, cause, remedy)
 
 
 @rule("master-addr-malformed", needs=("user",), applies=common.given("launch_script"))

@@ -32,7 +32,11 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userf
     Command,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files._starts import nodes_of, several_nodes
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files._starts import (
+    drawn_ports,
+    nodes_of,
+    several_nodes,
+)
 
 JOBS = (DEEPSPEED, ACCELERATE, TORCHRUN, COMPOSER, PYTHON)
 _RANDOM = re.compile(r"\bshuf\b|\bRANDOM\b|random|\bmktemp\b|\bjot\b|urandom")
@@ -116,8 +120,11 @@ def random_port(case: Case) -> t.Iterator[Answer]:
     high = int(number(head, "port_range.high") or EPHEMERAL[1])
     cause = "Any connection of the node may hold such a port already, and no firewall rule can name it."
     remedy = f"Take a fixed port below {low}, such as {dig(case.plan, 'master.port', 29500)}."
+    by_each = {(start.copy.host, start.copy.path, written) for start, written in drawn_ports(case)}
     for copy, place, value in ports(case, alone=False):
         port = integer(value)
+        if (copy.host, copy.path, value) in by_each:
+            continue  # each node draws another one: that is told, and is the worse of the two
         if _RANDOM.search(value):
             yield finding("master-port-random", WARN, copy.host, f"{place} {value}", cause, remedy)
         elif port and low <= port <= high and not reserved_ports.holds(dig(head, "port_range.reserved"), port):

@@ -110,6 +110,16 @@ def test_each_node_draws_a_port():
     assert ids(case(script("torchrun --nproc_per_node 8 --master_port=$RANDOM /t.py"))) == {}
 
 
+@pytest.mark.parametrize(
+    "before", ["PORT=$(shuf -i 10000-65535 -n 1)", "export MASTER_PORT=$RANDOM\nPORT=$MASTER_PORT"]
+)
+def test_a_port_that_each_node_draws_is_told_once(before):
+    line = TORCH + "--node_rank=$1 --master_addr=10.0.0.1 --master_port=$PORT /t.py"
+    given = case(script(*before.split("\n"), line))
+    told = [item for item in findings(given) if item.rule == "master-port-random"]
+    assert [(item.severity, item.hosts) for item in told] == [("fail", BOTH)]
+
+
 def test_torchrun_for_two_nodes_without_a_master():
     assert ids(case(script("export MASTER_ADDR=10.0.0.1", TORCH + "--node_rank=$1 /t.py"))) == {
         ("master-addr-malformed", "fail"): BOTH
