@@ -85,7 +85,7 @@ def _of_text(text: str) -> t.Iterator[Record]:
 
 
 def _behind(comm: str, operation: str, counts: t.Sequence[tuple[int, str, list[re.Match[str]]]]) -> t.Iterator[Record]:
-    line = f"{operation}: {', '.join(said for _, said, _ in counts)}"
+    line = f"{operation}: {', '.join(each[1] for each in counts)}"
     processes = [named.groupdict() for named in min(counts, key=lambda each: each[0])[2]]
     yield from (_record("behind", comm, process, line) for process in processes or [{}])
 

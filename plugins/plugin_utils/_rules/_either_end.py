@@ -106,7 +106,8 @@ def own_block(case: Case, pair: Pair, port: str, silent: bool = False) -> Block 
             return kept_by(host, kept[0], peer)
     if found := in_vrf(case, target):
         return found
-    return (_strict_path(case, source, target) or _strict_path(case, target, source)) if silent else None
+    ends = (pair, pair[::-1]) if silent else ()
+    return next((found for near, far in ends if (found := _strict_path(case, near, far))), None)
 
 
 def into_bridge(case: Case, host: str, peer: str) -> Block | None:

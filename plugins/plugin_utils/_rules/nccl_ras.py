@@ -65,8 +65,8 @@ _SAYS: t.Mapping[str, tuple[str, str, str]] = {
 def processes(case: Case) -> t.Iterator[Answer]:
     """Processes that are gone, before those that wait for them."""
     said = [(name, path, record) for name, path, content in texts(case, "nccl_log") for record in _queries(content)]
-    looks = collections.Counter(_key(record) for _, _, record in said if text(record, "kind") == "behind")
-    kinds = {text(record, "kind") for _, _, record in said}
+    looks = collections.Counter(_key(each[2]) for each in said if text(each[2], "kind") == "behind")
+    kinds = {text(each[2], "kind") for each in said}
     told: set[tuple[str, ...]] = set()
     for holder, path, record in said:
         kind = text(record, "kind")

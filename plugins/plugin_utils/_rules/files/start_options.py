@@ -110,7 +110,7 @@ def misspelt(case: Case) -> t.Iterator[Answer]:
                 copy.host,
                 f"{copy.at(command.line)}: {seen}",
                 f"{command.tool or command.launcher} does not know it, and stops before it starts a rank.",
-                f"Write {next(iter(wrong.values()))}.",
+                f"Write {', '.join(wrong.values())}.",
             )
 
 

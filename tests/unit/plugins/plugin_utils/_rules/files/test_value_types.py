@@ -81,8 +81,7 @@ def test_any_value_anywhere_in_an_accelerate_file(value):
         "null", "true", "1", '"x"', "[]", "{}", "", "[[[", "a: &a {b: *a}", "a: &a [*a, *a]", "2026-11-30",
         "? [a]\n: b",
         "fp16: 2026-11-30\nmain_process_port: 2026-11-30\n", "1: 2\ntrue: 3\nnull: 4\n", "!!set {a, b}", "NaN",
-        "\n".join(["a0: &a0 [x, x, x, x, x, x, x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]"
-                                                       for n in range(1, 9))]),
+        "a0: &a0 [x, x, x, x, x, x, x, x]\n" + "".join(f"a{n}: &a{n} [{(f'*a{n - 1}, ' * 8)}]\n" for n in range(1, 9)),
     ],
 )  # fmt: skip
 def test_texts_of_any_form(kind, text):
