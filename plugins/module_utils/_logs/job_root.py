@@ -108,7 +108,7 @@ def root(sources: t.Sequence[Source], failed: bool = False) -> Root | None:
 
 
 def _beside(each: _Seen, shown: Root) -> bool:
-    """Whether it was said where a failure shows, by the same node or by somebody whom nobody names."""
+    """Whether it was said where a failure shows, by the same node, or without a node."""
     return any(
         place.path == each.source.path
         and each.event.node in ("", place.node)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A rule on what nvidia-smi, ibstat and ibv_devinfo said, handed in by the user: of one node, or of several at once.
+"""A rule on what nvidia-smi, ibstat and ibv_devinfo said, as user files have it: of one node, or of several.
 
 The other rules judge it, as if the nodes had told it now.
 """

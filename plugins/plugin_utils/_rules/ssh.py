@@ -38,6 +38,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     Untested,
     dig,
     finding,
+    once,
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import ssh_values
@@ -186,7 +187,7 @@ def client_config(case: Case) -> t.Iterable[Answer]:
 
 
 def _refused(name: str, path: str, text: str) -> t.Iterator[Finding]:
-    """Values of another type than ssh wants in a configuration that was handed in."""
+    """Values of another type than ssh wants in an ssh configuration among the user files."""
     for line, seen, wanted in ssh_values.refused(text):
         yield finding(
             "ssh-config-invalid",
@@ -365,7 +366,7 @@ def failed(case: Case) -> t.Iterable[Answer]:
             yield finding("sshd-refuses-user", FAIL, item.target, *found)
             continue
         if meant := login_words.meaning(case, item, user, login_words.AFTER):
-            if not _told_by_facts(case, meant):
+            if meant.host not in _told_by_facts(case, meant.rule):
                 yield _by_words(item, meant)
             continue
         if item.failure == "ssh_missing":
@@ -406,10 +407,12 @@ def failed(case: Case) -> t.Iterable[Answer]:
 _BY_FACTS = {"process-limit": host_limits.process_limit, "disk-full": host_limits.disk_full}
 
 
-def _told_by_facts(case: Case, meant: login_words.Meaning) -> bool:
-    """Whether the facts of the node say the same, and more."""
-    rule_of = _BY_FACTS.get(meant.rule)
-    return rule_of is not None and any(isinstance(told, Finding) and meant.host in told.hosts for told in rule_of(case))
+@once
+def _told_by_facts(case: Case, identity: str) -> set[str]:
+    """The nodes of which the facts say the same, and more, by a rule of their own."""
+    rule_of = _BY_FACTS.get(identity)
+    found = [told for told in rule_of(case) if isinstance(told, Finding)] if rule_of else []
+    return {host for told in found for host in told.hosts}
 
 
 def _by_words(item: Attempt, meant: login_words.Meaning) -> Finding:

@@ -167,13 +167,16 @@ def _no_algorithm(case: Case, item: Attempt) -> Reason | None:
 
 def _unusable_key(case: Case, item: Attempt) -> Reason | None:
     """ssh says that it can't use a key; where it has another one that the target knows, that is not the reason."""
+    found = _by_words(case, item, login_words.KEYS)
+    if not found:
+        return None
     others = {
         str(dig(key, "fingerprint"))
         for key in rows(case.user.get(item.source), "own_keys")
         if str(dig(key, "path")) not in item.evidence
     }
     known = {str(dig(entry, "fingerprint")) for entry in rows(case.user.get(item.target), "authorized_keys")}
-    return None if others & known else _by_words(case, item, login_words.KEYS)
+    return None if others & known else found
 
 
 def _by_words(case: Case, item: Attempt, words: t.Sequence[login_words.Said]) -> Reason | None:

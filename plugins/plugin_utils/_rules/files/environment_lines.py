@@ -63,12 +63,10 @@ def activates(case: Case) -> t.Iterator[Answer]:
                 WARN,
                 copy.host,
                 f"{copy.at(at)}: {tool} activate, and nothing before it brings in {tool}'s function",
-                f"{tool} activate is a function of the shell in which {tool} was initialized: a script that bash, "
-                f"ssh or a "
-                "batch system starts has none, and goes on with another Python.",
-                f'eval "$({tool} shell.bash hook)" before it (source PREFIX/etc/profile.d/conda.sh), or the full '
-                f"path of "
-                "the environment's torchrun.",
+                f"{tool} activate is a function of the shell in which {tool} was initialized: a script that bash, ssh "
+                "or a batch system starts has none, and goes on with another Python.",
+                f'eval "$({tool} shell.bash hook)" before it (source PREFIX/etc/profile.d/conda.sh), or the full path '
+                "of the environment's torchrun.",
             )
 
 

@@ -13,6 +13,8 @@ import time
 
 import pytest
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
+from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import ssh_login
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, options
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import attribute
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import once
@@ -85,6 +87,29 @@ def test_their_work_grows_with_the_pairs_of_nodes_and_not_faster(dead):
     cases = [break_it(healthy_case(count), count // dead if dead > 1 else 1) for count in (32, 64)]
     few, many = (lines(engine.judge, case, ANY) for case in cases)
     assert many / few < 5  # pairs of nodes alone make it 4, a walk over all pairs for each node 8
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (254, "bash: fork: retry: Resource temporarily unavailable"),
+        (255, 'Load key "/home/t/.ssh/id_ed25519": error in libcrypto\nt@n1: Permission denied (publickey).'),
+        (255, "Unable to negotiate with 10.0.0.12 port 22: no matching host key type found. Their offer: ssh-rsa"),
+        (255, "t@n1: Permission denied (publickey)."),
+    ],
+)
+def test_nor_does_it_where_every_login_fails(status, said):
+    def failing(count):
+        case = healthy_case(count)
+        outcome = Outcome(status, "", said, False, False, 0.2)
+        result = ssh_login.verdict(outcome, "n1", ssh_login.Wish(5, 10, 5)).result
+        for source, target in itertools.permutations(case.mesh, 2):
+            cell = case.mesh[source][target]
+            cell["ssh"] = {name: {**result, "addresses": []} for name in cell["ssh"]}
+        return lines(engine.judge, case, ANY)
+
+    failing(4)
+    assert failing(32) / failing(16) < 5
 
 
 def test_half_of_a_large_cluster_may_be_dead():
