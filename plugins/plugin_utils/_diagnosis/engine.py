@@ -8,7 +8,9 @@ The rules live in the folder ``_rules``; importing one registers its rules.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 import importlib
 import pathlib
 import typing as t
@@ -87,8 +89,24 @@ def judge(case: Case, wishes: options.Options, before_jobs: t.Sequence[Answer] |
 
     With ``before_jobs`` of an earlier judgement only the rules on jobs are asked: nothing else may have changed.
     """
-    if case.views is None:
-        case = dataclasses.replace(case, views={})
+    with _uncollected():
+        return _judge(case if case.views is not None else dataclasses.replace(case, views={}), wishes, before_jobs)
+
+
+@contextlib.contextmanager
+def _uncollected() -> t.Iterator[None]:
+    """Without the collector of cycles: each time it would look through the facts of all nodes, of which none can go."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _judge(case: Case, wishes: options.Options, before_jobs: t.Sequence[Answer] | None) -> Judgement:
     rules = load()
     ready = [rule for rule in rules if all(getattr(case, part) for part in rule.needs)]
     if before_jobs is None:

@@ -164,13 +164,17 @@ def _left_open(case: Case) -> t.Iterator[Untested]:
 def ports_closed(case: Case) -> t.Iterable[Answer]:
     """Ports that were listened on and could not be reached, each with the firewall that is in force there."""
     yield from _left_open(case)
-    bad = blocked(case)
-    for host, explained in _explained(case, bad).items():
-        yield _own_block(case, host, explained, bad)
-        bad = {pair: found for pair, found in bad.items() if pair not in explained}
-    for host, pairs in attribute(list(bad), list(by_pair(tcp_results(case)))).items():
+    failed = blocked(case)
+    bad = dict(failed)
+    for host, explained in _explained(case, failed).items():
+        yield _own_block(case, host, explained, failed)
+        for pair in explained:
+            bad.pop(pair, None)
+    tried = list(by_pair(tcp_results(case)))
+    all_shut = _nobody_gets_through(case, bad, tried)
+    for host, pairs in attribute(list(bad), tried).items():
         for kind in dict.fromkeys(bad[pair][0] for pair in pairs):
-            yield from _closed(case, host, kind, [pair for pair in pairs if bad[pair][0] == kind], bad)
+            yield from _closed(case, host, [pair for pair in pairs if bad[pair][0] == kind], bad, all_shut)
 
 
 def _explained(case: Case, bad: t.Mapping[Pair, t.Any]) -> dict[str, dict[Pair, Block]]:
@@ -180,9 +184,12 @@ def _explained(case: Case, bad: t.Mapping[Pair, t.Any]) -> dict[str, dict[Pair, 
         blocks = [block for item in items if (block := own_block(case, pair, item.what, item.failure in UNANSWERED))]
         if blocks:
             found.setdefault(blocks[0].host, {})[pair] = blocks[0]
+    known, towards = {pair for explained in found.values() for pair in explained}, dict[str, list[Pair]]()
+    for pair in bad:
+        towards.setdefault(pair[1], []).append(pair)
     for host, explained in found.items():  # what keeps the answers of others out mostly keeps their own calls out too
         told = {text(block.row, "rule") for block in explained.values() if block.row}
-        for pair in [pair for pair in bad if pair[1] == host and not any(pair in each for each in found.values())]:
+        for pair in [pair for pair in towards.get(host, ()) if pair not in known]:
             kept = [row for row in _kept(case, host, [pair], bad) if text(row, "rule") in told]
             if kept:
                 explained[pair] = kept_by(host, kept[0], pair[0])
@@ -201,9 +208,10 @@ def _own_block(case: Case, host: str, explained: t.Mapping[Pair, Block], bad: t.
 
 
 def _closed(
-    case: Case, host: str, kind: str, pairs: t.Sequence[Pair], bad: t.Mapping[Pair, t.Any]
+    case: Case, host: str, pairs: t.Sequence[Pair], bad: t.Mapping[Pair, t.Any], all_shut: bool
 ) -> t.Iterator[Finding]:
     """Failed pairs of one kind, attributed to one node."""
+    kind = bad[pairs[0]][0]
     inbound = [source for source, target in pairs if target == host]
     seen = shorten(f"{item.source} to {item.target}: {item.evidence}" for pair in pairs for item in bad[pair][1])
     if not inbound:
@@ -227,7 +235,7 @@ def _closed(
         yield finding("fw-wrong-tool", FAIL, host, seen, cause, open_up(case, host, inbound, kept))
         return
     rule_id = "fw-ephemeral-blocked" if kind == "ephemeral" else _IDS.get(kind, "rdzv-connect-failed")
-    if not kept and not perhaps and _nobody_gets_through(case, bad):
+    if not kept and not perhaps and all_shut:
         yield finding(rule_id, FAIL, host, seen, *_BETWEEN_ALL)
         return
     cause = _CAUSES.get(kind, "Connections to the ports of a job fail.")
@@ -243,11 +251,11 @@ _BETWEEN_ALL = (
 )
 
 
-def _nobody_gets_through(case: Case, bad: t.Mapping[Pair, t.Any]) -> bool:
+def _nobody_gets_through(case: Case, bad: t.Mapping[Pair, t.Any], tried: t.Iterable[Pair]) -> bool:
     """Whether every connection between two of several nodes fails, and none of them is known to keep another out."""
-    tried = {pair for pair in by_pair(tcp_results(case)) if pair[0] != pair[1]}
-    hosts = {host for pair in tried for host in pair}
-    return len(hosts) > 2 and tried == {*bad} and all(lets_all_in(case, host) for host in hosts)
+    between = {pair for pair in tried if pair[0] != pair[1]}
+    hosts = {host for pair in between for host in pair}
+    return len(hosts) > 2 and between == {*bad} and all(lets_all_in(case, host) for host in hosts)
 
 
 def _kept(case: Case, host: str, pairs: t.Sequence[Pair], bad: t.Mapping[Pair, t.Any]) -> list[Data]:

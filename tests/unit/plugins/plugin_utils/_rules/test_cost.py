@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import itertools
 import random
 import sys
@@ -18,6 +19,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._probe import ss
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, options
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.mesh import attribute
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import once
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.ports import ports_closed
 from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import break_it, healthy_case
 
 ANY = options.Options()
@@ -110,6 +112,37 @@ def test_nor_does_it_where_every_login_fails(status, said):
 
     failing(4)
     assert failing(32) / failing(16) < 5
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["between the nodes", "by a rule of each node"])
+def test_nor_does_it_where_no_connection_gets_through(kept):
+    def shut(count):
+        case = healthy_case(count)
+        for source, target in itertools.permutations(case.mesh, 2):
+            cell = case.mesh[source][target]
+            cell["tcp"] = {
+                port: {**result, "ok": False, "failure": "no_route", "evidence": "errno: 113"}
+                for port, result in cell["tcp"].items()
+            }
+        row = {"tool": "nft", "chain": "output", "rule": "ip protocol tcp reject", "direction": "out", "peers": None}
+        for facts in case.fabric.values():
+            facts["filtered"] = [{**row, "ports": [[1, 65535]], "answers": False, "sure": True}] if kept else []
+        case = dataclasses.replace(case, views={})
+        return lines(lambda: list(ports_closed(case)))
+
+    # The pairs of nodes make it 4.13, a walk over all of them for each node 4.23 and 4.49.
+    assert shut(32) / shut(16) < 4.2
+
+
+def test_the_collector_of_cycles_is_on_again_afterwards(monkeypatch):
+    seen = []
+    monkeypatch.setattr(engine, "load", lambda: seen.append(gc.isenabled()) or [])
+    engine.judge(healthy_case(2), ANY)
+    assert (seen, gc.isenabled()) == ([False], True)
+    monkeypatch.setattr(engine, "load", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        engine.judge(healthy_case(2), ANY)
+    assert gc.isenabled()
 
 
 def test_half_of_a_large_cluster_may_be_dead():
