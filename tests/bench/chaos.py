@@ -10,7 +10,8 @@ exactly what the undisturbed one did; it goes on with fresh nodes. The last run 
 
 Compared are all files that differ from the nodes' image with their modes and owners, the rules of the firewalls,
 listening ports, processes, temporary files, and on the controller the state directory and Ansible's own directory. The
-keys and the cluster's id, which are born in each build, are replaced by the names of their owners; nothing else is.
+keys and the cluster's id, which are born in each build, are replaced by the names of their owners, and the times that
+uv notes beside a package are left out; nothing else is.
 
 Half of the kills, as when memory is short, take ansible-playbook's process group alone: its workers and ssh's masters
 go on. The other half take them all, as when the controller is switched off.
@@ -60,6 +61,8 @@ hostname; cat /proc/sys/net/ipv4/ip_local_reserved_ports; ss -Hltn | awk '{print
 ! command -v firewall-cmd >/dev/null || { firewall-cmd --list-all; firewall-cmd --permanent --list-all; } | sort
 find /tmp /var/tmp /dev/shm /run -xdev -mindepth 1 ! -path '*/systemd*' ! -path '/run/user/*' | sort
 """
+# uv notes for each package when the wheel on the node was written, and that note's digest in the list of its files.
+UV_NOTE, UV_DIGEST = "/uv_cache.json", re.compile(rb"^[^\n]*/uv_cache\.json,[^\n]*\n", re.MULTILINE)
 BLOB = re.compile(r"AAAA[A-Za-z0-9+/]{60,}=*")
 PRIVATE = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----\n", re.DOTALL)
 SMALL, SETTLE_S = 100_000, 90
@@ -191,7 +194,10 @@ def files_of(node: str) -> dict[str, tuple[str, bytes]]:
                 f"{item.type.decode()} {item.mode:o} {item.uname}:{item.gname} {item.linkname if item.issym() else ''}"
             )
             stream = tar.extractfile(item) if item.isfile() or item.islnk() else None
-            found[item.name.rstrip("/")] = what, stream.read() if stream else b""
+            content = stream.read() if stream and not item.name.endswith(UV_NOTE) else b""
+            if item.name.endswith(".dist-info/RECORD"):
+                content = UV_DIGEST.sub(b"", content)
+            found[item.name.rstrip("/")] = what, content
     return found
 
 

@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import typing as t
+import zlib
 
 from ansible.plugins.action import ActionBase
 from ansible.plugins.callback import CallbackBase
@@ -45,7 +46,9 @@ def counted(execute: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
     @functools.wraps(execute)
     def counting(self: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
         data, address = kwargs.get("in_data") or b"", self._connection._play_context.remote_addr
-        note(address=address, task=self._task.get_name(), bytes=len(data))
+        # Between real nodes ssh does this (-C in ansible.cfg), and the bridge counts what it makes of it.
+        size = len(zlib.compress(data)) if self._connection.transport == "from_files" else len(data)
+        note(address=address, task=self._task.get_name(), bytes=size)
         return execute(self, *args, **kwargs)
 
     return counting
