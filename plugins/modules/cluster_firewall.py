@@ -13,7 +13,7 @@ version_added: "1.0.0"
 author: [trainmesh.cluster contributors (@trainmesh)]
 description:
   - In firewalld, keeps one rich rule per address in the zone of the data interface, marked by its priority. In ufw,
-    keeps one rule per address, marked by its comment.
+    keeps one rule per address, marked by its comment. Addresses that fill a block of a power of two are one rule.
   - Addresses that are no longer listed are removed. Nothing else is opened or closed, and no firewall is switched on or
     off.
   - NCCL, gloo and torch listen on ephemeral ports, so that opening the rendezvous port alone is not enough.
