@@ -29,7 +29,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._local_nodes.ima
 WORKERS = 4
 SETUP_LIMIT = 180.0  # seconds for the first boot of one node on a busy machine
 SSH_LIMIT = 60.0  # seconds until sshd greets
-NETWORK_S = 60.0  # seconds until a network has lost its containers
+PATIENCE_S = 60.0  # seconds until the engine is through with a removal
 
 Params = t.Mapping[str, t.Any]
 Result = dict[str, t.Any]
@@ -171,7 +171,7 @@ def apply_plan(
         )
     apparmor = "apparmor" in host.need("ask the engine", "info", "--format", "{{.SecurityOptions}}")
     for gone in plan.remove:
-        host.need(f"remove {gone.name}", "rm", "-f", "-v", gone.container)
+        _patiently(host, f"remove {gone.name}", "rm", "-f", "-v", gone.container)
     for node, address in zip(plan.create, addresses):
         argv = nodes.create_argv(cluster, node, address, images[node.image], apparmor=apparmor)
         host.need(f"make {node.name}", *argv)
@@ -266,9 +266,9 @@ def absent(params: Params, *, apply: bool) -> Result:
         made = host.need("list the containers", "ps", "-a", "--filter", ours, "--format", "{{.Names}}").split()
         networks = host.need("list the networks", "network", "ls", "--filter", ours, "--format", "{{.Name}}").split()
         if apply and made:
-            host.need("remove the nodes", "rm", "-f", "-v", *made, limit=180 + 10 * len(made))
-        if apply:
-            _remove_networks(host, networks)
+            _patiently(host, "remove the nodes", "rm", "-f", "-v", *made, limit=180 + 10 * len(made))
+        for network in networks if apply else ():
+            _patiently(host, "remove the networks", "network", "rm", network)
         removed = sorted(made) + sorted(networks) + (remove_images(host, apply=apply) if purge else [])
     if purge:
         stopped, remark = stop_engine(host, apply=apply)
@@ -278,18 +278,22 @@ def absent(params: Params, *, apply: bool) -> Result:
     return {"changed": bool(removed), "looked": bool(answers), "summary": summary, "diff": _diff(removed, [])}
 
 
-def _remove_networks(host: Host, networks: t.Iterable[str]) -> None:
-    """Each for itself: on a busy machine a network has its containers for a while after they are gone."""
-    deadline = time.monotonic() + NETWORK_S
-    for network in networks:
-        while True:
-            try:
-                host.need("remove the networks", "network", "rm", network)
-                break
-            except LocalNodesError as error:
-                if "active endpoints" not in str(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(1)
+def _patiently(host: Host, doing: str, *argv: str, limit: float = 60) -> None:
+    """Again where the engine is not yet through with what came before.
+
+    On a busy machine a network has its containers for a while after they are gone, and the removal of a container,
+    whose client was killed, goes on.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            host.need(doing, *argv, limit=limit)
+            return
+        except LocalNodesError as error:
+            unready = "active endpoints" in str(error) or "already in progress" in str(error)
+            if not unready or time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 STEPS: dict[str, t.Callable[..., Result]] = {

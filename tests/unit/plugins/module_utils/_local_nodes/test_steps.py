@@ -177,14 +177,27 @@ def test_nodes_go_before_their_networks_and_check_mode_removes_neither(
     assert all("label=io.trainmesh.local-nodes=x" in argv for argv in host.asked if argv[0] == "ps")
 
 
-def test_a_network_that_still_has_containers_is_removed_when_they_have_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    host, busy = cluster(), "error while removing network: network x has active endpoints"
+@pytest.mark.parametrize(
+    ("command", "what", "busy"),
+    [
+        ("network rm", "networks", "error while removing network: network x has active endpoints"),
+        ("rm -f", "nodes", "Error response from daemon: removal of container trainmesh-x-a is already in progress."),
+    ],
+)
+def test_what_the_engine_is_still_removing_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, command: str, what: str, busy: str
+) -> None:
+    host = cluster()
     answers = iter([said(busy, 1), said(busy, 1), said("")])
-    host.answers["network rm"] = lambda _argv: next(answers)
+    host.answers[command] = lambda _argv: next(answers)
     monkeypatch.setattr(steps.time, "sleep", lambda _seconds: None)
     assert "trainmesh-x" in absent(monkeypatch, host)["summary"] and next(answers, None) is None
-    host.answers["network rm"] = lambda _argv: said("permission denied", 1)
-    with pytest.raises(LocalNodesError, match="could not remove the networks: permission denied"):
+    host.answers[command] = lambda _argv: said("permission denied", 1)
+    with pytest.raises(LocalNodesError, match=f"could not remove the {what}: permission denied"):
+        absent(monkeypatch, host)
+    host.answers[command] = lambda _argv: said(busy, 1)
+    monkeypatch.setattr(steps, "PATIENCE_S", -1.0)
+    with pytest.raises(LocalNodesError, match=busy):
         absent(monkeypatch, host)
 
 
