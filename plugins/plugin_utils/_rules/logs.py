@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What NCCL's logs, ds_report and collect_env say, handed in by the user or by the probe.
+"""What NCCL's logs, ds_report and collect_env say, as user files or from the probe.
 
 A log of a user names machines by their own host names; where none of the plan's nodes has
 that name the finding has no host, and its evidence is under the log's own word.

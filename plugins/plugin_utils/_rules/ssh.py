@@ -200,7 +200,7 @@ def _refused(name: str, path: str, text: str) -> t.Iterator[Finding]:
 
 
 def _trailing(name: str, path: str, text: str) -> t.Iterator[Finding]:
-    """Comments behind a value in an ssh configuration that was handed in."""
+    """Comments behind a value in an ssh configuration that is a user file."""
     for number, line in enumerate(text.splitlines(), 1):
         if _TRAILING.match(line):
             yield finding(

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read what a user hands in: hostfiles, Accelerate and DeepSpeed files, ssh configurations.
+"""Read user files: hostfiles, Accelerate and DeepSpeed files, ssh configurations.
 
 Pure functions from text to data. They never raise: what is wrong with a text comes back as Problems
 with line numbers. Nothing is judged here but whether the program that reads the file takes a line.

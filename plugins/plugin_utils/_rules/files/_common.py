@@ -69,7 +69,7 @@ def mappings(case: Case, kind: str) -> list[tuple[Copy, Data]]:
 
 
 def hostfile_of(case: Case, host: str) -> formats.Hostfile | None:
-    """The hostfile that was handed in, as this node has it; None without one."""
+    """The user's hostfile, as this node has it; None without one."""
     texts = [copy.text for copy in copies(case, "hostfile") if copy.host == host]
     return formats.hostfile(texts[0]) if texts else None
 
@@ -122,7 +122,7 @@ def gpus_of(case: Case) -> dict[str, int]:
 
 
 def world_size(case: Case, host: str) -> int:
-    """Ranks of a job: the slots of the hostfile that was handed in, else those of the plan."""
+    """Ranks of a job: the slots of the user's hostfile, else those of the plan."""
     given = hostfile_of(case, host)
     return sum(given.slots.values()) if given and given.hosts else int(dig(case.plan, "world_size", 0))
 

@@ -43,7 +43,7 @@ PER_NODE = frozenset(("machine_rank", "gpu_ids", "num_processes", "mixed_precisi
 
 
 def configurations(case: Case) -> list[tuple[common.Copy, Data]]:
-    """Accelerate's files that were handed in and are for several machines."""
+    """The user files of Accelerate that are for several machines."""
     return [(copy, data) for copy, data in common.mappings(case, "accelerate") if common.multi_node(data)]
 
 
@@ -184,7 +184,7 @@ def _known(entry: Data, have: str | None) -> bool:
 
 
 def _used(case: Case) -> list[tuple[common.Copy, Data]]:
-    """The configurations that jobs take: those handed in, else the nodes' default files if a script relies on them."""
+    """The configurations that jobs take: user files, else the nodes' default files if a script relies on them."""
     given = configurations(case)
     silent = any("config_file" not in command.options for _c, _s, command in common.commands(case, ACCELERATE))
     if given or not silent:

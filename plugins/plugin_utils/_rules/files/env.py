@@ -36,7 +36,7 @@ _NO_SECRET = frozenset(("NCCL_IB_PKEY",))
 
 
 def environment_files(case: Case) -> list[common.Copy]:
-    """DeepSpeed's environment files: those handed in, and those that the nodes have where DeepSpeed looks for them."""
+    """DeepSpeed's environment files: user files, and those that the nodes have where DeepSpeed looks for them."""
     found = common.copies(case, "deepspeed_env")
     for host in case.order:
         for file in rows(case.user.get(host), "deepspeed_env"):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules on hostfiles that were handed in. Source: DeepSpeed 0.19.6 launcher/runner.py."""
+"""Rules on the user's hostfiles. Source: DeepSpeed 0.19.6 launcher/runner.py."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def _differs(host: str, evidence: str) -> Finding:
 
 
 def _handed_in(case: Case) -> dict[str, dict[str, Data]]:
-    """What each node has of each file that was handed in, by path."""
+    """What each node has of each user file, by path."""
     places: dict[str, dict[str, Data]] = {}
     for host in case.order:
         for file in rows(case.user.get(host), "files"):
@@ -153,7 +153,7 @@ def _handed_in(case: Case) -> dict[str, dict[str, Data]]:
 
 
 def _not_readable(case: Case) -> t.Iterator[tuple[str, str]]:
-    """(node, what is wrong) of files that were handed in: nobody has them, or not everybody what every rank opens."""
+    """(node, what is wrong) of user files: nobody has them, or not everybody what every rank opens."""
     for path, found in _handed_in(case).items():
         have = [host for host, file in found.items() if isinstance(dig(file, "text"), str)]
         others = f"not there, but on {', '.join(have[:3])}" if have else "not there, nor on any other node"
