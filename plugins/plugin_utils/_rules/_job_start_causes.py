@@ -175,8 +175,7 @@ START_CAUSES: t.Mapping[str, Cause] = {
         "job-failed",
         "The kernel lets the job's user watch no more files: the disk is not full, in spite of the number of the error",
         "sysctl fs.inotify there; sysctl -w fs.inotify.max_user_watches=1048576 fs.inotify.max_user_instances=1024, "
-        "also "
-        "in /etc/sysctl.d",
+        "also in /etc/sysctl.d",
     ),
     # the net
     "ssh_lost": Cause(

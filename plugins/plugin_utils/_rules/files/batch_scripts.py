@@ -85,8 +85,7 @@ def directives(case: Case) -> t.Iterator[Answer]:
                     + (f" (and {len(found) - 1} more)" * (len(found) > 1)),
                     f"{cause}; the job gets what the partition gives to those who ask for nothing.",
                     "Move all #SBATCH lines right below the first line of the script, with plain values (or give "
-                    "them to "
-                    "sbatch as options).",
+                    "them to sbatch as options).",
                 )
 
 
@@ -140,8 +139,7 @@ def own_master(case: Case) -> t.Iterator[Answer]:
                 f"{start.place}: the master is {shortened(written, 60)}, in quotes that leave it to each task",
                 "Every node takes itself for the master, so that each waits alone.",
                 "export MASTER_ADDR=$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1) in the batch script, "
-                "and "
-                "$MASTER_ADDR in the command.",
+                "and $MASTER_ADDR in the command.",
             )
 
 

@@ -70,8 +70,7 @@ def bridge(case: Case) -> t.Iterator[Answer]:
                 copy.host,
                 f"{copy.at(command.line)}: docker run without --network, for several nodes",
                 "The container is behind its host's bridge: NCCL and gloo announce an address of the bridge, and "
-                "listen "
-                "at ports that -p does not name, which other nodes can't reach.",
+                "listen at ports that -p does not name, which other nodes can't reach.",
                 "docker run --network host --ipc host, on every node; -p is not needed then.",
             )
 
