@@ -92,6 +92,13 @@ def gpus(case: Case, host: str) -> list[Data]:
     return rows(case.gpu.get(host), "gpus")
 
 
+def gpu_count(case: Case, host: str) -> int:
+    """How many GPUs the host's facts, or else the plan, know."""
+    found = dig(case.gpu.get(host), "gpus", [])
+    planned = dig(dig(case.plan, "nodes", {}).get(host), "gpus", [])
+    return len(found) or len(planned)
+
+
 def in_mig_mode(gpu: Data) -> bool:
     """Whether a GPU is cut into MIG instances: it then has neither NVLinks nor peers, which is no fault of its own."""
     return text(gpu, "mig_mode").lower() == "enabled"

@@ -43,7 +43,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import ssh_values
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import _login_words as login_words
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import certificates, host_limits
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import certificates, host_disks, host_limits
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules._login_reasons import explain
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.ssh_keys import job_user
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.sshd_ports import sshd_not_on_planned_port
@@ -404,7 +404,7 @@ def failed(case: Case) -> t.Iterable[Answer]:
             yield finding("ssh-login-failed", FAIL, item.target, seen, cause, remedy)
 
 
-_BY_FACTS = {"process-limit": host_limits.process_limit, "disk-full": host_limits.disk_full}
+_BY_FACTS = {"process-limit": host_limits.process_limit, "disk-full": host_disks.disk_full}
 
 
 @once

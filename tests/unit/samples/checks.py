@@ -23,12 +23,14 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules import (
     addresses,
     clock,
     exposure,
+    host_disks,
     host_limits,
     host_memory,
     links,
     names,
     pdsh,
     ports,
+    proxies,
     ssh,
     ssh_keys,
     sshd_ports,
@@ -44,7 +46,20 @@ def rules_of(*modules: t.Any) -> list[Rule]:
 
 
 NETWORK = rules_of(
-    addresses, clock, exposure, host_limits, host_memory, links, names, ports, pdsh, ssh, ssh_keys, sshd_ports
+    addresses,
+    clock,
+    exposure,
+    host_disks,
+    host_limits,
+    host_memory,
+    links,
+    names,
+    ports,
+    pdsh,
+    proxies,
+    ssh,
+    ssh_keys,
+    sshd_ports,
 )
 
 
