@@ -12,6 +12,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import (
     formats,
     launch_script,
+    launchers,
     per_node,
 )
 
@@ -88,7 +89,7 @@ def _of_script(path: str, script: launch_script.Script) -> t.Iterator[Export]:
 
 def _sends(command: launch_script.Command) -> bool:
     """Whether a command hands variables on to other nodes."""
-    return command.launcher == launch_script.DEEPSPEED and bool(command.options.get("hostfile"))
+    return command.launcher == launchers.DEEPSPEED and bool(command.options.get("hostfile"))
 
 
 def _for_every_node(command: launch_script.Command) -> bool:

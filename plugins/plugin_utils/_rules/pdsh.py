@@ -28,7 +28,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     finding,
     rule,
 )
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import PDSH
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launchers import PDSH
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 
 EADDRINUSE = 98

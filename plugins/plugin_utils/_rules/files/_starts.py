@@ -12,13 +12,13 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.facts
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import FAIL, WARN, Case, dig, once
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import launch_script, per_node
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import integer
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import (
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import Command
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launchers import (
     ACCELERATE,
     COMPOSER,
     DEEPSPEED,
     PYTHON,
     TORCHRUN,
-    Command,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 

@@ -24,7 +24,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import integer
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import ACCELERATE
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launchers import ACCELERATE
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files.accelerate import configurations
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files.syntax import near

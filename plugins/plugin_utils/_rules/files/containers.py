@@ -23,13 +23,15 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import expansion
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import (
+    Command,
+    Script,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launchers import (
     ACCELERATE,
     COMPOSER,
     DEEPSPEED,
     PYTHON,
     TORCHRUN,
-    Command,
-    Script,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files._starts import several_nodes

@@ -24,10 +24,8 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
     rule,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import inclusion, integer
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import (
-    DEEPSPEED,
-    Command,
-)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import Command
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launchers import DEEPSPEED
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files._starts import several_nodes
 

@@ -25,7 +25,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import formats
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.formats import integer
-from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import DEEPSPEED
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launchers import DEEPSPEED
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 
 # what Accelerate's launcher pushes from its own node, and no other node should have

@@ -21,12 +21,14 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule 
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles import expansion, formats, shell
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launch_script import (
+    Command,
+    Script,
+)
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.userfiles.launchers import (
     ACCELERATE,
     COLOSSALAI,
     PDSH,
     TORCHRUN,
-    Command,
-    Script,
 )
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.files import _common as common
 
