@@ -14,8 +14,8 @@ import time
 import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import packet_filter as pf
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import saved_rules
 
 MOST_ROWS, MOST_RULES, MOST_PEERS = 24, 4000, 1024
 SECONDS = 3.0
@@ -56,9 +56,9 @@ def at_boot(files: Tree, peers: t.Mapping[str, tuple[str, str]], uid: int | None
     None where nothing is loaded then; of iptables and nftables what keeps something back. ``save`` is the command that
     keeps the rules of now. ``limit`` in seconds for asking nft.
     """
-    by_nft = filter_rules.saved_nft(files, limit) if os.geteuid() == 0 and files.root == "/" else None
+    by_nft = saved_rules.saved_nft(files, limit) if os.geteuid() == 0 and files.root == "/" else None
     answers = []
-    for found in filter(None, (filter_rules.saved(files), by_nft)):
+    for found in filter(None, (saved_rules.saved(files), by_nft)):
         kept = [row for row in rows(found[1], peers, uid) or () if not row["answers"]]
         answers.append({**found[0]._asdict(), "rows": kept})
     return max(answers, key=lambda answer: bool(answer["rows"]), default=None)

@@ -16,10 +16,16 @@ import typing as t
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import run
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules, filter_sets, packet_filter
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import (
+    filter_sets,
+    iptables_rules,
+    nft_rules,
+    packet_filter,
+    saved_rules,
+)
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric.units import unit_active
 
-SBIN = filter_rules.SBIN
+SBIN = saved_rules.SBIN
 IPTABLES_TABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
 # What input chains jump to, by which ufw and firewalld are known; firewalld of 2.3 and later has no *_ZONES any more.
 UFW_MARK, FIREWALLD_MARKS = "ufw-before-input", ("INPUT_ZONES", "INPUT_POLICIES")
@@ -183,11 +189,11 @@ def read_rules(files: Tree, limit: float) -> Rules:
     ruleset = run([nft, "-j", "-t", "list", "ruleset"], limit) if nft else None
     text = ruleset.out if ruleset is not None and ruleset.ok else ""
     blocking, marks = (parse_nft(text) if text else None) or (None, None)
-    chains = filter_rules.nftables(filter_sets.of_nft(nft, text, limit, run)) if nft and text else None
+    chains = nft_rules.nftables(filter_sets.of_nft(nft, text, limit, run)) if nft and text else None
     listed = _listed_by_iptables(files, limit, "ip")
     for program, lines in {**(listed or {}), **(_listed_by_iptables(files, limit, "ip6") or {})}.items():
         sets = filter_sets.of_ipset(shutil.which("ipset", path=SBIN), lines, limit, run)
-        chains = {**(chains or {}), **filter_rules.iptables(lines, program, sets)}
+        chains = {**(chains or {}), **iptables_rules.iptables(lines, program, sets)}
     return Rules(blocking, marks, _of_input(listed), chains)
 
 
@@ -198,7 +204,7 @@ def _listed_by_iptables(files: Tree, limit: float, family: str) -> dict[str, str
     """
     loaded = (files.text(f"/proc/net/{family}_tables_names") or "").split()
     legacy = "filter" in loaded
-    more = [table for table in filter_rules.MORE_TABLES if table in loaded]
+    more = [table for table in iptables_rules.MORE_TABLES if table in loaded]
     names = (f"{family}tables-legacy", f"{family}tables", f"{family}tables-nft")
     programs = [path for path in (shutil.which(name, path=SBIN) for name in names) if path]
     if not programs:

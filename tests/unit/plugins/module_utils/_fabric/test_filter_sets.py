@@ -11,7 +11,12 @@ import typing as t
 import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules, filter_sets, filtered
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import (
+    filter_sets,
+    filtered,
+    iptables_rules,
+    nft_rules,
+)
 
 PEERS = {f"10.0.0.{number}": ("10.0.0.11", "eth0") for number in (12, 13)}
 PLACE = {"family": "inet", "table": "guard", "handle": 3}
@@ -30,7 +35,7 @@ def answering(*elements: t.Any, rc: int = 0) -> t.Callable[..., Outcome]:
 
 
 def rows(text: str) -> list[tuple[t.Any, bool, str, str]]:
-    found = filtered.rows(filter_rules.nftables(text), PEERS, None) or []
+    found = filtered.rows(nft_rules.nftables(text), PEERS, None) or []
     return [(row["peers"], row["sure"], row["rule"], row["undo"]) for row in found if not row["answers"]]
 
 
@@ -99,7 +104,7 @@ def test_a_map_of_verdicts() -> None:
 
     text = filter_sets.of_nft("nft", json.dumps({"nftables": [head, rule]}), 1, ask)
     assert asked == [["nft", "-j", "list", "map", "inet", "guard", "ports"]]
-    found = filtered.rows(filter_rules.nftables(text), PEERS, None) or []
+    found = filtered.rows(nft_rules.nftables(text), PEERS, None) or []
     assert [(row["sure"], row["ports"]) for row in found if not row["answers"]] == [
         (True, [[29500, 29500]]),
         (True, [[1024, 29499], [29501, 65535]]),
@@ -133,6 +138,6 @@ def test_the_members_of_a_set_of_ipset(saved: str, members: dict[str, list[str]]
         "ipset", f"-P INPUT ACCEPT\n{RULE}", 1, lambda *_: Outcome(0, saved, "", False, False, 0)
     )
     assert found == members
-    chains = filter_rules.iptables(f"-P INPUT ACCEPT\n{RULE}", "iptables", found)
+    chains = iptables_rules.iptables(f"-P INPUT ACCEPT\n{RULE}", "iptables", found)
     kept = [(row["peers"], row["sure"]) for row in filtered.rows(chains, PEERS, None) or [] if not row["answers"]]
     assert kept == ([(["10.0.0.13"], True)] if members.get("banned") else [] if members else [(None, False)])

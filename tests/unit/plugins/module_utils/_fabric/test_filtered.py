@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules, filtered
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filtered, iptables_rules
 
 PEERS = {f"10.0.0.{number}": ("10.0.0.11", "eth0") for number in range(12, 212)}
 
 
 def of(*lines: str) -> list[filtered.Row]:
-    return filtered.rows(filter_rules.iptables("\n".join(lines)), PEERS, 1000) or []
+    return filtered.rows(iptables_rules.iptables("\n".join(lines)), PEERS, 1000) or []
 
 
 def test_nothing_is_told_of_rules_that_let_the_peers_through() -> None:
@@ -57,4 +57,4 @@ def test_what_is_certain_is_told_before_what_is_not() -> None:
 
 def test_too_many_rules_are_unknown() -> None:
     many = [f"-A INPUT -s 192.0.2.{number % 250} -j DROP" for number in range(filtered.MOST_RULES + 1)]
-    assert filtered.rows(filter_rules.iptables("\n".join(["-P INPUT ACCEPT", *many])), PEERS, None) is None
+    assert filtered.rows(iptables_rules.iptables("\n".join(["-P INPUT ACCEPT", *many])), PEERS, None) is None

@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules, filtered, firewall
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import (
+    filtered,
+    firewall,
+    iptables_rules,
+    nft_rules,
+)
 
 NOTHING = firewall.Rules(None, None, None)
 OPEN = firewall.Rules([], [], ["-P INPUT ACCEPT"])
@@ -219,7 +224,7 @@ BANS = "-P INPUT ACCEPT\n-N f2b\n-A INPUT -p tcp -j f2b\n-A f2b -s 10.0.0.13/32 
 )
 def test_rules_against_some_are_no_firewall_against_strangers(tmp_path: Path, text: str, active: bool | None) -> None:
     lines = [line for line in text.splitlines() if line.split()[1] == "INPUT"]
-    rules = firewall.Rules(None, None, lines, filter_rules.iptables(text))
+    rules = firewall.Rules(None, None, lines, iptables_rules.iptables(text))
     assert (firewall.iptables(Tree(str(tmp_path)), rules) or {})["active"] is active
 
 
@@ -229,7 +234,7 @@ def test_nftables_that_bans_some_is_no_firewall_against_strangers(tmp_path: Path
     head = chain("guard", "in", type="filter", hook="input", prio=0, policy=policy)
     text = nft(head, rule("guard", "in", {"match": compare}, {"drop": None}))
     blocking, marks = firewall.parse_nft(text) or ([], [])
-    rules = firewall.Rules(blocking, marks, None, filter_rules.nftables(text))
+    rules = firewall.Rules(blocking, marks, None, nft_rules.nftables(text))
     assert (firewall.nftables(Tree(str(tmp_path)), rules) or {})["active"] is active
 
 

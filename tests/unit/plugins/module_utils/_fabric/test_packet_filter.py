@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import iptables_rules
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import packet_filter as pf
 
 OUT = pf.Packet(pf.OUT, False, "10.0.0.11", "10.0.0.12", "eth0", 1000)
@@ -18,7 +18,7 @@ IN = OUT._replace(direction=pf.IN)
 
 def kept(packet: pf.Packet, *lines: str) -> list[tuple[str, pf.Spans, bool]]:
     """(rule, ports, certain) of what is kept back."""
-    chains = filter_rules.iptables("\n".join(lines))
+    chains = iptables_rules.iptables("\n".join(lines))
     return [(hit.rule.text, hit.ports, hit.sure) for hit in pf.blocked(chains, packet)]
 
 
@@ -122,11 +122,11 @@ def test_tables_that_see_the_packets_before_the_filter() -> None:
         "-P PREROUTING ACCEPT\n-P INPUT ACCEPT\n-N spoofed\n-A PREROUTING -s 10.0.0.0/8 -j spoofed\n-A spoofed -j DROP"
     )
     for table in ("mangle", "raw"):
-        hits = pf.blocked(filter_rules.iptables(lines, f"iptables-legacy -t {table}"), IN)
+        hits = pf.blocked(iptables_rules.iptables(lines, f"iptables-legacy -t {table}"), IN)
         assert [(hit.rule.undo, hit.chain.place) for hit in hits] == [
             (f"iptables-legacy -t {table} -D spoofed -j DROP", f"iptables-legacy -t {table} spoofed")
         ]
-    assert pf.blocked(filter_rules.iptables(lines, "iptables-legacy -t nat"), IN) == []
+    assert pf.blocked(iptables_rules.iptables(lines, "iptables-legacy -t nat"), IN) == []
 
 
 def test_without_a_known_interface_a_rule_for_one_is_uncertain() -> None:
@@ -184,7 +184,7 @@ def test_what_comes_back_from_a_goto_goes_on_above() -> None:
 
 
 def test_rules_for_one_family_say_nothing_of_the_other() -> None:
-    chains = filter_rules.iptables("-P INPUT DROP", "ip6tables")
+    chains = iptables_rules.iptables("-P INPUT DROP", "ip6tables")
     assert pf.blocked(chains, IN) == []
     (hit,) = pf.blocked(chains, IN._replace(own="fd00::11", peer="fd00::12"))
     assert (hit.rule.undo, hit.sure) == ("ip6tables -P INPUT ACCEPT", True)
@@ -194,7 +194,7 @@ def test_of_a_large_set_the_peer_is_found() -> None:
     members = [f"192.0.{number // 250}.{number % 250}" for number in range(400)]
     rule = "-A INPUT -m set --match-set banned src -j DROP"
     for more, held in ((["10.0.0.12"], True), (["10.0.0.13", "10.0.0.0/29"], False)):
-        chains = filter_rules.iptables(rule, "iptables", {"banned": [*members, *more]})
+        chains = iptables_rules.iptables(rule, "iptables", {"banned": [*members, *more]})
         hits = pf.blocked({**chains, "iptables INPUT": chains["iptables INPUT"]._replace(hook="input")}, IN)
         assert [(hit.rule.undo, hit.sure) for hit in hits] == [("ipset del banned ADDRESS", True)] * held
 
@@ -215,7 +215,7 @@ WORDS = (
     st.lists(st.lists(st.sampled_from([*WORDS, '"', "", "::1", "-i", "eth+"]), max_size=8).map(" ".join), max_size=6)
 )
 def test_any_lines_are_walked(lines: list[str]) -> None:
-    chains = filter_rules.iptables("\n".join(lines))
+    chains = iptables_rules.iptables("\n".join(lines))
     for packet in (OUT, IN, OUT._replace(answer=True, own="", interface="", uid=None)):
         for hit in pf.blocked(chains, packet):
             assert hit.ports and all(low <= high for low, high in hit.ports)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules, filtered
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filtered, iptables_rules
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine, options
 from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import (
     address,
@@ -40,7 +40,7 @@ def every(change):
 def of_rules(facts, *lines, program="iptables"):
     """What the reader makes of rules that let the nodes in."""
     peers = {address(f"node{number}"): ("10.0.0.99", "eth0") for number in (1, 2, 3)}
-    facts["filtered"] = filtered.rows(filter_rules.iptables("\n".join(lines), program), peers, 1000)
+    facts["filtered"] = filtered.rows(iptables_rules.iptables("\n".join(lines), program), peers, 1000)
 
 
 @every

@@ -1,21 +1,18 @@
 # Copyright: (c) 2026, trainmesh.cluster contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules of nftables, and those that iptables gets at boot."""
+"""Rules of nftables."""
 
 from __future__ import annotations
 
 import json
 import typing as t
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base.command import Outcome
-from ansible_collections.trainmesh.cluster.plugins.module_utils._base.procfs import Tree
-from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import filter_rules
+from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import nft_rules
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import packet_filter as pf
 
 OUT = pf.Packet(pf.OUT, False, "10.0.0.11", "10.0.0.12", "eth0", 1000)
@@ -37,7 +34,7 @@ def ruleset(*expressions: list[t.Any], policy: str = "accept", hook: str = "outp
 
 
 def kept(text: str, packet: pf.Packet = OUT) -> list[tuple[str, pf.Spans, bool]]:
-    chains = filter_rules.nftables(text)
+    chains = nft_rules.nftables(text)
     assert chains is not None
     return [(hit.rule.undo, hit.ports, hit.sure) for hit in pf.blocked(chains, packet)]
 
@@ -151,7 +148,7 @@ def test_an_accept_by_a_concatenation_lets_through_what_it_names() -> None:
 
 
 def test_a_set_of_concatenations_with_too_many_elements_is_not_judged() -> None:
-    elements = [[f"10.1.{number // 250}.{number % 250}", 22] for number in range(filter_rules.MOST_ALTERNATIVES + 1)]
+    elements = [[f"10.1.{number // 250}.{number % 250}", 22] for number in range(nft_rules.MOST_ALTERNATIVES + 1)]
     assert [hit[2] for hit in kept(ruleset([concatenated(TO_PORT, *elements), {"drop": None}]))] == [False]
 
 
@@ -221,7 +218,7 @@ def test_a_chain_at_the_ingress_of_a_device() -> None:
 
 def test_what_is_written_of_a_rule_is_near_to_what_nft_lists() -> None:
     text = ruleset([TO, match(payload("tcp", "dport"), {"range": [5, 9]}), {"reject": {"type": "icmp", "expr": "y"}}])
-    chains = filter_rules.nftables(text) or {}
+    chains = nft_rules.nftables(text) or {}
     rule = chains["nft inet mine c"].rules[0]
     assert rule.text == "inet mine c: ip daddr 10.0.0.12 tcp dport 5-9 reject with icmp y"
 
@@ -229,85 +226,6 @@ def test_what_is_written_of_a_rule_is_near_to_what_nft_lists() -> None:
 def test_other_hooks_and_nat_are_not_on_the_way() -> None:
     assert kept(ruleset([{"drop": None}], hook="forward")) == []
     assert kept(ruleset([{"drop": None}]).replace('"filter"', '"nat"')) == []
-
-
-def boot(tmp_path: Path, file: str, unit: str, text: str) -> Tree:
-    (tmp_path / file).parent.mkdir(parents=True)
-    (tmp_path / file).write_text(text)
-    wants = tmp_path / "etc/systemd/system/multi-user.target.wants"
-    wants.mkdir(parents=True)
-    (wants / unit).symlink_to("nowhere")
-    return Tree(str(tmp_path))
-
-
-SAVED = """# Generated
-*nat
-:PREROUTING ACCEPT [0:0]
--A PREROUTING -j DROP
-COMMIT
-*filter
-:INPUT ACCEPT [0:0]
-:OUTPUT ACCEPT [570:431651]
-:Mine - [0:0]
--A INPUT -p tcp -m state --state NEW -m tcp --dport 22 -j ACCEPT
--A INPUT -j REJECT --reject-with icmp-host-prohibited
-COMMIT
-"""
-
-
-@pytest.mark.parametrize(
-    ("file", "unit"),
-    [("etc/iptables/rules.v4", "netfilter-persistent.service"), ("etc/sysconfig/iptables", "iptables.service")],
-)
-def test_saved_rules_that_a_service_loads(tmp_path: Path, file: str, unit: str) -> None:
-    found = filter_rules.saved(boot(tmp_path, file, unit, SAVED))
-    assert found is not None and found[0].file == f"/{file}"
-    hits = pf.blocked(found[1], OUT._replace(direction=pf.IN))
-    assert [(hit.rule.text, hit.ports) for hit in hits] == [
-        ("-A INPUT -j REJECT --reject-with icmp-host-prohibited", ((1, 21), (23, 65535)))
-    ]
-
-
-def test_saved_rules_for_ipv6_come_with_those_for_ipv4(tmp_path: Path) -> None:
-    tree = boot(tmp_path, "etc/iptables/rules.v4", "netfilter-persistent.service", SAVED)
-    reject = "-A INPUT -j REJECT --reject-with icmp6-adm-prohibited"
-    (tmp_path / "etc/iptables/rules.v6").write_text(f"*filter\n:INPUT ACCEPT [0:0]\n{reject}\nCOMMIT\n")
-    found = filter_rules.saved(tree)
-    packet = pf.Packet(pf.IN, False, "fd00::11", "fd00::12")
-    assert found and [hit.rule.text for hit in pf.blocked(found[1], packet)] == [reject]
-
-
-def test_saved_rules_of_the_tables_before_the_filter(tmp_path: Path) -> None:
-    text = SAVED.replace("*nat", "*raw").replace("-A PREROUTING -j DROP", "-A PREROUTING -s 10.0.0.0/8 -j DROP")
-    found = filter_rules.saved(boot(tmp_path, "etc/iptables/rules.v4", "netfilter-persistent.service", text))
-    hits = pf.blocked(found[1], OUT._replace(direction=pf.IN)) if found else []
-    assert "-A PREROUTING -s 10.0.0.0/8 -j DROP" in [hit.rule.text for hit in hits]
-
-
-def test_saved_rules_that_nobody_loads(tmp_path: Path) -> None:
-    assert filter_rules.saved(boot(tmp_path, "etc/iptables/rules.v4", "other.service", SAVED)) is None
-    assert filter_rules.saved(Tree(str(tmp_path / "nowhere"))) is None
-
-
-def test_rules_that_the_service_of_nftables_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filter_rules.shutil, "which", lambda name, path: f"/usr/bin/{name}")
-    tree = boot(tmp_path, "etc/nftables.conf", "nftables.service", "x")
-    asked: list[list[str]] = []
-
-    def ask(argv: list[str], limit: float) -> Outcome:
-        asked.append(argv)
-        return Outcome(0, ruleset(policy="drop", hook="input"), "", False, False, 0.0)
-
-    found = filter_rules.saved_nft(tree, 1, ask)
-    assert found and (found[0].file, found[0].unit) == ("/etc/nftables.conf", "nftables.service")
-    assert [hit.rule.text for hit in pf.blocked(found[1], OUT._replace(direction=pf.IN))] == [
-        "inet mine c: policy drop"
-    ]
-    assert asked[0][:2] == ["/usr/bin/unshare", "-n"] and asked[0][-1] == "/etc/nftables.conf"
-    assert filter_rules.saved_nft(tree, 1, lambda argv, limit: Outcome(1, "", "no", False, False, 0.0)) is None
-    (tmp_path / "etc/nftables.conf").unlink()
-    assert filter_rules.saved_nft(tree, 1, ask) is None
-    assert filter_rules.saved_nft(Tree(str(tmp_path / "nowhere")), 1, ask) is None
 
 
 JSON = st.recursive(
@@ -327,6 +245,6 @@ JSON = st.recursive(
 @settings(max_examples=200, deadline=None, database=None)
 @given(st.lists(JSON, max_size=4))
 def test_random_rules_never_raise(expression: list[t.Any]) -> None:
-    chains = filter_rules.nftables(ruleset(expression))
+    chains = nft_rules.nftables(ruleset(expression))
     if chains:
         pf.blocked(chains, OUT)
