@@ -157,6 +157,14 @@ def test_stop_is_the_script_for_it(cluster, shell, words, asked):
     assert (cluster.root / "stopped").read_text() == asked
 
 
+def test_a_run_that_the_head_does_not_know_is_said_to_be_so_and_looked_for(cluster, shell):
+    record(cluster, "test-known")
+    known, other = shell("stop", "test-known"), shell("stop", "test-knwon")
+    assert (known.returncode, known.stderr) == (0, "") and other.returncode == 0
+    assert "no run test-knwon is known here (trainmesh ps --all shows the newest runs)" in other.stderr
+    assert (cluster.root / "stopped").read_text().strip() == "test-knwon"
+
+
 @pytest.mark.parametrize("words", [[], ["r1", "--all"], ["../x"]])
 def test_stop_wants_one_run(cluster, shell, words):
     assert shell("stop", *words).returncode == 64

@@ -64,9 +64,21 @@ def stop(prefix: str, options: argparse.Namespace) -> int:
     word = "--all" if options.all else options.run
     if not options.all and not RUN_ID.match(word):
         raise Refused(f"a run's name has letters, digits, dots and dashes, {word} has not")
+    if not options.all and unknown(prefix, word):
+        sys.stderr.write(f"trainmesh stop: no run {word} is known here (trainmesh ps --all shows the newest runs); its "
+                         "processes are looked for all the same\n")  # fmt: skip
     script = f"{prefix}/bin/trainmesh-stop"
     sys.stdout.flush()
     os.execv(script, [script, word])
+
+
+def unknown(prefix: str, run: str) -> bool:
+    """Whether this is the head, which keeps the records, and it has none of this run."""
+    try:
+        installation = find(prefix)
+        return installation.is_head() and not os.path.isdir(directory_of(installation, run))
+    except Refused:
+        return False  # what is broken must keep nobody from stopping a run
 
 
 def ps(prefix: str, options: argparse.Namespace) -> int:

@@ -266,9 +266,10 @@ def nothing_fits(setup: Setup, needs: t.Sequence[Need], best: Need | None) -> li
                      "gradient accumulation keeps the effective batch")  # fmt: skip
     else:
         least = min(needs, key=lambda each: each.total)
-        lines.append(f"  even one sample does not: {title(least)} needs {gib(least.total)} a GPU and "
-                     f"{gib(least.offloaded)} of host memory a node for --batch {setup.batch}: more nodes, a shorter "
-                     "--seq, --optimizer adamw-8bit, or a smaller model")  # fmt: skip
+        host = f" and {gib(least.offloaded)} of host memory a node" if least.offloaded else ""
+        lines.append(f"  even one sample does not: for --batch {setup.batch} {title(least)} needs {gib(least.total)} a "
+                     f"{'GPU' if setup.gpus else 'rank'}{host}: more nodes, a shorter --seq, --optimizer adamw-8bit, "
+                     "or a smaller model")  # fmt: skip
     return lines
 
 
