@@ -145,6 +145,15 @@ def test_the_collector_of_cycles_is_on_again_afterwards(monkeypatch):
     assert gc.isenabled()
 
 
+def test_a_collector_that_is_off_stays_off():
+    gc.disable()
+    try:
+        engine.judge(healthy_case(2), ANY)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
 def test_half_of_a_large_cluster_may_be_dead():
     assert seconds(break_it(healthy_case(64), 32)) <= 5
 
