@@ -64,7 +64,7 @@ class NodeWish:
 
 @dataclasses.dataclass(frozen=True)
 class NodeHave:
-    """One container of ours as ``docker inspect`` tells it."""
+    """One container of ours as ``docker inspect`` tells it; ``leaving``: the engine removes it, or has failed to."""
 
     name: str
     container: str
@@ -72,6 +72,7 @@ class NodeHave:
     address: str
     settings: Settings
     networks: int
+    leaving: bool = False
 
 
 class Plan(t.NamedTuple):
@@ -144,6 +145,7 @@ def read_nodes(inspected: str, network: str) -> list[NodeHave]:
                 address=endpoint.get("IPAddress") or fixed,
                 settings=_read_settings(labels.get(LABEL_SETTINGS, "")),
                 networks=len(networks),
+                leaving=item["State"].get("Status") in ("removing", "dead"),
             )
         )
     return sorted(nodes, key=lambda node: node.name)
@@ -158,15 +160,18 @@ def _read_settings(label: str) -> Settings:
 
 
 def make_plan(wish: t.Sequence[NodeWish], have: t.Sequence[NodeHave]) -> Plan:
-    """Compare the nodes asked for with those there are; nodes that are there keep address and state."""
-    present = {node.name: node for node in have}
+    """Compare the nodes asked for with those there are; nodes that are there keep address and state.
+
+    What the engine is removing, as after a killed run, can't be started any more: it is made anew.
+    """
+    present = {node.name: node for node in have if not node.leaving}
     wanted = {node.name for node in wish}
     extra = [node.name for node in wish if node.extra_interface]
     return Plan(
         create=[node for node in wish if node.name not in present],
         connect=[name for name in extra if name not in present or present[name].networks < 2],
-        start=[node for node in have if node.name in wanted and not node.running],
-        remove=[node for node in have if node.name not in wanted],
+        start=[node for node in present.values() if node.name in wanted and not node.running],
+        remove=[node for node in have if node.name not in wanted or node.leaving],
         faults=[fault for node in wish for fault in _faults(node, present.get(node.name))],
     )
 

@@ -73,6 +73,16 @@ def test_nodes_are_made_in_the_order_of_the_list() -> None:
     assert plan.connect == ["node3"]
 
 
+@pytest.mark.parametrize("state", ["removing", "dead"])
+def test_a_node_that_the_engine_is_removing_is_made_anew(state: str) -> None:
+    told = json.loads(inspected(NODE1, "10.213.0.11", running=False))
+    told[0]["State"]["Status"] = state
+    plan = make_plan([NODE1], read_nodes(json.dumps(told), "trainmesh-x"))
+    assert plan.names == {"created": ["node1"], "started": [], "removed": ["node1"]}
+    told[0]["State"]["Status"] = "exited"
+    assert make_plan([NODE1], read_nodes(json.dumps(told), "trainmesh-x")).names["started"] == ["node1"]
+
+
 def test_nothing_is_done_when_all_is_there() -> None:
     have = [container(node, f"10.213.0.{11 + i}") for i, node in enumerate((NODE1, NODE2, NODE3))]
     plan = make_plan([NODE1, NODE2, NODE3], have)
