@@ -34,7 +34,7 @@ from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.ports imp
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._rules.python_env import NO_TORCH
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
-    "stage": {"type": "str", "choices": ["gate", "report", "unread"], "default": "report"},
+    "stage": {"type": "str", "choices": ["gate", "report", "unread", "end"], "default": "report"},
     "hosts": {"type": "list", "elements": "str", "default": []},
     "jobs": {"type": "bool", "default": True},
     "speed": {"type": "str", "default": "false"},
@@ -55,6 +55,9 @@ class ActionModule(ActionBase):
         """Run once for all hosts; fails when anything stands in the way of a job."""
         result = super().run(tmp, task_vars)
         _validation, self._given = self.validate_argument_spec(ARGUMENTS)
+        if self._given["stage"] == "end":
+            self._release()
+            return {**result, "changed": False}
         variables = task_vars or {}
         live = list(variables["ansible_play_hosts"])
         try:
@@ -76,8 +79,12 @@ class ActionModule(ActionBase):
             answer["speed"] = not self._task.check_mode and speed.wanted(case, mode)
             answers = redact.walk(engine.to_rows(judged.before_jobs), redact.secrets)
             return {**result, "changed": False, **answer, "judged": {"hosts": live, "answers": answers}}
-        run_lock.release(os.path.join(self._given["state_dir"], run_lock.FILE), run_lock.own(time.time()))
+        self._release()
         return {**result, **self._report(case, judged, variables, live, options)}
+
+    def _release(self) -> None:
+        """Give the inventory back for the next run."""
+        run_lock.release(os.path.join(self._given["state_dir"], run_lock.FILE), run_lock.own(time.time()))
 
     def _unread(self, variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         """Write the report of a run in which no node could be read: Ansible ends such a run before the last play.

@@ -37,6 +37,8 @@ DEVICES_ROOT = "__trainmesh_devices_root"
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "group": {"type": "str", "default": "all"},
     "teardown": {"type": "bool", "default": False},
+    "read_only": {"type": "bool", "default": False},
+    "may_rotate": {"type": "bool", "default": False},
 }
 
 
@@ -168,16 +170,19 @@ class ActionModule(ActionBase):
             "state_dir": place,
             "become": {name: becomes(host) for name, host in every.items()},
             "interrupted": interrupted,
-            "rotate_keys": rotates(hosts, variables),
             "gpu_software": gpu_software.chosen({name: hosts[name] for name in hosts if name not in leaving}),
             "node_facts": {
                 **asked,
                 "addresses": expected.addresses(hosts, asked["peers"], memory),
                 **({"keys": ssh.expected(keys)} if keys else {}),
                 **recorded_devices(extra),
+                "create_key": not given["read_only"],
+                "rotate_key": given["may_rotate"] and rotates(hosts, variables),
             },
             "authorized_keys": keys,
-            "present": {"backends": firewall.backends(wishes["firewall"]), "port": wishes["master_port"]},
+            "present": {}
+            if given["read_only"]
+            else {"backends": firewall.backends(wishes["firewall"]), "port": wishes["master_port"]},
         }
 
     @staticmethod

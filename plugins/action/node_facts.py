@@ -31,15 +31,28 @@ class ActionModule(ActionBase):
             arguments = {
                 **stored["trainmesh_inventory"]["node_facts"],
                 "user": variables.get("trainmesh_user") or self._login_user(stored, name),
+                "key_comment": f"trainmesh {name}",
                 **arguments,
             }
             lists = {name: arguments[name] for name in OF_EVERY_NODE if arguments.get(name)}
             arguments.update({name: ",".join(texts) for name, texts in lists.items() if isinstance(texts, list)})
-            if arguments.get("present"):
-                wish = stored["trainmesh_inventory"]["present"]
-                ssh_port = int(variables.get("trainmesh_ssh_port") or 0)
-                arguments["present"] = {**wish, "ssh_port": ssh_port, **arguments["present"]}
+            arguments.update(self._present(arguments, stored, variables))
         return {**result, **self._execute_module(module_args=arguments, task_vars=variables)}
+
+    @staticmethod
+    def _present(
+        arguments: t.Mapping[str, t.Any], stored: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any]
+    ) -> dict[str, t.Any]:
+        """What the part C(present) needs; a run that only reads leaves it out, as nothing is to be changed."""
+        parts = list(arguments.get("gather") or [])
+        if "present" not in parts:
+            return {}
+        wish = stored["trainmesh_inventory"]["present"]
+        if not wish:
+            return {"gather": [part for part in parts if part != "present"]}
+        ssh_port = int(variables.get("trainmesh_ssh_port") or 0)
+        own = {"key": str(stored["trainmesh_run_key"]), "ssh_port": ssh_port}
+        return {"present": {**wish, **own, **(arguments.get("present") or {})}}
 
     def _login_user(self, stored: t.Mapping[str, t.Any], name: str) -> str | None:
         """The user who logs in: the module runs as root and can't tell. The preflight knows it, else the host tells."""

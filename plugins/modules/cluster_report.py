@@ -25,9 +25,10 @@ options:
   stage:
     description: >-
       V(gate) only returns, before the jobs, whether they can run; V(report) runs all checks and prints the report;
-      V(unread) writes the report of a run in which no node could be read, and does nothing when one was.
+      V(unread) writes the report of a run in which no node could be read, and does nothing when one was. V(end) gives
+      the inventory back at the end of a run without a report; V(report) does that, too.
     type: str
-    choices: [gate, report, unread]
+    choices: [gate, report, unread, end]
     default: report
   hosts:
     description: With O(stage=unread), the nodes of the inventory.

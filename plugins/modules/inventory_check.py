@@ -33,6 +33,14 @@ options:
     description: All nodes leave; fails without O(ignore:trainmesh_teardown), except in check mode.
     type: bool
     default: false
+  read_only:
+    description: This run changes no node. RV(node_facts) then makes no key, and RV(present) is empty.
+    type: bool
+    default: false
+  may_rotate:
+    description: Whether O(ignore:trainmesh_rotate_keys) counts in this run.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.read
 notes:
@@ -78,11 +86,6 @@ interrupted:
   returned: success
   type: bool
   sample: false
-rotate_keys:
-  description: Whether this run rotates the ssh keys.
-  returned: success
-  type: bool
-  sample: false
 gpu_software:
   description: The parts of the role C(gpu_software) that each host has chosen; hosts without any are left out.
   returned: success
@@ -102,7 +105,9 @@ authorized_keys:
   elements: str
   sample: ['restrict,pty,from="10.0.0.11" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE5PREUx trainmesh node1']
 present:
-  description: What M(trainmesh.cluster.node_facts) has to know for the present state, beside the secret of the run.
+  description:
+    - What M(trainmesh.cluster.node_facts) has to know for the present state, beside the secret of the run. Empty with
+      O(read_only), where it is not read.
   returned: success
   type: dict
   sample: {backends: [firewalld, ufw], port: 29500}

@@ -79,7 +79,9 @@ class Nodes:
             self._playbook("up", more)
         inventory = yaml.safe_load((self.directory / "hosts.yml").read_text(encoding="utf-8"))["all"]
         self.variables = inventory["vars"]
-        self.hosts = {name: found["ansible_host"] for name, found in inventory["hosts"].items()}
+        hosts = {name: found["ansible_host"] for name, found in inventory["hosts"].items()}
+        # As they were made, so that the node that is added is the last and not node9, in the middle of all addresses.
+        self.hosts = {name: hosts[name] for name in sorted(hosts, key=lambda name: (len(name), name))}
         self._groups = []
         for name in self.hosts:
             ask = ["inspect", "--format", "{{.Id}} {{.State.Pid}}", nodes.container_name(self.cluster, name)]

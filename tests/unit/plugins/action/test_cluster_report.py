@@ -17,6 +17,7 @@ from ansible_collections.trainmesh.cluster.plugins.action.cluster_report import 
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis import engine
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.engine import Judgement
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._diagnosis.rule import Finding, Rule, Untested
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._plan import run_lock
 from ansible_collections.trainmesh.cluster.tests.unit.samples.healthy import healthy_case
 
 FAILED = Finding("clock-skew", "fail", ("node2",), {"node2": "9 s"}, "The clock of node2 is wrong.", "Set it.")
@@ -113,6 +114,16 @@ def test_a_run_that_could_read_a_node_has_no_report_of_none(run):
     answer, shown = run(stage="unread", hosts=["node1"])
     assert answer["outcome"] == "incomplete" and len(answer["files"]) == 3
     assert shown[0].startswith("\nNo node could be read.")
+
+
+def test_a_run_without_a_report_gives_its_inventory_back_and_no_other_ones(run, tmp_path):
+    lock, mine = tmp_path / run_lock.FILE, run_lock.own(1)
+    lock.write_text(json.dumps(mine._replace(host="elsewhere")._asdict()))
+    answer, shown = run(stage="end")
+    assert (answer["changed"], shown, lock.exists()) == (False, [], True)
+    lock.write_text(json.dumps(mine._asdict()))
+    run(stage="end")
+    assert not lock.exists()
 
 
 NODES = ("node1", "node2")

@@ -29,6 +29,8 @@ PLAY = """
     - trainmesh.cluster.inventory_check:
         group: "{{ group | default('all') }}"
         teardown: "{{ teardown | default(false) }}"
+        read_only: "{{ read_only | default(false) }}"
+        may_rotate: "{{ may_rotate | default(false) }}"
       register: found
     - ansible.builtin.debug:
         msg: "FOUND {{ found | to_json }} FOUND"
@@ -321,6 +323,22 @@ def test_a_node_that_leaves_is_none_of_the_others(check, tmp_path):
     found = accepted(check("hosts.yml"))
     assert (found["hosts"], found["leaving"]) == (["node1", "node3"], ["node2"])
     assert found["node_facts"]["peers"] == ["10.0.0.1", "10.0.0.3"] and found["become"]["node2"] is False
+
+
+@pytest.mark.parametrize(
+    ("given", "makes", "rotates", "looks"),
+    [
+        (("trainmesh_rotate_keys=true",), True, False, True),
+        (("trainmesh_rotate_keys=true", "may_rotate=true"), True, True, True),
+        (("may_rotate=true",), True, False, True),
+        (("read_only=true",), False, False, False),
+    ],
+)
+def test_what_a_run_does_with_keys_is_said_once_for_all_nodes(check, tmp_path, given, makes, rotates, looks):
+    write(tmp_path / "hosts.yml", "all: {hosts: {node1: , node2: }}")
+    found = accepted(check("hosts.yml", arguments=[word for each in given for word in ("-e", each)]))
+    told = found["node_facts"]
+    assert (told["create_key"], told["rotate_key"], bool(found["present"])) == (makes, rotates, looks)
 
 
 def test_a_whole_cluster_leaves_by_its_own_playbook(check, tmp_path):

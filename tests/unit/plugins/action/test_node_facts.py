@@ -17,10 +17,14 @@ INVENTORY = {
 }
 
 
-def run(monkeypatch, args, reach=None, asked=(1, ""), **variables):
+def run(monkeypatch, args, reach=None, asked=(1, ""), inventory=INVENTORY, **variables):
     """The arguments of the module."""
     monkeypatch.setattr(ActionModule, "_execute_module", lambda _self, module_args, task_vars: module_args)
-    stored = {"trainmesh_inventory": INVENTORY, "trainmesh_reach": {"hosts": {"node1": reach}}}
+    stored = {
+        "trainmesh_inventory": inventory,
+        "trainmesh_reach": {"hosts": {"node1": reach}},
+        "trainmesh_run_key": "0f",
+    }
     variables = {"inventory_hostname": "node1", "hostvars": {"node1": stored}, **stored, **variables}
     task = mock.Mock(args=args, async_val=0, check_mode=False, diff=False)
     action = ActionModule(task, *[mock.Mock()] * 5)
@@ -37,7 +41,8 @@ def test_without_an_inventory_of_this_run_the_task_alone_counts(monkeypatch):
 
 def test_the_inventory_says_what_to_look_at(monkeypatch):
     found = run(monkeypatch, {"gather": ["gpu"]}, {"user": "trainer"})
-    assert found == {"peers": "10.0.0.1,10.0.0.2", "prefix": "/opt/trainmesh", "user": "trainer", "gather": ["gpu"]}
+    asked = {"peers": "10.0.0.1,10.0.0.2", "prefix": "/opt/trainmesh", "user": "trainer", "gather": ["gpu"]}
+    assert found == {**asked, "key_comment": "trainmesh node1"}
 
 
 @pytest.mark.parametrize(
@@ -55,6 +60,12 @@ def test_the_job_user_is_the_one_named_or_who_logs_in(monkeypatch, given, user):
 
 
 def test_the_present_state_is_read_under_the_secret_of_the_run(monkeypatch):
-    found = run(monkeypatch, {"present": {"key": "k"}}, {"user": "a"}, trainmesh_ssh_port="2222")
-    assert found["present"] == {"backends": ["ufw"], "port": 1, "ssh_port": 2222, "key": "k"}
-    assert run(monkeypatch, {"present": {}}, {"user": "a"})["present"] == {}
+    found = run(monkeypatch, {"gather": ["gpu", "present"]}, {"user": "a"}, trainmesh_ssh_port="2222")
+    assert found["present"] == {"backends": ["ufw"], "port": 1, "ssh_port": 2222, "key": "0f"}
+    assert found["gather"] == ["gpu", "present"]
+    assert "present" not in run(monkeypatch, {"gather": ["gpu"]}, {"user": "a"})
+
+
+def test_a_run_that_only_reads_leaves_the_present_state_out(monkeypatch):
+    found = run(monkeypatch, {"gather": ["gpu", "present"]}, {"user": "a"}, inventory={**INVENTORY, "present": {}})
+    assert found["gather"] == ["gpu"] and "present" not in found
