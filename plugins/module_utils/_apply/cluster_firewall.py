@@ -66,6 +66,8 @@ def _has_rules() -> bool:
 def _read_ufw(module: AnsibleModule) -> list[str]:
     """Addresses of our ufw rules."""
     ufw = search_path.required(module, "ufw")
+    if not firewall.ufw_may_have_rules():
+        return []
     _rc, out, _err = module.run_command([ufw, "show", "added"], check_rc=True)
     return firewall.ufw_addresses(out)
 

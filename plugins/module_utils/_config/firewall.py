@@ -11,11 +11,15 @@ of two are one rule: thirty nodes in a row are six, and a command for each would
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import typing as t
 
+from ansible_collections.trainmesh.cluster.plugins.module_utils._base import textfile
+
 MARK = "trainmesh.cluster"
 PRIORITY = -2950
+UFW_RULES = ("/etc/ufw/user.rules", "/etc/ufw/user6.rules")
 _UFW_ADDED = re.compile(r"^ufw (?:prepend )?allow from (\S+)(?: to any)? proto tcp comment '" + re.escape(MARK) + "'$")
 
 
@@ -48,6 +52,15 @@ def blocks(addresses: t.Iterable[str]) -> list[str]:
 
 def _text(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
     return str(network.network_address if network.prefixlen == network.max_prefixlen else network)
+
+
+def ufw_may_have_rules() -> bool:
+    """Whether ufw has to be asked for rules of ours: to start it takes longer than all else that is read of a firewall.
+
+    Its files hold the comment of a rule in hexadecimal digits. An ufw that keeps them elsewhere is always asked.
+    """
+    texts = [textfile.read_text(path) for path in UFW_RULES if os.path.exists(path)]
+    return not texts or any(MARK.encode().hex() in text.lower() for text in texts)
 
 
 def ufw_addresses(show_added: str) -> list[str]:

@@ -195,7 +195,8 @@ def _firewall(wish: Wish) -> Part:
 
 
 def _ufw(wish: Wish) -> Part:
-    return {"rules": _digest(wish, firewall.ufw_addresses(_answer("ufw", "show", "added")))}
+    added = _answer("ufw", "show", "added") if firewall.ufw_may_have_rules() else ""
+    return {"rules": _digest(wish, firewall.ufw_addresses(added))}
 
 
 def _firewalld(wish: Wish) -> Part:

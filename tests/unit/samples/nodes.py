@@ -28,6 +28,7 @@ from ansible_collections.trainmesh.cluster.plugins.module_utils._config import (
     sshd,
     sshd_return,
 )
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import firewall as config_firewall
 from ansible_collections.trainmesh.cluster.plugins.module_utils._fabric import firewall as fabric_firewall
 from ansible_collections.trainmesh.cluster.plugins.module_utils._node import present
 from ansible_collections.trainmesh.cluster.plugins.modules import (
@@ -165,6 +166,7 @@ class Node:
         monkeypatch.setattr(
             fabric_firewall, "firewalls", lambda *_any: [{"name": name, "active": True} for name in self.active]
         )
+        monkeypatch.setattr(config_firewall, "UFW_RULES", ())
         monkeypatch.setattr(sshd_return, "is_armed", (self.path / "armed").exists)
         monkeypatch.setattr(sshd, "listens", lambda port, _limit: not (self.path / "silent").exists())
         monkeypatch.setattr(certificates, "DIRECTORY", str(self.path / "certificates"))

@@ -9,9 +9,11 @@ import pytest
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._apply import cluster_firewall as apply_cluster_firewall
 from ansible_collections.trainmesh.cluster.plugins.module_utils._base import search_path
+from ansible_collections.trainmesh.cluster.plugins.module_utils._config import firewall as config_firewall
 from ansible_collections.trainmesh.cluster.plugins.modules import cluster_firewall
 from ansible_collections.trainmesh.cluster.tests.unit.samples import documented, modules
 
+HEX = b"trainmesh.cluster".hex()
 FIREWALL = """#!/bin/sh
 echo "$*" >>"$0.calls"
 case "$*" in
@@ -31,6 +33,7 @@ def firewall(tmp_path, monkeypatch):
         (tmp_path / name).chmod(0o755)
         (tmp_path / f"{name}.rules").touch()
     monkeypatch.setattr(search_path, "which", lambda name: str(tmp_path / name))
+    monkeypatch.setattr(config_firewall, "UFW_RULES", (str(tmp_path / "user.rules"), str(tmp_path / "user6.rules")))
 
     def changes(name):
         calls = (tmp_path / f"{name}.calls").read_text().splitlines()
@@ -52,6 +55,24 @@ def test_a_rule_that_is_there_is_left_alone(firewall, capsys, tmp_path):
     (tmp_path / "ufw.rules").write_text("ufw allow from 10.0.0.2 to any proto tcp comment 'trainmesh.cluster'\n")
     answer = modules.run(cluster_firewall, capsys, backends=["ufw"], addresses=["10.0.0.2"])
     assert (answer["changed"], answer["commands"], answer["diff"], firewall("ufw")) == (False, [], [], [])
+
+
+@pytest.mark.parametrize(
+    ("texts", "asked"),
+    [
+        ({}, True),
+        ({"user.rules": "### tuple ### allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in\n"}, False),
+        ({"user.rules": "### tuple ### allow any any 0.0.0.0/0 any 10.0.0.9 in comment=6f6e65\n"}, False),
+        ({"user.rules": "", "user6.rules": f"### tuple ### allow tcp any ::/0 any fd00::2 in comment={HEX}\n"}, True),
+        ({"user.rules": f"### tuple ### allow tcp any 0.0.0.0/0 any 10.0.0.2 in comment={HEX.upper()}\n"}, True),
+    ],
+)
+def test_ufw_is_asked_where_its_files_may_hold_a_rule_of_ours(firewall, capsys, tmp_path, texts, asked):
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    answer = modules.run(cluster_firewall, capsys, backends=["ufw"], addresses=["10.0.0.2"])
+    assert answer["changed"] and len(firewall("ufw")) == 1
+    assert ("show added" in (tmp_path / "ufw.calls").read_text()) is asked
 
 
 @pytest.mark.parametrize("backend", ["ufw", "firewalld"])
