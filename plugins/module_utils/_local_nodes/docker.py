@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 import typing as t
@@ -26,6 +27,10 @@ PID_FILE = "/var/run/docker.pid"  # dockerd's own default
 START_LIMIT = 60.0
 # The engine's package in the distribution, by the tool that installs it.
 PACKAGES = {"apt-get": "docker.io", "dnf": "moby-engine"}
+
+
+# "Error: No such object: ID" of a container, "Error response from daemon: network ID not found".
+_GONE = re.compile(r"\bno such \w+:|\bnot found$", re.IGNORECASE)
 
 
 class LocalNodesError(Exception):
@@ -80,6 +85,17 @@ class Host:
         outcome = self.docker(*argv, limit=limit, stdin=stdin)
         if not outcome.ok:
             raise LocalNodesError(f"could not {doing}: {reason(outcome, limit)}")
+        return outcome.out
+
+    def inspect(self, doing: str, *argv: str) -> str:
+        """The JSON text of those that are still there of what was listed; raises :class:`LocalNodesError` as need().
+
+        Between the list and this call another program, or the engine itself, may have removed one.
+        """
+        outcome = self.docker(*argv)
+        told = [line.strip() for line in outcome.err.splitlines() if line.strip()]
+        if not outcome.ok and not (told and all(map(_GONE.search, told))):
+            raise LocalNodesError(f"could not {doing}: {reason(outcome._replace(out=''))}")
         return outcome.out
 
     def engine_version(self, limit: float = 20) -> str | None:

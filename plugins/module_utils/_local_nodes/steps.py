@@ -43,7 +43,7 @@ def _filter(cluster: str) -> str:
 def _nodes_of(host: Host, cluster: str) -> list[nodes.NodeHave]:
     """The containers of a cluster, running or not; of every cluster when the name is empty."""
     ids = host.need("list the containers", "ps", "-aq", "--filter", _filter(cluster)).split()
-    inspected = host.need("read the containers", "inspect", *ids) if ids else "[]"
+    inspected = host.inspect("read the containers", "inspect", *ids) if ids else "[]"
     return nodes.read_nodes(inspected, nodes.network_name(cluster))
 
 
@@ -140,7 +140,7 @@ def ensure_networks(host: Host, cluster: str, *, extra: bool, apply: bool) -> bo
         with open("/proc/net/route", encoding="ascii") as stream:
             routes = nodes.read_routes(stream.read())
         ids = host.need("list the networks", "network", "ls", "-q").split()
-        held = nodes.read_subnets(host.need("read the networks", "network", "inspect", *ids))
+        held = nodes.read_subnets(host.inspect("read the networks", "network", "inspect", *ids))
         why = "no private /24 network is free on this machine: its routes cover all that were tried"
         for subnet in itertools.islice(nodes.free_subnets(routes + held), 20):
             argv = ["network", "create", "--label", f"{nodes.LABEL}={cluster}", "--subnet", subnet, *wanted[name], name]

@@ -50,6 +50,42 @@ class FakeHost:
         return self.ours if "--filter" in argv else self.containers
 
 
+class InspectedHost(docker.Host):
+    """A client that says one thing."""
+
+    def __init__(self, rc: int | None, out: str, err: str) -> None:
+        self.said = Outcome(rc, out, err, rc is None, False, 0.0)
+
+    def docker(self, *argv: str, limit: float = 60, stdin: str = "") -> Outcome:
+        return self.said
+
+
+@pytest.mark.parametrize(
+    "err",
+    [
+        "Error: No such object: 4f1c\n",
+        "Error: No such container: 4f1c\nerror: no such object: 77aa\n",
+        "Error response from daemon: network 4f1c not found\n",
+    ],
+)
+def test_what_was_removed_since_it_was_listed_is_no_fault(err: str) -> None:
+    assert InspectedHost(1, '[{"Name": "/a"}]', err).inspect("read", "inspect", "4f1c") == '[{"Name": "/a"}]'
+
+
+@pytest.mark.parametrize(
+    ("rc", "err", "why"),
+    [
+        (1, "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "Cannot connect"),
+        (1, "Error: No such object: 4f1c\npermission denied", "permission denied"),
+        (1, "", "exit status 1"),
+        (None, "", "did not end within 60 s"),
+    ],
+)
+def test_an_engine_that_does_not_tell_is_one(rc: int | None, err: str, why: str) -> None:
+    with pytest.raises(LocalNodesError, match=f"could not read: .*{why}"):
+        InspectedHost(rc, "[]", err).inspect("read", "inspect", "4f1c")
+
+
 def ensure(
     host: FakeHost, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, systemd: bool = False, apply: bool = True
 ) -> tuple[bool, str]:
