@@ -21,6 +21,9 @@ description:
   - Run it as root with O(user). GPUs and fabric need root to be read in full; what is the job user's is read with the
     rights of the job user.
   - Only reads, unless O(create_key=true).
+  - In a run with an inventory that M(trainmesh.cluster.inventory_check) has read, that says what is not given here.
+    O(present) then has the secret in C(trainmesh_run_key), and a run that only reads leaves V(present) out of
+    O(gather).
 extends_documentation_fragment:
   - trainmesh.cluster.attributes.facts
   - trainmesh.cluster.node.fabric
@@ -64,7 +67,7 @@ options:
     type: bool
     default: false
   key_comment:
-    description: Comment of a key that is made.
+    description: Comment of a key that is made; in a run with an inventory C(trainmesh) and the node's name.
     type: str
     default: trainmesh
   present:
