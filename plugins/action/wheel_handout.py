@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -16,6 +17,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.trainmesh.cluster.plugins.module_utils._install.uv import CERTIFICATES, INDEX
+from ansible_collections.trainmesh.cluster.plugins.plugin_utils._base import uncompressed
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import index as wheels_index
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels import torch_index
 from ansible_collections.trainmesh.cluster.plugins.plugin_utils._wheels.uv import ToolError, Tools
@@ -29,6 +31,7 @@ ARGUMENTS = {
     "torch_index_url": {"type": "str", "default": "", "no_log": True},
     "torch_backend": {"type": "str", "default": ""},
 }
+LARGE = 10_000_000  # bytes from which a connection of their own pays
 
 
 class ActionModule(ActionBase):
@@ -50,8 +53,10 @@ class ActionModule(ActionBase):
             if not self._task.check_mode:
                 self._directory(dest)
                 self._index(dest, args)
-                for path in missing:
-                    self._put(path, f"{dest}/{os.path.basename(path)}")
+                large = sum(sizes[path] for path in missing) >= LARGE
+                with uncompressed.files(self._connection) if large else contextlib.nullcontext():
+                    for path in missing:
+                        self._put(path, f"{dest}/{os.path.basename(path)}")
         except (AnsibleError, ToolError) as error:
             return {**result, "failed": True, "msg": f"The files for the environment could not be handed over: {error}"}
         names = [os.path.basename(path) for path in missing]
