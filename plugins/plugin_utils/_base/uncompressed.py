@@ -25,8 +25,8 @@ def files(connection: t.Any) -> t.Iterator[None]:
     Nothing changes where it is no ssh, where each command has a connection of its own, or where the inventory has said
     where the shared one is. A node that does not let a second connection in gets the files through the first.
     """
-    place = getattr(connection, "control_path", None)
-    if connection.transport != "ssh" or not place:
+    place = shared(connection)
+    if not place:
         yield
         return
     before = {name: connection.get_option(name) for name in OPTIONS}
@@ -45,6 +45,15 @@ def files(connection: t.Any) -> t.Iterator[None]:
         with contextlib.suppress(OSError):
             connection.reset()
         _set(connection, before)
+
+
+def shared(connection: t.Any) -> str:
+    """Where Ansible's shared connection to this node is, which it knows after a command; empty where it has none."""
+    if connection.transport != "ssh":
+        return ""
+    if not connection.control_path:
+        connection.exec_command("true", sudoable=False)
+    return str(connection.control_path or "")
 
 
 def _set(connection: t.Any, options: t.Mapping[str, t.Any]) -> None:
