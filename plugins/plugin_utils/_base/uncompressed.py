@@ -51,9 +51,9 @@ def shared(connection: t.Any) -> str:
     """Where Ansible's shared connection to this node is, which it knows after a command; empty where it has none."""
     if connection.transport != "ssh":
         return ""
-    if not connection.control_path:
+    if not getattr(connection, "control_path", None):
         connection.exec_command("true", sudoable=False)
-    return str(connection.control_path or "")
+    return str(getattr(connection, "control_path", None) or "")
 
 
 def _set(connection: t.Any, options: t.Mapping[str, t.Any]) -> None:

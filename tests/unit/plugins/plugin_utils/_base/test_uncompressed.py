@@ -91,6 +91,10 @@ def test_without_a_shared_connection_of_ours_nothing_changes(ssh, args):
     assert called == [before]
 
 
-def test_other_connections_are_left_alone():
-    with uncompressed.files(types.SimpleNamespace(transport="docker")):
-        pass
+@pytest.mark.parametrize("transport", ["docker", "ssh"])
+def test_other_connections_are_left_alone(transport):
+    asked = []
+    connection = types.SimpleNamespace(transport=transport, exec_command=lambda words, sudoable: asked.append(words))
+    with uncompressed.files(connection):
+        assert not hasattr(connection, "control_path")
+    assert asked == (["true"] if transport == "ssh" else [])
