@@ -30,7 +30,7 @@ PACKAGES = {"apt-get": "docker.io", "dnf": "moby-engine"}
 
 
 # "Error: No such object: ID" of a container, "Error response from daemon: network ID not found".
-_GONE = re.compile(r"\bno such \w+:|\bnot found$", re.IGNORECASE)
+_GONE = re.compile(r"\bno such (?:object|container|network): |\bnetwork \S+ not found$", re.IGNORECASE)
 
 
 class LocalNodesError(Exception):

@@ -77,6 +77,7 @@ def test_what_was_removed_since_it_was_listed_is_no_fault(err: str) -> None:
     [
         (1, "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "Cannot connect"),
         (1, "Error: No such object: 4f1c\npermission denied", "permission denied"),
+        (1, "sudo: docker: command not found", "command not found"),
         (1, "", "exit status 1"),
         (None, "", "did not end within 60 s"),
     ],
