@@ -26,7 +26,7 @@ REASONS = {
     "answers of other modules, which are no more secret than those": "collective gate results",
     "directories and programs, which every user of a node can look for": """
         base base_conda base_prefix base_python command commands creates dest devices_root directory exclude images
-        launcher mode path paths prefix python recipe removes requirements_file root script src state_dir
+        launcher mode directory_mode path paths prefix python recipe removes requirements_file root script src state_dir
         target tools wheelhouse
     """,
     "versions, processors, checksums, and requirement lines as they stand in the lock": """
