@@ -17,11 +17,11 @@ INVENTORY = {
 }
 
 
-def run(monkeypatch, args, reach=None, asked=(1, ""), inventory=INVENTORY, **variables):
+def run(monkeypatch, args, reach=None, asked=(1, ""), present=True, **variables):
     """The arguments of the module."""
     monkeypatch.setattr(ActionModule, "_execute_module", lambda _self, module_args, task_vars: module_args)
     stored = {
-        "trainmesh_inventory": inventory,
+        "trainmesh_inventory": INVENTORY if present else {**INVENTORY, "present": {}},
         "trainmesh_reach": {"hosts": {"node1": reach}},
         "trainmesh_run_key": "0f",
     }
@@ -67,5 +67,5 @@ def test_the_present_state_is_read_under_the_secret_of_the_run(monkeypatch):
 
 
 def test_a_run_that_only_reads_leaves_the_present_state_out(monkeypatch):
-    found = run(monkeypatch, {"gather": ["gpu", "present"]}, {"user": "a"}, inventory={**INVENTORY, "present": {}})
+    found = run(monkeypatch, {"gather": ["gpu", "present"]}, {"user": "a"}, present=False)
     assert found["gather"] == ["gpu"] and "present" not in found
