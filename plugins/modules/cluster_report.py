@@ -67,8 +67,8 @@ extends_documentation_fragment:
   - trainmesh.cluster.attributes.read
 notes:
   - Runs on the controller only; use C(run_once).
-  - Unless O(stage=unread), reads the result of M(trainmesh.cluster.cluster_plan) in the variable C(trainmesh_plan), and
-    of each host the facts C(trainmesh_facts_gpu), C(trainmesh_facts_fabric), C(trainmesh_facts_stack),
+  - With V(gate) and V(report), reads the result of M(trainmesh.cluster.cluster_plan) in the variable C(trainmesh_plan),
+    and of each host the facts C(trainmesh_facts_gpu), C(trainmesh_facts_fabric), C(trainmesh_facts_stack),
     C(trainmesh_facts_user) and C(trainmesh_facts_verify), which the probes leave.
 """
 
